@@ -1,0 +1,110 @@
+"""Write files and folders whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hyena_ray.errors import InputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` once the block succeeds.
+
+    The temporary name begins with a dot, because Parquet directory readers skip such files. It
+    holds the process id, so that two writers of the same file never share it; the last one wins.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder that is renamed to `path` once the block succeeds."""
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, None, "there is no such file", "check the folder you gave") from None
+    except (OSError, ValueError) as error:
+        raise InputError(path, None, f"not readable as JSON ({error})", "make it again") from None
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def new_output(path: Path, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Check that an output folder may be written, before any work is done. Creates nothing.
+
+    Args:
+        path: the folder to write.
+        resume: an existing folder is continued.
+        overwrite: an existing folder is removed.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        InputError: it exists and neither flag is set; it is a file or a link; or the job runs in
+            a submitted job's unpacked copy, where a relative path would be lost.
+    """
+    if not path.is_absolute() and "runtime_resources" in Path.cwd().parts:
+        raise InputError(
+            "--out",
+            path,
+            "relative to a submitted job's working directory, which Ray deletes",
+            "give an absolute path",
+        )
+    path = path.expanduser().absolute()
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise InputError("--out", path, "not a plain folder", "give a new folder")
+    if not path.exists():
+        return path
+    if overwrite and path in (Path.home(), *Path.home().parents, *Path.cwd().parents, Path.cwd()):
+        raise InputError("--out", path, "would be deleted with all it holds", "give another folder")
+    if overwrite:
+        shutil.rmtree(path)
+    elif not resume:
+        raise InputError(
+            "--out",
+            path,
+            "exists already",
+            "give a new folder, or --resume to continue or --overwrite to replace it",
+        )
+    return path

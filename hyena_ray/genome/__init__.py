@@ -1,0 +1,1 @@
+"""Genomes: FASTA, intervals, labels, tiles, splits and negatives. Knows no Parquet and no torch."""

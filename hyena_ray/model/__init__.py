@@ -1,0 +1,1 @@
+"""Models: the Hyena operator, HyenaDNA and its heads, baselines, checkpoints and LoRA targets."""

@@ -1,0 +1,1 @@
+"""Search of settings: YAML to Optuna, Ray Tune, resume."""
