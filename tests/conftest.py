@@ -1,0 +1,17 @@
+"""Fixtures that every room's tests may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the real data and the reference vectors."""
+    folder = os.environ.get("HYENA_RAY_SHARED")
+    if not folder:
+        pytest.skip("HYENA_RAY_SHARED is unset: real data and reference vectors are not at hand")
+    return Path(folder)
