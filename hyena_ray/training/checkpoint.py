@@ -1,0 +1,56 @@
+"""The state of an unfinished run, saved after every epoch, so that resuming changes no bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from hyena_ray.errors import InputError
+from hyena_ray.files import atomic_file
+
+
+class RunState(NamedTuple):
+    """What `train_run` needs to go on after `epoch`."""
+
+    fingerprint: str
+    """Of the settings; see `RunSettings.fingerprint`."""
+    epoch: int
+    """Last finished epoch, from 0."""
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    history: list[dict[str, float]]
+    """Metrics of every finished epoch."""
+
+
+def save_state(path: Path, state: RunState) -> None:
+    """Write the state atomically."""
+    with atomic_file(path) as temporary:
+        torch.save(state._asdict(), temporary)
+
+
+def load_state(path: Path, fingerprint: str) -> RunState | None:
+    """Read a state, or None where there is none yet.
+
+    Raises:
+        InputError: it is damaged, or belongs to a run with other settings.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        state = RunState(**values)
+    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError...
+        raise InputError(
+            path, None, f"damaged checkpoint ({type(error).__name__})", "delete it and start again"
+        ) from None
+    if state.fingerprint != fingerprint:
+        raise InputError(
+            path,
+            state.fingerprint[:12],
+            f"belongs to other settings than these ({fingerprint[:12]})",
+            "resume with the settings of the first start, or give a new folder",
+        )
+    return state

@@ -1,0 +1,196 @@
+"""Train one run. Reports through a callback and knows no Ray."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hyena_ray.dataset.augment import reverse_complement_some
+from hyena_ray.model.window import WindowModel, build_model, save_window_model
+from hyena_ray.tasks import task_named
+from hyena_ray.training.checkpoint import RunState, load_state, save_state
+from hyena_ray.training.evaluation import evaluate
+from hyena_ray.training.losses import weighted_cross_entropy
+from hyena_ray.training.schedules import Schedule
+from hyena_ray.training.settings import RunSettings, TrainingSettings
+from hyena_ray.training.sources import WindowSource, check_both_classes
+from hyena_ray.training.stages import stage_of_epoch, stage_optimizer, stages_of
+
+logger = logging.getLogger(__name__)
+
+
+class EpochReport(NamedTuple):
+    """What a run says after every epoch; the same keys each time."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    """Epochs of the whole run."""
+    metrics: dict[str, float]
+    """`train_loss` and the fields of `Metrics`, on the validation windows."""
+
+
+class RunResult(NamedTuple):
+    """A finished run."""
+
+    best_epoch: int
+    """From 1; the one whose weights lie in `model_folder`."""
+    metrics: dict[str, float]
+    """Of the best epoch, on the validation windows."""
+    model_folder: Path
+
+
+class DivergenceError(RuntimeError):
+    """The loss or a metric is no longer a finite number."""
+
+
+def train_run(
+    settings: RunSettings,
+    train: WindowSource,
+    validation: WindowSource,
+    folder: Path,
+    report: Callable[[EpochReport], None],
+) -> RunResult:
+    """Train, keep the best epoch, and continue from `folder` where a run was interrupted.
+
+    A resumed run ends in the same bits as an uninterrupted one on the same platform, since
+    order of windows, strands and dropout depend on (seed, epoch) alone.
+
+    Args:
+        settings: of the run.
+        train: windows to learn from.
+        validation: windows that choose epoch and threshold.
+        folder: takes `checkpoint.pt` (state of the run) and `model/` (best epoch).
+        report: called after every epoch.
+
+    Raises:
+        InputError: one class is missing, or the checkpoint in `folder` is damaged or belongs to
+            other settings.
+        DivergenceError: a loss is NaN or infinite.
+    """
+    check_both_classes(train, "training windows")
+    check_both_classes(validation, "validation windows")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, model_folder = folder / "checkpoint.pt", folder / "model"
+    recipe, metric = settings.training, task_named(settings.task).metric
+    class_weights = recipe.class_weights()
+    model = new_model(settings)
+    stages = stages_of(recipe)
+    epochs = sum(stage.epochs for stage in stages)
+    state = load_state(checkpoint, settings.fingerprint())
+    history: list[dict[str, float]] = []
+    first_epoch = 0
+    if state is not None:
+        model.load_state_dict(state.model)
+        history, first_epoch = state.history, state.epoch + 1
+        logger.info("resuming after epoch %d of %d", first_epoch, epochs)
+    stage_index = -1
+    for epoch in range(first_epoch, epochs):
+        if _out_of_patience(history, metric, recipe.patience):
+            break
+        index, stage_start = stage_of_epoch(stages, epoch)
+        if index != stage_index:
+            stage_index, stage = index, stages[index]
+            optimizer = stage_optimizer(model, stage, recipe.weight_decay)
+            steps = stage.epochs * math.ceil(train.count / recipe.batch_size)
+            schedule = Schedule(optimizer, recipe.schedule, steps, recipe.warmup)
+            if state is not None and epoch == first_epoch > stage_start:
+                optimizer.load_state_dict(state.optimizer)
+                schedule.load_state_dict(state.schedule)
+        train_loss = _train_epoch(model, train, class_weights, optimizer, schedule, recipe, epoch)
+        metrics = evaluate(model, validation, class_weights, threshold=None)
+        history.append({"train_loss": train_loss, **metrics._asdict()})
+        _refuse_non_finite(history[-1], f"validation after epoch {epoch + 1}")
+        schedule.after_epoch(history[-1][metric])
+        if _best_epoch(history, metric) == epoch:
+            model.threshold = metrics.threshold
+            save_window_model(model, model_folder)
+        save_state(
+            checkpoint,
+            RunState(
+                settings.fingerprint(),
+                epoch,
+                model.state_dict(),
+                optimizer.state_dict(),
+                schedule.state_dict(),
+                history,
+            ),
+        )
+        report(EpochReport(epoch + 1, epochs, history[-1]))
+    best = _best_epoch(history, metric)
+    return RunResult(best + 1, history[best], model_folder)
+
+
+def new_model(settings: RunSettings) -> WindowModel:
+    """The untrained model of a run, on the device that it will train on."""
+    model = build_model(
+        settings.model,
+        settings.window_readout(),
+        settings.lora,
+        num_labels=task_named(settings.task).num_labels,
+        seed=settings.training.seed,
+    )
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _train_epoch(
+    model: WindowModel,
+    train: WindowSource,
+    class_weights: Tensor,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    recipe: TrainingSettings,
+    epoch: int,
+) -> float:
+    """One pass over the training windows; the mean loss."""
+    model.train()
+    device = next(model.parameters()).device
+    class_weights = class_weights.to(device)
+    # Dropout draws from torch's global generator: seeding it by epoch makes a resumed run equal.
+    torch.manual_seed(recipe.seed * 10_007 + epoch)
+    strands = np.random.default_rng([recipe.seed, epoch, 1])
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    losses = []
+    for step, batch in enumerate(train.batches(recipe.batch_size, epoch=epoch, seed=recipe.seed)):
+        tokens, labels = reverse_complement_some(
+            batch.tokens, batch.labels, recipe.reverse_complement, strands
+        )
+        logits = model(torch.from_numpy(tokens).to(device))
+        loss = weighted_cross_entropy(
+            logits, torch.from_numpy(labels).to(device), class_weights
+        ).mean
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
+        if not torch.isfinite(loss):
+            raise DivergenceError(
+                f"the loss is {loss.item()} at step {step + 1} of epoch {epoch + 1}; "
+                "lower the learning rate"
+            )
+        optimizer.step()
+        schedule.after_step()
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+def _best_epoch(history: list[dict[str, float]], metric: str) -> int:
+    """The first epoch, from 0, with the highest score."""
+    return max(range(len(history)), key=lambda epoch: history[epoch][metric])
+
+
+def _out_of_patience(history: list[dict[str, float]], metric: str, patience: int) -> bool:
+    return 0 < patience < len(history) - _best_epoch(history, metric) if history else False
+
+
+def _refuse_non_finite(metrics: dict[str, float], place: str) -> None:
+    bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergenceError(f"{place}: {', '.join(bad)}; lower the learning rate")

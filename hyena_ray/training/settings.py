@@ -1,0 +1,96 @@
+"""Settings of one run: data, model, reading, adapters and training in one validated object."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.settings import Settings
+
+
+class DataSettings(Settings):
+    """Which of the prepared windows are used."""
+
+    length: int = Field(default=100, ge=1)
+    """Window length in bases; must be among the prepared lengths."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use only the first so many training windows; None uses all."""
+
+
+class ReadoutSettings(Settings):
+    """How labels are read from the model's output; see `model.window.Readout`."""
+
+    flank: int = Field(default=32, ge=0)
+    """Real bases given on each side of a window."""
+    lookahead: int = Field(default=32, ge=0)
+    """A causal model's label of base i is read this many bases further right."""
+    strands: Literal["forward", "both"] = "both"
+    """Predict from the given strand, or average the logits of both."""
+
+
+class TrainingSettings(Settings):
+    """Optimisation of one run."""
+
+    stages: Literal["single", "two_stage"] = "single"
+    """Train everything at once, or first the head on a frozen backbone and then everything."""
+    epochs: int = Field(default=8, ge=1)
+    """Epochs that train everything."""
+    batch_size: int = Field(default=32, ge=1)
+    """Windows of one optimiser step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak rate of a single stage."""
+    head_stage_epochs: int = Field(default=3, ge=1)
+    """Two stages: epochs with the backbone frozen."""
+    head_stage_rate: float = Field(default=1e-3, gt=0)
+    """Two stages: peak rate of the head while the backbone is frozen."""
+    backbone_rate: float = Field(default=1e-5, gt=0)
+    """Two stages: peak rate of the backbone in the second stage."""
+    head_rate: float = Field(default=5e-4, gt=0)
+    """Two stages: peak rate of the head in the second stage."""
+    schedule: Literal["linear", "cosine", "plateau"] = "cosine"
+    """After warm-up: down linearly, down a cosine, or constant and halved on a plateau."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of a stage's steps in which the rate rises from 0."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """AdamW's decoupled decay."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to at most this norm."""
+    negative_weight: float = Field(default=0.7, gt=0)
+    """Weight of an unlabelled base in the cross-entropy."""
+    positive_weight: float = Field(default=2.0, gt=0)
+    """Weight of a labelled base in the cross-entropy."""
+    reverse_complement: float = Field(default=0.5, ge=0, le=1)
+    """Share of the training windows turned to the other strand, drawn anew each epoch."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many epochs without a better validation score; 0 never stops early."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds initial weights, order of windows, strands and dropout."""
+
+    def class_weights(self) -> Tensor:
+        """(2,) float32, for `weighted_cross_entropy`."""
+        return torch.tensor([self.negative_weight, self.positive_weight])
+
+
+class RunSettings(Settings):
+    """Everything that decides the result of one run, beside the data."""
+
+    task: str = "zdna"
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    readout: ReadoutSettings = ReadoutSettings()
+    lora: LoraSettings = LoraSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    def window_readout(self) -> Readout:
+        """The readout of this run's windows."""
+        return Readout(window=self.data.length, **self.readout.model_dump())
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of all settings; a checkpoint belongs to exactly one."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

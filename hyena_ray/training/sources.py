@@ -1,0 +1,66 @@
+"""Where training gets its batches from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from hyena_ray.dataset.reader import Windows
+from hyena_ray.errors import InputError
+
+
+class Batch(NamedTuple):
+    """Some windows: tokens (B, W + 2 stored flank) uint8, labels (B, W) int8, -100 ignored."""
+
+    tokens: np.ndarray
+    labels: np.ndarray
+
+
+class WindowSource(Protocol):
+    """Windows that can be passed through any number of times."""
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        ...
+
+    def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
+        """One pass. The order is fixed by (seed, epoch); epoch None keeps window_id order."""
+        ...
+
+
+class ArraySource:
+    """Windows that lie in memory."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+
+    @property
+    def count(self) -> int:
+        return len(self._windows.window_id)
+
+    def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
+        order = np.arange(self.count)
+        if epoch is not None:
+            order = np.random.default_rng([seed, epoch]).permutation(self.count)
+        for first in range(0, self.count, batch_size):
+            rows = order[first : first + batch_size]
+            yield Batch(self._windows.tokens[rows], self._windows.labels[rows])
+
+
+def check_both_classes(source: WindowSource, place: str) -> None:
+    """Refuse windows from which nothing can be learnt or scored.
+
+    Raises:
+        InputError: labelled and unlabelled bases are not both there.
+    """
+    found: set[int] = set()
+    for batch in source.batches(1024, epoch=None, seed=0):
+        found.update(np.unique(batch.labels).tolist())
+        if {0, 1} <= found:
+            return
+    raise InputError(
+        place, f"labels {sorted(found)}", "both classes, 0 and 1, are needed", "add regions"
+    )

@@ -1,0 +1,78 @@
+"""Train one run on prepared windows."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hyena_ray.commands import run_job
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.files import new_output, write_json
+from hyena_ray.model.window import load_window_model
+from hyena_ray.settings import load_yaml, parse_assignments
+from hyena_ray.training.evaluation import evaluate_on_split
+from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.loop import EpochReport, train_run
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.sources import ArraySource
+
+EXAMPLE = """example:
+  python jobs/train.py --data prepared --out run --set training.epochs=8 --test
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="new folder for the run")
+    parser.add_argument("--config", type=Path, help="YAML of settings; defaults fill the rest")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    parser.add_argument("--backbone", help="published checkpoint: a folder or a hub id")
+    parser.add_argument("--test", action="store_true", help="score the test windows at the end")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    again.add_argument("--overwrite", action="store_true", help="replace the folder")
+    options = parser.parse_args(arguments)
+
+    settings = RunSettings.parse(load_yaml(options.config) if options.config else {}, "--config")
+    changes = parse_assignments(options.set, "--set")
+    if options.backbone:
+        changes["model.backbone"] = options.backbone
+    settings = settings.updated(changes, "--set")
+    data = PreparedData.open(options.data)
+    check_run_fits(settings, data, "settings")
+    out = new_output(options.out, resume=options.resume, overwrite=options.overwrite)
+
+    train, validation = (
+        ArraySource(data.read(settings.data.length, split)) for split in ("train", "val")
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "config.json", settings.model_dump(mode="json"))
+    result = train_run(settings, train, validation, out, _log_epoch)
+    manifest = {
+        "simulated": data.manifest.simulated,
+        "best_epoch": result.best_epoch,
+        "validation": result.metrics,
+    }
+    if options.test:
+        model = load_window_model(result.model_folder)
+        manifest["test"] = evaluate_on_split(model, data, settings, "test")._asdict()
+    write_json(out / "manifest.json", manifest)
+    for name in ("validation", "test"):
+        if name in manifest:
+            print(name, " ".join(f"{key} {value:.4f}" for key, value in manifest[name].items()))
+
+
+def _log_epoch(report: EpochReport) -> None:
+    shown = " ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
+    logging.info("epoch %d/%d %s", report.epoch, report.epochs, shown)
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,69 @@
+"""Rates follow their shape."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+
+from hyena_ray.training.schedules import Schedule
+from hyena_ray.training.settings import TrainingSettings
+from hyena_ray.training.stages import Stage, stage_of_epoch, stages_of
+
+Kind = Literal["linear", "cosine", "plateau"]
+
+
+def rates(kind: Kind, steps: int, warmup: float, scores: list[float] | None = None) -> list[float]:
+    """Rate of each step, with an epoch's score after every 10 steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = Schedule(optimizer, kind, steps, warmup)
+    found = []
+    for step in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.after_step()
+        if scores and step % 10 == 9:
+            schedule.after_epoch(scores[step // 10])
+    return found
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "plateau"])
+def test_warm_up_rises_linearly_to_the_peak(kind: Kind) -> None:
+    assert rates(kind, 100, 0.1)[:11] == pytest.approx([i / 10 for i in range(11)])
+
+
+def test_linear_falls_to_zero() -> None:
+    assert rates("linear", 100, 0.1)[10:] == pytest.approx([(100 - s) / 90 for s in range(10, 100)])
+
+
+def test_cosine_is_halfway_down_at_half_time() -> None:
+    assert rates("cosine", 100, 0.0)[50] == pytest.approx(0.5)
+
+
+def test_plateau_halves_only_after_epochs_without_gain() -> None:
+    found = rates("plateau", 60, 0.0, scores=[0.1, 0.5, 0.4, 0.4, 0.4, 0.4])
+    assert [found[i] for i in (0, 20, 39, 40, 59)] == [1.0, 1.0, 1.0, 0.5, 0.5]
+
+
+def test_plateau_does_not_end_warm_up() -> None:
+    assert rates("plateau", 40, 0.5, scores=[0.5, 0.4, 0.3, 0.2])[20] == 1.0
+
+
+def test_two_stages_are_the_studys() -> None:
+    settings = TrainingSettings(stages="two_stage", epochs=6)
+    assert stages_of(settings) == (
+        Stage(epochs=3, backbone_rate=None, head_rate=1e-3),
+        Stage(epochs=6, backbone_rate=1e-5, head_rate=5e-4),
+    )
+
+
+def test_every_epoch_lies_in_one_stage() -> None:
+    stages = stages_of(TrainingSettings(stages="two_stage", epochs=2))
+    assert [stage_of_epoch(stages, epoch) for epoch in range(5)] == [
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (1, 3),
+        (1, 3),
+    ]
