@@ -49,7 +49,7 @@ def violations(place: Path, source: str) -> list[str]:
             found.append("relative import")
         if parts[0] == "ray" and room not in RAY_ROOMS:
             found.append(module)
-        if parts[0] != "hyena_ray" or len(parts) < 2 or place.name == "__init__.py" and not room:
+        if parts[0] != "hyena_ray" or len(parts) < 2 or (place.name == "__init__.py" and not room):
             continue
         other = parts[1]
         if other in ROOMS:

@@ -1,0 +1,101 @@
+"""Files and folders appear whole or not at all, and nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hyena_ray.errors import InputError
+from hyena_ray.files import atomic_file, atomic_folder, new_output, read_json, write_json
+
+
+def fail_midway() -> None:
+    raise RuntimeError("midway")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), atomic_file(target) as temporary:
+        temporary.write_text("new")
+        fail_midway()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"table.csv": "old"}
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="midway"), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "part").write_text("x")
+        fail_midway()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_folder_takes_its_name(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as temporary:
+        write_json(temporary / "a.json", {"b": 1})
+    assert read_json(tmp_path / "out" / "a.json") == {"b": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_existing_output_is_refused_unless_asked(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").touch()
+    with pytest.raises(InputError, match="exists already"):
+        new_output(tmp_path / "out")
+    assert new_output(tmp_path / "out", resume=True) == tmp_path / "out"
+    assert (tmp_path / "out" / "kept").exists()
+    new_output(tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_or_a_link_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(InputError, match="not a plain folder"):
+            new_output(tmp_path / name, overwrite=True)
+
+
+def test_overwrite_never_deletes_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path.parent, Path.home()):
+        with pytest.raises(InputError, match="would be deleted"):
+            new_output(folder, overwrite=True)
+    assert tmp_path.exists()
+
+
+def test_a_relative_output_is_refused_inside_a_submitted_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = tmp_path / "runtime_resources" / "working_dir_files" / "pkg"
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked)
+    with pytest.raises(InputError, match="absolute"):
+        new_output(Path("out"))
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (
+            "raise InputError('a.bed:3', 'x', 'bad', 'mend it')",
+            2,
+            "error: a.bed:3: x: bad; mend it",
+        ),
+        ("raise KeyboardInterrupt", 130, "SIGINT"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143, "SIGTERM"),
+        ("pass", 0, ""),
+    ],
+)
+def test_a_job_says_in_its_exit_code_how_it_ended(body: str, code: int, message: str) -> None:
+    script = (
+        "from hyena_ray.commands import run_job\nfrom hyena_ray.errors import InputError\n"
+        f"def main(arguments):\n    {body}\nrun_job(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, message in done.stderr) == (code, True)
+    assert done.stderr.count("\n") <= 1
