@@ -1,0 +1,155 @@
+"""Read prepared windows, trusting nothing that the manifest does not confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hyena_ray.dataset.manifest import DataFile, Manifest, read_manifest
+from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
+from hyena_ray.errors import InputError
+from hyena_ray.files import sha256_file
+
+Result = TypeVar("Result")
+
+
+class PreparedData:
+    """A folder that `prepare` made.
+
+    Every file is checked against schema, row count and sha256 of the manifest when it is first
+    read, and every page against its checksum. Files that the manifest does not list are not read.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._checked: set[str] = set()
+
+    @classmethod
+    def open(cls, folder: Path) -> PreparedData:
+        """Open a prepared folder; reads its manifest only.
+
+        Raises:
+            InputError: not a prepared folder, one of its files is missing, or there is one more.
+        """
+        folder = folder.expanduser().absolute()
+        manifest = read_manifest(folder)
+        listed = {folder / file.path for file in manifest.files}
+        for path in sorted(listed):
+            if not path.is_file():
+                raise InputError(path, None, "the file is missing", REMEDY)
+        for path in sorted(folder.glob("length=*/split=*/part-*.parquet")):
+            if path not in listed:
+                raise InputError(path, None, "manifest.json does not list the file", "remove it")
+        return cls(folder, manifest)
+
+    def files(self, length: int, split: str) -> list[Path]:
+        """Parquet files of a length and split, in order of window ids.
+
+        Raises:
+            InputError: the folder lacks the length or the split.
+        """
+        return [self.folder / file.path for file in self._files(length, split)]
+
+    def count(self, length: int, split: str) -> int:
+        """Number of windows."""
+        return sum(file.rows for file in self._files(length, split))
+
+    def read(self, length: int, split: str, limit: int | None = None) -> Windows:
+        """Read all windows of a length and split, or the first `limit`.
+
+        Raises:
+            InputError: a file is damaged or is not what the manifest says.
+        """
+        count = self.count(length, split)
+        return self.read_rows(length, split, 0, count if limit is None else min(limit, count))
+
+    def read_rows(self, length: int, split: str, first: int, last: int) -> Windows:
+        """Read rows [first, last) in order of window ids; reads few rows beyond them.
+
+        Raises:
+            InputError: a file is damaged or is not what the manifest says.
+            IndexError: there are no such rows.
+        """
+        files = self._files(length, split)
+        if not 0 <= first <= last <= sum(file.rows for file in files):
+            raise IndexError(f"rows {first} to {last} of {self.count(length, split)}")
+        tables = [window_schema(length, self.manifest.flank).empty_table()]
+        before = 0
+        for file in files:
+            begin, end = max(first - before, 0), min(last - before, file.rows)
+            if begin < end:
+                tables.append(
+                    self._read(file, lambda parquet, b=begin, e=end: _rows(parquet, b, e))
+                )
+            before += file.rows
+        return windows_from_table(pa.concat_tables(tables), self.folder)
+
+    def window_ids(self, length: int, split: str) -> NDArray[np.int64]:
+        """(n,) ids in ascending order; nothing else is decoded."""
+        ids = [
+            self._read(file, lambda parquet: parquet.read(["window_id"]))["window_id"].to_numpy()
+            for file in self._files(length, split)
+        ]
+        return np.concatenate(ids)
+
+    def _files(self, length: int, split: str) -> Sequence[DataFile]:
+        for name, value, allowed in (
+            ("length", length, self.manifest.lengths),
+            ("split", split, self.manifest.splits),
+        ):
+            if value not in allowed:
+                raise InputError(
+                    f"{self.folder}: {name}",
+                    value,
+                    f"was not prepared; there is {', '.join(map(str, allowed))}",
+                    f"choose one of these, or prepare that {name}",
+                )
+        return [f for f in self.manifest.files if (f.length, f.split) == (length, split)]
+
+    def _read(self, file: DataFile, read: Callable[[pq.ParquetFile], Result]) -> Result:
+        path = self.folder / file.path
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+                if file.path not in self._checked:
+                    self._check(path, file, parquet)
+                    self._checked.add(file.path)
+                return read(parquet)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(path, None, f"damaged Parquet file ({error})", REMEDY) from None
+
+    def _check(self, path: Path, file: DataFile, parquet: pq.ParquetFile) -> None:
+        found, expected = parquet.schema_arrow, window_schema(file.length, self.manifest.flank)
+        for field in expected:
+            if found.get_field_index(field.name) < 0:
+                raise InputError(path, field.name, "the column is missing", REMEDY)
+            if not found.field(field.name).equals(field):
+                raise InputError(
+                    path,
+                    f"{field.name} is {found.field(field.name)}",
+                    f"the manifest's windows have {field}",
+                    REMEDY,
+                )
+        rows = parquet.metadata.num_rows
+        if rows != file.rows:
+            raise InputError(path, f"{rows} rows", f"the manifest says {file.rows}", REMEDY)
+        if sha256_file(path) != file.sha256:
+            raise InputError(path, None, "sha256 differs from the manifest's", REMEDY)
+
+
+def _rows(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
+    """Rows [first, last) of a file, from the row groups that hold them."""
+    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    ends = np.cumsum(sizes)
+    groups = range(
+        int(np.searchsorted(ends, first, side="right")),
+        int(np.searchsorted(ends, last, side="left")) + 1,
+    )
+    skipped = int(ends[groups[0]] - sizes[groups[0]])
+    return parquet.read_row_groups(list(groups)).slice(first - skipped, last - first)

@@ -1,0 +1,114 @@
+"""The Parquet schema of prepared windows, and its translation from and to arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hyena_ray.errors import InputError
+
+REMEDY = "prepare the data again"
+
+
+class Windows(NamedTuple):
+    """Windows in ascending order of their ids."""
+
+    window_id: NDArray[np.int64]
+    """(n,) the tile's number in the genome."""
+    contig: NDArray[np.str_]
+    """(n,) names."""
+    start: NDArray[np.int64]
+    """(n,) first base of the window (not of its flank), 0-based."""
+    tokens: NDArray[np.uint8]
+    """(n, length + 2 * flank) token ids; N beyond a contig's ends."""
+    labels: NDArray[np.int8]
+    """(n, length) 0 or 1 per base, -100 ignored."""
+
+    def rows(self, selected: slice | NDArray[np.integer]) -> Windows:
+        """Some of the windows."""
+        return Windows(*(column[selected] for column in self))
+
+
+def window_schema(length: int, flank: int) -> pa.Schema:
+    """Columns of one prepared length; no value may be null."""
+    return pa.schema(
+        [
+            pa.field("window_id", pa.int64(), nullable=False),
+            pa.field("contig", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+            pa.field("start", pa.int64(), nullable=False),
+            # Tensors, because Ray Data hands plain lists on as arrays of objects.
+            pa.field(
+                "tokens", pa.fixed_shape_tensor(pa.uint8(), [length + 2 * flank]), nullable=False
+            ),
+            pa.field("labels", pa.fixed_shape_tensor(pa.int8(), [length]), nullable=False),
+        ]
+    )
+
+
+def table_from_windows(windows: Windows, length: int, flank: int) -> pa.Table:
+    """Windows as a table of `window_schema(length, flank)`."""
+    return pa.table(
+        [
+            pa.array(windows.window_id),
+            pa.array(windows.contig.tolist(), pa.string()).dictionary_encode(),
+            pa.array(windows.start),
+            pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.tokens)),
+            pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.labels)),
+        ],
+        schema=window_schema(length, flank),
+    )
+
+
+def windows_from_table(table: pa.Table, place: str | Path = "windows") -> Windows:
+    """Arrays of a table, sorted by window id.
+
+    Raises:
+        InputError: a column is missing, has another type or holds nulls; names `place`.
+    """
+    kinds = {
+        "window_id": "int64",
+        "contig": "string",
+        "start": "int64",
+        "tokens": "uint8",
+        "labels": "int8",
+    }
+    for name, kind in kinds.items():
+        if name not in table.column_names:
+            raise InputError(place, name, "the column is missing", REMEDY)
+        found = table.schema.field(name).type
+        if _value_type(found) != kind or (name in ("tokens", "labels")) != _is_tensor(found):
+            raise InputError(place, f"{name} is {found}", f"not a column of {kind}", REMEDY)
+        if table.column(name).null_count:
+            raise InputError(place, name, "the column holds nulls", REMEDY)
+    windows = Windows(
+        window_id=table.column("window_id").to_numpy(),
+        contig=np.array(table.column("contig").to_pylist(), np.str_),
+        start=table.column("start").to_numpy(),
+        tokens=_matrix(table.column("tokens"), place),
+        labels=_matrix(table.column("labels"), place),
+    )
+    if (np.diff(windows.window_id) < 0).any():
+        return windows.rows(np.argsort(windows.window_id, kind="stable"))
+    return windows
+
+
+def _value_type(found: pa.DataType) -> str:
+    inner = getattr(found, "value_type", found)
+    return "string" if pa.types.is_large_string(inner) else str(inner)
+
+
+def _is_tensor(found: pa.DataType) -> bool:
+    return isinstance(found, pa.FixedShapeTensorType)
+
+
+def _matrix(column: pa.ChunkedArray, place: str | Path) -> NDArray[np.generic]:
+    if not column.num_chunks or not len(column):
+        return np.empty((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    if any(chunk.storage.flatten().null_count for chunk in chunks):
+        raise InputError(place, None, "a window holds nulls", REMEDY)
+    return np.concatenate([chunk.to_numpy_ndarray() for chunk in chunks])

@@ -1,0 +1,98 @@
+"""Read an input file once: plain or gzip, hashed on the way, damage named."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from hyena_ray.errors import InputError
+
+BLOCK = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
+BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that closes every bgzip file; without it whole blocks may be missing."""
+
+
+class Source:
+    """One pass over the bytes of a file, decompressed when it begins as gzip does.
+
+    Args:
+        path: the file; it is opened when the first block is asked for.
+        remedy: what to do when it cannot be opened, such as "give --genome a FASTA file".
+    """
+
+    def __init__(self, path: Path, remedy: str) -> None:
+        self.path = path
+        self._remedy = remedy
+        self._sha256: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hex sha256 of the file as stored, known once `blocks` is exhausted."""
+        if self._sha256 is None:
+            raise RuntimeError(f"{self.path} has not been read to its end")
+        return self._sha256
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the content in blocks of up to 1 MiB.
+
+        Raises:
+            InputError: missing, a folder, unreadable, or damaged gzip.
+        """
+        try:
+            if self.path.is_dir():
+                raise InputError(self.path, None, "is a folder, not a file", self._remedy)
+            with self.path.open("rb", buffering=0) as file:
+                stored = _HashedFile(file)
+                yield from self._content(io.BufferedReader(stored, BLOCK))
+                self._sha256 = stored.sha256.hexdigest()
+        except FileNotFoundError:
+            raise InputError(self.path, None, "there is no such file", self._remedy) from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                self.path, None, f"damaged gzip ({error})", "copy or download the file again"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                self.path, None, f"cannot be read ({error.strerror or error})", self._remedy
+            ) from None
+
+    def read(self) -> bytes:
+        """The whole content; for files that are small beside a genome."""
+        return b"".join(self.blocks())
+
+    def _content(self, stored: io.BufferedReader) -> Iterator[bytes]:
+        head = stored.peek(18)[:18]
+        if not head.startswith(GZIP_MAGIC):
+            while block := stored.read(BLOCK):
+                yield block
+            return
+        with gzip.GzipFile(fileobj=stored) as stream:
+            while block := stream.read(BLOCK):
+                yield block
+        raw = stored.raw
+        if head[12:14] == b"BC" and isinstance(raw, _HashedFile) and raw.tail != BGZF_END:
+            raise EOFError("bgzip's closing block is missing: the file is cut short")
+
+
+class _HashedFile(io.RawIOBase):
+    """Hash what is read, so that the hash costs no second pass; keep the last bytes."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.tail = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        count = self._file.readinto(buffer) or 0
+        read = memoryview(buffer)[:count]
+        self.sha256.update(read)
+        self.tail = (self.tail + bytes(read[-len(BGZF_END) :]))[-len(BGZF_END) :]
+        return count
