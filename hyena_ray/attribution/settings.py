@@ -1,0 +1,66 @@
+"""What attribution computes: methods, target, baseline, passes.
+
+`DEFINITIONS` names the two that matter: `default`, corrected, and `study`, as published.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from hyena_ray.attribution.kmers import MAX_K
+from hyena_ray.settings import Settings
+
+MethodName = Literal["ig", "smoothgrad", "tp"]
+
+
+class AttributionSettings(Settings):
+    """Settings of one attribution; the defaults are the corrected definitions."""
+
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("ig", "smoothgrad", "tp")
+    """Methods to compute, each one table."""
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
+    """k-mer length in bases."""
+    normalise: bool = True
+    """Divide a window's target by its number of true-positive bases, so that long regions do not
+    weigh more than short ones; the study did not."""
+    baseline: Literal["shuffle", "n", "zero"] = "shuffle"
+    """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
+    kept, all N, or the zero embedding of the study."""
+    steps: Annotated[int, Field(ge=1)] = 16
+    """Gauss-Legendre nodes of Integrated Gradients."""
+    samples: Annotated[int, Field(ge=1)] = 50
+    """Noisy copies of SmoothGrad."""
+    noise: Annotated[float, Field(ge=0)] = 0.1
+    """Standard deviation of SmoothGrad's noise, in units of `noise_unit`."""
+    noise_unit: Literal["spread", "absolute"] = "spread"
+    """`spread`: the root mean square distance per dimension of the embeddings of A, C, G and T
+    from their mean, so that noise means the same for every model; `absolute`: embedding units."""
+    smoothgrad: Literal["signed", "absolute"] = "signed"
+    """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
+    the gradient's absolute values, as published."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of noise and shuffles, used together with the window_id."""
+    batch: Annotated[int, Field(ge=1)] = 32
+    """Rows of every pass through the model; the last bits of the scores depend on it."""
+
+    @field_validator("methods")
+    @classmethod
+    def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("a method is named twice")
+        return methods
+
+
+DEFINITIONS: dict[str, AttributionSettings] = {
+    "default": AttributionSettings(),
+    "study": AttributionSettings(
+        normalise=False,
+        baseline="zero",
+        steps=50,
+        noise=0.1,
+        noise_unit="absolute",
+        smoothgrad="absolute",
+    ),
+}
