@@ -45,7 +45,7 @@ class PartWriter:
                 self._write(part)
             else:
                 # Copied, so that the rows before it are not kept in memory.
-                self._pending = [Windows(*(column.copy() for column in part))]
+                self._pending = [Windows._make(column.copy() for column in part)]
                 self._rows = len(part.window_id)
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class PartWriter:
     def _take(self) -> Windows:
         columns = zip(*self._pending, strict=True)
         self._pending, self._rows = [], 0
-        return Windows(*(np.concatenate(column) for column in columns))
+        return Windows._make(np.concatenate(column) for column in columns)
 
     def _write(self, windows: Windows) -> None:
         name = f"length={self._length}/split={self._split}/part-{len(self.files):05d}.parquet"

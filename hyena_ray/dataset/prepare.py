@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from hyena_ray.dataset.manifest import (
@@ -237,7 +238,7 @@ class _Cutter:
             blacklisted=self.dropped.blacklisted + int(banned.sum()),
         )
 
-    def _tokens(self, contig: Contig, start: np.ndarray) -> np.ndarray:
+    def _tokens(self, contig: Contig, start: NDArray[np.int64]) -> NDArray[np.uint8]:
         width = self._length + 2 * self._flank
         return tokens_of(gather(contig.codes, start - self._flank, width, N_CODE))
 

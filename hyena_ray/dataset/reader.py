@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,9 +86,7 @@ class PreparedData:
         for file in files:
             begin, end = max(first - before, 0), min(last - before, file.rows)
             if begin < end:
-                tables.append(
-                    self._read(file, lambda parquet, b=begin, e=end: _rows(parquet, b, e))
-                )
+                tables.append(self._read(file, partial(_rows, first=begin, last=end)))
             before += file.rows
         return windows_from_table(pa.concat_tables(tables), self.folder)
 

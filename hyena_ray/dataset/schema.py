@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ class Windows(NamedTuple):
 
     def rows(self, selected: slice | NDArray[np.integer]) -> Windows:
         """Some of the windows."""
-        return Windows(*(column[selected] for column in self))
+        return Windows._make(column[selected] for column in self)
 
 
 def window_schema(length: int, flank: int) -> pa.Schema:
@@ -85,9 +85,9 @@ def windows_from_table(table: pa.Table, place: str | Path = "windows") -> Window
         if table.column(name).null_count:
             raise InputError(place, name, "the column holds nulls", REMEDY)
     windows = Windows(
-        window_id=table.column("window_id").to_numpy(),
+        window_id=np.array(table.column("window_id")),
         contig=np.array(table.column("contig").to_pylist(), np.str_),
-        start=table.column("start").to_numpy(),
+        start=np.array(table.column("start")),
         tokens=_matrix(table.column("tokens"), place),
         labels=_matrix(table.column("labels"), place),
     )
@@ -105,7 +105,7 @@ def _is_tensor(found: pa.DataType) -> bool:
     return isinstance(found, pa.FixedShapeTensorType)
 
 
-def _matrix(column: pa.ChunkedArray, place: str | Path) -> NDArray[np.generic]:
+def _matrix(column: pa.ChunkedArray, place: str | Path) -> NDArray[Any]:
     if not column.num_chunks or not len(column):
         return np.empty((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
     chunks = [chunk for chunk in column.chunks if len(chunk)]

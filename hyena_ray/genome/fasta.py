@@ -44,7 +44,7 @@ class Contig(NamedTuple):
 class Fasta:
     """A FASTA file to iterate over once; holds one contig at a time.
 
-    Memory is about twice the longest contig. `sha256` is known after the last contig.
+    Memory is about three times the longest contig. `sha256` is known after the last contig.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,8 +66,8 @@ class Fasta:
         lines_of_name: dict[str, int] = {}
         line = 1
         for record in self._records():
-            header, _, body = record.partition(b"\n")
-            name, description = self._names(header, line)
+            begin = record.find(b"\n") + 1 or len(record)
+            name, description = self._names(record[:begin].rstrip(b"\r\n"), line)
             if name in lines_of_name:
                 raise self._error(
                     line,
@@ -76,9 +76,9 @@ class Fasta:
                     "give every contig its own first word",
                 )
             lines_of_name[name] = line
-            codes = self._codes(name, body, line + 1)
+            codes = self._codes(name, record, begin, line + 1)
             line += record.count(b"\n")
-            del record, body  # memory is for one contig, not for its text too
+            del record  # memory is for one contig, not for its text too
             yield Contig(name, codes, description)
             del codes
 
@@ -120,7 +120,7 @@ class Fasta:
 
     def _names(self, header: bytes, line: int) -> tuple[str, str]:
         try:
-            text = header[1:].decode("utf-8").rstrip("\r")
+            text = header[1:].decode("utf-8")
         except UnicodeDecodeError:
             raise self._error(line, None, "the header is not UTF-8", "rename the contig") from None
         if not text or text[0].isspace():
@@ -130,10 +130,13 @@ class Fasta:
         name, *rest = text.split(maxsplit=1)
         return name, "".join(rest)
 
-    def _codes(self, name: str, body: bytes, line: int) -> NDArray[np.uint8]:
-        if b"\r" in body:
-            body = body.replace(b"\r\n", b"\n").removesuffix(b"\r")
-        body = body.rstrip(b"\n")
+    def _codes(self, name: str, record: bytes, begin: int, line: int) -> NDArray[np.uint8]:
+        if b"\r" in record:
+            record = record[:begin] + record[begin:].replace(b"\r\n", b"\n").removesuffix(b"\r")
+        end = len(record)
+        while end > begin and record[end - 1] == ord("\n"):
+            end -= 1
+        body = record[begin:end]  # the one copy: a contig may be hundreds of megabytes
         if not body:
             raise self._error(line - 1, name, "the contig has no sequence", "remove its header")
         width = body.find(b"\n") if b"\n" in body else len(body)

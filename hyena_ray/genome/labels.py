@@ -5,11 +5,15 @@ In: `Spans`.  Out: arrays over bases or tiles.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from hyena_ray.genome.intervals import Spans
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 def base_labels(spans: Spans, length: int) -> NDArray[np.int8]:
@@ -47,8 +51,8 @@ def spans_of(mask: NDArray[np.bool_]) -> Spans:
 
 
 def gather(
-    values: NDArray[np.generic], start: NDArray[np.int64], width: int, fill: int
-) -> NDArray[np.generic]:
+    values: NDArray[Value], start: NDArray[np.int64], width: int, fill: int
+) -> NDArray[Value]:
     """Cut windows out of an array over bases.
 
     Args:

@@ -172,7 +172,7 @@ def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
         )
     total = sum(labelled.values())
     lacks = {name: share * total for name, share in zip(NAMES, SHARES, strict=True)}
-    splits: dict[str, tuple[str, ...]] = {name: () for name in NAMES}
+    splits: dict[str, tuple[str, ...]] = dict.fromkeys(NAMES, ())
     ranked = sorted(labelled, key=lambda contig: (-labelled[contig], contig))
     for rank, contig in enumerate(ranked):
         empty = [name for name in NAMES if not splits[name]]
