@@ -1,0 +1,194 @@
+"""Run shards on a pool of actors: every shard once, through the death of any actor.
+
+Ray's own retries are off: they run an item twice, or for ever. Whether a shard is done is known
+from its file alone, so one whose actor died after writing it is not done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.watchdog import StalledError
+from hyena_ray.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+TRIES = 4
+"""Times that one shard is begun before the job stops."""
+PROGRESS_SECONDS = 30.0
+"""Between two lines of progress in the log."""
+
+Work = Callable[[int], object]
+"""Computes the shard of a number and writes its file."""
+
+
+class ShardError(RuntimeError):
+    """A shard failed on every try."""
+
+
+class PoolReport(NamedTuple):
+    """What a pool did."""
+
+    finished: int
+    """Shards that this call has done."""
+    deaths: int
+    """Actors that died."""
+
+
+class Shards(NamedTuple):
+    """What is to be done."""
+
+    name: str
+    """Of the work, in the log and on the dashboard."""
+    numbers: Sequence[int]
+    make: Callable[[], Work]
+    """Called once in every actor, for what is slow to make, such as a model."""
+    is_done: Callable[[int], bool]
+    """Whether the shard's file is complete."""
+    describe: Callable[[int], str]
+    """What a shard holds, for the message when it cannot be done."""
+
+
+def run_shards(
+    shards: Shards, *, actors: int, each: Resources, stall_seconds: float = 1800.0
+) -> PoolReport:
+    """Do all shards that are not done, and return when every one is.
+
+    Args:
+        shards: what is to be done.
+        actors: how many work at once.
+        each: resources of one actor.
+        stall_seconds: stop when nothing was finished for so long.
+
+    Raises:
+        InputError: raised by the work; not tried again.
+        ShardError: a shard failed `TRIES` times.
+        StalledError: no progress, for example because no actor could be placed.
+    """
+    pool = _Pool(shards, each)
+    try:
+        pool.start(actors)
+        while pool.unfinished:
+            pool.hand_out()
+            pool.collect(stall_seconds)
+        return PoolReport(pool.finished, pool.deaths)
+    finally:
+        pool.stop()
+
+
+class _Worker:
+    """The actor."""
+
+    def __init__(self, make: Callable[[], Work]) -> None:
+        self._make = make
+        self._work: Work | None = None
+
+    def run(self, number: int) -> None:
+        # Made here and not in the constructor, whose errors Ray reports as the actor's death.
+        self._work = self._work or self._make()
+        self._work(number)
+
+
+class _Pool:
+    """Who does what, and what is left."""
+
+    def __init__(self, shards: Shards, each: Resources) -> None:
+        self.shards = shards
+        self.finished = self.deaths = 0
+        self._actor_class = ray.remote(
+            num_cpus=each.cpu, num_gpus=each.gpu, max_restarts=0, max_task_retries=0
+        )(_Worker)
+        self._waiting = deque(number for number in shards.numbers if not shards.is_done(number))
+        self._total = len(self._waiting)
+        self._tries: Counter[int] = Counter()
+        self._idle: list[Any] = []
+        self._running: dict[ray.ObjectRef[None], tuple[int, Any]] = {}
+        self._began = self._last = self._told = time.monotonic()
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    def start(self, actors: int) -> None:
+        self._idle = [self._new_actor() for _ in range(min(actors, self._total))]
+
+    def _new_actor(self) -> Any:
+        return self._actor_class.remote(self.shards.make)
+
+    def hand_out(self) -> None:
+        while self._waiting and self._idle:
+            number, actor = self._waiting.popleft(), self._idle.pop()
+            self._tries[number] += 1
+            task = actor.run.options(name=f"{self.shards.name} {number}")
+            self._running[task.remote(number)] = (number, actor)
+
+    def collect(self, stall_seconds: float) -> None:
+        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=1.0)
+        for reference in ready:
+            self._settle(reference)
+        self._tell()
+        if time.monotonic() - self._last > stall_seconds:
+            raise StalledError(
+                f"no shard of {self.shards.name} was finished for {stall_seconds:g} s; "
+                "see `ray status` for what it waits for"
+            )
+
+    def _settle(self, reference: ray.ObjectRef[None]) -> None:
+        number, actor = self._running.pop(reference)
+        error: Exception | None = None
+        try:
+            ray.get(reference)
+            self._idle.append(actor)
+        except RayActorError as death:
+            self.deaths += 1
+            self._idle.append(self._new_actor())
+            error = death
+        except RayTaskError as failure:
+            if isinstance(failure.cause, InputError):
+                raise failure.cause from None
+            self._idle.append(actor)
+            error = failure
+        if self.shards.is_done(number):
+            self.finished += 1
+            self._last = time.monotonic()
+        else:
+            self._try_again(number, error or RuntimeError("no file was written"))
+
+    def _try_again(self, number: int, error: Exception) -> None:
+        reason = _last_line(error)
+        if self._tries[number] >= TRIES:
+            raise ShardError(
+                f"{self.shards.name}: {self.shards.describe(number)} failed {TRIES} times, last: "
+                f"{reason}; what was finished is kept, --resume does the rest"
+            ) from error
+        logger.warning("%s %d is tried again: %s", self.shards.name, number, reason)
+        self._waiting.append(number)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told > PROGRESS_SECONDS or (self.finished == self._total > 0):
+            self._told = now
+            seconds = now - self._began
+            logger.info(
+                "%s: %d of %d shards in %.0f s",
+                self.shards.name,
+                self.finished,
+                self._total,
+                seconds,
+            )
+
+    def stop(self) -> None:
+        for actor in self._idle + [actor for _, actor in self._running.values()]:
+            ray.kill(actor)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rsplit("\n", 1)[-1]

@@ -1,0 +1,69 @@
+"""How much of a cluster a job takes: asked before the start, since Ray waits rather than fails."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.errors import InputError
+from hyena_ray.settings import Settings
+
+
+class Resources(Settings):
+    """What one trial or one actor holds."""
+
+    cpu: float = Field(default=1.0, gt=0)
+    """CPUs."""
+    gpu: float = Field(default=0.0, ge=0)
+    """GPUs: a whole number, or a share of one."""
+
+
+class Placement(Settings):
+    """How many run at once, and on how many threads each."""
+
+    concurrent: int
+    threads: int
+    """torch threads of each. Part of a run's plan: results differ in the last bits by threads."""
+
+
+def place(
+    cluster: Cluster, each: Resources, *, wanted: int | None, useful: int, streams: bool, name: str
+) -> Placement:
+    """Fit trials or actors into the cluster.
+
+    Args:
+        cluster: what there is.
+        each: resources of one.
+        wanted: how many at once; None takes as many as fit and are useful.
+        useful: more than this many would have nothing to do.
+        streams: each reads its own data stream, which needs one more CPU.
+        name: of the setting that asks, for the message, such as `--actors`.
+
+    Raises:
+        InputError: a request that this cluster can never meet.
+    """
+    has = f"the cluster has {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs"
+    remedy = "ask for less or join a larger cluster"
+    if each.gpu > 1 and each.gpu != int(each.gpu):
+        raise InputError(f"{name}: gpu", each.gpu, "neither whole nor below 1", "give 1, 2 or 0.5")
+    cpu = each.cpu + (1 if streams else 0)
+    room = math.floor(cluster.cpus / cpu)
+    if each.gpu:
+        shares = math.floor(1 / each.gpu) if each.gpu <= 1 else 1 / each.gpu
+        room = min(room, math.floor(cluster.gpus * shares))
+    if room < 1:
+        raise InputError(name, f"{cpu:g} CPUs and {each.gpu:g} GPUs each", has, remedy)
+    if wanted is not None and wanted > room:
+        raise InputError(
+            name, wanted, f"{cpu:g} CPUs and {each.gpu:g} GPUs each, but {has}", remedy
+        )
+    cores = cluster.cores or cluster.cpus
+    concurrent = min(room, useful)
+    if wanted is None:
+        concurrent = min(concurrent, max(1, math.floor(cores / each.cpu)))
+    else:
+        concurrent = min(concurrent, wanted)
+    share = math.floor(min(each.cpu, cores / concurrent))
+    return Placement(concurrent=max(1, concurrent), threads=max(1, share))

@@ -1,0 +1,107 @@
+"""Join a Ray cluster, or start one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import ray
+
+from hyena_ray.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+LOCAL_OBJECT_STORE = 2 << 30
+"""Bytes at most; Ray's default of 30 % of the memory is too much for a laptop."""
+
+
+class Cluster(NamedTuple):
+    """What is connected to."""
+
+    cpus: float
+    """Logical CPUs that Ray hands out, counting nodes that autoscaling may add."""
+    gpus: float
+    cores: int | None
+    """Cores of this machine when the cluster was started here: fewer than `cpus` on a small one.
+    None on a cluster that was joined, where a CPU is taken to be a core."""
+    object_store: float
+    """Bytes of shared memory over all nodes."""
+
+
+@contextmanager
+def connect(address: str | None = None) -> Iterator[Cluster]:
+    """Join the cluster at `address`, else that of RAY_ADDRESS, else start one on this machine.
+
+    What is started here is shut down at the end, needs a token, and has no dashboard. Inside a
+    process that is connected already, that connection is used and kept.
+
+    Args:
+        address: "auto", "local", host:port, or None.
+
+    Raises:
+        InputError: nothing answers at the address.
+    """
+    if ray.is_initialized():
+        yield _describe(None)
+        return
+    # A bare ray.init() would join whatever cluster happens to run on the machine.
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    if target == "local":
+        _start_here()
+        cores: int | None = available_cores()
+    else:
+        _join(target)
+        cores = None
+    try:
+        yield _describe(cores)
+    finally:
+        ray.shutdown()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def _start_here() -> None:
+    # Ray asks for a token by default on a cluster of its own, and would save one under the home
+    # folder; a token in the environment ends with the process.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    ray.init(
+        address="local",
+        # More than the cores: Ray Data inside a trial waits for ever when trials hold all CPUs.
+        num_cpus=max(4, available_cores()),
+        object_store_memory=LOCAL_OBJECT_STORE,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            "--address",
+            address,
+            f"no Ray cluster can be joined there ({error})",
+            "start one with `ray start --head`, or leave --address out to run on this machine",
+        ) from None
+
+
+def _describe(cores: int | None) -> Cluster:
+    present = ray.cluster_resources()
+    possible = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    cluster = Cluster(
+        cpus=max(present.get("CPU", 0.0), possible.get("CPU", 0.0)),
+        gpus=max(present.get("GPU", 0.0), possible.get("GPU", 0.0)),
+        cores=cores,
+        object_store=present.get("object_store_memory", 0.0),
+    )
+    logger.info("Ray has %g CPUs and %g GPUs", cluster.cpus, cluster.gpus)
+    return cluster

@@ -1,0 +1,189 @@
+"""Prepared windows as Ray Data streams: read once and shared by all trials, or streamed to each.
+
+The dataset is small enough for shared memory in all but the largest searches. Then every trial of
+a node reads the same bytes, and shuffling is an exact permutation. Otherwise each trial streams
+from Parquet with one CPU of its own, and shuffles files and a buffer of rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pds
+import ray
+import ray.data
+from ray.exceptions import RayTaskError
+
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
+from hyena_ray.errors import InputError
+from hyena_ray.training.sources import ArraySource, Batch, WindowSource
+
+logger = logging.getLogger(__name__)
+
+SHARE_OF_STORE = 0.3
+"""Most of the object store that shared windows take; while they are gathered they lie there twice,
+and trials need room for their own."""
+BUFFER_ROWS = 8_192
+"""Rows among which a streamed epoch is shuffled."""
+
+Key = tuple[int, str]
+"""Window length and split."""
+
+
+class Handle(Protocol):
+    """Small and picklable; opened by the trial that uses it."""
+
+    def open(self, limit: int | None = None) -> WindowSource:
+        """The windows, or the first `limit` of them."""
+        ...
+
+
+class SharedWindows(NamedTuple):
+    """Windows in the object store."""
+
+    reference: ray.ObjectRef[Windows]
+
+    def open(self, limit: int | None = None) -> WindowSource:
+        """Without a copy: the arrays are those of shared memory, and read-only."""
+        windows: Windows = ray.get(self.reference)
+        return ArraySource(windows.rows(slice(limit)))
+
+
+class StreamedWindows(NamedTuple):
+    """Windows in Parquet files, in order of window_id."""
+
+    files: tuple[str, ...]
+    rows: int
+
+    def open(self, limit: int | None = None) -> WindowSource:
+        """Nothing is read before the first batch."""
+        count = self.rows if limit is None else min(limit, self.rows)
+        return StreamSource(self.files, count, whole=count == self.rows)
+
+
+class StreamSource:
+    """A `WindowSource` over Parquet files that memory need not hold."""
+
+    def __init__(self, files: tuple[str, ...], count: int, *, whole: bool) -> None:
+        self._files = files
+        self._count = count
+        self._whole = whole
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return self._count
+
+    def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
+        """One pass. The same (seed, epoch) gives the same order; None keeps window_id order.
+
+        Shuffled are the files, when all of them are wanted, and `BUFFER_ROWS` rows at a time.
+        """
+        files = list(self._files)
+        shuffle: dict[str, Any] = {}
+        if epoch is not None:
+            numbers = np.random.default_rng([seed, epoch])
+            if self._whole:
+                files = [files[index] for index in numbers.permutation(len(files))]
+            shuffle = {
+                "local_shuffle_buffer_size": BUFFER_ROWS,
+                "local_shuffle_seed": int(numbers.integers(2**31)),
+            }
+        rows = read_files(files, columns=["tokens", "labels"])
+        if not self._whole:
+            rows = rows.limit(self.count)
+        for batch in rows.iter_batches(
+            batch_size=batch_size, batch_format="numpy", prefetch_batches=2, **shuffle
+        ):
+            yield Batch(batch["tokens"], batch["labels"])
+
+
+def read_files(files: Sequence[str], columns: Sequence[str] | None = None) -> ray.data.Dataset:
+    """A dataset of Parquet files in their order, with every page held to its checksum.
+
+    On one CPU at a time and with a block per file, so that the order is the same on any cluster.
+    """
+    with _own_context() as context:
+        # Ray 2.60's second reader, its default, drops every Parquet option, and with them the
+        # verification of page checksums: a flipped bit is read as a base.
+        context.use_datasource_v2 = False
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
+        options = pds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        rows = ray.data.read_parquet(
+            list(files),
+            partitioning=None,
+            override_num_blocks=len(files),
+            fragment_scan_options=options,
+        )
+        return rows.select_columns(list(columns)) if columns else rows
+
+
+@contextmanager
+def _own_context() -> Iterator[ray.data.DataContext]:
+    """Datasets made inside keep these options; others of the process are left alone."""
+    with warnings.catch_warnings():
+        # Ray's own copy sets options that Ray has deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = ray.data.DataContext.get_current().copy()
+    with ray.data.DataContext.current(context):
+        yield context
+
+
+def share_windows(
+    data: PreparedData, keys: Sequence[Key], cluster: Cluster
+) -> dict[Key, SharedWindows] | dict[Key, StreamedWindows]:
+    """Make windows available to all trials: in the object store when they fit well, else streamed.
+
+    Args:
+        data: prepared windows; every file is checked against its manifest here.
+        keys: lengths and splits that trials use.
+        cluster: where they run.
+
+    Raises:
+        InputError: a file is damaged or is not what the manifest says.
+    """
+    for length, split in keys:
+        data.window_ids(length, split)
+    if fits(data, keys, cluster):
+        return {key: SharedWindows(ray.put(_gather(data, *key))) for key in keys}
+    logger.info("the windows are too many for shared memory: every trial streams them")
+    return {
+        (length, split): StreamedWindows(
+            tuple(map(str, data.files(length, split))), data.count(length, split)
+        )
+        for length, split in keys
+    }
+
+
+def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
+    """Whether the windows take a small part of shared memory only."""
+    size = sum(
+        data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
+        for length, split in keys
+    )
+    return size < SHARE_OF_STORE * cluster.object_store
+
+
+def _gather(data: PreparedData, length: int, split: str) -> Windows:
+    """Read with as many CPUs as are free."""
+    files = list(map(str, data.files(length, split)))
+    try:
+        blocks = ray.get(read_files(files).materialize().to_arrow_refs())
+    except RayTaskError as error:
+        raise InputError(
+            files[0], None, f"cannot be read ({str(error.cause).splitlines()[0]})", REMEDY
+        ) from None
+    windows = windows_from_table(pa.concat_tables(blocks, promote_options="permissive"), files[0])
+    found, expected = len(windows.window_id), data.count(length, split)
+    if found != expected:
+        raise InputError(files[0], f"{found} rows", f"the manifest says {expected}", REMEDY)
+    return windows

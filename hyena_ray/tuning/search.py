@@ -1,0 +1,151 @@
+"""Between Ray Tune, which asks for settings, and an Optuna study, which suggests and remembers.
+
+Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are COMPLETE, leaves trials with a
+non-finite score RUNNING, and knows only what it asked for itself. Here the study on disk is all
+there is to know about a search, so that a search goes on from it after any end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+
+from hyena_ray.tuning.space import SearchSpace, Values
+
+STUDY_FILE = "study.db"
+SCORE = "score"
+"""Key of a report: the task's metric, higher is better."""
+EPOCH = "epoch"
+"""Key of a report: finished epochs, from 1."""
+FINISHED = "finished"
+"""Key of a report: the run is over, and its score is that of its best epoch."""
+SETTINGS = "settings"
+"""Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
+
+
+def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
+    """The study of a run folder, made when it is new; `optuna.load_study` opens it as well.
+
+    Its name is the task's, its storage `sqlite:///FOLDER/study.db`.
+    """
+    storage = RDBStorage(f"sqlite:///{folder / STUDY_FILE}")
+    return optuna.create_study(
+        storage=storage,
+        study_name=space.task,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=TPESampler(seed=space.seed),
+    )
+
+
+def unfinished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were begun and neither finished, stopped by ASHA nor diverged."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def missing(study: optuna.Study, space: SearchSpace) -> int:
+    """Trials still to run: those unfinished and those not begun."""
+    return space.trials - len(study.get_trials(deepcopy=False)) + len(unfinished(study))
+
+
+class StudySearch(Searcher):  # type: ignore[misc]
+    """Suggests the trials that a study lacks, the unfinished ones first."""
+
+    def __init__(self, study: optuna.Study, space: SearchSpace) -> None:
+        super().__init__(metric=SCORE, mode="max")
+        self._study = study
+        self._space = space
+        self._again = deque(
+            # Settings of a trial that was killed between two of its suggestions are suggested now.
+            Trial(study, trial._trial_id)
+            for trial in unfinished(study)
+        )
+        self._trials: dict[str, Trial] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Number and searched settings of the next trial."""
+        if self._again:
+            trial = self._again.popleft()
+        elif len(self._study.get_trials(deepcopy=False)) < self._space.trials:
+            trial = self._ask()
+        else:
+            return str(Searcher.FINISHED)
+        values: Values = self._space.suggest(trial)
+        trial.set_user_attr(SETTINGS, values)
+        self._trials[trial_id] = trial
+        return {"number": trial.number, "values": values}
+
+    def _ask(self) -> Trial:
+        # One seed per trial: a search that goes on neither repeats its first suggestions nor
+        # differs, given the same results, from one that was never interrupted.
+        number = len(self._study.get_trials(deepcopy=False))
+        seed = self._space.seed * 1_000_003 + number
+        self._study.sampler = TPESampler(seed=seed, constant_liar=True)
+        return self._study.ask()
+
+    def number_of(self, trial_id: str) -> int:
+        """Number in the study of a trial that Tune knows by `trial_id`."""
+        return self._trials[trial_id].number
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Remember a score, so that ASHA and a later start know it."""
+        trial = self._trials[trial_id]
+        known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if result[EPOCH] not in known and math.isfinite(result[SCORE]):
+            trial.report(result[SCORE], result[EPOCH])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study how a trial ended; one that crashed stays unfinished."""
+        trial = self._trials.pop(trial_id)
+        if error or result is None:
+            return
+        for key in ("metrics", "problem", "epochs", "seconds"):
+            if key in result:
+                trial.set_user_attr(key, result[key])
+        if result.get("problem"):
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif result.get(FINISHED):
+            self._study.tell(trial, result[SCORE])
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is saved at every step, and Tune's copy is never read."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+
+def scheduler(study: optuna.Study, space: SearchSpace) -> ASHAScheduler:
+    """ASHA that compares with the trials of earlier starts too."""
+    longest = space.longest_run()
+    asha = ASHAScheduler(
+        time_attr=EPOCH,
+        max_t=max(longest, space.scheduler.grace_period),
+        grace_period=space.scheduler.grace_period,
+        reduction_factor=space.scheduler.reduction_factor,
+        # A trial ends by itself, after its model has been written.
+        stop_last_trials=False,
+    )
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        for epoch, score in sorted(trial.intermediate_values.items()):
+            asha._brackets[0].on_result(_Past(f"past-{trial.number}"), epoch, score)
+    return asha
+
+
+class _Past:
+    """As much of a Tune trial as ASHA's records need."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id

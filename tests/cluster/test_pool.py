@@ -1,0 +1,125 @@
+"""Every shard once, through the death of any actor."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hyena_ray.cluster.pool import TRIES, ShardError, Shards, run_shards
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.watchdog import StalledError
+from hyena_ray.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("cluster")
+SMALL = Resources(cpu=0.5)
+
+
+def squares(folder: Path, fault: Callable[[int, int], None] | None = None) -> Shards:
+    """Shards 0 to 7; every begin leaves a line, and `fault(number, begins)` may do harm."""
+
+    def make() -> Callable[[int], None]:
+        def work(number: int) -> None:
+            begun = folder / f"{number}.begun"
+            with begun.open("a") as stream:
+                stream.write("begun\n")
+            if fault is not None:
+                fault(number, len(begun.read_text().splitlines()))
+            (folder / f"{number}.done").write_text(str(number**2))
+
+        return work
+
+    return Shards(
+        name="squares",
+        numbers=range(8),
+        make=make,
+        is_done=lambda number: (folder / f"{number}.done").exists(),
+        describe=lambda number: f"square of {number}",
+    )
+
+
+def begins(folder: Path) -> list[int]:
+    return [len((folder / f"{number}.begun").read_text().splitlines()) for number in range(8)]
+
+
+def results(folder: Path) -> list[int]:
+    return [int((folder / f"{number}.done").read_text()) for number in range(8)]
+
+
+EXPECTED = [number**2 for number in range(8)]
+
+
+@pytest.mark.parametrize("actors", [1, 4])
+def test_each_shard_is_done_once_by_any_number_of_actors(tmp_path: Path, actors: int) -> None:
+    report = run_shards(squares(tmp_path), actors=actors, each=SMALL)
+    assert (report.finished, report.deaths) == (8, 0)
+    assert results(tmp_path) == EXPECTED
+    assert begins(tmp_path) == [1] * 8
+
+
+def test_a_shard_whose_actor_is_killed_is_done_by_another(tmp_path: Path) -> None:
+    def killed_once(number: int, begin: int) -> None:
+        if number in (2, 5) and begin == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    report = run_shards(squares(tmp_path, killed_once), actors=2, each=SMALL)
+    assert (report.finished, report.deaths) == (8, 2)
+    assert results(tmp_path) == EXPECTED
+    assert begins(tmp_path) == [1, 1, 2, 1, 1, 2, 1, 1]
+
+
+def test_a_shard_written_by_an_actor_that_died_before_saying_so_is_kept(tmp_path: Path) -> None:
+    def written_then_killed(number: int, begin: int) -> None:
+        if number == 3:
+            (tmp_path / "3.done").write_text("9")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    report = run_shards(squares(tmp_path, written_then_killed), actors=2, each=SMALL)
+    assert (report.finished, report.deaths) == (8, 1)
+    assert begins(tmp_path) == [1] * 8
+
+
+def test_shards_that_are_done_are_not_begun(tmp_path: Path) -> None:
+    run_shards(squares(tmp_path), actors=1, each=SMALL)
+    (tmp_path / "6.done").unlink()
+    report = run_shards(squares(tmp_path), actors=1, each=SMALL)
+    assert report.finished == 1
+    assert begins(tmp_path) == [1, 1, 1, 1, 1, 1, 2, 1]
+
+
+def test_a_poisoned_shard_stops_the_job_and_is_named(tmp_path: Path) -> None:
+    def poisoned(number: int, begin: int) -> None:
+        if number == 4:
+            raise ArithmeticError("planted")
+
+    with pytest.raises(ShardError, match=r"square of 4 failed 4 times.*planted.*--resume"):
+        run_shards(squares(tmp_path, poisoned), actors=1, each=SMALL)
+    assert len((tmp_path / "4.begun").read_text().splitlines()) == TRIES
+    assert (tmp_path / "7.done").exists()
+
+
+def test_bad_input_found_by_an_actor_is_not_tried_again(tmp_path: Path) -> None:
+    def refuse(number: int, begin: int) -> None:
+        raise InputError("part-0.parquet", None, "damaged", "prepare again")
+
+    with pytest.raises(InputError, match=r"^part-0.parquet: damaged; prepare again$"):
+        run_shards(squares(tmp_path, refuse), actors=1, each=SMALL)
+    assert begins_total(tmp_path) == 1
+
+
+def begins_total(folder: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in folder.glob("*.begun"))
+
+
+def test_work_that_writes_no_file_is_an_error(tmp_path: Path) -> None:
+    shards = squares(tmp_path)._replace(make=lambda: lambda number: None, numbers=[0])
+    with pytest.raises(ShardError, match="no file was written"):
+        run_shards(shards, actors=1, each=SMALL)
+
+
+def test_a_pool_that_cannot_be_placed_stops_rather_than_waits(tmp_path: Path) -> None:
+    with pytest.raises(StalledError, match="ray status"):
+        run_shards(squares(tmp_path), actors=1, each=Resources(cpu=512), stall_seconds=2)
