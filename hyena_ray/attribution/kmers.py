@@ -8,6 +8,8 @@ k-mers of one window overlap, share its target and are not independent.  No Ray 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +89,11 @@ class KmerCounts(NamedTuple):
     occurrences: NDArray[np.int64]
     tp_count: NDArray[np.int64]
 
+    @classmethod
+    def zero(cls, config: KmerConfig) -> KmerCounts:
+        rows = 4**config.k
+        return cls(config.k, np.zeros(rows, np.int64), np.zeros(rows, np.int64))
+
     def plus(self, other: KmerCounts) -> KmerCounts:
         """Counts of both; a NamedTuple's `+` would chain them."""
         return KmerCounts(
@@ -144,12 +151,16 @@ def fold_kmers(
     _same_shape(bases, scores=scores, mask=mask)
     # Pieces that stay in the cache are twice as fast; the sums of long k-mers do not fit anyway.
     piece = max(1, max(1 << 14, 4**config.k) // bases.shape[1])
-    sums = KmerSums.zero(config)
-    for first in range(0, len(bases), piece):
-        part = slice(first, first + piece)
-        inside = None if mask is None else mask[part]
-        sums += _fold_piece(bases[part], scores[part], config.k, inside)
-    return sums
+    parts = (
+        _fold_piece(
+            bases[first : first + piece],
+            scores[first : first + piece],
+            config.k,
+            None if mask is None else mask[first : first + piece],
+        )
+        for first in range(0, max(len(bases), 1), piece)
+    )
+    return reduce(add, parts)
 
 
 def _fold_piece(
@@ -185,20 +196,17 @@ def _fold_piece(
     group = np.cumsum(fresh) - 1
     kmer = code[fresh]
     n = np.bincount(group).astype(np.float64)
-    s = np.bincount(group, weights=value)
+    s = _weighted(group, value, 0)
     n_own, s_own = n_all[owner], s_all[owner]
-
-    def per_kmer(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(kmer, weights=weights, minlength=rows)
 
     products = (s * s, s * n, n * n, s * s_own, s * n_own, n * s_own, n * n_own)
     return KmerSums(
         k=k,
         count=np.bincount(code, minlength=rows),
         windows=np.bincount(kmer, minlength=rows),
-        total=per_kmer(s),
-        squares=np.bincount(code, weights=value * value, minlength=rows),
-        spread=np.stack([per_kmer(product) for product in products]),
+        total=_weighted(kmer, s, rows),
+        squares=_weighted(code, value * value, rows),
+        spread=np.stack([_weighted(kmer, product, rows) for product in products]),
         overall=np.array([n_all.sum(), s_all.sum(), s_all @ s_all, s_all @ n_all, n_all @ n_all]),
         skipped=int(codes.size - len(code)),
     )
@@ -228,6 +236,13 @@ def count_kmers(
         np.bincount(codes[known], minlength=rows),
         np.bincount(codes[inside], minlength=rows),
     )
+
+
+def _weighted(
+    codes: NDArray[np.int64], weights: NDArray[np.float64], rows: int
+) -> NDArray[np.float64]:
+    """(at least rows,) sum of the weights of every code, added in their order."""
+    return np.bincount(codes, weights=weights, minlength=rows).astype(np.float64, copy=False)
 
 
 def _all_of(flags: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:

@@ -40,6 +40,9 @@ class AttributionSettings(Settings):
     smoothgrad: Literal["signed", "absolute"] = "signed"
     """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
     the gradient's absolute values, as published."""
+    consensus: Literal["rank", "deviation"] = "rank"
+    """What the consensus of the methods is sorted by: mean rank, or the study's mean per cent
+    deviation, which breaks down where a method's mean score is near zero."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of noise and shuffles, used together with the window_id."""
     batch: Annotated[int, Field(ge=1)] = 32
@@ -62,5 +65,6 @@ DEFINITIONS: dict[str, AttributionSettings] = {
         noise=0.1,
         noise_unit="absolute",
         smoothgrad="absolute",
+        consensus="deviation",
     ),
 }

@@ -1,0 +1,133 @@
+"""The plan of an attribution: which windows, which shard, which settings, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json, sha256_file, write_json
+from hyena_ray.model.window import WindowModel
+from hyena_ray.settings import Settings
+
+SHARD_SIZE = 256
+"""Windows of a shard: seconds of work, and less is lost with a worker than it costs to keep."""
+
+
+class Shard(Settings):
+    """Some windows in a row, in order of their ids."""
+
+    first_row: int
+    last_row: int
+    """One past the last row."""
+    first_id: int
+    last_id: int
+    """The last window's own id."""
+
+
+class ShardPlan(Settings):
+    """Everything that the result depends on; workers and their number are not part of it."""
+
+    length: int
+    """Bases of a window."""
+    split: str
+    data: str
+    """sha256 of the prepared data's manifest."""
+    model: str
+    """sha256 of weights, readout and threshold."""
+    settings: AttributionSettings
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+
+    @classmethod
+    def make(
+        cls,
+        model: WindowModel,
+        data: PreparedData,
+        *,
+        split: str,
+        settings: AttributionSettings,
+        size: int = SHARD_SIZE,
+    ) -> Self:
+        """Cut the windows of a split, at the length that the model reads, into shards of `size`.
+
+        Raises:
+            InputError: the data have no such split, windows of another length or too short a
+                flank, or windows shorter than k.
+        """
+        length, flank = model.readout.window, model.readout.flank
+        if settings.k > length:
+            raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
+        if data.manifest.flank < flank:
+            raise InputError(
+                data.folder,
+                f"flank {data.manifest.flank}",
+                f"the model reads a flank of {flank}",
+                f"prepare the data with --flank {flank} or more",
+            )
+        ids = data.window_ids(length, split)
+        if not len(ids):
+            raise InputError(data.folder, split, "the split has no windows", "choose another split")
+        shards = tuple(
+            Shard(
+                first_row=first,
+                last_row=min(first + size, len(ids)),
+                first_id=int(ids[first]),
+                last_id=int(ids[min(first + size, len(ids)) - 1]),
+            )
+            for first in range(0, len(ids), size)
+        )
+        return cls(
+            length=length,
+            split=split,
+            data=sha256_file(data.folder / MANIFEST),
+            model=model_sha256(model),
+            settings=settings,
+            shards=shards,
+        )
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the plan; every shard file carries it."""
+        return hashlib.sha256(
+            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
+        ).hexdigest()
+
+    def begin(self, folder: Path) -> None:
+        """Write `folder/shards/plan.json`, or check that the one that is there is this plan.
+
+        Raises:
+            InputError: the folder was begun with another model, data or settings.
+        """
+        path = folder / "shards" / "plan.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, self.model_dump(mode="json"))
+            return
+        found = ShardPlan.parse(read_json(path), path)
+        for name in ("model", "data", "split", "length", "settings", "shards"):
+            if getattr(found, name) != getattr(self, name):
+                raise InputError(
+                    path,
+                    None,
+                    f"the attribution was begun with other {name}",
+                    "continue with the same ones, or start anew with --overwrite",
+                )
+
+
+def model_sha256(model: WindowModel) -> str:
+    """sha256 of a model's weights, readout and threshold, whatever file it came from."""
+    digest = hashlib.sha256(model.readout.model_dump_json().encode())
+    digest.update(repr(float(model.threshold)).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        digest.update(array.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,83 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from hyena_ray.attribution.consensus import consensus_ranking, rank_percentile
+from hyena_ray.errors import InputError
+
+
+def table(**scores):
+    return pa.table({"kmer": list(scores), "score": [float(s) for s in scores.values()]})
+
+
+@pytest.mark.parametrize(
+    ("ig", "smoothgrad", "column", "ranking", "positive_only", "rows"),
+    [
+        (
+            "zdna_top_kmers_IG_final.csv",
+            "zdna_top_kmers_smoothgrad_final.csv",
+            "AvgScore",
+            "zdna_full_ranking_IG_vs_SG.csv",
+            False,
+            925,
+        ),
+        (
+            "promoter_5mers_interpretation_IGseqclass.csv",
+            "promoter_5mers_interpretation_smoothgrad.csv",
+            "avg",
+            "promoter_ranking2_IG_vs_SG_corrected.csv",
+            True,
+            359,
+        ),
+    ],
+)
+def test_the_studys_own_tables_give_the_studys_own_consensus(
+    shared, ig, smoothgrad, column, ranking, positive_only, rows
+):
+    folder = shared / "reference" / "study_kmer_tables"
+    tables = {}
+    for name, file in (("ig", ig), ("smoothgrad", smoothgrad)):
+        published = pyarrow.csv.read_csv(folder / file)
+        (score,) = [c for c in published.column_names if c.startswith(column)]
+        tables[name] = pa.table({"kmer": published["kmer"], "score": published[score]})
+    expected = pyarrow.csv.read_csv(folder / ranking)
+    found = consensus_ranking(tables, by="deviation", positive_only=positive_only)
+    assert found.num_rows == rows
+    assert found["kmer"].to_pylist() == expected["kmer"].to_pylist()
+    np.testing.assert_allclose(found["mean_dev"], expected["mean_dev"], rtol=1e-9)
+
+
+def test_only_kmers_of_every_method_are_ranked():
+    found = consensus_ranking({"a": table(AA=3, AC=1, GG=2), "b": table(AA=1, AC=5, TT=9)})
+    assert sorted(found["kmer"].to_pylist()) == ["AA", "AC"]
+
+
+def test_means_are_over_the_kmers_that_all_methods_have():
+    found = consensus_ranking(
+        {"a": table(AA=3, AC=1, GG=100), "b": table(AA=2, AC=2)}, by="deviation"
+    )
+    assert found.to_pylist()[0]["dev_a"] == pytest.approx(50)
+
+
+def test_ranks_survive_a_mean_near_zero_where_the_deviation_turns_round():
+    scores = table(AA=3, AC=-1, AG=-2, AT=-0.001)
+    assert consensus_ranking({"a": scores})["kmer"].to_pylist() == ["AA", "AT", "AC", "AG"]
+    below = table(AA=3, AC=-2, AG=-4)
+    assert consensus_ranking({"a": below}, by="deviation")["kmer"][0].as_py() == "AG"
+
+
+def test_ties_are_in_the_order_of_the_kmers():
+    found = consensus_ranking({"a": table(TT=1, AA=1, CC=2)})
+    assert found["kmer"].to_pylist() == ["CC", "AA", "TT"]
+
+
+def test_percentiles_run_from_0_to_100_and_ties_share_their_mean():
+    assert rank_percentile(np.array([5.0, -1, 2, 2, 9])).tolist() == [75, 0, 37.5, 37.5, 100]
+    assert rank_percentile(np.array([3.0])).tolist() == [50]
+
+
+@pytest.mark.parametrize("tables", [{}, {"a": table(AA=1), "b": table(AAA=1)}])
+def test_tables_without_a_kmer_in_common_are_refused(tables):
+    with pytest.raises(InputError, match="consensus"):
+        consensus_ranking(tables)

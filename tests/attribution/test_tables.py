@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, fold_kmers
+from hyena_ray.attribution.tables import (
+    benjamini_hochberg,
+    kmer_names,
+    kmer_table,
+    true_positive_table,
+)
+
+
+def draw(windows, length=40, seed=0, shift=0.0, shared=1.0):
+    """Windows whose bases share a random level; G scores `shift` more than the rest."""
+    rng = np.random.default_rng(seed)
+    bases = rng.integers(0, 4, (windows, length)).astype(np.uint8)
+    scores = rng.normal(size=(windows, length)) + shared * rng.normal(size=(windows, 1))
+    return bases, (scores + shift * (bases == 2)).astype(np.float32)
+
+
+def rows_of(table):
+    return {row["kmer"]: row for row in table.to_pylist()}
+
+
+def test_columns_are_those_of_the_contract_and_rows_are_sorted_by_score_then_kmer():
+    table = kmer_table(fold_kmers(*draw(20), KmerConfig(k=3)))
+    assert table.column_names == (
+        ["kmer", "count", "windows", "score", "sd", "ci_low", "ci_high", "p_value", "q_value"]
+    )
+    keys = [
+        (-score, kmer)
+        for score, kmer in zip(table["score"].to_pylist(), table["kmer"].to_pylist(), strict=True)
+    ]
+    assert keys == sorted(keys)
+
+
+def test_ties_are_in_the_order_of_the_kmers():
+    bases = np.array([[3, 2, 1, 0]], np.uint8)
+    table = kmer_table(fold_kmers(bases, np.ones((1, 4), np.float32), KmerConfig(k=1)))
+    assert table["kmer"].to_pylist() == ["A", "C", "G", "T"]
+
+
+def test_score_and_sd_are_those_of_the_occurrences():
+    bases, scores = draw(10)
+    row = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=1))))["G"]
+    values = scores[bases == 2].astype(float)
+    assert row["count"] == len(values)
+    assert row["score"] == pytest.approx(values.mean())
+    assert row["sd"] == pytest.approx(values.std(ddof=1))
+
+
+def test_only_kmers_that_occur_often_enough_are_listed():
+    bases = np.array([[0, 0, 0, 1, 1, 2]], np.uint8)
+    sums = fold_kmers(bases, np.ones((1, 6), np.float32), KmerConfig(k=1))
+    assert set(kmer_table(sums)["kmer"].to_pylist()) == {"A", "C", "G"}
+    assert set(kmer_table(sums, min_count=2)["kmer"].to_pylist()) == {"A", "C"}
+
+
+def test_interval_and_p_are_those_of_the_published_formulas():
+    bases, scores = draw(12, shift=0.4)
+    table = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=1))))
+    values = scores.astype(float)
+    mean = values.mean()
+    for number, kmer in enumerate("ACGT"):
+        own = bases == number
+        score = values[own].mean()
+        residual = np.where(own, values - score, 0).sum(1) / own.sum()
+        error = np.sqrt(12 / 11 * (residual**2).sum())
+        assert table[kmer]["ci_high"] - score == pytest.approx(stats.t.ppf(0.975, 11) * error)
+        assert score - table[kmer]["ci_low"] == pytest.approx(stats.t.ppf(0.975, 11) * error)
+        difference = residual - (values - mean).sum(1) / values.size
+        z = (score - mean) / np.sqrt(12 / 11 * (difference**2).sum())
+        assert table[kmer]["p_value"] == pytest.approx(2 * stats.t.sf(abs(z), 11))
+
+
+def test_intervals_hold_the_truth_although_bases_of_a_window_are_alike():
+    # A standard error over occurrences would hold it in about half of the draws.
+    held = []
+    for seed in range(300):
+        table = rows_of(kmer_table(fold_kmers(*draw(40, seed=seed), KmerConfig(k=1))))
+        held += [row["ci_low"] < 0 < row["ci_high"] for row in table.values()]
+    assert 0.92 < np.mean(held) < 0.98
+
+
+def test_p_values_are_uniform_when_no_kmer_is_special():
+    p = []
+    for seed in range(200):
+        table = kmer_table(fold_kmers(*draw(60, seed=seed), KmerConfig(k=1)))
+        p += table["p_value"].to_pylist()
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.09
+    assert 0.4 < np.median(p) < 0.6
+
+
+def test_a_planted_kmer_is_significant_and_comes_first():
+    table = kmer_table(fold_kmers(*draw(60, shift=0.5), KmerConfig(k=1)))
+    assert table["kmer"][0].as_py() == "G"
+    assert table["q_value"][0].as_py() < 1e-3
+
+
+def test_a_kmer_of_one_window_has_neither_interval_nor_p():
+    bases = np.array([[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]], np.uint8)
+    scores = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    row = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=2))))
+    assert row["CC"]["sd"] is None
+    for name in ("ci_low", "ci_high", "p_value", "q_value"):
+        assert row["CC"][name] is None
+        assert row["AA"][name] is not None
+
+
+def test_equal_windows_claim_no_certainty():
+    bases = np.tile(np.array([[0, 1, 2, 3]], np.uint8), (5, 1))
+    scores = np.tile(np.array([[0.1, 0.2, 0.3, 0.7]], np.float32), (5, 1))
+    table = kmer_table(fold_kmers(bases, scores, KmerConfig(k=1)))
+    assert table["p_value"].null_count == 4
+
+
+def test_no_kmer_gives_an_empty_table():
+    table = kmer_table(KmerSums.zero(KmerConfig(k=3)))
+    assert table.num_rows == 0
+    assert table.num_columns == 9
+
+
+def test_q_values_are_those_of_scipy():
+    p = np.random.default_rng(0).random(50) ** 3
+    p[7] = p[8]
+    expected = stats.false_discovery_control(p)
+    np.testing.assert_allclose(benjamini_hochberg(p), expected)
+
+
+def test_unknown_p_values_stay_out_of_the_adjustment():
+    p = np.array([0.01, np.nan, 0.04])
+    np.testing.assert_allclose(benjamini_hochberg(p), [0.02, np.nan, 0.04])
+
+
+def test_importance_is_the_share_of_occurrences_inside_true_positives():
+    counts = KmerCounts(1, np.array([4, 0, 5, 2]), np.array([1, 0, 5, 0]))
+    assert true_positive_table(counts).to_pylist() == [
+        {"kmer": "G", "tp_count": 5, "occurrences": 5, "importance": 1.0},
+        {"kmer": "A", "tp_count": 1, "occurrences": 4, "importance": 0.25},
+        {"kmer": "T", "tp_count": 0, "occurrences": 2, "importance": 0.0},
+    ]
+
+
+def test_names_of_short_and_long_kmers_agree_with_their_numbers():
+    for k in (3, 6, 7, 12):
+        names = kmer_names(k, np.array([0, 1, 4, 4**k - 1])).tolist()
+        assert names == ["A" * k, "A" * (k - 1) + "C", "A" * (k - 2) + "CA", "T" * k]
