@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,8 +86,8 @@ def _number(text: str) -> object:
             number = kind(text)
         except ValueError:
             continue
-        # NaN and infinity stay text: settings take neither.
-        return number if number - number == 0 else text
+        # NaN and infinity stay text, which settings refuse; JSON has no word for them.
+        return number if math.isfinite(number) else text
     return text
 
 

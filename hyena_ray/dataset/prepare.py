@@ -7,6 +7,7 @@ One pass over the genome, one contig in memory.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +96,17 @@ def prepare(settings: PrepareSettings, out: Path, *, overwrite: bool = False) ->
         if settings.split is None
         else parse_split(settings.split)
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(out) as folder:
-        manifest = _write(settings, folder, regions, blacklist, split)
-        if overwrite:
-            new_output(out, overwrite=True)
+    made = [parent for parent in out.parents if not parent.exists()]
+    try:
+        with atomic_folder(out) as folder:
+            manifest = _write(settings, folder, regions, blacklist, split)
+            if overwrite:
+                new_output(out, overwrite=True)
+    finally:
+        for parent in made:
+            # Refused by the system, as it should be, once the result stands in it.
+            with suppress(OSError):
+                parent.rmdir()
     return manifest
 
 
@@ -196,7 +203,7 @@ class _Cutter:
         # Seeded by name: neither the other contigs nor their order change what is drawn.
         rng = np.random.default_rng([self._seed, self._length, *contig.name.encode()])
         assigned = self._split.assign(contig.name, positive, rng)
-        per_base = base_labels(labels, len(contig.codes)) if positive.any() else None
+        per_base = base_labels(labels, len(contig.codes))
         for index, name in enumerate(self._split.names):
             positives = kept[positive & (assigned == index)]
             candidates = kept[~positive & (assigned == index)]
@@ -204,20 +211,7 @@ class _Cutter:
             chosen = np.sort(np.concatenate((positives, negatives)))
             if not len(chosen):
                 continue
-            start = chosen * self._length
-            self._writers[index].add(
-                Windows(
-                    window_id=self._first_id + chosen,
-                    contig=np.full(len(chosen), contig.name),
-                    start=start,
-                    tokens=self._tokens(contig, start),
-                    labels=(
-                        np.zeros((len(chosen), self._length), np.int8)
-                        if per_base is None
-                        else gather(per_base, start, self._length, IGNORED)
-                    ),
-                )
-            )
+            self._writers[index].add(self._windows(contig, chosen, per_base))
             self.counts.append(
                 Count(
                     length=self._length,
@@ -238,15 +232,24 @@ class _Cutter:
             blacklisted=self.dropped.blacklisted + int(banned.sum()),
         )
 
-    def _tokens(self, contig: Contig, start: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _windows(
+        self, contig: Contig, tiles: NDArray[np.int64], per_base: NDArray[np.int8]
+    ) -> Windows:
+        start = tiles * self._length
         width = self._length + 2 * self._flank
-        return tokens_of(gather(contig.codes, start - self._flank, width, N_CODE))
+        return Windows(
+            window_id=self._first_id + tiles,
+            contig=np.full(len(tiles), contig.name),
+            start=start,
+            tokens=tokens_of(gather(contig.codes, start - self._flank, width, N_CODE)),
+            labels=gather(per_base, start, self._length, IGNORED),
+        )
 
     def close(self) -> None:
         """Write what is pending, and check that every split has what it needs.
 
         Raises:
-            InputError: a split has no positive window.
+            InputError: a split has no positive window, or none but labelled bases.
         """
         for name, sampler, writer in zip(
             self._split.names, self._samplers, self._writers, strict=True
@@ -257,6 +260,14 @@ class _Cutter:
                     self._split.text,
                     f"{name} has no window of {self._length} bases with a labelled one",
                     "give it contigs that the regions name, or shorter windows",
+                )
+            bases = sum(count.labelled_bases for count in self.counts if count.split == name)
+            if bases == self._length * (sampler.positives + sampler.drawn):
+                raise InputError(
+                    "--regions",
+                    f"{name}, {self._length} bases",
+                    "every base is labelled, so that there is one class only",
+                    "give regions, not whole contigs, or --negatives above 0",
                 )
             if sampler.owed > 0:
                 log.warning(

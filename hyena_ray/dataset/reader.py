@@ -131,8 +131,8 @@ class PreparedData:
             if not found.field(field.name).equals(field):
                 raise InputError(
                     path,
-                    f"{field.name} is {found.field(field.name)}",
-                    f"the manifest's windows have {field}",
+                    f"{field.name} is {_described(found.field(field.name))}",
+                    f"the manifest's windows have {_described(field)}",
                     REMEDY,
                 )
         rows = parquet.metadata.num_rows
@@ -140,6 +140,10 @@ class PreparedData:
             raise InputError(path, f"{rows} rows", f"the manifest says {file.rows}", REMEDY)
         if sha256_file(path) != file.sha256:
             raise InputError(path, None, "sha256 differs from the manifest's", REMEDY)
+
+
+def _described(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ' not null'}"
 
 
 def _rows(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:

@@ -110,7 +110,7 @@ class Fasta:
     def _check_start(self, block: bytes) -> None:
         if block.startswith(b">"):
             return
-        first = block.split(b"\n", 1)[0][:40].decode("ascii", "backslashreplace")
+        first = repr(block.split(b"\n", 1)[0][:40])[2:-1]
         raise self._error(
             1,
             first,
@@ -147,7 +147,7 @@ class Fasta:
             byte = body[position + position // width :][:1]
             raise self._error(
                 line + position // width,
-                byte.decode() if byte.isascii() and byte.decode().isprintable() else repr(byte)[1:],
+                repr(byte)[1:],
                 "not a DNA letter (A C G T, or IUPAC codes, read as N)",
                 "give DNA; proteins, gaps and other signs cannot be read",
             )

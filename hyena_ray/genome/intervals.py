@@ -182,7 +182,7 @@ def _refusal(place: str, row: str) -> InputError:
         if not re.fullmatch(r"0|[1-9][0-9]*", value):
             return InputError(
                 place,
-                value,
+                value or "''",
                 f"{name} is not a whole number written in digits",
                 "write it out, such as 1000; header lines begin with #",
             )

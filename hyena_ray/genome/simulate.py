@@ -79,6 +79,8 @@ def simulate_genome(
         decoys: unlabelled repeats over all contigs.
         tract_length: shortest and longest tract in bases, both included.
     """
+    if contig_length < _TELOMERE + 3 * tract_length[1] * -(-(tracts + decoys) // contigs):
+        raise ValueError("the tracts and decoys do not fit: fewer of them, or longer contigs")
     rng = np.random.default_rng(seed)
     genome, regions = folder / "genome.fa", folder / "regions.bed"
     planted: list[str] = []

@@ -1,0 +1,363 @@
+"""Prepare, against a loop over bases; every refusal leaves nothing behind."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyena_ray.dataset import parts
+from hyena_ray.dataset.manifest import Manifest, read_manifest
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.tokens import decode
+from hyena_ray.errors import InputError
+from hyena_ray.genome.simulate import simulate_genome
+
+SPLIT = "contig:train=a,b;val=c;test=d"
+
+
+class Inputs:
+    """A random small genome, kept as plain Python so that oracles can loop over it."""
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(seed)
+        self.contigs: dict[str, str] = {}
+        self.regions: dict[str, list[tuple[int, int]]] = {}
+        self.blacklist: dict[str, list[tuple[int, int]]] = {}
+        for name in "abcd":
+            size = int(rng.integers(700, 1300))
+            bases = rng.choice(list("ACGTacgt"), size)
+            for start in rng.integers(size, size=4):
+                bases[start : start + rng.integers(40)] = "N"
+            self.contigs[name] = "".join(bases)
+            self.regions[name] = self._intervals(rng, size, 6)
+            self.blacklist[name] = self._intervals(rng, size, 2)
+        self.genome = folder / "genome.fa"
+        self.genome.write_text("".join(f">{n}\n{s}\n" for n, s in self.contigs.items()))
+        self.bed = self._write("regions.bed", self.regions)
+        self.banned = self._write("blacklist.bed", self.blacklist)
+
+    @staticmethod
+    def _intervals(rng: np.random.Generator, size: int, count: int) -> list[tuple[int, int]]:
+        starts = np.unique(rng.integers(size - 30, size=count)).tolist()
+        return [(start, start + int(rng.integers(1, 30))) for start in starts]
+
+    def _write(self, name: str, intervals: dict[str, list[tuple[int, int]]]) -> Path:
+        path = self.folder / name
+        rows = [f"{c}\t{a}\t{b}\n" for c, pairs in intervals.items() for a, b in pairs]
+        path.write_text("".join(rows))
+        return path
+
+    def settings(self, **changes: object) -> PrepareSettings:
+        values = {
+            "task": "zdna",
+            "genome": str(self.genome),
+            "regions": str(self.bed),
+            "blacklist": str(self.banned),
+            "lengths": [20, 33],
+            "flank": 7,
+            "negatives": 1.5,
+            "split": SPLIT,
+        }
+        return PrepareSettings.parse(values | changes, "test")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return Inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def data(inputs: Inputs) -> PreparedData:
+    prepare(inputs.settings(), inputs.folder / "data")
+    return PreparedData.open(inputs.folder / "data")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("length", [20, 33])
+def test_windows_equal_a_loop_over_bases(inputs: Inputs, data: PreparedData, length: int) -> None:
+    positive: dict[str, set[tuple[str, int]]] = {}
+    negative: dict[str, set[tuple[str, int]]] = {}
+    ids, number = {}, 0
+    for name, bases in inputs.contigs.items():
+        split = {"a": "train", "b": "train", "c": "val", "d": "test"}[name]
+        for start in range(0, len(bases) - length + 1, length):
+            tile = range(start, start + length)
+            ids[name, start] = number
+            number += 1
+            banned = any(p in tile for a, b in inputs.blacklist[name] for p in range(a, b))
+            if banned or bases[start : start + length].count("N") > length / 2:
+                continue
+            labelled = any(p in tile for a, b in inputs.regions[name] for p in range(a, b))
+            (positive if labelled else negative).setdefault(split, set()).add((name, start))
+    for split in ("train", "val", "test"):
+        windows = data.read(length, split)
+        places = list(zip(windows.contig.tolist(), windows.start.tolist(), strict=True))
+        chosen = windows.labels.any(axis=1)
+        assert {p for p, c in zip(places, chosen, strict=True) if c} == positive[split]
+        drawn = {p for p, c in zip(places, chosen, strict=True) if not c}
+        assert drawn <= negative[split]
+        assert len(drawn) == min(round(1.5 * len(positive[split])), len(negative[split]))
+        assert windows.window_id.tolist() == [ids[place] for place in places]
+        assert (np.diff(windows.window_id) > 0).all()
+        for row, (name, start) in enumerate(places):
+            padded = "N" * 7 + inputs.contigs[name].upper() + "N" * 7
+            assert decode(windows.tokens[row]) == padded[start : start + length + 14]
+            assert windows.labels[row].tolist() == [
+                int(any(a <= base < b for a, b in inputs.regions[name]))
+                for base in range(start, start + length)
+            ]
+
+
+@pytest.mark.parametrize("split", [SPLIT, "stratified:0.6/0.2/0.2", "kfold:3"])
+def test_no_window_stands_in_two_splits(inputs: Inputs, tmp_path: Path, split: str) -> None:
+    manifest = prepare(inputs.settings(split=split), tmp_path / "data")
+    data = PreparedData.open(tmp_path / "data")
+    for length in manifest.lengths:
+        ids = np.concatenate([data.window_ids(length, name) for name in manifest.splits])
+        assert len(np.unique(ids)) == len(ids)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 1000))
+def test_equal_inputs_and_seed_give_equal_bytes(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("repeat")
+    inputs = Inputs(folder / "in", seed)
+    for name in "xy":
+        prepare(inputs.settings(seed=seed, split="kfold:2"), folder / name)
+    assert content(folder / "x") == content(folder / "y")
+
+
+def test_the_seed_changes_negatives_only(
+    inputs: Inputs, data: PreparedData, tmp_path: Path
+) -> None:
+    prepare(inputs.settings(seed=1), tmp_path / "data")
+    first, second = data.read(20, "train"), PreparedData.open(tmp_path / "data").read(20, "train")
+    chosen = [w.window_id[w.labels.any(axis=1)].tolist() for w in (first, second)]
+    assert chosen[0] == chosen[1]
+    assert first.window_id.tolist() != second.window_id.tolist()
+
+
+def test_the_order_of_contigs_changes_no_draw(inputs: Inputs, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.fa"
+    names = reversed(inputs.contigs)
+    turned.write_text("".join(f">{name}\n{inputs.contigs[name]}\n" for name in names))
+    places = []
+    for name, genome in (("one", inputs.genome), ("two", turned)):
+        prepare(inputs.settings(genome=str(genome), negatives=2), tmp_path / name)
+        windows = PreparedData.open(tmp_path / name).read(20, "train")
+        places.append(set(zip(windows.contig.tolist(), windows.start.tolist(), strict=True)))
+    assert places[0] == places[1]
+
+
+def test_the_way_a_genome_is_stored_changes_no_window(inputs: Inputs, tmp_path: Path) -> None:
+    packed = tmp_path / "genome.fa.gz"
+    packed.write_bytes(gzip.compress(inputs.genome.read_bytes()))
+    plain = prepare(inputs.settings(), tmp_path / "one")
+    stored = prepare(inputs.settings(genome=str(packed)), tmp_path / "two")
+    assert plain.files == stored.files
+    assert stored.inputs[0].sha256 == hashlib.sha256(packed.read_bytes()).hexdigest()
+
+
+def test_parts_and_groups_change_no_row(
+    inputs: Inputs, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", 13)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 4)
+    prepare(inputs.settings(), tmp_path / "data")
+    cut = PreparedData.open(tmp_path / "data")
+    whole = data.read(20, "train")
+    assert len(cut.files(20, "train")) == -(-len(whole.start) // 13) > 2
+    for columns in zip(whole, cut.read(20, "train"), strict=True):
+        np.testing.assert_array_equal(*columns)
+    count = cut.count(20, "train")
+    assert count == len(whole.start)
+    for first in range(0, count + 1, 5):
+        for last in (first, min(first + 1, count), min(first + 20, count), count):
+            some = cut.read_rows(20, "train", first, last)
+            for column, expected in zip(some, whole, strict=True):
+                np.testing.assert_array_equal(column, expected[first:last])
+
+
+def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedData) -> None:
+    manifest = data.manifest
+    for count in manifest.counts:
+        windows = data.read(count.length, count.split)
+        labels = windows.labels[windows.contig == count.contig]
+        assert count.labelled_bases == (labels == 1).sum()
+        assert count.positive == labels.any(axis=1).sum()
+        assert count.negative == len(labels) - count.positive
+    for file in manifest.files:
+        assert file.sha256 == hashlib.sha256((data.folder / file.path).read_bytes()).hexdigest()
+    assert [(c.name, c.length) for c in manifest.contigs] == [
+        (name, len(bases)) for name, bases in inputs.contigs.items()
+    ]
+    assert {i.role: i.sha256 for i in manifest.inputs} == {
+        "genome": hashlib.sha256(inputs.genome.read_bytes()).hexdigest(),
+        "regions": hashlib.sha256(inputs.bed.read_bytes()).hexdigest(),
+        "blacklist": hashlib.sha256(inputs.banned.read_bytes()).hexdigest(),
+    }
+    assert not manifest.simulated
+    assert manifest.tokens["A"] == 7
+    assert "1.5" not in manifest.table()
+    assert manifest.table().count("\n") == 6
+
+
+def test_a_genome_that_was_simulated_stays_marked(tmp_path: Path) -> None:
+    made = simulate_genome(tmp_path, contigs=3, contig_length=9_000, tracts=40, decoys=20)
+    settings = PrepareSettings(task="zdna", genome=made.genome, regions=made.regions)
+    manifest = prepare(settings, tmp_path / "data")
+    assert manifest.simulated
+    assert read_manifest(tmp_path / "data") == manifest
+    assert manifest.split.startswith("contig:train=")
+    assert "simulated" in manifest.table()
+
+
+def test_too_few_negatives_are_said(inputs: Inputs, tmp_path: Path, caplog: object) -> None:
+    assert isinstance(caplog, pytest.LogCaptureFixture)
+    prepare(inputs.settings(negatives=1000), tmp_path / "data")
+    assert "negatives fewer than asked for" in caplog.text
+
+
+Change = Callable[[Inputs, Path], dict[str, object]]
+
+
+def written(name: str, text: str) -> Change:
+    """Replace an input by a file of this text."""
+
+    def change(inputs: Inputs, folder: Path) -> dict[str, object]:
+        path = folder / f"new.{name}"
+        path.write_text(text)
+        return {name: str(path)}
+
+    return change
+
+
+def given_value(**values: object) -> Change:
+    """Change settings."""
+    return lambda inputs, folder: values
+
+
+BAD: dict[str, tuple[Change, str]] = {
+    "broken genome": (written("genome", ">a\nAC\nA\nAC\n"), "new.genome:3: 1 letters"),
+    "no genome": (given_value(genome="/none.fa"), "/none.fa: there is no such file"),
+    "broken regions": (written("regions", "a\t5\t1e3\n"), "new.regions:1: 1e3"),
+    "unknown contig": (
+        written("regions", "a\t1\t2\nz\t1\t2\n"),
+        "new.regions:2: z: the genome has",
+    ),
+    "end past contig": (written("regions", "a\t1\t99999\n"), "new.regions:1: a:1-99999: ends past"),
+    "blacklist": (written("blacklist", "z\t1\t2\n"), "new.blacklist:1: z: the genome has no such"),
+    "no blacklist": (given_value(blacklist="/none.bed"), "no such file; give --blacklist"),
+    "split lacks": (given_value(split="contig:train=a;val=z"), "--split: z: the genome has no"),
+    "no positive": (written("regions", "a\t1\t2\n"), "val has no window of 20 bases"),
+    "unsplittable": (
+        lambda inputs, folder: written("regions", "a\t1\t2\n")(inputs, folder) | {"split": None},
+        "--split: a split by contig needs labelled regions on three contigs, not 1",
+    ),
+    "too long": (given_value(lengths=[5000]), "train has no window of 5000 bases"),
+    "one class": (
+        lambda inputs, folder: written(
+            "regions", "".join(f"{n}\t0\t{len(s)}\n" for n, s in inputs.contigs.items())
+        )(inputs, folder),
+        "every base is labelled",
+    ),
+    "task": (given_value(task="../../x"), "task: ../../x: unknown task"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_and_nothing_is_written(
+    inputs: Inputs, tmp_path: Path, case: str
+) -> None:
+    change, message = BAD[case]
+    changed = inputs.settings(**change(inputs, tmp_path))
+    with pytest.raises(InputError) as refusal:
+        prepare(changed, tmp_path / "deep" / "data")
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert [path for path in tmp_path.rglob("*") if not path.name.startswith("new.")] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lengths": []}, "test: lengths"),
+        ({"lengths": [0]}, "test: lengths"),
+        ({"lengths": [100, 100]}, "test: lengths"),
+        ({"lengths": [1.5]}, "test: lengths.0: 1.5"),
+        ({"flank": -1}, "test: flank: -1"),
+        ({"negatives": -0.1}, "test: negatives: -0.1"),
+        ({"negatives": "nan"}, "test: negatives: nan"),
+        ({"seed": -1}, "test: seed: -1"),
+        ({"flanks": 1}, "test: flanks: unknown key"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    inputs: Inputs, values: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        inputs.settings(**values)
+    assert str(refusal.value).startswith(message)
+
+
+def test_an_existing_folder_is_replaced_only_on_request_and_only_when_complete(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    out = tmp_path / "data"
+    prepare(inputs.settings(), out)
+    before = content(out)
+    with pytest.raises(InputError, match="exists already"):
+        prepare(inputs.settings(seed=1), out)
+    with pytest.raises(InputError, match="no such file"):
+        prepare(inputs.settings(genome="/none.fa"), out, overwrite=True)
+    assert content(out) == before
+    manifest: Manifest = prepare(inputs.settings(seed=1), out, overwrite=True)
+    assert read_manifest(out) == manifest
+    assert content(out) != before
+
+
+def test_overwrite_spares_folders_that_hold_other_things(inputs: Inputs, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="something other than prepared data"):
+        prepare(inputs.settings(), tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="holds the input"):
+        prepare(inputs.settings(), inputs.folder, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_the_real_genome_gives_the_agreed_windows(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "hg19_part"
+    manifest = prepare(
+        PrepareSettings(
+            task="zdna",
+            genome=folder / "genome.fa.gz",
+            regions=folder / "zdna_kouzine.bed",
+            blacklist=folder / "blacklist.bed",
+            split="contig:train=chr13,chr14,chrX;val=chr7;test=chr20",
+        ),
+        tmp_path / "data",
+    )
+    data = PreparedData.open(tmp_path / "data")
+    assert [data.count(100, split) for split in manifest.splits] == [5372, 2132, 3320]
+    train = data.read(100, "train")
+    assert train.labels.any(axis=1).sum() == 1343
+    # Z-DNA has far more CG than the genome: labels that were shifted or turned would not.
+    c, g = train.tokens[:, 64:163] == 8, train.tokens[:, 65:164] == 9
+    both = (train.labels[:, :-1] == 1) & (train.labels[:, 1:] == 1)
+    assert (c & g)[both].mean() > 5 * (c & g)[~both].mean()

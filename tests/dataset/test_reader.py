@@ -1,0 +1,236 @@
+"""Reading prepared data: whatever the manifest does not confirm is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hyena_ray.dataset.manifest import NAME
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
+from hyena_ray.errors import InputError
+from hyena_ray.files import sha256_file
+from hyena_ray.genome.simulate import simulate_genome
+
+PART = "length=50/split=train/part-00000.parquet"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reader")
+    made = simulate_genome(folder, contigs=3, contig_length=9_000, tracts=60, decoys=30)
+    settings = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, lengths=(50,), flank=5
+    )
+    prepare(settings, folder / "data")
+    return folder / "data"
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    shutil.copytree(original, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def rewrite(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    """Write the part anew with other content, and the manifest's hash and rows to fit."""
+
+    def damage(folder: Path) -> None:
+        table = change(pq.ParquetFile(folder / PART).read())
+        pq.write_table(table, folder / PART, write_page_checksum=True)
+        edit(lambda file: file | {"sha256": sha256_file(folder / PART)})(folder)
+
+    return damage
+
+
+def edit(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[Path], None]:
+    """Change the part's entry in the manifest."""
+
+    def damage(folder: Path) -> None:
+        manifest = json.loads((folder / NAME).read_text())
+        manifest["files"] = [
+            change(file) if file["path"] == PART else file for file in manifest["files"]
+        ]
+        (folder / NAME).write_text(json.dumps(manifest))
+
+    return damage
+
+
+def with_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    return lambda folder: (folder / PART).write_bytes(change((folder / PART).read_bytes())) and None
+
+
+def retyped(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        index = table.column_names.index(name)
+        return table.set_column(index, name, table.column(name).cast(kind))
+
+    return change
+
+
+def with_null(table: pa.Table) -> pa.Table:
+    start = table.column("start").to_pylist()
+    return table.set_column(2, "start", pa.array([None, *start[1:]], pa.int64()))
+
+
+def narrower(table: pa.Table) -> pa.Table:
+    tokens = table.column("tokens").combine_chunks().to_numpy_ndarray()[:, :-2]
+    array = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(tokens))
+    return table.set_column(3, pa.field("tokens", array.type, nullable=False), array)
+
+
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "truncated": (with_bytes(lambda b: b[:-40]), "damaged Parquet file"),
+    "zero length": (with_bytes(lambda b: b""), "damaged Parquet file"),
+    "wrong magic": (with_bytes(lambda b: b"RAR1" + b[4:-4] + b"RAR1"), "damaged Parquet file"),
+    "text": (with_bytes(lambda b: b"contig,start\n" * 9), "damaged Parquet file"),
+    "flipped bit": (
+        with_bytes(lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:]),
+        "sha256 differs from the manifest's",
+    ),
+    "missing file": (lambda folder: (folder / PART).unlink(), "the file is missing"),
+    "missing column": (
+        rewrite(lambda t: t.drop_columns("labels")),
+        "labels: the column is missing",
+    ),
+    "renamed column": (
+        rewrite(lambda t: t.rename_columns([*t.column_names[:3], "token", "labels"])),
+        "tokens: the column is missing",
+    ),
+    "wrong type": (rewrite(retyped("start", pa.float64())), "start is double: the manifest's"),
+    "nulls": (rewrite(with_null), "start is int64: the manifest's windows have"),
+    "other window": (rewrite(narrower), "the manifest's windows have"),
+    "fewer rows": (rewrite(lambda t: t.slice(3)), "rows: the manifest says"),
+    "other rows": (edit(lambda f: f | {"rows": 7}), "rows: the manifest says 7"),
+    "other hash": (edit(lambda f: f | {"sha256": "0" * 64}), "sha256 differs"),
+    "one more part": (
+        lambda folder: (folder / PART).with_name("part-00001.parquet").write_bytes(b"") and None,
+        "manifest.json does not list the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_damage_is_refused_with_the_file_and_the_remedy(folder: Path, case: str) -> None:
+    damage, problem = BAD[case]
+    damage(folder)
+    with pytest.raises(InputError) as refusal:
+        PreparedData.open(folder).read(50, "train")
+    text = str(refusal.value)
+    assert text.startswith(f"{folder}/length=50/split=train/part-0000")
+    assert problem in text
+    assert text.endswith(("; prepare the data again", "; remove it"))
+    assert "\n" not in text
+
+
+def test_a_page_changed_after_the_check_is_refused_too(folder: Path) -> None:
+    data = PreparedData.open(folder)
+    data.window_ids(50, "train")
+    with_bytes(lambda b: b[: len(b) // 2] + bytes([b[len(b) // 2] ^ 1]) + b[len(b) // 2 + 1 :])(
+        folder
+    )
+    with pytest.raises(InputError, match="damaged Parquet file"):
+        data.read(50, "train")
+
+
+def test_a_stray_temporary_file_is_not_read(folder: Path) -> None:
+    before = PreparedData.open(folder).read(50, "train")
+    (folder / PART).with_name(".part-00001.parquet.7.tmp").write_bytes(b"half")
+    (folder / PART).with_name("part-00001.tmp").write_bytes(b"half")
+    for columns in zip(before, PreparedData.open(folder).read(50, "train"), strict=True):
+        np.testing.assert_array_equal(*columns)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda path: path.unlink(), "has no manifest.json"),
+        (lambda path: path.write_text("{"), "not readable as JSON"),
+        (lambda path: path.write_text("[]"), "schema_version: this version reads 1"),
+        (lambda path: path.write_text('{"schema_version": 9}'), "schema_version: 9: this version"),
+        (lambda path: path.write_text('{"schema_version": 1}'), "Field required"),
+    ],
+)
+def test_a_broken_manifest_is_refused(
+    folder: Path, damage: Callable[[Path], None], problem: str
+) -> None:
+    damage(folder / NAME)
+    with pytest.raises(InputError) as refusal:
+        PreparedData.open(folder)
+    assert problem in str(refusal.value)
+    assert str(refusal.value).startswith(str(folder))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such folder; make it with jobs/prepare"):
+        PreparedData.open(tmp_path / "none")
+
+
+def test_what_was_not_prepared_is_refused_with_what_was(folder: Path) -> None:
+    data = PreparedData.open(folder)
+    with pytest.raises(InputError, match="length: 100: was not prepared; there is 50"):
+        data.files(100, "train")
+    with pytest.raises(InputError, match="split: dev: was not prepared; there is train, val, test"):
+        data.read(50, "dev")
+
+
+def test_rows_beyond_the_end_are_an_error(folder: Path) -> None:
+    data = PreparedData.open(folder)
+    count = data.count(50, "train")
+    with pytest.raises(IndexError):
+        data.read_rows(50, "train", 0, count + 1)
+    assert data.read(50, "train", limit=count + 9).tokens.shape == (count, 60)
+    assert data.read(50, "train", limit=3).labels.shape == (3, 50)
+    assert data.read_rows(50, "train", 2, 2).tokens.shape == (0, 60)
+
+
+def test_arrays_can_be_written_to(folder: Path) -> None:
+    """PyTorch warns of, and may corrupt, memory that it cannot write to."""
+    assert all(column.flags.writeable for column in PreparedData.open(folder).read(50, "train"))
+
+
+def windows(count: int) -> Windows:
+    rng = np.random.default_rng(0)
+    return Windows(
+        window_id=np.arange(count) * 3,
+        contig=np.array([f"c{i // 4}" for i in range(count)]),
+        start=np.arange(count) * 10,
+        tokens=rng.integers(7, 12, (count, 8)).astype(np.uint8),
+        labels=rng.integers(0, 2, (count, 4)).astype(np.int8),
+    )
+
+
+def test_a_table_gives_its_windows_back_in_order_of_ids() -> None:
+    expected = windows(10)
+    table = table_from_windows(expected, 4, 2)
+    shuffled = pa.concat_tables([table.slice(6), table.slice(0, 2), table.slice(2, 4)])
+    for found in (windows_from_table(table), windows_from_table(shuffled)):
+        for columns in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(*columns)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda t: t.drop_columns("window_id"), "window_id: the column is missing"),
+        (retyped("start", pa.int32()), "start is int32: not a column of int64"),
+        (with_null, "start: the column holds nulls"),
+        (
+            lambda t: t.set_column(4, "labels", pa.array([[0, 1]] * 10, pa.list_(pa.int8()))),
+            "not a column of int8",
+        ),
+    ],
+)
+def test_a_table_that_holds_no_windows_is_refused(
+    change: Callable[[pa.Table], pa.Table], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        windows_from_table(change(table_from_windows(windows(10), 4, 2)))

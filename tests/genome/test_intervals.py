@@ -1,0 +1,188 @@
+"""BED: read strictly; labels, coverage and merging against a loop over bases."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyena_ray.errors import InputError
+from hyena_ray.genome.intervals import Spans, merge, read_bed
+from hyena_ray.genome.labels import base_labels, covered_per_tile, gather, spans_of
+
+SIZE = 60
+INTERVALS = st.lists(
+    st.tuples(st.integers(0, SIZE - 1), st.integers(1, SIZE)).map(
+        lambda pair: (pair[0], min(SIZE, pair[0] + pair[1]))
+    ),
+    max_size=8,
+)
+
+
+def spans(pairs: list[tuple[int, int]]) -> Spans:
+    if not pairs:
+        return Spans.none()
+    start, end = np.array(sorted(pairs), np.int64).T
+    return merge(start, end)
+
+
+def brute_labels(pairs: list[tuple[int, int]]) -> list[int]:
+    return [int(any(a <= base < b for a, b in pairs)) for base in range(SIZE)]
+
+
+def bed(tmp_path: Path, content: str | bytes) -> Path:
+    path = tmp_path / "x.bed"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@settings(deadline=None)
+@given(INTERVALS)
+def test_every_label_equals_a_loop_over_bases(pairs: list[tuple[int, int]]) -> None:
+    assert base_labels(spans(pairs), SIZE).tolist() == brute_labels(pairs)
+
+
+@settings(deadline=None)
+@given(INTERVALS, st.integers(1, SIZE + 5))
+def test_coverage_of_tiles_equals_a_loop(pairs: list[tuple[int, int]], length: int) -> None:
+    labels = brute_labels(pairs)
+    tiles = SIZE // length
+    found = covered_per_tile(spans(pairs), tiles, length).tolist()
+    assert found == [sum(labels[i * length : (i + 1) * length]) for i in range(tiles)]
+
+
+@settings(deadline=None)
+@given(st.permutations(range(6)), INTERVALS)
+def test_merged_spans_are_sorted_apart_and_cover_the_same(
+    order: list[int], pairs: list[tuple[int, int]]
+) -> None:
+    shuffled = [pairs[i] for i in order if i < len(pairs)]
+    if not shuffled:
+        return
+    start, end = np.array(shuffled, np.int64).T
+    merged = merge(start, end)
+    assert (merged.start < merged.end).all()
+    assert (merged.start[1:] > merged.end[:-1]).all()
+    assert base_labels(merged, SIZE).tolist() == brute_labels(shuffled)
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), max_size=40))
+def test_runs_of_a_mask_give_the_mask_back(mask: list[bool]) -> None:
+    runs = spans_of(np.array(mask, bool))
+    assert base_labels(runs, len(mask)).tolist() == mask
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=30),
+    st.lists(st.integers(-12, 40), max_size=6),
+    st.integers(1, 45),
+)
+def test_windows_past_the_ends_are_filled(values: list[int], start: list[int], width: int) -> None:
+    found = gather(np.array(values, np.uint8), np.array(start, np.int64), width, 9)
+    at = dict(enumerate(values))
+    assert found.tolist() == [[at.get(s + i, 9) for i in range(width)] for s in start]
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "chr1\t5\t9\nNA\t0\t1\n01\t2\t3\n",
+        "chr1\t5\t9\tname\t0\t+\nNA\t0\t1\t\n01\t2\t3\n",
+        "# a\nbrowser position chr1\ntrack name=x\n\nchr1\t5\t9\nNA\t0\t1\n\n01\t2\t3",
+        "chr1\t5\t9\r\nNA\t0\t1\r\n01\t2\t3\r\n",
+        "\ufeffchr1\t5\t9\nNA\t0\t1\n01\t2\t3\n",
+        gzip.compress(b"chr1\t5\t9\nNA\t0\t1\n01\t2\t3\n"),
+    ],
+)
+def test_every_valid_spelling_reads_as_the_same_intervals(
+    tmp_path: Path, content: str | bytes
+) -> None:
+    regions = read_bed(bed(tmp_path, content))
+    found = {name: (r.start.tolist(), r.end.tolist()) for name, r in regions.rows.items()}
+    assert found == {"chr1": ([5], [9]), "NA": ([0], [1]), "01": ([2], [3])}
+    assert regions.sha256 == hashlib.sha256(regions.path.read_bytes()).hexdigest()
+
+
+def test_contigs_may_be_called_like_a_header_word(tmp_path: Path) -> None:
+    assert list(read_bed(bed(tmp_path, "track1\t1\t2\nbrowser_7\t1\t2\n")).rows) == [
+        "track1",
+        "browser_7",
+    ]
+
+
+BAD = {
+    "empty": ("", "x.bed: there is no interval"),
+    "headers only": ("# a\ntrack\n", "x.bed: there is no interval"),
+    "two columns": ("a\t1\n", "x.bed:1: a 1: fewer than three columns"),
+    "blanks": ("a\t1\t2\na 1 2\n", "x.bed:2: a 1 2: columns stand apart by blanks"),
+    "float": ("a\t1e3\t2000\n", "x.bed:1: 1e3: start is not a whole number"),
+    "point": ("a\t1\t10.5\n", "x.bed:1: 10.5: end is not a whole number"),
+    "negative": ("# x\na\t-1\t5\n", "x.bed:2: -1: start is negative"),
+    "empty column": ("a\t\t5\n", "x.bed:1: '': start is not a whole number"),
+    "leading zero": ("a\t01\t5\n", "x.bed:1: 01: start is not a whole number"),
+    "plus": ("a\t+1\t5\n", "x.bed:1: +1: start is not a whole number"),
+    "other digits": ("a\t\u0661\t5\n", "x.bed:1: \u0661: start is not a whole number"),
+    "trailing blank": ("a\t1\t5 \n", "x.bed:1: 5: end is not a whole number"),
+    "column names": ("chrom\tstart\tend\na\t1\t2\n", "x.bed:1: start: start is not a whole"),
+    "huge": ("a\t1\t99999999999999999999\n", "x.bed:1: 99999999999999999999: end is larger"),
+    "equal": ("a\t5\t5\n", "x.bed:1: a:5-5: end 5 is not after start 5"),
+    "swapped": ("a\t1\t2\na\t120\t90\n", "x.bed:2: a:120-90: end 90 is not after start 120"),
+    "double": ("a\t5\t9\nb\t1\t2\na\t5\t9\n", "x.bed:3: a:5-9: the interval stands in line 1"),
+    "double, other columns": ("a\t5\t9\t+\na\t5\t9\t-\n", "x.bed:2: a:5-9: the interval stands"),
+    "no name": ("\t5\t9\n", "x.bed:1: 5 9: the contig's name is empty"),
+    "quoted newline": ('"a\nb"\t1\t2\n', 'x.bed:1: "a: fewer than three columns'),
+    "not UTF-8": (b"a\t1\t2\n\xff\t1\t2\n", "x.bed:2: not UTF-8"),
+    "UTF-16": ("a\t1\t2\n".encode("utf-16"), "x.bed:1: not UTF-8"),
+    "truncated gzip": (gzip.compress(b"a\t1\t2\n")[:-9], "x.bed: damaged gzip"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, case: str) -> None:
+    content, message = BAD[case]
+    with pytest.raises(InputError) as refusal:
+        read_bed(bed(tmp_path, content))
+    text = str(refusal.value)
+    assert text.startswith(f"{tmp_path}/{message}")
+    assert "\n" not in text
+    assert "; " in text
+
+
+def test_a_missing_file_is_refused_with_the_option(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file; give --regions"):
+        read_bed(tmp_path / "none.bed")
+
+
+def test_an_end_past_the_contig_is_refused(tmp_path: Path) -> None:
+    regions = read_bed(bed(tmp_path, "a\t0\t10\na\t5\t11\n"))
+    assert regions.on("a", 11).end.tolist() == [11]
+    with pytest.raises(InputError, match=r"x.bed:2: a:5-11: ends past the contig, which has 10"):
+        regions.on("a", 10)
+
+
+@pytest.mark.parametrize(
+    ("named", "genome", "hint"),
+    [
+        ("1", ["chr2", "chr1"], "the genome calls it chr1"),
+        ("chrX", ["X"], "the genome calls it X"),
+        ("01", ["chr1"], "the genome calls it chr1"),
+        ("chrM", ["MT"], "the genome calls it MT"),
+        ("chr9", ["chr1", "chr2"], "the genome has chr1, chr2"),
+    ],
+)
+def test_an_unknown_contig_is_refused_with_the_likely_name(
+    tmp_path: Path, named: str, genome: list[str], hint: str
+) -> None:
+    regions = read_bed(bed(tmp_path, f"{genome[0]}\t1\t2\n{named}\t1\t2\n"))
+    with pytest.raises(
+        InputError, match=f"x.bed:2: {named}: the genome has no such contig; {hint}"
+    ):
+        regions.check_contigs(genome)

@@ -1,0 +1,159 @@
+"""Splits, tiles and negatives: disjoint, exact in their shares, fixed by the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyena_ray.errors import InputError
+from hyena_ray.genome.intervals import Spans
+from hyena_ray.genome.negatives import NegativeSampler
+from hyena_ray.genome.splits import parse_split, split_by_contig
+from hyena_ray.genome.tiling import cut_tiles
+
+MASKS = st.lists(st.booleans(), min_size=1, max_size=80)
+
+
+def spans(mask: list[bool]) -> Spans:
+    """One span per base: merged or not, coverage is the same."""
+    at = np.flatnonzero(mask)
+    return Spans(at, at + 1)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 80), st.integers(1, 30))
+def test_tiles_are_judged_as_by_a_loop(size: int, length: int) -> None:
+    rng = np.random.default_rng(size * 100 + length)
+    labels, banned, unknown = (rng.random(size) < p for p in (0.1, 0.02, 0.5))
+    tiles = cut_tiles(size, length, spans(labels), spans(banned), spans(unknown))
+    starts = range(0, size - length + 1, length)
+    assert [int(labels[s : s + length].sum()) for s in starts] == tiles.labelled.tolist()
+    assert tiles.kept.tolist() == [
+        s // length
+        for s in starts
+        if unknown[s : s + length].sum() <= length / 2 and not banned[s : s + length].any()
+    ]
+    assert 0 <= size - length * len(tiles.labelled) < length
+
+
+def test_half_n_is_kept_and_one_more_dropped() -> None:
+    half = cut_tiles(8, 4, Spans.none(), Spans.none(), spans([True] * 2 + [False] * 3 + [True] * 3))
+    assert half.kept.tolist() == [0]
+    assert half.too_many_n.tolist() == [False, True]
+
+
+def test_contigs_go_whole_to_their_split_and_others_to_none() -> None:
+    split = parse_split("contig:train=a,c;val=b")
+    positive, rng = np.array([True, False]), np.random.default_rng(0)
+    found = {name: split.assign(name, positive, rng).tolist() for name in "abcd"}
+    assert found == {"a": [0, 0], "b": [1, 1], "c": [0, 0], "d": [-1, -1]}
+    assert split.names == ("train", "val")
+    assert parse_split(split.text) == split
+    split.check_contigs("abc")
+    with pytest.raises(InputError, match="--split: c: the genome has no such contig; it has a, b"):
+        split.check_contigs("ab")
+
+
+@settings(deadline=None)
+@given(MASKS, st.sampled_from(["stratified:0.6/0.2/0.2", "kfold:2", "kfold:5"]), st.integers(0, 9))
+def test_random_splits_hold_their_shares_of_each_label(
+    mask: list[bool], text: str, seed: int
+) -> None:
+    split = parse_split(text)
+    shares = (0.6, 0.2, 0.2) if text[0] == "s" else (1 / len(split.names),) * len(split.names)
+    positive = np.array(mask)
+    assigned = split.assign("a", positive, np.random.default_rng(seed))
+    for label in (True, False):
+        counts = np.bincount(assigned[positive == label], minlength=len(split.names))
+        assert counts.sum() == (positive == label).sum()
+        assert (np.abs(counts - np.array(shares) * counts.sum()) < 1.001).all()
+    again = split.assign("a", positive, np.random.default_rng(seed))
+    np.testing.assert_array_equal(assigned, again)
+
+
+def test_many_small_contigs_do_not_starve_a_split() -> None:
+    split, rng = parse_split("stratified:0.6/0.2/0.2"), np.random.default_rng(0)
+    assigned = [int(split.assign("a", np.array([True]), rng)[0]) for _ in range(2000)]
+    np.testing.assert_allclose(np.bincount(assigned) / 2000, [0.6, 0.2, 0.2], atol=0.04)
+
+
+def test_folds_are_named_after_their_number() -> None:
+    assert parse_split("kfold:3").names == ("fold0", "fold1", "fold2")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "unknown kind of split"),
+        ("random:0.5", "unknown kind of split"),
+        ("contig:", "a split is one of train, val, test"),
+        ("contig:train=a;dev=b", "dev=b: a split is one of"),
+        ("contig:train=a;train=b", "train is given twice"),
+        ("contig:train=a,;val=b", "a contig's name is empty"),
+        ("contig:train=a;val=a", "a: the contig is named twice"),
+        ("contig:train=a,a", "a: the contig is named twice"),
+        ("stratified:0.6/0.4", "shares are three numbers"),
+        ("stratified:0.6/0.2/0.3", "shares are above 0 and add up to 1"),
+        ("stratified:0.0/0.5/0.5", "shares are above 0"),
+        ("stratified:-.6/.8/.8", "shares are three numbers"),
+        ("stratified:nan/0.5/0.5", "shares are three numbers"),
+        ("kfold:1", "folds are a number from 2"),
+        ("kfold:five", "folds are a number from 2"),
+        ("kfold:1e1", "folds are a number from 2"),
+    ],
+)
+def test_a_split_that_does_not_add_up_is_refused_with_an_example(text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as refusal:
+        parse_split(text)
+    assert str(refusal.value).startswith("--split: ")
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=3, max_size=30))
+def test_the_chosen_contig_split_is_whole_and_never_empty(counts: list[int]) -> None:
+    labelled = {f"c{i}": count for i, count in enumerate(counts)}
+    split = split_by_contig(labelled)
+    assert sorted(c for of in split.contigs.values() for c in of) == sorted(labelled)
+    assert all(split.contigs.values())
+    assert split == split_by_contig(dict(reversed(labelled.items())))
+    assert parse_split(split.text) == split
+
+
+def test_the_chosen_contig_split_comes_near_its_shares() -> None:
+    labelled = {f"c{i:02d}": 250 - 9 * i for i in range(24)}
+    split, total = split_by_contig(labelled), sum(labelled.values())
+    shares = [sum(labelled[c] for c in of) / total for of in split.contigs.values()]
+    np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.02)
+
+
+def test_two_labelled_contigs_cannot_be_split_by_contig() -> None:
+    with pytest.raises(InputError, match=r"not 2; give --split stratified:0.6/0.2/0.2"):
+        split_by_contig({"a": 1, "b": 9})
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0, 5),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), min_size=1, max_size=6),
+)
+def test_negatives_hold_their_ratio_or_owe_the_rest(
+    ratio: float, contigs: list[tuple[int, int]]
+) -> None:
+    sampler, rng = NegativeSampler(ratio), np.random.default_rng(0)
+    for positives, available in contigs:
+        candidates = np.arange(available) * 7
+        drawn = sampler.draw(positives, candidates, rng)
+        assert len(np.unique(drawn)) == len(drawn)
+        assert set(drawn.tolist()) <= set(candidates.tolist())
+        assert (np.diff(drawn) > 0).all()
+        assert len(drawn) == available or sampler.owed == 0
+    assert sampler.drawn + sampler.owed == round(ratio * sum(p for p, _ in contigs))
+
+
+def test_every_negative_is_as_likely_as_another() -> None:
+    counts = np.zeros(10)
+    for seed in range(2000):
+        counts[NegativeSampler(1.0).draw(3, np.arange(10), np.random.default_rng(seed))] += 1
+    np.testing.assert_allclose(counts / 2000, 0.3, atol=0.05)
