@@ -1,0 +1,247 @@
+"""The backbone of HyenaDNA: embeddings, pre-norm blocks of mixer and MLP, a last LayerNorm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithNoAttention
+
+from hyena_ray.errors import InputError
+from hyena_ray.model.checkpoint import (
+    complete_weights,
+    read_config,
+    read_weights,
+    resolve_checkpoint,
+)
+from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
+from hyena_ray.model.operator import HyenaOperator
+
+
+_CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
+
+
+class HyenaMLP(nn.Module):
+    """Position-wise MLP with the tanh form of GELU."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.d_model, config.d_inner)
+        self.fc2 = nn.Linear(config.d_inner, config.d_model)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        result: Tensor = self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+        return result
+
+
+class HyenaBlock(nn.Module):
+    """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.d_model)
+        self.mixer = HyenaOperator(config)
+        self.norm2 = nn.LayerNorm(config.d_model)
+        self.mlp = HyenaMLP(config)
+
+    def forward(self, residual: Tensor) -> Tensor:
+        residual = residual + self.mixer(_normed(self.norm1, residual))
+        return residual + self.mlp(_normed(self.norm2, residual))
+
+
+class HyenaEmbeddings(nn.Module):
+    """The table of token embeddings; there are no position embeddings."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.padded_vocab_size, config.d_model)
+
+
+class HyenaBackbone(nn.Module):
+    """Everything between tokens and the last hidden state."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.embeddings = HyenaEmbeddings(config)
+        self.layers = nn.ModuleList(HyenaBlock(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
+
+    def forward(self, embedded: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the layers.
+
+        Args:
+            embedded: (B, L, D).
+
+        Returns:
+            The last hidden state (B, L, D), and what went into each layer and came out of the
+            last two parts: n_layer + 2 tensors (B, L, D), as published.
+        """
+        # Time-major inside; see operator.py. The residual stream stays in float32 or better.
+        residual = embedded.transpose(0, 1)
+        residual = residual.to(torch.promote_types(residual.dtype, torch.float32)).contiguous()
+        states = [residual]
+        for layer in self.layers:
+            residual = layer(residual)
+            states.append(residual)
+        states.append(_normed(self.ln_f, residual))
+        return states[-1].transpose(0, 1), tuple(state.transpose(0, 1) for state in states)
+
+
+class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+    """Loading, saving and initial weights, common to HyenaDNA with any head."""
+
+    config_class = HyenaDNAConfig
+    base_model_prefix = "hyena"
+    _no_split_modules = ("HyenaBlock",)
+    # Rounded filters are other filters; see filters.py.
+    _keep_in_fp32_modules_strict = ("filter_fn",)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *arguments: Any,
+        config: HyenaDNAConfig | None = None,
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a checkpoint of any published layout; see checkpoint.py.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a hub id with `revision`.
+            arguments: for the class, as transformers passes them on.
+            config: goes before the checkpoint's own.
+            revision: commit of the hub id.
+            options: values of the configuration (`num_labels=3`), and what transformers'
+                `from_pretrained` takes (`dtype`).
+
+        Raises:
+            InputError: the checkpoint cannot be used.
+        """
+        folder = resolve_checkpoint(pretrained_model_name_or_path, revision)
+        if config is None:
+            of_config = {key: options.pop(key) for key in [*options] if key in _CONFIG_KEYS}
+            config = HyenaDNAConfig(**read_config(folder) | of_config)
+        found = read_weights(folder)
+        with torch.device("meta"):
+            empty = cls(config, *arguments).state_dict()
+        shapes = {name.removeprefix("hyena."): tensor.shape for name, tensor in empty.items()}
+        if "score.weight" not in found:
+            shapes.pop("score.weight", None)  # a head that is yet to be trained
+        weights = complete_weights(found, shapes, folder)
+        loaded: Self = super().from_pretrained(
+            None,
+            *arguments,
+            config=config,
+            state_dict={
+                name: weights[ours]
+                for name in empty
+                if (ours := name.removeprefix("hyena.")) in weights
+            },
+            **options,
+        )
+        return loaded
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initial weights as published: normal, smaller where a layer adds to the residual."""
+        deviation = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=deviation)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=deviation)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv1d):
+            bound = 1 / math.sqrt(module.kernel_size[0])
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, HyenaFilter):
+            init.normal_(module.bias)
+        elif isinstance(module, Sine):
+            init.constant_(module.freq, module.initial)
+        elif isinstance(module, TimeFeatures):
+            t, z = module.initial()
+            init.copy_(module.t, t)
+            init.copy_(module.z, z)
+        elif isinstance(module, DecayWindow):
+            init.copy_(module.deltas, module.initial())
+        elif isinstance(module, HyenaBlock):
+            # After GPT-2: 2 n_layer terms are summed up in the residual stream.
+            deviation /= math.sqrt(2 * self.config.n_layer)
+            init.normal_(module.mixer.out_proj.weight, std=deviation)
+            init.normal_(module.mlp.fc2.weight, std=deviation)
+
+
+class HyenaDNAModel(HyenaDNAPreTrainedModel):
+    """HyenaDNA without a head."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__(config)
+        self.backbone = HyenaBackbone(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.embeddings.word_embeddings = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithNoAttention | tuple[Any, ...]:
+        """Compute the last hidden state.
+
+        Args:
+            input_ids: (B, L) int64 token ids.
+            inputs_embeds: (B, L, d_model), instead of `input_ids`.
+            output_hidden_states: also return the n_layer + 2 intermediate states; None follows
+                the configuration.
+            return_dict: False returns a tuple; None follows the configuration.
+
+        Raises:
+            InputError: both or neither input is given, or L exceeds `max_seq_len`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise InputError(
+                "forward", None, "needs input_ids or inputs_embeds, not both", "give one of them"
+            )
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        length, limit = inputs_embeds.shape[1], self.config.max_seq_len
+        if length > limit:
+            raise InputError(
+                "input length", length, f"above max_seq_len {limit}", "give shorter windows"
+            )
+        last, states = self.backbone(inputs_embeds)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        output = BaseModelOutputWithNoAttention(
+            last_hidden_state=last, hidden_states=states if output_hidden_states else None
+        )
+        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+
+
+def wants_dict(config: HyenaDNAConfig, return_dict: bool | None) -> bool:
+    """Whether `forward` returns a named output; the caller's wish goes before the configuration."""
+    return bool(config.return_dict if return_dict is None else return_dict)
+
+
+def _normed(norm: nn.LayerNorm, residual: Tensor) -> Tensor:
+    result: Tensor = norm(residual.to(norm.weight.dtype))
+    return result

@@ -1,0 +1,190 @@
+"""Read the published checkpoints, whatever their layout, and refuse what cannot be one.
+
+Two layouts are around: the Hugging Face port (`hyena.backbone...` in model.safetensors or
+pytorch_model.bin, `model_type` in config.json) and the original Lightning files (`model.backbone...`
+under `state_dict` in weights.ckpt, the sizes of the filters under `layer` in config.json).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
+from hyena_ray.model.configuration import HyenaDNAConfig
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
+"""In order of preference."""
+EMBEDDINGS = "backbone.embeddings.word_embeddings.weight"
+LM_HEAD = "lm_head.weight"
+
+_ORIGINAL_NAMES = {
+    "emb_dim": "emb_dim",
+    "filter_order": "filter_order",
+    "short_filter_order": "short_filter_order",
+    "num_inner_mlps": "num_inner_mlps",
+    "l_max": "max_seq_len",
+    "w": "activation_freq",
+}
+"""Keys under `layer` in an original config.json, and ours."""
+
+
+def resolve_checkpoint(source: str | Path, revision: str | None = None) -> Path:
+    """The folder of a checkpoint, downloaded first when `source` is a hub id.
+
+    Args:
+        source: a folder, or an id such as `LongSafari/hyenadna-tiny-1k-seqlen-hf`.
+        revision: commit, tag or branch; required for a hub id, so that runs can be repeated.
+
+    Raises:
+        InputError: there is no such folder and `source` is no hub id, the revision is missing, or
+            the download fails.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) or folder.exists():
+        raise InputError("checkpoint", source, "no folder and no hub id", "check the path")
+    if revision is None:
+        raise InputError(
+            "checkpoint",
+            source,
+            "no such folder, and a hub id needs a revision",
+            "give the commit to use as revision",
+        )
+    try:
+        patterns = ["config.json", *WEIGHT_FILES]
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            "checkpoint",
+            f"{source} at {revision}",
+            f"cannot be downloaded ({reason})",
+            "check id, revision and network, or give a folder",
+        ) from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The values of `HyenaDNAConfig` from config.json, of either layout.
+
+    Raises:
+        InputError: config.json is missing, is no JSON, or is not HyenaDNA's.
+    """
+    path = folder / "config.json"
+    values = read_json(path)
+    if isinstance(values, dict) and values.get("model_type") == HyenaDNAConfig.model_type:
+        return values
+    if isinstance(values, dict) and isinstance(layer := values.get("layer"), dict):
+        shared = ("d_model", "d_inner", "n_layer", "vocab_size", "pad_vocab_size_multiple")
+        own = {name: values[name] for name in shared if name in values}
+        return own | {ours: layer[name] for name, ours in _ORIGINAL_NAMES.items() if name in layer}
+    raise InputError(path, None, "not the configuration of a HyenaDNA model", "give its folder")
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights of a checkpoint under the names of this package, without any prefix.
+
+    The names are `backbone...`, `lm_head.weight` and `score.weight`; what a trainer stored beside
+    the weights is left out. A language-model head that is missing is the table of embeddings, to
+    which the original models tied it. Copies of a shared frequency are made up.
+
+    Raises:
+        InputError: no file, a damaged one, one with anything but tensors in it, or no backbone.
+    """
+    path = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise InputError(
+            folder, None, f"holds none of {', '.join(WEIGHT_FILES)}", "give a checkpoint's folder"
+        )
+    weights: dict[str, Tensor] = {}
+    for name, value in read_tensors(path).items():
+        ours = re.sub(r"^(model|hyena)\.", "", name)
+        # Models trained with activation checkpointing have one more level.
+        ours = re.sub(r"\.(mixer|mlp)\.layer\.", r".\1.", ours)
+        if ours.startswith("backbone.") or ours in (LM_HEAD, "score.weight"):
+            weights[ours] = value
+    if EMBEDDINGS not in weights:
+        raise InputError(path, None, "holds no HyenaDNA weights", "give a checkpoint of HyenaDNA")
+    weights.setdefault(LM_HEAD, weights[EMBEDDINGS])
+    return weights
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file, on the CPU; code in a pickle is not run.
+
+    Raises:
+        InputError: the file is damaged, or holds anything but named tensors.
+    """
+    remedy = "download or make it again"
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # torch answers damage with RuntimeError, EOFError, UnpicklingError, KeyError and others.
+    except (SafetensorError, Exception) as error:
+        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        raise InputError(path, None, f"damaged or unsafe weights ({reason})", remedy) from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise InputError(path, type(content).__name__, "not a table of weights", remedy)
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def complete_weights(
+    weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size], place: Path
+) -> dict[str, Tensor]:
+    """Check that `weights` fill a model; the result has exactly the names of `expected`.
+
+    Args:
+        weights: by name; names that are not expected are left out.
+        expected: shapes by name. Of the copies of one frequency (`...freq`) any will do, and what
+            only restates the configuration (`...pos_emb.*`, `...deltas`) may be missing.
+        place: the checkpoint, for messages.
+
+    Raises:
+        InputError: a weight is missing, has another shape, or holds NaN or infinity.
+    """
+    filled = dict(weights)
+    for name in expected:
+        if name.endswith(".freq") and name not in filled:
+            layer = name.split("implicit_filter.")[0]
+            copies = [key for key in weights if key.startswith(layer) and key.endswith(".freq")]
+            filled.update({name: weights[key] for key in copies[:1]})
+    missing = [
+        name
+        for name in expected
+        if name not in filled and not re.search(r"\.pos_emb\.[tz]$|\.deltas$", name)
+    ]
+    if missing:
+        raise InputError(
+            place,
+            missing[0],
+            f"missing, with {len(missing) - 1} more weights",
+            "give weights and config.json of the same model",
+        )
+    for name, shape in expected.items():
+        if name not in filled:
+            continue
+        if filled[name].shape != shape:
+            kind = "vocabulary" if name in (EMBEDDINGS, LM_HEAD) else "shape"
+            raise InputError(
+                place,
+                name,
+                f"{kind} mismatch: {tuple(filled[name].shape)} here, {tuple(shape)} by config.json",
+                "give weights and config.json of the same model",
+            )
+        if not torch.isfinite(filled[name]).all():
+            raise InputError(place, name, "holds NaN or infinity", "use another checkpoint")
+    return {name: filled[name] for name in expected if name in filled}

@@ -1,0 +1,147 @@
+"""The long filters of Hyena: a small MLP of the time step, times a decaying window.
+
+h(t) = MLP(z(t)) * (exp(-t |delta|) + 0.05), always in float32 or better: bfloat16 merges the 1,026
+time steps of tiny-1k into 513 values.
+Source: Poli et al. 2023, section 3.3; Nguyen et al. 2023 for the constants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from hyena_ray.model.configuration import HyenaDNAConfig
+
+SHIFT = 0.05
+"""Floor of the window, so that no filter dies away."""
+
+
+class Sine(nn.Module):
+    """sin(freq * x) with one frequency per feature; one instance serves a whole filter MLP."""
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.initial = float(config.activation_freq)
+        freq = torch.full((1, config.filter_order), self.initial)
+        if config.train_freq:
+            self.freq = nn.Parameter(freq)
+        else:
+            self.register_buffer("freq", freq, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(self.freq * x)
+
+
+class TimeFeatures(nn.Module):
+    """The buffers t (1, max_seq_len, 1) in [0, 1] and z (1, max_seq_len, emb_dim): t, cos, sin."""
+
+    t: Tensor
+    z: Tensor
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.config = config
+        t, z = self.initial()
+        self.register_buffer("t", t)
+        self.register_buffer("z", z)
+
+    def initial(self) -> tuple[Tensor, Tensor]:
+        """The features as published."""
+        steps, bands = self.config.max_seq_len, (self.config.emb_dim - 1) // 2
+        # On the CPU in float32 even while transformers builds a model without memory.
+        with torch.device("cpu"):
+            t = torch.linspace(0, 1, steps, dtype=torch.float32)[None, :, None]
+            angle = 2 * math.pi * torch.arange(steps, dtype=torch.float32)[None, :, None] / steps
+            phase = angle * torch.linspace(1e-4, bands - 1, bands, dtype=torch.float32)
+        return t, torch.cat([t, phase.cos(), -phase.sin()], dim=-1)
+
+
+class DecayWindow(nn.Module):
+    """The buffer deltas (1, 1, d_model): decay rates, from slow to fast channels."""
+
+    deltas: Tensor
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.d_model = config.d_model
+        self.register_buffer("deltas", self.initial())
+
+    def initial(self) -> Tensor:
+        """Rates at which channels decay to 1 % after 1.5 to 0.3 of the longest input."""
+        slow, fast = math.log(1e-2) / 1.5, math.log(1e-2) / 0.3
+        with torch.device("cpu"):
+            return torch.linspace(slow, fast, self.d_model, dtype=torch.float32)[None, None]
+
+
+class HyenaFilter(nn.Module):
+    """The filters of one layer, and the bias of its long convolution."""
+
+    # The entries of a filter MLP share one Sine, so its frequency has several names; transformers
+    # writes the first of them, and reads whichever a file holds.
+    _tied_weights_keys: ClassVar = {
+        r"implicit_filter\.(?!1\.)\d+\.freq": r"implicit_filter\.1\.freq"
+    }
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        width, sine = config.filter_order, Sine(config)
+        layers: list[nn.Module] = [nn.Linear(config.emb_dim, width), sine]
+        for _ in range(config.num_inner_mlps):
+            layers += [nn.Linear(width, width), sine]
+        layers.append(nn.Linear(width, config.d_model, bias=False))
+        self.bias = nn.Parameter(torch.randn(config.d_model))
+        self.implicit_filter = nn.Sequential(*layers)
+        self.pos_emb = TimeFeatures(config)
+        self.modulation = DecayWindow(config)
+
+    def forward(self, length: int) -> Tensor:
+        """The first `length` taps of every channel's filter, (d_model, length) float32."""
+        t, z = self.pos_emb.t[0, :length], self.pos_emb.z[0, :length]
+        with torch.autocast(t.device.type, enabled=False):
+            window = torch.exp(-t * self.modulation.deltas[0].abs()) + SHIFT
+            taps: Tensor = self.implicit_filter(z) * window
+        return taps.T
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move, but never round: `.bfloat16()` leaves the filters in float32."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            rounded = result.is_floating_point() and torch.finfo(result.dtype).bits < 32
+            return tensor.to(result.device) if rounded else result
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+class FilterCache:
+    """Keeps what was last made from a module's tensors, for as long as they are frozen.
+
+    A change in place (an optimiser step, `load_state_dict`) is seen by the tensors' version
+    counters, a replaced tensor by its address; only writing through `.data` goes unseen.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._sources: list[Tensor] = []
+        self._value: Tensor | None = None
+
+    def get(self, module: nn.Module, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
+        """`make()`, or its last result when neither `key` nor the module has changed since."""
+        tensors = [*module.parameters(), *module.buffers()]
+        trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if trained or any(tensor.is_inference() for tensor in tensors):
+            self._value = None
+            return make()
+        # What inference mode makes cannot take part in a gradient later.
+        key = (*key, torch.is_inference_mode_enabled())
+        key += tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+        if self._value is None or key != self._key:
+            self._value, self._key = make(), key
+            # Aliases keep the memory alive, so that no other tensor can take over its address.
+            self._sources = [tensor.detach() for tensor in tensors]
+        return self._value

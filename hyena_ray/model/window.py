@@ -1,0 +1,314 @@
+"""A token classifier read out on windows: flanks, lookahead and both strands.
+
+A causal model sees nothing right of a base, so the label of base i is read `lookahead` positions
+further right, where bases up to i + lookahead have been seen (DESIGN, section 2).
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hyena_ray.dataset.tokens import COMPLEMENT
+from hyena_ray.errors import InputError
+from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
+from hyena_ray.model.baselines import DilatedCNNConfig, DilatedCNNForTokenClassification
+from hyena_ray.model.checkpoint import complete_weights, read_tensors
+from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.heads import HyenaDNAForTokenClassification
+from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora, merge_lora
+from hyena_ray.settings import Settings
+
+Architecture = Literal["hyenadna", "dilated_cnn"]
+
+MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {
+    HyenaDNAConfig.model_type: HyenaDNAForTokenClassification,
+    DilatedCNNConfig.model_type: DilatedCNNForTokenClassification,
+}
+"""Classifiers by the `model_type` of their configuration."""
+
+
+class Readout(Settings):
+    """How a window's labels are read from a classifier's output."""
+
+    window: int = Field(ge=1)
+    """Bases of a window, each with a label."""
+    flank: int = Field(default=32, ge=0)
+    """Real bases given on each side; right of the window a causal model gets `lookahead`."""
+    lookahead: int = Field(default=32, ge=0)
+    """A causal model's label of base i is read so many bases further right, at most `flank`. Models
+    that see both sides are read at i itself."""
+    strands: Literal["forward", "both"] = "both"
+    """Predict from the given strand, or average the logits of both."""
+
+    @model_validator(mode="after")
+    def _lookahead_within_flank(self) -> Readout:
+        if self.lookahead > self.flank:
+            raise ValueError(f"lookahead {self.lookahead} is above flank {self.flank}")
+        return self
+
+
+class ModelSettings(Settings):
+    """Which classifier is built."""
+
+    architecture: Architecture = "hyenadna"
+    """HyenaDNA, or the dilated CNN that it has to beat."""
+    backbone: str | None = None
+    """Folder or hub id of pretrained HyenaDNA weights, which then decide the sizes below; None
+    starts from random weights."""
+    revision: str | None = None
+    """Commit of the hub id; required with one."""
+    d_model: int = Field(default=128, ge=8)
+    """Channels of HyenaDNA."""
+    n_layer: int = Field(default=2, ge=1)
+    """Layers of HyenaDNA."""
+    max_seq_len: int = Field(default=1026, ge=2)
+    """Longest input of HyenaDNA in bases, and the time scale of its filters."""
+    channels: int = Field(default=64, ge=1)
+    """Channels of the dilated CNN."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout inside the layers."""
+
+
+class WindowModel(nn.Module):
+    """A token classifier read out on windows.
+
+    Tokens are (B, window + 2 * stored), uint8 or int64, with any `stored` >= the readout's flank.
+
+    Args:
+        classifier: takes `input_ids` or `inputs_embeds`, gives `logits` (B, L, num_labels); its
+            `config.causal` says whether it sees the right side.
+        readout: of the windows.
+
+    Raises:
+        InputError: the window with its flanks is longer than the classifier's `max_seq_len`.
+    """
+
+    complement: Tensor
+
+    def __init__(self, classifier: PreTrainedModel, readout: Readout) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.readout = readout
+        self.threshold = 0.5
+        """Probability of class 1 from which a base counts as positive; training chooses it."""
+        self.register_buffer("complement", torch.from_numpy(COMPLEMENT).long(), persistent=False)
+        causal = classifier.config.causal
+        self.left = readout.flank
+        self.right = readout.lookahead if causal else readout.flank
+        self.shift = readout.lookahead if causal else 0
+        limit = getattr(classifier.config, "max_seq_len", None)
+        length = self.left + readout.window + self.right
+        if limit is not None and length > limit:
+            raise InputError(
+                "readout.window",
+                readout.window,
+                f"with flank and lookahead {length} bases, above the model's max_seq_len {limit}",
+                "use shorter windows or a model with a longer input",
+            )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, window, num_labels) float32 logits from the forward strand; what is trained."""
+        return self._read(self.classifier(input_ids=self._input(tokens.long())).logits)
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """(B, window, num_labels) float32 logits, averaged over the strands of the readout.
+
+        With both strands, the reverse complement of a window gets exactly the flipped logits.
+        """
+        logits = [
+            self._oriented(self._read(self.classifier(input_ids=ids).logits), strand)
+            for strand, ids in enumerate(self.strand_tokens(tokens))
+        ]
+        # Not torch.mean: a sum of two is the same in either order, to the bit.
+        return logits[0] if len(logits) == 1 else (logits[0] + logits[1]) / 2
+
+    def strand_tokens(self, tokens: Tensor) -> list[Tensor]:
+        """Input ids (B, T) int64 for each strand of the readout, forward first.
+
+        T = flank + window + lookahead for a causal classifier, else flank + window + flank.
+        """
+        tokens = tokens.long()
+        strands = [self._input(tokens)]
+        if self.readout.strands == "both":
+            strands.append(self._input(self.complement[tokens].flip(1)))
+        return strands
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, T, d) input embeddings of (B, T) ids."""
+        embeddings: Tensor = self.classifier.get_input_embeddings()(ids)
+        return embeddings
+
+    def strand_logits(self, embeddings: Tensor, strand: int) -> Tensor:
+        """(B, window, num_labels) logits from one strand's embeddings, in forward orientation."""
+        return self._oriented(self._read(self.classifier(inputs_embeds=embeddings).logits), strand)
+
+    def to_window(self, per_position: Tensor, strand: int) -> Tensor:
+        """(B, T, ...) values of one strand's inputs to (B, window, ...) of the window's bases."""
+        inner = per_position[:, self.left : self.left + self.readout.window]
+        return self._oriented(inner, strand)
+
+    def _input(self, tokens: Tensor) -> Tensor:
+        """Cut stored flanks down to what the classifier is given."""
+        stored, odd = divmod(tokens.shape[1] - self.readout.window, 2)
+        if odd or stored < self.readout.flank:
+            needed = self.readout.window + 2 * self.readout.flank
+            raise InputError(
+                "window length",
+                tokens.shape[1],
+                f"needs {needed} bases (window {self.readout.window}, flank {self.readout.flank})"
+                " or more, evenly on both sides",
+                "prepare longer flanks or lower readout.flank",
+            )
+        return tokens[:, stored - self.left : stored + self.readout.window + self.right]
+
+    def _read(self, logits: Tensor) -> Tensor:
+        first = self.left + self.shift
+        return logits[:, first : first + self.readout.window]
+
+    @staticmethod
+    def _oriented(values: Tensor, strand: int) -> Tensor:
+        return values if strand == 0 else values.flip(1)
+
+
+def build_model(
+    settings: ModelSettings,
+    readout: Readout,
+    lora: LoraSettings,
+    num_labels: int,
+    class_weights: tuple[float, ...] | None = None,
+    *,
+    seed: int,
+) -> WindowModel:
+    """A new classifier with its readout.
+
+    Args:
+        settings: of the classifier.
+        readout: of the windows.
+        lora: of the adapters, if enabled.
+        num_labels: classes of a base.
+        class_weights: for the loss that the classifier itself computes when given labels.
+        seed: decides the initial weights; torch's global generator is left as it was.
+
+    Raises:
+        InputError: the checkpoint cannot be used, or settings do not fit each other.
+    """
+    weights = None if class_weights is None else list(class_weights)
+    classifier: PreTrainedModel
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if settings.architecture == "dilated_cnn":
+            if settings.backbone is not None:
+                raise InputError(
+                    "model.backbone",
+                    settings.backbone,
+                    "the CNN has no pretrained weights",
+                    "drop it",
+                )
+            classifier = DilatedCNNForTokenClassification(
+                DilatedCNNConfig(
+                    channels=settings.channels,
+                    dropout=settings.dropout,
+                    num_labels=num_labels,
+                    class_weights=weights,
+                )
+            )
+        elif settings.backbone is not None:
+            classifier = HyenaDNAForTokenClassification.from_pretrained(
+                settings.backbone,
+                revision=settings.revision,
+                num_labels=num_labels,
+                class_weights=weights,
+                hyena_dropout=settings.dropout,
+            )
+        else:
+            classifier = HyenaDNAForTokenClassification(
+                HyenaDNAConfig(
+                    d_model=settings.d_model,
+                    d_inner=4 * settings.d_model,
+                    n_layer=settings.n_layer,
+                    max_seq_len=settings.max_seq_len,
+                    hyena_dropout=settings.dropout,
+                    num_labels=num_labels,
+                    class_weights=weights,
+                )
+            )
+        if lora.enabled:
+            classifier = apply_lora(classifier, lora)
+    return WindowModel(classifier, readout)
+
+
+def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters of the backbone and of the head.
+
+    With LoRA the backbone's are the adapters alone: the rest stays as it is, whatever the stage.
+    """
+    adapters = has_lora(model.classifier)
+    backbone, head = [], []
+    for name, parameter in model.classifier.named_parameters():
+        if name.startswith("score."):
+            head.append(parameter)
+        elif not adapters or "lora_" in name:
+            backbone.append(parameter)
+    return backbone, head
+
+
+def save_window_model(model: WindowModel, folder: Path) -> None:
+    """Write config.json, model.safetensors and readout.json (readout and threshold), atomically.
+
+    Adapters are merged into a copy, so that training can go on. An existing model is replaced.
+    """
+    classifier = model.classifier
+    if has_lora(classifier):
+        classifier = merge_lora(copy.deepcopy(classifier))
+    with atomic_folder(folder) as temporary:
+        classifier.save_pretrained(temporary)
+        write_json(
+            temporary / "readout.json",
+            {
+                "readout": model.readout.model_dump(mode="json"),
+                "threshold": model.threshold,
+                "sha256": sha256_file(temporary / "model.safetensors"),
+            },
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_window_model(folder: Path) -> WindowModel:
+    """Read what `save_window_model` wrote; in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: a file is missing, damaged or changed.
+    """
+    path = folder / "readout.json"
+    stored = read_json(path)
+    config_values = read_json(folder / "config.json")
+    if not isinstance(stored, dict) or not {"readout", "threshold", "sha256"} <= stored.keys():
+        raise InputError(path, None, "not the readout of a window model", "give a run's model/")
+    kind = config_values.get("model_type") if isinstance(config_values, dict) else None
+    if kind not in MODEL_CLASSES:
+        raise InputError(
+            folder / "config.json", kind, "unknown model_type", f"use {', '.join(MODEL_CLASSES)}"
+        )
+    weights_path = folder / "model.safetensors"
+    if not weights_path.is_file():
+        raise InputError(weights_path, None, "there is no such file", "save the model again")
+    weights = read_tensors(weights_path)
+    if sha256_file(weights_path) != stored["sha256"]:
+        raise InputError(
+            weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
+        )
+    model_class = MODEL_CLASSES[kind]
+    classifier = model_class(model_class.config_class(**config_values))
+    shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
+    classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
+    model = WindowModel(classifier, Readout.parse(stored["readout"], path))
+    model.threshold = float(stored["threshold"])
+    return model.eval()
