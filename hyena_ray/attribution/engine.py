@@ -158,7 +158,7 @@ def _true_positives(
 ) -> NDArray[np.bool_]:
     """(N, W) bool: labelled 1, and the model's probability of 1 reaches its threshold."""
     device = _device(model)
-    true_positive = labels == POSITIVE
+    true_positive: NDArray[np.bool_] = labels == POSITIVE
     # Windows without a label have no true positive, whatever the model says.
     for rows in _batches(np.flatnonzero(true_positive.any(axis=1)), batch):
         with torch.no_grad():

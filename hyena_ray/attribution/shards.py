@@ -232,7 +232,11 @@ def _write(tables: dict[str, pa.Table], folder: Path) -> None:
         with atomic_file(folder / f"{name}.parquet") as temporary:
             pq.write_table(table, temporary, write_page_checksum=True)
         with atomic_file(folder / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(table, temporary, pyarrow.csv.WriteOptions(quoting_style="none"))
+            pyarrow.csv.write_csv(
+                table,
+                temporary,
+                pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none"),
+            )
 
 
 def _tensor(array: NDArray[Any]) -> pa.Array:

@@ -1,0 +1,321 @@
+"""Attribution against captum and literal loops, on a small model and on HyenaDNA."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from small_model import FLANK, WINDOW, SmallModel, draw_windows
+
+from hyena_ray.attribution import engine
+from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.methods import METHODS, gauss_legendre, generator_of, shuffle_generator
+from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
+from hyena_ray.attribution.shuffle import dinucleotide_shuffle
+from hyena_ray.dataset.augment import reverse_complement
+from hyena_ray.errors import InputError
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel, build_model
+
+
+def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:
+    """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
+    model = build_model(
+        ModelSettings(d_model=16, n_layer=2, max_seq_len=66),
+        Readout(window=WINDOW, flank=FLANK, lookahead=4, strands=strands),
+        LoraSettings(),
+        num_labels=2,
+        seed=seed,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        table = model.classifier.get_input_embeddings().weight
+        table.copy_(torch.randn(table.shape, generator=generator) * 0.3)
+        head = model.classifier.score.weight
+        head.copy_(torch.randn(head.shape, generator=generator) * 0.3)
+    # Weights are random: at 0.5 hardly a base is called.
+    model.threshold = 0.3
+    return model
+
+
+MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def settings(**changes) -> AttributionSettings:
+    return AttributionSettings(**{"batch": 5, "samples": 3, "steps": 8} | changes)
+
+
+def literal(model, windows, row, chosen):
+    """Per strand of one window: embeddings, those of its baseline, target; and its true positives.
+
+    Written as in the algorithms, one window and one strand at a time.
+    """
+    stored = (windows.tokens.shape[1] - WINDOW) // 2
+    tokens = windows.tokens[row : row + 1, stored - FLANK : stored + WINDOW + FLANK]
+    probability = model.predict(torch.from_numpy(tokens)).softmax(-1)[0, :, 1].detach().numpy()
+    hits = (probability >= model.threshold) & (windows.labels[row] == 1)
+    weight = torch.from_numpy(hits.astype(np.float32))
+    if chosen.normalise:
+        weight = weight / max(hits.sum(), 1)
+    other = tokens.copy()
+    if chosen.baseline == "shuffle":
+        generator = shuffle_generator(chosen.seed, int(windows.window_id[row]))
+        other[0] = dinucleotide_shuffle(tokens[0] - 7, generator) + 7
+    elif chosen.baseline == "n":
+        other[:] = 11
+    strands = []
+    for strand, (ids, other_ids) in enumerate(
+        zip(*(model.strand_tokens(torch.from_numpy(t)) for t in (tokens, other)), strict=True)
+    ):
+        x, start = model.embed(ids).detach(), model.embed(other_ids).detach()
+        if chosen.baseline == "zero":
+            start = torch.zeros_like(x)
+
+        def target(points, strand=strand):
+            return (model.strand_logits(points, strand)[..., 1] * weight).sum(1)
+
+        strands.append((x, start, target))
+    return strands, hits
+
+
+@pytest.mark.parametrize("baseline", ["shuffle", "n", "zero"])
+def test_integrated_gradients_are_those_of_captum(model, baseline):
+    windows = draw_windows(9)
+    chosen = settings(methods=("ig",), baseline=baseline)
+    found = attribute_windows(model, windows, chosen)
+    assert found.true_positive.any(axis=1).sum() >= 3
+    for row in range(9):
+        strands, hits = literal(model, windows, row, chosen)
+        assert (found.true_positive[row] == hits).all()
+        if not hits.any():
+            assert np.isnan(found.scores["ig"][row]).all()
+            continue
+        expected = []
+        for strand, (x, start, target) in enumerate(strands):
+            attribution = IntegratedGradients(target).attribute(
+                x, start, n_steps=chosen.steps, method="gausslegendre"
+            )
+            expected.append(model.to_window(attribution.sum(-1), strand)[0])
+        expected = torch.stack(expected).mean(0).numpy()
+        bound = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(found.scores["ig"][row], expected, atol=bound)
+
+
+@pytest.mark.parametrize("kind", ["signed", "absolute"])
+@pytest.mark.parametrize("unit", ["spread", "absolute"])
+def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, unit):
+    windows = draw_windows(6)
+    chosen = settings(methods=("smoothgrad",), smoothgrad=kind, noise_unit=unit, noise=0.2)
+    found = attribute_windows(model, windows, chosen)
+    bases = model.embed(torch.arange(7, 11)[None])[0].detach()
+    scale = 0.2
+    if unit == "spread":
+        scale *= float((bases - bases.mean(0)).square().mean().sqrt())
+    for row in np.flatnonzero(found.true_positive.any(axis=1)):
+        strands, _ = literal(model, windows, row, chosen)
+        expected = []
+        for strand, (x, _, target) in enumerate(strands):
+            per_base = torch.zeros(x.shape[1])
+            for sample in range(chosen.samples):
+                generator = generator_of(0, 1, int(windows.window_id[row]), strand, sample)
+                noise = generator.standard_normal(x.shape[1:], np.float32)
+                point = (x + scale * torch.from_numpy(noise)).requires_grad_()
+                (gradient,) = torch.autograd.grad(target(point).sum(), point)
+                weighted = gradient.abs() if kind == "absolute" else gradient * (x - bases.mean(0))
+                per_base += weighted[0].sum(-1) / chosen.samples
+            expected.append(model.to_window(per_base[None], strand)[0])
+        expected = torch.stack(expected).mean(0).numpy()
+        bound = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(found.scores["smoothgrad"][row], expected, atol=bound)
+
+
+def test_the_plain_sum_of_a_gradient_vanishes_on_hyenadna_so_signed_means_more():
+    model, windows = hyenadna(), draw_windows(6)
+    found = attribute_windows(model, windows, settings(methods=("smoothgrad",)))
+    row = int(np.flatnonzero(found.true_positive.any(axis=1))[0])
+    strands, _ = literal(model, windows, row, settings())
+    x, _, target = strands[0]
+    point = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(target(point).sum(), point)
+    assert gradient.sum(-1).abs().max() < 1e-5 * gradient.abs().sum(-1).max()
+    assert np.abs(found.scores["smoothgrad"][row]).max() > 1e-3 * float(
+        gradient.abs().sum(-1).max()
+    )
+
+
+@pytest.mark.parametrize("baseline", ["shuffle", "n"])
+def test_completeness_counts_the_flanks_and_shrinks_with_the_steps(model, baseline):
+    windows = draw_windows(9)
+    errors = [
+        attribute_windows(
+            model, windows, settings(methods=("ig",), steps=steps, baseline=baseline)
+        ).completeness["ig"]
+        for steps in (1, 16)
+    ]
+    attributed = np.isfinite(errors[0])
+    assert attributed.any()
+    assert not attributed.all()
+    assert np.nanmedian(errors[1]) < 1e-3 < np.nanmedian(errors[0])
+
+
+def test_a_window_does_not_depend_on_its_neighbours(model):
+    windows = draw_windows(12)
+    chosen = settings()
+    together = attribute_windows(model, windows, chosen)
+    order = np.array([7, 1, 4, 11])
+    apart = attribute_windows(model, windows.rows(order), chosen)
+    for name in ("ig", "smoothgrad"):
+        np.testing.assert_allclose(
+            apart.scores[name], together.scores[name][order], rtol=1e-3, atol=1e-5
+        )
+
+
+def test_the_same_windows_give_the_same_bits(model):
+    first, again = (attribute_windows(model, draw_windows(9), settings()) for _ in range(2))
+    for name in ("ig", "smoothgrad"):
+        assert first.scores[name].tobytes() == again.scores[name].tobytes()
+
+
+def test_another_seed_changes_shuffles_and_noise():
+    model, windows = SmallModel(), draw_windows(6)
+    first, other = (attribute_windows(model, windows, settings(seed=seed)) for seed in (0, 1))
+    for name in ("ig", "smoothgrad"):
+        assert (np.nan_to_num(first.scores[name]) != np.nan_to_num(other.scores[name])).any()
+
+
+@pytest.mark.parametrize("baseline", ["n", "zero"])
+def test_with_both_strands_the_reverse_complement_gets_the_flipped_scores(model, baseline):
+    windows = draw_windows(9)
+    turned = windows._replace(
+        tokens=reverse_complement(windows.tokens), labels=windows.labels[:, ::-1].copy()
+    )
+    chosen = settings(methods=("ig",), baseline=baseline)
+    forward, reverse = (attribute_windows(model, w, chosen) for w in (windows, turned))
+    np.testing.assert_allclose(
+        reverse.scores["ig"][:, ::-1], forward.scores["ig"], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_one_strand_only_reads_the_forward_one():
+    windows = draw_windows(9)
+    model = SmallModel("forward")
+    found = attribute_windows(model, windows, settings(methods=("ig",)))
+    assert len(model.strand_tokens(torch.from_numpy(windows.tokens))) == 1
+    assert np.isfinite(found.completeness["ig"]).any()
+
+
+def test_normalising_divides_by_the_number_of_true_positives(model):
+    windows = draw_windows(9)
+    plain, normalised = (
+        attribute_windows(model, windows, settings(methods=("ig",), normalise=flag))
+        for flag in (False, True)
+    )
+    count = plain.true_positive.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        normalised.scores["ig"] * count, plain.scores["ig"], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_every_pass_has_the_same_number_of_rows():
+    model = SmallModel()
+    attribute_windows(model, draw_windows(12), settings(batch=7))
+    assert set(model.backward_passes) == {7}
+
+
+def test_only_windows_with_true_positives_go_through_the_model():
+    model, windows = SmallModel(), draw_windows(12)
+    found = attribute_windows(model, windows, settings(methods=("ig",), batch=1, steps=4))
+    assert len(model.backward_passes) == found.true_positive.any(axis=1).sum() * 4 * 2
+
+
+def test_a_base_counts_only_when_it_is_labelled_and_predicted():
+    model, windows = SmallModel(), draw_windows(12)
+    model.threshold = 0.0
+    everything = attribute_windows(model, windows, settings(methods=("tp",)))
+    assert (everything.true_positive == (windows.labels == 1)).all()
+    model.threshold = 1.1
+    nothing = attribute_windows(model, windows, settings())
+    assert not nothing.true_positive.any()
+    assert np.isnan(nothing.scores["ig"]).all()
+    assert model.backward_passes == []
+
+
+def test_stored_flanks_beyond_the_models_do_not_matter(model):
+    wide = draw_windows(6, flank=FLANK + 5)
+    narrow = wide._replace(tokens=wide.tokens[:, 5:-5])
+    first, second = (attribute_windows(model, w, settings()) for w in (wide, narrow))
+    assert first.scores["ig"].tobytes() == second.scores["ig"].tobytes()
+    assert first.bases.tobytes() == second.bases.tobytes()
+    assert (first.bases + 7 == wide.tokens[:, FLANK + 5 : -FLANK - 5]).all()
+
+
+def test_the_model_is_left_as_it_was(model):
+    model.train()
+    frozen = next(model.parameters())
+    frozen.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attribute_windows(model, draw_windows(6), settings())
+    assert model.training
+    assert [p.requires_grad for p in model.parameters()].count(False) == 1
+    assert not frozen.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all((before[name] == value).all() for name, value in model.state_dict().items())
+
+
+def test_weights_are_frozen_again_after_a_failure(monkeypatch):
+    model = SmallModel()
+    monkeypatch.setattr(engine, "_true_positives", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        attribute_windows(model, draw_windows(6), settings())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_inference_mode_before_does_not_spoil_the_gradients():
+    # Filters that were cached in inference mode must not meet autograd.
+    model, windows = hyenadna(), draw_windows(6)
+    model.requires_grad_(False)
+    with torch.inference_mode():
+        model.predict(torch.from_numpy(windows.tokens))
+    assert np.isfinite(attribute_windows(model, windows, settings()).scores["ig"]).any()
+
+
+def test_windows_that_the_model_cannot_read_are_refused():
+    model = SmallModel()
+    with pytest.raises(InputError, match=r"the model reads windows of 20; prepare .* --lengths 20"):
+        attribute_windows(model, draw_windows(3, length=30))
+    with pytest.raises(InputError, match="flank 2: the model reads a flank of 6"):
+        attribute_windows(model, draw_windows(3, flank=2))
+
+
+def test_gauss_legendre_integrates_polynomials_up_to_twice_the_steps():
+    nodes, weights = (array.astype(float) for array in gauss_legendre(4))
+    for power in range(8):
+        assert weights @ nodes**power == pytest.approx(1 / (power + 1), rel=1e-6)
+
+
+def test_the_table_of_methods_and_the_settings_name_the_same():
+    assert set(METHODS) == set(get_args(MethodName))
+    assert set(AttributionSettings().methods) <= set(METHODS)
+
+
+def test_the_studys_definition_is_the_published_one():
+    study = DEFINITIONS["study"]
+    assert (study.baseline, study.steps, study.samples, study.noise) == ("zero", 50, 50, 0.1)
+    assert (study.noise_unit, study.smoothgrad, study.normalise) == ("absolute", "absolute", False)
+    assert study.consensus == "deviation"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"), [({"methods": ["ig", "ig"]}, "methods"), ({"k": 13}, "k")]
+)
+def test_settings_that_make_no_sense_are_refused(changes, key):
+    with pytest.raises(InputError, match=f"file: {key}"):
+        AttributionSettings.parse(changes, "file")

@@ -1,0 +1,243 @@
+"""The plan, its shards and their merge, on a small prepared folder."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_model import FLANK, WINDOW, SmallModel
+
+from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.plan import ShardPlan, model_sha256
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.shards import (
+    is_complete,
+    merge,
+    missing,
+    read_shard,
+    run_shard,
+    shard_path,
+    tables_sha256,
+)
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+
+SETTINGS = AttributionSettings(k=3, steps=4, samples=2, batch=8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> PreparedData:
+    """Three contigs of random bases, with labelled regions on each."""
+    folder = tmp_path_factory.mktemp("attribution_data")
+    rng = np.random.default_rng(0)
+    with (folder / "genome.fa").open("w") as fasta, (folder / "regions.bed").open("w") as bed:
+        for contig in ("chr1", "chr2", "chr3"):
+            fasta.write(f">{contig}\n{''.join(rng.choice(list('ACGT'), 2000))}\n")
+            for start in range(100, 1900, 150):
+                bed.write(f"{contig}\t{start}\t{start + 17}\n")
+    settings = PrepareSettings(
+        task="zdna",
+        genome=folder / "genome.fa",
+        regions=folder / "regions.bed",
+        lengths=(WINDOW,),
+        flank=FLANK + 2,
+        split="contig:train=chr1;val=chr2;test=chr3",
+    )
+    prepare(settings, folder / "data")
+    return PreparedData.open(folder / "data")
+
+
+def make_plan(model, data, size=16, **changes) -> ShardPlan:
+    settings = SETTINGS.updated(changes, "test")
+    return ShardPlan.make(model, data, split="test", settings=settings, size=size)
+
+
+def run_all(model, data, plan, folder: Path, order=None):
+    plan.begin(folder)
+    for index in order or missing(plan, folder):
+        run_shard(model, data, plan, index, folder)
+    return merge(plan, folder)
+
+
+def test_shards_cover_every_window_once_in_order_of_their_ids(data):
+    plan = make_plan(SmallModel(), data, size=7)
+    ids = data.window_ids(WINDOW, "test")
+    rows = [row for s in plan.shards for row in range(s.first_row, s.last_row)]
+    assert rows == list(range(len(ids)))
+    assert [s.first_id for s in plan.shards] == ids[::7].tolist()
+    assert plan.shards[-1].last_id == ids[-1]
+    assert {s.last_row - s.first_row for s in plan.shards[:-1]} == {7}
+
+
+def test_the_tables_are_those_of_all_windows_at_once(data, tmp_path):
+    model = SmallModel()
+    result = run_all(model, data, make_plan(model, data), tmp_path)
+    whole = attribute_windows(model, data.read(WINDOW, "test"), SETTINGS)
+    inside = 0
+    for row in range(len(whole.window_id)):
+        hits = whole.true_positive[row]
+        inside += sum(hits[i : i + 3].all() for i in range(WINDOW - 2))
+    assert inside > 20
+    assert sum(result.tables["ig"]["count"].to_pylist()) == inside
+    assert sum(result.tables["tp"]["tp_count"].to_pylist()) == inside
+    assert result.windows == len(whole.window_id)
+    assert result.attributed == whole.true_positive.any(axis=1).sum()
+    assert set(result.tables) == {"ig", "smoothgrad", "tp", "consensus"}
+    assert len(result.completeness["ig"]) == result.attributed
+    np.testing.assert_allclose(
+        np.concatenate(
+            [
+                read_shard(make_plan(model, data), i, tmp_path).scores["ig"]
+                for i in range(len(make_plan(model, data).shards))
+            ]
+        ),
+        whole.scores["ig"],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+def test_every_table_is_written_as_parquet_and_csv(data, tmp_path):
+    model = SmallModel()
+    result = run_all(model, data, make_plan(model, data), tmp_path)
+    for name, table in result.tables.items():
+        assert pq.read_table(tmp_path / "kmers" / f"{name}.parquet").equals(table)
+        lines = (tmp_path / "kmers" / f"{name}.csv").read_text().splitlines()
+        assert lines[0] == ",".join(table.column_names)
+        assert len(lines) == table.num_rows + 1
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_order_of_the_work_does_not_change_the_digest(data, tmp_path):
+    model = SmallModel()
+    plan = make_plan(model, data, size=10)
+    numbers = list(range(len(plan.shards)))
+    forward = run_all(model, data, plan, tmp_path / "a", numbers)
+    backward = run_all(SmallModel(), data, plan, tmp_path / "b", numbers[::-1])
+    assert forward.digest == backward.digest
+
+
+def test_a_resumed_run_computes_only_what_is_missing(data, tmp_path, monkeypatch):
+    model = SmallModel()
+    plan = make_plan(model, data, size=10)
+    digest = run_all(model, data, plan, tmp_path).digest
+    shard_path(tmp_path, 1).unlink()
+    shard_path(tmp_path, 2).write_bytes(shard_path(tmp_path, 2).read_bytes()[:-9])
+    resumed = make_plan(SmallModel(), data, size=10)
+    assert missing(resumed, tmp_path) == [1, 2]
+    model.backward_passes.clear()
+    run_shard(model, data, resumed, 0, tmp_path)
+    assert model.backward_passes == []
+    assert run_all(model, data, resumed, tmp_path).digest == digest
+
+
+def test_a_shard_of_another_plan_is_not_taken(data, tmp_path):
+    model = SmallModel()
+    plan, other = make_plan(model, data), make_plan(model, data, seed=1)
+    plan.begin(tmp_path)
+    run_shard(model, data, plan, 0, tmp_path)
+    assert is_complete(plan, 0, tmp_path)
+    assert not is_complete(other, 0, tmp_path)
+    with pytest.raises(InputError, match=r"begun with other settings; .*--overwrite"):
+        other.begin(tmp_path)
+    with pytest.raises(InputError, match="begun with other model"):
+        make_plan(SmallModel(seed=1), data).begin(tmp_path)
+
+
+def test_a_plan_survives_being_sent_to_another_process(data):
+    plan = make_plan(SmallModel(), data)
+    sent = pickle.loads(pickle.dumps(plan))
+    assert sent == plan
+    assert sent.key == plan.key
+
+
+def test_any_change_of_the_model_changes_its_fingerprint(data):
+    prints = {model_sha256(SmallModel())}
+    model = SmallModel()
+    model.threshold = 0.4
+    prints.add(model_sha256(model))
+    prints.add(model_sha256(SmallModel("forward")))
+    model = SmallModel()
+    model.second.bias.data[0] += 1e-3
+    prints.add(model_sha256(model))
+    assert len(prints) == 4
+    assert model_sha256(SmallModel()) in prints
+
+
+def test_a_worker_with_another_model_is_refused(data, tmp_path):
+    plan = make_plan(SmallModel(), data)
+    plan.begin(tmp_path)
+    with pytest.raises(InputError, match="not the model that the plan was made for"):
+        run_shard(SmallModel(seed=1), data, plan, 0, tmp_path)
+    assert missing(plan, tmp_path)[0] == 0
+
+
+def test_a_flipped_bit_in_a_shard_is_found(data, tmp_path):
+    model = SmallModel()
+    plan = make_plan(model, data)
+    run_all(model, data, plan, tmp_path)
+    path = shard_path(tmp_path, 0)
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"shard-00000\.parquet: damaged .*--resume"):
+        merge(plan, tmp_path)
+
+
+def test_merging_before_all_is_done_is_refused(data, tmp_path):
+    model = SmallModel()
+    plan = make_plan(model, data)
+    plan.begin(tmp_path)
+    with pytest.raises(InputError, match=r"shard-00000\.parquet: missing"):
+        merge(plan, tmp_path)
+
+
+def test_a_model_that_finds_nothing_is_refused_and_nothing_is_written(data, tmp_path):
+    model = SmallModel()
+    model.threshold = 1.1
+    with pytest.raises(InputError, match=r"split test: .*no labelled base.*lower its threshold"):
+        run_all(model, data, make_plan(model, data), tmp_path)
+    assert not (tmp_path / "kmers").exists()
+
+
+def test_data_that_the_model_cannot_read_are_refused(data):
+    model = SmallModel()
+    with pytest.raises(InputError, match="was not prepared"):
+        ShardPlan.make(model, data, split="other", settings=SETTINGS)
+    with pytest.raises(InputError, match="k: 12: longer than"):
+        short = SmallModel()
+        short.readout = short.readout.model_copy(update={"window": 11})
+        make_plan(short, data, k=12)
+    deep = SmallModel()
+    deep.readout = deep.readout.model_copy(update={"flank": 40})
+    with pytest.raises(InputError, match="flank 8: the model reads a flank of 40"):
+        make_plan(deep, data)
+
+
+def test_integrated_gradients_that_did_not_converge_are_said_to(data, tmp_path, caplog):
+    model = SmallModel()
+    with caplog.at_level(logging.WARNING):
+        run_all(model, data, make_plan(model, data, steps=1, baseline="zero"), tmp_path)
+    assert "Integrated Gradients has not converged" in caplog.text
+
+
+def test_one_method_alone_has_no_consensus(data, tmp_path):
+    model = SmallModel()
+    result = run_all(model, data, make_plan(model, data, methods=["ig"]), tmp_path)
+    assert set(result.tables) == {"ig"}
+
+
+def test_the_digest_sees_every_value():
+    table = pa.table({"kmer": ["AC", "CA"], "score": [1.0, None]})
+    changed = pa.table({"kmer": ["AC", "CA"], "score": [np.nextafter(1.0, 2), None]})
+    renamed = pa.table({"kmer": ["AC", "CC"], "score": [1.0, None]})
+    digests = {tables_sha256({"ig": t}) for t in (table, changed, renamed)}
+    digests.add(tables_sha256({"tp": table}))
+    assert len(digests) == 4
