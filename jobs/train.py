@@ -49,9 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     check_run_fits(settings, data, "settings")
     out = new_output(options.out, resume=options.resume, overwrite=options.overwrite)
 
-    train, validation = (
-        ArraySource(data.read(settings.data.length, split)) for split in ("train", "val")
-    )
+    length = settings.data.length
+    train = ArraySource(data.read(length, "train", settings.data.limit))
+    validation = ArraySource(data.read(length, "val"))
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", settings.model_dump(mode="json"))
     result = train_run(settings, train, validation, out, _log_epoch)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,8 @@ def shared() -> Path:
     if not folder:
         pytest.skip("HYENA_RAY_SHARED is unset: real data and reference vectors are not at hand")
     return Path(folder)
+
+
+# No deadline: the machines are shared. The same examples each time: a failure can be repeated.
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("steady")

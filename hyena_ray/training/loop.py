@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hyena_ray.dataset.augment import reverse_complement_some
+from hyena_ray.dataset.augment import reverse_half
 from hyena_ray.model.window import WindowModel, build_model, save_window_model
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import RunState, load_state, save_state
@@ -160,9 +160,9 @@ def _train_epoch(
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     losses = []
     for step, batch in enumerate(train.batches(recipe.batch_size, epoch=epoch, seed=recipe.seed)):
-        tokens, labels = reverse_complement_some(
-            batch.tokens, batch.labels, recipe.reverse_complement, strands
-        )
+        tokens, labels = batch
+        if recipe.reverse_complement:
+            tokens, labels = reverse_half(tokens, labels, strands)
         logits = model(torch.from_numpy(tokens).to(device))
         loss = weighted_cross_entropy(
             logits, torch.from_numpy(labels).to(device), class_weights

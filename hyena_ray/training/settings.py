@@ -65,8 +65,8 @@ class TrainingSettings(Settings):
     """Weight of an unlabelled base in the cross-entropy."""
     positive_weight: float = Field(default=2.0, gt=0)
     """Weight of a labelled base in the cross-entropy."""
-    reverse_complement: float = Field(default=0.5, ge=0, le=1)
-    """Share of the training windows turned to the other strand, drawn anew each epoch."""
+    reverse_complement: bool = True
+    """Turn half of each batch to the other strand, drawn anew each time."""
     patience: int = Field(default=0, ge=0)
     """Stop after so many epochs without a better validation score; 0 never stops early."""
     seed: int = Field(default=0, ge=0)

@@ -57,8 +57,7 @@ def stage_of_epoch(stages: tuple[Stage, ...], epoch: int) -> tuple[int, int]:
 def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Optimizer:
     """Freeze or thaw the backbone as the stage asks, and make AdamW over what is trained.
 
-    Vectors (biases, LayerNorm weights) and embeddings do not decay: shrinking them towards 0 is
-    no regularisation.
+    Vectors (biases, LayerNorm weights) do not decay: shrinking them is no regularisation.
     """
     backbone, head = parameter_groups(model)
     for parameter in backbone:
@@ -72,9 +71,9 @@ def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Op
 def _decay_groups(
     parameters: list[nn.Parameter], rate: float, weight_decay: float
 ) -> list[dict[str, object]]:
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
     return [
-        {"params": matrices, "lr": rate, "weight_decay": weight_decay},
-        {"params": vectors, "lr": rate, "weight_decay": 0.0},
+        {"params": decayed, "lr": rate, "weight_decay": weight_decay},
+        {"params": others, "lr": rate, "weight_decay": 0.0},
     ]
