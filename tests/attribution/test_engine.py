@@ -12,9 +12,11 @@ from small_model import FLANK, WINDOW, SmallModel, draw_windows
 
 from hyena_ray.attribution import engine
 from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
 from hyena_ray.attribution.methods import METHODS, gauss_legendre, generator_of, shuffle_generator
 from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle
+from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.lora import LoraSettings
@@ -319,3 +321,29 @@ def test_the_studys_definition_is_the_published_one():
 def test_settings_that_make_no_sense_are_refused(changes, key):
     with pytest.raises(InputError, match=f"file: {key}"):
         AttributionSettings.parse(changes, "file")
+
+
+class CpGModel(SmallModel):
+    """Calls every base within 3 of a CG, and looks at nothing else."""
+
+    def strand_logits(self, embeddings, strand):
+        pairs = embeddings[:, :-1, 1] * embeddings[:, 1:, 2]
+        near = torch.nn.functional.avg_pool1d(pairs[:, None], 7, 1, 3, count_include_pad=False)
+        evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))
+        return self.to_window(torch.stack([0.5 - evidence, evidence], -1), strand)
+
+
+@pytest.mark.parametrize("method", ["ig", "smoothgrad"])
+def test_the_motif_that_a_model_looks_at_leads_its_table(method):
+    model = CpGModel()
+    one_hot = torch.zeros(16, 6)
+    one_hot[7:11, :4] = torch.eye(4)
+    model.embedding.weight.data = one_hot
+    windows = draw_windows(60)
+    found = attribute_windows(model, windows, settings(baseline="n", samples=20))
+    sums = fold_kmers(found.bases, found.scores[method], KmerConfig(k=2), found.true_positive)
+    table = kmer_table(sums)
+    assert table["kmer"][0].as_py() == "CG"
+    assert table["q_value"][0].as_py() < 1e-3
+    best, second = table["score"].to_pylist()[:2]
+    assert best > 1.3 * second
