@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any, NoReturn
 
 from hyena_ray.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose errors are `InputError`s and whose help keeps its line breaks."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("command line", None, message, f"see python jobs/{self.prog} --help")
 
 
 def run_job(main: Callable[[Sequence[str]], None]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyena_ray.commands import run_job
+from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import new_output, write_json
 from hyena_ray.model.window import load_window_model
@@ -24,9 +23,7 @@ EXAMPLE = """example:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="train.py", description=__doc__, epilog=EXAMPLE)
     parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="new folder for the run")
     parser.add_argument("--config", type=Path, help="YAML of settings; defaults fill the rest")
