@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -50,16 +52,27 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
         return
     # A bare ray.init() would join whatever cluster happens to run on the machine.
     target = address or os.environ.get("RAY_ADDRESS") or "local"
-    if target == "local":
-        _start_here()
-        cores: int | None = available_cores()
-    else:
-        _join(target)
-        cores = None
+    cores = available_cores() if target == "local" else None
+    with _own_signals():
+        if target == "local":
+            _start_here()
+        else:
+            _join(target)
+    # Its lines on every block read would drown the job's own.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield _describe(cores)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the job's handling of SIGTERM, which ray.init replaces by an exit without its code."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def available_cores() -> int:

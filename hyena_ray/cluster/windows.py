@@ -138,9 +138,7 @@ def _own_context() -> Iterator[ray.data.DataContext]:
         yield context
 
 
-def share_windows(
-    data: PreparedData, keys: Sequence[Key], cluster: Cluster
-) -> dict[Key, SharedWindows] | dict[Key, StreamedWindows]:
+def share_windows(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> dict[Key, Handle]:
     """Make windows available to all trials: in the object store when they fit well, else streamed.
 
     Args:

@@ -7,7 +7,6 @@ there is to know about a search, so that a search goes on from it after any end.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,14 @@ EPOCH = "epoch"
 """Key of a report: finished epochs, from 1."""
 FINISHED = "finished"
 """Key of a report: the run is over, and its score is that of its best epoch."""
+PROBLEM = "problem"
+"""Key of a report: why the run diverged, or nothing."""
+SECONDS = "seconds"
+"""Key of a report: wall time of the run since it was started or resumed."""
+METRICS = "metrics"
+"""Attribute of an Optuna trial: its last metrics, or those of its best epoch when finished."""
+METRIC = "metric "
+"""Begins the key of every metric of a report."""
 SETTINGS = "settings"
 """Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
 
@@ -37,6 +44,7 @@ def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
 
     Its name is the task's, its storage `sqlite:///FOLDER/study.db`.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = RDBStorage(f"sqlite:///{folder / STUDY_FILE}")
     return optuna.create_study(
         storage=storage,
@@ -70,6 +78,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
             for trial in unfinished(study)
         )
         self._trials: dict[str, Trial] = {}
+        self._seconds_before: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Number and searched settings of the next trial."""
@@ -82,6 +91,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         values: Values = self._space.suggest(trial)
         trial.set_user_attr(SETTINGS, values)
         self._trials[trial_id] = trial
+        self._seconds_before[trial_id] = trial.user_attrs.get(SECONDS, 0.0)
         return {"number": trial.number, "values": values}
 
     def _ask(self) -> Trial:
@@ -92,33 +102,39 @@ class StudySearch(Searcher):  # type: ignore[misc]
         self._study.sampler = TPESampler(seed=seed, constant_liar=True)
         return self._study.ask()
 
-    def number_of(self, trial_id: str) -> int:
-        """Number in the study of a trial that Tune knows by `trial_id`."""
-        return self._trials[trial_id].number
-
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Remember a score, so that ASHA and a later start know it."""
         trial = self._trials[trial_id]
+        self._note(trial_id, result)
         known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        if result[EPOCH] not in known and math.isfinite(result[SCORE]):
+        if result[EPOCH] not in known and not result[PROBLEM]:
             trial.report(result[SCORE], result[EPOCH])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the study how a trial ended; one that crashed stays unfinished."""
-        trial = self._trials.pop(trial_id)
         if error or result is None:
             return
-        for key in ("metrics", "problem", "epochs", "seconds"):
-            if key in result:
-                trial.set_user_attr(key, result[key])
-        if result.get("problem"):
+        trial = self._trials[trial_id]
+        self._note(trial_id, result)
+        if result[PROBLEM]:
             self._study.tell(trial, state=TrialState.FAIL)
-        elif result.get(FINISHED):
+        elif result[FINISHED]:
             self._study.tell(trial, result[SCORE])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
+
+    def _note(self, trial_id: str, result: dict[str, Any]) -> None:
+        notes = {key: result[key] for key in (EPOCH, PROBLEM)}
+        notes[SECONDS] = self._seconds_before[trial_id] + result[SECONDS]
+        notes[METRICS] = {
+            key.removeprefix(METRIC): value
+            for key, value in result.items()
+            if key.startswith(METRIC)
+        }
+        for key, value in notes.items():
+            self._trials[trial_id].set_user_attr(key, value)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is saved at every step, and Tune's copy is never read."""

@@ -132,6 +132,8 @@ class SearchSpace(Settings):
     scheduler: SchedulerSettings = SchedulerSettings()
     seed: int = Field(default=0, ge=0)
     """Of the suggestions."""
+    stall_minutes: float = Field(default=60.0, gt=0)
+    """Stop when no trial reports for so long; more than the longest epoch."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings that all trials share, by dotted key."""
     search: dict[str, Parameter]

@@ -1,0 +1,91 @@
+"""The command line of the tuning jobs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hyena_ray.cluster.pool import ShardError
+from hyena_ray.cluster.watchdog import StalledError
+from hyena_ray.tasks import task_named
+from hyena_ray.tuning.experiment import UnfinishedError
+from hyena_ray.tuning.run import TuneOptions, tune_task
+from hyena_ray.tuning.summary import RunSummary
+
+DESCRIPTION = """\
+Search settings with Ray Tune and Optuna, score the best model on the test windows, and list the
+k-mers that it relies on. Without --data all of this is done on a small simulated genome.
+"""
+EXAMPLE = """\
+examples:
+  python jobs/tune_{task}.py
+  python jobs/tune_{task}.py --data prepared --out runs/{task} --trials 24
+  ray job submit --working-dir . -- python jobs/tune_{task}.py --data /shared/prepared --out /shared/run
+"""  # noqa: E501
+
+
+def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], None]:
+    """The main function of `jobs/tune_TASK.py`.
+
+    Args:
+        task: name.
+        spaces: folder of search spaces: `TASK.yaml` for given data, `demo.yaml` for simulated.
+    """
+
+    def main(arguments: Sequence[str]) -> None:
+        options = _options(task, spaces, arguments)
+        try:
+            folder = tune_task(options)
+        except (UnfinishedError, StalledError, ShardError) as error:
+            sys.exit(f"error: {error}")
+        print(RunSummary.read(folder).text(folder))
+
+    return main
+
+
+def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
+    parser = argparse.ArgumentParser(
+        prog=f"tune_{task}.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLE.format(task=task),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path, help="folder that prepare.py wrote; default: simulate"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="folder of the run; default: a new one under ~/ray_results/hyena_ray/",
+    )
+    parser.add_argument(
+        "--space",
+        metavar="YAML",
+        type=Path,
+        help=f"search space; default: search_spaces/{task}.yaml, or demo.yaml without --data",
+    )
+    parser.add_argument("--trials", metavar="N", type=int, help="in place of the space's number")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    again.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster to join, such as auto; default: RAY_ADDRESS, else this machine alone",
+    )
+    given = parser.parse_args(arguments)
+    default = spaces / ("demo.yaml" if given.data is None else f"{task}.yaml")
+    return TuneOptions(
+        task=task_named(task),
+        space=given.space or default,
+        data=given.data,
+        out=given.out,
+        trials=given.trials,
+        resume=given.resume,
+        overwrite=given.overwrite,
+        address=given.address,
+    )

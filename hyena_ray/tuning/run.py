@@ -1,0 +1,260 @@
+"""A whole run: data, search, best model, its test score, and the k-mers that it relies on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import ray
+import torch
+from optuna.trial import FrozenTrial
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
+from hyena_ray.cluster.resources import Placement, place
+from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.windows import Key, fits, share_windows
+from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.files import atomic_folder, sha256_file
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.model.window import load_window_model
+from hyena_ray.tasks import Task
+from hyena_ray.training.evaluation import evaluate_on_split
+from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.tuning.experiment import run_trials
+from hyena_ray.tuning.folder import begin, check_output, default_folder, only_writer
+from hyena_ray.tuning.results import STATES, best_trial, write_trials
+from hyena_ray.tuning.search import METRICS, SETTINGS, open_study
+from hyena_ray.tuning.space import SearchSpace
+from hyena_ray.tuning.summary import SIMULATED, TOP, RunSummary
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("hyena-ray", "torch", "ray", "optuna", "transformers", "peft", "numpy", "pyarrow")
+SIMULATION_SEED = 0
+
+
+class TuneOptions(NamedTuple):
+    """What the command line of a tuning job says."""
+
+    task: Task
+    space: Path
+    """YAML; see `SearchSpace`."""
+    data: Path | None = None
+    """Prepared folder; None simulates a genome and prepares it."""
+    out: Path | None = None
+    """Run folder; None makes a new one, see `default_folder`."""
+    trials: int | None = None
+    """In place of the number in the YAML."""
+    resume: bool = False
+    overwrite: bool = False
+    address: str | None = None
+    """Ray cluster; see `connect`."""
+
+
+def tune_task(options: TuneOptions) -> Path:
+    """Do a whole run, or what is left of one.
+
+    Returns:
+        The run folder; `RunSummary.read` reads what was found.
+
+    Raises:
+        InputError: bad options, files or settings, or more resources than the cluster has; nothing
+            was written.
+        UnfinishedError, StalledError, ShardError: what finished is kept, and --resume goes on.
+    """
+    space = _space(options)
+    data = None if options.data is None else PreparedData.open(options.data)
+    if data is not None:
+        for settings in space.draws(options.space):
+            check_run_fits(settings, data, str(options.space))
+    out = _output(options, data)
+    with connect(options.address) as cluster:
+        placement = _placement(space, data, cluster)
+        with only_writer(out, overwrite=options.overwrite):
+            logger.info("writing to %s", out)
+            _Run(out, space, cluster, placement).do(data)
+    return out
+
+
+def _space(options: TuneOptions) -> SearchSpace:
+    space = SearchSpace.load(options.space)
+    if space.task != options.task.name:
+        raise InputError(
+            f"{options.space}: task",
+            space.task,
+            f"this job tunes {options.task.name}",
+            "give a space of that task",
+        )
+    if options.trials is None:
+        return space
+    return space.updated({"trials": options.trials}, "--trials")
+
+
+def _output(options: TuneOptions, data: PreparedData | None) -> Path:
+    if options.out is not None:
+        return check_output(options.out, data, resume=options.resume, overwrite=options.overwrite)
+    if options.resume or options.overwrite:
+        raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
+    return default_folder(options.task.name)
+
+
+def _keys(space: SearchSpace) -> list[Key]:
+    return [(length, split) for length in space.lengths() for split in ("train", "val")]
+
+
+def _placement(space: SearchSpace, data: PreparedData | None, cluster: Cluster) -> Placement:
+    return place(
+        cluster,
+        space.resources,
+        wanted=space.concurrent,
+        useful=space.trials,
+        # A simulated genome is small.
+        streams=data is not None and not fits(data, _keys(space), cluster),
+        name="search space: resources",
+    )
+
+
+class _Run:
+    """The steps of a run; each is skipped or continued where it was done before."""
+
+    def __init__(
+        self, out: Path, space: SearchSpace, cluster: Cluster, placement: Placement
+    ) -> None:
+        self.out = out
+        self.space = space
+        self.cluster = cluster
+        self.placement = placement
+        self.seconds: dict[str, float] = {}
+
+    def do(self, given: PreparedData | None) -> None:
+        with self._timed("prepare"):
+            data = given or self._simulate()
+        if self._is_complete(data):
+            logger.info("the run is complete already")
+            return
+        with self._timed("tune"):
+            best, trials = self._tune(data)
+        settings = self.space.run_settings(best.user_attrs[SETTINGS])
+        with self._timed("test"):
+            test = self._test(data, settings)
+        with self._timed("attribute"):
+            found = attribute_on_actors(
+                plan_attribution(
+                    self.out / "model", data, split="test", settings=AttributionSettings()
+                ),
+                self.out / "model",
+                data,
+                self.out,
+                self.cluster,
+                actors=None,
+                each=self.space.resources,
+            )
+        RunSummary(
+            task=self.space.task,
+            simulated=data.manifest.simulated,
+            data=sha256_file(data.folder / MANIFEST),
+            trials=trials,
+            best_trial=best.number,
+            settings=best.user_attrs[SETTINGS],
+            validation=best.user_attrs[METRICS],
+            test=test,
+            attribution=found.digest,
+            kmers={
+                name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in found.tables.items()
+            },
+            seconds=self.seconds,
+            versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        ).write(self.out)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[step] = round(time.monotonic() - began, 1)
+
+    def _simulate(self) -> PreparedData:
+        logger.warning("no --data: %s", SIMULATED)
+        folder = self.out / "data"
+        if not (folder / MANIFEST).exists():
+            sources = self.out / "genome"
+            sources.mkdir(exist_ok=True)
+            made = simulate_genome(
+                sources, SIMULATION_SEED, contig_length=160_000, tracts=600, decoys=600
+            )
+            settings = PrepareSettings(
+                task=self.space.task,
+                genome=made.genome,
+                regions=made.regions,
+                lengths=self.space.lengths(),
+                flank=max(settings.readout.flank for settings in self.space.draws()),
+            )
+            prepare(settings, folder)
+        return PreparedData.open(folder)
+
+    def _is_complete(self, data: PreparedData) -> bool:
+        """Also writes, or compares, what the run is made of."""
+        plan = {
+            "space": self.space.model_dump(mode="json", exclude={"trials", "concurrent"}),
+            "trials": self.space.trials,
+            "data": {
+                "folder": str(data.folder),
+                "manifest_sha256": sha256_file(data.folder / MANIFEST),
+                "simulated": data.manifest.simulated,
+            },
+            "threads": self.placement.threads,
+        }
+        first = begin(self.out, plan, may_change=("trials", "threads"))
+        self.placement = Placement(concurrent=self.placement.concurrent, threads=first["threads"])
+        if not (self.out / MANIFEST).exists():
+            return False
+        done = sum(RunSummary.read(self.out).trials.values())
+        if done < self.space.trials:
+            # More trials than before: no longer complete, and the best model may change.
+            (self.out / MANIFEST).unlink()
+            shutil.rmtree(self.out / "shards", ignore_errors=True)
+        return done >= self.space.trials
+
+    def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
+        study = open_study(self.out, self.space)
+        try:
+            windows = share_windows(data, _keys(self.space), self.cluster)
+            run_trials(self.space, study, windows, self.out, self.placement)
+        finally:
+            write_trials(study, self.space, self.out / "trials.parquet")
+        best = best_trial(study)
+        model = self.out / "model"
+        shutil.rmtree(model, ignore_errors=True)
+        with atomic_folder(model) as temporary:
+            shutil.copytree(
+                self.out / "trials" / f"{best.number:04d}" / "model", temporary, dirs_exist_ok=True
+            )
+        states = Counter(STATES[trial.state] for trial in study.get_trials(deepcopy=False))
+        return best, dict(states)
+
+    def _test(self, data: PreparedData, settings: RunSettings) -> dict[str, float]:
+        """Once, after everything is chosen; on a worker, since the driver may have no GPU."""
+        folder, model_folder = data.folder, self.out / "model"
+
+        def score() -> dict[str, float]:
+            torch.set_num_threads(1)
+            model = load_window_model(model_folder)
+            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            windows = PreparedData.open(folder)
+            return evaluate_on_split(model, windows, settings, "test")._asdict()
+
+        each = self.space.resources
+        task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)
+        found: dict[str, float] = ray.get(task.remote())
+        return found

@@ -1,0 +1,80 @@
+"""What one trial does on its worker: train one run and tell Tune about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from ray import tune
+
+from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.tasks import task_named
+from hyena_ray.training.loop import DivergenceError, EpochReport, train_run
+from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
+from hyena_ray.tuning.space import SearchSpace
+
+
+class TrialPlan(NamedTuple):
+    """What all trials of a search share."""
+
+    space: SearchSpace
+    folder: Path
+    """Holds a folder per trial, on storage that every node sees."""
+    windows: Mapping[Key, Handle]
+    threads: int
+    """torch threads of each trial."""
+
+    def folder_of(self, number: int) -> Path:
+        """Checkpoint and model of a trial."""
+        return self.folder / f"{number:04d}"
+
+
+def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+    """Train with the settings that `StudySearch` suggested; goes on from the trial's checkpoint.
+
+    A run that diverges is a result, not a failure: it is reported as a problem and not retried.
+    """
+    torch.set_num_threads(plan.threads)
+    began = time.monotonic()
+    settings = plan.space.run_settings(config["values"])
+    metric = task_named(settings.task).metric
+    length = settings.data.length
+
+    def tell(epoch: int, metrics: Mapping[str, float], problem: str, *, finished: bool) -> None:
+        # Tune ends a whole experiment over a report that lacks a key: always the same ones.
+        tune.report(
+            {
+                EPOCH: epoch,
+                SCORE: metrics.get(metric, -1.0),
+                FINISHED: finished,
+                PROBLEM: problem,
+                SECONDS: time.monotonic() - began,
+                **{METRIC + name: value for name, value in metrics.items()},
+            }
+        )
+
+    last = EpochReport(0, 0, {})
+
+    def after_epoch(report: EpochReport) -> None:
+        nonlocal last
+        last = report
+        # The last epoch is told once the best model is in place: ASHA may end a trial at a report.
+        if report.epoch < report.epochs:
+            tell(report.epoch, report.metrics, "", finished=False)
+
+    try:
+        result = train_run(
+            settings,
+            plan.windows[length, "train"].open(settings.data.limit),
+            plan.windows[length, "val"].open(),
+            plan.folder_of(config["number"]),
+            after_epoch,
+        )
+    except DivergenceError as error:
+        tell(last.epoch + 1, {}, str(error), finished=True)
+    else:
+        epoch = max(last.epoch, result.best_epoch)
+        tell(epoch, {"best_epoch": result.best_epoch, **result.metrics}, "", finished=True)
