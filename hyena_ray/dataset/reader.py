@@ -17,6 +17,8 @@ from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_fro
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 
+__all__ = ["PreparedData", "Windows", "windows_from_table"]
+
 Result = TypeVar("Result")
 
 

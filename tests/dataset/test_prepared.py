@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,6 +233,35 @@ def test_too_few_negatives_are_said(inputs: Inputs, tmp_path: Path, caplog: obje
     assert isinstance(caplog, pytest.LogCaptureFixture)
     prepare(inputs.settings(negatives=1000), tmp_path / "data")
     assert "negatives fewer than asked for" in caplog.text
+
+
+def test_memory_is_set_by_the_longest_contig_and_not_by_the_genome(tmp_path: Path) -> None:
+    bases = b"ACGTTGCA" * 125_000
+    peaks = []
+    for contigs in (3, 3, 12):  # the first only loads what Python loads once
+        genome, regions = tmp_path / "genome.fa", tmp_path / "regions.bed"
+        genome.write_bytes(b"".join(b">c%d\n%s\n" % (i, bases) for i in range(contigs)))
+        rows = [f"c{i}\t{s}\t{s + 9}\n" for i in range(contigs) for s in (50, 950)]
+        regions.write_text("".join(rows))
+        settings = PrepareSettings(task="zdna", genome=genome, regions=regions, split="kfold:2")
+        tracemalloc.start()
+        prepare(settings, tmp_path / "data", overwrite=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1]
+
+
+def test_contigs_that_are_alike_get_different_negatives(tmp_path: Path) -> None:
+    genome, regions = tmp_path / "genome.fa", tmp_path / "regions.bed"
+    genome.write_text("".join(f">c{i}\n{'ACGT' * 2000}\n" for i in range(2)))
+    regions.write_text("".join(f"c{i}\t{s}\t{s + 9}\n" for i in range(2) for s in (50, 950)))
+    settings = PrepareSettings(
+        task="zdna", genome=genome, regions=regions, split="contig:train=c0;test=c1"
+    )
+    prepare(settings, tmp_path / "data")
+    data = PreparedData.open(tmp_path / "data")
+    starts = [data.read(100, split).start.tolist() for split in ("train", "test")]
+    assert starts[0] != starts[1]
 
 
 Change = Callable[[Inputs, Path], dict[str, object]]

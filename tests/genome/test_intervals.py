@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
@@ -79,6 +79,7 @@ def test_runs_of_a_mask_give_the_mask_back(mask: list[bool]) -> None:
 
 
 @settings(deadline=None)
+@example([1, 2, 3], [-1, 0, 1], 3)
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=30),
     st.lists(st.integers(-12, 40), max_size=6),
