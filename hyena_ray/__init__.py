@@ -1,3 +1,53 @@
 """hyena-ray: find non-B DNA with HyenaDNA on a Ray cluster, and the motifs the model relies on."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyena_ray.attribution.consensus import consensus_ranking
+    from hyena_ray.attribution.engine import attribute_windows
+    from hyena_ray.attribution.tables import kmer_table
+    from hyena_ray.model.backbone import HyenaDNAModel
+    from hyena_ray.model.configuration import HyenaDNAConfig
+    from hyena_ray.model.heads import (
+        HyenaDNAForCausalLM,
+        HyenaDNAForSequenceClassification,
+        HyenaDNAForTokenClassification,
+    )
+    from hyena_ray.model.tokenizer import HyenaDNATokenizer
+
 __version__ = "0.1.0"
+
+# Imported on first use: torch and transformers take seconds, and a job that refuses its
+# arguments should do so at once.
+_HOMES = {
+    "HyenaDNAConfig": "hyena_ray.model.configuration",
+    "HyenaDNAForCausalLM": "hyena_ray.model.heads",
+    "HyenaDNAForSequenceClassification": "hyena_ray.model.heads",
+    "HyenaDNAForTokenClassification": "hyena_ray.model.heads",
+    "HyenaDNAModel": "hyena_ray.model.backbone",
+    "HyenaDNATokenizer": "hyena_ray.model.tokenizer",
+    "attribute_windows": "hyena_ray.attribution.engine",
+    "consensus_ranking": "hyena_ray.attribution.consensus",
+    "kmer_table": "hyena_ray.attribution.tables",
+}
+
+__all__ = [
+    "HyenaDNAConfig",
+    "HyenaDNAForCausalLM",
+    "HyenaDNAForSequenceClassification",
+    "HyenaDNAForTokenClassification",
+    "HyenaDNAModel",
+    "HyenaDNATokenizer",
+    "attribute_windows",
+    "consensus_ranking",
+    "kmer_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hyena_ray' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
