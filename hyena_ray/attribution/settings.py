@@ -28,7 +28,7 @@ class AttributionSettings(Settings):
     baseline: Literal["shuffle", "n", "zero"] = "shuffle"
     """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
     kept, all N, or the zero embedding of the study."""
-    steps: Annotated[int, Field(ge=1)] = 16
+    steps: Annotated[int, Field(ge=1)] = 32
     """Gauss-Legendre nodes of Integrated Gradients."""
     samples: Annotated[int, Field(ge=1)] = 50
     """Noisy copies of SmoothGrad."""
