@@ -25,7 +25,6 @@ from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
 from hyena_ray.model.operator import HyenaOperator
 
-
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
 
 
@@ -54,7 +53,8 @@ class HyenaBlock(nn.Module):
 
     def forward(self, residual: Tensor) -> Tensor:
         residual = residual + self.mixer(_normed(self.norm1, residual))
-        return residual + self.mlp(_normed(self.norm2, residual))
+        result: Tensor = residual + self.mlp(_normed(self.norm2, residual))
+        return result
 
 
 class HyenaEmbeddings(nn.Module):
@@ -195,7 +195,7 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.embeddings.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.backbone.embeddings.word_embeddings = value
 
     def forward(

@@ -53,7 +53,8 @@ class DilatedLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         added = self.mix(F.gelu(self.dilated(F.gelu(self.norm(x)))))
-        return x + self.dropout(added)
+        result: Tensor = x + self.dropout(added)
+        return result
 
 
 class DilatedCNNForTokenClassification(PreTrainedModel):  # type: ignore[misc]
@@ -73,7 +74,7 @@ class DilatedCNNForTokenClassification(PreTrainedModel):  # type: ignore[misc]
     def get_input_embeddings(self) -> nn.Module:
         return self.embedding
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embedding = value
 
     @torch.no_grad()

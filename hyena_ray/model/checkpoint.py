@@ -1,8 +1,9 @@
 """Read the published checkpoints, whatever their layout, and refuse what cannot be one.
 
 Two layouts are around: the Hugging Face port (`hyena.backbone...` in model.safetensors or
-pytorch_model.bin, `model_type` in config.json) and the original Lightning files (`model.backbone...`
-under `state_dict` in weights.ckpt, the sizes of the filters under `layer` in config.json).
+pytorch_model.bin, `model_type` in config.json) and the original Lightning files
+(`model.backbone...` under `state_dict` in weights.ckpt, the sizes of the filters under `layer` in
+config.json).
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def complete_weights(
         if name.endswith(".freq") and name not in filled:
             layer = name.split("implicit_filter.")[0]
             copies = [key for key in weights if key.startswith(layer) and key.endswith(".freq")]
-            filled.update({name: weights[key] for key in copies[:1]})
+            if copies:
+                filled[name] = weights[copies[0]]
     missing = [
         name
         for name in expected

@@ -26,7 +26,7 @@ class HyenaDNAWithHead(HyenaDNAPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.hyena.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.hyena.set_input_embeddings(value)
 
 
