@@ -105,6 +105,6 @@ def new_output(path: Path, *, resume: bool = False, overwrite: bool = False) -> 
             "--out",
             path,
             "exists already",
-            "give a new folder, or --resume to continue or --overwrite to replace it",
+            "give a new folder, or --overwrite to replace it (or --resume, where the job has it)",
         )
     return path

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyena_ray.commands import run_job
+from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.errors import InputError
 from hyena_ray.tasks import TASKS, task_named
 
 EXAMPLE = """\
@@ -20,19 +19,12 @@ example:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise InputError("command line", None, message, "see python jobs/prepare.py --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line; each option's help is its setting's description."""
-    options = _Parser(
+    options = Parser(
         prog="prepare.py",
         description="Cut a genome into labelled windows, written as Parquet.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     fields = PrepareSettings.model_fields
     options.add_argument("task", metavar="TASK", help=f"one of {', '.join(TASKS)}")
