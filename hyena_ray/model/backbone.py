@@ -20,10 +20,11 @@ from hyena_ray.model.checkpoint import (
     read_config,
     read_weights,
     resolve_checkpoint,
+    without_progress_bars,
 )
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
-from hyena_ray.model.operator import HyenaOperator
+from hyena_ray.model.operator import HyenaOperator, ResidualLinear
 
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
 
@@ -34,7 +35,7 @@ class HyenaMLP(nn.Module):
     def __init__(self, config: HyenaDNAConfig) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.d_model, config.d_inner)
-        self.fc2 = nn.Linear(config.d_inner, config.d_model)
+        self.fc2 = ResidualLinear(config.d_inner, config.d_model)
 
     def forward(self, hidden: Tensor) -> Tensor:
         result: Tensor = self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
@@ -129,7 +130,7 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         folder = resolve_checkpoint(pretrained_model_name_or_path, revision)
         if config is None:
             of_config = {key: options.pop(key) for key in [*options] if key in _CONFIG_KEYS}
-            config = HyenaDNAConfig(**read_config(folder) | of_config)
+            config = read_config(folder, **of_config)
         found = read_weights(folder)
         with torch.device("meta"):
             empty = cls(config, *arguments).state_dict()
@@ -137,17 +138,15 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         if "score.weight" not in found:
             shapes.pop("score.weight", None)  # a head that is yet to be trained
         weights = complete_weights(found, shapes, folder)
-        loaded: Self = super().from_pretrained(
-            None,
-            *arguments,
-            config=config,
-            state_dict={
-                name: weights[ours]
-                for name in empty
-                if (ours := name.removeprefix("hyena.")) in weights
-            },
-            **options,
-        )
+        named = {name: weights.get(name.removeprefix("hyena.")) for name in empty}
+        with without_progress_bars():
+            loaded: Self = super().from_pretrained(
+                None,
+                *arguments,
+                config=config,
+                state_dict={name: value for name, value in named.items() if value is not None},
+                **options,
+            )
         return loaded
 
     @torch.no_grad()
@@ -155,6 +154,9 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         """Initial weights as published: normal, smaller where a layer adds to the residual."""
         deviation = self.config.initializer_range
         if isinstance(module, nn.Linear):
+            if isinstance(module, ResidualLinear):
+                # After GPT-2: the residual stream sums up 2 n_layer such terms.
+                deviation /= math.sqrt(2 * self.config.n_layer)
             init.normal_(module.weight, std=deviation)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -177,11 +179,6 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
             init.copy_(module.z, z)
         elif isinstance(module, DecayWindow):
             init.copy_(module.deltas, module.initial())
-        elif isinstance(module, HyenaBlock):
-            # After GPT-2: 2 n_layer terms are summed up in the residual stream.
-            deviation /= math.sqrt(2 * self.config.n_layer)
-            init.normal_(module.mixer.out_proj.weight, std=deviation)
-            init.normal_(module.mlp.fc2.weight, std=deviation)
 
 
 class HyenaDNAModel(HyenaDNAPreTrainedModel):

@@ -9,16 +9,23 @@ config.json).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
@@ -76,21 +83,39 @@ def resolve_checkpoint(source: str | Path, revision: str | None = None) -> Path:
         ) from None
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The values of `HyenaDNAConfig` from config.json, of either layout.
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for files of a few megabytes."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
+
+
+def read_config(folder: Path, **changes: Any) -> HyenaDNAConfig:
+    """The configuration in config.json, of either layout, with `changes` to its values.
 
     Raises:
-        InputError: config.json is missing, is no JSON, or is not HyenaDNA's.
+        InputError: config.json is missing, is no JSON or is not HyenaDNA's, or a value is unfit.
     """
     path = folder / "config.json"
     values = read_json(path)
-    if isinstance(values, dict) and values.get("model_type") == HyenaDNAConfig.model_type:
-        return values
     if isinstance(values, dict) and isinstance(layer := values.get("layer"), dict):
         shared = ("d_model", "d_inner", "n_layer", "vocab_size", "pad_vocab_size_multiple")
         own = {name: values[name] for name in shared if name in values}
-        return own | {ours: layer[name] for name, ours in _ORIGINAL_NAMES.items() if name in layer}
-    raise InputError(path, None, "not the configuration of a HyenaDNA model", "give its folder")
+        values = own | {
+            ours: layer[name] for name, ours in _ORIGINAL_NAMES.items() if name in layer
+        }
+    elif not isinstance(values, dict) or values.get("model_type") != HyenaDNAConfig.model_type:
+        raise InputError(path, None, "not the configuration of a HyenaDNA model", "give its folder")
+    try:
+        return HyenaDNAConfig(**values | changes)
+    except (StrictDataclassError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -1,14 +1,16 @@
 """Configuration of HyenaDNA, field for field as the published checkpoints have it."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: the type check of @strict passes over strings.
 
 from typing import Any, ClassVar
 
+from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from hyena_ray.errors import InputError
 
 
+@strict
 class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """Sizes of a HyenaDNA model; the defaults are those of tiny-1k.
 
@@ -42,19 +44,19 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """Width of the MLP that makes the filters."""
     short_filter_order: int = 3
     """Taps of the depthwise convolution before the gates."""
-    activation_freq: int = 10
+    activation_freq: float | int = 10
     """Initial frequency of the filters' sine."""
     num_inner_mlps: int = 2
     """Hidden layers of the MLP that makes the filters."""
-    embed_dropout: float = 0.1
+    embed_dropout: float | int = 0.1
     """Kept for the file format: the published classes never applied it."""
-    hyena_dropout: float = 0.0
+    hyena_dropout: float | int = 0.0
     """Dropout on the input of the long convolution."""
-    hyena_filter_dropout: float = 0.0
+    hyena_filter_dropout: float | int = 0.0
     """Kept for the file format: the published classes never applied it."""
-    layer_norm_epsilon: float = 1e-5
+    layer_norm_epsilon: float | int = 1e-5
     """Of the last LayerNorm; those inside the layers use 1e-5, as published."""
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.02
     """Standard deviation of initial weights."""
     pad_vocab_size_multiple: int = 8
     """See `vocab_size`."""

@@ -31,6 +31,10 @@ class ChannelMajorLinear(nn.Linear):
         return product.T.view(*x.shape[:-1], self.out_features)
 
 
+class ResidualLinear(nn.Linear):
+    """nn.Linear whose result is added to the residual stream; its initial weights are smaller."""
+
+
 class _ShortConvolution(torch.autograd.Function):
     """Depthwise causal convolution along axis 1 of (C, L, B), as shifted multiply-adds.
 
@@ -47,9 +51,10 @@ class _ShortConvolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, weight = ctx.saved_tensors
+        u = u.to(gradient.dtype)  # differs under autocast
         taps = weight[:, 0, :, None, None]
         length, delays = u.shape[1], range(taps.shape[1])
         to_u = to_weight = to_bias = None
@@ -60,7 +65,7 @@ class _ShortConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             by_delay = [
                 torch.linalg.vecdot(
-                    gradient[:, delay:].flatten(1), u[:, : length - delay].flatten(1)
+                    gradient[:, delay:].flatten(1), u[:, : max(length - delay, 0)].flatten(1)
                 )
                 for delay in delays
             ]
@@ -94,16 +99,14 @@ class HyenaOperator(nn.Module):
         self.in_proj = ChannelMajorLinear(config.d_model, width)
         self.short_filter = nn.Conv1d(width, width, config.short_filter_order, groups=width)
         self.filter_fn = HyenaFilter(config)
-        self.out_proj = nn.Linear(config.d_model, config.d_model)
+        self.out_proj = ResidualLinear(config.d_model, config.d_model)
         self.dropout = nn.Dropout(config.hyena_dropout)
         self.cache = FilterCache()
 
     def forward(self, hidden: Tensor) -> Tensor:
         length = hidden.shape[0]
         projected = self.in_proj(hidden).permute(2, 0, 1)
-        x0, x1, v = short_convolution(
-            projected, self.short_filter.weight, self.short_filter.bias
-        ).chunk(3)
+        x0, x1, v = short_convolution(projected, *self.short_filter.parameters()).chunk(3)
         v = self.dropout(v * x1)
         method = method_for(length, hidden.device)
         filters = self.cache.get(

@@ -20,7 +20,7 @@ from hyena_ray.dataset.tokens import COMPLEMENT
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.baselines import DilatedCNNConfig, DilatedCNNForTokenClassification
-from hyena_ray.model.checkpoint import complete_weights, read_tensors
+from hyena_ray.model.checkpoint import complete_weights, read_tensors, without_progress_bars
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.heads import HyenaDNAForTokenClassification
 from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora, merge_lora
@@ -269,7 +269,8 @@ def save_window_model(model: WindowModel, folder: Path) -> None:
     if has_lora(classifier):
         classifier = merge_lora(copy.deepcopy(classifier))
     with atomic_folder(folder) as temporary:
-        classifier.save_pretrained(temporary)
+        with without_progress_bars():
+            classifier.save_pretrained(temporary)
         write_json(
             temporary / "readout.json",
             {

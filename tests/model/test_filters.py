@@ -1,0 +1,118 @@
+"""Filters stay exact in low precision, and are made again only when their weights changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyena_ray.model import HyenaDNAConfig, HyenaDNAModel
+
+
+@pytest.fixture
+def counted(
+    config: HyenaDNAConfig, monkeypatch: pytest.MonkeyPatch
+) -> tuple[HyenaDNAModel, list[int]]:
+    """A model of one layer, and a list that grows whenever its filters are made."""
+    config.n_layer = 1
+    model = HyenaDNAModel(config).eval()
+    filters, made = model.backbone.layers[0].mixer.filter_fn, []
+    original: Callable[[int], Tensor] = filters.forward
+
+    def forward(length: int) -> Tensor:
+        made.append(length)
+        return original(length)
+
+    monkeypatch.setattr(filters, "forward", forward)
+    return model, made
+
+
+def test_frozen_filters_are_made_once(
+    counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
+) -> None:
+    model, made = counted
+    model.requires_grad_(False)
+    first = model(ids).last_hidden_state
+    embedded = model.get_input_embeddings()(ids).requires_grad_()
+    again = model(inputs_embeds=embedded).last_hidden_state
+    again.sum().backward()
+    assert made == [40]
+    assert torch.equal(first, again)
+    assert embedded.grad is not None
+
+
+def test_without_gradients_filters_are_made_again_only_after_a_step(
+    counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
+) -> None:
+    model, made = counted
+    with torch.no_grad():
+        before = model(ids).last_hidden_state
+        model(ids)
+        assert made == [40]
+        model.backbone.layers[0].mixer.filter_fn.implicit_filter[-1].weight.mul_(100)
+        after = model(ids).last_hidden_state
+    assert made == [40, 40]
+    assert not torch.allclose(before, after)
+
+
+def test_trained_filters_are_made_at_every_step(
+    counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
+) -> None:
+    model, made = counted
+    for _ in range(2):
+        model(ids).last_hidden_state.sum().backward()
+    assert made == [40, 40]
+
+
+def test_another_length_and_other_weights_make_filters_again(
+    counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
+) -> None:
+    model, made = counted
+    model.requires_grad_(False)
+    model(ids)
+    model(ids[:, :30])
+    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
+    model(ids[:, :30])
+    assert made == [40, 30, 30]
+
+
+def test_what_inference_mode_made_is_not_used_for_a_gradient(
+    counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
+) -> None:
+    model, _ = counted
+    model.requires_grad_(False)
+    with torch.inference_mode():
+        model(ids)
+    embedded = model.get_input_embeddings()(ids).requires_grad_()
+    model(inputs_embeds=embedded).last_hidden_state.sum().backward()
+    assert embedded.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_filters_are_the_same_bits_whatever_the_models_dtype(
+    config: HyenaDNAConfig, dtype: torch.dtype
+) -> None:
+    model = HyenaDNAModel(config)
+    filters = model.backbone.layers[0].mixer.filter_fn
+    exact = filters(96)
+    model.to(dtype)
+    assert model.dtype == dtype
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(filters(96), exact)
+
+
+def test_bfloat16_changes_the_output_little_and_can_be_trained(
+    config: HyenaDNAConfig, ids: Tensor
+) -> None:
+    model = HyenaDNAModel(config).eval()
+    exact = model(ids).last_hidden_state
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(ids).last_hidden_state
+    mixed.sum().backward()
+    low = model.bfloat16()(ids, output_hidden_states=True)
+    low.last_hidden_state.float().sum().backward()
+    assert torch.allclose(mixed.float(), exact, atol=0.1)
+    assert torch.allclose(low.last_hidden_state.float(), exact, atol=0.1)
+    assert all(state.dtype == torch.float32 for state in low.hidden_states[:-1])
