@@ -5,44 +5,91 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import MergeResult, is_complete, merge, missing, run_shard
+from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
-from hyena_ray.cluster.resources import Resources, place
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Placement, Resources, place
+from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.model.window import WindowModel, load_window_model
+from hyena_ray.files import write_json
+from hyena_ray.model.window import load_window_model
 
 logger = logging.getLogger(__name__)
 
 
-def check_model_fits(model: WindowModel, data: PreparedData, folder: Path) -> None:
-    """Refuse data that a model cannot read.
+class AttributeOptions(NamedTuple):
+    """What the command line of the attribution job says."""
+
+    model: Path
+    """Folder of the model."""
+    data: Path
+    """Prepared folder."""
+    out: Path
+    split: str
+    settings: AttributionSettings
+    actors: int | None
+    """At once; None takes as many as the cluster holds."""
+    each: Resources
+    resume: bool
+    overwrite: bool
+    address: str | None
+    """Ray cluster; see `connect`."""
+
+
+def attribute(options: AttributeOptions) -> MergeResult:
+    """Do a whole attribution, or what is left of one. `manifest.json` is written last.
 
     Raises:
-        InputError: no windows of the model's length, or too short a flank.
+        InputError: bad options or files, or more actors than the cluster holds; nothing was
+            written, unless the model finds no true positive.
+        ShardError, StalledError: what finished is kept, and resuming goes on.
     """
-    readout, manifest = model.readout, data.manifest
-    if readout.window not in manifest.lengths:
-        prepared = ", ".join(map(str, manifest.lengths))
-        raise InputError(
-            folder,
-            f"window of {readout.window} bases",
-            f"the data in {data.folder} has windows of {prepared} bases",
-            f"prepare data with --lengths {readout.window}, or give another model",
-        )
-    if readout.flank > manifest.flank:
-        raise InputError(
-            folder,
-            f"flank of {readout.flank} bases",
-            f"the data in {data.folder} has {manifest.flank} on each side",
-            f"prepare data with --flank {readout.flank}, or give another model",
-        )
+    data = PreparedData.open(options.data)
+    out = check_output(
+        options.out,
+        data,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        begun_by="shards/plan.json",
+    )
+    plan = plan_attribution(options.model, data, split=options.split, settings=options.settings)
+    with connect(options.address) as cluster:
+        placement = place_actors(plan, cluster, options.actors, options.each)
+        with only_writer(out, overwrite=options.overwrite):
+            found = attribute_on_actors(
+                plan, options.model, data, out, actors=placement.concurrent, each=options.each
+            )
+            manifest = {
+                "state": "complete",
+                "simulated": data.manifest.simulated,
+                "plan": plan.key,
+                "digest": found.digest,
+                "windows": found.windows,
+                "attributed": found.attributed,
+            }
+            write_json(out / MANIFEST, manifest)
+    return found
+
+
+def place_actors(
+    plan: ShardPlan, cluster: Cluster, actors: int | None, each: Resources
+) -> Placement:
+    """Fit actors into the cluster: `actors`, or as many as fit and have a shard to do.
+
+    Raises:
+        InputError: the cluster cannot hold them.
+    """
+    return place(
+        cluster, each, wanted=actors, useful=len(plan.shards), streams=False, name="--actors"
+    )
 
 
 def plan_attribution(
@@ -54,7 +101,14 @@ def plan_attribution(
         InputError: they do not.
     """
     model = load_window_model(model_folder)
-    check_model_fits(model, data, model_folder)
+    window, prepared = model.readout.window, data.manifest.lengths
+    if window not in prepared:
+        raise InputError(
+            model_folder,
+            f"window of {window} bases",
+            f"the data in {data.folder} has windows of {', '.join(map(str, prepared))} bases",
+            f"prepare data with --lengths {window}, or give another model",
+        )
     return ShardPlan.make(model, data, split=split, settings=settings)
 
 
@@ -63,9 +117,8 @@ def attribute_on_actors(
     model_folder: Path,
     data: PreparedData,
     out: Path,
-    cluster: Cluster,
     *,
-    actors: int | None,
+    actors: int,
     each: Resources,
 ) -> MergeResult:
     """Compute the shards of a plan that are missing in `out`, and merge all of them.
@@ -75,17 +128,13 @@ def attribute_on_actors(
         model_folder: the model; every actor loads it itself.
         data: prepared windows.
         out: takes `shards/` and `kmers/`; on storage that every node sees.
-        cluster: where the actors run.
-        actors: at once; None takes as many as the cluster holds. The result does not depend on it.
+        actors: at once; the result does not depend on it.
         each: resources of one actor.
 
     Raises:
-        InputError: too many actors, another plan in `out`, or no true positive.
+        InputError: another plan in `out`, or no true positive.
         ShardError: a shard failed on every try.
     """
-    placement = place(
-        cluster, each, wanted=actors, useful=len(plan.shards), streams=False, name="--actors"
-    )
     plan.begin(out)
     todo = missing(plan, out)
     logger.info(
@@ -93,8 +142,10 @@ def attribute_on_actors(
         ", ".join(plan.settings.methods),
         len(todo),
         len(plan.shards),
-        placement.concurrent,
+        actors,
     )
+    # Not the driver's working directory: a worker may have another.
+    model_folder = model_folder.absolute()
     data_folder = data.folder
 
     def make() -> Callable[[int], object]:
@@ -116,5 +167,5 @@ def attribute_on_actors(
         is_done=lambda index: is_complete(plan, index, out),
         describe=describe,
     )
-    run_shards(shards, actors=placement.concurrent, each=each)
+    run_shards(shards, actors=actors, each=each)
     return merge(plan, out)

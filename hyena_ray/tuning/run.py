@@ -17,7 +17,9 @@ import torch
 from optuna.trial import FrozenTrial
 
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
+from hyena_ray.attribution.shards import MergeResult
+from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
+from hyena_ray.cluster.folder import begin, check_output, default_folder, only_writer
 from hyena_ray.cluster.resources import Placement, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Key, fits, share_windows
@@ -33,7 +35,6 @@ from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.experiment import run_trials
-from hyena_ray.tuning.folder import begin, check_output, default_folder, only_writer
 from hyena_ray.tuning.results import STATES, best_trial, write_trials
 from hyena_ray.tuning.search import METRICS, SETTINGS, open_study
 from hyena_ray.tuning.space import SearchSpace
@@ -150,17 +151,7 @@ class _Run:
         with self._timed("test"):
             test = self._test(data, settings)
         with self._timed("attribute"):
-            found = attribute_on_actors(
-                plan_attribution(
-                    self.out / "model", data, split="test", settings=AttributionSettings()
-                ),
-                self.out / "model",
-                data,
-                self.out,
-                self.cluster,
-                actors=None,
-                each=self.space.resources,
-            )
+            found = self._attribute(data)
         RunSummary(
             task=self.space.task,
             simulated=data.manifest.simulated,
@@ -206,7 +197,9 @@ class _Run:
     def _is_complete(self, data: PreparedData) -> bool:
         """Also writes, or compares, what the run is made of."""
         plan = {
-            "space": self.space.model_dump(mode="json", exclude={"trials", "concurrent"}),
+            "space": self.space.model_dump(
+                mode="json", exclude_defaults=True, exclude={"trials", "concurrent"}
+            ),
             "trials": self.space.trials,
             "data": {
                 "folder": str(data.folder),
@@ -242,6 +235,12 @@ class _Run:
             )
         states = Counter(STATES[trial.state] for trial in study.get_trials(deepcopy=False))
         return best, dict(states)
+
+    def _attribute(self, data: PreparedData) -> MergeResult:
+        model, each = self.out / "model", self.space.resources
+        plan = plan_attribution(model, data, split="test", settings=AttributionSettings())
+        actors = place_actors(plan, self.cluster, None, each).concurrent
+        return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
 
     def _test(self, data: PreparedData, settings: RunSettings) -> dict[str, float]:
         """Once, after everything is chosen; on a worker, since the driver may have no GPU."""

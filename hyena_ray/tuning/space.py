@@ -136,7 +136,7 @@ class SearchSpace(Settings):
     """Stop when no trial reports for so long; more than the longest epoch."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings that all trials share, by dotted key."""
-    search: dict[str, Parameter]
+    search: dict[str, Parameter] = Field(default_factory=dict)
     """Settings that are searched, by dotted key; a `when` names one that stands above."""
 
     @classmethod

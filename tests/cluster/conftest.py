@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Ray makes its workers nice, so that on a busy machine a test would wait for everything else.
+os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
 
 
 @pytest.fixture(scope="session")

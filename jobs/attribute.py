@@ -1,0 +1,105 @@
+"""List the k-mers that a model relies on: attribution on a pool of Ray actors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.cluster.attribute import AttributeOptions, attribute
+from hyena_ray.cluster.pool import ShardError
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.watchdog import StalledError
+from hyena_ray.commands import run_job
+
+EXAMPLE = """\
+example:
+  python jobs/attribute.py --model run/model --data prepared --out kmers --methods ig,tp --k 6
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Attribute, and print the first k-mers of every table to stdout."""
+    given = parser().parse_args(arguments)
+    try:
+        found = attribute(options_of(given))
+    except (ShardError, StalledError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{found.attributed} of {found.windows} windows have a true positive")
+    for name, table in found.tables.items():
+        print(f"{name:<12}{' '.join(table['kmer'][:10].to_pylist())}")
+    print(f"digest      {found.digest}")
+
+
+def options_of(given: argparse.Namespace) -> AttributeOptions:
+    """Check what can be checked without reading a file."""
+    values = {"methods": given.methods.split(","), "k": given.k, "seed": given.seed}
+    return AttributeOptions(
+        model=given.model,
+        data=given.data,
+        out=given.out,
+        split=given.on,
+        settings=AttributionSettings.parse(values, "command line"),
+        actors=given.actors,
+        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resume=given.resume,
+        overwrite=given.overwrite,
+        address=given.address,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="attribute.py",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    fields = AttributionSettings.model_fields
+    options.add_argument("--model", metavar="DIR", type=Path, required=True, help="model/ of a run")
+    options.add_argument(
+        "--data", metavar="DIR", type=Path, required=True, help="folder that prepare.py wrote"
+    )
+    options.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="new folder; takes kmers/ and shards/",
+    )
+    options.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
+    options.add_argument(
+        "--methods", metavar="M,M", default="ig,smoothgrad,tp", help=fields["methods"].description
+    )
+    options.add_argument(
+        "--k", metavar="K", type=int, default=fields["k"].default, help=fields["k"].description
+    )
+    options.add_argument(
+        "--seed", metavar="N", type=int, default=0, help=fields["seed"].description
+    )
+    options.add_argument(
+        "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
+    )
+    options.add_argument(
+        "--cpu", metavar="X", type=float, default=1.0, help="CPUs of one actor; default: 1"
+    )
+    options.add_argument(
+        "--gpu", metavar="X", type=float, default=0.0, help="GPUs, or share of one; default: 0"
+    )
+    again = options.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with what is in --out")
+    again.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    options.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster to join, such as auto; default: RAY_ADDRESS, else this machine alone",
+    )
+    return options
+
+
+if __name__ == "__main__":
+    run_job(main)
