@@ -1,0 +1,198 @@
+"""The attribution job gives one result through any number of actors and any death."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyena_ray.attribution.plan import Shard
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.shards import MergeResult
+from hyena_ray.cluster import attribute as module
+from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.window import ModelSettings, Readout, build_model, save_window_model
+
+JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
+SETTINGS = AttributionSettings(steps=2, samples=2, k=3)
+WINDOW = 40
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
+    with connect("local") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/` and an untrained `model/` that calls every base positive."""
+    folder = tmp_path_factory.mktemp("attribute")
+    made = simulate_genome(folder, contig_length=40_000, tracts=300, decoys=100)
+    prepare(
+        PrepareSettings(
+            task="zdna", genome=made.genome, regions=made.regions, lengths=(WINDOW,), flank=8
+        ),
+        folder / "data",
+    )
+    save_model(folder / "model", WINDOW)
+    return folder
+
+
+def save_model(folder: Path, window: int) -> None:
+    model = build_model(
+        ModelSettings(d_model=16, n_layer=1, max_seq_len=130),
+        Readout(window=window, flank=8, lookahead=4),
+        LoraSettings(),
+        num_labels=2,
+        seed=0,
+    )
+    model.threshold = 0.0
+    save_window_model(model, folder)
+
+
+def run(inputs: Path, out: Path, actors: int) -> MergeResult:
+    data = PreparedData.open(inputs / "data")
+    plan = plan_attribution(inputs / "model", data, split="test", settings=SETTINGS)
+    plan = plan.model_copy(update={"shards": cut(plan.shards[0].last_row, data)})
+    return attribute_on_actors(
+        plan, inputs / "model", data, out, actors=actors, each=Resources(cpu=0.5)
+    )
+
+
+def cut(last: int, data: PreparedData) -> tuple[Shard, ...]:
+    """Six shards, so that there is something to share out."""
+    ids, size = data.window_ids(WINDOW, "test"), -(-last // 6)
+    return tuple(
+        Shard(
+            first_row=first,
+            last_row=min(first + size, last),
+            first_id=int(ids[first]),
+            last_id=int(ids[min(first + size, last) - 1]),
+        )
+        for first in range(0, last, size)
+    )
+
+
+@pytest.fixture(scope="module")
+def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> MergeResult:
+    return run(inputs, tmp_path_factory.mktemp("calm"), actors=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actors", [2, 4])
+def test_the_digest_does_not_depend_on_the_number_of_actors(
+    inputs: Path, calm: MergeResult, tmp_path: Path, actors: int
+) -> None:
+    found = run(inputs, tmp_path, actors)
+    assert found.digest == calm.digest
+    assert found.windows == calm.windows > 100
+    assert len(list(tmp_path.glob("shards/*.parquet"))) == 6
+
+
+@pytest.mark.slow
+def test_the_digest_survives_an_actor_killed_in_mid_shard(
+    inputs: Path, calm: MergeResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = module.run_shard
+
+    def killed_once(model: object, data: object, plan: object, index: int, out: Path) -> object:
+        marker = out / "killed"
+        if index == 2 and not marker.exists():
+            marker.touch()
+            (out / "shards" / ".shard-00002.parquet.999.tmp").write_text("half a shard")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(model, data, plan, index, out)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "run_shard", killed_once)
+    assert run(inputs, tmp_path, 2).digest == calm.digest
+    assert (tmp_path / "killed").exists()
+
+
+@pytest.mark.slow
+def test_a_resumed_attribution_computes_only_what_is_missing(
+    inputs: Path, calm: MergeResult, tmp_path: Path
+) -> None:
+    run(inputs, tmp_path, 2)
+    shards = sorted(tmp_path.glob("shards/*.parquet"))
+    before = [path.stat().st_mtime_ns for path in shards]
+    shards[3].unlink()
+    assert run(inputs, tmp_path, 1).digest == calm.digest
+    changed = [path.stat().st_mtime_ns != was for path, was in zip(shards, before, strict=True)]
+    assert changed == [False, False, False, True, False, False]
+
+
+def job(inputs: Path, out: Path, *more: str) -> None:
+    main = runpy.run_path(str(JOB))["main"]
+    main(["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", str(out), *more])
+
+
+def test_the_job_writes_its_manifest_last_and_prints_the_tables(
+    inputs: Path, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    job(inputs, out, "--methods", "tp", "--k", "4", "--actors", "2")
+    manifest = read_json(out / "manifest.json")
+    assert manifest["simulated"] is True
+    printed = capsys.readouterr().out
+    assert manifest["digest"] in printed
+    assert "tp " in printed
+    assert (out / "kmers" / "tp.csv").read_text().startswith("kmer,")
+    job(inputs, out, "--methods", "tp", "--k", "4", "--resume")
+    assert read_json(out / "manifest.json") == manifest
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "method": (["--methods", "ig,shap"], "command line: methods"),
+    "k": (["--k", "0"], "command line: k: 0"),
+    "k above window": (["--k", "41"], "k"),
+    "split": (["--on", "holdout"], "split: holdout: was not prepared; there is train, val, test"),
+    "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
+    "gpu": (["--gpu", "1"], r"--actors: .*the cluster has \d+ CPUs and 0 GPUs"),
+    "model": (["--model", "nowhere"], "nowhere.*no such file"),
+    "data": (["--data", "nowhere"], "nowhere: there is no such folder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    inputs: Path, cluster: Cluster, tmp_path: Path, case: str
+) -> None:
+    more, message = REFUSED[case]
+    with pytest.raises(InputError, match=message):
+        job(inputs, tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_another_window_is_refused(
+    inputs: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    save_model(tmp_path / "model", 50)
+    with pytest.raises(
+        InputError, match=r"model: window of 50 bases: the data in .* has windows of 40 bases; "
+    ):
+        job(inputs, tmp_path / "out", "--model", str(tmp_path / "model"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_attribution_is_neither_resumed_nor_overwritten(
+    inputs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for flag in ("--resume", "--overwrite"):
+        with pytest.raises(InputError, match="not a run"):
+            job(inputs, tmp_path, flag)
+    assert (tmp_path / "thesis.tex").exists()
