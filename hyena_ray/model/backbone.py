@@ -151,17 +151,23 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initial weights as published: normal, smaller where a layer adds to the residual."""
+        """Initial weights as published, or torch's own where `initializer_range` is None."""
         deviation = self.config.initializer_range
         if isinstance(module, nn.Linear):
-            if isinstance(module, ResidualLinear):
+            bound = 1 / math.sqrt(module.in_features)
+            if deviation is None:
+                init.uniform_(module.weight, -bound, bound)
+            elif isinstance(module, ResidualLinear):
                 # After GPT-2: the residual stream sums up 2 n_layer such terms.
-                deviation /= math.sqrt(2 * self.config.n_layer)
-            init.normal_(module.weight, std=deviation)
-            if module.bias is not None:
+                init.normal_(module.weight, std=deviation / math.sqrt(2 * self.config.n_layer))
+            else:
+                init.normal_(module.weight, std=deviation)
+            if module.bias is not None and deviation is None:
+                init.uniform_(module.bias, -bound, bound)
+            elif module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=deviation)
+            init.normal_(module.weight, std=1.0 if deviation is None else deviation)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)

@@ -88,12 +88,16 @@ class HyenaDNAForTokenClassification(HyenaDNAWithHead):
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
     ) -> TokenClassifierOutput | tuple[Any, ...]:
         """As `HyenaDNAModel.forward`, with `logits` (B, L, num_labels) float32.
 
         Args:
             labels: (B, L) class of each position, -100 is ignored; any integer dtype. The loss is
                 the cross-entropy weighted by `config.class_weights`.
+            attention_mask: not used, as published; peft and Trainer pass it on.
+            output_attentions: not used, likewise; there is no attention.
         """
         hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
         logits = self.score(hidden.last_hidden_state).float()
@@ -120,6 +124,8 @@ class HyenaDNAForSequenceClassification(HyenaDNAWithHead):
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Any, ...]:
         """As `HyenaDNAModel.forward`, with `logits` (B, num_labels) float32.
 
@@ -127,6 +133,8 @@ class HyenaDNAForSequenceClassification(HyenaDNAWithHead):
             inputs_embeds: are taken to have no padding on the right, since it cannot be told.
             labels: (B,) classes; numbers when there is one label (mean squared error); or
                 (B, num_labels) float, several classes at once (binary cross-entropy).
+            attention_mask: not used, as published; peft and Trainer pass it on.
+            output_attentions: not used, likewise; there is no attention.
         """
         hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
         last_hidden = hidden.last_hidden_state

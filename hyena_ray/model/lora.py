@@ -69,7 +69,8 @@ def apply_lora(classifier: PreTrainedModel, settings: LoraSettings) -> PreTraine
     for name, parameter in classifier.named_parameters():
         if not name.startswith("hyena."):
             parameter.requires_grad_(True)
-    return classifier
+    # The adapters' dropout is new and in training mode, whatever the classifier's.
+    return classifier.train(classifier.training)
 
 
 def merge_lora(classifier: PreTrainedModel) -> PreTrainedModel:
