@@ -1,0 +1,218 @@
+"""The tuning job from the command line to its manifest, through an interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow.parquet as pq
+import pytest
+
+from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.errors import InputError
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.model.window import load_window_model
+from hyena_ray.tuning.job import tuning_job
+from hyena_ray.tuning.summary import RunSummary
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "jobs" / "tune_zdna.py"
+SPACE = """\
+task: zdna
+trials: 3
+concurrent: 1
+settings:
+  data.length: 40
+  data.limit: 400
+  model.d_model: 16
+  model.n_layer: 1
+  model.max_seq_len: 130
+  readout.flank: 8
+  training.epochs: 2
+search:
+  readout.lookahead: {choices: [4, 8]}
+  training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
+    with connect("local") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/` and `space.yaml`."""
+    folder = tmp_path_factory.mktemp("tune")
+    made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
+    settings = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+    )
+    prepare(settings, folder / "data")
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+def arguments(inputs: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("--data", str(inputs / "data"), "--out", str(out)),
+        *("--space", str(inputs / "space.yaml"), *more),
+    ]
+
+
+def job(inputs: Path, out: Path, *more: str) -> None:
+    tuning_job("zdna", ROOT / "search_spaces")(arguments(inputs, out, *more))
+
+
+@pytest.fixture(scope="module")
+def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("calm") / "run"
+    job(inputs, out)
+    return out
+
+
+def tried(out: Path) -> list[dict[str, Any]]:
+    table = pq.read_table(out / "trials.parquet")
+    return table.select(["trial", "readout.lookahead", "training.learning_rate"]).to_pylist()
+
+
+@pytest.mark.slow
+def test_a_run_leaves_all_that_the_design_lists(calm: Path) -> None:
+    for name in ("config.yaml", "trials.parquet", "study.db", "model/model.safetensors"):
+        assert (calm / name).is_file()
+    for table in ("ig", "smoothgrad", "tp", "consensus"):
+        assert (calm / "kmers" / f"{table}.parquet").is_file()
+        assert (calm / "kmers" / f"{table}.csv").is_file()
+    summary = RunSummary.read(calm)
+    assert summary.simulated
+    assert sum(summary.trials.values()) == 3
+    assert summary.test["f1"] > 0.1
+    assert len(summary.kmers["consensus"]) == 10
+    table = pq.read_table(calm / "trials.parquet")
+    assert table.num_rows == 3
+    assert {"state", "score", "epochs", "seconds", "f1", "mcc"} <= set(table.column_names)
+    study = optuna.load_study(study_name="zdna", storage=f"sqlite:///{calm / 'study.db'}")
+    assert study.best_trial.number == summary.best_trial
+    assert (
+        load_window_model(calm / "model").readout.lookahead
+        == (summary.settings["readout.lookahead"])
+    )
+
+
+@pytest.mark.slow
+def test_a_complete_run_is_left_as_it_is(
+    inputs: Path, calm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (calm / "manifest.json").stat().st_mtime_ns
+    job(inputs, calm, "--resume")
+    assert (calm / "manifest.json").stat().st_mtime_ns == before
+    assert "consensus" in capsys.readouterr().out
+
+
+def test_a_run_is_not_resumed_with_another_space(inputs: Path, calm: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "space.yaml"
+    changed.write_text(SPACE.replace("epochs: 2", "epochs: 3"))
+    with pytest.raises(InputError, match=r"config.yaml: space: the run was begun with another"):
+        job(inputs, calm, "--resume", "--space", str(changed))
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "exists": ([], "--out: .*exists already"),
+    "trials": (["--trials", "0"], "--trials: trials: 0"),
+    "no space": (["--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    "no data": (["--data", "nowhere"], "nowhere: there is no such folder"),
+    "not prepared": (
+        ["--space", str(ROOT / "search_spaces" / "demo.yaml")],
+        "data.length: 100: the data in .* has windows of 40 bases",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    inputs: Path, tmp_path: Path, case: str
+) -> None:
+    more, message = REFUSED[case]
+    if case == "exists":
+        (tmp_path / "out").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message):
+        job(inputs, tmp_path / "out", *more)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_request_beyond_the_cluster_is_refused_with_what_it_has(
+    inputs: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    greedy = tmp_path / "space.yaml"
+    greedy.write_text("resources: {gpu: 1}\n" + SPACE)
+    with pytest.raises(InputError, match=r"resources: .*the cluster has \d+ CPUs and 0 GPUs"):
+        job(inputs, tmp_path / "out", "--space", str(greedy))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_the_data_is_never_the_output(inputs: Path) -> None:
+    with pytest.raises(InputError, match="holds the data"):
+        job(inputs, inputs, "--overwrite")
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "HOME": str(home),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }
+
+
+def test_bad_input_is_one_line_and_exit_code_2(inputs: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "space.yaml"
+    bad.write_text("task: zdna\nsearch:\n  training.epochs: {low: 5, high: 2}\n")
+    done = subprocess.run(
+        [sys.executable, str(JOB), "--space", str(bad)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: {bad}: search.training.epochs: 5 to 2: low is not below high; "
+        "exchange or widen them"
+    ]
+    assert not (tmp_path / "ray_results").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_goes_on_with_the_trials_of_an_undisturbed_one(
+    inputs: Path, calm: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, str(JOB), *arguments(inputs, out)], env=environment(tmp_path)
+    ) as first:
+        deadline = time.monotonic() + 300
+        while not (out / "trials" / "0001" / "checkpoint.pt").exists():
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        first.send_signal(number)
+        assert first.wait(60) == code
+    assert not (out / "manifest.json").exists()
+    job(inputs, out, "--resume")
+    assert tried(out) == tried(calm)
+    ours, theirs = RunSummary.read(out), RunSummary.read(calm)
+    assert ours.best_trial == theirs.best_trial
+    assert ours.test == theirs.test
+    assert ours.attribution == theirs.attribution
