@@ -56,8 +56,9 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """Kept for the file format: the published classes never applied it."""
     layer_norm_epsilon: float | int = 1e-5
     """Of the last LayerNorm; those inside the layers use 1e-5, as published."""
-    initializer_range: float | int = 0.02
-    """Standard deviation of initial weights."""
+    initializer_range: float | int | None = 0.02
+    """Standard deviation of initial weights; None takes torch's own initial weights, from which a
+    short training on few windows comes much further (RESULTS.md)."""
     pad_vocab_size_multiple: int = 8
     """See `vocab_size`."""
     pad_token_id: int | None = 4

@@ -235,6 +235,7 @@ def build_model(
                     d_inner=4 * settings.d_model,
                     n_layer=settings.n_layer,
                     max_seq_len=settings.max_seq_len,
+                    initializer_range=None,
                     hyena_dropout=settings.dropout,
                     num_labels=num_labels,
                     class_weights=weights,
