@@ -32,11 +32,13 @@ class AttributionSettings(Settings):
     """Gauss-Legendre nodes of Integrated Gradients."""
     samples: Annotated[int, Field(ge=1)] = 50
     """Noisy copies of SmoothGrad."""
-    noise: Annotated[float, Field(ge=0)] = 0.1
-    """Standard deviation of SmoothGrad's noise, in units of `noise_unit`."""
+    noise: Annotated[float, Field(ge=0)] = 0.5
+    """Standard deviation of SmoothGrad's noise, in units of `noise_unit`.  Half a spread is about a
+    fifth of the range of the four embeddings, the most that SmoothGrad's authors recommend."""
     noise_unit: Literal["spread", "absolute"] = "spread"
     """`spread`: the root mean square distance per dimension of the embeddings of A, C, G and T
-    from their mean, so that noise means the same for every model; `absolute`: embedding units."""
+    from their mean, so that noise means the same for every model; `absolute`: embedding units.
+    The study's absolute 0.1 is five spreads of a model trained from random weights."""
     smoothgrad: Literal["signed", "absolute"] = "signed"
     """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
     the gradient's absolute values, as published."""
