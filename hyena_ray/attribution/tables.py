@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import stdtr, stdtrit
 
 from hyena_ray.attribution.kmers import KmerCounts, KmerSums
 
