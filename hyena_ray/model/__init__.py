@@ -13,8 +13,8 @@ from transformers import (
 )
 
 from hyena_ray.model.backbone import HyenaDNAModel
-from hyena_ray.model.baselines import DilatedCNNConfig, DilatedCNNForTokenClassification
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.baselines import DilatedCNNForTokenClassification
+from hyena_ray.model.configuration import DilatedCNNConfig, HyenaDNAConfig
 from hyena_ray.model.heads import (
     HyenaDNAForCausalLM,
     HyenaDNAForSequenceClassification,

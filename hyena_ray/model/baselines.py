@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.configuration import DilatedCNNConfig
 from hyena_ray.model.heads import token_loss
-
-
-class DilatedCNNConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Sizes of the network; by default base i sees bases i - 64 to i + 64."""
-
-    model_type = "dilated_cnn"
-    causal: ClassVar[bool] = False
-
-    vocab_size: int = 16
-    """Tokens, as HyenaDNA's table has them."""
-    channels: int = 64
-    """Channels of every layer."""
-    kernel_size: int = 9
-    """Taps of every convolution; odd."""
-    dilations: list[int] | tuple[int, ...] = (1, 2, 4, 8)
-    """Distance of the taps, one residual layer for each."""
-    dropout: float = 0.0
-    """Dropout of each layer's contribution."""
-    class_weights: list[float] | None = None
-    """Weight of each class in the cross-entropy; None weighs all alike."""
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        if self.kernel_size % 2 == 0:
-            raise InputError("config: kernel_size", self.kernel_size, "not odd", "add 1")
 
 
 class DilatedLayer(nn.Module):
@@ -79,8 +55,11 @@ class DilatedCNNForTokenClassification(PreTrainedModel):  # type: ignore[misc]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv1d | nn.Linear):
+        if isinstance(module, nn.Conv1d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=0.02)  # starts from a loss near log 2
             init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight)

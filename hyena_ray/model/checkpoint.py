@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import snapshot_download
@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
@@ -33,6 +34,8 @@ from hyena_ray.model.configuration import HyenaDNAConfig
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
 """In order of preference."""
+ConfigType = TypeVar("ConfigType", bound=PreTrainedConfig)
+
 EMBEDDINGS = "backbone.embeddings.word_embeddings.weight"
 LM_HEAD = "lm_head.weight"
 
@@ -111,11 +114,21 @@ def read_config(folder: Path, **changes: Any) -> HyenaDNAConfig:
         }
     elif not isinstance(values, dict) or values.get("model_type") != HyenaDNAConfig.model_type:
         raise InputError(path, None, "not the configuration of a HyenaDNA model", "give its folder")
+    return checked_config(HyenaDNAConfig, values | changes, path)
+
+
+def checked_config(kind: type[ConfigType], values: dict[str, Any], path: Path) -> ConfigType:
+    """The configuration of class `kind` with these values.
+
+    Raises:
+        InputError: a value has the wrong type or is out of range; names `path`.
+    """
     try:
-        return HyenaDNAConfig(**values | changes)
-    except (StrictDataclassError, TypeError) as error:
+        config: ConfigType = kind(**values)
+    except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None
+    return config
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Configuration of HyenaDNA, field for field as the published checkpoints have it."""
+"""Configurations: HyenaDNA field for field as published, and the baseline."""
 
 # No `from __future__ import annotations`: the type check of @strict passes over strings.
 
@@ -97,3 +97,29 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
         """Rows of the embedding table."""
         multiple = self.pad_vocab_size_multiple
         return -(-self.vocab_size // multiple) * multiple
+
+
+@strict
+class DilatedCNNConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Sizes of the network; by default base i sees bases i - 64 to i + 64."""
+
+    model_type = "dilated_cnn"
+    causal: ClassVar[bool] = False
+
+    vocab_size: int = 16
+    """Tokens, as HyenaDNA's table has them."""
+    channels: int = 64
+    """Channels of every layer."""
+    kernel_size: int = 9
+    """Taps of every convolution; odd."""
+    dilations: list[int] | tuple[int, ...] = (1, 2, 4, 8)
+    """Distance of the taps, one residual layer for each."""
+    dropout: float | int = 0.0
+    """Dropout of each layer's contribution."""
+    class_weights: list[float] | None = None
+    """Weight of each class in the cross-entropy; None weighs all alike."""
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.kernel_size % 2 == 0:
+            raise InputError("config: kernel_size", self.kernel_size, "not odd", "add 1")

@@ -23,9 +23,10 @@ Method = Literal["toeplitz", "fft"]
 CROSSOVER = {"cpu": 256, "cuda": 256}
 """Longest input that is convolved by Toeplitz product, per type of device.
 
-CPU: `measure_crossover("cpu")`, forward and backward, 64 sequences of 128 channels on one core of
-an AMD EPYC with AVX-512: 28 ms against 37 at 164 bases, 68 against 72 at 256, 105 against 142 at
-320 and 226 against 114 at 384; forward alone, FFT leads from 256 on.
+CPU: `measure_crossover("cpu")`, forward and backward of 64 sequences of 128 channels on one core of
+an AMD EPYC with AVX-512: 14 ms against 25 at 100 bases, 28 against 37 at 164, 68 against 72 at
+256, 226 against 114 at 384. With frozen filters the Toeplitz matrices are kept, which adds to
+their lead.
 CUDA: not measured, for want of a device; set to the CPU's.
 """
 
@@ -114,7 +115,7 @@ def measure_crossover(
 ) -> dict[int, dict[Method, float]]:
     """Seconds that a forward and backward convolution takes, by length and method.
 
-    The fastest of `repeats` counts, which is what other programs on the machine disturb least.
+    On the CPU they are seconds of processor time. The fastest of `repeats` counts.
     """
     times: dict[int, dict[Method, float]] = {}
     for length in lengths:
@@ -135,4 +136,5 @@ def measure_crossover(
 def _clock(device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter()
+        return time.perf_counter()
+    return time.process_time()  # on a shared machine the wall clock shows the neighbours

@@ -19,9 +19,14 @@ from transformers import PreTrainedModel
 from hyena_ray.dataset.tokens import COMPLEMENT
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
-from hyena_ray.model.baselines import DilatedCNNConfig, DilatedCNNForTokenClassification
-from hyena_ray.model.checkpoint import complete_weights, read_tensors, without_progress_bars
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.baselines import DilatedCNNForTokenClassification
+from hyena_ray.model.checkpoint import (
+    checked_config,
+    complete_weights,
+    read_tensors,
+    without_progress_bars,
+)
+from hyena_ray.model.configuration import DilatedCNNConfig, HyenaDNAConfig
 from hyena_ray.model.heads import HyenaDNAForTokenClassification
 from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora, merge_lora
 from hyena_ray.settings import Settings
@@ -308,7 +313,8 @@ def load_window_model(folder: Path) -> WindowModel:
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
     model_class = MODEL_CLASSES[kind]
-    classifier = model_class(model_class.config_class(**config_values))
+    config = checked_config(model_class.config_class, config_values, folder / "config.json")
+    classifier = model_class(config)
     shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
     classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
     model = WindowModel(classifier, Readout.parse(stored["readout"], path))

@@ -191,12 +191,18 @@ def test_weights_other_than_those_saved_are_refused(tmp_path: Path) -> None:
         load_window_model(tmp_path / "one")
 
 
-def test_an_unknown_kind_of_model_is_refused(tmp_path: Path) -> None:
+def test_a_configuration_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     save_window_model(small_model("hyenadna", Readout(window=20)), folder)
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(values | {"model_type": "bert"}))
     with pytest.raises(InputError, match="bert: unknown model_type"):
+        load_window_model(folder)
+    (folder / "config.json").write_text(json.dumps(values | {"d_model": "wide"}))
+    with pytest.raises(InputError, match=r"config\.json: unfit value .*d_model"):
+        load_window_model(folder)
+    (folder / "config.json").write_text(json.dumps(values | {"d_model": 32}))
+    with pytest.raises(InputError, match="mismatch"):
         load_window_model(folder)
 
 
