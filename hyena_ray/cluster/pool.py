@@ -163,7 +163,7 @@ class _Pool:
             self._try_again(number, error or RuntimeError("no file was written"))
 
     def _try_again(self, number: int, error: Exception) -> None:
-        reason = _last_line(error)
+        reason = last_line(error)
         if self._tries[number] >= TRIES:
             raise ShardError(
                 f"{self.shards.name}: {self.shards.describe(number)} failed {TRIES} times, last: "
@@ -190,5 +190,6 @@ class _Pool:
             ray.kill(actor)
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """Of an error's message: Ray puts the worker's traceback before it."""
     return str(error).strip().rsplit("\n", 1)[-1]

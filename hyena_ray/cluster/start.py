@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,8 +59,8 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
             _start_here()
         else:
             _join(target)
-    # Its lines on every block read would drown the job's own.
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Its lines on every block read would drown the job's own; errors are raised as well.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield _describe(cores)
     finally:
@@ -97,12 +98,16 @@ def _start_here() -> None:
 
 def _join(address: str) -> None:
     try:
+        host, colon, port = address.rpartition(":")
+        if colon and port.isdigit():
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             "--address",
             address,
-            f"no Ray cluster can be joined there ({error})",
+            f"no Ray cluster can be joined there ({str(error).splitlines()[0]})",
             "start one with `ray start --head`, or leave --address out to run on this machine",
         ) from None
 

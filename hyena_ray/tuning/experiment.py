@@ -14,6 +14,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
+from hyena_ray.cluster.pool import last_line
 from hyena_ray.cluster.resources import Placement
 from hyena_ray.cluster.watchdog import Watchdog, watchdog
 from hyena_ray.cluster.windows import Handle, Key
@@ -79,7 +80,7 @@ def run_trials(
         try:
             errors = _fit(study, plan, count, placement.concurrent, folder)
         except (RayError, TuneError) as error:
-            problem = _last_line(error)
+            problem = last_line(error)
             logger.warning("Ray Tune ended early, starting it again: %s", problem)
             continue
         if errors:
@@ -124,7 +125,7 @@ def _fit(
                 verbose=0,
             ),
         ).fit()
-    return [_last_line(error) for error in results.errors]
+    return [last_line(error) for error in results.errors]
 
 
 def _name(trial: Any) -> str:
@@ -174,7 +175,3 @@ def _environment() -> Iterator[None]:
                 del os.environ[key]
             else:
                 os.environ[key] = value
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().rsplit("\n", 1)[-1]

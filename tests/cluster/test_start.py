@@ -1,0 +1,66 @@
+"""Joining a cluster, or starting one on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from hyena_ray.cluster import start
+from hyena_ray.cluster.start import Cluster, available_cores, connect
+from hyena_ray.errors import InputError
+
+
+def test_a_local_start_has_cpus_to_spare_and_asks_for_a_token(cluster: Cluster) -> None:
+    assert ray.cluster_resources()["CPU"] == max(4, available_cores())
+    assert ray.cluster_resources()["object_store_memory"] <= 2 << 30
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_a_connection_inside_another_is_the_same_one_and_stays(cluster: Cluster) -> None:
+    with connect("local") as inner:
+        assert inner.cpus == cluster.cpus
+    assert ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere.invalid:6379"])
+def test_an_address_without_a_cluster_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
+    with (
+        pytest.raises(InputError, match=f"^--address: {address}: no Ray cluster"),
+        connect(address),
+    ):
+        pass
+
+
+SIGNAL = """
+import os, signal, sys
+from hyena_ray.cluster.start import connect
+from hyena_ray.commands import run_job
+def main(arguments):
+    with connect("local"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+run_job(main)
+"""
+
+
+def test_sigterm_ends_a_connected_job_with_its_own_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; what was finished is kept" in done.stderr
+    assert not (tmp_path / ".ray").exists(), "the token is in no file"

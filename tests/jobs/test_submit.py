@@ -1,0 +1,161 @@
+"""Jobs submitted to a cluster that listens on loopback and asks for a token."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from hyena_ray.tuning.summary import RunSummary
+
+ROOT = Path(__file__).parents[2]
+RAY = Path(sys.executable).with_name("ray")
+EXCLUDES = [".venv", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"]
+pytestmark = pytest.mark.slow
+
+
+class Head(NamedTuple):
+    """A running head node."""
+
+    client: JobSubmissionClient
+    home: Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    home = tmp_path_factory.mktemp("home")
+    # Unix sockets have short names, so Ray's files need a short folder.
+    temporary = Path(tempfile.mkdtemp(prefix="hr", dir="/tmp"))
+    port, dashboard = free_port(), free_port()
+    token = secrets.token_hex(32)
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }
+    started = subprocess.Popen(
+        [
+            *(str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"),
+            *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+            *("--dashboard-agent-listen-port=0", f"--ray-client-server-port={free_port()}"),
+            *("--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"),
+            "--object-store-memory=500000000",
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield Head(_client(f"http://127.0.0.1:{dashboard}", token, started), home)
+    finally:
+        started.terminate()
+        started.wait(60)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _client(address: str, token: str, started: subprocess.Popen[bytes]) -> JobSubmissionClient:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"})
+        except (ConnectionError, RuntimeError):
+            assert started.poll() is None, "the head node ended"
+            assert time.monotonic() < deadline
+            time.sleep(1)
+
+
+def submit(head: Head, entrypoint: str) -> tuple[JobStatus, str]:
+    """Status and log of a job, once it has ended."""
+    job = head.client.submit_job(
+        entrypoint=f"{sys.executable} {entrypoint}",
+        runtime_env={"working_dir": str(ROOT), "excludes": EXCLUDES},
+    )
+    deadline = time.monotonic() + 900
+    while not (status := head.client.get_job_status(job)).is_terminal():
+        assert time.monotonic() < deadline, head.client.get_job_logs(job)
+        time.sleep(1)
+    return status, head.client.get_job_logs(job)
+
+
+def test_the_job_without_any_argument_succeeds(head: Head) -> None:
+    status, log = submit(head, "jobs/tune_zdna.py")
+    assert status == JobStatus.SUCCEEDED, log
+    (folder,) = (head.home / "ray_results" / "hyena_ray").iterdir()
+    assert str(folder) in log
+    assert "simulated genome: no figure here says anything about a real one" in log
+    summary = RunSummary.read(folder)
+    assert summary.simulated
+    assert " ".join(summary.kmers["consensus"]) in log
+
+
+def test_the_job_with_data_and_out_succeeds(head: Head, tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-c", PREPARE, str(tmp_path)], check=False, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    out = tmp_path / "run"
+    status, log = submit(
+        head,
+        f"jobs/tune_zdna.py --data {tmp_path}/data --out {out} --trials 1 "
+        f"--space {ROOT}/search_spaces/demo.yaml",
+    )
+    assert status == JobStatus.SUCCEEDED, log
+    assert sum(RunSummary.read(out).trials.values()) == 1
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.genome.simulate import simulate_genome
+folder = Path(sys.argv[1])
+made = simulate_genome(folder, contig_length=80_000, tracts=300, decoys=300)
+prepare(PrepareSettings(task="zdna", genome=made.genome, regions=made.regions), folder / "data")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--data /nowhere --out /tmp/hyena_ray_refused",
+            "error: /nowhere: there is no such folder",
+        ),
+        ("--out run", "error: --out: run: relative to a submitted job's working directory"),
+    ],
+)
+def test_bad_input_fails_with_a_readable_last_line(
+    head: Head, arguments: str, message: str
+) -> None:
+    status, log = submit(head, f"jobs/tune_zdna.py {arguments}")
+    assert status == JobStatus.FAILED
+    assert log.strip().splitlines()[-1].startswith(message), log
+
+
+def test_nobody_gets_in_without_the_token(head: Head) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(f"{head.client.get_address()}/api/jobs/")
+    assert refusal.value.code in (401, 403)
