@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings
 from hyena_ray.cluster.attribute import AttributeOptions, attribute
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.watchdog import StalledError
-from hyena_ray.commands import run_job
+from hyena_ray.commands import Parser, run_job
 
 EXAMPLE = """\
 example:
@@ -35,13 +35,15 @@ def main(arguments: Sequence[str]) -> None:
 
 def options_of(given: argparse.Namespace) -> AttributeOptions:
     """Check what can be checked without reading a file."""
-    values = {"methods": given.methods.split(","), "k": given.k, "seed": given.seed}
+    changes = {"methods": given.methods.split(","), "k": given.k, "seed": given.seed}
+    if given.min_count is not None:
+        changes["min_count"] = given.min_count
     return AttributeOptions(
         model=given.model,
         data=given.data,
         out=given.out,
         split=given.on,
-        settings=AttributionSettings.parse(values, "command line"),
+        settings=DEFINITIONS[given.definition].updated(changes, "command line"),
         actors=given.actors,
         each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         resume=given.resume,
@@ -50,15 +52,9 @@ def options_of(given: argparse.Namespace) -> AttributeOptions:
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="attribute.py",
-        description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    options = Parser(prog="attribute.py", description=__doc__, epilog=EXAMPLE)
     fields = AttributionSettings.model_fields
     options.add_argument("--model", metavar="DIR", type=Path, required=True, help="model/ of a run")
     options.add_argument(
@@ -77,6 +73,13 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--k", metavar="K", type=int, default=fields["k"].default, help=fields["k"].description
+    )
+    options.add_argument("--min-count", metavar="N", type=int, help=fields["min_count"].description)
+    options.add_argument(
+        "--definition",
+        choices=list(DEFINITIONS),
+        default="default",
+        help="the corrected definitions of target, baseline and noise, or the study's",
     )
     options.add_argument(
         "--seed", metavar="N", type=int, default=0, help=fields["seed"].description

@@ -45,6 +45,9 @@ class AttributionSettings(Settings):
     consensus: Literal["rank", "deviation"] = "rank"
     """What the consensus of the methods is sorted by: mean rank, or the study's mean per cent
     deviation, which breaks down where a method's mean score is near zero."""
+    min_count: Annotated[int, Field(ge=1)] = 5
+    """k-mers with fewer occurrences are left out of the tables: a k-mer seen once can lead any
+    ranking by chance. The study kept all."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of noise and shuffles, used together with the window_id."""
     batch: Annotated[int, Field(ge=1)] = 32
@@ -68,5 +71,6 @@ DEFINITIONS: dict[str, AttributionSettings] = {
         noise_unit="absolute",
         smoothgrad="absolute",
         consensus="deviation",
+        min_count=1,
     ),
 }

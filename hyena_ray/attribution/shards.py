@@ -185,11 +185,19 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
         )
     completeness = {name: np.concatenate(parts) for name, parts in errors.items()}
     _warn_unconverged(completeness)
-    tables = {name: kmer_table(method_sums) for name, method_sums in sums.items()}
+    least = plan.settings.min_count
+    tables = {name: kmer_table(found, min_count=least) for name, found in sums.items()}
+    if any(table.num_rows == 0 for table in tables.values()):
+        raise InputError(
+            f"split {plan.split}",
+            f"{attributed} windows with true positives",
+            f"no {config.k}-mer stands {least} times inside true positives",
+            "choose a split with more of them, or lower min_count",
+        )
     if len(sums) > 1:
         tables["consensus"] = consensus_ranking(tables, by=plan.settings.consensus)
     if "tp" in plan.settings.methods:
-        tables["tp"] = true_positive_table(counts)
+        tables["tp"] = true_positive_table(counts, min_count=least)
     _write(tables, folder / "kmers")
     return MergeResult(tables, tables_sha256(tables), windows, attributed, completeness)
 

@@ -104,8 +104,12 @@ def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return q
 
 
-def true_positive_table(counts: KmerCounts) -> pa.Table:
+def true_positive_table(counts: KmerCounts, *, min_count: int = 1) -> pa.Table:
     """Table of the share of every k-mer's occurrences that are wholly true positive.
+
+    Args:
+        counts: over all windows.
+        min_count: k-mers with fewer occurrences are left out.
 
     Returns:
         Columns `kmer` (string), `tp_count`, `occurrences` (int64), `importance` (float64,
@@ -113,7 +117,7 @@ def true_positive_table(counts: KmerCounts) -> pa.Table:
 
     Source: Algorithm 6 of the study.
     """
-    rows = np.flatnonzero(counts.occurrences)
+    rows = np.flatnonzero(counts.occurrences >= max(min_count, 1))
     importance = counts.tp_count[rows] / counts.occurrences[rows]
     order = np.lexsort((rows, -importance))
     return pa.table(

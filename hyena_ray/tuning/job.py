@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.watchdog import StalledError
+from hyena_ray.commands import Parser
 from hyena_ray.tasks import task_named
 from hyena_ray.tuning.experiment import UnfinishedError
 from hyena_ray.tuning.run import TuneOptions, tune_task
@@ -46,12 +46,8 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], None]:
 
 
 def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
-    parser = argparse.ArgumentParser(
-        prog=f"tune_{task}.py",
-        description=DESCRIPTION,
-        epilog=EXAMPLE.format(task=task),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        prog=f"tune_{task}.py", description=DESCRIPTION, epilog=EXAMPLE.format(task=task)
     )
     parser.add_argument(
         "--data", metavar="DIR", type=Path, help="folder that prepare.py wrote; default: simulate"

@@ -28,7 +28,7 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 
-SETTINGS = AttributionSettings(k=3, steps=4, samples=2, batch=8)
+SETTINGS = AttributionSettings(k=3, steps=4, samples=2, batch=8, min_count=1)
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +241,13 @@ def test_the_digest_sees_every_value():
     digests = {tables_sha256({"ig": t}) for t in (table, changed, renamed)}
     digests.add(tables_sha256({"tp": table}))
     assert len(digests) == 4
+
+
+def test_rare_kmers_are_in_no_table_and_none_at_all_is_an_error(data, tmp_path):
+    model = SmallModel()
+    tables = run_all(model, data, make_plan(model, data, min_count=4), tmp_path / "some").tables
+    assert min(tables["ig"]["count"].to_pylist()) >= 4
+    assert min(tables["tp"]["occurrences"].to_pylist()) >= 4
+    assert set(tables["consensus"]["kmer"].to_pylist()) == set(tables["ig"]["kmer"].to_pylist())
+    with pytest.raises(InputError, match="min_count"):
+        run_all(model, data, make_plan(model, data, min_count=10_000), tmp_path / "none")

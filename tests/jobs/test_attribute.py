@@ -26,7 +26,7 @@ from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, build_model, save_window_model
 
 JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
-SETTINGS = AttributionSettings(steps=2, samples=2, k=3)
+SETTINGS = AttributionSettings(steps=2, samples=2, k=3, min_count=1)
 WINDOW = 40
 
 
