@@ -27,7 +27,7 @@ from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, sha256_file
+from hyena_ray.files import atomic_folder, read_json, sha256_file
 from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.model.window import load_window_model
 from hyena_ray.tasks import Task
@@ -214,9 +214,8 @@ class _Run:
             return False
         done = sum(RunSummary.read(self.out).trials.values())
         if done < self.space.trials:
-            # More trials than before: no longer complete, and the best model may change.
+            # More trials than before: no longer complete.
             (self.out / MANIFEST).unlink()
-            shutil.rmtree(self.out / "shards", ignore_errors=True)
         return done >= self.space.trials
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
@@ -239,6 +238,10 @@ class _Run:
     def _attribute(self, data: PreparedData) -> MergeResult:
         model, each = self.out / "model", self.space.resources
         plan = plan_attribution(model, data, split="test", settings=AttributionSettings())
+        begun = self.out / "shards" / "plan.json"
+        if begun.exists() and read_json(begun) != plan.model_dump(mode="json"):
+            # More trials have found a better model since.
+            shutil.rmtree(begun.parent)
         actors = place_actors(plan, self.cluster, None, each).concurrent
         return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
+from hyena_ray.files import read_json, write_json
 from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.model.window import load_window_model
 from hyena_ray.tuning.job import tuning_job
@@ -117,6 +119,18 @@ def test_a_complete_run_is_left_as_it_is(
     job(inputs, calm, "--resume")
     assert (calm / "manifest.json").stat().st_mtime_ns == before
     assert "consensus" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_complete_run_takes_more_trials(inputs: Path, calm: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    shutil.copytree(calm, more)
+    # As if attribution had been begun with another model.
+    plan = read_json(more / "shards" / "plan.json")
+    write_json(more / "shards" / "plan.json", plan | {"model": "0" * 64})
+    job(inputs, more, "--resume", "--trials", "4")
+    assert sum(RunSummary.read(more).trials.values()) == 4
+    assert tried(more)[:3] == tried(calm)
 
 
 def test_a_run_is_not_resumed_with_another_space(inputs: Path, calm: Path, tmp_path: Path) -> None:
