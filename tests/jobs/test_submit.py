@@ -158,4 +158,5 @@ def test_bad_input_fails_with_a_readable_last_line(
 def test_nobody_gets_in_without_the_token(head: Head) -> None:
     with pytest.raises(urllib.error.HTTPError) as refusal:
         urllib.request.urlopen(f"{head.client.get_address()}/api/jobs/")
-    assert refusal.value.code in (401, 403)
+    with refusal.value:
+        assert refusal.value.code in (401, 403)
