@@ -1,0 +1,1 @@
+"""What `jobs/benchmark.py` can time: one module a room, a function a name."""
