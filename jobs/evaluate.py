@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.model.window import load_window_model
+from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.settings import TrainingSettings
 from hyena_ray.training.sources import ArraySource

@@ -9,7 +9,7 @@ from pathlib import Path
 from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import new_output, write_json
-from hyena_ray.model.window import load_window_model
+from hyena_ray.model.saved import load_window_model
 from hyena_ray.settings import load_yaml, parse_assignments
 from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits

@@ -20,7 +20,7 @@ from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
-from hyena_ray.model.window import load_window_model
+from hyena_ray.model.saved import load_window_model
 
 logger = logging.getLogger(__name__)
 

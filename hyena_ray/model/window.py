@@ -1,14 +1,11 @@
 """A token classifier read out on windows: flanks, lookahead and both strands.
 
 A causal model sees nothing right of a base, so the label of base i is read `lookahead` positions
-further right, where bases up to i + lookahead have been seen (DESIGN, section 2).
+further right, where bases up to i + lookahead have been seen.
 """
 
 from __future__ import annotations
 
-import copy
-import shutil
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -18,26 +15,13 @@ from transformers import PreTrainedModel
 
 from hyena_ray.dataset.tokens import COMPLEMENT
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.baselines import DilatedCNNForTokenClassification
-from hyena_ray.model.checkpoint import (
-    checked_config,
-    complete_weights,
-    read_tensors,
-    without_progress_bars,
-)
 from hyena_ray.model.configuration import DilatedCNNConfig, HyenaDNAConfig
 from hyena_ray.model.heads import HyenaDNAForTokenClassification
-from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora, merge_lora
+from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora
 from hyena_ray.settings import Settings
 
 Architecture = Literal["hyenadna", "dilated_cnn"]
-
-MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {
-    HyenaDNAConfig.model_type: HyenaDNAForTokenClassification,
-    DilatedCNNConfig.model_type: DilatedCNNForTokenClassification,
-}
-"""Classifiers by the `model_type` of their configuration."""
 
 
 class Readout(Settings):
@@ -264,59 +248,3 @@ def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Pa
         elif not adapters or "lora_" in name:
             backbone.append(parameter)
     return backbone, head
-
-
-def save_window_model(model: WindowModel, folder: Path) -> None:
-    """Write config.json, model.safetensors and readout.json (readout and threshold), atomically.
-
-    Adapters are merged into a copy, so that training can go on. An existing model is replaced.
-    """
-    classifier = model.classifier
-    if has_lora(classifier):
-        classifier = merge_lora(copy.deepcopy(classifier))
-    with atomic_folder(folder) as temporary:
-        with without_progress_bars():
-            classifier.save_pretrained(temporary)
-        write_json(
-            temporary / "readout.json",
-            {
-                "readout": model.readout.model_dump(mode="json"),
-                "threshold": model.threshold,
-                "sha256": sha256_file(temporary / "model.safetensors"),
-            },
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def load_window_model(folder: Path) -> WindowModel:
-    """Read what `save_window_model` wrote; in evaluation mode, on the CPU.
-
-    Raises:
-        InputError: a file is missing, damaged or changed.
-    """
-    path = folder / "readout.json"
-    stored = read_json(path)
-    config_values = read_json(folder / "config.json")
-    if not isinstance(stored, dict) or not {"readout", "threshold", "sha256"} <= stored.keys():
-        raise InputError(path, None, "not the readout of a window model", "give a run's model/")
-    kind = config_values.get("model_type") if isinstance(config_values, dict) else None
-    if kind not in MODEL_CLASSES:
-        raise InputError(
-            folder / "config.json", kind, "unknown model_type", f"use {', '.join(MODEL_CLASSES)}"
-        )
-    weights_path = folder / "model.safetensors"
-    if not weights_path.is_file():
-        raise InputError(weights_path, None, "there is no such file", "save the model again")
-    weights = read_tensors(weights_path)
-    if sha256_file(weights_path) != stored["sha256"]:
-        raise InputError(
-            weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
-        )
-    model_class = MODEL_CLASSES[kind]
-    config = checked_config(model_class.config_class, config_values, folder / "config.json")
-    classifier = model_class(config)
-    shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
-    classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
-    model = WindowModel(classifier, Readout.parse(stored["readout"], path))
-    model.threshold = float(stored["threshold"])
-    return model.eval()

@@ -29,7 +29,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file
 from hyena_ray.genome.simulate import simulate_genome
-from hyena_ray.model.window import load_window_model
+from hyena_ray.model.saved import load_window_model
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits

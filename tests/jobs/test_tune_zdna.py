@@ -21,7 +21,7 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.genome.simulate import simulate_genome
-from hyena_ray.model.window import load_window_model
+from hyena_ray.model.saved import load_window_model
 from hyena_ray.tuning.job import tuning_job
 from hyena_ray.tuning.summary import RunSummary
 

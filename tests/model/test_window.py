@@ -16,14 +16,13 @@ from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model import HyenaDNAForCausalLM
 from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.saved import load_window_model, save_window_model
 from hyena_ray.model.window import (
     ModelSettings,
     Readout,
     WindowModel,
     build_model,
-    load_window_model,
     parameter_groups,
-    save_window_model,
 )
 
 ARCHITECTURES = ["hyenadna", "dilated_cnn"]

@@ -11,7 +11,7 @@ import torch
 
 from hyena_ray.dataset.reader import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.model.window import load_window_model
+from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.loop import DivergenceError, EpochReport, RunResult, train_run
 from hyena_ray.training.settings import RunSettings
