@@ -19,7 +19,6 @@ ROOMS = (
     "attribution",
     "cluster",
     "tuning",
-    "report",
 )
 FOUNDATION = ("errors", "files", "settings", "tasks", "commands")
 RAY_ROOMS = ("cluster", "tuning")
