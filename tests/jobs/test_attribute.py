@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import runpy
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from hyena_ray.attribution.shards import MergeResult
 from hyena_ray.cluster import attribute as module
 from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
 from hyena_ray.cluster.resources import Resources
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.start import Cluster
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
@@ -29,13 +28,6 @@ from hyena_ray.model.window import ModelSettings, Readout, build_model
 JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
 SETTINGS = AttributionSettings(steps=2, samples=2, k=3, min_count=1)
 WINDOW = 40
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
-    with connect("local") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

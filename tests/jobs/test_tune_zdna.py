@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import optuna
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.start import Cluster
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
@@ -43,13 +42,6 @@ search:
   readout.lookahead: {choices: [4, 8]}
   training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
-    with connect("local") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
