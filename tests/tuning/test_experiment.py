@@ -20,7 +20,7 @@ from hyena_ray.tuning.experiment import UnfinishedError, run_trials
 from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS, open_study
 from hyena_ray.tuning.space import SearchSpace
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.slow]
 EPOCHS = 3
 
 
