@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hyena_ray.attribution.consensus import consensus_ranking
     from hyena_ray.attribution.engine import attribute_windows
     from hyena_ray.attribution.tables import kmer_table
+    from hyena_ray.dataset.reader import PreparedData
     from hyena_ray.model.backbone import HyenaDNAModel
     from hyena_ray.model.configuration import HyenaDNAConfig
     from hyena_ray.model.heads import (
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         HyenaDNAForSequenceClassification,
         HyenaDNAForTokenClassification,
     )
+    from hyena_ray.model.saved import load_window_model
     from hyena_ray.model.tokenizer import HyenaDNATokenizer
 
 __version__ = "0.1.0"
@@ -29,9 +31,11 @@ _HOMES = {
     "HyenaDNAForTokenClassification": "hyena_ray.model.heads",
     "HyenaDNAModel": "hyena_ray.model.backbone",
     "HyenaDNATokenizer": "hyena_ray.model.tokenizer",
+    "PreparedData": "hyena_ray.dataset.reader",
     "attribute_windows": "hyena_ray.attribution.engine",
     "consensus_ranking": "hyena_ray.attribution.consensus",
     "kmer_table": "hyena_ray.attribution.tables",
+    "load_window_model": "hyena_ray.model.saved",
 }
 
 __all__ = [
@@ -41,9 +45,11 @@ __all__ = [
     "HyenaDNAForTokenClassification",
     "HyenaDNAModel",
     "HyenaDNATokenizer",
+    "PreparedData",
     "attribute_windows",
     "consensus_ranking",
     "kmer_table",
+    "load_window_model",
 ]
 
 

@@ -17,7 +17,7 @@ class Task:
     """Name in text."""
     num_labels: int = 2
     """Classes of a base; class 1 is the positive one."""
-    lengths: tuple[int, ...] = (100,)
+    lengths: tuple[int, ...] = (100, 256)
     """Window lengths prepared by default, in bases."""
     flank: int = 64
     """Real bases stored on each side of a window."""
