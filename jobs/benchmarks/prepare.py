@@ -16,7 +16,7 @@ from hyena_ray.genome.simulate import simulate_genome
 def benchmark_prepare(folder: Path) -> list[Comparison]:
     """From FASTA and BED to Parquet, against a loop over tiles; the limit reads the bytes."""
     fasta, bed = folder / "genome.fa", folder / "regions.bed"
-    simulate_genome(folder, contigs=4, contig_length=5_000_000, tracts=4_000)
+    simulate_genome(folder, contigs=4, contig_length=5_000_000, tracts=1_000)
     packed = folder / "genome.fa.gz"
     packed.write_bytes(gzip.compress(fasta.read_bytes(), compresslevel=6))
     megabases = 20.0

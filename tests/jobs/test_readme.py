@@ -30,7 +30,7 @@ def commands() -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the README takes for given: a genome with these contigs, regions and a blacklist."""
     folder = tmp_path_factory.mktemp("readme")
-    made = simulate_genome(folder, contigs=5, contig_length=30_000, tracts=250, decoys=100)
+    made = simulate_genome(folder, contigs=5, contig_length=20_000, tracts=120, decoys=60)
     text, regions = made.genome.read_text(), made.regions.read_text()
     for number, contig in enumerate(CONTIGS, start=1):
         text = text.replace(f">sim{number} ", f">{contig} ")
