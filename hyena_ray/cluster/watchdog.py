@@ -57,6 +57,8 @@ def watchdog(limit: float, what: str) -> Iterator[Watchdog]:
                 dog.progress()
 
     thread = threading.Thread(target=watch, daemon=True, name="watchdog")
+    # A shell's background job begins with SIGINT ignored: the bite would go unnoticed.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread.start()
     try:
         yield dog
@@ -69,3 +71,4 @@ def watchdog(limit: float, what: str) -> Iterator[Watchdog]:
     finally:
         done.set()
         thread.join()
+        signal.signal(signal.SIGINT, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -27,3 +28,13 @@ def test_progress_keeps_it_quiet() -> None:
 def test_ctrl_c_is_not_taken_for_a_stall() -> None:
     with pytest.raises(KeyboardInterrupt), watchdog(60, "a test"):
         raise KeyboardInterrupt
+
+
+def test_it_bites_where_the_shell_has_left_sigint_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(StalledError), watchdog(0.2, "a wait"):
+            time.sleep(10)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
