@@ -35,6 +35,8 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     signal.signal(signal.SIGTERM, _raise_exit)
+    # A shell's background job begins with SIGINT ignored, and would neither stop nor save.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(sys.argv[1:])
     except InputError as error:
