@@ -22,8 +22,9 @@ EXAMPLE = """\
 examples:
   python jobs/tune_{task}.py
   python jobs/tune_{task}.py --data prepared --out runs/{task} --trials 24
-  ray job submit --working-dir . -- python jobs/tune_{task}.py --data /shared/prepared --out /shared/run
-"""  # noqa: E501
+  ray job submit --working-dir . -- python jobs/tune_{task}.py \\
+      --data /shared/prepared --out /shared/run
+"""
 
 
 def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], None]:
