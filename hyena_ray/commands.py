@@ -24,6 +24,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError("command line", None, message, f"see python jobs/{self.prog} --help")
 
+    def add_existing_output(self) -> None:
+        """`--resume` and `--overwrite`: what to do with an `--out` that is there."""
+        again = self.add_mutually_exclusive_group()
+        again.add_argument("--resume", action="store_true", help="go on with what is in --out")
+        again.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+
+    def add_address(self) -> None:
+        """`--address`: which Ray cluster does the work."""
+        self.add_argument(
+            "--address",
+            metavar="ADDRESS",
+            help="Ray cluster to join, such as auto; default: RAY_ADDRESS, else this machine alone",
+        )
+
 
 def run_job(main: Callable[[Sequence[str]], None]) -> None:
     """Run `main(sys.argv[1:])` as a job and leave with its exit code.
@@ -34,21 +48,29 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    signal.signal(signal.SIGTERM, _raise_exit)
+    terminated = False
+
+    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
+        nonlocal terminated
+        terminated = True
+        print("stopped by SIGTERM; what was finished is kept", file=sys.stderr)
+        sys.exit(128 + signum)
+
+    signal.signal(signal.SIGTERM, terminate)
     # A shell's background job begins with SIGINT ignored, and would neither stop nor save.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(sys.argv[1:])
     except InputError as error:
         sys.exit(_refusal(error))
+    except SystemExit:
+        # Inside a wait of Ray's, the exit comes out with code 1.
+        if terminated:
+            sys.exit(128 + signal.SIGTERM)
+        raise
     except KeyboardInterrupt:
         print("stopped by SIGINT; what was finished is kept", file=sys.stderr)
         sys.exit(130)
-
-
-def _raise_exit(signum: int, frame: FrameType | None) -> None:
-    print("stopped by SIGTERM; what was finished is kept", file=sys.stderr)
-    sys.exit(128 + signum)
 
 
 def _refusal(error: InputError) -> int:

@@ -93,14 +93,8 @@ def parser() -> Parser:
     options.add_argument(
         "--gpu", metavar="X", type=float, default=0.0, help="GPUs, or share of one; default: 0"
     )
-    again = options.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with what is in --out")
-    again.add_argument("--overwrite", action="store_true", help="replace what is in --out")
-    options.add_argument(
-        "--address",
-        metavar="ADDRESS",
-        help="Ray cluster to join, such as auto; default: RAY_ADDRESS, else this machine alone",
-    )
+    options.add_existing_output()
+    options.add_address()
     return options
 
 

@@ -32,9 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--backbone", help="published checkpoint: a folder or a hub id")
     parser.add_argument("--test", action="store_true", help="score the test windows at the end")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="continue an interrupted run")
-    again.add_argument("--overwrite", action="store_true", help="replace the folder")
+    parser.add_existing_output()
     options = parser.parse_args(arguments)
 
     settings = RunSettings.parse(load_yaml(options.config) if options.config else {}, "--config")

@@ -66,14 +66,8 @@ def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
         help=f"search space; default: search_spaces/{task}.yaml, or demo.yaml without --data",
     )
     parser.add_argument("--trials", metavar="N", type=int, help="in place of the space's number")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    again.add_argument("--overwrite", action="store_true", help="replace the run in --out")
-    parser.add_argument(
-        "--address",
-        metavar="ADDRESS",
-        help="Ray cluster to join, such as auto; default: RAY_ADDRESS, else this machine alone",
-    )
+    parser.add_existing_output()
+    parser.add_address()
     given = parser.parse_args(arguments)
     default = spaces / ("demo.yaml" if given.data is None else f"{task}.yaml")
     return TuneOptions(
