@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hyena_ray.errors import InputError
 
@@ -15,12 +16,14 @@ class Task:
     """Name on the command line; search_spaces/NAME.yaml holds its search space."""
     title: str
     """Name in text."""
+    kind: Literal["base", "sequence"] = "base"
+    """What has a label: every base of a window, or the window as a whole."""
     num_labels: int = 2
-    """Classes of a base; class 1 is the positive one."""
+    """Classes of a base or sequence; class 1 is the positive one."""
     lengths: tuple[int, ...] = (100, 256)
-    """Window lengths prepared by default, in bases."""
+    """Window lengths prepared by default, in bases; sequences have the length of their file."""
     flank: int = 64
-    """Real bases stored on each side of a window."""
+    """Real bases stored on each side of a window; sequences have none."""
     negatives: float = 3.0
     """Windows without a labelled base for each one with."""
     metric: str = "f1"
@@ -29,6 +32,10 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "zdna": Task(name="zdna", title="Z-DNA"),
+    "g4": Task(name="g4", title="G-quadruplexes"),
+    "promoter": Task(
+        name="promoter", title="promoters", kind="sequence", lengths=(70,), flank=0, metric="mcc"
+    ),
 }
 
 

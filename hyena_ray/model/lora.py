@@ -13,12 +13,13 @@ from transformers import PreTrainedModel
 from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings
 
-Targets = Literal["mixer", "ffn", "mixer+ffn", "embeddings"]
+Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
 TARGET_MODULES: dict[Targets, list[str]] = {
     "mixer": ["in_proj", "out_proj"],
     "ffn": ["fc1", "fc2"],
     "mixer+ffn": ["in_proj", "out_proj", "fc1", "fc2"],
+    "short_filter": ["short_filter"],
     "embeddings": ["word_embeddings"],
 }
 """What a name of targets stands for; strings, because Optuna takes no lists."""
@@ -36,7 +37,10 @@ class LoraSettings(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on an adapter's input; embeddings have none."""
     targets: Targets = "mixer+ffn"
-    """The mixers' input and output projections, the MLPs, both, or the table of embeddings."""
+    """The mixers' input and output projections, the MLPs, both, the mixers' short convolution, or
+    the table of embeddings."""
+    biases: bool = False
+    """Train all biases beside the adapters."""
 
 
 def apply_lora(classifier: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:

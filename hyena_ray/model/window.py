@@ -21,7 +21,7 @@ from hyena_ray.model.heads import HyenaDNAForTokenClassification
 from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora
 from hyena_ray.settings import Settings
 
-Architecture = Literal["hyenadna", "dilated_cnn"]
+Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
 
 
 class Readout(Settings):
@@ -48,7 +48,7 @@ class ModelSettings(Settings):
     """Which classifier is built."""
 
     architecture: Architecture = "hyenadna"
-    """HyenaDNA, or the dilated CNN that it has to beat."""
+    """HyenaDNA, or a baseline that it has to beat; see model/baselines/."""
     backbone: str | None = None
     """Folder or hub id of pretrained HyenaDNA weights, which then decide the sizes below; None
     starts from random weights."""
@@ -61,9 +61,18 @@ class ModelSettings(Settings):
     max_seq_len: int = Field(default=1026, ge=2)
     """Longest input of HyenaDNA in bases, and the time scale of its filters."""
     channels: int = Field(default=64, ge=1)
-    """Channels of the dilated CNN."""
+    """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
+    k: int = Field(default=6, ge=1, le=8)
+    """k-mer length of the logistic regression."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout inside the layers."""
+    """Dropout inside the layers, and of the Electra head."""
+    head: Literal["linear", "electra"] = "linear"
+    """From hidden state to labels: one matrix, or dense, GELU, dropout and projection."""
+    pooling: Literal["last", "mean", "attention"] = "last"
+    """Sequence tasks: which hidden state is read, that of the last token as published, the mean
+    of all, or their mean under learnt weights."""
+    special_tokens: bool = False
+    """Append [SEP] to every strand, as the published tokenizer does."""
 
 
 class WindowModel(nn.Module):

@@ -21,6 +21,9 @@ class DataSettings(Settings):
     """Window length in bases; must be among the prepared lengths."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first so many training windows; None uses all."""
+    fold: int | None = Field(default=None, ge=0)
+    """Of data that was split into folds: the one that is tested. The next one validates, and all
+    others train."""
 
 
 class ReadoutSettings(Settings):
@@ -37,12 +40,15 @@ class ReadoutSettings(Settings):
 class TrainingSettings(Settings):
     """Optimisation of one run."""
 
-    stages: Literal["single", "two_stage"] = "single"
-    """Train everything at once, or first the head on a frozen backbone and then everything."""
+    stages: Literal["single", "discriminative", "two_stage"] = "single"
+    """Train everything at one rate; at one rate for the backbone and one for the head; or first the
+    head on a frozen backbone, and then as `discriminative`."""
     epochs: int = Field(default=8, ge=1)
     """Epochs that train everything."""
     batch_size: int = Field(default=32, ge=1)
-    """Windows of one optimiser step."""
+    """Windows of one pass through the model."""
+    accumulation: int = Field(default=1, ge=1)
+    """Passes of one optimiser step, which so sees batch_size times this many windows."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak rate of a single stage."""
     head_stage_epochs: int = Field(default=3, ge=1)
@@ -50,11 +56,11 @@ class TrainingSettings(Settings):
     head_stage_rate: float = Field(default=1e-3, gt=0)
     """Two stages: peak rate of the head while the backbone is frozen."""
     backbone_rate: float = Field(default=1e-5, gt=0)
-    """Two stages: peak rate of the backbone in the second stage."""
+    """Discriminative and two stages: peak rate of the backbone."""
     head_rate: float = Field(default=5e-4, gt=0)
-    """Two stages: peak rate of the head in the second stage."""
-    schedule: Literal["linear", "cosine", "plateau"] = "cosine"
-    """After warm-up: down linearly, down a cosine, or constant and halved on a plateau."""
+    """Discriminative and two stages: peak rate of the head beside it."""
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = "cosine"
+    """After warm-up: falling on a line or a cosine, constant, or halved on a plateau."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of a stage's steps in which the rate rises from 0."""
     weight_decay: float = Field(default=0.1, ge=0)
@@ -62,11 +68,23 @@ class TrainingSettings(Settings):
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to at most this norm."""
     negative_weight: float = Field(default=0.7, gt=0)
-    """Weight of an unlabelled base in the cross-entropy."""
+    """Weight of an unlabelled base, or sequence, in the loss."""
     positive_weight: float = Field(default=2.0, gt=0)
-    """Weight of a labelled base in the cross-entropy."""
+    """Weight of a labelled base, or sequence, in the loss."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Weighted cross-entropy, or the focal loss: the same times (1 - p)^gamma, p the probability
+    of the true class."""
+    focal_gamma: float = Field(default=2.0, ge=0)
+    """How much the focal loss passes over what is easy."""
     reverse_complement: bool = True
     """Turn half of each batch to the other strand, drawn anew each time."""
+    shortest_crop: int | None = Field(default=None, ge=1)
+    """Cut each training batch to a random length from this to the window's, each window at a place
+    of its own; None leaves windows whole."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of activations while training (autocast); weights stay in float32. float16 needs a GPU."""
+    checkpoint_activations: bool = False
+    """Recompute each layer's activations in the backward pass: less memory, a third more work."""
     patience: int = Field(default=0, ge=0)
     """Stop after so many epochs without a better validation score; 0 never stops early."""
     seed: int = Field(default=0, ge=0)
