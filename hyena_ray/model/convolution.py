@@ -5,7 +5,7 @@ y[t] = sum over s <= t of h[s] * u[t - s], for every channel alone.  Arrays are 
 on both sides (see operator.py).
 
 A Toeplitz product costs 2 L^2 flops per channel and sequence against the FFT's order L log L,
-but runs at the speed of a matrix product: it is the faster one up to a few hundred bases.
+but runs at the speed of a matrix product: it is the faster one for short windows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from torch.nn import functional as F
 
 Method = Literal["toeplitz", "fft"]
 
-CROSSOVER = {"cpu": 256, "cuda": 256}
+CROSSOVER = {"cpu": 164, "cuda": 164}
 """Longest input that is convolved by Toeplitz product, per type of device.
 
-CPU: `measure_crossover("cpu")`, forward and backward of 64 sequences of 128 channels on one core of
-an AMD EPYC with AVX-512: 14 ms against 25 at 100 bases, 28 against 37 at 164, 68 against 72 at
-256, 226 against 114 at 384. With frozen filters the Toeplitz matrices are kept, which adds to
-their lead.
+CPU: `measure_crossover("cpu", batch=32)` and `batch=64`, milliseconds of Toeplitz product and FFT, on
+one core of an AMD EPYC with AVX-512 whose other core trained a model: at 128 bases 14 and 14, 18
+and 27; at 164 bases 25 and 19, 29 and 39; at 192 bases 34 and 17, 36 and 36; at 256 bases 94 and
+33, 84 and 74. The matrices are made once per step, so that larger batches favour them, and once
+for all where the filters are frozen.
 CUDA: not measured, for want of a device; set to the CPU's.
 """
 

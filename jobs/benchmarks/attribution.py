@@ -46,7 +46,7 @@ def benchmark_attribution(folder: Path) -> list[Comparison]:
             },
         ),
         Comparison(
-            "Integrated Gradients, default (16 steps towards a shuffled sequence)",
+            f"Integrated Gradients, default ({fewer.steps} steps towards a shuffled sequence)",
             "windows/s",
             16,
             {
