@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hyena_ray.dataset.augment import reverse_half
+from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import WindowModel, build_model
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import RunState, load_state, save_state
 from hyena_ray.training.evaluation import evaluate

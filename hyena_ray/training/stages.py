@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from hyena_ray.model.window import WindowModel, parameter_groups
+from hyena_ray.model.build import parameter_groups
+from hyena_ray.model.window import WindowModel
 from hyena_ray.training.settings import TrainingSettings
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from benchmarks.comparison import Comparison, Run
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.model.build import build_model
 from hyena_ray.model.convolution import convolve, prepare_filters
 from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel, build_model
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.training.losses import weighted_cross_entropy
 
 

@@ -19,8 +19,9 @@ from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
+from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel, build_model
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 
 
 def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:

@@ -21,9 +21,10 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, build_model
+from hyena_ray.model.window import ModelSettings, Readout
 
 JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
 SETTINGS = AttributionSettings(steps=2, samples=2, k=3, min_count=1)

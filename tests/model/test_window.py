@@ -15,15 +15,10 @@ from torch import Tensor
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model import HyenaDNAForCausalLM
+from hyena_ray.model.build import build_model, parameter_groups
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import load_window_model, save_window_model
-from hyena_ray.model.window import (
-    ModelSettings,
-    Readout,
-    WindowModel,
-    build_model,
-    parameter_groups,
-)
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 
 ARCHITECTURES = ["hyenadna", "dilated_cnn"]
 OFF = LoraSettings()
