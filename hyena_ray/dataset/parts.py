@@ -22,9 +22,9 @@ class PartWriter:
     Parts are cut by size and number of rows alone, so equal windows give equal files.
     """
 
-    def __init__(self, folder: Path, length: int, split: str, flank: int) -> None:
+    def __init__(self, folder: Path, length: int, split: str, flank: int = 0) -> None:
         self._root = folder
-        self._length, self._split, self._flank = length, split, flank
+        self._length, self._split = length, split
         width = 2 * (length + flank)
         self._part_rows = max(1, min(PART_ROWS, PART_BYTES // width))
         self._group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // width))
@@ -64,7 +64,7 @@ class PartWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:
             pq.write_table(
-                table_from_windows(windows, self._length, self._flank),
+                table_from_windows(windows),
                 temporary,
                 row_group_size=self._group_rows,
                 compression="zstd",

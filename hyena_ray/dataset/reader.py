@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class PreparedData:
-    """A folder that `prepare` made.
+    """A folder that `prepare` made, or a view of its folds (`for_fold`).
 
     Every file is checked against schema, row count and sha256 of the manifest when it is first
     read, and every page against its checksum. Files that the manifest does not list are not read.
@@ -52,8 +52,21 @@ class PreparedData:
                 raise InputError(path, None, "manifest.json does not list the file", "remove it")
         return cls(folder, manifest)
 
+    def for_fold(self, fold: int) -> PreparedData:
+        """A view of data in K folds: `test` is this fold, `val` the next one (after the last comes
+        the first) and `train` all others.
+
+        Raises:
+            InputError: the data have no folds, or no such one.
+        """
+        view = PreparedData(self.folder, self.manifest.for_fold(fold, f"{self.folder}: fold"))
+        view._checked = self._checked
+        return view
+
     def files(self, length: int, split: str) -> list[Path]:
-        """Parquet files of a length and split, in order of window ids.
+        """Parquet files of a length and split, each in order of window ids.
+
+        They are so one after the other too, but for several folds, whose windows lie mixed.
 
         Raises:
             InputError: the folder lacks the length or the split.
@@ -83,22 +96,41 @@ class PreparedData:
         files = self._files(length, split)
         if not 0 <= first <= last <= sum(file.rows for file in files):
             raise IndexError(f"rows {first} to {last} of {self.count(length, split)}")
-        tables = [window_schema(length, self.manifest.flank).empty_table()]
-        before = 0
-        for file in files:
-            begin, end = max(first - before, 0), min(last - before, file.rows)
+        tables = [self._schema(length).empty_table()]
+        for file, (begin, end) in zip(files, self._ranges(files, first, last), strict=True):
             if begin < end:
                 tables.append(self._read(file, partial(_rows, first=begin, last=end)))
-            before += file.rows
         return windows_from_table(pa.concat_tables(tables), self.folder)
 
     def window_ids(self, length: int, split: str) -> NDArray[np.int64]:
         """(n,) ids in ascending order; nothing else is decoded."""
-        ids = [
+        return np.sort(np.concatenate(self._ids(self._files(length, split))))
+
+    def _ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
+        return [
             self._read(file, lambda parquet: parquet.read(["window_id"]))["window_id"].to_numpy()
-            for file in self._files(length, split)
+            for file in files
         ]
-        return np.concatenate(ids)
+
+    def _ranges(
+        self, files: Sequence[DataFile], first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        """Of each file, the rows that stand in rows [first, last) of all, in order of ids."""
+        if len({Path(file.path).parent for file in files}) == 1:
+            starts = np.cumsum([0, *(file.rows for file in files)])[:-1].tolist()
+            return [
+                (max(first - start, 0), min(last - start, file.rows))
+                for start, file in zip(starts, files, strict=True)
+            ]
+        ids = self._ids(files)
+        # Ids are unique and ascend in each file, so any range of all is a range of each.
+        together = np.sort(np.concatenate(ids))
+        edges = np.append(together, together[-1] + 1)[[first, last]]
+        return [tuple(np.searchsorted(of_file, edges).tolist()) for of_file in ids]
+
+    def _schema(self, length: int) -> pa.Schema:
+        tokens = length + 2 * self.manifest.flank
+        return window_schema(tokens, self.manifest.labels_per_window(length))
 
     def _files(self, length: int, split: str) -> Sequence[DataFile]:
         for name, value, allowed in (
@@ -126,7 +158,7 @@ class PreparedData:
             raise InputError(path, None, f"damaged Parquet file ({error})", REMEDY) from None
 
     def _check(self, path: Path, file: DataFile, parquet: pq.ParquetFile) -> None:
-        found, expected = parquet.schema_arrow, window_schema(file.length, self.manifest.flank)
+        found, expected = parquet.schema_arrow, self._schema(file.length)
         for field in expected:
             if found.get_field_index(field.name) < 0:
                 raise InputError(path, field.name, "the column is missing", REMEDY)

@@ -18,39 +18,37 @@ class Windows(NamedTuple):
     """Windows in ascending order of their ids."""
 
     window_id: NDArray[np.int64]
-    """(n,) the tile's number in the genome."""
+    """(n,) the tile's number in the genome; a sequence's number over all files."""
     contig: NDArray[np.str_]
-    """(n,) names."""
+    """(n,) names; of a sequence, its split."""
     start: NDArray[np.int64]
-    """(n,) first base of the window (not of its flank), 0-based."""
+    """(n,) first base of the window (not of its flank), 0-based; of a sequence, its row."""
     tokens: NDArray[np.uint8]
     """(n, length + 2 * flank) token ids; N beyond a contig's ends."""
     labels: NDArray[np.int8]
-    """(n, length) 0 or 1 per base, -100 ignored."""
+    """(n, length) 0 or 1 per base, -100 ignored; (n, 1) of sequences."""
 
     def rows(self, selected: slice | NDArray[np.integer]) -> Windows:
         """Some of the windows."""
         return Windows._make(column[selected] for column in self)
 
 
-def window_schema(length: int, flank: int) -> pa.Schema:
-    """Columns of one prepared length; no value may be null."""
+def window_schema(tokens: int, labels: int) -> pa.Schema:
+    """Columns of windows of so many tokens and labels each; no value may be null."""
     return pa.schema(
         [
             pa.field("window_id", pa.int64(), nullable=False),
             pa.field("contig", pa.dictionary(pa.int32(), pa.string()), nullable=False),
             pa.field("start", pa.int64(), nullable=False),
             # Tensors, because Ray Data hands plain lists on as arrays of objects.
-            pa.field(
-                "tokens", pa.fixed_shape_tensor(pa.uint8(), [length + 2 * flank]), nullable=False
-            ),
-            pa.field("labels", pa.fixed_shape_tensor(pa.int8(), [length]), nullable=False),
+            pa.field("tokens", pa.fixed_shape_tensor(pa.uint8(), [tokens]), nullable=False),
+            pa.field("labels", pa.fixed_shape_tensor(pa.int8(), [labels]), nullable=False),
         ]
     )
 
 
-def table_from_windows(windows: Windows, length: int, flank: int) -> pa.Table:
-    """Windows as a table of `window_schema(length, flank)`."""
+def table_from_windows(windows: Windows) -> pa.Table:
+    """Windows as a table of `window_schema`."""
     return pa.table(
         [
             pa.array(windows.window_id),
@@ -59,7 +57,7 @@ def table_from_windows(windows: Windows, length: int, flank: int) -> pa.Table:
             pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.tokens)),
             pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.labels)),
         ],
-        schema=window_schema(length, flank),
+        schema=window_schema(windows.tokens.shape[1], windows.labels.shape[1]),
     )
 
 

@@ -25,19 +25,24 @@ def base_labels(spans: Spans, length: int) -> NDArray[np.int8]:
     return labels
 
 
-def covered_per_tile(spans: Spans, tiles: int, length: int) -> NDArray[np.int64]:
-    """Count the bases inside spans in each of `tiles` consecutive tiles of `length` bases.
+def covered_per_tile(spans: Spans, tiles: int, length: int, stride: int) -> NDArray[np.int64]:
+    """Count the bases inside spans in each of `tiles` tiles of `length` bases.
+
+    Args:
+        stride: from one tile's first base to the next one's; divides the length.
 
     Returns:
         (tiles,) counts; work grows with tiles and spans, not with bases.
     """
-    if not len(spans.start):
+    if not tiles or not len(spans.start):
         return np.zeros(tiles, np.int64)
-    edges = np.arange(tiles + 1) * length
+    steps = length // stride
+    edges = np.arange(tiles + steps) * stride
     total = np.concatenate(([0], np.cumsum(spans.end - spans.start)))
     begun = np.searchsorted(spans.start, edges)
     overhang = np.maximum(spans.end[begun - 1] - edges, 0)
-    return np.diff(total[begun] - np.where(begun > 0, overhang, 0))
+    before: NDArray[np.int64] = total[begun] - np.where(begun > 0, overhang, 0)
+    return before[steps:] - before[:-steps]
 
 
 def spans_of(mask: NDArray[np.bool_]) -> Spans:

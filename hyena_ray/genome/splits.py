@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 
-NAMES = ("train", "val", "test")
+TRAIN = "train"
+NAMES = (TRAIN, "val", "test")
 SHARES = (0.6, 0.2, 0.2)
 """Of the labelled tiles, what a split by contig that nobody stated aims at."""
+LEAST_FOLDS = 3
+"""One tests, the next one validates, and the rest trains."""
 EXAMPLES = "write contig:train=chr13,chr14;val=chr7;test=chr20 or stratified:0.6/0.2/0.2 or kfold:5"
 
 
@@ -113,11 +116,17 @@ def parse_split(text: str) -> Split:
     if kind == "stratified":
         return _parse_shares(text, rest)
     if kind == "kfold":
-        if not re.fullmatch(r"[1-9][0-9]?", rest) or int(rest) < 2:
-            raise InputError("--split", text, "folds are a number from 2 to 99", EXAMPLES)
+        if not re.fullmatch(r"[1-9][0-9]?", rest) or int(rest) < LEAST_FOLDS:
+            problem = f"folds are a number from {LEAST_FOLDS} to 99: one tests, one validates"
+            raise InputError("--split", text, problem, EXAMPLES)
         folds = int(rest)
-        return StratifiedSplit(text, tuple(f"fold{i}" for i in range(folds)), (1 / folds,) * folds)
+        return StratifiedSplit(text, tuple(map(fold_name, range(folds))), (1 / folds,) * folds)
     raise InputError("--split", text, "unknown kind of split", EXAMPLES)
+
+
+def fold_name(number: int) -> str:
+    """Of a fold, as a split."""
+    return f"fold{number}"
 
 
 def _parse_contigs(text: str, rest: str) -> ContigSplit:

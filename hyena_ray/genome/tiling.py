@@ -1,6 +1,7 @@
-"""Cut a contig into tiles, and say which are kept and which are positive.
+"""Cut a contig into tiles, and say which are kept, which are positive and which may train.
 
-A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end.
+A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end. Tiles
+that overlap start at multiples of a stride that divides L.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from hyena_ray.genome.intervals import Spans
 from hyena_ray.genome.labels import covered_per_tile
 
+NO_SPLIT = -1
+"""Of a tile: dropped, or on a contig that no split names."""
+
 
 class Tiles(NamedTuple):
-    """All tiles of one contig; tile i is bases [i * L, (i + 1) * L)."""
+    """All tiles of one contig; tile i is bases [i * stride, i * stride + L)."""
 
     labelled: NDArray[np.int64]
     """(n,) labelled bases; a tile is positive when there is one."""
@@ -30,19 +34,49 @@ class Tiles(NamedTuple):
         return np.flatnonzero(~(self.too_many_n | self.blacklisted))
 
 
-def cut_tiles(size: int, length: int, labels: Spans, blacklist: Spans, unknown: Spans) -> Tiles:
+def cut_tiles(
+    size: int, length: int, stride: int, labels: Spans, blacklist: Spans, unknown: Spans
+) -> Tiles:
     """Judge the tiles of a contig.
 
     Args:
         size: bases of the contig.
         length: bases of a tile.
+        stride: from one tile's first base to the next one's; divides the length.
         labels: labelled bases.
         blacklist: bases that no tile may touch.
         unknown: runs of N.
     """
-    count = size // length
+    count = tile_count(size, length, stride)
     return Tiles(
-        labelled=covered_per_tile(labels, count, length),
-        too_many_n=2 * covered_per_tile(unknown, count, length) > length,
-        blacklisted=covered_per_tile(blacklist, count, length) > 0,
+        labelled=covered_per_tile(labels, count, length, stride),
+        too_many_n=2 * covered_per_tile(unknown, count, length, stride) > length,
+        blacklisted=covered_per_tile(blacklist, count, length, stride) > 0,
     )
+
+
+def tile_count(size: int, length: int, stride: int) -> int:
+    """Tiles of a contig of `size` bases."""
+    return max(0, (size - length) // stride + 1)
+
+
+def overlapping_split(split: NDArray[np.int8], count: int, steps: int) -> NDArray[np.int8]:
+    """Give tiles at a stride the split of the tiles at multiples of the length that they touch.
+
+    A base of one split never gets into a tile of another: what touches two splits has none.
+
+    Args:
+        split: (n,) of each tile at a multiple of the length, or NO_SPLIT.
+        count: tiles at the stride.
+        steps: strides in a length.
+
+    Returns:
+        (count,) splits, or NO_SPLIT.
+    """
+    # What is left over at the contig's end is in no tile.
+    padded = np.append(split, np.int8(NO_SPLIT))
+    at = np.arange(count)
+    first, last = padded[at // steps], padded[(at + steps - 1) // steps]
+    one = np.where(first == NO_SPLIT, last, first)
+    other = np.where(last == NO_SPLIT, first, last)
+    return np.where(one == other, one, np.int8(NO_SPLIT))

@@ -140,7 +140,7 @@ def test_equal_inputs_and_seed_give_equal_bytes(
     folder = tmp_path_factory.mktemp("repeat")
     inputs = Inputs(folder / "in", seed)
     for name in "xy":
-        prepare(inputs.settings(seed=seed, split="kfold:2"), folder / name)
+        prepare(inputs.settings(seed=seed, split="kfold:3"), folder / name)
     assert content(folder / "x") == content(folder / "y")
 
 
@@ -200,7 +200,7 @@ def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedD
     for count in manifest.counts:
         windows = data.read(count.length, count.split)
         labels = windows.labels[windows.contig == count.contig]
-        assert count.labelled_bases == (labels == 1).sum()
+        assert count.labelled == (labels == 1).sum()
         assert count.positive == labels.any(axis=1).sum()
         assert count.negative == len(labels) - count.positive
     for file in manifest.files:
@@ -243,7 +243,7 @@ def test_memory_is_set_by_the_longest_contig_and_not_by_the_genome(tmp_path: Pat
         genome.write_bytes(b"".join(b">c%d\n%s\n" % (i, bases) for i in range(contigs)))
         rows = [f"c{i}\t{s}\t{s + 9}\n" for i in range(contigs) for s in (50, 950)]
         regions.write_text("".join(rows))
-        settings = PrepareSettings(task="zdna", genome=genome, regions=regions, split="kfold:2")
+        settings = PrepareSettings(task="zdna", genome=genome, regions=regions, split="kfold:3")
         tracemalloc.start()
         prepare(settings, tmp_path / "data", overwrite=True)
         peaks.append(tracemalloc.get_traced_memory()[1])

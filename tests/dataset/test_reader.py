@@ -163,9 +163,9 @@ def test_a_stray_temporary_file_is_not_read(folder: Path) -> None:
     [
         (lambda path: path.unlink(), "has no manifest.json"),
         (lambda path: path.write_text("{"), "not readable as JSON"),
-        (lambda path: path.write_text("[]"), "schema_version: this version reads 1"),
+        (lambda path: path.write_text("[]"), "schema_version: this version reads 2"),
         (lambda path: path.write_text('{"schema_version": 9}'), "schema_version: 9: this version"),
-        (lambda path: path.write_text('{"schema_version": 1}'), "Field required"),
+        (lambda path: path.write_text('{"schema_version": 2}'), "Field required"),
     ],
 )
 def test_a_broken_manifest_is_refused(
@@ -219,7 +219,7 @@ def windows(count: int) -> Windows:
 
 def test_a_table_gives_its_windows_back_in_order_of_ids() -> None:
     expected = windows(10)
-    table = table_from_windows(expected, 4, 2)
+    table = table_from_windows(expected)
     shuffled = pa.concat_tables([table.slice(6), table.slice(0, 2), table.slice(2, 4)])
     for found in (windows_from_table(table), windows_from_table(shuffled)):
         for columns in zip(found, expected, strict=True):
@@ -242,4 +242,4 @@ def test_a_table_that_holds_no_windows_is_refused(
     change: Callable[[pa.Table], pa.Table], problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
-        windows_from_table(change(table_from_windows(windows(10), 4, 2)))
+        windows_from_table(change(table_from_windows(windows(10))))

@@ -48,12 +48,14 @@ def test_every_label_equals_a_loop_over_bases(pairs: list[tuple[int, int]]) -> N
 
 
 @settings(deadline=None)
-@given(INTERVALS, st.integers(1, SIZE + 5))
-def test_coverage_of_tiles_equals_a_loop(pairs: list[tuple[int, int]], length: int) -> None:
-    labels = brute_labels(pairs)
-    tiles = SIZE // length
-    found = covered_per_tile(spans(pairs), tiles, length).tolist()
-    assert found == [sum(labels[i * length : (i + 1) * length]) for i in range(tiles)]
+@given(INTERVALS, st.integers(1, SIZE + 5), st.integers(1, 4))
+def test_coverage_of_tiles_equals_a_loop(
+    pairs: list[tuple[int, int]], stride: int, steps: int
+) -> None:
+    labels, length = brute_labels(pairs), stride * steps
+    starts = range(0, SIZE - length + 1, stride)
+    found = covered_per_tile(spans(pairs), len(starts), length, stride).tolist()
+    assert found == [sum(labels[start : start + length]) for start in starts]
 
 
 @settings(deadline=None)

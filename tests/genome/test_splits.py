@@ -11,7 +11,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.intervals import Spans
 from hyena_ray.genome.negatives import NegativeSampler
 from hyena_ray.genome.splits import parse_split, split_by_contig
-from hyena_ray.genome.tiling import cut_tiles
+from hyena_ray.genome.tiling import NO_SPLIT, cut_tiles, overlapping_split, tile_count
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=80)
 
@@ -23,23 +23,42 @@ def spans(mask: list[bool]) -> Spans:
 
 
 @settings(deadline=None)
-@given(st.integers(1, 80), st.integers(1, 30))
-def test_tiles_are_judged_as_by_a_loop(size: int, length: int) -> None:
-    rng = np.random.default_rng(size * 100 + length)
+@given(st.integers(1, 80), st.integers(1, 12), st.integers(1, 4))
+def test_tiles_are_judged_as_by_a_loop(size: int, stride: int, steps: int) -> None:
+    rng, length = np.random.default_rng(size * 100 + stride), stride * steps
     labels, banned, unknown = (rng.random(size) < p for p in (0.1, 0.02, 0.5))
-    tiles = cut_tiles(size, length, spans(labels), spans(banned), spans(unknown))
-    starts = range(0, size - length + 1, length)
+    tiles = cut_tiles(size, length, stride, spans(labels), spans(banned), spans(unknown))
+    starts = range(0, size - length + 1, stride)
+    assert len(starts) == tile_count(size, length, stride)
     assert [int(labels[s : s + length].sum()) for s in starts] == tiles.labelled.tolist()
     assert tiles.kept.tolist() == [
-        s // length
+        s // stride
         for s in starts
         if unknown[s : s + length].sum() <= length / 2 and not banned[s : s + length].any()
     ]
-    assert 0 <= size - length * len(tiles.labelled) < length
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-1, 2), max_size=12), st.integers(1, 4), st.integers(0, 3))
+def test_a_tile_at_a_stride_has_the_one_split_that_its_bases_have(
+    split: list[int], steps: int, over: int
+) -> None:
+    stride = 5
+    length = stride * steps
+    size = length * len(split) + min(over * stride, length - 1)
+    of_base = np.full(size, NO_SPLIT)
+    for tile, name in enumerate(split):
+        of_base[tile * length : (tile + 1) * length] = name
+    count = tile_count(size, length, stride)
+    found = overlapping_split(np.array(split, np.int8), count, steps).tolist()
+    for tile, name in enumerate(found):
+        touched = set(of_base[tile * stride : tile * stride + length].tolist()) - {NO_SPLIT}
+        assert name == (touched.pop() if len(touched) == 1 else NO_SPLIT)
 
 
 def test_half_n_is_kept_and_one_more_dropped() -> None:
-    half = cut_tiles(8, 4, Spans.none(), Spans.none(), spans([True] * 2 + [False] * 3 + [True] * 3))
+    unknown = spans([True] * 2 + [False] * 3 + [True] * 3)
+    half = cut_tiles(8, 4, 4, Spans.none(), Spans.none(), unknown)
     assert half.kept.tolist() == [0]
     assert half.too_many_n.tolist() == [False, True]
 
@@ -57,7 +76,7 @@ def test_contigs_go_whole_to_their_split_and_others_to_none() -> None:
 
 
 @settings(deadline=None)
-@given(MASKS, st.sampled_from(["stratified:0.6/0.2/0.2", "kfold:2", "kfold:5"]), st.integers(0, 9))
+@given(MASKS, st.sampled_from(["stratified:0.6/0.2/0.2", "kfold:3", "kfold:5"]), st.integers(0, 9))
 def test_random_splits_hold_their_shares_of_each_label(
     mask: list[bool], text: str, seed: int
 ) -> None:
@@ -99,9 +118,9 @@ def test_folds_are_named_after_their_number() -> None:
         ("stratified:0.0/0.5/0.5", "shares are above 0"),
         ("stratified:-.6/.8/.8", "shares are three numbers"),
         ("stratified:nan/0.5/0.5", "shares are three numbers"),
-        ("kfold:1", "folds are a number from 2"),
-        ("kfold:five", "folds are a number from 2"),
-        ("kfold:1e1", "folds are a number from 2"),
+        ("kfold:2", "folds are a number from 3 to 99"),
+        ("kfold:five", "folds are a number from 3"),
+        ("kfold:1e1", "folds are a number from 3"),
     ],
 )
 def test_a_split_that_does_not_add_up_is_refused_with_an_example(text: str, problem: str) -> None:

@@ -33,8 +33,8 @@ def test_a_run_writes_the_folder_and_a_table(made: Simulation, tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert "labelled bases" in done.stderr
-    assert "simulated genome" in done.stderr
+    assert "labels of 1" in done.stderr
+    assert "simulated: no figure" in done.stderr
     data = PreparedData.open(tmp_path / "data")
     assert data.manifest.lengths == (50, 80)
     assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, 2.0, 3)
