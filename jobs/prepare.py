@@ -1,21 +1,22 @@
-"""Prepare windows from a genome and labelled regions: python jobs/prepare.py --help"""
+"""Prepare windows of a genome, or labelled sequences: python jobs/prepare.py --help"""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hyena_ray.commands import Parser, run_job
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.prepare import RECIPES, Recipe, prepare
 from hyena_ray.tasks import TASKS, task_named
 
 EXAMPLE = """\
-example:
+examples:
   python jobs/prepare.py zdna --genome hg19.fa.gz --regions zdna.bed --blacklist blacklist.bed \\
       --split "contig:train=chr13,chr14,chrX;val=chr7;test=chr20" --lengths 100,256 --out prepared
+  python jobs/prepare.py promoter --train train.csv --val dev.csv --test test.csv --out promoters
 """
 
 
@@ -23,27 +24,18 @@ def parser() -> Parser:
     """The command line; each option's help is its setting's description."""
     options = Parser(
         prog="prepare.py",
-        description="Cut a genome into labelled windows, written as Parquet.",
+        description="Cut a genome into labelled windows, or read labelled sequences, and write "
+        "them as Parquet.",
         epilog=EXAMPLE,
     )
-    fields = PrepareSettings.model_fields
     options.add_argument("task", metavar="TASK", help=f"one of {', '.join(TASKS)}")
-    for name, metavar in (
-        ("genome", "FA"),
-        ("regions", "BED"),
-        ("blacklist", "BED"),
-        ("lengths", "L,L"),
-        ("flank", "N"),
-        ("negatives", "X"),
-        ("split", "SPEC"),
-        ("seed", "N"),
-    ):
-        options.add_argument(
-            f"--{name}",
-            metavar=metavar,
-            required=name in ("genome", "regions"),
-            help=fields[name].description,
-        )
+    for kind, recipe in RECIPES.items():
+        tasks = ", ".join(task.name for task in TASKS.values() if task.kind == kind)
+        group = options.add_argument_group(f"for {tasks}")
+        for name, field in recipe.model_fields.items():
+            if name in OPTIONS:
+                metavar, _ = OPTIONS[name]
+                group.add_argument(_flag(name), metavar=metavar, help=field.description)
     options.add_argument("--out", metavar="DIR", required=True, type=Path, help="folder to make")
     options.add_argument(
         "--overwrite", action="store_true", help="replace a prepared folder that is there"
@@ -51,24 +43,32 @@ def parser() -> Parser:
     return options
 
 
-def settings_of(arguments: argparse.Namespace) -> PrepareSettings:
+def recipe_of(arguments: argparse.Namespace, options: Parser) -> Recipe:
     """Defaults are the task's; numbers are checked as settings are."""
     task = task_named(arguments.task)
-    values: dict[str, object] = {
-        "task": task.name,
-        "lengths": list(task.lengths),
-        "flank": task.flank,
-        "negatives": task.negatives,
+    fields = RECIPES[task.kind].model_fields
+    given = {name: text for name in OPTIONS if (text := getattr(arguments, name)) is not None}
+    for name in given:
+        if name not in fields:
+            allowed = ", ".join(_flag(name) for name in fields if name in OPTIONS)
+            options.error(f"{_flag(name)} is no option of {task.name}, which has {allowed}")
+    missing = [
+        _flag(name)
+        for name, field in fields.items()
+        if name in OPTIONS and name not in given and field.is_required()
+    ]
+    if missing:
+        options.error(f"the following arguments are required: {', '.join(missing)}")
+    values: dict[str, object] = {"task": task.name}
+    values |= {
+        name: getattr(task, name) for name in ("lengths", "flank", "negatives") if name in fields
     }
-    for name in ("genome", "regions", "blacklist", "split"):
-        if getattr(arguments, name) is not None:
-            values[name] = getattr(arguments, name)
-    if arguments.lengths is not None:
-        values["lengths"] = [_number(part) for part in arguments.lengths.split(",")]
-    for name in ("flank", "negatives", "seed"):
-        if getattr(arguments, name) is not None:
-            values[name] = _number(getattr(arguments, name))
-    return PrepareSettings.parse(values, "command line")
+    values |= {name: OPTIONS[name][1](text) for name, text in given.items()}
+    return RECIPES[task.kind].parse(values, "command line")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _number(text: str) -> object:
@@ -83,10 +83,32 @@ def _number(text: str) -> object:
     return text
 
 
+def _numbers(text: str) -> object:
+    return [_number(part) for part in text.split(",")]
+
+
+OPTIONS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "genome": ("FA", str),
+    "regions": ("BED", str),
+    "blacklist": ("BED", str),
+    "lengths": ("L,L", _numbers),
+    "flank": ("N", _number),
+    "negatives": ("X", _number),
+    "train_stride": ("N", _number),
+    "split": ("SPEC", str),
+    "seed": ("N", _number),
+    "train": ("CSV", str),
+    "val": ("CSV", str),
+    "test": ("CSV", str),
+}
+"""Setting to what stands for its value in the help, and how that is read."""
+
+
 def main(arguments: Sequence[str]) -> None:
     """Prepare, and print what came out to stderr."""
-    given = parser().parse_args(arguments)
-    manifest = prepare(settings_of(given), given.out, overwrite=given.overwrite)
+    options = parser()
+    given = options.parse_args(arguments)
+    manifest = prepare(recipe_of(given, options), given.out, overwrite=given.overwrite)
     print(manifest.table(), file=sys.stderr)
     print(f"wrote {given.out}", file=sys.stderr)
 

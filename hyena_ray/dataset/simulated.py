@@ -1,0 +1,40 @@
+"""Simulate what a task is prepared from, for runs that are given no data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hyena_ray.dataset.prepare import PrepareSettings, Recipe, SequenceSettings
+from hyena_ray.genome.motifs import MOTIFS
+from hyena_ray.genome.promoters import simulate_promoters
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.tasks import Task
+
+SEQUENCES = {"promoter": simulate_promoters}
+"""By name of the task, what writes its sequences; genomes hold one of `MOTIFS`."""
+
+
+def simulate(
+    task: Task, folder: Path, seed: int, *, lengths: tuple[int, ...], flank: int
+) -> Recipe:
+    """Write simulated inputs into an existing folder, and say how they are prepared.
+
+    Args:
+        task: what is to be found in them.
+        folder: where to write.
+        seed: fixes every byte.
+        lengths: of the windows, in bases; sequences have 70.
+        flank: real bases on each side of a window; sequences have none.
+
+    Returns:
+        For `prepare`, whose manifest says that the data are simulated.
+    """
+    if task.kind == "sequence":
+        files = SEQUENCES[task.name](folder, seed)
+        return SequenceSettings(task=task.name, train=files.train, val=files.val, test=files.test)
+    made = simulate_genome(
+        folder, seed, motif=MOTIFS[task.name], contig_length=160_000, tracts=600, decoys=600
+    )
+    return PrepareSettings(
+        task=task.name, genome=made.genome, regions=made.regions, lengths=lengths, flank=flank
+    )
