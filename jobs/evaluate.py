@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.files import new_output, write_json
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.training.evaluation import evaluate
+from hyena_ray.tasks import task_named
+from hyena_ray.training.evaluation import evaluate, evaluate_on_split
 from hyena_ray.training.settings import TrainingSettings
 from hyena_ray.training.sources import ArraySource
 
@@ -24,22 +25,31 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--on", default="test", help="split to score")
     parser.add_argument(
+        "--fold", metavar="N", type=int, help="of data in folds: the one that the run tested"
+    )
+    parser.add_argument(
         "--strands",
         choices=["forward", "both"],
         help="read the model otherwise than it was trained; the threshold is chosen anew on val",
     )
+    parser.add_argument("--out", type=Path, help="new folder; takes evaluation.json")
     options = parser.parse_args(arguments)
 
     data, model = PreparedData.open(options.data), load_window_model(options.model)
+    if options.fold is not None:
+        data = data.for_fold(options.fold)
+    out = None if options.out is None else new_output(options.out)
     weights = TrainingSettings().class_weights()
-    length = model.readout.window
     if options.strands is not None:
         model.readout = model.readout.updated({"strands": options.strands}, "--strands")
-        validation = ArraySource(data.read(length, "val"))
-        model.threshold = evaluate(model, validation, weights, threshold=None).threshold
-    source = ArraySource(data.read(length, options.on))
-    metrics = evaluate(model, source, weights, threshold=model.threshold)
-    print(json.dumps({"on": options.on, "simulated": data.manifest.simulated} | metrics._asdict()))
+        validation = ArraySource(data.read(model.readout.window, "val"))
+        metric = task_named(data.manifest.task).metric
+        model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
+    evaluation = evaluate_on_split(model, data, options.on, weights)
+    print(evaluation.table())
+    if out is not None:
+        out.mkdir(parents=True)
+        write_json(out / "evaluation.json", evaluation.as_json())
 
 
 if __name__ == "__main__":

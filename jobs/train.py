@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
@@ -35,13 +39,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_existing_output()
     options = parser.parse_args(arguments)
 
-    settings = RunSettings.parse(load_yaml(options.config) if options.config else {}, "--config")
-    changes = parse_assignments(options.set, "--set")
-    if options.backbone:
-        changes["model.backbone"] = options.backbone
-    settings = settings.updated(changes, "--set")
     data = PreparedData.open(options.data)
-    check_run_fits(settings, data, "settings")
+    settings = settings_of(options, data.manifest.task)
+    check_run_fits(settings, data, "settings", gpu=torch.cuda.is_available())
+    if settings.data.fold is not None:
+        data = data.for_fold(settings.data.fold)
     out = new_output(options.out, resume=options.resume, overwrite=options.overwrite)
 
     length = settings.data.length
@@ -55,13 +57,36 @@ def main(arguments: Sequence[str]) -> None:
         "best_epoch": result.best_epoch,
         "validation": result.metrics,
     }
+    print("validation", " ".join(f"{key} {value:.4f}" for key, value in result.metrics.items()))
     if options.test:
         model = load_window_model(result.model_folder)
-        manifest["test"] = evaluate_on_split(model, data, settings, "test")._asdict()
+        evaluation = evaluate_on_split(model, data, "test", settings.training.class_weights())
+        print(evaluation.table())
+        write_json(out / "evaluation.json", evaluation.as_json())
+        manifest["test"] = evaluation.metrics._asdict()
     write_json(out / "manifest.json", manifest)
-    for name in ("validation", "test"):
-        if name in manifest:
-            print(name, " ".join(f"{key} {value:.4f}" for key, value in manifest[name].items()))
+
+
+def settings_of(options: argparse.Namespace, task: str) -> RunSettings:
+    """The task's defaults, then what --config says, then --backbone and --set."""
+    settings = RunSettings.of_task(task)
+    if options.config:
+        settings = settings.updated(dotted(load_yaml(options.config)), "--config")
+    changes = parse_assignments(options.set, "--set")
+    if options.backbone:
+        changes["model.backbone"] = options.backbone
+    return settings.updated(changes, "--set")
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"training.epochs": 3}` of `{"training": {"epochs": 3}}`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= dotted(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _log_epoch(report: EpochReport) -> None:

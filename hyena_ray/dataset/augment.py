@@ -1,4 +1,4 @@
-"""Show a model the other strand."""
+"""Show a model the other strand, or windows cut short at random."""
 
 from __future__ import annotations
 
@@ -32,3 +32,29 @@ def reverse_half(
     tokens[rows] = reverse_complement(tokens[rows])
     labels[rows] = labels[rows, ::-1]
     return tokens, labels
+
+
+def random_crop(
+    tokens: NDArray[np.uint8], labels: NDArray[np.int8], shortest: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """Cut a batch to one random length, every window at a random place of its own.
+
+    What is cut off a window's side becomes its flank, so that flanks stay real bases.
+
+    Args:
+        tokens: (B, length + 2 * flank) token ids.
+        labels: (B, length) one label per base.
+        shortest: the new length is drawn from this to `length`.
+        rng: draws the length and B offsets.
+
+    Returns:
+        (B, new length + 2 * flank) tokens and (B, new length) labels, copies.
+    """
+    length = labels.shape[1]
+    cut = int(rng.integers(shortest, length + 1))
+    offset = rng.integers(0, length - cut + 1, size=(len(labels), 1))
+    columns = offset + np.arange(tokens.shape[1] - length + cut)
+    return (
+        np.take_along_axis(tokens, columns, 1),
+        np.take_along_axis(labels, columns[:, :cut], 1),
+    )

@@ -21,6 +21,8 @@ class RunState(NamedTuple):
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
+    scaler: dict[str, Any]
+    """Of float16's gradients; empty in other precisions."""
     history: list[dict[str, float]]
     """Metrics of every finished epoch."""
 

@@ -1,37 +1,137 @@
-"""Score a model on a source of windows."""
+"""Score a model: quickly after each epoch, and with all that a figure needs to be relied on."""
 
 from __future__ import annotations
 
+import math
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.losses import weighted_cross_entropy
+from hyena_ray.tasks import task_named
+from hyena_ray.training.bootstrap import (
+    REPLICATES,
+    Interval,
+    Scored,
+    average_precisions,
+    blocks_of,
+    bootstrap,
+)
+from hyena_ray.training.calibration import Calibration, calibrate
+from hyena_ray.training.losses import IGNORED, weighted_cross_entropy
 from hyena_ray.training.metrics import Metrics, measure
-from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource, WindowSource
+from hyena_ray.training.prevalence import genome_weights
+from hyena_ray.training.regions import RegionScores, score_regions
+from hyena_ray.training.sources import ArraySource, WindowSource, check_both_classes
 
 EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
+BOOTSTRAP_SEED = 0
+
+
+class Predictions(NamedTuple):
+    """A model's scores of a source's windows, in order of their ids."""
+
+    labels: NDArray[np.int8]
+    """(n, W)."""
+    scores: NDArray[np.float32]
+    """(n, W) probability of class 1."""
+    loss: float
+    """Weighted cross-entropy."""
+
+
+class GenomeScores(NamedTuple):
+    """What would be found if no negative had been left out; by weighing those that were drawn."""
+
+    prevalence: float
+    """Share of class 1."""
+    average_precision: float
+
+
+class Evaluation(NamedTuple):
+    """A model's figures on a split, with what is needed to rely on them."""
+
+    task: str
+    split: str
+    simulated: bool
+    windows: int
+    labels: int
+    """That count: of bases, or of sequences."""
+    prevalence: float
+    """Share of class 1 among them."""
+    metrics: Metrics
+    genome: GenomeScores | None
+    """None for sequences, and where no negative was drawn."""
+    intervals: dict[str, Interval]
+    """95 % intervals by metric, from `replicates` draws of `blocks` blocks of windows."""
+    blocks: int
+    replicates: int
+    regions: RegionScores | None
+    """None for sequences."""
+    calibration: Calibration
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; null for what is not defined."""
+        values: dict[str, Any] = _plain(self)
+        return values
+
+    def table(self) -> str:
+        """A short table for people."""
+        lines = [
+            f"{self.task}, {self.split}: {self.windows:,} windows with {self.labels:,} labels, "
+            f"{self.prevalence:.2%} of them 1"
+        ]
+        for name in ("f1", "mcc", "precision", "recall", "average_precision"):
+            low, high = self.intervals[name]
+            value = getattr(self.metrics, name)
+            lines.append(f"{name:<20}{value:.3f}  ({low:.3f} to {high:.3f})")
+        lines += [
+            f"{'roc_auc':<20}{self.metrics.roc_auc:.3f}",
+            f"{'accuracy':<20}{self.metrics.accuracy:.3f}",
+            f"{'brier':<20}{self.calibration.brier:.4f}",
+            f"{'threshold':<20}{self.metrics.threshold:.3f}",
+        ]
+        if self.genome is not None:
+            low, high = self.intervals["average_precision_genome"]
+            lines.append(
+                f"in the genome, {self.genome.prevalence:.3%} of them 1: average_precision "
+                f"{self.genome.average_precision:.3f}  ({low:.3f} to {high:.3f})"
+            )
+        if self.regions is not None:
+            found = self.regions
+            lines.append(
+                f"regions: {found.found:,} of {found.regions:,} found ({found.recall:.3f}); "
+                f"{found.false:,} of {found.called:,} called runs touch none "
+                f"(precision {found.precision:.3f})"
+            )
+        lines.append(
+            f"95 % intervals from {self.replicates:,} draws of {self.blocks} blocks of windows"
+        )
+        return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @torch.inference_mode()
-def evaluate(
-    model: WindowModel,
-    source: WindowSource,
-    class_weights: Tensor,
-    *,
-    threshold: float | None,
-) -> Metrics:
-    """Metrics over all windows of a source, with the model's own strands.
+def predict(model: WindowModel, source: WindowSource, class_weights: Tensor) -> Predictions:
+    """Scores of all windows of a source in float32, with the model's own strands.
 
     Args:
         model: put into evaluation mode here.
         source: windows with labels.
         class_weights: (2,) float32 of the loss.
-        threshold: None chooses the best one on this source: for validation only.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -46,14 +146,76 @@ def evaluate(
         labels.append(batch.labels)
         scores.append(logits.float().softmax(-1)[..., 1].cpu().numpy())
     total, weight = totals.tolist()
-    return measure(
-        np.concatenate(labels), np.concatenate(scores), loss=total / weight, threshold=threshold
-    )
+    return Predictions(np.concatenate(labels), np.concatenate(scores), total / weight)
+
+
+def evaluate(
+    model: WindowModel, source: WindowSource, class_weights: Tensor, *, threshold: float | str
+) -> Metrics:
+    """Metrics over all windows of a source; see `predict` and `measure`."""
+    found = predict(model, source, class_weights)
+    return measure(found.labels, found.scores, loss=found.loss, threshold=threshold)
 
 
 def evaluate_on_split(
-    model: WindowModel, data: PreparedData, settings: RunSettings, split: str
-) -> Metrics:
-    """Metrics on a split of the prepared data, at the threshold that the model carries."""
-    source = ArraySource(data.read(settings.data.length, split))
-    return evaluate(model, source, settings.training.class_weights(), threshold=model.threshold)
+    model: WindowModel, data: PreparedData, split: str, class_weights: Tensor
+) -> Evaluation:
+    """All figures on a split of the prepared data, at the threshold that the model carries.
+
+    Args:
+        model: says how long the windows are.
+        data: prepared windows, or a fold's view of them.
+        split: its name.
+        class_weights: (2,) float32 of the loss.
+
+    Raises:
+        InputError: there is no such length or split, or only one class in it.
+    """
+    task, length = task_named(data.manifest.task), model.readout.window
+    windows = data.read(length, split)
+    source = ArraySource(windows)
+    check_both_classes(source, f"{data.folder}: {split}")
+    found = predict(model, source, class_weights)
+    metrics = measure(found.labels, found.scores, loss=found.loss, threshold=model.threshold)
+    of_bases = task.kind == "base"
+    weight, regions = None, None
+    if of_bases:
+        counts = [c for c in data.manifest.counts if (c.length, c.split) == (length, split)]
+        weight = genome_weights(windows, counts)
+        regions = score_regions(windows, found.scores, model.threshold)
+    counted = found.labels != IGNORED
+    scored = Scored(
+        labels=found.labels[counted],
+        scores=found.scores[counted],
+        called=found.scores[counted] >= model.threshold,
+        block=_per_label(blocks_of(windows.contig, windows.start), counted),
+        weight=None if weight is None else _per_label(weight, counted),
+    )
+    return Evaluation(
+        task=task.name,
+        split=split,
+        simulated=data.manifest.simulated,
+        windows=len(windows.window_id),
+        labels=len(scored.labels),
+        prevalence=float((scored.labels == 1).mean()),
+        metrics=metrics,
+        genome=None if scored.weight is None else _in_genome(scored, scored.weight),
+        intervals=bootstrap(scored, seed=BOOTSTRAP_SEED),
+        blocks=int(scored.block.max()) + 1,
+        replicates=REPLICATES,
+        regions=regions,
+        calibration=calibrate(scored.labels, scored.scores),
+    )
+
+
+def _per_label(values: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[Any]:
+    """(N,) of the labels that count, from (n,) of their windows."""
+    return np.broadcast_to(values[:, None], counted.shape)[counted]
+
+
+def _in_genome(scored: Scored, weight: NDArray[np.float64]) -> GenomeScores:
+    once = np.ones((1, int(scored.block.max()) + 1))
+    return GenomeScores(
+        prevalence=float(weight[scored.labels == 1].sum() / weight.sum()),
+        average_precision=float(average_precisions(scored, once)[0]),
+    )

@@ -1,28 +1,61 @@
-"""Does a run fit the prepared data? Asked before any work is done."""
+"""Does a run fit the prepared data, and itself? Asked before any work is done."""
 
 from __future__ import annotations
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.settings import RunSettings
 
 
-def check_run_fits(settings: RunSettings, data: PreparedData, place: str) -> None:
-    """Refuse settings that the prepared windows cannot serve.
+def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
+    """Refuse settings that the prepared windows, the task, the model or the device cannot serve.
 
     Args:
         settings: of the run.
-        data: prepared windows.
+        data: prepared windows; not a fold's view of them.
         place: where the settings come from, for the message.
+        gpu: whether the run will have one.
 
     Raises:
-        InputError: task, window length or flank differ from what was prepared.
+        InputError: names the setting.
     """
-    manifest, length, flank = data.manifest, settings.data.length, settings.readout.flank
-    if settings.task != manifest.task:
+    task = task_named(settings.task)
+    if task.name != data.manifest.task:
         raise InputError(
-            f"{place}: task", settings.task, f"the data is {manifest.task}", "give its own data"
+            f"{place}: task", task.name, f"the data is {data.manifest.task}", "give its own data"
         )
+    if task.kind == "sequence":
+        _check_sequences(settings, task, place)
+    _check_windows(settings, data, place)
+    _check_fold(settings, data, place)
+    _check_model(settings, place)
+    if settings.training.precision == "float16" and not gpu:
+        raise InputError(
+            f"{place}: training.precision",
+            "float16",
+            "needs a GPU, and the run has none",
+            "use bfloat16 or float32",
+        )
+
+
+def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
+    for key, value in (
+        ("readout.flank", settings.readout.flank),
+        ("readout.lookahead", settings.readout.lookahead),
+        ("training.shortest_crop", settings.training.shortest_crop),
+    ):
+        if value:
+            raise InputError(
+                f"{place}: {key}",
+                value,
+                f"{task.title} are whole sequences, with nothing around them and one label",
+                "set it to null" if key == "training.shortest_crop" else "set it to 0",
+            )
+
+
+def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> None:
+    manifest, length, flank = data.manifest, settings.data.length, settings.readout.flank
     if length not in manifest.lengths:
         prepared = ", ".join(map(str, manifest.lengths))
         raise InputError(
@@ -45,11 +78,54 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str) -> Non
             f"reaches past the flank of {flank} bases",
             "lower it or raise readout.flank",
         )
-    longest = length + 2 * flank
-    if settings.model.architecture == "hyenadna" and longest > settings.model.max_seq_len:
+    shortest = settings.training.shortest_crop
+    if shortest is not None and shortest > length:
+        raise InputError(
+            f"{place}: training.shortest_crop",
+            shortest,
+            f"is longer than the windows of {length} bases",
+            "lower it",
+        )
+
+
+def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
+    fold, folds = settings.data.fold, data.manifest.folds
+    if fold is not None:
+        data.manifest.for_fold(fold, f"{place}: data.fold")
+    elif folds:
+        raise InputError(
+            f"{place}: data.fold",
+            None,
+            f"is missing, and the data in {data.folder} are split into {folds} folds",
+            f"say which one is tested, 0 to {folds - 1}",
+        )
+
+
+def _check_model(settings: RunSettings, place: str) -> None:
+    architecture = settings.model.architecture
+    if architecture != "hyenadna":
+        for key, given, problem in (
+            ("model.backbone", settings.model.backbone, "has no pretrained weights"),
+            ("lora.enabled", settings.lora.enabled, "has no LoRA targets"),
+            (
+                "training.checkpoint_activations",
+                settings.training.checkpoint_activations,
+                "cannot recompute activations",
+            ),
+        ):
+            if given:
+                raise InputError(
+                    f"{place}: {key}",
+                    given,
+                    f"{architecture} {problem}",
+                    "leave it out, or use model.architecture=hyenadna",
+                )
+        return
+    longest = settings.data.length + 2 * settings.readout.flank + settings.readout.special_tokens
+    if longest > settings.model.max_seq_len:
         raise InputError(
             f"{place}: model.max_seq_len",
             settings.model.max_seq_len,
-            f"a window with its flanks has {longest} bases",
+            f"a window with its flanks has {longest} tokens",
             "raise it, or shorten the window",
         )

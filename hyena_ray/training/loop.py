@@ -8,21 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
 
-from hyena_ray.dataset.augment import reverse_half
 from hyena_ray.model.build import build_model
+from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import RunState, load_state, save_state
+from hyena_ray.training.epoch import DivergenceError, new_scaler, train_epoch
 from hyena_ray.training.evaluation import evaluate
-from hyena_ray.training.losses import weighted_cross_entropy
 from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import RunSettings, TrainingSettings
+from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import WindowSource, check_both_classes
 from hyena_ray.training.stages import stage_of_epoch, stage_optimizer, stages_of
 
@@ -48,10 +45,6 @@ class RunResult(NamedTuple):
     metrics: dict[str, float]
     """Of the best epoch, on the validation windows."""
     model_folder: Path
-
-
-class DivergenceError(RuntimeError):
-    """The loss or a metric is no longer a finite number."""
 
 
 def train_run(
@@ -85,6 +78,8 @@ def train_run(
     recipe, metric = settings.training, task_named(settings.task).metric
     class_weights = recipe.class_weights()
     model = new_model(settings)
+    logger.info("%.2f %% of the weights are trained", 100 * trainable_share(model.classifier))
+    scaler = new_scaler(model, recipe)
     stages = stages_of(recipe)
     epochs = sum(stage.epochs for stage in stages)
     state = load_state(checkpoint, settings.fingerprint())
@@ -92,6 +87,7 @@ def train_run(
     first_epoch = 0
     if state is not None:
         model.load_state_dict(state.model)
+        scaler.load_state_dict(state.scaler)
         history, first_epoch = state.history, state.epoch + 1
         logger.info("resuming after epoch %d of %d", first_epoch, epochs)
     stage_index = -1
@@ -102,13 +98,15 @@ def train_run(
         if index != stage_index:
             stage_index, stage = index, stages[index]
             optimizer = stage_optimizer(model, stage, recipe.weight_decay)
-            steps = stage.epochs * math.ceil(train.count / recipe.batch_size)
+            steps = stage.epochs * math.ceil(
+                train.count / (recipe.batch_size * recipe.accumulation)
+            )
             schedule = Schedule(optimizer, recipe.schedule, steps, recipe.warmup)
             if state is not None and epoch == first_epoch > stage_start:
                 optimizer.load_state_dict(state.optimizer)
                 schedule.load_state_dict(state.schedule)
-        train_loss = _train_epoch(model, train, class_weights, optimizer, schedule, recipe, epoch)
-        metrics = evaluate(model, validation, class_weights, threshold=None)
+        train_loss = train_epoch(model, train, optimizer, schedule, scaler, recipe, epoch)
+        metrics = evaluate(model, validation, class_weights, threshold=metric)
         history.append({"train_loss": train_loss, **metrics._asdict()})
         _refuse_non_finite(history[-1], f"validation after epoch {epoch + 1}")
         schedule.after_epoch(history[-1][metric])
@@ -123,6 +121,7 @@ def train_run(
                 model.state_dict(),
                 optimizer.state_dict(),
                 schedule.state_dict(),
+                scaler.state_dict(),
                 history,
             ),
         )
@@ -140,47 +139,9 @@ def new_model(settings: RunSettings) -> WindowModel:
         num_labels=task_named(settings.task).num_labels,
         seed=settings.training.seed,
     )
+    if settings.training.checkpoint_activations:
+        model.classifier.activation_checkpointing_enable()
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _train_epoch(
-    model: WindowModel,
-    train: WindowSource,
-    class_weights: Tensor,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    recipe: TrainingSettings,
-    epoch: int,
-) -> float:
-    """One pass over the training windows; the mean loss."""
-    model.train()
-    device = next(model.parameters()).device
-    class_weights = class_weights.to(device)
-    # Dropout draws from torch's global generator: seeding it by epoch makes a resumed run equal.
-    torch.manual_seed(recipe.seed * 10_007 + epoch)
-    strands = np.random.default_rng([recipe.seed, epoch, 1])
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    losses = []
-    for step, batch in enumerate(train.batches(recipe.batch_size, epoch=epoch, seed=recipe.seed)):
-        tokens, labels = batch
-        if recipe.reverse_complement:
-            tokens, labels = reverse_half(tokens, labels, strands)
-        logits = model(torch.from_numpy(tokens).to(device))
-        loss = weighted_cross_entropy(
-            logits, torch.from_numpy(labels).to(device), class_weights
-        ).mean
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
-        if not torch.isfinite(loss):
-            raise DivergenceError(
-                f"the loss is {loss.item()} at step {step + 1} of epoch {epoch + 1}; "
-                "lower the learning rate"
-            )
-        optimizer.step()
-        schedule.after_step()
-        losses.append(loss.detach())
-    return float(torch.stack(losses).mean())
 
 
 def _best_epoch(history: list[dict[str, float]], metric: str) -> int:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: linear, cosine, or constant and halved on a plateau, after warm-up."""
+"""Learning-rate schedules after warm-up: linear, cosine, constant, or halved on a plateau."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import get_scheduler
 
-_PER_STEP = {"linear": "linear", "cosine": "cosine", "plateau": "constant_with_warmup"}
+Kind = Literal["linear", "cosine", "constant", "plateau"]
+
+_PER_STEP: dict[Kind, str] = {
+    "linear": "linear",
+    "cosine": "cosine",
+    "constant": "constant_with_warmup",
+    "plateau": "constant_with_warmup",
+}
 
 
 class Schedule:
@@ -24,7 +31,7 @@ class Schedule:
     def __init__(
         self,
         optimizer: Optimizer,
-        kind: Literal["linear", "cosine", "plateau"],
+        kind: Kind,
         steps: int,
         warmup: float,
     ) -> None:

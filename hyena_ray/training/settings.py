@@ -12,6 +12,7 @@ from torch import Tensor
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout
 from hyena_ray.settings import Settings
+from hyena_ray.tasks import task_named
 
 
 class DataSettings(Settings):
@@ -35,6 +36,8 @@ class ReadoutSettings(Settings):
     """A causal model's label of base i is read this many bases further right."""
     strands: Literal["forward", "both"] = "both"
     """Predict from the given strand, or average the logits of both."""
+    special_tokens: bool = False
+    """Append [SEP] to each strand, as the published tokenizer does."""
 
 
 class TrainingSettings(Settings):
@@ -104,6 +107,22 @@ class RunSettings(Settings):
     readout: ReadoutSettings = ReadoutSettings()
     lora: LoraSettings = LoraSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @classmethod
+    def of_task(cls, name: str) -> RunSettings:
+        """The defaults, as far as the task's windows allow them.
+
+        Raises:
+            InputError: there is no such task.
+        """
+        task, usual = task_named(name), ReadoutSettings()
+        return cls(
+            task=task.name,
+            data=DataSettings(length=task.lengths[0]),
+            readout=ReadoutSettings(
+                flank=min(usual.flank, task.flank), lookahead=min(usual.lookahead, task.flank)
+            ),
+        )
 
     def window_readout(self) -> Readout:
         """The readout of this run's windows."""

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from hyena_ray.model.build import parameter_groups
+from hyena_ray.model.filters import HyenaFilter
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.settings import TrainingSettings
 
@@ -31,18 +32,15 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     if settings.stages == "single":
         rate = settings.learning_rate
         return (Stage(epochs=settings.epochs, backbone_rate=rate, head_rate=rate),)
-    return (
-        Stage(
-            epochs=settings.head_stage_epochs,
-            backbone_rate=None,
-            head_rate=settings.head_stage_rate,
-        ),
-        Stage(
-            epochs=settings.epochs,
-            backbone_rate=settings.backbone_rate,
-            head_rate=settings.head_rate,
-        ),
+    head_alone = Stage(
+        epochs=settings.head_stage_epochs, backbone_rate=None, head_rate=settings.head_stage_rate
     )
+    together = Stage(
+        epochs=settings.epochs,
+        backbone_rate=settings.backbone_rate,
+        head_rate=settings.head_rate,
+    )
+    return (together,) if settings.stages == "discriminative" else (head_alone, together)
 
 
 def stage_of_epoch(stages: tuple[Stage, ...], epoch: int) -> tuple[int, int]:
@@ -56,25 +54,35 @@ def stage_of_epoch(stages: tuple[Stage, ...], epoch: int) -> tuple[int, int]:
 
 
 def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Optimizer:
-    """Freeze or thaw the backbone as the stage asks, and make AdamW over what is trained.
-
-    Vectors (biases, LayerNorm weights) do not decay: shrinking them is no regularisation.
-    """
+    """Freeze or thaw the backbone as the stage asks, and make AdamW over what is trained."""
     backbone, head = parameter_groups(model)
     for parameter in backbone:
         parameter.requires_grad_(stage.backbone_rate is not None)
-    groups = _decay_groups(head, stage.head_rate, weight_decay)
-    if stage.backbone_rate is not None:
-        groups += _decay_groups(backbone, stage.backbone_rate, weight_decay)
+    undecayed = undecayed_parameters(model)
+    groups = []
+    for parameters, rate in ((head, stage.head_rate), (backbone, stage.backbone_rate)):
+        if rate is not None:
+            decayed = [parameter for parameter in parameters if parameter not in undecayed]
+            others = [parameter for parameter in parameters if parameter in undecayed]
+            groups += [
+                {"params": decayed, "lr": rate, "weight_decay": weight_decay},
+                {"params": others, "lr": rate, "weight_decay": 0.0},
+            ]
     return AdamW(groups, foreach=True)
 
 
-def _decay_groups(
-    parameters: list[nn.Parameter], rate: float, weight_decay: float
-) -> list[dict[str, object]]:
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    return [
-        {"params": decayed, "lr": rate, "weight_decay": weight_decay},
-        {"params": others, "lr": rate, "weight_decay": 0.0},
-    ]
+def undecayed_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """What weight decay leaves alone.
+
+    Vectors (biases, weights of norms), since shrinking them is no regularisation, and the networks
+    that make HyenaDNA's filters with their frequencies, whose outputs do not grow with their
+    weights; so did HyenaDNA's authors.
+    """
+    vectors = {parameter for parameter in model.parameters() if parameter.ndim <= 1}
+    filters = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, HyenaFilter)
+        for parameter in module.parameters()
+    }
+    return vectors | filters

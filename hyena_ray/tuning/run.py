@@ -79,7 +79,7 @@ def tune_task(options: TuneOptions) -> Path:
     data = None if options.data is None else PreparedData.open(options.data)
     if data is not None:
         for settings in space.draws(options.space):
-            check_run_fits(settings, data, str(options.space))
+            check_run_fits(settings, data, str(options.space), gpu=space.resources.gpu > 0)
     out = _output(options, data)
     with connect(options.address) as cluster:
         placement = _placement(space, data, cluster)
@@ -254,7 +254,8 @@ class _Run:
             model = load_window_model(model_folder)
             model.to("cuda" if torch.cuda.is_available() else "cpu")
             windows = PreparedData.open(folder)
-            return evaluate_on_split(model, windows, settings, "test")._asdict()
+            weights = settings.training.class_weights()
+            return evaluate_on_split(model, windows, "test", weights).metrics._asdict()
 
         each = self.space.resources
         task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)

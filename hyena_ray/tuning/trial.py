@@ -12,7 +12,8 @@ from ray import tune
 
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.tasks import task_named
-from hyena_ray.training.loop import DivergenceError, EpochReport, train_run
+from hyena_ray.training.epoch import DivergenceError
+from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.space import SearchSpace
 

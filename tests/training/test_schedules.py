@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 import torch
 
-from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.stages import Stage, stage_of_epoch, stages_of
-
-Kind = Literal["linear", "cosine", "plateau"]
+from hyena_ray.training.schedules import Kind, Schedule
 
 
 def rates(kind: Kind, steps: int, warmup: float, scores: list[float] | None = None) -> list[float]:
@@ -28,7 +22,7 @@ def rates(kind: Kind, steps: int, warmup: float, scores: list[float] | None = No
     return found
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "plateau"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "plateau"])
 def test_warm_up_rises_linearly_to_the_peak(kind: Kind) -> None:
     assert rates(kind, 100, 0.1)[:11] == pytest.approx([i / 10 for i in range(11)])
 
@@ -50,20 +44,5 @@ def test_plateau_does_not_end_warm_up() -> None:
     assert rates("plateau", 40, 0.5, scores=[0.5, 0.4, 0.3, 0.2])[20] == 1.0
 
 
-def test_two_stages_are_the_studys() -> None:
-    settings = TrainingSettings(stages="two_stage", epochs=6)
-    assert stages_of(settings) == (
-        Stage(epochs=3, backbone_rate=None, head_rate=1e-3),
-        Stage(epochs=6, backbone_rate=1e-5, head_rate=5e-4),
-    )
-
-
-def test_every_epoch_lies_in_one_stage() -> None:
-    stages = stages_of(TrainingSettings(stages="two_stage", epochs=2))
-    assert [stage_of_epoch(stages, epoch) for epoch in range(5)] == [
-        (0, 0),
-        (0, 0),
-        (0, 0),
-        (1, 3),
-        (1, 3),
-    ]
+def test_constant_stays_at_the_peak_whatever_the_scores() -> None:
+    assert set(rates("constant", 60, 0.0, scores=[0.5, 0.4, 0.3, 0.2, 0.1, 0.0])) == {1.0}

@@ -1,0 +1,45 @@
+"""Do probabilities mean what they say?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 10
+
+
+class Calibration(NamedTuple):
+    """A reliability curve and the Brier score.
+
+    Class weights and the sampling of negatives move probabilities away from shares of a genome;
+    the curve says by how much on the windows at hand.
+    """
+
+    brier: float
+    """Mean squared difference of probability and label; 0 is best."""
+    predicted: tuple[float, ...]
+    """Mean probability in each of at most `BINS` bins of equal count, ascending."""
+    observed: tuple[float, ...]
+    """Share of class 1 in each bin."""
+    labels: tuple[int, ...]
+    """Labels in each bin."""
+
+
+def calibrate(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Calibration:
+    """Compare probabilities with what came true.
+
+    Args:
+        labels: (N,) 0 or 1, at least one.
+        scores: (N,) probability of class 1.
+    """
+    probability, truth = scores.astype(np.float64), (labels == 1).astype(np.float64)
+    ascending = np.argsort(probability, kind="stable")
+    bins = np.array_split(ascending, min(BINS, len(ascending)))
+    return Calibration(
+        brier=float(np.mean((probability - truth) ** 2)),
+        predicted=tuple(float(probability[rows].mean()) for rows in bins),
+        observed=tuple(float(truth[rows].mean()) for rows in bins),
+        labels=tuple(map(len, bins)),
+    )

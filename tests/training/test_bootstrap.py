@@ -1,0 +1,115 @@
+"""Intervals are those of a plain loop over resampled blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+)
+
+from hyena_ray.training import bootstrap as module
+from hyena_ray.training.bootstrap import Scored, average_precisions, blocks_of, bootstrap
+
+
+def random_bases(count: int, blocks: int, seed: int, *, decimals: int = 2) -> Scored:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(count) < 0.2).astype(np.int8)
+    scores = np.round(np.clip(rng.normal(0.3 + 0.2 * labels, 0.2), 0, 1), decimals)
+    weight = np.where(labels == 1, 1.0, rng.uniform(1, 50, count))
+    return Scored(labels, scores, scores >= 0.5, np.sort(rng.integers(0, blocks, count)), weight)
+
+
+def test_intervals_agree_with_a_plain_loop() -> None:
+    scored = random_bases(600, 12, 0)
+    blocks = int(scored.block.max()) + 1
+    draws = np.random.default_rng(5).multinomial(blocks, [1 / blocks] * blocks, size=200)
+    values: dict[str, list[float]] = {}
+    for times in draws:
+        rows = np.repeat(np.arange(600), times[scored.block])
+        labels, called, scores = scored.labels[rows], scored.called[rows], scored.scores[rows]
+        assert scored.weight is not None
+        for name, value in (
+            ("f1", f1_score(labels, called)),
+            ("mcc", matthews_corrcoef(labels, called)),
+            ("precision", precision_score(labels, called)),
+            ("recall", recall_score(labels, called)),
+            ("average_precision", average_precision_score(labels, scores)),
+            (
+                "average_precision_genome",
+                average_precision_score(labels, scores, sample_weight=scored.weight[rows]),
+            ),
+        ):
+            values.setdefault(name, []).append(float(value))
+    found = bootstrap(scored, seed=5, replicates=200)
+    assert set(found) == set(values)
+    for name, replicates in values.items():
+        assert found[name] == pytest.approx(np.percentile(replicates, (2.5, 97.5)), abs=1e-9), name
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 6]), st.integers(1, 7))
+def test_average_precision_is_scikit_learns_whatever_ties_and_chunks(
+    seed: int, decimals: int, chunk: int
+) -> None:
+    scored = random_bases(60, 5, seed, decimals=decimals)
+    scored.labels[0] = 1
+    times = np.random.default_rng(seed).integers(1, 4, (3, 5)).astype(float)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_CHUNK", chunk)
+        found = average_precisions(scored, times)
+    for row, value in zip(times, found, strict=True):
+        weight = row[scored.block] * scored.weight
+        expected = average_precision_score(scored.labels, scored.scores, sample_weight=weight)
+        assert value == pytest.approx(expected)
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    """Blocks of 20 equal calls: taking the bases as independent would cover far less."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for seed in range(200):
+        right = np.repeat(rng.random(60) < 0.7, 20)
+        labels = np.ones(1200, np.int8)
+        scored = Scored(labels, right * 0.8, right, np.repeat(np.arange(60), 20))
+        low, high = bootstrap(scored, seed=seed, replicates=200)["recall"]
+        covered.append(low <= 0.7 <= high)
+    assert 0.88 < np.mean(covered) < 0.99
+
+
+def test_the_seed_fixes_the_intervals() -> None:
+    scored = random_bases(300, 10, 1)
+    assert bootstrap(scored, seed=3) == bootstrap(scored, seed=3)
+    assert bootstrap(scored, seed=3) != bootstrap(scored, seed=4)
+
+
+def test_replicates_without_a_positive_are_left_out() -> None:
+    labels = np.array([1, 0, 0, 0], np.int8)
+    scores = np.array([0.9, 0.1, 0.2, 0.3])
+    found = bootstrap(Scored(labels, scores, scores > 0.5, np.arange(4)), seed=0)
+    assert found["recall"] == found["average_precision"] == (1, 1)
+    with pytest.raises(ValueError, match="positive"):
+        bootstrap(Scored(0 * labels, scores, scores > 0.5, np.arange(4)), seed=0)
+
+
+def test_ten_contigs_are_blocks_themselves() -> None:
+    contig = np.repeat([f"chr{i}" for i in range(10)], 3)
+    block = blocks_of(contig, np.tile([0, 100, 200], 10))
+    assert block.tolist() == np.unique(contig, return_inverse=True)[1].tolist()
+
+
+def test_of_fewer_contigs_neighbours_form_blocks_that_no_contig_shares() -> None:
+    contig = np.repeat(["b", "a"], [450, 150])
+    start = np.concatenate([np.arange(450)[::-1] * 100, np.arange(150) * 100])
+    block = blocks_of(contig, start)
+    assert set(block) == set(range(100))
+    assert (np.bincount(block) == 6).all()
+    for number in range(100):
+        rows = block == number
+        assert len(set(contig[rows])) == 1
+        assert np.ptp(start[rows]) == 500

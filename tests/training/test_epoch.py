@@ -1,0 +1,147 @@
+"""One pass over the windows: accumulation, precision and augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import SGD
+
+from hyena_ray.dataset.reader import Windows
+from hyena_ray.training.epoch import Augmentation, DivergenceError, new_scaler, train_epoch
+from hyena_ray.training.loop import new_model
+from hyena_ray.training.losses import IGNORED
+from hyena_ray.training.schedules import Schedule
+from hyena_ray.training.settings import RunSettings, TrainingSettings
+from hyena_ray.training.sources import ArraySource, Batch
+
+WINDOW, FLANK = 20, 8
+SETTINGS = RunSettings().updated(
+    {
+        "data.length": WINDOW,
+        "model.d_model": 16,
+        "model.n_layer": 2,
+        "model.max_seq_len": 64,
+        "readout.flank": FLANK,
+        "readout.lookahead": 4,
+        "training.clip_norm": 1e9,
+    },
+    "test",
+)
+
+
+def uneven_windows(count: int) -> ArraySource:
+    """Random bases and labels; window i has i ignored labels, up to all but one."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
+    labels = rng.integers(0, 2, (count, WINDOW)).astype(np.int8)
+    for row in range(count):
+        labels[row, : min(row, WINDOW - 1)] = IGNORED
+    ids = np.arange(count)
+    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+
+
+def step(changes: dict[str, Any], count: int = 16) -> tuple[dict[str, torch.Tensor], float]:
+    """Gradients of the last step of an epoch of plain SGD, and the epoch's loss."""
+    settings = SETTINGS.updated(changes, "test")
+    model = new_model(settings)
+    optimizer = SGD(model.parameters(), lr=1e-3)
+    loss = train_epoch(
+        model,
+        uneven_windows(count),
+        optimizer,
+        Schedule(optimizer, "constant", 10, 0.0),
+        new_scaler(model, settings.training),
+        settings.training,
+        epoch=0,
+    )
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}, loss
+
+
+@pytest.mark.parametrize("more", [{}, {"training.loss": "focal"}, {"training.shortest_crop": 9}])
+@pytest.mark.parametrize("batch_size", [1, 4, 6])
+def test_accumulated_gradients_are_those_of_one_large_batch(
+    batch_size: int, more: dict[str, Any]
+) -> None:
+    whole, loss = step({"training.batch_size": 16, **more})
+    changes = {"training.batch_size": batch_size, "training.accumulation": -(-16 // batch_size)}
+    parts, loss_of_parts = step({**changes, **more})
+    assert loss_of_parts == pytest.approx(loss, abs=1e-6)
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_schedule_steps_once_for_all_passes_of_a_step() -> None:
+    settings = SETTINGS.updated({"training.batch_size": 2, "training.accumulation": 4}, "test")
+    model = new_model(settings)
+    optimizer = SGD(model.parameters(), lr=1.0)
+    schedule = Schedule(optimizer, "linear", 10, 0.0)
+    scaler = new_scaler(model, settings.training)
+    train_epoch(model, uneven_windows(20), optimizer, schedule, scaler, settings.training, 0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.7)  # 20 windows are 3 steps of 8
+
+
+def test_gradients_are_clipped_as_a_whole() -> None:
+    whole, _ = step({"training.batch_size": 4, "training.accumulation": 4})
+    clipped, _ = step(
+        {"training.batch_size": 4, "training.accumulation": 4, "training.clip_norm": 1e-3}
+    )
+    norm = torch.cat([gradient.flatten() for gradient in whole.values()]).norm()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(clipped[name], gradient * 1e-3 / norm, rtol=1e-3, atol=1e-9)
+
+
+def test_bfloat16_comes_close_and_keeps_weights_in_float32() -> None:
+    exact, loss = step({"training.batch_size": 16})
+    rounded, rounded_loss = step({"training.batch_size": 16, "training.precision": "bfloat16"})
+    assert rounded_loss != loss
+    assert rounded_loss == pytest.approx(loss, rel=0.02)
+    assert all(gradient.dtype == torch.float32 for gradient in rounded.values())
+    flat, other = (torch.cat([g.flatten() for g in of.values()]) for of in (exact, rounded))
+    assert torch.cosine_similarity(flat, other, dim=0) > 0.98
+
+
+def test_checkpointed_activations_change_no_gradient() -> None:
+    plain, _ = step({"training.batch_size": 8, "model.dropout": 0.2})
+    again, _ = step(
+        {
+            "training.batch_size": 8,
+            "model.dropout": 0.2,
+            "training.checkpoint_activations": True,
+        }
+    )
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step() -> None:
+    with pytest.raises(DivergenceError, match="step 1 of epoch 1; lower the learning rate"):
+        step({"training.positive_weight": 3e38})
+
+
+def batches(recipe: TrainingSettings, epoch: int) -> Iterator[Batch]:
+    augment = Augmentation(recipe, epoch)
+    source = uneven_windows(12)
+    for batch in source.batches(4, epoch=epoch, seed=recipe.seed):
+        yield Batch(*augment(*batch))
+
+
+def test_augmentation_depends_on_seed_and_epoch_alone() -> None:
+    recipe = TrainingSettings(shortest_crop=10)
+    first, again = list(batches(recipe, 3)), list(batches(recipe, 3))
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.tokens, other.tokens)
+        assert np.array_equal(one.labels, other.labels)
+    lengths = [[b.labels.shape[1] for b in batches(recipe, epoch)] for epoch in range(4)]
+    assert len(set(map(tuple, lengths))) == 4
+
+
+def test_crops_leave_the_choice_of_strands_as_it_was() -> None:
+    whole = Augmentation(TrainingSettings(), 0)
+    cropped = Augmentation(TrainingSettings(shortest_crop=WINDOW), 0)
+    for batch in uneven_windows(12).batches(4, epoch=0, seed=0):
+        assert np.array_equal(whole(*batch)[0], cropped(*batch)[0])

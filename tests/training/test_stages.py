@@ -1,0 +1,100 @@
+"""Stages train what they say, at the rates that they say."""
+
+from __future__ import annotations
+
+import pytest
+
+from hyena_ray.model.build import build_model
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.training.settings import TrainingSettings
+from hyena_ray.training.stages import (
+    Stage,
+    stage_of_epoch,
+    stage_optimizer,
+    stages_of,
+    undecayed_parameters,
+)
+
+BOTH = Stage(epochs=1, backbone_rate=1e-5, head_rate=5e-4)
+
+
+def new_model(**lora: object) -> WindowModel:
+    return build_model(
+        ModelSettings(d_model=16, n_layer=1, max_seq_len=32),
+        Readout(window=8, flank=2, lookahead=2),
+        LoraSettings.parse(lora, "test"),
+        num_labels=2,
+        seed=0,
+    )
+
+
+def test_two_stages_are_the_studys() -> None:
+    settings = TrainingSettings(stages="two_stage", epochs=6)
+    assert stages_of(settings) == (
+        Stage(epochs=3, backbone_rate=None, head_rate=1e-3),
+        Stage(epochs=6, backbone_rate=1e-5, head_rate=5e-4),
+    )
+
+
+def test_discriminative_rates_are_the_second_stage_alone() -> None:
+    two = stages_of(TrainingSettings(stages="two_stage", epochs=6))
+    assert stages_of(TrainingSettings(stages="discriminative", epochs=6)) == two[1:]
+
+
+def test_every_epoch_lies_in_one_stage() -> None:
+    stages = stages_of(TrainingSettings(stages="two_stage", epochs=2))
+    assert [stage_of_epoch(stages, epoch) for epoch in range(5)] == [
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (1, 3),
+        (1, 3),
+    ]
+
+
+def test_head_and_backbone_have_rates_of_their_own() -> None:
+    model = new_model()
+    names = {parameter: name for name, parameter in model.classifier.named_parameters()}
+    rates: dict[float, set[str]] = {}
+    for group in stage_optimizer(model, BOTH, 0.1).param_groups:
+        rates.setdefault(group["lr"], set()).update(names[p] for p in group["params"])
+    assert all(name.startswith("score.") for name in rates[5e-4])
+    assert rates[5e-4] | rates[1e-5] == set(names.values())
+
+
+def test_filters_norms_and_biases_do_not_decay_and_all_else_does() -> None:
+    model = new_model()
+    names = {parameter: name for name, parameter in model.classifier.named_parameters()}
+    decayed: dict[bool, set[str]] = {True: set(), False: set()}
+    for group in stage_optimizer(model, BOTH, 0.1).param_groups:
+        decayed[group["weight_decay"] > 0].update(names[p] for p in group["params"])
+    layer = "hyena.backbone.layers.0"
+    assert {
+        f"{layer}.mixer.in_proj.weight",
+        f"{layer}.mixer.short_filter.weight",
+        f"{layer}.mlp.fc1.weight",
+        "score.weight",
+    } <= decayed[True]
+    assert {
+        f"{layer}.mixer.filter_fn.bias",
+        f"{layer}.mixer.filter_fn.implicit_filter.0.weight",
+        f"{layer}.mixer.filter_fn.implicit_filter.1.freq",
+        f"{layer}.mixer.in_proj.bias",
+        f"{layer}.norm1.weight",
+        "hyena.backbone.ln_f.bias",
+    } <= decayed[False]
+    assert not any(
+        "filter_fn" in name or "norm" in name or "bias" in name for name in decayed[True]
+    )
+    assert {names[p] for p in undecayed_parameters(model)} == decayed[False]
+
+
+@pytest.mark.parametrize("backbone_rate", [None, 1e-5])
+def test_adapters_train_only_with_the_backbone(backbone_rate: float | None) -> None:
+    model = new_model(enabled=True, rank=2)
+    stage = Stage(epochs=1, backbone_rate=backbone_rate, head_rate=1e-3)
+    stage_optimizer(model, stage, 0.1)
+    trained = {n for n, p in model.classifier.named_parameters() if p.requires_grad}
+    assert any("lora_" in name for name in trained) == (backbone_rate is not None)
+    assert all("lora_" in name or name.startswith("score.") for name in trained)
