@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_genome import SPLIT, Inputs
 
 from hyena_ray.dataset import parts
 from hyena_ray.dataset.manifest import Manifest, read_manifest
@@ -20,56 +21,6 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulate import simulate_genome
-
-SPLIT = "contig:train=a,b;val=c;test=d"
-
-
-class Inputs:
-    """A random small genome, kept as plain Python so that oracles can loop over it."""
-
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(seed)
-        self.contigs: dict[str, str] = {}
-        self.regions: dict[str, list[tuple[int, int]]] = {}
-        self.blacklist: dict[str, list[tuple[int, int]]] = {}
-        for name in "abcd":
-            size = int(rng.integers(700, 1300))
-            bases = rng.choice(list("ACGTacgt"), size)
-            for start in rng.integers(size, size=4):
-                bases[start : start + rng.integers(40)] = "N"
-            self.contigs[name] = "".join(bases)
-            self.regions[name] = self._intervals(rng, size, 6)
-            self.blacklist[name] = self._intervals(rng, size, 2)
-        self.genome = folder / "genome.fa"
-        self.genome.write_text("".join(f">{n}\n{s}\n" for n, s in self.contigs.items()))
-        self.bed = self._write("regions.bed", self.regions)
-        self.banned = self._write("blacklist.bed", self.blacklist)
-
-    @staticmethod
-    def _intervals(rng: np.random.Generator, size: int, count: int) -> list[tuple[int, int]]:
-        starts = np.unique(rng.integers(size - 30, size=count)).tolist()
-        return [(start, start + int(rng.integers(1, 30))) for start in starts]
-
-    def _write(self, name: str, intervals: dict[str, list[tuple[int, int]]]) -> Path:
-        path = self.folder / name
-        rows = [f"{c}\t{a}\t{b}\n" for c, pairs in intervals.items() for a, b in pairs]
-        path.write_text("".join(rows))
-        return path
-
-    def settings(self, **changes: object) -> PrepareSettings:
-        values = {
-            "task": "zdna",
-            "genome": str(self.genome),
-            "regions": str(self.bed),
-            "blacklist": str(self.banned),
-            "lengths": [20, 33],
-            "flank": 7,
-            "negatives": 1.5,
-            "split": SPLIT,
-        }
-        return PrepareSettings.parse(values | changes, "test")
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +63,10 @@ def test_windows_equal_a_loop_over_bases(inputs: Inputs, data: PreparedData, len
         drawn = {p for p, c in zip(places, chosen, strict=True) if not c}
         assert drawn <= negative[split]
         assert len(drawn) == min(round(1.5 * len(positive[split])), len(negative[split]))
+        for count in data.manifest.counts:
+            if (count.length, count.split) == (length, split):
+                of_contig = {start for name, start in negative[split] if name == count.contig}
+                assert count.candidates == len(of_contig)
         assert windows.window_id.tolist() == [ids[place] for place in places]
         assert (np.diff(windows.window_id) > 0).all()
         for row, (name, start) in enumerate(places):
