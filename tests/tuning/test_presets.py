@@ -1,0 +1,222 @@
+"""The study's runs by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hyena_ray.dataset.manifest import SCHEMA_VERSION, Manifest
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.tasks import TASKS
+from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.stages import stages_of
+from hyena_ray.tuning.presets import (
+    Preset,
+    StudyFigures,
+    load_preset,
+    load_presets,
+    select_presets,
+)
+
+FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
+PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]
+every = pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+
+
+def prepared(task: str, **changes: object) -> PreparedData:
+    """What check_run_fits asks: the task's defaults, or as `changes` say."""
+    table = TASKS[task]
+    values: dict[str, object] = {
+        "schema_version": SCHEMA_VERSION,
+        "task": task,
+        "simulated": True,
+        "lengths": table.lengths,
+        "flank": table.flank,
+        "negatives": table.negatives,
+        "train_stride": None,
+        "seed": 0,
+        "split": "stratified:0.6/0.2/0.2",
+        "splits": ("train", "val", "test"),
+        "tokens": {},
+        "inputs": (),
+        "contigs": (),
+        "counts": (),
+        "dropped": (),
+        "sequences": (),
+        "files": (),
+    }
+    return PreparedData(Path("prepared"), Manifest(**{**values, **changes}))  # type: ignore[arg-type]
+
+
+def test_the_tasks_and_the_files_of_presets_are_the_same() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(TASKS)
+
+
+@every
+@pytest.mark.parametrize("gpu", [False, True])
+def test_every_preset_runs_on_the_data_that_it_asks_for(preset: Preset, gpu: bool) -> None:
+    asked = preset.data.model_dump(exclude_none=True)
+    if preset.data.split is not None:
+        asked["splits"] = tuple(f"fold{fold}" for fold in range(5))
+    data = prepared(preset.task, **asked)
+    preset.check_data(data)
+    settings = preset.run_settings(gpu=gpu)
+    assert settings.task == preset.task
+    if data.manifest.folds:
+        settings = settings.updated({"data.fold": 0}, "test")
+    check_run_fits(settings, data, "test", gpu=gpu)
+
+
+@every
+def test_what_the_study_ran_reads_causally_on_one_strand_without_flanks(preset: Preset) -> None:
+    if preset.study == StudyFigures():
+        return
+    readout = preset.run_settings(gpu=False).readout
+    assert (readout.flank, readout.lookahead, readout.strands) == (0, 0, "forward")
+
+
+# Typed from the study's tables: F1, MCC, epochs of everything, batch, and one setting of its own.
+ROWS = [
+    ("zdna/two_stage", 0.6401, 0.6226, 6, 64, ("training.stages", "two_stage")),
+    ("zdna/batch_1", 0.6283, 0.6136, 5, 1, ("training.accumulation", 4)),
+    ("zdna/batch_128", 0.6378, 0.6205, 10, 128, ("training.positive_weight", 2.0)),
+    ("zdna/constant", 0.6319, 0.6135, 12, 64, ("training.schedule", "constant")),
+    ("zdna/batch_8", 0.6385, 0.6209, 12, 8, ("training.stages", "single")),
+    ("zdna/five_folds", 0.6378, 0.6207, 12, 64, ("training.schedule", "linear")),
+    ("zdna/augmented", 0.6437, 0.6282, 12, 64, ("training.shortest_crop", 80)),
+    ("zdna/lora_full", 0.6181, 0.5989, 10, 64, ("lora.targets", "mixer+ffn")),
+    ("zdna/lora_full_3_epochs", 0.6363, 0.6184, 3, 64, ("lora.targets", "mixer+ffn")),
+    ("zdna/lora_mixer", 0.6291, 0.6106, 10, 64, ("lora.targets", "mixer")),
+    ("zdna/lora_ffn", 0.6257, 0.6071, 10, 64, ("lora.targets", "ffn")),
+    ("zdna/lora_short_filter", 0.6279, 0.6096, 10, 64, ("lora.targets", "short_filter")),
+    ("zdna/lora_ffn_biases", 0.6301, 0.6118, 10, 64, ("lora.biases", True)),
+    ("zdna/lora_embeddings", 0.5830, 0.5620, 10, 64, ("lora.targets", "embeddings")),
+    ("g4/two_stage", 0.5779, None, 6, 64, ("training.positive_weight", 2.0)),
+    ("g4/plateau", 0.5772, None, 12, 64, ("training.schedule", "plateau")),
+    ("g4/single_stage", 0.5788, 0.5443, 12, 32, ("training.positive_weight", 8.0)),
+    ("g4/light_weights", 0.5761, None, 12, 64, ("training.negative_weight", 0.7)),
+    ("g4/lora_full", 0.5767, 0.5438, 10, 32, ("lora.rank", 8)),
+    ("g4/lora_mixer", 0.5756, 0.5426, 10, 32, ("lora.targets", "mixer")),
+    ("promoter/exp1", 0.8216, 0.6342, 10, 64, ("training.learning_rate", 6e-4)),
+    ("promoter/exp2", None, None, 10, 32, ("training.learning_rate", 5e-4)),
+    ("promoter/exp3", None, None, 10, 64, ("training.learning_rate", 2e-5)),
+    ("promoter/exp4", None, None, 10, 8, ("training.learning_rate", 5e-4)),
+    ("promoter/lora_full", 0.81, None, 10, 64, ("lora.dropout", 0.1)),
+    ("promoter/lora_mixer", 0.81, None, 10, 64, ("lora.alpha", 32)),
+    ("promoter/lora_ffn", 0.81, None, 10, 64, ("lora.rank", 8)),
+    ("promoter/lora_ffn_biases", 0.81, None, 10, 64, ("lora.alpha", 16)),
+    ("promoter/lora_embeddings", 0.81, None, 10, 64, ("lora.rank", 16)),
+    ("promoter/lora_mixer_16", 0.81, None, 10, 64, ("lora.rank", 16)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "f1", "mcc", "epochs", "batch", "own"), ROWS, ids=[row[0] for row in ROWS]
+)
+def test_the_rows_of_the_study_stand_under_their_names(
+    name: str, f1: float | None, mcc: float | None, epochs: int, batch: int, own: tuple[str, object]
+) -> None:
+    preset = load_preset(name, FOLDER)
+    settings = preset.run_settings(gpu=False)
+    section, _, key = own[0].partition(".")
+    assert (preset.study.f1, preset.study.mcc) == (f1, mcc)
+    assert stages_of(settings.training)[-1].epochs == epochs
+    assert settings.training.batch_size == batch
+    assert getattr(getattr(settings, section), key) == own[1]
+
+
+@every
+def test_only_the_rows_of_the_study_have_figures_of_the_study(preset: Preset) -> None:
+    named = {row[0] for row in ROWS}
+    assert preset.name in named or preset.study == StudyFigures()
+
+
+def test_the_study_s_roc_auc_is_kept_as_what_it_is() -> None:
+    found = load_preset("zdna/two_stage", FOLDER).study
+    assert (found.balanced_accuracy, found.accuracy) == (0.8046, 0.9664)
+    assert "roc_auc" not in StudyFigures.model_fields
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_the_baselines_and_ours(task: str) -> None:
+    presets = load_presets(task, FOLDER)
+    for name in ("kmer_logistic", "dilated_cnn", "bilstm", "rule"):
+        assert presets[f"{task}/{name}"].run_settings(gpu=False).model.architecture == name
+    assert presets[f"{task}/best"].run_settings(gpu=False).model.architecture == "hyenadna"
+
+
+def test_float16_is_asked_for_only_where_there_is_a_gpu() -> None:
+    preset = load_preset("promoter/exp2", FOLDER)
+    assert preset.run_settings(gpu=True).training.precision == "float16"
+    assert preset.run_settings(gpu=False).training.precision == "float32"
+
+
+def test_unknown_names_list_what_there_is() -> None:
+    with pytest.raises(InputError, match=r"preset: zdna/none: .*zdna/two_stage, .*zdna/best"):
+        load_preset("zdna/none", FOLDER)
+    with pytest.raises(InputError, match=r"preset: yeast: unknown task; .* zdna, g4, promoter"):
+        load_preset("yeast/two_stage", FOLDER)
+
+
+def test_a_preset_that_needs_other_data_says_how_to_prepare_it() -> None:
+    with pytest.raises(InputError, match=r"zdna/augmented: .*--lengths 120 --train-stride 60$"):
+        select_presets("zdna/augmented", FOLDER, prepared("zdna"))
+    with pytest.raises(InputError, match=r"zdna/five_folds: .*prepare with --split kfold:5$"):
+        select_presets("zdna/two_stage,zdna/five_folds", FOLDER, prepared("zdna"))
+
+
+def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
+    found = select_presets("zdna/best,zdna/all", FOLDER, prepared("zdna"))
+    names = [preset.name for preset in found.presets]
+    assert names[0] == "zdna/best"
+    assert len(set(names)) == len(names)
+    left_out = {preset.name.partition("/")[2] for preset in found.left_out}
+    assert left_out == {"five_folds", "augmented", "overlap", "length_512", "length_1024"}
+    assert len(names) + len(left_out) == len(load_presets("zdna", FOLDER))
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "zdna.yaml").write_text(text)
+    return folder
+
+
+def test_a_preset_takes_over_what_another_one_above_says(tmp_path: Path) -> None:
+    text = """\
+one:
+  about: one
+  study: {f1: 0.5}
+  data: {lengths: [120], train_stride: 60}
+  settings: {training.epochs: 3, training.batch_size: 4}
+two: {about: two, like: one, data: {train_stride: 40}, settings: {training.epochs: 5}}
+"""
+    two = load_preset("zdna/two", written(tmp_path, text))
+    assert two.settings == {"training.epochs": 5, "training.batch_size": 4}
+    assert (two.data.lengths, two.data.train_stride) == ((120,), 40)
+    assert two.study == StudyFigures()
+
+
+BAD = {
+    "unknown key": ("one: {about: a, figures: {}}", r"presets.one.figures: unknown key"),
+    "no line": ("one: {settings: {}}", "presets.one.about"),
+    "like below": (
+        "one: {about: a, like: two}\ntwo: {about: b}",
+        r"one.like: two: no preset above has this name",
+    ),
+    "no mapping": ("one: 3", "presets.one"),
+    "made-up figure": ("one: {about: a, study: {roc_auc: 0.8}}", "study.roc_auc: unknown key"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_of_presets_is_refused_with_its_place(tmp_path: Path, case: str) -> None:
+    text, message = BAD[case]
+    with pytest.raises(InputError, match=message):
+        load_presets("zdna", written(tmp_path, text))
+
+
+def test_a_setting_that_there_is_not_is_refused_with_the_preset(tmp_path: Path) -> None:
+    folder = written(tmp_path, "one: {about: a, settings: {training.epoch: 3}}")
+    with pytest.raises(InputError, match=r"preset zdna/one: training\.epoch: unknown"):
+        load_preset("zdna/one", folder).run_settings(gpu=False)
