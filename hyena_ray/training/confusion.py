@@ -49,6 +49,11 @@ class Confusion(NamedTuple):
         """Share of right calls."""
         return ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
+    @property
+    def balanced_accuracy(self) -> Numbers:
+        """Mean of the recalls of both classes; what an area under a curve of one point is."""
+        return (self.recall + ratio(self.tn, self.tn + self.fp)) / 2
+
 
 def confusion(labels: NDArray[np.integer], called: NDArray[np.bool_]) -> Confusion:
     """Count, to arrays without a dimension.

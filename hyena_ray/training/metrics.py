@@ -23,6 +23,8 @@ class Metrics(NamedTuple):
     mcc: float
     """Matthews correlation coefficient."""
     accuracy: float
+    balanced_accuracy: float
+    """Mean of the recalls of both classes; the study's "ROC-AUC"."""
     roc_auc: float
     """From scores; NaN where one class is missing."""
     average_precision: float
@@ -61,6 +63,7 @@ def measure(
         recall=float(found.recall),
         mcc=float(found.mcc),
         accuracy=float(found.accuracy),
+        balanced_accuracy=float(found.balanced_accuracy),
         roc_auc=float(roc_auc_score(labels, scores)) if both_classes else float("nan"),
         average_precision=float(average_precision_score(labels, scores))
         if both_classes

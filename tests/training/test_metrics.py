@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+)
 
 from hyena_ray.training.losses import IGNORED
 from hyena_ray.training.metrics import measure
@@ -25,6 +30,8 @@ def test_counts_agree_with_scikit_learn(pairs: list[tuple[int, float]]) -> None:
     called = scores >= 0.5
     assert found.f1 == pytest.approx(f1_score(labels, called, zero_division=0))
     assert found.accuracy == pytest.approx(accuracy_score(labels, called))
+    if 0 < labels.sum() < len(labels):
+        assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, called))
     if 0 < labels.sum() < len(labels) and 0 < called.sum() < len(called):
         assert found.mcc == pytest.approx(matthews_corrcoef(labels, called))
     else:
