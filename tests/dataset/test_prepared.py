@@ -174,6 +174,18 @@ def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedD
     assert manifest.table().count("\n") == 6
 
 
+def test_candidates_are_counted_where_nothing_was_drawn(tmp_path: Path) -> None:
+    genome, regions = tmp_path / "genome.fa", tmp_path / "regions.bed"
+    genome.write_text("".join(f">{name}\n{'ACGT' * 100}\n" for name in "abc"))
+    regions.write_text("a\t5\t9\nb\t5\t9\n")
+    settings = PrepareSettings(
+        task="zdna", genome=genome, regions=regions, split="contig:train=a;test=b,c"
+    )
+    counts = prepare(settings, tmp_path / "data").counts
+    found = {count.contig: (count.positive, count.negative, count.candidates) for count in counts}
+    assert found == {"a": (1, 3, 3), "b": (1, 3, 3), "c": (0, 0, 4)}
+
+
 def test_a_genome_that_was_simulated_stays_marked(tmp_path: Path) -> None:
     made = simulate_genome(tmp_path, contigs=3, contig_length=9_000, tracts=40, decoys=20)
     settings = PrepareSettings(task="zdna", genome=made.genome, regions=made.regions)
