@@ -36,7 +36,7 @@ class WindowAttribution(NamedTuple):
     bases: NDArray[np.uint8]
     """(N, W) A C G T = 0 1 2 3, unknown 4."""
     true_positive: NDArray[np.bool_]
-    """(N, W) prediction 1 and label 1."""
+    """(N, W) prediction 1 and label 1; all bases of a sequence with one label alike."""
     scores: dict[str, NDArray[np.float32]]
     """Method to (N, W), in logits; NaN in windows without a true positive."""
     completeness: dict[str, NDArray[np.float64]]
@@ -50,7 +50,8 @@ class _Task(NamedTuple):
     window_id: NDArray[np.int64]
     """(M,)"""
     weight: Tensor
-    """(M, W) float32; a window's target is the sum of weight * positive logit."""
+    """(M, W), or (M, 1) per sequence, float32; a window's target is the sum of weight * positive
+    logit."""
     inputs: list[Tensor]
     """Per strand (M, T) int64 input ids."""
     baselines: list[Tensor] | None
@@ -63,9 +64,10 @@ def attribute_windows(
     """Attribute the true positives of windows to their bases.
 
     The target of a window is the sum over its true-positive bases of the positive class's logit,
-    with `normalise` divided by their number, averaged over the model's strands.  Scores of the
-    reverse strand are mapped back to the window and averaged likewise.  A window's scores do not
-    depend on what is attributed beside it, but for the last bits.
+    with `normalise` divided by their number, averaged over the model's strands; that of a sequence
+    with one label is its logit.  Scores of the reverse strand are mapped back to the window and
+    averaged likewise.  A window's scores do not depend on what is attributed beside it, but for
+    the last bits.
 
     Args:
         model: in any mode; weights and mode are left as they were.
@@ -86,7 +88,7 @@ def attribute_windows(
         task = _task(
             model, tokens[chosen], windows.window_id[chosen], true_positive[chosen], settings
         )
-        shape = windows.labels.shape
+        shape = (len(tokens), model.readout.window)
         scores: dict[str, NDArray[np.float32]] = {}
         completeness: dict[str, NDArray[np.float64]] = {}
         for name in settings.methods:
@@ -112,17 +114,23 @@ def attribute_windows(
                 change = _change(model, task, settings.batch)
                 completeness[name][chosen] = ((total - change).abs() / change.abs()).numpy()
     bases = codes_of(tokens[:, flank : tokens.shape[1] - flank])
+    # A sequence is a true positive as a whole.
+    true_positive = np.broadcast_to(true_positive, shape).copy()
     return WindowAttribution(windows.window_id, bases, true_positive, scores, completeness)
 
 
 def _with_models_flank(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:
     """Tokens with exactly the flank that the model reads."""
     length, flank = model.readout.window, model.readout.flank
-    stored = (windows.tokens.shape[1] - windows.labels.shape[1]) // 2
-    if windows.labels.shape[1] != length:
+    found = windows.labels.shape[1]
+    if found == 1:
+        # One label for a sequence, which has no flank.
+        found = windows.tokens.shape[1]
+    stored = (windows.tokens.shape[1] - found) // 2
+    if found != length:
         raise InputError(
             "windows",
-            f"{windows.labels.shape[1]} bases",
+            f"{found} bases",
             f"the model reads windows of {length}",
             f"prepare the data with --lengths {length}, or use another model",
         )
@@ -156,7 +164,7 @@ def _frozen(model: WindowModel) -> Iterator[None]:
 def _true_positives(
     model: WindowModel, tokens: NDArray[np.uint8], labels: NDArray[np.int8], batch: int
 ) -> NDArray[np.bool_]:
-    """(N, W) bool: labelled 1, and the model's probability of 1 reaches its threshold."""
+    """(N, labels) bool: labelled 1, and the probability of 1 reaches the model's threshold."""
     device = _device(model)
     true_positive: NDArray[np.bool_] = labels == POSITIVE
     # Windows without a label have no true positive, whatever the model says.

@@ -1,7 +1,8 @@
-"""A token classifier read out on windows: flanks, lookahead and both strands.
+"""A classifier read out on windows: flanks, lookahead and both strands.
 
 A causal model sees nothing right of a base, so the label of base i is read `lookahead` positions
-further right, where bases up to i + lookahead have been seen.
+further right, where bases up to i + lookahead have been seen. A classifier of sequences gives one
+label for the whole window.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
-from hyena_ray.dataset.tokens import COMPLEMENT
+from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings
 
@@ -32,6 +35,9 @@ class Readout(Settings):
     that see both sides are read at i itself."""
     strands: Literal["forward", "both"] = "both"
     """Predict from the given strand, or average the logits of both."""
+    special_tokens: bool = False
+    """Append [SEP] to each strand, as the published tokenizer does. Bases of a causal model do not
+    see it; a sequence that is read at its last token is read there."""
 
     @model_validator(mode="after")
     def _lookahead_within_flank(self) -> Readout:
@@ -67,18 +73,17 @@ class ModelSettings(Settings):
     pooling: Literal["last", "mean", "attention"] = "last"
     """Sequence tasks: which hidden state is read, that of the last token as published, the mean
     of all, or their mean under learnt weights."""
-    special_tokens: bool = False
-    """Append [SEP] to every strand, as the published tokenizer does."""
 
 
 class WindowModel(nn.Module):
-    """A token classifier read out on windows.
+    """A classifier read out on windows.
 
     Tokens are (B, window + 2 * stored), uint8 or int64, with any `stored` >= the readout's flank.
+    Logits are (B, labels, num_labels) with a label per base of the window, or one for all of it.
 
     Args:
-        classifier: takes `input_ids` or `inputs_embeds`, gives `logits` (B, L, num_labels); its
-            `config.causal` says whether it sees the right side.
+        classifier: takes `input_ids` or `inputs_embeds`, gives `logits` (B, L, num_labels), or
+            (B, num_labels) per sequence; its `config.causal` says whether it sees the right side.
         readout: of the windows.
 
     Raises:
@@ -92,33 +97,41 @@ class WindowModel(nn.Module):
         self.classifier = classifier
         self.readout = readout
         self.threshold = 0.5
-        """Probability of class 1 from which a base counts as positive; training chooses it."""
+        """Probability of class 1 from which a label counts as positive; training chooses it."""
         self.register_buffer("complement", torch.from_numpy(COMPLEMENT).long(), persistent=False)
         causal = classifier.config.causal
         self.left = readout.flank
         self.right = readout.lookahead if causal else readout.flank
         self.shift = readout.lookahead if causal else 0
         limit = getattr(classifier.config, "max_seq_len", None)
-        length = self.left + readout.window + self.right
+        length = self.left + readout.window + self.right + readout.special_tokens
         if limit is not None and length > limit:
             raise InputError(
                 "readout.window",
                 readout.window,
-                f"with flank and lookahead {length} bases, above the model's max_seq_len {limit}",
+                f"with flank, lookahead and special tokens {length} tokens, above the model's "
+                f"max_seq_len {limit}",
                 "use shorter windows or a model with a longer input",
             )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, window, num_labels) float32 logits from the forward strand; what is trained."""
-        return self._read(self.classifier(input_ids=self._input(tokens.long())).logits)
+    def forward(self, tokens: Tensor, window: int | None = None) -> Tensor:
+        """Logits from the forward strand; what is trained.
+
+        Args:
+            tokens: as above.
+            window: bases of these windows, where they were cut shorter than the readout's.
+        """
+        window = window or self.readout.window
+        return self._read(self.classifier(input_ids=self._input(tokens.long(), window)), window)
 
     def predict(self, tokens: Tensor) -> Tensor:
-        """(B, window, num_labels) float32 logits, averaged over the strands of the readout.
+        """Logits averaged over the strands of the readout.
 
         With both strands, the reverse complement of a window gets exactly the flipped logits.
         """
+        window = self.readout.window
         logits = [
-            self._oriented(self._read(self.classifier(input_ids=ids).logits), strand)
+            self._oriented(self._read(self.classifier(input_ids=ids), window), strand)
             for strand, ids in enumerate(self.strand_tokens(tokens))
         ]
         # Not torch.mean: a sum of two is the same in either order, to the bit.
@@ -127,12 +140,13 @@ class WindowModel(nn.Module):
     def strand_tokens(self, tokens: Tensor) -> list[Tensor]:
         """Input ids (B, T) int64 for each strand of the readout, forward first.
 
-        T = flank + window + lookahead for a causal classifier, else flank + window + flank.
+        T = flank + window + lookahead for a causal classifier, else flank + window + flank, and
+        one more with special tokens.
         """
-        tokens = tokens.long()
-        strands = [self._input(tokens)]
+        tokens, window = tokens.long(), self.readout.window
+        strands = [self._input(tokens, window)]
         if self.readout.strands == "both":
-            strands.append(self._input(self.complement[tokens].flip(1)))
+            strands.append(self._input(self.complement[tokens].flip(1), window))
         return strands
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -141,31 +155,40 @@ class WindowModel(nn.Module):
         return embeddings
 
     def strand_logits(self, embeddings: Tensor, strand: int) -> Tensor:
-        """(B, window, num_labels) logits from one strand's embeddings, in forward orientation."""
-        return self._oriented(self._read(self.classifier(inputs_embeds=embeddings).logits), strand)
+        """Logits from one strand's (B, T, d) embeddings, in forward orientation."""
+        logits = self._read(self.classifier(inputs_embeds=embeddings), self.readout.window)
+        return self._oriented(logits, strand)
 
     def to_window(self, per_position: Tensor, strand: int) -> Tensor:
         """(B, T, ...) values of one strand's inputs to (B, window, ...) of the window's bases."""
         inner = per_position[:, self.left : self.left + self.readout.window]
         return self._oriented(inner, strand)
 
-    def _input(self, tokens: Tensor) -> Tensor:
-        """Cut stored flanks down to what the classifier is given."""
-        stored, odd = divmod(tokens.shape[1] - self.readout.window, 2)
+    def _input(self, tokens: Tensor, window: int) -> Tensor:
+        """Cut stored flanks down to what the classifier is given, and add its special token."""
+        stored, odd = divmod(tokens.shape[1] - window, 2)
         if odd or stored < self.readout.flank:
-            needed = self.readout.window + 2 * self.readout.flank
+            needed = window + 2 * self.readout.flank
             raise InputError(
                 "window length",
                 tokens.shape[1],
-                f"needs {needed} bases (window {self.readout.window}, flank {self.readout.flank})"
+                f"needs {needed} bases (window {window}, flank {self.readout.flank})"
                 " or more, evenly on both sides",
                 "prepare longer flanks or lower readout.flank",
             )
-        return tokens[:, stored - self.left : stored + self.readout.window + self.right]
+        tokens = tokens[:, stored - self.left : stored + window + self.right]
+        if self.readout.special_tokens:
+            return F.pad(tokens, (0, 1), value=TOKEN_IDS["[SEP]"])
+        return tokens
 
-    def _read(self, logits: Tensor) -> Tensor:
+    def _read(
+        self, output: TokenClassifierOutput | SequenceClassifierOutput, window: int
+    ) -> Tensor:
+        logits: Tensor = output.logits
+        if logits.ndim == 2:
+            return logits[:, None]
         first = self.left + self.shift
-        return logits[:, first : first + self.readout.window]
+        return logits[:, first : first + window]
 
     @staticmethod
     def _oriented(values: Tensor, strand: int) -> Tensor:

@@ -1,0 +1,83 @@
+"""HyenaDNA in plain PyTorch after the design of the published classes, as a peer for our speed.
+
+Batch-major activations, every linear map an nn.Linear, the short filter an nn.Conv1d, the long
+convolution by FFT of twice the length, filters made anew in every pass. It takes the weights of
+ours, so that both compute the same.
+Source: Poli et al. 2023; Nguyen et al. 2023.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hyena_ray.model import HyenaDNAConfig, HyenaDNAForTokenClassification
+from hyena_ray.model.filters import HyenaFilter
+
+
+class PlainMixer(nn.Module):
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        width = 3 * config.d_model
+        self.in_proj = nn.Linear(config.d_model, width)
+        self.short_filter = nn.Conv1d(width, width, 3, groups=width, padding=2)
+        self.filter_fn = HyenaFilter(config)
+        self.out_proj = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        length = hidden.shape[1]
+        projected = self.in_proj(hidden).transpose(1, 2)
+        x0, x1, v = self.short_filter(projected)[..., :length].chunk(3, dim=1)
+        v = v * x1
+        size = 2 * length
+        spectrum = torch.fft.rfft(self.filter_fn(length), n=size)
+        mixed = torch.fft.irfft(torch.fft.rfft(v, n=size) * spectrum, n=size)[..., :length]
+        return self.out_proj(((mixed + v * self.filter_fn.bias[:, None]) * x0).transpose(1, 2))
+
+
+class PlainMLP(nn.Module):
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.d_model, config.d_inner)
+        self.fc2 = nn.Linear(config.d_inner, config.d_model)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.d_model)
+        self.mixer = PlainMixer(config)
+        self.norm2 = nn.LayerNorm(config.d_model)
+        self.mlp = PlainMLP(config)
+
+    def forward(self, residual: Tensor) -> Tensor:
+        residual = residual + self.mixer(self.norm1(residual))
+        return residual + self.mlp(self.norm2(residual))
+
+
+class PlainHyenaDNA(nn.Module):
+    """A label per base: (B, L) int64 token ids to (B, L, num_labels) logits."""
+
+    def __init__(self, ours: HyenaDNAForTokenClassification) -> None:
+        super().__init__()
+        config = ours.config
+        self.embeddings = nn.Embedding(config.padded_vocab_size, config.d_model)
+        self.layers = nn.ModuleList(PlainBlock(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.d_model)
+        self.score = nn.Linear(config.d_model, config.num_labels, bias=False)
+        self.load_state_dict(
+            {
+                name.removeprefix("hyena.backbone.").replace(".word_embeddings", ""): tensor
+                for name, tensor in ours.state_dict().items()
+            }
+        )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = self.embeddings(ids)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return self.score(self.ln_f(hidden))
