@@ -55,6 +55,8 @@ class Shards(NamedTuple):
     """Whether the shard's file is complete."""
     describe: Callable[[int], str]
     """What a shard holds, for the message when it cannot be done."""
+    apart: bool = False
+    """Every try in a process of its own, so that it says what memory it takes."""
 
 
 def run_shards(
@@ -109,7 +111,8 @@ class _Pool:
         self._waiting = deque(number for number in shards.numbers if not shards.is_done(number))
         self._total = len(self._waiting)
         self._tries: Counter[int] = Counter()
-        self._idle: list[Any] = []
+        self._idle: list[Any | None] = []
+        """An actor for each place that is free; None where it is still to be made."""
         self._running: dict[ray.ObjectRef[None], tuple[int, Any]] = {}
         self._began = self._last = self._told = time.monotonic()
 
@@ -118,14 +121,14 @@ class _Pool:
         return bool(self._waiting or self._running)
 
     def start(self, actors: int) -> None:
-        self._idle = [self._new_actor() for _ in range(min(actors, self._total))]
+        self._idle = [None] * min(actors, self._total)
 
     def _new_actor(self) -> Any:
         return self._actor_class.remote(self.shards.make)
 
     def hand_out(self) -> None:
         while self._waiting and self._idle:
-            number, actor = self._waiting.popleft(), self._idle.pop()
+            number, actor = self._waiting.popleft(), self._idle.pop() or self._new_actor()
             self._tries[number] += 1
             task = actor.run.options(name=f"{self.shards.name} {number}")
             self._running[task.remote(number)] = (number, actor)
@@ -146,16 +149,17 @@ class _Pool:
         error: Exception | None = None
         try:
             ray.get(reference)
-            self._idle.append(actor)
         except RayActorError as death:
             self.deaths += 1
-            self._idle.append(self._new_actor())
-            error = death
+            actor, error = None, death
         except RayTaskError as failure:
             if isinstance(failure.cause, InputError):
                 raise failure.cause from None
-            self._idle.append(actor)
             error = failure
+        if self.shards.apart and actor is not None:
+            ray.kill(actor)
+            actor = None
+        self._idle.append(actor)
         if self.shards.is_done(number):
             self.finished += 1
             self._last = time.monotonic()
@@ -187,7 +191,8 @@ class _Pool:
 
     def stop(self) -> None:
         for actor in self._idle + [actor for _, actor in self._running.values()]:
-            ray.kill(actor)
+            if actor is not None:
+                ray.kill(actor)
 
 
 def last_line(error: Exception) -> str:

@@ -90,6 +90,20 @@ def test_shards_that_are_done_are_not_begun(tmp_path: Path) -> None:
     assert begins(tmp_path) == [1, 1, 1, 1, 1, 1, 2, 1]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_shards_apart_have_a_process_each_and_others_share_one(tmp_path: Path, apart: bool) -> None:
+    def made_here(number: int, begin: int) -> None:
+        (tmp_path / f"{number}.process").write_text(str(os.getpid()))
+        if number == 3 and begin == 1:
+            raise ArithmeticError("planted")
+
+    shards = squares(tmp_path, made_here)._replace(apart=apart, numbers=range(4))
+    report = run_shards(shards, actors=1, each=SMALL)
+    assert (report.finished, report.deaths) == (4, 0)
+    processes = {(tmp_path / f"{number}.process").read_text() for number in range(4)}
+    assert len(processes) == (4 if apart else 1)
+
+
 def test_a_poisoned_shard_stops_the_job_and_is_named(tmp_path: Path) -> None:
     def poisoned(number: int, begin: int) -> None:
         if number == 4:
