@@ -1,0 +1,119 @@
+"""One run from settings to its folder: train, test, and say what it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hyena_ray.dataset.manifest import NAME
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.files import read_json, write_json
+from hyena_ray.model.saved import load_window_model
+from hyena_ray.settings import Settings
+from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.loop import EpochReport, train_run
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.sources import WindowSource
+
+CONFIG = "config.json"
+"""In a run's folder: its settings."""
+
+
+class RunRecord(Settings):
+    """The manifest of a run. It is written last: its presence means complete."""
+
+    simulated: bool
+    """Made from simulated DNA."""
+    best_epoch: int
+    """From 1."""
+    validation: dict[str, float]
+    """Metrics of the best epoch."""
+    test: dict[str, float] | None
+    """Metrics of the best epoch's model on the test split; None where it was not asked for."""
+    trainable_share: float
+    """Trained weights over all, adapters included."""
+    seconds_per_epoch: float | None
+    """Mean over the epochs since the last start, each with its validation; None where there were
+    none."""
+    peak_memory: int
+    """Bytes: of the GPU, or where there is none of the whole process since its start."""
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read manifest.json.
+
+        Raises:
+            InputError: missing or not of this form.
+        """
+        return cls.parse(read_json(folder / NAME), folder / NAME)
+
+
+def view_of(settings: RunSettings, data: PreparedData) -> PreparedData:
+    """The data as a run sees them: of data in folds, the view of its fold."""
+    return data if settings.data.fold is None else data.for_fold(settings.data.fold)
+
+
+def complete_run(
+    settings: RunSettings,
+    data: PreparedData,
+    train: WindowSource,
+    validation: WindowSource,
+    folder: Path,
+    report: Callable[[EpochReport], None],
+    *,
+    test: bool,
+) -> tuple[RunRecord, Evaluation | None]:
+    """Train, or go on with what is in `folder`, and test.
+
+    Args:
+        settings: of the run.
+        data: what was prepared, as the run sees it; the test split is read from it.
+        train: its training windows.
+        validation: its validation windows.
+        folder: takes `config.json`, what `train_run` writes, `evaluation.json` and last
+            `manifest.json`.
+        report: called after every epoch.
+        test: whether the test split is scored.
+
+    Raises:
+        InputError, DivergenceError: as `train_run`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, settings.model_dump(mode="json"))
+    began = time.monotonic()
+    seconds: list[float] = []
+
+    def timed(epoch: EpochReport) -> None:
+        seconds.append(time.monotonic() - began - sum(seconds))
+        report(epoch)
+
+    result = train_run(settings, train, validation, folder, timed)
+    evaluation = None
+    if test:
+        model = load_window_model(result.model_folder)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        evaluation = evaluate_on_split(model, data, "test", settings.training.class_weights())
+        write_json(folder / "evaluation.json", evaluation.as_json())
+    record = RunRecord(
+        simulated=data.manifest.simulated,
+        best_epoch=result.best_epoch,
+        validation=result.metrics,
+        test=None if evaluation is None else evaluation.metrics._asdict(),
+        trainable_share=result.trainable_share,
+        seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
+        peak_memory=peak_memory(),
+    )
+    write_json(folder / NAME, record.model_dump(mode="json"))
+    return record, evaluation
+
+
+def peak_memory() -> int:
+    """Bytes that were held at most: of the GPU, or where there is none by this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    # Not getrusage: its figure is at least that of the process that started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
