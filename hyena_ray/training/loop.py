@@ -45,6 +45,8 @@ class RunResult(NamedTuple):
     metrics: dict[str, float]
     """Of the best epoch, on the validation windows."""
     model_folder: Path
+    trainable_share: float
+    """Trained weights over all, adapters included; before any stage freezes some."""
 
 
 def train_run(
@@ -78,7 +80,8 @@ def train_run(
     recipe, metric = settings.training, task_named(settings.task).metric
     class_weights = recipe.class_weights()
     model = new_model(settings)
-    logger.info("%.2f %% of the weights are trained", 100 * trainable_share(model.classifier))
+    share = trainable_share(model.classifier)
+    logger.info("%.2f %% of the weights are trained", 100 * share)
     scaler = new_scaler(model, recipe)
     stages = stages_of(recipe)
     epochs = sum(stage.epochs for stage in stages)
@@ -127,7 +130,7 @@ def train_run(
         )
         report(EpochReport(epoch + 1, epochs, history[-1]))
     best = _best_epoch(history, metric)
-    return RunResult(best + 1, history[best], model_folder)
+    return RunResult(best + 1, history[best], model_folder, share)
 
 
 def new_model(settings: RunSettings) -> WindowModel:
