@@ -92,14 +92,14 @@ def train_epoch(
     together = recipe.batch_size * recipe.accumulation
     for step, batch in enumerate(train.batches(together, epoch=epoch, seed=recipe.seed)):
         tokens, labels = (torch.from_numpy(part).to(device) for part in augment(*batch))
-        cropped = {} if recipe.shortest_crop is None else {"window": labels.shape[1]}
+        window = None if recipe.shortest_crop is None else labels.shape[1]
         weight = total_weight(labels, class_weights)
         loss = torch.zeros((), device=device)
         optimizer.zero_grad(set_to_none=True)
         for first in range(0, len(labels), recipe.batch_size):
             rows = slice(first, first + recipe.batch_size)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = model(tokens[rows], **cropped)
+                logits = model(tokens[rows], window)
             part = loss_of(logits, labels[rows], class_weights).total / weight
             scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             loss += part.detach()

@@ -29,7 +29,7 @@ def random_bases(count: int, blocks: int, seed: int, *, decimals: int = 2) -> Sc
 def test_intervals_agree_with_a_plain_loop() -> None:
     scored = random_bases(600, 12, 0)
     blocks = int(scored.block.max()) + 1
-    draws = np.random.default_rng(5).multinomial(blocks, [1 / blocks] * blocks, size=200)
+    draws = np.random.default_rng(5).multinomial(blocks, [1 / blocks] * blocks, size=100)
     values: dict[str, list[float]] = {}
     for times in draws:
         rows = np.repeat(np.arange(600), times[scored.block])
@@ -47,7 +47,7 @@ def test_intervals_agree_with_a_plain_loop() -> None:
             ),
         ):
             values.setdefault(name, []).append(float(value))
-    found = bootstrap(scored, seed=5, replicates=200)
+    found = bootstrap(scored, seed=5, replicates=100)
     assert set(found) == set(values)
     for name, replicates in values.items():
         assert found[name] == pytest.approx(np.percentile(replicates, (2.5, 97.5)), abs=1e-9), name

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
-from hyena_ray.training.settings import TrainingSettings
+from hyena_ray.model.window import WindowModel
+from hyena_ray.training.loop import new_model
+from hyena_ray.training.settings import RunSettings, TrainingSettings
 from hyena_ray.training.stages import (
     Stage,
     stage_of_epoch,
@@ -19,14 +18,10 @@ from hyena_ray.training.stages import (
 BOTH = Stage(epochs=1, backbone_rate=1e-5, head_rate=5e-4)
 
 
-def new_model(**lora: object) -> WindowModel:
-    return build_model(
-        ModelSettings(d_model=16, n_layer=1, max_seq_len=32),
-        Readout(window=8, flank=2, lookahead=2),
-        LoraSettings.parse(lora, "test"),
-        num_labels=2,
-        seed=0,
-    )
+def small_model(**lora: object) -> WindowModel:
+    changes: dict[str, object] = {"model.d_model": 16, "model.n_layer": 1}
+    changes |= {f"lora.{key}": value for key, value in lora.items()}
+    return new_model(RunSettings().updated(changes, "test"))
 
 
 def test_two_stages_are_the_studys() -> None:
@@ -54,7 +49,7 @@ def test_every_epoch_lies_in_one_stage() -> None:
 
 
 def test_head_and_backbone_have_rates_of_their_own() -> None:
-    model = new_model()
+    model = small_model()
     names = {parameter: name for name, parameter in model.classifier.named_parameters()}
     rates: dict[float, set[str]] = {}
     for group in stage_optimizer(model, BOTH, 0.1).param_groups:
@@ -64,7 +59,7 @@ def test_head_and_backbone_have_rates_of_their_own() -> None:
 
 
 def test_filters_norms_and_biases_do_not_decay_and_all_else_does() -> None:
-    model = new_model()
+    model = small_model()
     names = {parameter: name for name, parameter in model.classifier.named_parameters()}
     decayed: dict[bool, set[str]] = {True: set(), False: set()}
     for group in stage_optimizer(model, BOTH, 0.1).param_groups:
@@ -92,7 +87,7 @@ def test_filters_norms_and_biases_do_not_decay_and_all_else_does() -> None:
 
 @pytest.mark.parametrize("backbone_rate", [None, 1e-5])
 def test_adapters_train_only_with_the_backbone(backbone_rate: float | None) -> None:
-    model = new_model(enabled=True, rank=2)
+    model = small_model(enabled=True, rank=2)
     stage = Stage(epochs=1, backbone_rate=backbone_rate, head_rate=1e-3)
     stage_optimizer(model, stage, 0.1)
     trained = {n for n, p in model.classifier.named_parameters() if p.requires_grad}

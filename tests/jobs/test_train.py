@@ -1,0 +1,103 @@
+"""jobs/train.py and jobs/evaluate.py as a user runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
+from hyena_ray.genome.simulate import simulate_genome
+
+JOBS = Path(__file__).parents[2] / "jobs"
+SMALL = [
+    f"--set={key}={value}"
+    for key, value in {
+        "data.length": 40,
+        "data.limit": 200,
+        "model.d_model": 16,
+        "model.n_layer": 1,
+        "readout.flank": 8,
+        "readout.lookahead": 8,
+        "training.epochs": 1,
+        "training.accumulation": 2,
+        "training.learning_rate": 0.01,
+    }.items()
+]
+
+
+def job(name: str) -> Callable[[Sequence[str]], None]:
+    """The job's `main`."""
+    spec = importlib.util.spec_from_file_location(name, JOBS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    main: Callable[[Sequence[str]], None] = module.main
+    return main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/`, split by contig, and `folds/`."""
+    folder = tmp_path_factory.mktemp("train")
+    made = simulate_genome(folder, contigs=3, contig_length=20_000, tracts=100, decoys=50)
+    settings = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+    )
+    prepare(settings, folder / "data")
+    prepare(settings.model_copy(update={"split": "kfold:3"}), folder / "folds")
+    return folder
+
+
+def test_a_run_writes_and_prints_its_evaluation(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    job("train")(["--data", str(folder / "data"), "--out", str(out), "--test", *SMALL])
+    found = read_json(out / "evaluation.json")
+    assert found["metrics"] == read_json(out / "manifest.json")["test"]
+    assert found["simulated"]
+    printed = capsys.readouterr().out
+    assert f"f1                  {found['metrics']['f1']:.3f}  (" in printed
+    arguments = ["--model", str(out / "model"), "--data", str(folder / "data")]
+    job("evaluate")([*arguments, "--out", str(tmp_path / "again")])
+    assert read_json(tmp_path / "again" / "evaluation.json") == found
+    job("evaluate")([*arguments, "--strands", "forward"])
+    assert "zdna, test: " in capsys.readouterr().out
+
+
+def test_a_run_on_folds_tests_the_fold_that_it_was_given(folder: Path, tmp_path: Path) -> None:
+    data = ["--data", str(folder / "folds")]
+    windows = {}
+    for fold in (0, 2):
+        out = tmp_path / str(fold)
+        job("train")([*data, "--out", str(out), "--test", *SMALL, f"--set=data.fold={fold}"])
+        found = read_json(out / "evaluation.json")
+        windows[fold] = found["windows"]
+        again = tmp_path / f"again{fold}"
+        job("evaluate")(
+            ["--model", str(out / "model"), *data, "--fold", str(fold), "--out", str(again)]
+        )
+        assert read_json(again / "evaluation.json") == found
+    with pytest.raises(InputError, match=r"data\.fold: is missing, .* 3 folds"):
+        job("train")([*data, "--out", str(tmp_path / "none"), *SMALL])
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_configuration_fills_what_it_does_not_say_with_the_tasks_defaults(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("training: {batch_size: 64}\nreadout: {flank: 9}\n")
+    arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
+    arguments += ["--config", str(tmp_path / "config.yaml"), "--set=readout.lookahead=4"]
+    with pytest.raises(InputError, match=r"readout\.flank: 9"):
+        job("train")([*arguments, "--set=data.length=40"])
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "config.yaml").write_text("training: {batchsize: 64}\n")
+    with pytest.raises(InputError, match=r"--config: training\.batchsize: unknown key"):
+        job("train")(arguments)
