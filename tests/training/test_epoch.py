@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 
 from hyena_ray.dataset.reader import Windows
@@ -95,14 +97,29 @@ def test_gradients_are_clipped_as_a_whole() -> None:
         torch.testing.assert_close(clipped[name], gradient * 1e-3 / norm, rtol=1e-3, atol=1e-9)
 
 
-def test_bfloat16_comes_close_and_keeps_weights_in_float32() -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_rounded_activations_come_close_and_weights_stay_in_float32(precision: str) -> None:
     exact, loss = step({"training.batch_size": 16})
-    rounded, rounded_loss = step({"training.batch_size": 16, "training.precision": "bfloat16"})
+    rounded, rounded_loss = step({"training.batch_size": 16, "training.precision": precision})
     assert rounded_loss != loss
     assert rounded_loss == pytest.approx(loss, rel=0.02)
     assert all(gradient.dtype == torch.float32 for gradient in rounded.values())
     flat, other = (torch.cat([g.flatten() for g in of.values()]) for of in (exact, rounded))
     assert torch.cosine_similarity(flat, other, dim=0) > 0.98
+    assert other.norm() == pytest.approx(float(flat.norm()), rel=0.1)
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_not_counted() -> None:
+    settings = SETTINGS.updated({"training.precision": "float16"}, "test")
+    model = new_model(settings)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = SGD(model.parameters(), lr=1.0)
+    schedule = Schedule(optimizer, "linear", 10, 0.0)
+    scaler = GradScaler("cpu", init_scale=2.0**100)
+    train_epoch(model, uneven_windows(8), optimizer, schedule, scaler, settings.training, 0)
+    assert optimizer.param_groups[0]["lr"] == 1.0
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert scaler.get_scale() < 2.0**100
 
 
 def test_checkpointed_activations_change_no_gradient() -> None:
