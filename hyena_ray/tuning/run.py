@@ -24,13 +24,13 @@ from hyena_ray.cluster.resources import Placement, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Key, fits, share_windows
 from hyena_ray.dataset.manifest import NAME as MANIFEST
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.simulated import simulate
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file
-from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.tasks import Task
+from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.settings import RunSettings
@@ -179,19 +179,16 @@ class _Run:
         logger.warning("no --data: %s", SIMULATED)
         folder = self.out / "data"
         if not (folder / MANIFEST).exists():
-            sources = self.out / "genome"
+            sources = self.out / "simulated"
             sources.mkdir(exist_ok=True)
-            made = simulate_genome(
-                sources, SIMULATION_SEED, contig_length=160_000, tracts=600, decoys=600
-            )
-            settings = PrepareSettings(
-                task=self.space.task,
-                genome=made.genome,
-                regions=made.regions,
+            recipe = simulate(
+                task_named(self.space.task),
+                sources,
+                SIMULATION_SEED,
                 lengths=self.space.lengths(),
                 flank=max(settings.readout.flank for settings in self.space.draws()),
             )
-            prepare(settings, folder)
+            prepare(recipe, folder)
         return PreparedData.open(folder)
 
     def _is_complete(self, data: PreparedData) -> bool:
