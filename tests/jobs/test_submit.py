@@ -105,7 +105,7 @@ def test_the_job_without_any_argument_succeeds(head: Head) -> None:
     assert status == JobStatus.SUCCEEDED, log
     (folder,) = (head.home / "ray_results" / "hyena_ray").iterdir()
     assert str(folder) in log
-    assert "simulated genome: no figure here says anything about a real one" in log
+    assert "simulated: no figure here says anything about real DNA" in log
     summary = RunSummary.read(folder)
     assert summary.simulated
     assert " ".join(summary.kmers["consensus"]) in log
