@@ -7,6 +7,9 @@ from hyena_ray.errors import InputError
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.settings import RunSettings
 
+HEADLESS = ("kmer_logistic", "rule")
+"""Architectures whose score of a base is a sum, without hidden states that a head could read."""
+
 
 def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
     """Refuse settings that the prepared windows, the task, the model or the device cannot serve.
@@ -102,30 +105,29 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 
 
 def _check_model(settings: RunSettings, place: str) -> None:
-    architecture = settings.model.architecture
+    model, architecture = settings.model, settings.model.architecture
+    lacks = [(model.head != "linear" and architecture in HEADLESS, "model.head", model.head)]
     if architecture != "hyenadna":
-        for key, given, problem in (
-            ("model.backbone", settings.model.backbone, "has no pretrained weights"),
-            ("lora.enabled", settings.lora.enabled, "has no LoRA targets"),
+        lacks += [
+            (model.backbone is not None, "model.backbone", model.backbone),
+            (settings.lora.enabled, "lora.enabled", True),
             (
-                "training.checkpoint_activations",
                 settings.training.checkpoint_activations,
-                "cannot recompute activations",
+                "training.checkpoint_activations",
+                True,
             ),
-        ):
-            if given:
-                raise InputError(
-                    f"{place}: {key}",
-                    given,
-                    f"{architecture} {problem}",
-                    "leave it out, or use model.architecture=hyenadna",
-                )
-        return
+        ]
+    for given, key, value in lacks:
+        if given:
+            raise InputError(
+                f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
+            )
     longest = settings.data.length + 2 * settings.readout.flank + settings.readout.special_tokens
-    if longest > settings.model.max_seq_len:
+    # The sizes of pretrained weights are their own.
+    if architecture == "hyenadna" and model.backbone is None and longest > model.max_seq_len:
         raise InputError(
             f"{place}: model.max_seq_len",
-            settings.model.max_seq_len,
+            model.max_seq_len,
             f"a window with its flanks has {longest} tokens",
             "raise it, or shorten the window",
         )

@@ -84,17 +84,22 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> 
         (
             ZDNA,
             {"model.architecture": "dilated_cnn", "model.backbone": "folder"},
-            "here: model.backbone: folder: dilated_cnn has no pretrained",
+            "here: model.backbone: folder: dilated_cnn has nothing of the kind",
         ),
         (
             ZDNA,
             {"model.architecture": "bilstm", "lora.enabled": True},
-            "here: lora.enabled: True: bilstm has no LoRA",
+            "here: lora.enabled: True: bilstm has nothing",
         ),
         (
             ZDNA,
             {"model.architecture": "rule", "training.checkpoint_activations": True},
-            "here: training.checkpoint_activations: True: rule cannot",
+            "here: training.checkpoint_activations: True: rule has nothing",
+        ),
+        (
+            ZDNA,
+            {"model.architecture": "kmer_logistic", "model.head": "electra"},
+            "here: model.head: electra: kmer_logistic has nothing",
         ),
     ],
 )
@@ -113,6 +118,8 @@ def test_what_cannot_work_is_refused_in_one_line(
         (ZDNA, {"training.shortest_crop": 100, "training.precision": "bfloat16"}),
         (ZDNA, {"model.architecture": "dilated_cnn", "model.max_seq_len": 10}),
         (ZDNA, {"model.pooling": "mean"}),
+        (ZDNA, {"model.architecture": "bilstm", "model.head": "electra"}),
+        (ZDNA, {"model.backbone": "folder", "model.max_seq_len": 10}),
         (ZDNA, {"lora.enabled": True, "training.checkpoint_activations": True}),
         (FOLDS, {"data.fold": 2}),
         (PROMOTERS, {}),
