@@ -13,8 +13,8 @@ from transformers import (
 )
 
 from hyena_ray.model.backbone import HyenaDNAModel
-from hyena_ray.model.baselines import DilatedCNNForTokenClassification
-from hyena_ray.model.configuration import DilatedCNNConfig, HyenaDNAConfig
+from hyena_ray.model.baselines import BASELINES
+from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.heads import (
     HyenaDNAForCausalLM,
     HyenaDNAForSequenceClassification,
@@ -32,14 +32,12 @@ AutoModelForSequenceClassification.register(
     HyenaDNAConfig, HyenaDNAForSequenceClassification, exist_ok=True
 )
 AutoTokenizer.register(HyenaDNAConfig, slow_tokenizer_class=HyenaDNATokenizer, exist_ok=True)
-AutoConfig.register(DilatedCNNConfig.model_type, DilatedCNNConfig, exist_ok=True)
-AutoModelForTokenClassification.register(
-    DilatedCNNConfig, DilatedCNNForTokenClassification, exist_ok=True
-)
+for _baseline in BASELINES:
+    AutoConfig.register(_baseline.config_class.model_type, _baseline.config_class, exist_ok=True)
+    for _auto in (AutoModelForTokenClassification, AutoModelForSequenceClassification):
+        _auto.register(_baseline.config_class, _baseline, exist_ok=True)
 
 __all__ = [
-    "DilatedCNNConfig",
-    "DilatedCNNForTokenClassification",
     "HyenaDNAConfig",
     "HyenaDNAForCausalLM",
     "HyenaDNAForSequenceClassification",

@@ -10,8 +10,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention
 
 from hyena_ray.errors import InputError
@@ -22,6 +23,7 @@ from hyena_ray.model.checkpoint import (
     resolve_checkpoint,
     without_progress_bars,
 )
+from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
 from hyena_ray.model.operator import HyenaOperator, ResidualLinear
@@ -42,7 +44,7 @@ class HyenaMLP(nn.Module):
         return result
 
 
-class HyenaBlock(nn.Module):
+class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]
     """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out."""
 
     def __init__(self, config: HyenaDNAConfig) -> None:
@@ -102,6 +104,7 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     config_class = HyenaDNAConfig
     base_model_prefix = "hyena"
     _no_split_modules = ("HyenaBlock",)
+    supports_gradient_checkpointing = True
     # Rounded filters are other filters; see filters.py.
     _keep_in_fp32_modules_strict = ("filter_fn",)
 
@@ -135,8 +138,8 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         with torch.device("meta"):
             empty = cls(config, *arguments).state_dict()
         shapes = {name.removeprefix("hyena."): tensor.shape for name, tensor in empty.items()}
-        if "score.weight" not in found:
-            shapes.pop("score.weight", None)  # a head that is yet to be trained
+        if not any(name.startswith(HEAD_PREFIXES) for name in found):  # it is yet to be trained
+            shapes = {n: shape for n, shape in shapes.items() if not n.startswith(HEAD_PREFIXES)}
         weights = complete_weights(found, shapes, folder)
         named = {name: weights.get(name.removeprefix("hyena.")) for name in empty}
         with without_progress_bars():
@@ -148,6 +151,10 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
                 **options,
             )
         return loaded
+
+    def enable_input_require_grads(self) -> None:
+        """Nothing: checkpointing is not reentrant here, so it needs no gradient at the embeddings,
+        which would send the backward pass through a frozen backbone."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -220,10 +227,7 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
         Raises:
             InputError: both or neither input is given, or L exceeds `max_seq_len`.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise InputError(
-                "forward", None, "needs input_ids or inputs_embeds, not both", "give one of them"
-            )
+        check_one_input(input_ids, inputs_embeds)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         length, limit = inputs_embeds.shape[1], self.config.max_seq_len
@@ -240,7 +244,15 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
         return output if wants_dict(self.config, return_dict) else output.to_tuple()
 
 
-def wants_dict(config: HyenaDNAConfig, return_dict: bool | None) -> bool:
+def check_one_input(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> None:
+    """Refuse to compute from both inputs or from none."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise InputError(
+            "forward", None, "needs input_ids or inputs_embeds, not both", "give one of them"
+        )
+
+
+def wants_dict(config: PreTrainedConfig, return_dict: bool | None) -> bool:
     """Whether `forward` returns a named output; the caller's wish goes before the configuration."""
     return bool(config.return_dict if return_dict is None else return_dict)
 

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.baselines import DilatedCNNForTokenClassification
-from hyena_ray.model.configuration import DilatedCNNConfig, HyenaDNAConfig
-from hyena_ray.model.heads import HyenaDNAForTokenClassification
-from hyena_ray.model.lora import LoraSettings, apply_lora, has_lora
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.baselines import (
+    BiLSTMClassifier,
+    DilatedCNNClassifier,
+    KmerLogisticClassifier,
+    RuleClassifier,
+)
+from hyena_ray.model.baselines.configuration import (
+    BiLSTMConfig,
+    DilatedCNNConfig,
+    KmerLogisticConfig,
+    RuleConfig,
+)
+from hyena_ray.model.baselines.rule import RULE_OF_TASK
+from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.lora import LoraSettings, adapted_names, apply_lora
+from hyena_ray.model.saved import HYENADNA, MODEL_CLASSES
+from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
+from hyena_ray.tasks import Task
 
 
 def build_model(
     settings: ModelSettings,
     readout: Readout,
     lora: LoraSettings,
-    num_labels: int,
+    task: Task,
     class_weights: tuple[float, ...] | None = None,
     *,
     seed: int,
@@ -29,69 +46,109 @@ def build_model(
         settings: of the classifier.
         readout: of the windows.
         lora: of the adapters, if enabled.
-        num_labels: classes of a base.
+        task: says what is labelled and how many classes there are.
         class_weights: for the loss that the classifier itself computes when given labels.
         seed: decides the initial weights; torch's global generator is left as it was.
 
     Raises:
         InputError: the checkpoint cannot be used, or settings do not fit each other.
     """
-    weights = None if class_weights is None else list(class_weights)
-    classifier: PreTrainedModel
+    labels = {
+        "num_labels": task.num_labels,
+        "class_weights": None if class_weights is None else list(class_weights),
+        "pooling": settings.pooling if task.kind == "sequence" else None,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if settings.architecture == "dilated_cnn":
-            if settings.backbone is not None:
-                raise InputError(
-                    "model.backbone",
-                    settings.backbone,
-                    "the CNN has no pretrained weights",
-                    "drop it",
-                )
-            classifier = DilatedCNNForTokenClassification(
-                DilatedCNNConfig(
-                    channels=settings.channels,
-                    dropout=settings.dropout,
-                    num_labels=num_labels,
-                    class_weights=weights,
-                )
-            )
-        elif settings.backbone is not None:
-            classifier = HyenaDNAForTokenClassification.from_pretrained(
-                settings.backbone,
-                revision=settings.revision,
-                num_labels=num_labels,
-                class_weights=weights,
-                hyena_dropout=settings.dropout,
-            )
-        else:
-            classifier = HyenaDNAForTokenClassification(
-                HyenaDNAConfig(
-                    d_model=settings.d_model,
-                    d_inner=4 * settings.d_model,
-                    n_layer=settings.n_layer,
-                    max_seq_len=settings.max_seq_len,
-                    initializer_range=None,
-                    hyena_dropout=settings.dropout,
-                    num_labels=num_labels,
-                    class_weights=weights,
-                )
-            )
+        classifier = BUILDERS[settings.architecture](settings, task, labels)
         if lora.enabled:
             classifier = apply_lora(classifier, lora)
     return WindowModel(classifier, readout)
 
 
+def _hyenadna(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+    model_class = MODEL_CLASSES[HYENADNA, task.kind]
+    chosen = labels | {
+        "hyena_dropout": settings.dropout,
+        "head": settings.head,
+        "head_dropout": settings.dropout,
+    }
+    if settings.backbone is not None:
+        return model_class.from_pretrained(settings.backbone, revision=settings.revision, **chosen)
+    return model_class(
+        HyenaDNAConfig(
+            d_model=settings.d_model,
+            d_inner=4 * settings.d_model,
+            n_layer=settings.n_layer,
+            max_seq_len=settings.max_seq_len,
+            initializer_range=None,
+            **chosen,
+        )
+    )
+
+
+def _dilated_cnn(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+    return DilatedCNNClassifier(DilatedCNNConfig(**labels, **_network(settings)))
+
+
+def _bilstm(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+    return BiLSTMClassifier(BiLSTMConfig(**labels, **_network(settings)))
+
+
+def _kmer_logistic(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+    _refuse(settings, "backbone", "head")
+    return KmerLogisticClassifier(KmerLogisticConfig(k=settings.k, **labels))
+
+
+def _rule(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+    _refuse(settings, "backbone", "head")
+    if task.name not in RULE_OF_TASK:
+        raise InputError("model.architecture", "rule", f"there is none for {task.name}", "drop it")
+    return RuleClassifier(RuleConfig(rule=RULE_OF_TASK[task.name], **labels))
+
+
+BUILDERS: dict[Architecture, Callable[[ModelSettings, Task, dict[str, Any]], PreTrainedModel]] = {
+    "hyenadna": _hyenadna,
+    "dilated_cnn": _dilated_cnn,
+    "bilstm": _bilstm,
+    "kmer_logistic": _kmer_logistic,
+    "rule": _rule,
+}
+"""What makes a classifier of an architecture, from settings, task and the values of its
+configuration that say what is labelled."""
+
+
+def _network(settings: ModelSettings) -> dict[str, Any]:
+    """The values of a network's configuration."""
+    _refuse(settings, "backbone")
+    return {
+        "channels": settings.channels,
+        "dropout": settings.dropout,
+        "head": settings.head,
+        "head_dropout": settings.dropout,
+    }
+
+
+def _refuse(settings: ModelSettings, *names: str) -> None:
+    """Settings that the architecture has no use for must have their defaults."""
+    for name in names:
+        value = getattr(settings, name)
+        if value != type(settings).model_fields[name].default:
+            raise InputError(
+                f"model.{name}", value, f"{settings.architecture} has none to choose", "drop it"
+            )
+
+
 def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters of the backbone and of the head.
 
-    With LoRA the backbone's are the adapters alone: the rest stays as it is, whatever the stage.
+    With LoRA the backbone's are those that it trains: the rest stays as it is, whatever the stage.
     """
-    adapters = has_lora(model.classifier)
+    adapted = adapted_names(model.classifier)
     backbone, head = [], []
     for name, parameter in model.classifier.named_parameters():
-        if name.startswith("score."):
+        if name.startswith(HEAD_PREFIXES):
             head.append(parameter)
-        elif not adapters or "lora_" in name:
+        elif adapted is None or name in adapted:
             backbone.append(parameter)
     return backbone, head

@@ -30,6 +30,7 @@ from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
@@ -134,9 +135,9 @@ def checked_config(kind: type[ConfigType], values: dict[str, Any], path: Path) -
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All weights of a checkpoint under the names of this package, without any prefix.
 
-    The names are `backbone...`, `lm_head.weight` and `score.weight`; what a trainer stored beside
-    the weights is left out. A language-model head that is missing is the table of embeddings, to
-    which the original models tied it. Copies of a shared frequency are made up.
+    The names are `backbone...`, `lm_head.weight` and those of a classifier's head; what a trainer
+    stored beside the weights is left out. A language-model head that is missing is the table of
+    embeddings, to which the original models tied it. Copies of a shared frequency are made up.
 
     Raises:
         InputError: no file, a damaged one, one with anything but tensors in it, or no backbone.
@@ -151,7 +152,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         ours = re.sub(r"^(model|hyena)\.", "", name)
         # Models trained with activation checkpointing have one more level.
         ours = re.sub(r"\.(mixer|mlp)\.layer\.", r".\1.", ours)
-        if ours.startswith("backbone.") or ours in (LM_HEAD, "score.weight"):
+        if ours.startswith(("backbone.", *HEAD_PREFIXES)) or ours == LM_HEAD:
             weights[ours] = value
     if EMBEDDINGS not in weights:
         raise InputError(path, None, "holds no HyenaDNA weights", "give a checkpoint of HyenaDNA")

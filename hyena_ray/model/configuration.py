@@ -1,8 +1,8 @@
-"""Configurations: HyenaDNA field for field as published, and the baseline."""
+"""The configuration of HyenaDNA: field for field as published, then what was added to it."""
 
 # No `from __future__ import annotations`: the type check of @strict passes over strings.
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -67,6 +67,16 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """Embedding and language-model head share one table; never so in the published models."""
     class_weights: list[float] | None = None
     """Weight of each class in a classifier's cross-entropy; None weighs all alike."""
+    head: Literal["linear", "electra"] = "linear"
+    """From hidden state to labels: one matrix as published, or dense, GELU, dropout, projection."""
+    head_dropout: float | int = 0.0
+    """Dropout of the Electra head."""
+    pooling: Literal["last", "mean", "attention"] | None = None
+    """Which hidden state labels a sequence: that of the last token as published, the mean of all,
+    or their mean under learnt weights. None labels every base."""
+    short_filter_rank: int = 0
+    """Rank of a correction to the short convolutions that mixes channels, as LoRA trains it; 0 has
+    none, as published."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         # Points at code on the hub, which is never run.
@@ -97,29 +107,3 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
         """Rows of the embedding table."""
         multiple = self.pad_vocab_size_multiple
         return -(-self.vocab_size // multiple) * multiple
-
-
-@strict
-class DilatedCNNConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Sizes of the network; by default base i sees bases i - 64 to i + 64."""
-
-    model_type = "dilated_cnn"
-    causal: ClassVar[bool] = False
-
-    vocab_size: int = 16
-    """Tokens, as HyenaDNA's table has them."""
-    channels: int = 64
-    """Channels of every layer."""
-    kernel_size: int = 9
-    """Taps of every convolution; odd."""
-    dilations: list[int] | tuple[int, ...] = (1, 2, 4, 8)
-    """Distance of the taps, one residual layer for each."""
-    dropout: float | int = 0.0
-    """Dropout of each layer's contribution."""
-    class_weights: list[float] | None = None
-    """Weight of each class in the cross-entropy; None weighs all alike."""
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        if self.kernel_size % 2 == 0:
-            raise InputError("config: kernel_size", self.kernel_size, "not odd", "add 1")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import (
@@ -15,6 +14,7 @@ from transformers.modeling_outputs import (
 )
 
 from hyena_ray.model.backbone import HyenaDNAModel, HyenaDNAPreTrainedModel, wants_dict
+from hyena_ray.model.classification import Pooling, label_hidden, label_loss, make_head, make_pool
 from hyena_ray.model.configuration import HyenaDNAConfig
 
 
@@ -67,109 +67,74 @@ class HyenaDNAForCausalLM(HyenaDNAWithHead):
         return output if wants_dict(self.config, return_dict) else output.to_tuple()
 
 
-class HyenaDNAForTokenClassification(HyenaDNAWithHead):
+class HyenaDNAClassifier(HyenaDNAWithHead):
+    """What the two classifiers have in common."""
+
+    pooling: ClassVar[Pooling | None]
+    """Pooling where the configuration says none."""
+    output_class: ClassVar[type]
+
+    def __init__(self, config: HyenaDNAConfig, num_labels: int | None = None) -> None:
+        pooling = None if self.pooling is None else config.pooling or self.pooling
+        config = with_labels(config, num_labels, pooling)
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.hyena = HyenaDNAModel(config)
+        self.score = make_head(config, config.d_model, bias=False)
+        self.pool = make_pool(config, config.d_model)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+    ) -> TokenClassifierOutput | SequenceClassifierOutput | tuple[Any, ...]:
+        """As `HyenaDNAModel.forward`, with `logits` float32: (B, L, num_labels) per base, or
+        (B, num_labels) per sequence.
+
+        Args:
+            inputs_embeds: are taken to have no padding, since it cannot be told.
+            labels: see `label_loss`; any integer dtype.
+            attention_mask: not used, as published; peft and Trainer pass it on.
+            output_attentions: not used, likewise; there is no attention.
+        """
+        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
+        logits = label_hidden(self, hidden.last_hidden_state, input_ids)
+        output = self.output_class(
+            loss=None if labels is None else label_loss(self.config, logits, labels),
+            logits=logits,
+            hidden_states=hidden.hidden_states,
+        )
+        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+
+
+class HyenaDNAForTokenClassification(HyenaDNAClassifier):
     """One label per position, from the hidden state of that position.
 
     Source: Algorithm 1 of the study.
     """
 
-    def __init__(self, config: HyenaDNAConfig, num_labels: int | None = None) -> None:
-        config = with_labels(config, num_labels)
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.hyena = HyenaDNAModel(config)
-        self.score = nn.Linear(config.d_model, config.num_labels, bias=False)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: bool | None = None,
-    ) -> TokenClassifierOutput | tuple[Any, ...]:
-        """As `HyenaDNAModel.forward`, with `logits` (B, L, num_labels) float32.
-
-        Args:
-            labels: (B, L) class of each position, -100 is ignored; any integer dtype. The loss is
-                the cross-entropy weighted by `config.class_weights`.
-            attention_mask: not used, as published; peft and Trainer pass it on.
-            output_attentions: not used, likewise; there is no attention.
-        """
-        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
-        logits = self.score(hidden.last_hidden_state).float()
-        loss = None if labels is None else token_loss(logits, labels, self.config.class_weights)
-        output = TokenClassifierOutput(loss=loss, logits=logits, hidden_states=hidden.hidden_states)
-        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+    pooling = None
+    output_class = TokenClassifierOutput
 
 
-class HyenaDNAForSequenceClassification(HyenaDNAWithHead):
-    """One label per sequence, from the hidden state of its last token that is not padding."""
+class HyenaDNAForSequenceClassification(HyenaDNAClassifier):
+    """One label per sequence; as published from its last token that is not padding."""
 
-    def __init__(self, config: HyenaDNAConfig, num_labels: int | None = None) -> None:
-        config = with_labels(config, num_labels)
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.hyena = HyenaDNAModel(config)
-        self.score = nn.Linear(config.d_model, config.num_labels, bias=False)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: bool | None = None,
-    ) -> SequenceClassifierOutput | tuple[Any, ...]:
-        """As `HyenaDNAModel.forward`, with `logits` (B, num_labels) float32.
-
-        Args:
-            inputs_embeds: are taken to have no padding on the right, since it cannot be told.
-            labels: (B,) classes; numbers when there is one label (mean squared error); or
-                (B, num_labels) float, several classes at once (binary cross-entropy).
-            attention_mask: not used, as published; peft and Trainer pass it on.
-            output_attentions: not used, likewise; there is no attention.
-        """
-        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
-        last_hidden = hidden.last_hidden_state
-        last = torch.full((len(last_hidden),), last_hidden.shape[1] - 1, device=last_hidden.device)
-        if input_ids is not None and self.config.pad_token_id is not None:
-            positions = torch.arange(input_ids.shape[1], device=last.device)
-            last = (positions * (input_ids != self.config.pad_token_id)).amax(1)
-        rows = torch.arange(len(last), device=last.device)
-        logits = self.score(last_hidden[rows, last]).float()
-        loss = None if labels is None else self._loss(logits, labels)
-        output = SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=hidden.hidden_states
-        )
-        return output if wants_dict(self.config, return_dict) else output.to_tuple()
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.num_labels == 1:
-            return F.mse_loss(logits[:, 0], labels.flatten().float())
-        if labels.is_floating_point():
-            return F.binary_cross_entropy_with_logits(logits, labels.float())
-        return token_loss(logits, labels, self.config.class_weights)
+    pooling = "last"
+    output_class = SequenceClassifierOutput
 
 
-def with_labels(config: HyenaDNAConfig, num_labels: int | None) -> HyenaDNAConfig:
-    """The configuration with `num_labels`, which goes before the one in it unless None."""
-    if num_labels is None or num_labels == config.num_labels:
-        return config
+def with_labels(
+    config: HyenaDNAConfig, num_labels: int | None, pooling: Pooling | None
+) -> HyenaDNAConfig:
+    """The configuration with `num_labels`, unless None, and `pooling`."""
     config = copy.deepcopy(config)  # the caller may go on using theirs
-    config.num_labels = num_labels
+    config.num_labels = config.num_labels if num_labels is None else num_labels
+    config.pooling = pooling
     return config
-
-
-def token_loss(logits: Tensor, labels: Tensor, class_weights: list[float] | None) -> Tensor:
-    """Class-weighted mean cross-entropy of (..., C) logits with (...) labels; -100 is ignored."""
-    weight = None if class_weights is None else logits.new_tensor(class_weights)
-    return F.cross_entropy(
-        logits.flatten(0, -2), labels.flatten().long(), weight=weight, ignore_index=-100
-    )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.operator import LowRankConvolution, ShortFilter
 from hyena_ray.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
@@ -43,8 +49,44 @@ class LoraSettings(Settings):
     """Train all biases beside the adapters."""
 
 
+class ShortFilterAdapter(nn.Module):
+    """LoRA of a short filter: what peft made of it for the study, a convolution of all channels.
+
+    peft 0.21 itself takes grouped convolutions only at a rank that their groups divide (here 384),
+    and merges none. Nor can a depthwise weight take in what mixes channels: merging leaves the
+    correction beside it, as `ShortFilter.across`, without dropout and scale.
+    """
+
+    def __init__(self, base_layer: ShortFilter, settings: LoraSettings) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.lora_pair = LowRankConvolution(
+            base_layer.out_channels, settings.rank, base_layer.kernel_size[0]
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.scale = settings.alpha / settings.rank
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(C, L, B) to (C, L, B)."""
+        result: Tensor = self.base_layer(u) + self.scale * self.lora_pair(self.dropout(u))
+        return result
+
+    @torch.no_grad()
+    def merge(self, safe_merge: bool = False) -> None:
+        """As peft's; the adapter itself is of no use afterwards."""
+        self.lora_pair.up.mul_(self.scale)
+        self.base_layer.across = self.lora_pair
+
+    def get_base_layer(self) -> ShortFilter:
+        """The filter, corrected once merged."""
+        return self.base_layer
+
+
+ADAPTERS = (BaseTunerLayer, ShortFilterAdapter)
+
+
 def apply_lora(classifier: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:
-    """Put adapters into a classifier with a backbone `hyena`; they and the head stay trainable.
+    """Put adapters into a classifier with a backbone `hyena`; they and the head are trained.
 
     Args:
         classifier: changed in place; it keeps its class, its arguments and its outputs.
@@ -54,45 +96,84 @@ def apply_lora(classifier: PreTrainedModel, settings: LoraSettings) -> PreTraine
         The same classifier.
 
     Raises:
-        InputError: the classifier has none of the targets.
+        InputError: the classifier has none of the targets, or its short filters have a correction
+            already.
     """
     if not hasattr(classifier, "hyena"):
         raise InputError(
             "lora.enabled", True, "this architecture has no LoRA targets", "use hyenadna, or false"
         )
     targets = TARGET_MODULES[settings.targets]
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=[
-            name for name, _ in classifier.named_modules() if name.rpartition(".")[2] in targets
-        ],
-    )
-    inject_adapter_in_model(config, classifier)
+    names = [
+        f"hyena.{name}"
+        for name, _ in classifier.hyena.named_modules()
+        if name.rpartition(".")[2] in targets
+    ]
+    if settings.targets == "short_filter":
+        if classifier.config.short_filter_rank:
+            raise InputError(
+                "lora.targets",
+                settings.targets,
+                "the backbone was trained so already",
+                "choose other targets",
+            )
+        logger.info("adapters of short filters cannot be merged: they are saved beside the weights")
+        classifier.config.short_filter_rank = settings.rank
+        for name in names:
+            adapter = ShortFilterAdapter(classifier.get_submodule(name), settings)
+            classifier.set_submodule(name, adapter)
+    else:
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=names,
+        )
+        inject_adapter_in_model(config, classifier)
+    adapted = {
+        name
+        for name, _ in classifier.named_parameters()
+        if "lora_" in name or (settings.biases and name.endswith("bias"))
+    }
     for name, parameter in classifier.named_parameters():
-        if not name.startswith("hyena."):
-            parameter.requires_grad_(True)
+        parameter.requires_grad_(name in adapted or name.startswith(HEAD_PREFIXES))
+    classifier.adapted = adapted
     # The adapters' dropout is new and in training mode, whatever the classifier's.
     return classifier.train(classifier.training)
 
 
 def merge_lora(classifier: PreTrainedModel) -> PreTrainedModel:
-    """Add the adapters to their matrices and remove them, in place; no effect without adapters."""
+    """Add the adapters to their weights and remove them, in place; no effect without adapters."""
     for name, module in list(classifier.named_modules()):
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, ADAPTERS):
             module.merge(safe_merge=True)
             classifier.set_submodule(name, module.get_base_layer())
     return classifier
 
 
+def adapted_names(classifier: PreTrainedModel) -> set[str] | None:
+    """Names of the parameters that `apply_lora` lets be trained, those of the head aside; None
+    where it was not applied, or was merged."""
+    return classifier.adapted if has_lora(classifier) else None
+
+
 def has_lora(model: nn.Module) -> bool:
     """Whether any module holds adapters."""
-    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    return any(isinstance(module, ADAPTERS) for module in model.modules())
 
 
 def trainable_share(model: nn.Module) -> float:
     """Trainable weights over all weights, adapters included, between 0 and 1."""
-    parameters = list(model.parameters())
-    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    return trained / sum(parameter.numel() for parameter in parameters)
+    trained, total = _weights(model)
+    return trained / total
+
+
+def trainable_line(model: nn.Module) -> str:
+    """The same as a line of text: `trains 33,024 of 469,120 weights (7.04 %)`."""
+    trained, total = _weights(model)
+    return f"trains {trained:,} of {total:,} weights ({trained / total:.2%})".replace("%", " %")
+
+
+def _weights(model: nn.Module) -> tuple[int, int]:
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(count for count, trained in counts if trained), sum(count for count, _ in counts)

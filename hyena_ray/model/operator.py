@@ -9,11 +9,13 @@ Source: Poli et al. 2023, definition 3.1.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.convolution import convolve, method_for, prepare_filters
@@ -90,14 +92,53 @@ def short_convolution(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
+class LowRankConvolution(nn.Module):
+    """Causal convolution of all channels with all, through `rank` inner ones; 0 at the start."""
+
+    def __init__(self, channels: int, rank: int, taps: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(channels * taps)
+        self.down = nn.Parameter(torch.empty(taps, rank, channels).uniform_(-bound, bound))
+        self.up = nn.Parameter(torch.zeros(channels, rank))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(C, L, B) to (C, L, B); the last tap is for the position itself."""
+        taps, length = len(self.down), u.shape[1]
+        by_tap = (self.down @ u.flatten(1)).view(taps, -1, *u.shape[1:])
+        inner = sum(F.pad(by_tap[-1 - d], (0, 0, d, 0))[:, :length] for d in range(taps))
+        result: Tensor = torch.tensordot(self.up, inner, dims=1)
+        return result
+
+
+class ShortFilter(nn.Conv1d):
+    """The depthwise convolution before the gates, with the weights of nn.Conv1d.
+
+    `across`, where there is one, is a correction of low rank that mixes channels, which depthwise
+    weights cannot take in; it comes from LoRA (lora.py).
+    """
+
+    bias: Tensor
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        width, rank = 3 * config.d_model, config.short_filter_rank
+        super().__init__(width, width, config.short_filter_order, groups=width)
+        self.across: LowRankConvolution | None = None
+        if rank:
+            self.across = LowRankConvolution(width, rank, config.short_filter_order)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(C, L, B) to (C, L, B)."""
+        y = short_convolution(u, self.weight, self.bias)
+        return y if self.across is None else y + self.across(u)
+
+
 class HyenaOperator(nn.Module):
     """Mixes along time: (L, B, D) to (L, B, D), causal."""
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         super().__init__()
-        width = 3 * config.d_model
-        self.in_proj = ChannelMajorLinear(config.d_model, width)
-        self.short_filter = nn.Conv1d(width, width, config.short_filter_order, groups=width)
+        self.in_proj = ChannelMajorLinear(config.d_model, 3 * config.d_model)
+        self.short_filter = ShortFilter(config)
         self.filter_fn = HyenaFilter(config)
         self.out_proj = ResidualLinear(config.d_model, config.d_model)
         self.dropout = nn.Dropout(config.hyena_dropout)
@@ -106,7 +147,7 @@ class HyenaOperator(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         length = hidden.shape[0]
         projected = self.in_proj(hidden).permute(2, 0, 1)
-        x0, x1, v = short_convolution(projected, *self.short_filter.parameters()).chunk(3)
+        x0, x1, v = self.short_filter(projected).chunk(3)
         v = self.dropout(v * x1)
         method = method_for(length, hidden.device)
         filters = self.cache.get(

@@ -5,28 +5,42 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
+from typing import get_args
 
 from transformers import PreTrainedModel
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
-from hyena_ray.model.baselines import DilatedCNNForTokenClassification
+from hyena_ray.model.baselines import BASELINES
 from hyena_ray.model.checkpoint import (
     checked_config,
     complete_weights,
     read_tensors,
     without_progress_bars,
 )
-from hyena_ray.model.configuration import DilatedCNNConfig, HyenaDNAConfig
-from hyena_ray.model.heads import HyenaDNAForTokenClassification
+from hyena_ray.model.classification import Kind, kind_of
+from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.heads import (
+    HyenaDNAForSequenceClassification,
+    HyenaDNAForTokenClassification,
+)
 from hyena_ray.model.lora import has_lora, merge_lora
 from hyena_ray.model.window import Readout, WindowModel
 
-MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {
-    HyenaDNAConfig.model_type: HyenaDNAForTokenClassification,
-    DilatedCNNConfig.model_type: DilatedCNNForTokenClassification,
+HYENADNA = HyenaDNAConfig.model_type
+MODEL_CLASSES: dict[tuple[str, Kind], type[PreTrainedModel]] = {
+    (HYENADNA, "base"): HyenaDNAForTokenClassification,
+    (HYENADNA, "sequence"): HyenaDNAForSequenceClassification,
+} | {
+    (baseline.config_class.model_type, kind): baseline
+    for baseline in BASELINES
+    for kind in get_args(Kind)
 }
-"""Classifiers by the `model_type` of their configuration."""
+"""All classifiers, by the `model_type` of their configuration and by what they label."""
+CONFIG_CLASSES = {
+    name: model_class.config_class for (name, _), model_class in MODEL_CLASSES.items()
+}
+"""Their configurations by `model_type`."""
 
 
 def save_window_model(model: WindowModel, folder: Path) -> None:
@@ -62,10 +76,10 @@ def load_window_model(folder: Path) -> WindowModel:
     config_values = read_json(folder / "config.json")
     if not isinstance(stored, dict) or not {"readout", "threshold", "sha256"} <= stored.keys():
         raise InputError(path, None, "not the readout of a window model", "give a run's model/")
-    kind = config_values.get("model_type") if isinstance(config_values, dict) else None
-    if kind not in MODEL_CLASSES:
+    name = config_values.get("model_type") if isinstance(config_values, dict) else None
+    if name not in CONFIG_CLASSES:
         raise InputError(
-            folder / "config.json", kind, "unknown model_type", f"use {', '.join(MODEL_CLASSES)}"
+            folder / "config.json", name, "unknown model_type", f"use {', '.join(CONFIG_CLASSES)}"
         )
     weights_path = folder / "model.safetensors"
     if not weights_path.is_file():
@@ -75,9 +89,8 @@ def load_window_model(folder: Path) -> WindowModel:
         raise InputError(
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
-    model_class = MODEL_CLASSES[kind]
-    config = checked_config(model_class.config_class, config_values, folder / "config.json")
-    classifier = model_class(config)
+    config = checked_config(CONFIG_CLASSES[name], config_values, folder / "config.json")
+    classifier = MODEL_CLASSES[name, kind_of(config)](config)
     shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
     classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
     model = WindowModel(classifier, Readout.parse(stored["readout"], path))

@@ -139,7 +139,7 @@ def new_model(settings: RunSettings) -> WindowModel:
         settings.model,
         settings.window_readout(),
         settings.lora,
-        num_labels=task_named(settings.task).num_labels,
+        task_named(settings.task),
         seed=settings.training.seed,
     )
     if settings.training.checkpoint_activations:

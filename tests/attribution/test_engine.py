@@ -22,6 +22,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.tasks import TASKS
 
 
 def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:
@@ -30,7 +31,7 @@ def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:
         ModelSettings(d_model=16, n_layer=2, max_seq_len=66),
         Readout(window=WINDOW, flank=FLANK, lookahead=4, strands=strands),
         LoraSettings(),
-        num_labels=2,
+        TASKS["zdna"],
         seed=seed,
     )
     generator = torch.Generator().manual_seed(seed)

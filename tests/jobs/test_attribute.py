@@ -25,6 +25,7 @@ from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.tasks import TASKS
 
 JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
 SETTINGS = AttributionSettings(steps=2, samples=2, k=3, min_count=1)
@@ -51,7 +52,7 @@ def save_model(folder: Path, window: int) -> None:
         ModelSettings(d_model=16, n_layer=1, max_seq_len=130),
         Readout(window=window, flank=8, lookahead=4),
         LoraSettings(),
-        num_labels=2,
+        TASKS["zdna"],
         seed=0,
     )
     model.threshold = 0.0

@@ -1,15 +1,16 @@
-"""What the heads take, give and compute."""
+"""HyenaDNA's heads: what they compute from hidden states, and from which."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hyena_ray.errors import InputError
 from hyena_ray.model import (
-    DilatedCNNConfig,
-    DilatedCNNForTokenClassification,
     HyenaDNAConfig,
     HyenaDNAForCausalLM,
     HyenaDNAForSequenceClassification,
@@ -17,70 +18,12 @@ from hyena_ray.model import (
     HyenaDNAModel,
 )
 
-TOKEN_CLASSIFIERS = [HyenaDNAForTokenClassification, DilatedCNNForTokenClassification]
+PADDING = 4
+POOLINGS = ["last", "mean", "attention"]
 
 
-def token_classifier(kind: type, config: HyenaDNAConfig, **labels: object) -> nn.Module:
-    if kind is DilatedCNNForTokenClassification:
-        return DilatedCNNForTokenClassification(DilatedCNNConfig(channels=8, **labels)).eval()
-    return HyenaDNAForTokenClassification(HyenaDNAConfig(**config.to_diff_dict() | labels)).eval()
-
-
-@pytest.mark.parametrize("kind", TOKEN_CLASSIFIERS)
-def test_the_token_loss_is_the_weighted_mean_over_labelled_positions(
-    kind: type, config: HyenaDNAConfig, ids: Tensor
-) -> None:
-    model = token_classifier(kind, config, num_labels=3, class_weights=[0.5, 2.0, 3.0])
-    labels = torch.randint(0, 3, ids.shape, dtype=torch.int8)
-    labels[:, ::3] = -100
-    output = model(ids, labels=labels)
-    total, weights = 0.0, 0.0
-    for row, column in torch.nonzero(labels >= 0).tolist():
-        label = int(labels[row, column])
-        weight = (0.5, 2.0, 3.0)[label]
-        total -= weight * output.logits[row, column].log_softmax(-1)[label].item()
-        weights += weight
-    assert output.logits.shape == (3, 40, 3)
-    assert output.logits.dtype == torch.float32
-    assert output.loss.item() == pytest.approx(total / weights, rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", TOKEN_CLASSIFIERS)
-def test_a_tuple_holds_what_the_named_output_holds(
-    kind: type, config: HyenaDNAConfig, ids: Tensor
-) -> None:
-    model = token_classifier(kind, config)
-    labels = torch.zeros_like(ids)
-    named = model(ids, labels=labels, output_hidden_states=True)
-    loss, logits, states = model(ids, labels=labels, output_hidden_states=True, return_dict=False)
-    assert torch.equal(loss, named.loss)
-    assert torch.equal(logits, named.logits)
-    assert [state.shape for state in states] == [state.shape for state in named.hidden_states]
-    assert len(model(ids, return_dict=False)) == 1
-
-
-@pytest.mark.parametrize("kind", TOKEN_CLASSIFIERS)
-def test_embeddings_may_be_given_and_replaced(
-    kind: type, config: HyenaDNAConfig, ids: Tensor
-) -> None:
-    model = token_classifier(kind, config)
-    embedded = model.get_input_embeddings()(ids)
-    assert torch.equal(model(inputs_embeds=embedded).logits, model(ids).logits)
-    table = nn.Embedding(16, embedded.shape[-1])
-    model.set_input_embeddings(table)
-    assert model.get_input_embeddings() is table
-    assert torch.equal(model(ids).logits, model(inputs_embeds=table(ids)).logits)
-
-
-@pytest.mark.parametrize("kind", TOKEN_CLASSIFIERS)
-@pytest.mark.parametrize("both", [True, False])
-def test_both_or_no_input_is_refused(
-    kind: type, both: bool, config: HyenaDNAConfig, ids: Tensor
-) -> None:
-    model = token_classifier(kind, config)
-    embedded = model.get_input_embeddings()(ids)
-    with pytest.raises(InputError, match="not both"):
-        model(ids if both else None, inputs_embeds=embedded if both else None)
+def changed(config: HyenaDNAConfig, **values: object) -> HyenaDNAConfig:
+    return HyenaDNAConfig(**config.to_diff_dict() | values)
 
 
 def test_the_head_is_a_linear_map_without_bias_of_the_last_hidden_state(
@@ -95,6 +38,106 @@ def test_the_head_is_a_linear_map_without_bias_of_the_last_hidden_state(
     assert torch.equal(output.logits, output.hidden_states[-1] @ model.score.weight.T)
 
 
+@pytest.mark.parametrize(
+    "kind", [HyenaDNAForTokenClassification, HyenaDNAForSequenceClassification]
+)
+def test_the_electra_head_is_dense_gelu_dropout_projection(
+    kind: type, config: HyenaDNAConfig, ids: Tensor
+) -> None:
+    model = kind(changed(config, head="electra", head_dropout=0.5)).eval()
+    weights = dict(model.score.named_parameters())
+    assert {name: tuple(weight.shape) for name, weight in weights.items()} == {
+        "dense.weight": (16, 16),
+        "dense.bias": (16,),
+        "out_proj.weight": (2, 16),
+        "out_proj.bias": (2,),
+    }
+    hidden = model.hyena(ids).last_hidden_state
+    if kind is HyenaDNAForSequenceClassification:
+        hidden = hidden[:, -1]
+    inner = F.gelu(hidden @ weights["dense.weight"].T + weights["dense.bias"])
+    expected = inner @ weights["out_proj.weight"].T + weights["out_proj.bias"]
+    assert torch.allclose(model(ids).logits, expected, atol=1e-6)
+    model.score.train()
+    assert not torch.equal(model(ids).logits, model(ids).logits), "dropout is applied"
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padding_has_no_part_in_a_pooled_sequence(
+    pooling: str, config: HyenaDNAConfig, ids: Tensor
+) -> None:
+    """On the right alone: what is on the left of a base, a causal backbone sees."""
+    model = HyenaDNAForSequenceClassification(changed(config, pooling=pooling)).eval()
+    padded = F.pad(ids, (0, 7), value=PADDING)
+    assert torch.allclose(model(padded).logits, model(ids).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("side", ["left", "right", "both"])
+def test_a_sequence_is_pooled_over_its_tokens_that_are_not_padding(
+    side: str, pooling: str, config: HyenaDNAConfig, ids: Tensor
+) -> None:
+    model = HyenaDNAForSequenceClassification(changed(config, pooling=pooling), num_labels=3).eval()
+    padded = ids.clone()
+    first, end = 4 * (side != "right"), 40 - 4 * (side != "left")
+    padded[:, :first] = padded[:, end:] = PADDING
+    states = model.hyena(padded).last_hidden_state[:, first:end]
+    if pooling == "last":
+        pooled = states[:, -1]
+    elif pooling == "mean":
+        pooled = states.mean(1)
+    else:
+        chances = (states @ model.pool.query.weight[0]).softmax(1)
+        pooled = (states * chances[..., None]).sum(1)
+    assert torch.allclose(model(padded).logits, model.score(pooled), atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_embeddings_of_a_sequence_give_what_its_ids_give(
+    pooling: str, config: HyenaDNAConfig, ids: Tensor
+) -> None:
+    model = HyenaDNAForSequenceClassification(changed(config, pooling=pooling)).eval()
+    embedded = model.get_input_embeddings()(ids)
+    assert torch.equal(model(inputs_embeds=embedded).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("pooling", [*POOLINGS, None])
+def test_the_class_decides_what_is_labelled_and_the_configuration_how(
+    pooling: str | None, config: HyenaDNAConfig
+) -> None:
+    given = changed(config, pooling=pooling)
+    bases = HyenaDNAForTokenClassification(given)
+    sequences = HyenaDNAForSequenceClassification(given)
+    assert bases.config.pooling is None
+    assert sequences.config.pooling == (pooling or "last")
+    assert given.pooling == pooling
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("head", ["linear", "electra"])
+def test_any_head_is_saved_and_loaded_whole(
+    head: str, pooling: str, config: HyenaDNAConfig, ids: Tensor, tmp_path: Path
+) -> None:
+    chosen = changed(config, pooling=pooling, head=head)
+    model = HyenaDNAForSequenceClassification(chosen).eval()
+    model.save_pretrained(tmp_path)
+    loaded = HyenaDNAForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.allclose(loaded(ids).logits, model(ids).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("head", ["linear", "electra"])
+def test_a_language_model_takes_any_head(
+    head: str, pooling: str, language_model: HyenaDNAForCausalLM, ids: Tensor, tmp_path: Path
+) -> None:
+    language_model.save_pretrained(tmp_path)
+    model = HyenaDNAForSequenceClassification.from_pretrained(tmp_path, head=head, pooling=pooling)
+    assert (model.config.head, model.config.pooling) == (head, pooling)
+    states = language_model.hyena(ids).last_hidden_state
+    assert torch.allclose(model.eval().hyena(ids).last_hidden_state, states, atol=1e-5)
+    assert torch.isfinite(model(ids).logits).all()
+
+
 def test_the_language_model_predicts_the_next_token(
     language_model: HyenaDNAForCausalLM, ids: Tensor
 ) -> None:
@@ -102,22 +145,6 @@ def test_the_language_model_predicts_the_next_token(
     chances = output.logits[:, :-1].log_softmax(-1)
     expected = -chances.gather(2, ids[:, 1:, None]).mean()
     assert torch.allclose(output.loss, expected)
-
-
-@pytest.mark.parametrize("side", ["left", "right", "none"])
-def test_a_sequence_is_read_at_its_last_token_that_is_not_padding(
-    side: str, config: HyenaDNAConfig, ids: Tensor
-) -> None:
-    model = HyenaDNAForSequenceClassification(config, num_labels=3).eval()
-    padded = ids.clone()
-    last = 39
-    if side == "left":
-        padded[:, :4] = 4
-    if side == "right":
-        padded[:, 36:] = 4
-        last = 35
-    states = model.hyena(padded).last_hidden_state
-    assert torch.allclose(model(padded).logits, model.score(states[:, last]), atol=1e-6)
 
 
 def test_a_sequence_loss_follows_the_kind_of_labels(config: HyenaDNAConfig, ids: Tensor) -> None:
@@ -167,17 +194,3 @@ def test_initial_weights_are_those_published() -> None:
     assert torch.equal(layer.mixer.filter_fn.implicit_filter[1].freq, torch.full((1, 64), 10.0))
     assert not layer.mlp.fc1.bias.any()
     assert not layer.mixer.in_proj.bias.any()
-
-
-def test_the_cnn_sees_both_sides_as_far_as_documented() -> None:
-    model = DilatedCNNForTokenClassification(DilatedCNNConfig(channels=8)).eval()
-    embedded = torch.randn(1, 161, 8, requires_grad=True)
-    model(inputs_embeds=embedded).logits[0, 80].sum().backward()
-    assert embedded.grad is not None
-    seen = torch.nonzero(embedded.grad[0].abs().sum(1)).flatten()
-    assert (int(seen.min()), int(seen.max())) == (80 - 64, 80 + 64)
-
-
-def test_an_even_kernel_is_refused() -> None:
-    with pytest.raises(InputError, match="kernel_size"):
-        DilatedCNNConfig(kernel_size=8)

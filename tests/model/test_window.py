@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hyena_ray.model.build import build_model, parameter_groups
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import load_window_model, save_window_model
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.tasks import TASKS
 
 ARCHITECTURES = ["hyenadna", "dilated_cnn"]
 OFF = LoraSettings()
@@ -28,7 +30,7 @@ def small_model(architecture: str, readout: Readout, lora: LoraSettings = OFF) -
     settings = ModelSettings.parse(
         {"architecture": architecture, "d_model": 16, "channels": 8, "max_seq_len": 128}, "test"
     )
-    return build_model(settings, readout, lora, num_labels=2, seed=3).eval()
+    return build_model(settings, readout, lora, TASKS["zdna"], seed=3).eval()
 
 
 def some_tokens(length: int, batch: int = 2) -> Tensor:
@@ -207,7 +209,7 @@ def test_initial_weights_follow_the_seed_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
     second = small_model("hyenadna", readout)
-    third = build_model(ModelSettings(d_model=16), readout, OFF, num_labels=2, seed=4)
+    third = build_model(ModelSettings(d_model=16), readout, OFF, TASKS["zdna"], seed=4)
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value)
     name = "classifier.hyena.backbone.layers.0.mlp.fc1.weight"
@@ -222,7 +224,7 @@ def test_a_pretrained_backbone_decides_the_sizes(
         ModelSettings(backbone=str(tmp_path), d_model=64, dropout=0.1),
         Readout(window=20),
         OFF,
-        num_labels=3,
+        replace(TASKS["zdna"], num_labels=3),
         class_weights=(1.0, 2.0, 3.0),
         seed=0,
     )
@@ -237,7 +239,7 @@ def test_a_pretrained_backbone_decides_the_sizes(
 def test_the_cnn_takes_no_backbone() -> None:
     settings = ModelSettings(architecture="dilated_cnn", backbone="somewhere")
     with pytest.raises(InputError, match=r"model\.backbone"):
-        build_model(settings, Readout(window=20), OFF, num_labels=2, seed=0)
+        build_model(settings, Readout(window=20), OFF, TASKS["zdna"], seed=0)
 
 
 def test_parameter_groups_hold_every_parameter_that_may_be_trained_once() -> None:
@@ -264,7 +266,7 @@ def test_a_model_from_random_weights_learns_a_motif_that_ends_right_of_its_base(
     readout = Readout(window=40, flank=4, lookahead=4)
     settings = ModelSettings.parse({"architecture": architecture, "channels": 16}, "test")
     settings = settings.model_copy(update={"d_model": 32})
-    model = build_model(settings, readout, OFF, num_labels=2, seed=0)
+    model = build_model(settings, readout, OFF, TASKS["zdna"], seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(1)
     for _ in range(120):

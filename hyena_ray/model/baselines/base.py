@@ -1,0 +1,115 @@
+"""What the baselines share: arguments, outputs, loss; and, for networks, embeddings and head."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import TokenClassifierOutput
+
+from hyena_ray.errors import InputError
+from hyena_ray.model.backbone import check_one_input, wants_dict
+from hyena_ray.model.baselines.configuration import BaselineConfig, NetworkConfig
+from hyena_ray.model.classification import label_hidden, label_loss, make_head, make_pool
+
+
+class Baseline(PreTrainedModel):  # type: ignore[misc]
+    """A label per base or per sequence; arguments and output as HyenaDNA's classifiers."""
+
+    config_class: type[BaselineConfig]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+    ) -> TokenClassifierOutput | tuple[Any, ...]:
+        """As `HyenaDNAClassifier.forward`; hidden states are those of the layers, if any."""
+        check_one_input(input_ids, inputs_embeds)
+        logits, states = self._label(input_ids, inputs_embeds)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        output = TokenClassifierOutput(
+            loss=None if labels is None else label_loss(self.config, logits, labels),
+            logits=logits,
+            hidden_states=states if output_hidden_states else None,
+        )
+        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+
+    @abstractmethod
+    def _label(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits, (B, L, C) or (B, C) float32, and hidden states (B, L, channels) from one of
+        the inputs."""
+
+
+class NetworkBaseline(Baseline):
+    """Embeddings below and a head above what a subclass computes between them."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.channels)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embedding
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embedding = value
+
+    @abstractmethod
+    def _states(self, embedded: Tensor) -> tuple[Tensor, ...]:
+        """(B, L, channels) embeddings to hidden states (B, L, ...); the last one is labelled."""
+
+    def _label(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        states = self._states(self.embedding(input_ids) if inputs_embeds is None else inputs_embeds)
+        return label_hidden(self, states[-1], input_ids), states
+
+    def _add_head(self, width: int) -> None:
+        """The last line of a subclass's __init__."""
+        self.score = make_head(self.config, width, bias=True)
+        self.pool = make_pool(self.config, width)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        else:  # linear maps from a standard deviation of 0.02: a loss near log 2 at the start
+            super()._init_weights(module)
+
+
+class LetterBaseline(Baseline):
+    """Computes from the letters themselves, without embeddings."""
+
+    def get_input_embeddings(self) -> NoReturn:
+        raise InputError(
+            "model.architecture",
+            self.config.model_type,
+            "reads letters and has no embeddings",
+            "give input_ids, or use another architecture",
+        )
+
+    @abstractmethod
+    def _logits(self, input_ids: Tensor) -> Tensor:
+        """(B, L) ids to logits, (B, L, C) or (B, C) float32."""
+
+    def _label(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if input_ids is None:
+            self.get_input_embeddings()
+        return self._logits(input_ids), ()

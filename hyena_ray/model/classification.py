@@ -1,0 +1,144 @@
+"""From hidden states to labels, common to all classifiers: heads, pooling, losses.
+
+A classifier has its head in `score` and, where it labels whole sequences, what pools their hidden
+states in `pool`; everything else is its backbone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
+
+Kind = Literal["base", "sequence"]
+Pooling = Literal["last", "mean", "attention"]
+HEAD_PREFIXES = ("score.", "pool.")
+"""How the names of a classifier's parameters begin that belong to its head."""
+
+
+class ElectraHead(nn.Module):
+    """dense, GELU, dropout, projection; (..., width) to (..., num_labels)."""
+
+    def __init__(self, width: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.out_proj = nn.Linear(width, num_labels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        result: Tensor = self.out_proj(self.dropout(F.gelu(self.dense(hidden))))
+        return result
+
+
+class LastToken(nn.Module):
+    """The hidden state of the last token that counts, as published."""
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        """(B, L, D) hidden states and (B, L) bool, which of them count, to (B, D)."""
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return hidden[rows, (positions * counted).amax(1)]
+
+
+class MeanOfTokens(nn.Module):
+    """The mean hidden state of the tokens that count; arguments as `LastToken.forward`."""
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        weights = counted.to(hidden.dtype)[:, None]
+        mean: Tensor = (weights @ hidden)[:, 0] / weights.sum(2).clamp_min(1)
+        return mean
+
+
+class AttentionPool(nn.Module):
+    """Their mean under softmax(hidden @ query) with a learnt query; likewise."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, 1, bias=False)
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        scores = self.query(hidden)[..., 0].float()
+        scores = scores.masked_fill(~counted, torch.finfo(scores.dtype).min)
+        mean: Tensor = (scores.softmax(1).to(hidden.dtype)[:, None] @ hidden)[:, 0]
+        return mean
+
+
+def make_head(config: PreTrainedConfig, width: int, *, bias: bool) -> nn.Module:
+    """The head that `config` asks for, on hidden states of `width` channels.
+
+    Args:
+        config: `head`, `head_dropout` and `num_labels` are read.
+        width: channels of a hidden state.
+        bias: of the linear head.
+    """
+    if config.head == "electra":
+        return ElectraHead(width, config.num_labels, config.head_dropout)
+    return nn.Linear(width, config.num_labels, bias=bias)
+
+
+def make_pool(config: PreTrainedConfig, width: int) -> nn.Module | None:
+    """What makes one hidden state of a sequence's; None for a classifier of bases."""
+    if config.pooling is None:
+        return None
+    if config.pooling == "attention":
+        return AttentionPool(width)
+    return MeanOfTokens() if config.pooling == "mean" else LastToken()
+
+
+def kind_of(config: PreTrainedConfig) -> Kind:
+    """What a classifier with this configuration labels."""
+    return "base" if config.pooling is None else "sequence"
+
+
+def counted_tokens(config: PreTrainedConfig, hidden: Tensor, input_ids: Tensor | None) -> Tensor:
+    """(B, L) bool, True where a token is not padding.
+
+    Embeddings without ids are taken to have none, since it cannot be told.
+    """
+    if input_ids is None or config.pad_token_id is None:
+        return hidden.new_ones(hidden.shape[:2], dtype=torch.bool)
+    counted: Tensor = input_ids != config.pad_token_id
+    return counted
+
+
+def label_hidden(classifier: Any, hidden: Tensor, input_ids: Tensor | None) -> Tensor:
+    """Logits from the last hidden state, by the classifier's own `pool` and `score`.
+
+    Args:
+        classifier: a model with `config`, `score` and `pool`.
+        hidden: (B, L, D).
+        input_ids: (B, L), where known.
+
+    Returns:
+        float32, (B, L, num_labels) per base or (B, num_labels) per sequence.
+    """
+    if classifier.pool is not None:
+        hidden = classifier.pool(hidden, counted_tokens(classifier.config, hidden, input_ids))
+    logits: Tensor = classifier.score(hidden)
+    return logits.float()
+
+
+def label_loss(config: PreTrainedConfig, logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss that a classifier computes by itself.
+
+    Args:
+        config: `num_labels`, `class_weights` and the kind of labels are read.
+        logits: (B, L, C) or (B, C).
+        labels: (B, L) classes of bases, -100 is ignored. For sequences (B,) classes; numbers when
+            there is one label (mean squared error); or (B, C) float, several classes at once
+            (binary cross-entropy).
+    """
+    if kind_of(config) == "sequence" and config.num_labels == 1:
+        return F.mse_loss(logits[:, 0], labels.flatten().float())
+    if kind_of(config) == "sequence" and labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits, labels.float())
+    weights = config.class_weights
+    return F.cross_entropy(
+        logits.flatten(0, -2),
+        labels.flatten().long(),
+        weight=None if weights is None else logits.new_tensor(weights),
+        ignore_index=-100,
+    )
