@@ -20,6 +20,8 @@ from hyena_ray.training.sources import WindowSource
 
 CONFIG = "config.json"
 """In a run's folder: its settings."""
+EVALUATION = "evaluation.json"
+"""There: all figures of the test split."""
 
 
 class RunRecord(Settings):
@@ -96,7 +98,7 @@ def complete_run(
         model = load_window_model(result.model_folder)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         evaluation = evaluate_on_split(model, data, "test", settings.training.class_weights())
-        write_json(folder / "evaluation.json", evaluation.as_json())
+        write_json(folder / EVALUATION, evaluation.as_json())
     record = RunRecord(
         simulated=data.manifest.simulated,
         best_epoch=result.best_epoch,

@@ -1,0 +1,205 @@
+"""Presets side by side, from the command line to the table, through interruptions."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from hyena_ray.cluster.pool import ShardError
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.training.run import RunRecord
+from hyena_ray.tuning import compare as module
+from hyena_ray.tuning.compare import CompareOptions, compare
+
+JOB = Path(__file__).parents[2] / "jobs" / "compare.py"
+PRESETS = """\
+small:
+  about: a small model
+  study: {f1: 0.64, mcc: 0.62}
+  settings:
+    data.length: 40
+    data.limit: 120
+    model.d_model: 16
+    model.n_layer: 1
+    model.max_seq_len: 66
+    readout.flank: 0
+    readout.lookahead: 0
+    training.epochs: 2
+wild:
+  about: diverges
+  like: small
+  settings: {training.learning_rate: 1e30, training.clip_norm: 1e30}
+long:
+  about: other windows
+  like: small
+  data: {lengths: [60]}
+  settings: {data.length: 60}
+"""
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/`, `folds/` and `presets/zdna.yaml`."""
+    folder = tmp_path_factory.mktemp("compare")
+    made = simulate_genome(folder, contigs=3, contig_length=20_000, tracts=150, decoys=60)
+    settings = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=4
+    )
+    prepare(settings, folder / "data")
+    prepare(settings.model_copy(update={"split": "kfold:3"}), folder / "folds")
+    (folder / "presets").mkdir()
+    (folder / "presets" / "zdna.yaml").write_text(PRESETS)
+    return folder
+
+
+def options(inputs: Path, out: Path, presets: str, **changes: Any) -> CompareOptions:
+    return CompareOptions(
+        data=inputs / "data",
+        out=out,
+        presets=presets,
+        folder=inputs / "presets",
+        seeds=(0, 1),
+        changes={},
+        each=Resources(cpu=1),
+    )._replace(**changes)
+
+
+def rows(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["preset"]: row for row in pq.read_table(out / "comparison.parquet").to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("calm") / "out"
+    compare(options(inputs, out, "zdna/all"))
+    return out
+
+
+@pytest.mark.slow
+def test_every_preset_runs_with_every_seed_and_stands_beside_the_study(calm: Path) -> None:
+    found = rows(calm)
+    assert list(found) == ["zdna/small", "zdna/wild"]
+    small = found["zdna/small"]
+    records = [RunRecord.read(calm / "runs" / "zdna" / "small" / f"seed={seed}") for seed in (0, 1)]
+    f1 = [record.test["f1"] for record in records if record.test]
+    assert len(f1) == 2
+    assert small["f1"] == pytest.approx(sum(f1) / 2)
+    assert small["f1_sd"] == pytest.approx(abs(f1[0] - f1[1]) / 2**0.5)
+    assert small["f1_minus_study"] == pytest.approx(small["f1"] - 0.64)
+    assert small["trainable_share"] == 1.0
+    assert small["seconds_per_epoch"] > 0
+    assert small["peak_memory_mib"] > 10
+    assert 0 < small["genome_average_precision"] < 1
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_is_a_row_and_stops_no_other(calm: Path) -> None:
+    wild = rows(calm)["zdna/wild"]
+    assert (wild["runs"], wild["diverged"], wild["f1"]) == (2, 2, None)
+    manifest = read_json(calm / "manifest.json")
+    assert set(manifest["diverged"]) == {"zdna/wild/seed=0", "zdna/wild/seed=1"}
+    assert "2 (2 diverged)" in (calm / "comparison.md").read_text()
+
+
+@pytest.mark.slow
+def test_what_the_data_cannot_serve_is_named_and_simulated_data_say_so(calm: Path) -> None:
+    manifest = read_json(calm / "manifest.json")
+    assert manifest["left_out"] == {"zdna/long": "--lengths 60"}
+    assert manifest["simulated"]
+    text = (calm / "comparison.md").read_text()
+    assert "simulated" in text
+    assert "zdna/long: `--lengths 60`" in text
+
+
+@pytest.mark.slow
+def test_a_resumed_comparison_runs_only_what_is_missing_and_gives_the_same_table(
+    inputs: Path, calm: Path
+) -> None:
+    table = (calm / "comparison.parquet").read_bytes()
+    kept = calm / "runs" / "zdna" / "small" / "seed=0" / "manifest.json"
+    lost = calm / "runs" / "zdna" / "wild" / "seed=1" / "manifest.json"
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    compare(options(inputs, calm, "zdna/all", resume=True))
+    assert lost.exists()
+    assert kept.stat().st_mtime_ns == before
+    assert (calm / "comparison.parquet").read_bytes() == table
+    with pytest.raises(InputError, match=r"config\.json: the run was begun with other settings"):
+        compare(options(inputs, calm, "zdna/all", resume=True, changes={"training.epochs": 3}))
+
+
+@pytest.mark.slow
+def test_every_fold_is_tested_on_its_own_part(
+    inputs: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    text = compare(
+        options(inputs, out, "zdna/small", data=inputs / "folds", seeds=(3,), changes={
+            "training.epochs": 1
+        })
+    )  # fmt: skip
+    assert "each of 3 folds tested" in text
+    assert rows(out)["zdna/small"]["runs"] == 3
+    tested = [
+        read_json(out / "runs" / "zdna" / "small" / f"seed=3,fold={fold}" / "evaluation.json")
+        for fold in range(3)
+    ]
+    counted = read_json(inputs / "folds" / "manifest.json")["files"]
+    per_fold = [sum(f["rows"] for f in counted if f["split"] == f"fold{i}") for i in range(3)]
+    assert [evaluation["windows"] for evaluation in tested] == per_fold
+
+
+@pytest.mark.slow
+def test_a_run_that_crashes_each_time_stops_the_job_and_writes_no_manifest(
+    inputs: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*arguments: object, **named: object) -> None:
+        raise ArithmeticError("planted")
+
+    monkeypatch.setattr(module, "complete_run", crash)
+    with pytest.raises(ShardError, match=r"run zdna/small/seed=0 failed 4 times.*planted"):
+        compare(options(inputs, tmp_path / "out", "zdna/small", seeds=(0,)))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "preset": (["--presets", "zdna/none"], r"preset: zdna/none: .*zdna/two_stage"),
+    "task": (["--presets", "yeast/all"], r"preset: yeast: unknown task; .*promoter"),
+    "other task": (["--presets", "g4/two_stage"], "task: g4: the data is zdna"),
+    "data": (["--presets", "zdna/five_folds"], "prepare with --split kfold:5"),
+    "length": (["--presets", "zdna/two_stage"], r"data\.length: 100"),
+    "seeds": (["--seeds", "0,0"], "--seeds: 0,0: not a list of different whole numbers"),
+    "no seeds": (["--seeds", "x"], "--seeds: x"),
+    "setting": (["--set", "training.epoch=3"], r"--set: training\.epoch: unknown key"),
+    "seed set": (["--set", "training.seed=3"], r"--set: training\.seed: differs from run to run"),
+    "backbone": (["--set", "model.backbone=/nowhere"], "nowhere"),
+    "cpus": (["--cpu", "99"], r"--cpu, --gpu: .*the cluster has"),
+    "gpus": (["--gpu", "1"], r"--cpu, --gpu: .*the cluster has \d+ CPUs and 0 GPUs"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    inputs: Path, cluster: Cluster, tmp_path: Path, case: str
+) -> None:
+    more, message = REFUSED[case]
+    if "--presets" not in more:
+        more = ["--presets", "zdna/two_stage", "--set", "data.length=40", *more]
+    main = runpy.run_path(str(JOB))["main"]
+    with pytest.raises(InputError, match=message):
+        main(["--data", str(inputs / "data"), "--out", str(tmp_path / "out"), *more])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_the_data_is_never_the_output(inputs: Path) -> None:
+    with pytest.raises(InputError, match="holds the data"):
+        compare(options(inputs, inputs, "zdna/small", overwrite=True))
