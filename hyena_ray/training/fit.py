@@ -106,19 +106,15 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
-    lacks = [(model.head != "linear" and architecture in HEADLESS, "model.head", model.head)]
+    given: dict[str, object] = {}
+    if architecture in HEADLESS:
+        given["model.head"] = None if model.head == "linear" else model.head
     if architecture != "hyenadna":
-        lacks += [
-            (model.backbone is not None, "model.backbone", model.backbone),
-            (settings.lora.enabled, "lora.enabled", True),
-            (
-                settings.training.checkpoint_activations,
-                "training.checkpoint_activations",
-                True,
-            ),
-        ]
-    for given, key, value in lacks:
-        if given:
+        given["model.backbone"] = model.backbone
+        given["lora.enabled"] = settings.lora.enabled
+        given["training.checkpoint_activations"] = settings.training.checkpoint_activations
+    for key, value in given.items():
+        if value:
             raise InputError(
                 f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
             )
