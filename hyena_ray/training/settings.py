@@ -67,7 +67,7 @@ class TrainingSettings(Settings):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of a stage's steps in which the rate rises from 0."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """AdamW's decoupled decay."""
+    """AdamW's decoupled decay; norms, biases and HyenaDNA's filter networks have none."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to at most this norm."""
     negative_weight: float = Field(default=0.7, gt=0)
