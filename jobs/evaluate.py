@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import new_output, write_json
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
 
     data, model = PreparedData.open(options.data), load_window_model(options.model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     if options.fold is not None:
         data = data.for_fold(options.fold)
     out = None if options.out is None else new_output(options.out)
