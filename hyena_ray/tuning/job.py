@@ -16,7 +16,7 @@ from hyena_ray.tuning.summary import RunSummary
 
 DESCRIPTION = """\
 Search settings with Ray Tune and Optuna, score the best model on the test windows, and list the
-k-mers that it relies on. Without --data all of this is done on a small simulated genome.
+k-mers that it relies on. Without --data all of this is done on small simulated DNA.
 """
 EXAMPLE = """\
 examples:
@@ -32,7 +32,7 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], None]:
 
     Args:
         task: name.
-        spaces: folder of search spaces: `TASK.yaml` for given data, `demo.yaml` for simulated.
+        spaces: folder of search spaces: `TASK.yaml` for given data, `demo_TASK.yaml` for simulated.
     """
 
     def main(arguments: Sequence[str]) -> None:
@@ -63,13 +63,13 @@ def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
         "--space",
         metavar="YAML",
         type=Path,
-        help=f"search space; default: search_spaces/{task}.yaml, or demo.yaml without --data",
+        help=f"default: search_spaces/{task}.yaml, or demo_{task}.yaml without --data",
     )
     parser.add_argument("--trials", metavar="N", type=int, help="in place of the space's number")
     parser.add_existing_output()
     parser.add_address()
     given = parser.parse_args(arguments)
-    default = spaces / ("demo.yaml" if given.data is None else f"{task}.yaml")
+    default = spaces / (f"demo_{task}.yaml" if given.data is None else f"{task}.yaml")
     return TuneOptions(
         task=task_named(task),
         space=given.space or default,

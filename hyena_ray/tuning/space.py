@@ -188,7 +188,7 @@ class SearchSpace(Settings):
         Raises:
             InputError: unknown key or a value out of range.
         """
-        return RunSettings(task=self.task).updated({**self.settings, **values}, place)
+        return RunSettings.of_task(self.task).updated({**self.settings, **values}, place)
 
     def draws(self, place: str | Path = "search") -> list[RunSettings]:
         """Settings drawn at random from everywhere in the space, the same each time.

@@ -120,7 +120,7 @@ def test_the_job_with_data_and_out_succeeds(head: Head, tmp_path: Path) -> None:
     status, log = submit(
         head,
         f"jobs/tune_zdna.py --data {tmp_path}/data --out {out} --trials 1 "
-        f"--space {ROOT}/search_spaces/demo.yaml",
+        f"--space {ROOT}/search_spaces/demo_zdna.yaml",
     )
     assert status == JobStatus.SUCCEEDED, log
     assert sum(RunSummary.read(out).trials.values()) == 1

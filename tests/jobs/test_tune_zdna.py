@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no space": (["--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     "no data": (["--data", "nowhere"], "nowhere: there is no such folder"),
     "not prepared": (
-        ["--space", str(ROOT / "search_spaces" / "demo.yaml")],
+        ["--space", str(ROOT / "search_spaces" / "demo_zdna.yaml")],
         "data.length: 100: the data in .* has windows of 40 bases",
     ),
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from unread_data import prepared
 
-from hyena_ray.dataset.manifest import SCHEMA_VERSION, Manifest
-from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.model.lora import trainable_share
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.loop import new_model
 from hyena_ray.training.stages import stages_of
 from hyena_ray.tuning.presets import (
     Preset,
@@ -23,31 +24,6 @@ from hyena_ray.tuning.presets import (
 FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
 PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]
 every = pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-
-
-def prepared(task: str, **changes: object) -> PreparedData:
-    """What check_run_fits asks: the task's defaults, or as `changes` say."""
-    table = TASKS[task]
-    values: dict[str, object] = {
-        "schema_version": SCHEMA_VERSION,
-        "task": task,
-        "simulated": True,
-        "lengths": table.lengths,
-        "flank": table.flank,
-        "negatives": table.negatives,
-        "train_stride": None,
-        "seed": 0,
-        "split": "stratified:0.6/0.2/0.2",
-        "splits": ("train", "val", "test"),
-        "tokens": {},
-        "inputs": (),
-        "contigs": (),
-        "counts": (),
-        "dropped": (),
-        "sequences": (),
-        "files": (),
-    }
-    return PreparedData(Path("prepared"), Manifest(**{**values, **changes}))  # type: ignore[arg-type]
 
 
 def test_the_tasks_and_the_files_of_presets_are_the_same() -> None:
@@ -145,6 +121,23 @@ def test_every_task_has_the_baselines_and_ours(task: str) -> None:
     for name in ("kmer_logistic", "dilated_cnn", "bilstm", "rule"):
         assert presets[f"{task}/{name}"].run_settings(gpu=False).model.architecture == name
     assert presets[f"{task}/best"].run_settings(gpu=False).model.architecture == "hyenadna"
+
+
+STATED_SHARES = [preset for preset in PRESETS if preset.study.trainable_share is not None]
+
+
+@pytest.mark.parametrize("preset", STATED_SHARES, ids=lambda preset: preset.name)
+def test_lora_trains_the_share_of_weights_that_the_study_states(preset: Preset) -> None:
+    settings = preset.run_settings(gpu=False)
+
+    def off(rank: int) -> float:
+        changed = settings.updated({"lora.rank": rank}, "test")
+        share = trainable_share(new_model(changed).classifier)
+        return abs(share / (preset.study.trainable_share or 0.0) - 1)
+
+    # 1 % off with the ranks that the study names; where it names none, the nearest one.
+    assert off(settings.lora.rank) < (0.05 if settings.lora.rank == 4 else 0.01)
+    assert min((2, 4, 8, 16, 32), key=off) == settings.lora.rank
 
 
 def test_float16_is_asked_for_only_where_there_is_a_gpu() -> None:

@@ -1,0 +1,11 @@
+"""Tune G-quadruplex recognition: python jobs/tune_g4.py --help"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hyena_ray.commands import run_job
+from hyena_ray.tuning.job import tuning_job
+
+if __name__ == "__main__":
+    run_job(tuning_job("g4", Path(__file__).parent.parent / "search_spaces"))
