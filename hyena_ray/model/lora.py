@@ -164,16 +164,6 @@ def has_lora(model: nn.Module) -> bool:
 
 def trainable_share(model: nn.Module) -> float:
     """Trainable weights over all weights, adapters included, between 0 and 1."""
-    trained, total = _weights(model)
-    return trained / total
-
-
-def trainable_line(model: nn.Module) -> str:
-    """The same as a line of text: `trains 33,024 of 469,120 weights (7.04 %)`."""
-    trained, total = _weights(model)
-    return f"trains {trained:,} of {total:,} weights ({trained / total:.2%})".replace("%", " %")
-
-
-def _weights(model: nn.Module) -> tuple[int, int]:
-    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(count for count, trained in counts if trained), sum(count for count, _ in counts)
+    parameters = list(model.parameters())
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return trained / sum(parameter.numel() for parameter in parameters)
