@@ -105,9 +105,10 @@ class LowRankConvolution(nn.Module):
         """(C, L, B) to (C, L, B); the last tap is for the position itself."""
         taps, length = len(self.down), u.shape[1]
         by_tap = (self.down @ u.flatten(1)).view(taps, -1, *u.shape[1:])
-        inner = sum(F.pad(by_tap[-1 - d], (0, 0, d, 0))[:, :length] for d in range(taps))
-        result: Tensor = torch.tensordot(self.up, inner, dims=1)
-        return result
+        delayed = [F.pad(by_tap[-1 - d], (0, 0, d, 0))[:, :length] for d in range(taps)]
+        inner = torch.stack(delayed).sum(0)
+        # Matrix products, since autocast does not know torch.tensordot.
+        return (self.up @ inner.flatten(1)).view(-1, *inner.shape[1:])
 
 
 class ShortFilter(nn.Conv1d):

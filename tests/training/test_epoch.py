@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 
 from hyena_ray.dataset.reader import Windows
+from hyena_ray.model.lora import Targets
 from hyena_ray.training.epoch import Augmentation, DivergenceError, new_scaler, train_epoch
 from hyena_ray.training.loop import new_model
 from hyena_ray.training.losses import IGNORED
@@ -107,6 +108,15 @@ def test_rounded_activations_come_close_and_weights_stay_in_float32(precision: s
     flat, other = (torch.cat([g.flatten() for g in of.values()]) for of in (exact, rounded))
     assert torch.cosine_similarity(flat, other, dim=0) > 0.98
     assert other.norm() == pytest.approx(float(flat.norm()), rel=0.1)
+
+
+@pytest.mark.parametrize("targets", get_args(Targets))
+def test_adapters_of_every_target_train_in_bfloat16(targets: str) -> None:
+    lora = {"lora.enabled": True, "lora.targets": targets, "lora.dropout": 0.0}
+    _, loss = step(lora)
+    gradients, rounded_loss = step({**lora, "training.precision": "bfloat16"})
+    assert rounded_loss == pytest.approx(loss, rel=0.02)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_not_counted() -> None:

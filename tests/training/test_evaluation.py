@@ -151,6 +151,8 @@ def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path
     assert values["calibration"]["observed"] == list(found.calibration.observed)
     low, high = found.intervals["f1"]
     assert f"f1                  {found.metrics.f1:.3f}  ({low:.3f} to {high:.3f})" in found.table()
+    assert "simulated DNA" in found.table()
+    assert "simulated DNA" not in found._replace(simulated=False).table()
 
 
 def test_what_is_not_a_number_is_null_in_json(data: PreparedData) -> None:
