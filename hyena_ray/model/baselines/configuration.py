@@ -78,8 +78,8 @@ class KmerLogisticConfig(BaselineConfig):
     k: int = 6
     """Bases of a k-mer; the model has a weight for each of 4**k and each class."""
     radius: int = 12
-    """Bases on each side whose k-mers are counted for a base. On the validation contig of hg19 11 is
-    best for Z-DNA and 16 for G4, of 6 to 24."""
+    """Bases on each side whose k-mers are counted for a base. Of 6 to 24, 11 is best for Z-DNA and
+    16 for G4 on the validation contig of hg19."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
