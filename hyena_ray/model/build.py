@@ -30,6 +30,13 @@ from hyena_ray.model.saved import HYENADNA, MODEL_CLASSES
 from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import Task
 
+SHORTEST_SCALE = 256
+"""Least `max_seq_len` of a model from random weights, in tokens."""
+FINEST_PERIOD = 8
+"""Bases that the finest feature of local filters spans."""
+FASTEST_DECAY = 5
+"""Bases within which the fastest channel of local filters decays to 1 %."""
+
 
 def build_model(
     settings: ModelSettings,
@@ -60,18 +67,21 @@ def build_model(
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = BUILDERS[settings.architecture](settings, task, labels)
+        classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
         if lora.enabled:
             classifier = apply_lora(classifier, lora)
     return WindowModel(classifier, readout)
 
 
-def _hyenadna(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+def _hyenadna(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> PreTrainedModel:
     model_class = MODEL_CLASSES[HYENADNA, task.kind]
     chosen = labels | {
         "hyena_dropout": settings.dropout,
-        "head": settings.head,
+        "head": settings.head or ("lookahead" if task.kind == "base" else "linear"),
         "head_dropout": settings.dropout,
+        "lookahead": readout.lookahead,
     }
     if settings.backbone is not None:
         return model_class.from_pretrained(settings.backbone, revision=settings.revision, **chosen)
@@ -80,41 +90,64 @@ def _hyenadna(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> Pr
             d_model=settings.d_model,
             d_inner=4 * settings.d_model,
             n_layer=settings.n_layer,
-            max_seq_len=settings.max_seq_len,
             initializer_range=None,
+            **_time_scale(settings, readout),
             **chosen,
         )
     )
 
 
-def _dilated_cnn(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+def _time_scale(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
+    """Values of HyenaDNA's configuration that say how far and how finely its filters see."""
+    longest = readout.window + 2 * readout.flank + readout.special_tokens
+    length = settings.max_seq_len or max(SHORTEST_SCALE, 1 << (longest - 1).bit_length())
+    if settings.filters == "published":
+        return {"max_seq_len": length}
+    return {
+        "max_seq_len": length,
+        "emb_dim": 2 * max(2, length // FINEST_PERIOD) + 1,
+        "fast_decay": min(1.0, FASTEST_DECAY / length),
+        "decay_spacing": "log",
+    }
+
+
+def _dilated_cnn(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> PreTrainedModel:
     return DilatedCNNClassifier(DilatedCNNConfig(**labels, **_network(settings)))
 
 
-def _bilstm(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+def _bilstm(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> PreTrainedModel:
     return BiLSTMClassifier(BiLSTMConfig(**labels, **_network(settings)))
 
 
-def _kmer_logistic(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+def _kmer_logistic(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> PreTrainedModel:
     _refuse(settings, "backbone", "head")
     return KmerLogisticClassifier(KmerLogisticConfig(k=settings.k, **labels))
 
 
-def _rule(settings: ModelSettings, task: Task, labels: dict[str, Any]) -> PreTrainedModel:
+def _rule(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> PreTrainedModel:
     _refuse(settings, "backbone", "head")
     if task.name not in RULE_OF_TASK:
         raise InputError("model.architecture", "rule", f"there is none for {task.name}", "drop it")
     return RuleClassifier(RuleConfig(rule=RULE_OF_TASK[task.name], **labels))
 
 
-BUILDERS: dict[Architecture, Callable[[ModelSettings, Task, dict[str, Any]], PreTrainedModel]] = {
+Builder = Callable[[ModelSettings, Readout, Task, dict[str, Any]], PreTrainedModel]
+BUILDERS: dict[Architecture, Builder] = {
     "hyenadna": _hyenadna,
     "dilated_cnn": _dilated_cnn,
     "bilstm": _bilstm,
     "kmer_logistic": _kmer_logistic,
     "rule": _rule,
 }
-"""What makes a classifier of an architecture, from settings, task and the values of its
+"""What makes a classifier of an architecture, from settings, readout, task and the values of its
 configuration that say what is labelled."""
 
 
@@ -124,7 +157,7 @@ def _network(settings: ModelSettings) -> dict[str, Any]:
     return {
         "channels": settings.channels,
         "dropout": settings.dropout,
-        "head": settings.head,
+        "head": settings.head or "linear",
         "head_dropout": settings.dropout,
     }
 

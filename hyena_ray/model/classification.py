@@ -33,6 +33,32 @@ class ElectraHead(nn.Module):
         return result
 
 
+class LookaheadHead(nn.Module):
+    """A head of bases for a causal backbone: it sees the next positions too.
+
+    Beside the hidden state of position i it reads a sum of those of i to i + lookahead, with a
+    weight for each channel and distance; then dense, GELU, dropout and projection.
+    Source: the row convolution of Amodei et al. 2016 (Deep Speech 2), section 3.4.
+    """
+
+    def __init__(self, width: int, lookahead: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.lookahead = lookahead
+        self.following = nn.Conv1d(width, width, lookahead + 1, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.dense = nn.Linear(2 * width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.out_proj = nn.Linear(2 * width, num_labels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, L, width) to (B, L, num_labels); past the last position there is nothing."""
+        padded = F.pad(hidden.transpose(1, 2), (0, self.lookahead))
+        following = self.norm(self.following(padded).transpose(1, 2))
+        both = F.gelu(self.dense(torch.cat([hidden, following], dim=-1)))
+        result: Tensor = self.out_proj(self.dropout(both))
+        return result
+
+
 class LastToken(nn.Module):
     """The hidden state of the last token that counts, as published."""
 
@@ -70,12 +96,15 @@ def make_head(config: PreTrainedConfig, width: int, *, bias: bool) -> nn.Module:
     """The head that `config` asks for, on hidden states of `width` channels.
 
     Args:
-        config: `head`, `head_dropout` and `num_labels` are read.
+        config: `head`, `head_dropout`, `num_labels` and, for the lookahead head, `lookahead` are
+            read.
         width: channels of a hidden state.
         bias: of the linear head.
     """
     if config.head == "electra":
         return ElectraHead(width, config.num_labels, config.head_dropout)
+    if config.head == "lookahead":
+        return LookaheadHead(width, config.lookahead, config.num_labels, config.head_dropout)
     return nn.Linear(width, config.num_labels, bias=bias)
 
 

@@ -67,10 +67,20 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """Embedding and language-model head share one table; never so in the published models."""
     class_weights: list[float] | None = None
     """Weight of each class in a classifier's cross-entropy; None weighs all alike."""
-    head: Literal["linear", "electra"] = "linear"
-    """From hidden state to labels: one matrix as published, or dense, GELU, dropout, projection."""
+    slow_decay: float | int = 1.5
+    """Share of `max_seq_len` after which the slowest channel's filter has decayed to 1 %."""
+    fast_decay: float | int = 0.3
+    """The same of the fastest channel."""
+    decay_spacing: Literal["linear", "log"] = "linear"
+    """How the channels' decay rates lie between these two: evenly as published, or evenly in their
+    logarithm, so that as many look at a few bases as at many."""
+    head: Literal["linear", "electra", "lookahead"] = "linear"
+    """From hidden state to labels: one matrix as published; dense, GELU, dropout, projection; or
+    the same on the hidden states of the next positions too, for labels of bases."""
     head_dropout: float | int = 0.0
-    """Dropout of the Electra head."""
+    """Dropout of the other two heads."""
+    lookahead: int = 0
+    """How many positions further right the lookahead head sees."""
     pooling: Literal["last", "mean", "attention"] | None = None
     """Which hidden state labels a sequence: that of the last token as published, the mean of all,
     or their mean under learnt weights. None labels every base."""
@@ -98,6 +108,14 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
         if self.hyena_order != 2:
             raise InputError(
                 "config: hyena_order", self.hyena_order, "only 2 is supported", "set it to 2"
+            )
+        if not 0 < self.fast_decay <= self.slow_decay:
+            raise InputError(
+                "config: fast_decay", self.fast_decay, "not above 0 or above slow_decay", "lower it"
+            )
+        if self.head == "lookahead" and self.pooling is not None:
+            raise InputError(
+                "config: head", self.head, "labels bases, not sequences", "set linear or electra"
             )
         if self.emb_dim < 3 or self.emb_dim % 2 == 0:
             raise InputError("config: emb_dim", self.emb_dim, "not odd and at least 3", "set 5")

@@ -23,11 +23,11 @@ Method = Literal["toeplitz", "fft"]
 CROSSOVER = {"cpu": 164, "cuda": 164}
 """Longest input that is convolved by Toeplitz product, per type of device.
 
-CPU: `measure_crossover("cpu", batch=32)` and `batch=64`, milliseconds of Toeplitz product and FFT, on
-one core of an AMD EPYC with AVX-512 whose other core trained a model: at 128 bases 14 and 14, 18
-and 27; at 164 bases 25 and 19, 29 and 39; at 192 bases 34 and 17, 36 and 36; at 256 bases 94 and
-33, 84 and 74. The matrices are made once per step, so that larger batches favour them, and once
-for all where the filters are frozen.
+CPU: `measure_crossover("cpu", batch=32)` and `batch=64`, milliseconds of Toeplitz product and FFT,
+on one core of an AMD EPYC with AVX-512 whose other core trained a model: at 128 bases 14 and 14,
+18 and 27; at 164 bases 25 and 19, 29 and 39; at 192 bases 34 and 17, 36 and 36; at 256 bases 94
+and 33, 84 and 74. The matrices are made once per step, so that larger batches favour them, and
+once for all where the filters are frozen.
 CUDA: not measured, for want of a device; set to the CPU's.
 """
 

@@ -67,14 +67,20 @@ class DecayWindow(nn.Module):
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         super().__init__()
-        self.d_model = config.d_model
+        self.config = config
         self.register_buffer("deltas", self.initial())
 
     def initial(self) -> Tensor:
-        """Rates at which channels decay to 1 % after 1.5 to 0.3 of the longest input."""
-        slow, fast = math.log(1e-2) / 1.5, math.log(1e-2) / 0.3
+        """Rates at which channels decay to 1 % after `slow_decay` to `fast_decay` of the longest
+        input; negative, as published."""
+        config = self.config
+        slow, fast = (-math.log(1e-2) / share for share in (config.slow_decay, config.fast_decay))
         with torch.device("cpu"):
-            return torch.linspace(slow, fast, self.d_model, dtype=torch.float32)[None, None]
+            if config.decay_spacing == "log":
+                rates = torch.logspace(math.log10(slow), math.log10(fast), config.d_model)
+            else:
+                rates = torch.linspace(slow, fast, config.d_model)
+        return -rates.float()[None, None]
 
 
 class HyenaFilter(nn.Module):

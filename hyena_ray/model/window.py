@@ -1,8 +1,8 @@
 """A classifier read out on windows: flanks, lookahead and both strands.
 
 A causal model sees nothing right of a base, so the label of base i is read `lookahead` positions
-further right, where bases up to i + lookahead have been seen. A classifier of sequences gives one
-label for the whole window.
+further right, where bases up to i + lookahead have been seen, or by a head that looks ahead itself.
+A classifier of sequences gives one label for the whole window.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Readout(Settings):
     flank: int = Field(default=32, ge=0)
     """Real bases given on each side; right of the window a causal model gets `lookahead`."""
     lookahead: int = Field(default=32, ge=0)
-    """A causal model's label of base i is read so many bases further right, at most `flank`. Models
-    that see both sides are read at i itself."""
+    """A causal model sees so many bases right of base i, at most `flank`: its label is read there,
+    or at i by a head that looks ahead. Models that see both sides do not need it."""
     strands: Literal["forward", "both"] = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: bool = False
@@ -60,16 +60,23 @@ class ModelSettings(Settings):
     """Channels of HyenaDNA."""
     n_layer: int = Field(default=2, ge=1)
     """Layers of HyenaDNA."""
-    max_seq_len: int = Field(default=1026, ge=2)
-    """Longest input of HyenaDNA in bases, and the time scale of its filters."""
+    max_seq_len: int | None = Field(default=None, ge=2)
+    """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
+    of two, at least 256, that holds a window with its flanks."""
+    filters: Literal["published", "local"] = "local"
+    """HyenaDNA's filters as published, made for 1,000 bases and more: in tiny-1k no channel decays
+    within 300 bases, and the finest feature of a time step spans 1,000. Or from finer features,
+    with channels that decay within 5 bases and upward, which learn from far fewer windows."""
     channels: int = Field(default=64, ge=1)
     """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
     k: int = Field(default=6, ge=1, le=8)
     """k-mer length of the logistic regression."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout inside the layers, and of the Electra head."""
-    head: Literal["linear", "electra"] = "linear"
-    """From hidden state to labels: one matrix, or dense, GELU, dropout and projection."""
+    """Dropout inside the layers, and of all heads but the linear one."""
+    head: Literal["linear", "electra", "lookahead"] | None = None
+    """From hidden state to labels: one matrix; dense, GELU, dropout and projection; or the same
+    with the next `readout.lookahead` positions. None takes `lookahead` for bases and a causal
+    model, else `linear`."""
     pooling: Literal["last", "mean", "attention"] = "last"
     """Sequence tasks: which hidden state is read, that of the last token as published, the mean
     of all, or their mean under learnt weights."""
@@ -99,11 +106,12 @@ class WindowModel(nn.Module):
         self.threshold = 0.5
         """Probability of class 1 from which a label counts as positive; training chooses it."""
         self.register_buffer("complement", torch.from_numpy(COMPLEMENT).long(), persistent=False)
-        causal = classifier.config.causal
+        config = classifier.config
         self.left = readout.flank
-        self.right = readout.lookahead if causal else readout.flank
-        self.shift = readout.lookahead if causal else 0
-        limit = getattr(classifier.config, "max_seq_len", None)
+        self.right = readout.lookahead if config.causal else readout.flank
+        shifted = config.causal and config.head != "lookahead"
+        self.shift = readout.lookahead if shifted else 0
+        limit = getattr(config, "max_seq_len", None)
         length = self.left + readout.window + self.right + readout.special_tokens
         if limit is not None and length > limit:
             raise InputError(

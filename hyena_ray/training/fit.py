@@ -47,6 +47,7 @@ def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
         ("readout.flank", settings.readout.flank),
         ("readout.lookahead", settings.readout.lookahead),
         ("training.shortest_crop", settings.training.shortest_crop),
+        ("model.head", settings.model.head == "lookahead" and "lookahead"),
     ):
         if value:
             raise InputError(
@@ -107,8 +108,8 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
     given: dict[str, object] = {}
-    if architecture in HEADLESS:
-        given["model.head"] = None if model.head == "linear" else model.head
+    if architecture in HEADLESS or (model.head == "lookahead" and architecture != "hyenadna"):
+        given["model.head"] = model.head
     if architecture != "hyenadna":
         given["model.backbone"] = model.backbone
         given["lora.enabled"] = settings.lora.enabled
@@ -120,7 +121,8 @@ def _check_model(settings: RunSettings, place: str) -> None:
             )
     longest = settings.data.length + 2 * settings.readout.flank + settings.readout.special_tokens
     # The sizes of pretrained weights are their own.
-    if architecture == "hyenadna" and model.backbone is None and longest > model.max_seq_len:
+    sized = architecture == "hyenadna" and model.backbone is None
+    if sized and model.max_seq_len is not None and longest > model.max_seq_len:
         raise InputError(
             f"{place}: model.max_seq_len",
             model.max_seq_len,

@@ -7,15 +7,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import AdamW
+from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.comparison import Comparison, Run
+from benchmarks.published import PlainHyenaDNA
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.build import build_model
 from hyena_ray.model.convolution import convolve, prepare_filters
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.losses import weighted_cross_entropy
+from hyena_ray.training.epoch import new_scaler, train_epoch
+from hyena_ray.training.schedules import Schedule
+from hyena_ray.training.settings import TrainingSettings
+from hyena_ray.training.sources import ArraySource
+from hyena_ray.training.stages import stage_optimizer, stages_of
 
 
 def new_model(flank: int = 32) -> WindowModel:

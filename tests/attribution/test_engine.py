@@ -38,7 +38,7 @@ def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:
     with torch.no_grad():
         table = model.classifier.get_input_embeddings().weight
         table.copy_(torch.randn(table.shape, generator=generator) * 0.3)
-        head = model.classifier.score.weight
+        head = model.classifier.score.out_proj.weight
         head.copy_(torch.randn(head.shape, generator=generator) * 0.3)
     # Weights are random: at 0.5 hardly a base is called.
     model.threshold = 0.3

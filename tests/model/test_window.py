@@ -26,10 +26,11 @@ ARCHITECTURES = ["hyenadna", "dilated_cnn"]
 OFF = LoraSettings()
 
 
-def small_model(architecture: str, readout: Readout, lora: LoraSettings = OFF) -> WindowModel:
-    settings = ModelSettings.parse(
-        {"architecture": architecture, "d_model": 16, "channels": 8, "max_seq_len": 128}, "test"
-    )
+def small_model(
+    architecture: str, readout: Readout, lora: LoraSettings = OFF, head: str | None = None
+) -> WindowModel:
+    sizes = {"d_model": 16, "channels": 8, "max_seq_len": 128, "head": head}
+    settings = ModelSettings.parse({"architecture": architecture, **sizes}, "test")
     return build_model(settings, readout, lora, TASKS["zdna"], seed=3).eval()
 
 
@@ -47,10 +48,13 @@ def bases_seen(model: WindowModel, base: int, stored: int) -> list[int]:
     return (positions - model.readout.flank).tolist()
 
 
+@pytest.mark.parametrize("head", ["linear", "electra", "lookahead"])
 @pytest.mark.parametrize("lookahead", [0, 3, 8])
 @pytest.mark.parametrize("base", [0, 7, 19])
-def test_a_causal_label_sees_up_to_its_lookahead_and_no_further(base: int, lookahead: int) -> None:
-    model = small_model("hyenadna", Readout(window=20, flank=8, lookahead=lookahead))
+def test_a_causal_label_sees_up_to_its_lookahead_and_no_further(
+    base: int, lookahead: int, head: str
+) -> None:
+    model = small_model("hyenadna", Readout(window=20, flank=8, lookahead=lookahead), OFF, head)
     assert bases_seen(model, base, stored=11) == list(range(-8, base + lookahead + 1))
 
 
@@ -126,7 +130,7 @@ def test_a_lookahead_above_the_flank_is_refused() -> None:
 
 
 def test_a_window_that_the_model_cannot_hold_is_refused() -> None:
-    with pytest.raises(InputError, match="140 bases, above the model's max_seq_len 128"):
+    with pytest.raises(InputError, match="140 tokens, above the model's max_seq_len 128"):
         small_model("hyenadna", Readout(window=100, flank=20, lookahead=20))
 
 
@@ -180,7 +184,7 @@ def test_weights_other_than_those_saved_are_refused(tmp_path: Path) -> None:
     save_window_model(small_model("hyenadna", readout), tmp_path / "one")
     other = small_model("hyenadna", readout)
     with torch.no_grad():
-        other.classifier.score.weight.add_(1)
+        other.classifier.score.dense.weight.add_(1)
     save_window_model(other, tmp_path / "two")
     (tmp_path / "two/model.safetensors").replace(tmp_path / "one/model.safetensors")
     with pytest.raises(InputError, match="sha256 differs"):

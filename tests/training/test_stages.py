@@ -69,7 +69,7 @@ def test_filters_norms_and_biases_do_not_decay_and_all_else_does() -> None:
         f"{layer}.mixer.in_proj.weight",
         f"{layer}.mixer.short_filter.weight",
         f"{layer}.mlp.fc1.weight",
-        "score.weight",
+        "score.dense.weight",
     } <= decayed[True]
     assert {
         f"{layer}.mixer.filter_fn.bias",
