@@ -127,7 +127,9 @@ def _kmer_logistic(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> PreTrainedModel:
     _refuse(settings, "backbone", "head")
-    return KmerLogisticClassifier(KmerLogisticConfig(k=settings.k, **labels))
+    return KmerLogisticClassifier(
+        KmerLogisticConfig(k=settings.k, radius=settings.radius, **labels)
+    )
 
 
 def _rule(

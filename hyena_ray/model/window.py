@@ -71,6 +71,8 @@ class ModelSettings(Settings):
     """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
     k: int = Field(default=6, ge=1, le=8)
     """k-mer length of the logistic regression."""
+    radius: int = Field(default=12, ge=0)
+    """Bases on each side of a base whose k-mers the logistic regression counts."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the layers, and of all heads but the linear one."""
     head: Literal["linear", "electra", "lookahead"] | None = None
