@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 
 from hyena_ray.dataset.augment import random_crop, reverse_half
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.losses import focal_loss, total_weight, weighted_cross_entropy
+from hyena_ray.training.losses import IGNORED, focal_loss, total_weight, weighted_cross_entropy
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import WindowSource
+from hyena_ray.training.sources import Batch, WindowSource
+from hyena_ray.training.workers import ALONE, Workers
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -57,11 +58,12 @@ def train_epoch(
     scaler: GradScaler,
     recipe: TrainingSettings,
     epoch: int,
+    workers: Workers = ALONE,
 ) -> float:
     """Train on every window once; the mean loss over steps.
 
-    A step's windows are drawn and augmented together and pass through the model in
-    `accumulation` parts, whose gradients are those of the whole to rounding.
+    A step's windows are drawn and augmented together and pass through the model in parts of
+    `batch_size`, shared out among workers, whose gradients are those of the whole to rounding.
 
     Args:
         model: put into training mode here.
@@ -71,11 +73,12 @@ def train_epoch(
         scaler: of `new_scaler`; lives as long as the run.
         recipe: of the run.
         epoch: from 0.
+        workers: that train together; all are told the same.
 
     Raises:
         DivergenceError: a loss is NaN or infinite.
     """
-    model.train()
+    replica = workers.replica(model.train())
     device = next(model.parameters()).device
     class_weights = recipe.class_weights().to(device)
     loss_of = (
@@ -85,24 +88,30 @@ def train_epoch(
     )
     precision = PRECISIONS[recipe.precision]
     # Dropout draws from torch's global generator: seeding it by epoch makes a resumed run equal.
-    torch.manual_seed(recipe.seed * 10_007 + epoch)
+    torch.manual_seed(recipe.seed * 10_007 + epoch + 1_000_000_007 * workers.rank)
     augment = Augmentation(recipe, epoch)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     losses = []
     together = recipe.batch_size * recipe.accumulation
     for step, batch in enumerate(train.batches(together, epoch=epoch, seed=recipe.seed)):
-        tokens, labels = (torch.from_numpy(part).to(device) for part in augment(*batch))
+        whole = Batch(*augment(*batch))
+        own = _part_of(whole, workers)
+        # Of the whole step, over the workers: the loss and its gradients are the mean of theirs.
+        weight = total_weight(torch.from_numpy(whole.labels).to(device), class_weights)
+        weight /= workers.size
+        tokens, labels = (torch.from_numpy(part).to(device) for part in own)
         window = None if recipe.shortest_crop is None else labels.shape[1]
-        weight = total_weight(labels, class_weights)
         loss = torch.zeros((), device=device)
         optimizer.zero_grad(set_to_none=True)
         for first in range(0, len(labels), recipe.batch_size):
             rows = slice(first, first + recipe.batch_size)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = model(tokens[rows], window)
-            part = loss_of(logits, labels[rows], class_weights).total / weight
-            scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            with workers.passes(replica, last=rows.stop >= len(labels)):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    logits = replica(tokens[rows], window)
+                part = loss_of(logits, labels[rows], class_weights).total / weight
+                scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
+        loss = workers.mean(loss)
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         if not torch.isfinite(loss):
@@ -117,4 +126,12 @@ def train_epoch(
         if scaler.get_scale() >= scale:
             schedule.after_step()
         losses.append(loss)
+    workers.agree(model)
     return float(torch.stack(losses).mean())
+
+
+def _part_of(batch: Batch, workers: Workers) -> Batch:
+    """A worker's rows of a batch; where it has none, one without labels, since all must pass."""
+    if workers.rank < len(batch.labels):
+        return Batch(*(part[workers.rank :: workers.size] for part in batch))
+    return Batch(batch.tokens[:1], np.full_like(batch.labels[:1], IGNORED))

@@ -27,6 +27,7 @@ from hyena_ray.training.metrics import Metrics, measure
 from hyena_ray.training.prevalence import genome_weights
 from hyena_ray.training.regions import RegionScores, score_regions
 from hyena_ray.training.sources import ArraySource, WindowSource, check_both_classes
+from hyena_ray.training.workers import ALONE, Workers
 
 EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
@@ -85,6 +86,8 @@ class Evaluation(NamedTuple):
             f"{self.task}, {self.split}: {self.windows:,} windows with {self.labels:,} labels, "
             f"{self.prevalence:.2%} of them 1"
         ]
+        if self.simulated:
+            lines.append("simulated DNA: no figure here says anything about real DNA")
         for name in ("f1", "mcc", "precision", "recall", "average_precision"):
             low, high = self.intervals[name]
             value = getattr(self.metrics, name)
@@ -125,35 +128,48 @@ def _plain(value: Any) -> Any:
 
 
 @torch.inference_mode()
-def predict(model: WindowModel, source: WindowSource, class_weights: Tensor) -> Predictions:
+def predict(
+    model: WindowModel, source: WindowSource, class_weights: Tensor, workers: Workers = ALONE
+) -> Predictions:
     """Scores of all windows of a source in float32, with the model's own strands.
 
     Args:
         model: put into evaluation mode here.
         source: windows with labels.
         class_weights: (2,) float32 of the loss.
+        workers: that share the windows; each gets the scores of all.
     """
     model.eval()
     device = next(model.parameters()).device
-    totals = torch.zeros(2, dtype=torch.float64)
-    labels, scores = [], []
-    for batch in source.batches(EVALUATION_BATCH, epoch=None, seed=0):
+    own = []
+    for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
         logits = model.predict(torch.from_numpy(batch.tokens).to(device))
         loss = weighted_cross_entropy(
             logits, torch.from_numpy(batch.labels).to(device), class_weights.to(device)
         )
-        totals += torch.stack([loss.total, loss.weight]).double().cpu()
-        labels.append(batch.labels)
-        scores.append(logits.float().softmax(-1)[..., 1].cpu().numpy())
-    total, weight = totals.tolist()
-    return Predictions(np.concatenate(labels), np.concatenate(scores), total / weight)
+        own.append(
+            (
+                batch.labels,
+                logits.float().softmax(-1)[..., 1].cpu().numpy(),
+                float(loss.total),
+                float(loss.weight),
+            )
+        )
+    labels, scores, totals, weights = zip(*workers.merge(own), strict=True)
+    mean = math.fsum(totals) / math.fsum(weights)
+    return Predictions(np.concatenate(labels), np.concatenate(scores), mean)
 
 
 def evaluate(
-    model: WindowModel, source: WindowSource, class_weights: Tensor, *, threshold: float | str
+    model: WindowModel,
+    source: WindowSource,
+    class_weights: Tensor,
+    *,
+    threshold: float | str,
+    workers: Workers = ALONE,
 ) -> Metrics:
     """Metrics over all windows of a source; see `predict` and `measure`."""
-    found = predict(model, source, class_weights)
+    found = predict(model, source, class_weights, workers)
     return measure(found.labels, found.scores, loss=found.loss, threshold=threshold)
 
 

@@ -22,6 +22,7 @@ from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import WindowSource, check_both_classes
 from hyena_ray.training.stages import stage_of_epoch, stage_optimizer, stages_of
+from hyena_ray.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def train_run(
     validation: WindowSource,
     folder: Path,
     report: Callable[[EpochReport], None],
+    workers: Workers = ALONE,
 ) -> RunResult:
     """Train, keep the best epoch, and continue from `folder` where a run was interrupted.
 
@@ -66,7 +68,9 @@ def train_run(
         train: windows to learn from.
         validation: windows that choose epoch and threshold.
         folder: takes `checkpoint.pt` (state of the run) and `model/` (best epoch).
-        report: called after every epoch.
+        report: called after every epoch, by every worker.
+        workers: that train this run together; the first alone writes into `folder`. Their number
+            may change when a run is resumed.
 
     Raises:
         InputError: one class is missing, or the checkpoint in `folder` is damaged or belongs to
@@ -108,26 +112,28 @@ def train_run(
             if state is not None and epoch == first_epoch > stage_start:
                 optimizer.load_state_dict(state.optimizer)
                 schedule.load_state_dict(state.schedule)
-        train_loss = train_epoch(model, train, optimizer, schedule, scaler, recipe, epoch)
-        metrics = evaluate(model, validation, class_weights, threshold=metric)
+        train_loss = train_epoch(model, train, optimizer, schedule, scaler, recipe, epoch, workers)
+        metrics = evaluate(model, validation, class_weights, threshold=metric, workers=workers)
         history.append({"train_loss": train_loss, **metrics._asdict()})
         _refuse_non_finite(history[-1], f"validation after epoch {epoch + 1}")
         schedule.after_epoch(history[-1][metric])
         if _best_epoch(history, metric) == epoch:
             model.threshold = metrics.threshold
-            save_window_model(model, model_folder)
-        save_state(
-            checkpoint,
-            RunState(
-                settings.fingerprint(),
-                epoch,
-                model.state_dict(),
-                optimizer.state_dict(),
-                schedule.state_dict(),
-                scaler.state_dict(),
-                history,
-            ),
-        )
+            if workers.writes:
+                save_window_model(model, model_folder)
+        if workers.writes:
+            save_state(
+                checkpoint,
+                RunState(
+                    settings.fingerprint(),
+                    epoch,
+                    model.state_dict(),
+                    optimizer.state_dict(),
+                    schedule.state_dict(),
+                    scaler.state_dict(),
+                    history,
+                ),
+            )
         report(EpochReport(epoch + 1, epochs, history[-1]))
     best = _best_epoch(history, metric)
     return RunResult(best + 1, history[best], model_folder, share)
