@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hyena_ray.genome.promoters import simulate_promoters
 from hyena_ray.genome.simulate import simulate_genome
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,8 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the README takes for given: a genome with these contigs, regions and a blacklist."""
+    """What the README takes for given: a genome with these contigs, regions, a blacklist, and
+    labelled sequences."""
     folder = tmp_path_factory.mktemp("readme")
     made = simulate_genome(folder, contigs=5, contig_length=20_000, tracts=120, decoys=60)
     text, regions = made.genome.read_text(), made.regions.read_text()
@@ -38,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "genome.fa.gz").write_bytes(gzip.compress(text.encode()))
     (folder / "zdna.bed").write_text(regions)
     (folder / "blacklist.bed").write_text("chr20\t600\t800\n")
+    simulate_promoters(folder, 0).val.rename(folder / "dev.csv")
     for name in ("jobs", "search_spaces"):
         (folder / name).symlink_to(ROOT / name)
     return folder
@@ -59,11 +62,12 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
     ran = []
     for line in commands():
         job = Path(shlex.split(line)[1]).stem
-        if job != "tune_zdna":  # hours of search; test_tune_zdna.py runs it on a small space
+        # A search takes hours; test_tune_zdna.py does a small one.
+        if not job.startswith("tune_"):
             done = run(folder, line)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             ran.append(job)
-    assert ran == ["prepare", "train", "evaluate", "attribute"]
+    assert ran == ["prepare", "train", "evaluate", "attribute", "prepare", "train", "compare"]
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "(64, 100)\n"), done.stderr
@@ -71,7 +75,7 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
 
 def test_every_job_that_the_readme_names_is_there_and_explains_itself(folder: Path) -> None:
     jobs = {shlex.split(line)[1] for line in commands()}
-    assert "jobs/tune_zdna.py" in jobs
+    assert {"jobs/tune_zdna.py", "jobs/tune_promoter.py", "jobs/compare.py"} <= jobs
     for job in sorted(jobs):
         done = run(folder, f"python {job} --help")
         assert done.returncode == 0
