@@ -20,26 +20,47 @@ class Resources(Settings):
     """GPUs: a whole number, or a share of one."""
 
 
+class TrialResources(Resources):
+    """What one trial holds: `cpu` and `gpu` for each of its workers."""
+
+    workers: int = Field(default=1, ge=1)
+    """Processes that train one trial together, each on its part of every batch: results are those
+    of 1 but for rounding. Costs half a minute a trial, so only for models that need it."""
+
+
+DRIVER_CPU = 0.01
+"""Of a trial with several workers: its own process only waits for them."""
+
+
 class Placement(Settings):
     """How many run at once, and on how many threads each."""
 
     concurrent: int
     threads: int
-    """torch threads of each. Part of a run's plan: results differ in the last bits by threads."""
+    """torch threads of each, or of each of its workers. Part of a run's plan: results differ in the
+    last bits by threads."""
 
 
 def place(
-    cluster: Cluster, each: Resources, *, wanted: int | None, useful: int, streams: bool, name: str
+    cluster: Cluster,
+    each: Resources,
+    *,
+    wanted: int | None,
+    useful: int,
+    streams: bool,
+    name: str,
+    workers: int = 1,
 ) -> Placement:
     """Fit trials or actors into the cluster.
 
     Args:
         cluster: what there is.
-        each: resources of one.
+        each: resources of one, or of each of its workers.
         wanted: how many at once; None takes as many as fit and are useful.
         useful: more than this many would have nothing to do.
-        streams: each reads its own data stream, which needs one more CPU.
+        streams: each worker reads its own data stream, which needs one more CPU.
         name: of the setting that asks, for the message, such as `--actors`.
+        workers: of each; several work under a process that needs `DRIVER_CPU`.
 
     Raises:
         InputError: a request that this cluster can never meet.
@@ -48,22 +69,27 @@ def place(
     remedy = "ask for less or join a larger cluster"
     if each.gpu > 1 and each.gpu != int(each.gpu):
         raise InputError(f"{name}: gpu", each.gpu, "neither whole nor below 1", "give 1, 2 or 0.5")
-    cpu = each.cpu + (1 if streams else 0)
+    if workers > 1 and each.gpu != int(each.gpu):
+        raise InputError(f"{name}: gpu", each.gpu, "is shared by workers", "give 1, or workers 1")
+    cpu = workers * (each.cpu + (1 if streams else 0)) + (DRIVER_CPU if workers > 1 else 0)
+    gpu = workers * each.gpu
+    asked = f"{cpu:g} CPUs and {gpu:g} GPUs each"
     room = math.floor(cluster.cpus / cpu)
-    if each.gpu:
-        shares = math.floor(1 / each.gpu) if each.gpu <= 1 else 1 / each.gpu
+    if gpu:
+        shares = math.floor(1 / gpu) if gpu <= 1 else 1 / gpu
         room = min(room, math.floor(cluster.gpus * shares))
     if room < 1:
-        raise InputError(name, f"{cpu:g} CPUs and {each.gpu:g} GPUs each", has, remedy)
+        raise InputError(name, asked, has, remedy)
     if wanted is not None and wanted > room:
-        raise InputError(
-            name, wanted, f"{cpu:g} CPUs and {each.gpu:g} GPUs each, but {has}", remedy
-        )
+        raise InputError(name, wanted, f"{asked}, but {has}", remedy)
+    if workers > 1 and not cluster.dashboard:
+        # Without it Ray Train keeps the resources of a trial that was stopped early.
+        raise InputError(f"{name}: workers", workers, "the cluster has no dashboard", "start one")
     cores = cluster.cores or cluster.cpus
     concurrent = min(room, useful)
     if wanted is None:
-        concurrent = min(concurrent, max(1, math.floor(cores / each.cpu)))
+        concurrent = min(concurrent, max(1, math.floor(cores / (workers * each.cpu))))
     else:
         concurrent = min(concurrent, wanted)
-    share = math.floor(min(each.cpu, cores / concurrent))
+    share = math.floor(min(each.cpu, cores / (concurrent * workers)))
     return Placement(concurrent=max(1, concurrent), threads=max(1, share))

@@ -33,17 +33,20 @@ class Cluster(NamedTuple):
     None on a cluster that was joined, where a CPU is taken to be a core."""
     object_store: float
     """Bytes of shared memory over all nodes."""
+    dashboard: bool = False
+    """Whether one runs. Ray Train asks it who is alive."""
 
 
 @contextmanager
-def connect(address: str | None = None) -> Iterator[Cluster]:
+def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[Cluster]:
     """Join the cluster at `address`, else that of RAY_ADDRESS, else start one on this machine.
 
-    What is started here is shut down at the end, needs a token, and has no dashboard. Inside a
-    process that is connected already, that connection is used and kept.
+    What is started here is shut down at the end, and needs a token. Inside a process that is
+    connected already, that connection is used and kept.
 
     Args:
         address: "auto", "local", host:port, or None.
+        dashboard: whether what is started here has one, on this machine alone.
 
     Raises:
         InputError: nothing answers at the address.
@@ -56,7 +59,7 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     cores = available_cores() if target == "local" else None
     with _own_signals():
         if target == "local":
-            _start_here()
+            _start_here(dashboard)
         else:
             _join(target)
     # Its lines on every block read would drown the job's own; errors are raised as well.
@@ -81,7 +84,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _start_here() -> None:
+def _start_here(dashboard: bool) -> None:
     # Ray asks for a token by default on a cluster of its own, and would save one under the home
     # folder; a token in the environment ends with the process.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -90,7 +93,7 @@ def _start_here() -> None:
         # More than the cores: Ray Data inside a trial waits for ever when trials hold all CPUs.
         num_cpus=max(4, available_cores()),
         object_store_memory=LOCAL_OBJECT_STORE,
-        include_dashboard=False,
+        include_dashboard=dashboard,
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
@@ -120,6 +123,7 @@ def _describe(cores: int | None) -> Cluster:
         gpus=max(present.get("GPU", 0.0), possible.get("GPU", 0.0)),
         cores=cores,
         object_store=present.get("object_store_memory", 0.0),
+        dashboard=bool(ray._private.worker.get_dashboard_url()),
     )
     logger.info("Ray has %g CPUs and %g GPUs", cluster.cpus, cluster.gpus)
     return cluster

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from hyena_ray.cluster.pool import last_line
-from hyena_ray.cluster.resources import Placement
+from hyena_ray.cluster.resources import DRIVER_CPU, Placement
 from hyena_ray.cluster.watchdog import Watchdog, watchdog
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.tuning.search import (
@@ -100,6 +100,8 @@ def _fit(
     """One start of Tune. The last line of every crashed trial's error."""
     space = plan.space
     each = {"cpu": space.resources.cpu, "gpu": space.resources.gpu}
+    if space.resources.workers > 1:
+        each = {"cpu": DRIVER_CPU}
     trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), each)
     search = StudySearch(study, space)
     with _environment(), watchdog(60 * space.stall_minutes, "the trials") as dog:
@@ -112,8 +114,9 @@ def _fit(
                 scheduler=scheduler(study, space),
                 num_samples=count,
                 max_concurrent_trials=concurrent,
-                # A worker that is kept saves the seconds that importing torch takes.
-                reuse_actors=True,
+                # A process that is kept saves the seconds that importing torch takes; one that
+                # waits for workers of its own cannot be interrupted.
+                reuse_actors=space.resources.workers == 1,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),

@@ -81,7 +81,7 @@ def tune_task(options: TuneOptions) -> Path:
         for settings in space.draws(options.space):
             check_run_fits(settings, data, str(options.space), gpu=space.resources.gpu > 0)
     out = _output(options, data)
-    with connect(options.address) as cluster:
+    with connect(options.address, dashboard=space.resources.workers > 1) as cluster:
         placement = _placement(space, data, cluster)
         with only_writer(out, overwrite=options.overwrite):
             logger.info("writing to %s", out)
@@ -124,6 +124,7 @@ def _placement(space: SearchSpace, data: PreparedData | None, cluster: Cluster) 
         # A simulated genome is small.
         streams=data is not None and not fits(data, _keys(space), cluster),
         name="search space: resources",
+        workers=space.resources.workers,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from optuna.trial import BaseTrial
 from pydantic import Field
 
-from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings, load_yaml
 from hyena_ray.training.settings import RunSettings
@@ -127,7 +127,7 @@ class SearchSpace(Settings):
     """Settings to try."""
     concurrent: int | None = Field(default=None, ge=1)
     """Trials at once; left out: as many as the cluster holds."""
-    resources: Resources = Resources()
+    resources: TrialResources = TrialResources()
     """Of one trial."""
     scheduler: SchedulerSettings = SchedulerSettings()
     seed: int = Field(default=0, ge=0)

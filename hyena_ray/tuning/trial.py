@@ -1,4 +1,4 @@
-"""What one trial does on its worker: train one run and tell Tune about it."""
+"""What one trial does: train one run, alone or on workers of its own, and tell Tune about it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from ray import tune
 
 from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.tasks import task_named
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.loop import EpochReport, train_run
+from hyena_ray.training.workers import ALONE, Workers
 from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.space import SearchSpace
 
@@ -26,7 +28,7 @@ class TrialPlan(NamedTuple):
     """Holds a folder per trial, on storage that every node sees."""
     windows: Mapping[Key, Handle]
     threads: int
-    """torch threads of each trial."""
+    """torch threads of each trial, or of each of its workers."""
 
     def folder_of(self, number: int) -> Path:
         """Checkpoint and model of a trial."""
@@ -38,6 +40,18 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
 
     A run that diverges is a result, not a failure: it is reported as a problem and not retried.
     """
+    resources = plan.space.resources
+    if resources.workers == 1:
+        _train(config, plan, ALONE, tune.report)
+    else:
+        run_on_workers(
+            lambda workers, report: _train(config, plan, workers, report),
+            resources,
+            plan.folder_of(config["number"]),
+        )
+
+
+def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Report) -> None:
     torch.set_num_threads(plan.threads)
     began = time.monotonic()
     settings = plan.space.run_settings(config["values"])
@@ -46,7 +60,7 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
 
     def tell(epoch: int, metrics: Mapping[str, float], problem: str, *, finished: bool) -> None:
         # Tune ends a whole experiment over a report that lacks a key: always the same ones.
-        tune.report(
+        report(
             {
                 EPOCH: epoch,
                 SCORE: metrics.get(metric, -1.0),
@@ -59,12 +73,12 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
 
     last = EpochReport(0, 0, {})
 
-    def after_epoch(report: EpochReport) -> None:
+    def after_epoch(epoch: EpochReport) -> None:
         nonlocal last
-        last = report
+        last = epoch
         # The last epoch is told once the best model is in place: ASHA may end a trial at a report.
-        if report.epoch < report.epochs:
-            tell(report.epoch, report.metrics, "", finished=False)
+        if epoch.epoch < epoch.epochs:
+            tell(epoch.epoch, epoch.metrics, "", finished=False)
 
     try:
         result = train_run(
@@ -73,6 +87,7 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
             plan.windows[length, "val"].open(),
             plan.folder_of(config["number"]),
             after_epoch,
+            workers,
         )
     except DivergenceError as error:
         tell(last.epoch + 1, {}, str(error), finished=True)
