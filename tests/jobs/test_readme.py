@@ -73,6 +73,7 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
     assert (done.returncode, done.stdout) == (0, "(64, 100)\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_every_job_that_the_readme_names_is_there_and_explains_itself(folder: Path) -> None:
     jobs = {shlex.split(line)[1] for line in commands()}
     assert {"jobs/tune_zdna.py", "jobs/tune_promoter.py", "jobs/compare.py"} <= jobs
