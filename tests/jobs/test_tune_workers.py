@@ -1,0 +1,123 @@
+"""A search whose trials have two workers each: killed, resumed, and as good as with one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.errors import InputError
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.tuning.job import tuning_job
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "jobs" / "tune_zdna.py"
+EPOCHS = 3
+SPACE = f"""\
+task: zdna
+trials: 2
+concurrent: 1
+resources: {{cpu: 1, workers: WORKERS}}
+scheduler: {{grace_period: {EPOCHS}, reduction_factor: 2}}
+settings:
+  data.length: 40
+  data.limit: 400
+  model.d_model: 16
+  model.n_layer: 1
+  model.max_seq_len: 130
+  readout.flank: 8
+  training.epochs: {EPOCHS}
+search:
+  training.learning_rate: {{low: 4e-3, high: 1e-2, log: true}}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
+    settings = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+    )
+    prepare(settings, folder / "data")
+    return folder / "data"
+
+
+def arguments(data: Path, folder: Path, workers: int) -> list[str]:
+    """Of the job; its space and its output lie in `folder`."""
+    space = folder / f"{workers}.yaml"
+    space.write_text(SPACE.replace("WORKERS", str(workers)))
+    out = folder / f"run of {workers}"
+    return ["--data", str(data), "--space", str(space), "--out", str(out)]
+
+
+def start(folder: Path, *given: str) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "HOME": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+    }
+    return subprocess.Popen([sys.executable, str(JOB), *given], env=environment)
+
+
+def scores(out: Path) -> list[dict[int, float]]:
+    """Of every epoch of every trial; all are finished."""
+    study = optuna.load_study(study_name="zdna", storage=f"sqlite:///{out / 'study.db'}")
+    trials = study.get_trials()
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    return [trial.intermediate_values for trial in trials]
+
+
+@pytest.mark.slow
+def test_trials_of_two_workers_go_on_after_a_kill_and_score_as_those_of_one(
+    data: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    two = arguments(data, tmp_path, 2)
+    out = Path(two[-1])
+    with start(tmp_path, *two) as first:
+        deadline = time.monotonic() + 400
+        while not (out / "trials" / "0000" / "checkpoint.pt").exists():
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        first.send_signal(signal.SIGKILL)
+        first.wait(300)
+    assert not (out / "manifest.json").exists()
+    with start(tmp_path, *two, "--resume") as second:
+        assert second.wait(400) == 0
+    assert (out / "manifest.json").exists()
+    one = arguments(data, tmp_path, 1)
+    tuning_job("zdna", ROOT / "search_spaces")(one)
+    # The first trial's settings do not depend on scores; its last epoch comes after the kill.
+    ours, theirs = scores(out), scores(Path(one[-1]))
+    assert list(ours[1]) == list(theirs[1]) == list(range(1, EPOCHS + 1))
+    assert ours[0][EPOCHS] == pytest.approx(theirs[0][EPOCHS], abs=0.05)
+    assert ours[0][EPOCHS] > 0.5
+
+
+def test_more_workers_than_the_cluster_holds_are_refused_with_what_it_has(
+    data: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = arguments(data, tmp_path, 999)
+    with pytest.raises(InputError, match=r"999\.01 CPUs and 0 GPUs each: the cluster has \d+ CPUs"):
+        tuning_job("zdna", ROOT / "search_spaces")(given)
+    assert not Path(given[-1]).exists()
+
+
+def test_workers_are_refused_where_no_dashboard_tells_who_is_alive(
+    data: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = arguments(data, tmp_path, 2)
+    with pytest.raises(InputError, match="workers: 2: the cluster has no dashboard"):
+        tuning_job("zdna", ROOT / "search_spaces")(given)
+    assert not Path(given[-1]).exists()
