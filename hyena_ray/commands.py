@@ -30,6 +30,19 @@ class Parser(argparse.ArgumentParser):
         again.add_argument("--resume", action="store_true", help="go on with what is in --out")
         again.add_argument("--overwrite", action="store_true", help="replace what is in --out")
 
+    def add_resources(self, one: str) -> None:
+        """`--cpu` and `--gpu` of one trial or actor, which is called `one` in the help."""
+        self.add_argument(
+            "--cpu", metavar="X", type=float, default=1.0, help=f"CPUs of {one}; default: 1"
+        )
+        self.add_argument(
+            "--gpu",
+            metavar="X",
+            type=float,
+            default=0.0,
+            help=f"GPUs of {one}, or share of one; default: 0",
+        )
+
     def add_address(self) -> None:
         """`--address`: which Ray cluster does the work."""
         self.add_argument(

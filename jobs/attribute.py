@@ -87,12 +87,7 @@ def parser() -> Parser:
     options.add_argument(
         "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
     )
-    options.add_argument(
-        "--cpu", metavar="X", type=float, default=1.0, help="CPUs of one actor; default: 1"
-    )
-    options.add_argument(
-        "--gpu", metavar="X", type=float, default=0.0, help="GPUs, or share of one; default: 0"
-    )
+    options.add_resources("an actor")
     options.add_existing_output()
     options.add_address()
     return options

@@ -81,12 +81,7 @@ def parser() -> Parser:
     options.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of all"
     )
-    options.add_argument(
-        "--cpu", metavar="X", type=float, default=1.0, help="CPUs of one run; default: 1"
-    )
-    options.add_argument(
-        "--gpu", metavar="X", type=float, default=0.0, help="GPUs, or share of one; default: 0"
-    )
+    options.add_resources("a run")
     options.add_existing_output()
     options.add_address()
     return options

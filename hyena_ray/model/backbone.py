@@ -10,12 +10,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.arguments import check_one_input, wants_dict
 from hyena_ray.model.checkpoint import (
     complete_weights,
     read_config,
@@ -242,19 +243,6 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
             last_hidden_state=last, hidden_states=states if output_hidden_states else None
         )
         return output if wants_dict(self.config, return_dict) else output.to_tuple()
-
-
-def check_one_input(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> None:
-    """Refuse to compute from both inputs or from none."""
-    if (input_ids is None) == (inputs_embeds is None):
-        raise InputError(
-            "forward", None, "needs input_ids or inputs_embeds, not both", "give one of them"
-        )
-
-
-def wants_dict(config: PreTrainedConfig, return_dict: bool | None) -> bool:
-    """Whether `forward` returns a named output; the caller's wish goes before the configuration."""
-    return bool(config.return_dict if return_dict is None else return_dict)
 
 
 def _normed(norm: nn.LayerNorm, residual: Tensor) -> Tensor:

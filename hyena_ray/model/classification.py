@@ -6,17 +6,71 @@ states in `pool`; everything else is its backbone.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+from hyena_ray.model.arguments import check_one_input, wants_dict
 
 Kind = Literal["base", "sequence"]
 Pooling = Literal["last", "mean", "attention"]
 HEAD_PREFIXES = ("score.", "pool.")
 """How the names of a classifier's parameters begin that belong to its head."""
+
+
+class Classifier:
+    """Arguments and output of all classifiers; a subclass is a PreTrainedModel too."""
+
+    config: Any
+    output_class: ClassVar[type]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+    ) -> TokenClassifierOutput | SequenceClassifierOutput | tuple[Any, ...]:
+        """Compute `logits` float32: (B, L, num_labels) per base, or (B, num_labels) per sequence.
+
+        Args:
+            input_ids: (B, L) int64 token ids.
+            inputs_embeds: (B, L, channels), instead of `input_ids`; are taken to have no padding,
+                since it cannot be told.
+            labels: see `label_loss`; any integer dtype.
+            output_hidden_states: also return what went into each layer and came out of the last;
+                None follows the configuration.
+            return_dict: False returns a tuple; None follows the configuration.
+            attention_mask: not used, as published; peft and Trainer pass it on.
+            output_attentions: not used, likewise; there is no attention.
+
+        Raises:
+            InputError: both or neither input is given, or L exceeds `max_seq_len`.
+        """
+        check_one_input(input_ids, inputs_embeds)
+        logits, states = self._label(input_ids, inputs_embeds)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        output = self.output_class(
+            loss=None if labels is None else label_loss(self.config, logits, labels),
+            logits=logits,
+            hidden_states=states if output_hidden_states else None,
+        )
+        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+
+    @abstractmethod
+    def _label(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits as above, and hidden states (B, L, channels) if any, from one of the inputs."""
 
 
 class ElectraHead(nn.Module):

@@ -13,8 +13,15 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
-from hyena_ray.model.backbone import HyenaDNAModel, HyenaDNAPreTrainedModel, wants_dict
-from hyena_ray.model.classification import Pooling, label_hidden, label_loss, make_head, make_pool
+from hyena_ray.model.arguments import wants_dict
+from hyena_ray.model.backbone import HyenaDNAModel, HyenaDNAPreTrainedModel
+from hyena_ray.model.classification import (
+    Classifier,
+    Pooling,
+    label_hidden,
+    make_head,
+    make_pool,
+)
 from hyena_ray.model.configuration import HyenaDNAConfig
 
 
@@ -67,12 +74,11 @@ class HyenaDNAForCausalLM(HyenaDNAWithHead):
         return output if wants_dict(self.config, return_dict) else output.to_tuple()
 
 
-class HyenaDNAClassifier(HyenaDNAWithHead):
+class HyenaDNAClassifier(Classifier, HyenaDNAWithHead):
     """What the two classifiers have in common."""
 
     pooling: ClassVar[Pooling | None]
     """Pooling where the configuration says none."""
-    output_class: ClassVar[type]
 
     def __init__(self, config: HyenaDNAConfig, num_labels: int | None = None) -> None:
         pooling = None if self.pooling is None else config.pooling or self.pooling
@@ -84,33 +90,11 @@ class HyenaDNAClassifier(HyenaDNAWithHead):
         self.pool = make_pool(config, config.d_model)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: bool | None = None,
-    ) -> TokenClassifierOutput | SequenceClassifierOutput | tuple[Any, ...]:
-        """As `HyenaDNAModel.forward`, with `logits` float32: (B, L, num_labels) per base, or
-        (B, num_labels) per sequence.
-
-        Args:
-            inputs_embeds: are taken to have no padding, since it cannot be told.
-            labels: see `label_loss`; any integer dtype.
-            attention_mask: not used, as published; peft and Trainer pass it on.
-            output_attentions: not used, likewise; there is no attention.
-        """
-        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
-        logits = label_hidden(self, hidden.last_hidden_state, input_ids)
-        output = self.output_class(
-            loss=None if labels is None else label_loss(self.config, logits, labels),
-            logits=logits,
-            hidden_states=hidden.hidden_states,
-        )
-        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+    def _label(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states=True, return_dict=True)
+        return label_hidden(self, hidden.last_hidden_state, input_ids), hidden.hidden_states
 
 
 class HyenaDNAForTokenClassification(HyenaDNAClassifier):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,44 +12,15 @@ from transformers import initialization as init
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.backbone import check_one_input, wants_dict
 from hyena_ray.model.baselines.configuration import BaselineConfig, NetworkConfig
-from hyena_ray.model.classification import label_hidden, label_loss, make_head, make_pool
+from hyena_ray.model.classification import Classifier, label_hidden, make_head, make_pool
 
 
-class Baseline(PreTrainedModel):  # type: ignore[misc]
+class Baseline(Classifier, PreTrainedModel):  # type: ignore[misc]
     """A label per base or per sequence; arguments and output as HyenaDNA's classifiers."""
 
     config_class: type[BaselineConfig]
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: bool | None = None,
-    ) -> TokenClassifierOutput | tuple[Any, ...]:
-        """As `HyenaDNAClassifier.forward`; hidden states are those of the layers, if any."""
-        check_one_input(input_ids, inputs_embeds)
-        logits, states = self._label(input_ids, inputs_embeds)
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
-        output = TokenClassifierOutput(
-            loss=None if labels is None else label_loss(self.config, logits, labels),
-            logits=logits,
-            hidden_states=states if output_hidden_states else None,
-        )
-        return output if wants_dict(self.config, return_dict) else output.to_tuple()
-
-    @abstractmethod
-    def _label(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits, (B, L, C) or (B, C) float32, and hidden states (B, L, channels) from one of
-        the inputs."""
+    output_class = TokenClassifierOutput
 
 
 class NetworkBaseline(Baseline):
