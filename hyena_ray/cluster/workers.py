@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import ray.train
 from ray import tune
 from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util.queue import Queue
 
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.training.workers import Workers
@@ -23,8 +24,9 @@ def run_on_workers(
 ) -> None:
     """Call `train` on every worker of a new group, and wait; for the driver of a Tune trial.
 
-    The group talks over nccl where its workers have GPUs, else over gloo. Every worker must report
-    each epoch; the first one's results reach Tune. When Tune stops the trial, its workers end too.
+    The group talks over nccl where its workers have GPUs, else over gloo. What the first worker
+    reports reaches Tune, from this thread: Ray 2.60's TuneReportCallback hangs where Tune is slower
+    to take the last report than the group to end. When Tune stops the trial, the workers end too.
 
     Args:
         train: trains one run as one of these workers.
@@ -34,20 +36,35 @@ def run_on_workers(
     Raises:
         TrainingFailedError: a worker failed or died; trying again is Tune's task.
     """
+    reports = Queue(actor_options={"num_cpus": 0})
 
-    def loop() -> None:
-        train(Workers.of_process_group(), ray.train.report)
+    def work() -> None:
+        workers = Workers.of_process_group()
+        train(workers, reports.put if workers.writes else lambda result: None)
 
-    TorchTrainer(
-        loop,
+    trainer = TorchTrainer(
+        work,
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpu > 0,
             resources_per_worker={"CPU": resources.cpu, "GPU": resources.gpu},
         ),
         run_config=ray.train.RunConfig(
-            name=f"train_{tune.get_context().get_trial_id()}",
-            storage_path=str(folder),
-            callbacks=[TuneReportCallback()],
+            name=f"train_{tune.get_context().get_trial_id()}", storage_path=str(folder)
         ),
-    ).fit()
+    )
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:
+            failures.append(error)
+        reports.put(None)
+
+    # A daemon, since Tune ends the process of a trial that it stops while this still waits.
+    threading.Thread(target=fit, daemon=True, name="workers").start()
+    while (report := reports.get()) is not None:
+        tune.report(report)
+    if failures:
+        raise failures[0]
