@@ -101,3 +101,22 @@ def test_a_configuration_fills_what_it_does_not_say_with_the_tasks_defaults(
     (tmp_path / "config.yaml").write_text("training: {batchsize: 64}\n")
     with pytest.raises(InputError, match=r"--config: training\.batchsize: unknown key"):
         job("train")(arguments)
+
+
+def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
+    folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
+    with pytest.raises(InputError, match=r"preset: zdna/none: .*zdna/two_stage"):
+        job("train")([*arguments, "--preset", "zdna/none"])
+    with pytest.raises(InputError, match=r"zdna/five_folds: .*--split kfold:5"):
+        job("train")([*arguments, "--preset", "zdna/five_folds"])
+    assert not (tmp_path / "run").exists()
+    job("train")([*arguments, "--preset", "zdna/lora_mixer", *SMALL])
+    settings, record = (read_json(tmp_path / "run" / f"{n}.json") for n in ("config", "manifest"))
+    assert settings["lora"]["targets"] == "mixer"
+    assert (settings["training"]["epochs"], settings["data"]["length"]) == (1, 40)
+    assert record["test"] is None
+    assert 0 < record["trainable_share"] < 0.5
+    assert record["seconds_per_epoch"] > 0
+    assert record["peak_memory"] > 2**20
