@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hyena_ray.commands import Parser, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import new_output
 from hyena_ray.settings import load_yaml, parse_assignments
+from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import EpochReport
 from hyena_ray.training.run import complete_run, view_of
@@ -51,9 +53,12 @@ def main(arguments: Sequence[str]) -> None:
     length = settings.data.length
     train = ArraySource(data.read(length, "train", settings.data.limit))
     validation = ArraySource(data.read(length, "val"))
-    record, evaluation = complete_run(
-        settings, data, train, validation, out, _log_epoch, test=options.test
-    )
+    try:
+        record, evaluation = complete_run(
+            settings, data, train, validation, out, _log_epoch, test=options.test
+        )
+    except DivergenceError as error:
+        sys.exit(f"error: {error}")
     print("validation", " ".join(f"{key} {value:.4f}" for key, value in record.validation.items()))
     if evaluation is not None:
         print(evaluation.table())

@@ -120,3 +120,9 @@ def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
     assert 0 < record["trainable_share"] < 0.5
     assert record["seconds_per_epoch"] > 0
     assert record["peak_memory"] > 2**20
+
+
+def test_a_run_that_diverges_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
+    data = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match=r"^error: the loss is nan .*; lower the learning rate$"):
+        job("train")([*data, *SMALL, "--set=training.learning_rate=1e30"])
