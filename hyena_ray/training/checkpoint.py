@@ -10,6 +10,9 @@ import torch
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
 
+CHECKPOINT = "checkpoint.pt"
+"""In a run's folder: its state."""
+
 
 class RunState(NamedTuple):
     """What `train_run` needs to go on after `epoch`."""

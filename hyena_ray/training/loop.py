@@ -15,7 +15,7 @@ from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import task_named
-from hyena_ray.training.checkpoint import RunState, load_state, save_state
+from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
 from hyena_ray.training.epoch import DivergenceError, new_scaler, train_epoch
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.schedules import Schedule
@@ -80,7 +80,7 @@ def train_run(
     check_both_classes(train, "training windows")
     check_both_classes(validation, "validation windows")
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, model_folder = folder / "checkpoint.pt", folder / "model"
+    checkpoint, model_folder = folder / CHECKPOINT, folder / "model"
     recipe, metric = settings.training, task_named(settings.task).metric
     class_weights = recipe.class_weights()
     model = new_model(settings)

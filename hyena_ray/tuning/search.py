@@ -116,8 +116,9 @@ class StudySearch(Searcher):  # type: ignore[misc]
         """Tell the study how a trial ended; one that crashed stays unfinished."""
         if error or result is None:
             return
+        # Where ASHA stops a trial, Tune has not told this result before.
+        self.on_trial_result(trial_id, result)
         trial = self._trials[trial_id]
-        self._note(trial_id, result)
         if result[PROBLEM]:
             self._study.tell(trial, state=TrialState.FAIL)
         elif result[FINISHED]:

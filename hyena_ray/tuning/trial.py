@@ -13,8 +13,10 @@ from ray import tune
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.tasks import task_named
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.loop import EpochReport, train_run
+from hyena_ray.training.stages import stages_of
 from hyena_ray.training.workers import ALONE, Workers
 from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.space import SearchSpace
@@ -80,12 +82,19 @@ def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Re
         if epoch.epoch < epoch.epochs:
             tell(epoch.epoch, epoch.metrics, "", finished=False)
 
+    folder = plan.folder_of(config["number"])
+    state = load_state(folder / CHECKPOINT, settings.fingerprint())
+    if state is not None:
+        # A run that was killed may have been ahead of what Tune had heard of it.
+        epochs = sum(stage.epochs for stage in stages_of(settings.training))
+        for number, metrics in enumerate(state.history, start=1):
+            after_epoch(EpochReport(number, epochs, metrics))
     try:
         result = train_run(
             settings,
             plan.windows[length, "train"].open(settings.data.limit),
             plan.windows[length, "val"].open(),
-            plan.folder_of(config["number"]),
+            folder,
             after_epoch,
             workers,
         )

@@ -98,6 +98,16 @@ def test_a_trial_that_was_running_is_run_again_with_its_settings(tmp_path: Path)
     assert missing(study, SPACE) == SPACE.trials
 
 
+def test_the_result_at_which_a_trial_is_stopped_is_remembered(tmp_path: Path) -> None:
+    study = open_study(tmp_path, SPACE)
+    search = StudySearch(study, SPACE)
+    search.suggest("stopped")
+    search.on_trial_result("stopped", report(0.5, 1))
+    search.on_trial_complete("stopped", report(0.6, 2))
+    assert study.get_trials()[0].intermediate_values == {1: 0.5, 2: 0.6}
+    assert study.get_trials()[0].value == 0.6
+
+
 def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
     study = open_study(tmp_path, SPACE)
     search = StudySearch(study, SPACE)
