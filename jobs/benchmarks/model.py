@@ -27,9 +27,10 @@ from hyena_ray.training.stages import stage_optimizer, stages_of
 
 
 def new_model(flank: int = 32) -> WindowModel:
-    """tiny-1k from random weights, read at 100 bases, one strand."""
+    """tiny-1k as published, from random weights, read at 100 bases, one strand."""
     readout = Readout(window=100, flank=flank, lookahead=flank, strands="forward")
-    return build_model(ModelSettings(), readout, LoraSettings(), TASKS["zdna"], seed=0)
+    settings = ModelSettings(filters="published", max_seq_len=1026, head="linear")
+    return build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
 
 
 def random_windows(count: int, flank: int = 32, labelled: int = 20) -> Windows:
