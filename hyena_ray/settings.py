@@ -94,7 +94,7 @@ def parse_yaml(text: str, place: str | Path) -> dict[str, Any]:
                 raise InputError(line, None, "anchors and aliases are not allowed", "write it out")
             if getattr(event, "tag", None):
                 raise InputError(line, event.tag, "tags are not allowed", "remove the tag")
-        values = yaml.load(text)
+        values = yaml.load(text)  # ruamel's safe loader, after tags were refused above
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{place}:{mark.line + 1}" if mark else str(place)

@@ -30,6 +30,8 @@ from hyena_ray.model.saved import HYENADNA, MODEL_CLASSES
 from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import Task
 
+HEADLESS = ("kmer_logistic", "rule")
+"""Architectures whose score of a base is a sum, without hidden states that a head could read."""
 SHORTEST_SCALE = 256
 """Least `max_seq_len` of a model from random weights, in tokens."""
 FINEST_PERIOD = 8
@@ -65,6 +67,7 @@ def build_model(
         "class_weights": None if class_weights is None else list(class_weights),
         "pooling": settings.pooling if task.kind == "sequence" else None,
     }
+    refuse_unused(settings, "model")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
@@ -126,7 +129,6 @@ def _bilstm(
 def _kmer_logistic(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> PreTrainedModel:
-    _refuse(settings, "backbone", "head")
     return KmerLogisticClassifier(
         KmerLogisticConfig(k=settings.k, radius=settings.radius, **labels)
     )
@@ -135,7 +137,6 @@ def _kmer_logistic(
 def _rule(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> PreTrainedModel:
-    _refuse(settings, "backbone", "head")
     if task.name not in RULE_OF_TASK:
         raise InputError("model.architecture", "rule", f"there is none for {task.name}", "drop it")
     return RuleClassifier(RuleConfig(rule=RULE_OF_TASK[task.name], **labels))
@@ -155,7 +156,6 @@ configuration that say what is labelled."""
 
 def _network(settings: ModelSettings) -> dict[str, Any]:
     """The values of a network's configuration."""
-    _refuse(settings, "backbone")
     return {
         "channels": settings.channels,
         "dropout": settings.dropout,
@@ -164,13 +164,23 @@ def _network(settings: ModelSettings) -> dict[str, Any]:
     }
 
 
-def _refuse(settings: ModelSettings, *names: str) -> None:
-    """Settings that the architecture has no use for must have their defaults."""
-    for name in names:
-        value = getattr(settings, name)
-        if value != type(settings).model_fields[name].default:
+def refuse_unused(settings: ModelSettings, place: str) -> None:
+    """Refuse settings of which the architecture has nothing.
+
+    Raises:
+        InputError: names `place` and the setting.
+    """
+    architecture = settings.architecture
+    given = {
+        "backbone": settings.backbone if architecture != "hyenadna" else None,
+        "head": settings.head
+        if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna")
+        else None,
+    }
+    for name, value in given.items():
+        if value is not None:
             raise InputError(
-                f"model.{name}", value, f"{settings.architecture} has none to choose", "drop it"
+                f"{place}.{name}", value, f"{architecture} has nothing of the kind", "leave it out"
             )
 
 

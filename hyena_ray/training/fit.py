@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.model.build import refuse_unused
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.settings import RunSettings
-
-HEADLESS = ("kmer_logistic", "rule")
-"""Architectures whose score of a base is a sum, without hidden states that a head could read."""
 
 
 def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
@@ -43,18 +41,19 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
 
 
 def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
-    for key, value in (
-        ("readout.flank", settings.readout.flank),
-        ("readout.lookahead", settings.readout.lookahead),
-        ("training.shortest_crop", settings.training.shortest_crop),
-        ("model.head", settings.model.head == "lookahead" and "lookahead"),
+    head = settings.model.head
+    for key, value, remedy in (
+        ("readout.flank", settings.readout.flank, "set it to 0"),
+        ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
+        ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
+        ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
     ):
         if value:
             raise InputError(
                 f"{place}: {key}",
                 value,
                 f"{task.title} are whole sequences, with nothing around them and one label",
-                "set it to null" if key == "training.shortest_crop" else "set it to 0",
+                remedy,
             )
 
 
@@ -107,15 +106,13 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
-    given: dict[str, object] = {}
-    if architecture in HEADLESS or (model.head == "lookahead" and architecture != "hyenadna"):
-        given["model.head"] = model.head
-    if architecture != "hyenadna":
-        given["model.backbone"] = model.backbone
-        given["lora.enabled"] = settings.lora.enabled
-        given["training.checkpoint_activations"] = settings.training.checkpoint_activations
-    for key, value in given.items():
-        if value:
+    refuse_unused(model, f"{place}: model")
+    needs_hyenadna = {
+        "lora.enabled": settings.lora.enabled,
+        "training.checkpoint_activations": settings.training.checkpoint_activations,
+    }
+    for key, value in needs_hyenadna.items():
+        if value and architecture != "hyenadna":
             raise InputError(
                 f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
             )

@@ -98,7 +98,7 @@ def step(name: str, workers: Workers) -> dict[str, Any]:
     return {"loss": loss, "weights": dict(model.state_dict()), "gradients": gradients}
 
 
-def frozen(workers: Workers) -> list[set[str]]:
+def frozen(workers: Workers) -> list[list[str]]:
     """Names of what moves while the backbone is frozen, and after."""
     model = new_model(SETTINGS)
     moved = []
@@ -109,13 +109,15 @@ def frozen(workers: Workers) -> list[set[str]]:
         scaler = new_scaler(model, SETTINGS.training)
         train_epoch(model, windows(32), optimizer, schedule, scaler, SETTINGS.training, 0, workers)
         after = model.state_dict()
-        moved.append({name for name in after if not torch.equal(before[name], after[name])})
+        moved.append([name for name in after if not torch.equal(before[name], after[name])])
     return moved
 
 
 def scores(workers: Workers) -> Any:
     model = new_model(SETTINGS)
-    return predict(model, VALIDATION, SETTINGS.training.class_weights(), workers)._asdict()
+    found = predict(model, VALIDATION, SETTINGS.training.class_weights(), workers)
+    arrays = {"labels": found.labels, "scores": found.scores}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()} | {"loss": found.loss}
 
 
 def whole_run(folder: Path, workers: Workers, stop_after: int | None = None) -> Any:
@@ -179,7 +181,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """What each of two workers has found."""
     folder = tmp_path_factory.mktemp("two")
     multiprocessing.spawn(work, (2, folder), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @given(st.integers(1, 5), st.integers(0, 12))
