@@ -7,6 +7,9 @@ from transformers import PreTrainedConfig
 
 from hyena_ray.errors import InputError
 
+ALL = slice(None)
+"""Every position."""
+
 
 def check_one_input(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> None:
     """Refuse to compute from both inputs or from none."""

@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.arguments import check_one_input, wants_dict
+from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
 from hyena_ray.model.checkpoint import (
     complete_weights,
     read_config,
@@ -46,7 +46,10 @@ class HyenaMLP(nn.Module):
 
 
 class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]
-    """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out."""
+    """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out.
+
+    What stands behind the long convolution is computed at `positions` alone.
+    """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         super().__init__()
@@ -55,8 +58,9 @@ class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]
         self.norm2 = nn.LayerNorm(config.d_model)
         self.mlp = HyenaMLP(config)
 
-    def forward(self, residual: Tensor) -> Tensor:
-        residual = residual + self.mixer(_normed(self.norm1, residual))
+    def forward(self, residual: Tensor, positions: slice = ALL) -> Tensor:
+        mixed = self.mixer(_normed(self.norm1, residual), positions)
+        residual = residual[positions] + mixed
         result: Tensor = residual + self.mlp(_normed(self.norm2, residual))
         return result
 
@@ -78,22 +82,25 @@ class HyenaBackbone(nn.Module):
         self.layers = nn.ModuleList(HyenaBlock(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
 
-    def forward(self, embedded: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(
+        self, embedded: Tensor, positions: slice = ALL
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the layers.
 
         Args:
             embedded: (B, L, D).
+            positions: whose last hidden state is wanted.
 
         Returns:
-            The last hidden state (B, L, D), and what went into each layer and came out of the
-            last two parts: n_layer + 2 tensors (B, L, D), as published.
+            The last hidden state (B, P, D), and what went into each layer and came out of the
+            last two parts: n_layer + 2 tensors (B, L, D), as published, the last two (B, P, D).
         """
         # Time-major inside; see operator.py. The residual stream stays in float32 or better.
         residual = embedded.transpose(0, 1)
         residual = residual.to(torch.promote_types(residual.dtype, torch.float32)).contiguous()
         states = [residual]
-        for layer in self.layers:
-            residual = layer(residual)
+        for number, layer in enumerate(self.layers, start=1):
+            residual = layer(residual, positions if number == len(self.layers) else ALL)
             states.append(residual)
         states.append(_normed(self.ln_f, residual))
         return states[-1].transpose(0, 1), tuple(state.transpose(0, 1) for state in states)
@@ -215,6 +222,7 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        positions: slice = ALL,
     ) -> BaseModelOutputWithNoAttention | tuple[Any, ...]:
         """Compute the last hidden state.
 
@@ -224,6 +232,7 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
             output_hidden_states: also return the n_layer + 2 intermediate states; None follows
                 the configuration.
             return_dict: False returns a tuple; None follows the configuration.
+            positions: whose last hidden state, and the one below its norm, is wanted.
 
         Raises:
             InputError: both or neither input is given, or L exceeds `max_seq_len`.
@@ -236,7 +245,7 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
             raise InputError(
                 "input length", length, f"above max_seq_len {limit}", "give shorter windows"
             )
-        last, states = self.backbone(inputs_embeds)
+        last, states = self.backbone(inputs_embeds, positions)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = BaseModelOutputWithNoAttention(

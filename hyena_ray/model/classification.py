@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
-from hyena_ray.model.arguments import check_one_input, wants_dict
+from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
 
 Kind = Literal["base", "sequence"]
 Pooling = Literal["last", "mean", "attention"]
@@ -38,6 +38,7 @@ class Classifier:
         return_dict: bool | None = None,
         attention_mask: Tensor | None = None,
         output_attentions: bool | None = None,
+        positions: slice = ALL,
     ) -> TokenClassifierOutput | SequenceClassifierOutput | tuple[Any, ...]:
         """Compute `logits` float32: (B, L, num_labels) per base, or (B, num_labels) per sequence.
 
@@ -51,12 +52,13 @@ class Classifier:
             return_dict: False returns a tuple; None follows the configuration.
             attention_mask: not used, as published; peft and Trainer pass it on.
             output_attentions: not used, likewise; there is no attention.
+            positions: of bases whose logits are wanted, and are returned alone.
 
         Raises:
             InputError: both or neither input is given, or L exceeds `max_seq_len`.
         """
         check_one_input(input_ids, inputs_embeds)
-        logits, states = self._label(input_ids, inputs_embeds)
+        logits, states = self._label(input_ids, inputs_embeds, positions)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = self.output_class(
@@ -68,7 +70,7 @@ class Classifier:
 
     @abstractmethod
     def _label(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Logits as above, and hidden states (B, L, channels) if any, from one of the inputs."""
 

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
-from hyena_ray.model.arguments import wants_dict
+from hyena_ray.model.arguments import ALL, wants_dict
 from hyena_ray.model.backbone import HyenaDNAModel, HyenaDNAPreTrainedModel
 from hyena_ray.model.classification import (
     Classifier,
@@ -91,10 +91,18 @@ class HyenaDNAClassifier(Classifier, HyenaDNAWithHead):
         self.post_init()
 
     def _label(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states=True, return_dict=True)
-        return label_hidden(self, hidden.last_hidden_state, input_ids), hidden.hidden_states
+        read = positions
+        if positions != ALL and self.config.head == "lookahead":
+            read = slice(positions.start, positions.stop + self.config.lookahead)
+        hidden = self.hyena(
+            input_ids, inputs_embeds, output_hidden_states=True, return_dict=True, positions=read
+        )
+        logits = label_hidden(self, hidden.last_hidden_state, input_ids)
+        if read != positions:
+            logits = logits[:, : positions.stop - positions.start]
+        return logits, hidden.hidden_states
 
 
 class HyenaDNAForTokenClassification(HyenaDNAClassifier):

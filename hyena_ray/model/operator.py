@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from hyena_ray.model.arguments import ALL
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.convolution import convolve, method_for, prepare_filters
 from hyena_ray.model.filters import FilterCache, HyenaFilter
@@ -134,7 +135,7 @@ class ShortFilter(nn.Conv1d):
 
 
 class HyenaOperator(nn.Module):
-    """Mixes along time: (L, B, D) to (L, B, D), causal."""
+    """Mixes along time: (L, B, D) to (L, B, D), causal, or to the positions asked for."""
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         super().__init__()
@@ -145,7 +146,7 @@ class HyenaOperator(nn.Module):
         self.dropout = nn.Dropout(config.hyena_dropout)
         self.cache = FilterCache()
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, positions: slice = ALL) -> Tensor:
         length = hidden.shape[0]
         projected = self.in_proj(hidden).permute(2, 0, 1)
         x0, x1, v = self.short_filter(projected).chunk(3)
@@ -157,6 +158,7 @@ class HyenaOperator(nn.Module):
             lambda: prepare_filters(self.filter_fn(length), method),
         )
         mixed = convolve(v, filters, method).to(v.dtype)
+        mixed, v, x0 = (part[:, positions] for part in (mixed, v, x0))
         gated = torch.addcmul(mixed, v, self.filter_fn.bias.to(v.dtype)[:, None, None]) * x0
-        result: Tensor = self.out_proj(gated.flatten(1).T).view(hidden.shape)
+        result: Tensor = self.out_proj(gated.flatten(1).T).view(-1, *hidden.shape[1:])
         return result

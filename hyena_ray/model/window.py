@@ -14,10 +14,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
+from hyena_ray.model.arguments import ALL
+from hyena_ray.model.classification import kind_of
 from hyena_ray.settings import Settings
 
 Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
@@ -113,6 +114,7 @@ class WindowModel(nn.Module):
         self.right = readout.lookahead if config.causal else readout.flank
         shifted = config.causal and config.head != "lookahead"
         self.shift = readout.lookahead if shifted else 0
+        self.labels_bases = kind_of(config) == "base"
         limit = getattr(config, "max_seq_len", None)
         length = self.left + readout.window + self.right + readout.special_tokens
         if limit is not None and length > limit:
@@ -132,7 +134,7 @@ class WindowModel(nn.Module):
             window: bases of these windows, where they were cut shorter than the readout's.
         """
         window = window or self.readout.window
-        return self._read(self.classifier(input_ids=self._input(tokens.long(), window)), window)
+        return self._logits(window, input_ids=self._input(tokens.long(), window))
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Logits averaged over the strands of the readout.
@@ -141,7 +143,7 @@ class WindowModel(nn.Module):
         """
         window = self.readout.window
         logits = [
-            self._oriented(self._read(self.classifier(input_ids=ids), window), strand)
+            self._oriented(self._logits(window, input_ids=ids), strand)
             for strand, ids in enumerate(self.strand_tokens(tokens))
         ]
         # Not torch.mean: a sum of two is the same in either order, to the bit.
@@ -166,7 +168,7 @@ class WindowModel(nn.Module):
 
     def strand_logits(self, embeddings: Tensor, strand: int) -> Tensor:
         """Logits from one strand's (B, T, d) embeddings, in forward orientation."""
-        logits = self._read(self.classifier(inputs_embeds=embeddings), self.readout.window)
+        logits = self._logits(self.readout.window, inputs_embeds=embeddings)
         return self._oriented(logits, strand)
 
     def to_window(self, per_position: Tensor, strand: int) -> Tensor:
@@ -191,14 +193,12 @@ class WindowModel(nn.Module):
             return F.pad(tokens, (0, 1), value=TOKEN_IDS["[SEP]"])
         return tokens
 
-    def _read(
-        self, output: TokenClassifierOutput | SequenceClassifierOutput, window: int
-    ) -> Tensor:
-        logits: Tensor = output.logits
-        if logits.ndim == 2:
-            return logits[:, None]
+    def _logits(self, window: int, **given: Tensor) -> Tensor:
+        """(B, labels, num_labels), one label for each of `window` bases or one for all."""
         first = self.left + self.shift
-        return logits[:, first : first + window]
+        positions = slice(first, first + window) if self.labels_bases else ALL
+        logits: Tensor = self.classifier(positions=positions, **given).logits
+        return logits if self.labels_bases else logits[:, None]
 
     @staticmethod
     def _oriented(values: Tensor, strand: int) -> Tensor:

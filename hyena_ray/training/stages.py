@@ -68,7 +68,7 @@ def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Op
                 {"params": decayed, "lr": rate, "weight_decay": weight_decay},
                 {"params": others, "lr": rate, "weight_decay": 0.0},
             ]
-    return AdamW(groups, foreach=True)
+    return AdamW(groups, fused=True)
 
 
 def undecayed_parameters(model: nn.Module) -> set[nn.Parameter]:

@@ -102,13 +102,14 @@ def test_every_architecture_has_its_builder() -> None:
         *((name, {"backbone": "somewhere"}) for name in get_args(Architecture)[1:]),
         ("kmer_logistic", {"head": "electra"}),
         ("rule", {"head": "electra"}),
+        *((name, {"head": "lookahead"}) for name in get_args(Architecture)[1:]),
     ],
 )
 def test_what_an_architecture_does_not_have_is_refused(
     architecture: str, values: dict[str, str]
 ) -> None:
     name = next(iter(values))
-    with pytest.raises(InputError, match=f"model\\.{name}: .*{architecture} has none"):
+    with pytest.raises(InputError, match=f"model\\.{name}: .*{architecture} has nothing"):
         built(architecture, TASKS["zdna"], **values)
 
 

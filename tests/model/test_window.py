@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hyena_ray.model import HyenaDNAForCausalLM
 from hyena_ray.model.build import build_model, parameter_groups
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import load_window_model, save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
 
 ARCHITECTURES = ["hyenadna", "dilated_cnn"]
@@ -61,6 +62,30 @@ def test_a_causal_label_sees_up_to_its_lookahead_and_no_further(
 def test_the_cnn_sees_both_flanks_whatever_the_lookahead() -> None:
     model = small_model("dilated_cnn", Readout(window=20, flank=8, lookahead=5))
     assert bases_seen(model, 3, stored=8) == list(range(-8, 28))
+
+
+@pytest.mark.parametrize("head", ["linear", "lookahead"])
+@pytest.mark.parametrize("lora", [OFF, LoraSettings(enabled=True)])
+def test_logits_at_some_positions_are_those_of_all(lora: LoraSettings, head: str) -> None:
+    classifier = small_model("hyenadna", Readout(window=20, lookahead=4), lora, head).classifier
+    embeddings = torch.randn(2, 30, 16, requires_grad=True)
+    whole = classifier(inputs_embeds=embeddings).logits
+    for positions in (slice(0, 30), slice(0, 1), slice(7, 20), slice(28, 30)):
+        part = classifier(inputs_embeds=embeddings, positions=positions).logits
+        torch.testing.assert_close(part, whole[:, positions])
+        towards = torch.randn_like(part)
+        torch.testing.assert_close(
+            torch.autograd.grad(part, embeddings, towards)[0],
+            torch.autograd.grad(whole[:, positions], embeddings, towards, retain_graph=True)[0],
+        )
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture)[1:])
+def test_baselines_give_logits_at_some_positions(architecture: str) -> None:
+    classifier = small_model(architecture, Readout(window=20)).classifier
+    ids = some_tokens(30).long()
+    part = classifier(input_ids=ids, positions=slice(7, 20)).logits
+    torch.testing.assert_close(part, classifier(input_ids=ids).logits[:, 7:20])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

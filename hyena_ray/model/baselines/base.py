@@ -41,10 +41,10 @@ class NetworkBaseline(Baseline):
         """(B, L, channels) embeddings to hidden states (B, L, ...); the last one is labelled."""
 
     def _label(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         states = self._states(self.embedding(input_ids) if inputs_embeds is None else inputs_embeds)
-        return label_hidden(self, states[-1], input_ids), states
+        return label_hidden(self, states[-1][:, positions], input_ids), states
 
     def _add_head(self, width: int) -> None:
         """The last line of a subclass's __init__."""
@@ -79,8 +79,9 @@ class LetterBaseline(Baseline):
         """(B, L) ids to logits, (B, L, C) or (B, C) float32."""
 
     def _label(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if input_ids is None:
             self.get_input_embeddings()
-        return self._logits(input_ids), ()
+        logits = self._logits(input_ids)
+        return (logits[:, positions] if logits.ndim == 3 else logits), ()
