@@ -62,14 +62,14 @@ class ShardPlan(Settings):
             InputError: the data have no such split, windows of another length or too short a
                 flank, or windows shorter than k.
         """
-        length, flank = model.readout.window, model.readout.flank
+        length, flank = model.readout.window, model.readout.stored
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
         if data.manifest.flank < flank:
             raise InputError(
                 data.folder,
                 f"flank {data.manifest.flank}",
-                f"the model reads a flank of {flank}",
+                f"the model needs a flank of {flank}",
                 f"prepare the data with --flank {flank} or more",
             )
         ids = data.window_ids(length, split)

@@ -28,6 +28,7 @@ from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
 from hyena_ray.model.operator import HyenaOperator, ResidualLinear
+from hyena_ray.model.surroundings import SilentLinear
 
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
 
@@ -146,8 +147,9 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         with torch.device("meta"):
             empty = cls(config, *arguments).state_dict()
         shapes = {name.removeprefix("hyena."): tensor.shape for name, tensor in empty.items()}
-        if not any(name.startswith(HEAD_PREFIXES) for name in found):  # it is yet to be trained
-            shapes = {n: shape for n, shape in shapes.items() if not n.startswith(HEAD_PREFIXES)}
+        for prefix in HEAD_PREFIXES:
+            if not any(name.startswith(prefix) for name in found):  # it is yet to be trained
+                shapes = {n: shape for n, shape in shapes.items() if not n.startswith(prefix)}
         weights = complete_weights(found, shapes, folder)
         named = {name: weights.get(name.removeprefix("hyena.")) for name in empty}
         with without_progress_bars():
@@ -168,7 +170,10 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         """Initial weights as published, or torch's own where `initializer_range` is None."""
         deviation = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if isinstance(module, SilentLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
             bound = 1 / math.sqrt(module.in_features)
             if deviation is None:
                 init.uniform_(module.weight, -bound, bound)

@@ -67,7 +67,7 @@ def build_model(
         "class_weights": None if class_weights is None else list(class_weights),
         "pooling": settings.pooling if task.kind == "sequence" else None,
     }
-    refuse_unused(settings, "model")
+    refuse_unused(settings, readout.surroundings, "build")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
@@ -85,6 +85,7 @@ def _hyenadna(
         "head": settings.head or ("lookahead" if task.kind == "base" else "linear"),
         "head_dropout": settings.dropout,
         "lookahead": readout.lookahead,
+        "surroundings": readout.surroundings,
     }
     if settings.backbone is not None:
         return model_class.from_pretrained(settings.backbone, revision=settings.revision, **chosen)
@@ -117,13 +118,13 @@ def _time_scale(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
 def _dilated_cnn(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> PreTrainedModel:
-    return DilatedCNNClassifier(DilatedCNNConfig(**labels, **_network(settings)))
+    return DilatedCNNClassifier(DilatedCNNConfig(**labels, **_network(settings, readout)))
 
 
 def _bilstm(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> PreTrainedModel:
-    return BiLSTMClassifier(BiLSTMConfig(**labels, **_network(settings)))
+    return BiLSTMClassifier(BiLSTMConfig(**labels, **_network(settings, readout)))
 
 
 def _kmer_logistic(
@@ -154,33 +155,35 @@ BUILDERS: dict[Architecture, Builder] = {
 configuration that say what is labelled."""
 
 
-def _network(settings: ModelSettings) -> dict[str, Any]:
+def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
     """The values of a network's configuration."""
     return {
         "channels": settings.channels,
+        "surroundings": readout.surroundings,
         "dropout": settings.dropout,
         "head": settings.head or "linear",
         "head_dropout": settings.dropout,
     }
 
 
-def refuse_unused(settings: ModelSettings, place: str) -> None:
+def refuse_unused(settings: ModelSettings, surroundings: int, place: str) -> None:
     """Refuse settings of which the architecture has nothing.
 
     Raises:
         InputError: names `place` and the setting.
     """
     architecture = settings.architecture
-    given = {
-        "backbone": settings.backbone if architecture != "hyenadna" else None,
-        "head": settings.head
-        if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna")
-        else None,
-    }
-    for name, value in given.items():
-        if value is not None:
+    given: dict[str, object] = {}
+    if architecture != "hyenadna":
+        given["model.backbone"] = settings.backbone
+    if architecture in HEADLESS:
+        given["readout.surroundings"] = surroundings
+    if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
+        given["model.head"] = settings.head
+    for key, value in given.items():
+        if value:
             raise InputError(
-                f"{place}.{name}", value, f"{architecture} has nothing of the kind", "leave it out"
+                f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
             )
 
 

@@ -7,6 +7,7 @@ states in `pool`; everything else is its backbone.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,12 +16,15 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
+from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
+from hyena_ray.model.surroundings import Surroundings
 
 Kind = Literal["base", "sequence"]
 Pooling = Literal["last", "mean", "attention"]
-HEAD_PREFIXES = ("score.", "pool.")
-"""How the names of a classifier's parameters begin that belong to its head."""
+HEAD_PREFIXES = ("score.", "pool.", "surroundings.")
+"""How the names of a classifier's parameters begin that belong to its head, and to what it is told
+beside the tokens: no published backbone has them."""
 
 
 class Classifier:
@@ -28,6 +32,8 @@ class Classifier:
 
     config: Any
     output_class: ClassVar[type]
+    surroundings: Surroundings | None
+    get_input_embeddings: Callable[[], nn.Module]
 
     def forward(
         self,
@@ -39,6 +45,7 @@ class Classifier:
         attention_mask: Tensor | None = None,
         output_attentions: bool | None = None,
         positions: slice = ALL,
+        composition: Tensor | None = None,
     ) -> TokenClassifierOutput | SequenceClassifierOutput | tuple[Any, ...]:
         """Compute `logits` float32: (B, L, num_labels) per base, or (B, num_labels) per sequence.
 
@@ -53,11 +60,25 @@ class Classifier:
             attention_mask: not used, as published; peft and Trainer pass it on.
             output_attentions: not used, likewise; there is no attention.
             positions: of bases whose logits are wanted, and are returned alone.
+            composition: (B, FEATURES) of the surroundings (surroundings.py), for a classifier whose
+                configuration has `surroundings`, and for no other.
 
         Raises:
-            InputError: both or neither input is given, or L exceeds `max_seq_len`.
+            InputError: both or neither input is given, L exceeds `max_seq_len`, or `composition` is
+                missing or has no place.
         """
         check_one_input(input_ids, inputs_embeds)
+        if (composition is None) != (self.surroundings is None):
+            raise InputError(
+                "forward",
+                None,
+                "composition goes with a classifier that was built with surroundings",
+                "give it to such a one, and to no other",
+            )
+        if self.surroundings is not None:
+            if inputs_embeds is None:
+                inputs_embeds = self.get_input_embeddings()(input_ids)
+            input_ids, inputs_embeds = None, inputs_embeds + self.surroundings(composition)
         logits, states = self._label(input_ids, inputs_embeds, positions)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -162,6 +183,11 @@ def make_head(config: PreTrainedConfig, width: int, *, bias: bool) -> nn.Module:
     if config.head == "lookahead":
         return LookaheadHead(width, config.lookahead, config.num_labels, config.head_dropout)
     return nn.Linear(width, config.num_labels, bias=bias)
+
+
+def make_surroundings(config: PreTrainedConfig, width: int) -> Surroundings | None:
+    """What takes in the composition of the surroundings, where `config` says there is any."""
+    return Surroundings(width) if config.surroundings else None
 
 
 def make_pool(config: PreTrainedConfig, width: int) -> nn.Module | None:

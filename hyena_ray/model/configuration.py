@@ -81,6 +81,8 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """Dropout of the other two heads."""
     lookahead: int = 0
     """How many positions further right the lookahead head sees."""
+    surroundings: int = 0
+    """Bases on each side of which a classifier is told GC and CpG; 0 tells nothing."""
     pooling: Literal["last", "mean", "attention"] | None = None
     """Which hidden state labels a sequence: that of the last token as published, the mean of all,
     or their mean under learnt weights. None labels every base."""

@@ -19,6 +19,7 @@ from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL
 from hyena_ray.model.classification import kind_of
+from hyena_ray.model.surroundings import composition_of
 from hyena_ray.settings import Settings
 
 Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
@@ -34,6 +35,8 @@ class Readout(Settings):
     lookahead: int = Field(default=32, ge=0)
     """A causal model sees so many bases right of base i, at most `flank`: its label is read there,
     or at i by a head that looks ahead. Models that see both sides do not need it."""
+    surroundings: int = Field(default=0, ge=0)
+    """Bases on each side of which the model is told GC and CpG; 0 tells nothing."""
     strands: Literal["forward", "both"] = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: bool = False
@@ -45,6 +48,11 @@ class Readout(Settings):
         if self.lookahead > self.flank:
             raise ValueError(f"lookahead {self.lookahead} is above flank {self.flank}")
         return self
+
+    @property
+    def stored(self) -> int:
+        """Bases on each side that windows need to have."""
+        return max(self.flank, self.surroundings)
 
 
 class ModelSettings(Settings):
@@ -88,7 +96,7 @@ class ModelSettings(Settings):
 class WindowModel(nn.Module):
     """A classifier read out on windows.
 
-    Tokens are (B, window + 2 * stored), uint8 or int64, with any `stored` >= the readout's flank.
+    Tokens are (B, window + 2 * stored), uint8 or int64, with any `stored` >= the readout's.
     Logits are (B, labels, num_labels) with a label per base of the window, or one for all of it.
 
     Args:
@@ -134,7 +142,8 @@ class WindowModel(nn.Module):
             window: bases of these windows, where they were cut shorter than the readout's.
         """
         window = window or self.readout.window
-        return self._logits(window, input_ids=self._input(tokens.long(), window))
+        composition = self.composition(tokens, window)
+        return self._logits(window, composition, input_ids=self._input(tokens.long(), window))
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Logits averaged over the strands of the readout.
@@ -142,8 +151,9 @@ class WindowModel(nn.Module):
         With both strands, the reverse complement of a window gets exactly the flipped logits.
         """
         window = self.readout.window
+        composition = self.composition(tokens)
         logits = [
-            self._oriented(self._logits(window, input_ids=ids), strand)
+            self._oriented(self._logits(window, composition, input_ids=ids), strand)
             for strand, ids in enumerate(self.strand_tokens(tokens))
         ]
         # Not torch.mean: a sum of two is the same in either order, to the bit.
@@ -161,14 +171,33 @@ class WindowModel(nn.Module):
             strands.append(self._input(self.complement[tokens].flip(1), window))
         return strands
 
+    def composition(self, tokens: Tensor, window: int | None = None) -> Tensor | None:
+        """(B, FEATURES) composition of windows with their surroundings, where the model is told it.
+
+        It is the same on both strands.
+        """
+        if not self.readout.surroundings:
+            return None
+        window = window or self.readout.window
+        self._check_stored(tokens, window)
+        return composition_of(tokens, window, self.readout.surroundings)
+
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, d) input embeddings of (B, T) ids."""
         embeddings: Tensor = self.classifier.get_input_embeddings()(ids)
         return embeddings
 
-    def strand_logits(self, embeddings: Tensor, strand: int) -> Tensor:
-        """Logits from one strand's (B, T, d) embeddings, in forward orientation."""
-        logits = self._logits(self.readout.window, inputs_embeds=embeddings)
+    def strand_logits(
+        self, embeddings: Tensor, strand: int, composition: Tensor | None = None
+    ) -> Tensor:
+        """Logits from one strand's (B, T, d) embeddings, in forward orientation.
+
+        Args:
+            embeddings: of `strand_tokens`.
+            strand: 0 or 1.
+            composition: of the windows, from `composition`.
+        """
+        logits = self._logits(self.readout.window, composition, inputs_embeds=embeddings)
         return self._oriented(logits, strand)
 
     def to_window(self, per_position: Tensor, strand: int) -> Tensor:
@@ -178,26 +207,32 @@ class WindowModel(nn.Module):
 
     def _input(self, tokens: Tensor, window: int) -> Tensor:
         """Cut stored flanks down to what the classifier is given, and add its special token."""
-        stored, odd = divmod(tokens.shape[1] - window, 2)
-        if odd or stored < self.readout.flank:
-            needed = window + 2 * self.readout.flank
-            raise InputError(
-                "window length",
-                tokens.shape[1],
-                f"needs {needed} bases (window {window}, flank {self.readout.flank})"
-                " or more, evenly on both sides",
-                "prepare longer flanks or lower readout.flank",
-            )
+        stored = self._check_stored(tokens, window)
         tokens = tokens[:, stored - self.left : stored + window + self.right]
         if self.readout.special_tokens:
             return F.pad(tokens, (0, 1), value=TOKEN_IDS["[SEP]"])
         return tokens
 
-    def _logits(self, window: int, **given: Tensor) -> Tensor:
+    def _check_stored(self, tokens: Tensor, window: int) -> int:
+        """Bases on each side of these windows."""
+        stored, odd = divmod(tokens.shape[1] - window, 2)
+        if odd or stored < self.readout.stored:
+            raise InputError(
+                "window length",
+                tokens.shape[1],
+                f"needs {window + 2 * self.readout.stored} bases (window {window}, and "
+                f"{self.readout.stored} on each side) or more, evenly on both sides",
+                "prepare longer flanks, or lower readout.flank or readout.surroundings",
+            )
+        return stored
+
+    def _logits(self, window: int, composition: Tensor | None, **given: Tensor) -> Tensor:
         """(B, labels, num_labels), one label for each of `window` bases or one for all."""
         first = self.left + self.shift
         positions = slice(first, first + window) if self.labels_bases else ALL
-        logits: Tensor = self.classifier(positions=positions, **given).logits
+        logits: Tensor = self.classifier(
+            positions=positions, composition=composition, **given
+        ).logits
         return logits if self.labels_bases else logits[:, None]
 
     @staticmethod

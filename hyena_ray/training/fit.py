@@ -45,6 +45,7 @@ def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
     for key, value, remedy in (
         ("readout.flank", settings.readout.flank, "set it to 0"),
         ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
+        ("readout.surroundings", settings.readout.surroundings, "set it to 0"),
         ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
         ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
     ):
@@ -67,13 +68,14 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
             f"the data in {data.folder} has windows of {prepared} bases",
             f"choose one of these or prepare with --lengths {length}",
         )
-    if flank > manifest.flank:
-        raise InputError(
-            f"{place}: readout.flank",
-            flank,
-            f"the data in {data.folder} has {manifest.flank} bases on each side",
-            f"lower it or prepare with --flank {flank}",
-        )
+    for key, bases in (("flank", flank), ("surroundings", settings.readout.surroundings)):
+        if bases > manifest.flank:
+            raise InputError(
+                f"{place}: readout.{key}",
+                bases,
+                f"the data in {data.folder} has {manifest.flank} bases on each side",
+                f"lower it or prepare with --flank {bases}",
+            )
     if settings.readout.lookahead > flank:
         raise InputError(
             f"{place}: readout.lookahead",
@@ -106,7 +108,7 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
-    refuse_unused(model, f"{place}: model")
+    refuse_unused(model, settings.readout.surroundings, place)
     needs_hyenadna = {
         "lora.enabled": settings.lora.enabled,
         "training.checkpoint_activations": settings.training.checkpoint_activations,

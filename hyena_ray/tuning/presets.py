@@ -43,6 +43,8 @@ class PreparedAs(Settings):
     """Where the run is about the split."""
     train_stride: int | None = None
     """Where training windows overlap."""
+    flank: int | None = None
+    """Least number of bases on each side, where they are more than the task's own."""
 
     def serves(self, data: PreparedData) -> bool:
         """Whether the data were prepared so."""
@@ -51,6 +53,7 @@ class PreparedAs(Settings):
             set(self.lengths or ()) <= set(manifest.lengths)
             and self.split in (None, manifest.split)
             and self.train_stride in (None, manifest.train_stride)
+            and (self.flank or 0) <= manifest.flank
         )
 
     @property
@@ -60,6 +63,7 @@ class PreparedAs(Settings):
             "--lengths": None if self.lengths is None else ",".join(map(str, self.lengths)),
             "--split": self.split,
             "--train-stride": self.train_stride,
+            "--flank": self.flank,
         }
         return " ".join(f"{option} {value}" for option, value in given.items() if value is not None)
 

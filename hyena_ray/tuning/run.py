@@ -187,7 +187,7 @@ class _Run:
                 sources,
                 SIMULATION_SEED,
                 lengths=self.space.lengths(),
-                flank=max(settings.readout.flank for settings in self.space.draws()),
+                flank=max(draw.window_readout().stored for draw in self.space.draws()),
             )
             prepare(recipe, folder)
         return PreparedData.open(folder)

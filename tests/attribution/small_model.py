@@ -45,10 +45,13 @@ class SmallModel(nn.Module):
             return [tokens]
         return [tokens, torch.from_numpy(COMPLEMENT).long()[tokens].flip(1)]
 
+    def composition(self, tokens):
+        return None
+
     def embed(self, ids):
         return self.embedding(ids)
 
-    def strand_logits(self, embeddings, strand):
+    def strand_logits(self, embeddings, strand, composition=None):
         if embeddings.requires_grad:
             self.backward_passes.append(len(embeddings))
         hidden = torch.tanh(self.first(embeddings.transpose(1, 2))).transpose(1, 2)

@@ -25,11 +25,15 @@ from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
 
 
-def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:
+def hyenadna(
+    strands: str = "both", seed: int = 0, flank: int = FLANK, surroundings: int = 0
+) -> WindowModel:
     """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
     model = build_model(
         ModelSettings(d_model=16, n_layer=2, max_seq_len=66),
-        Readout(window=WINDOW, flank=FLANK, lookahead=4, strands=strands),
+        Readout(
+            window=WINDOW, flank=flank, lookahead=4, strands=strands, surroundings=surroundings
+        ),
         LoraSettings(),
         TASKS["zdna"],
         seed=seed,
@@ -40,12 +44,20 @@ def hyenadna(strands: str = "both", seed: int = 0) -> WindowModel:
         table.copy_(torch.randn(table.shape, generator=generator) * 0.3)
         head = model.classifier.score.out_proj.weight
         head.copy_(torch.randn(head.shape, generator=generator) * 0.3)
+        if surroundings:
+            told = model.classifier.surroundings.out_proj.weight
+            told.copy_(torch.randn(told.shape, generator=generator))
     # Weights are random: at 0.5 hardly a base is called.
     model.threshold = 0.3
     return model
 
 
-MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna}
+def told_of_surroundings(strands: str = "both", seed: int = 0) -> WindowModel:
+    """HyenaDNA that is told the composition of more bases than it reads."""
+    return hyenadna(strands, seed, flank=4, surroundings=FLANK)
+
+
+MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "told": told_of_surroundings}
 
 
 @pytest.fixture(params=MODELS)
@@ -72,7 +84,9 @@ def literal(model, windows, row, chosen):
     other = tokens.copy()
     if chosen.baseline == "shuffle":
         generator = shuffle_generator(chosen.seed, int(windows.window_id[row]))
-        other[0] = dinucleotide_shuffle(tokens[0] - 7, generator) + 7
+        unread = FLANK - model.readout.flank
+        read = other[0, unread : other.shape[1] - unread]
+        read[:] = dinucleotide_shuffle(read - 7, generator) + 7
     elif chosen.baseline == "n":
         other[:] = 11
     strands = []
@@ -84,7 +98,11 @@ def literal(model, windows, row, chosen):
             start = torch.zeros_like(x)
 
         def target(points, strand=strand):
-            return (model.strand_logits(points, strand)[..., 1] * weight).sum(1)
+            # The composition stays that of the window, whatever stands in its place.
+            composition = model.composition(torch.from_numpy(tokens))
+            if composition is not None:
+                composition = composition.expand(len(points), -1)
+            return (model.strand_logits(points, strand, composition)[..., 1] * weight).sum(1)
 
         strands.append((x, start, target))
     return strands, hits
@@ -276,7 +294,7 @@ def test_the_model_is_left_as_it_was(model):
 
 def test_weights_are_frozen_again_after_a_failure(monkeypatch):
     model = SmallModel()
-    monkeypatch.setattr(engine, "_true_positives", lambda *_: 1 / 0)
+    monkeypatch.setattr(engine, "true_positives", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         attribute_windows(model, draw_windows(6), settings())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -295,7 +313,7 @@ def test_windows_that_the_model_cannot_read_are_refused():
     model = SmallModel()
     with pytest.raises(InputError, match=r"the model reads windows of 20; prepare .* --lengths 20"):
         attribute_windows(model, draw_windows(3, length=30))
-    with pytest.raises(InputError, match="flank 2: the model reads a flank of 6"):
+    with pytest.raises(InputError, match="flank 2: the model needs a flank of 6"):
         attribute_windows(model, draw_windows(3, flank=2))
 
 
@@ -328,7 +346,7 @@ def test_settings_that_make_no_sense_are_refused(changes, key):
 class CpGModel(SmallModel):
     """Calls every base within 3 of a CG, and looks at nothing else."""
 
-    def strand_logits(self, embeddings, strand):
+    def strand_logits(self, embeddings, strand, composition=None):
         pairs = embeddings[:, :-1, 1] * embeddings[:, 1:, 2]
         near = torch.nn.functional.avg_pool1d(pairs[:, None], 7, 1, 3, count_include_pad=False)
         evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))

@@ -13,7 +13,14 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.baselines.configuration import BaselineConfig, NetworkConfig
-from hyena_ray.model.classification import Classifier, label_hidden, make_head, make_pool
+from hyena_ray.model.classification import (
+    Classifier,
+    label_hidden,
+    make_head,
+    make_pool,
+    make_surroundings,
+)
+from hyena_ray.model.surroundings import SilentLinear
 
 
 class Baseline(Classifier, PreTrainedModel):  # type: ignore[misc]
@@ -50,11 +57,15 @@ class NetworkBaseline(Baseline):
         """The last line of a subclass's __init__."""
         self.score = make_head(self.config, width, bias=True)
         self.pool = make_pool(self.config, width)
+        self.surroundings = make_surroundings(self.config, self.config.channels)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv1d):
+        if isinstance(module, SilentLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv1d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
@@ -65,6 +76,8 @@ class NetworkBaseline(Baseline):
 
 class LetterBaseline(Baseline):
     """Computes from the letters themselves, without embeddings."""
+
+    surroundings = None
 
     def get_input_embeddings(self) -> NoReturn:
         raise InputError(
