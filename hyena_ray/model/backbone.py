@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -27,23 +26,11 @@ from hyena_ray.model.checkpoint import (
 from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
+from hyena_ray.model.mlp import HyenaMLP
 from hyena_ray.model.operator import HyenaOperator, ResidualLinear
 from hyena_ray.model.surroundings import SilentLinear
 
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
-
-
-class HyenaMLP(nn.Module):
-    """Position-wise MLP with the tanh form of GELU."""
-
-    def __init__(self, config: HyenaDNAConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.d_model, config.d_inner)
-        self.fc2 = ResidualLinear(config.d_inner, config.d_model)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        result: Tensor = self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
-        return result
 
 
 class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]

@@ -25,6 +25,9 @@ from hyena_ray.training.settings import TrainingSettings
 from hyena_ray.training.sources import ArraySource
 from hyena_ray.training.stages import stage_optimizer, stages_of
 
+PLAIN = TrainingSettings(reverse_complement=False, schedule="constant", weight_decay=0.0)
+"""The same steps as a plain loop."""
+
 
 def new_model(flank: int = 32) -> WindowModel:
     """tiny-1k as published, from random weights, read at 100 bases, one strand."""
@@ -83,45 +86,50 @@ def benchmark_convolution(folder: Path) -> list[Comparison]:
 
 
 def benchmark_training(folder: Path) -> list[Comparison]:
-    """An epoch at 100 bases, ours against a plain loop over a model of the published design.
+    """An epoch of windows of 100 bases, without flanks and with 32 bases on each side."""
+    return [training(flank) for flank in (0, 32)]
 
-    Both start from the same weights and do the same steps of AdamW on the same windows; the limit
-    does only the weights' matrix products, at peak.
+
+def training(flank: int) -> Comparison:
+    """Ours against a plain loop over a model of the published design, in two precisions.
+
+    Both start from the same weights and do the same steps of AdamW on the same windows, each label
+    read 2 * flank positions into the input; the limit does only the weights' matrix products, for
+    all positions, at peak.
     """
-    model, windows = new_model(flank=0), random_windows(640, flank=0)
-    recipe = TrainingSettings(reverse_complement=False, schedule="constant", weight_decay=0.0)
+    model, windows = new_model(flank), random_windows(640, flank)
     source = ArraySource(windows)
-    stage = stages_of(recipe)[0]
     plain = PlainHyenaDNA(model.classifier)
+    read = slice(2 * flank, 2 * flank + 100)
 
-    def ours() -> None:
-        optimizer = stage_optimizer(model, stage, recipe.weight_decay)
+    def ours(precision: str) -> None:
+        recipe = PLAIN.updated({"precision": precision}, "benchmark")
+        optimizer = stage_optimizer(model, stages_of(recipe)[0], recipe.weight_decay)
         schedule = Schedule(optimizer, recipe.schedule, source.count, recipe.warmup)
         train_epoch(model, source, optimizer, schedule, new_scaler(model, recipe), recipe, 0)
 
-    def peer() -> None:
-        optimizer = AdamW(plain.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
+    def peer(precision: str) -> None:
+        optimizer = AdamW(plain.parameters(), lr=PLAIN.learning_rate, weight_decay=0.0)
         tokens, labels = torch.from_numpy(windows.tokens), torch.from_numpy(windows.labels)
         loader = DataLoader(TensorDataset(tokens.long(), labels.long()), 32, shuffle=True)
         for ids, target in loader:
-            logits = plain(ids)
-            loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), recipe.class_weights())
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                logits = plain(ids)[:, read].float()
+            loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), PLAIN.class_weights())
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(plain.parameters(), recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(plain.parameters(), PLAIN.clip_norm)
             optimizer.step()
 
-    return [
-        Comparison(
-            "training, one epoch of windows of 100 bases in batches of 32",
-            "windows/s",
-            source.count,
-            {
-                "ours": ours,
-                "peer: plain PyTorch, published design": peer,
-                "limit: matrix product": matrix_products(
-                    source.count * flop_per_window(model, 2.0)
-                ),
-            },
-        )
-    ]
+    return Comparison(
+        f"training, one epoch of windows of 100 bases, {flank} more on each side, in batches of 32",
+        "windows/s",
+        source.count,
+        {
+            "ours": lambda: ours("float32"),
+            "peer: plain PyTorch, published design": lambda: peer("float32"),
+            "limit: matrix product": matrix_products(source.count * flop_per_window(model, 2.0)),
+            "ours, bfloat16": lambda: ours("bfloat16"),
+            "peer, bfloat16": lambda: peer("bfloat16"),
+        },
+    )

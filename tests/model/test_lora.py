@@ -55,7 +55,8 @@ def test_only_adapters_and_head_change(
     before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
     plain = classifier(ids).logits
     apply_lora(classifier, LoraSettings(rank=2, targets=targets))
-    assert torch.equal(classifier(ids).logits, plain), "new adapters have no effect"
+    # New adapters have no effect, but for the order in which an adapted MLP sums.
+    torch.testing.assert_close(classifier(ids).logits, plain)
     trained(classifier, ids)
     after = {
         name.replace(".base_layer", ""): p
