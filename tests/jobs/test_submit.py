@@ -132,7 +132,7 @@ from pathlib import Path
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulate import simulate_genome
 folder = Path(sys.argv[1])
-made = simulate_genome(folder, contig_length=80_000, tracts=300, decoys=300)
+made = simulate_genome(folder, contig_length=40_000, tracts=120, decoys=120)
 prepare(PrepareSettings(task="zdna", genome=made.genome, regions=made.regions), folder / "data")
 """
 
