@@ -22,7 +22,7 @@ class Task:
     """Classes of a base or sequence; class 1 is the positive one."""
     lengths: tuple[int, ...] = (100, 256)
     """Window lengths prepared by default, in bases; sequences have the length of their file."""
-    flank: int = 64
+    flank: int = 1024
     """Real bases stored on each side of a window; sequences have none."""
     negatives: float = 3.0
     """Windows without a labelled base for each one with."""

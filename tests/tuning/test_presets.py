@@ -157,7 +157,7 @@ def test_a_preset_that_needs_other_data_says_how_to_prepare_it() -> None:
     with pytest.raises(InputError, match=r"zdna/augmented: .*--lengths 120 --train-stride 60$"):
         select_presets("zdna/augmented", FOLDER, prepared("zdna"))
     with pytest.raises(InputError, match=r"zdna/best: .*--train-stride 25 --flank 1024$"):
-        select_presets("zdna/best", FOLDER, prepared("zdna", train_stride=25))
+        select_presets("zdna/best", FOLDER, prepared("zdna", train_stride=25, flank=64))
     with pytest.raises(InputError, match=r"zdna/five_folds: .*prepare with --split kfold:5$"):
         select_presets("zdna/two_stage,zdna/five_folds", FOLDER, prepared("zdna"))
 
