@@ -41,6 +41,8 @@ class HyenaMLP(nn.Module):
         given: tuple[Tensor, ...] = (hidden, *self.fc1.parameters(), *self.fc2.parameters())
         if torch.is_autocast_enabled("cpu"):
             given = tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in given)
+        if not torch.is_grad_enabled():  # a Function cannot tell, and would keep what it needs
+            given = tuple(tensor.detach() for tensor in given)
         in_parts: Tensor = _MLP.apply(*given)  # type: ignore[no-untyped-call]
         return in_parts
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hyena_ray.model import mlp as mlp_module
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.mlp import PART, HyenaMLP
 
@@ -55,10 +56,22 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_the_same(learning: str) ->
     assert all(parameter.grad is None for parameter in others)
 
 
-def test_without_gradients_nothing_is_kept() -> None:
-    mlp, x = an_mlp(), torch.randn(5, 8)
+def test_slopes_are_computed_only_where_there_are_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+    gelu = mlp_module._gelu
+
+    def spy(x: Tensor, slopes: Tensor) -> Tensor:
+        computed.append(len(slopes))
+        return gelu(x, slopes)
+
+    monkeypatch.setattr(mlp_module, "_gelu", spy)
+    mlp, x = an_mlp(), torch.randn(5, 8, requires_grad=True)
     with torch.no_grad():
-        assert torch.equal(mlp(x), mlp(x.clone().requires_grad_()))
+        without = mlp(x)
+    assert torch.equal(without, mlp(x))
+    assert computed == [0, 5]
 
 
 def test_under_autocast_products_are_rounded_and_weights_are_not() -> None:
