@@ -26,6 +26,8 @@ class Task:
     """Real bases stored on each side of a window; sequences have none."""
     negatives: float = 3.0
     """Windows without a labelled base for each one with."""
+    both_strands: bool = True
+    """Whether a label holds for both strands alike, so that models learn and read both."""
     metric: str = "f1"
     """What tuning maximises on the validation split."""
 
@@ -34,7 +36,13 @@ TASKS: dict[str, Task] = {
     "zdna": Task(name="zdna", title="Z-DNA"),
     "g4": Task(name="g4", title="G-quadruplexes"),
     "promoter": Task(
-        name="promoter", title="promoters", kind="sequence", lengths=(70,), flank=0, metric="mcc"
+        name="promoter",
+        title="promoters",
+        kind="sequence",
+        lengths=(70,),
+        flank=0,
+        both_strands=False,  # they are given in the direction of transcription
+        metric="mcc",
     ),
 }
 

@@ -113,7 +113,7 @@ class RunSettings(Settings):
 
     @classmethod
     def of_task(cls, name: str) -> RunSettings:
-        """The defaults, as far as the task's windows allow them.
+        """The defaults, as far as the task's windows and strands allow them.
 
         Raises:
             InputError: there is no such task.
@@ -123,8 +123,11 @@ class RunSettings(Settings):
             task=task.name,
             data=DataSettings(length=task.lengths[0]),
             readout=ReadoutSettings(
-                flank=min(usual.flank, task.flank), lookahead=min(usual.lookahead, task.flank)
+                flank=min(usual.flank, task.flank),
+                lookahead=min(usual.lookahead, task.flank),
+                strands="both" if task.both_strands else "forward",
             ),
+            training=TrainingSettings(reverse_complement=task.both_strands),
         )
 
     def window_readout(self) -> Readout:

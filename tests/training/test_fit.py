@@ -140,6 +140,8 @@ def test_a_tasks_defaults_fit_its_windows() -> None:
     settings = RunSettings.of_task("promoter")
     assert (settings.task, settings.data.length) == ("promoter", 70)
     assert (settings.readout.flank, settings.readout.lookahead) == (0, 0)
+    assert settings.readout.strands == "forward"  # promoters have a direction
+    assert not settings.training.reverse_complement
     assert RunSettings.of_task("zdna") == RunSettings()
     with pytest.raises(InputError, match="task: promotor: unknown task; give one of zdna, g4"):
         RunSettings.of_task("promotor")
