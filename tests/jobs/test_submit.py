@@ -116,16 +116,23 @@ def test_the_job_with_data_and_out_succeeds(head: Head, tmp_path: Path) -> None:
         [sys.executable, "-c", PREPARE, str(tmp_path)], check=False, capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
+    (tmp_path / "space.yaml").write_text(SPACE)
     out = tmp_path / "run"
     status, log = submit(
         head,
-        f"jobs/tune_zdna.py --data {tmp_path}/data --out {out} --trials 1 "
-        f"--space {ROOT}/search_spaces/demo_zdna.yaml",
+        f"jobs/tune_zdna.py --data {tmp_path}/data --out {out} --space {tmp_path}/space.yaml",
     )
     assert status == JobStatus.SUCCEEDED, log
     assert sum(RunSummary.read(out).trials.values()) == 1
 
 
+SPACE = """\
+task: zdna
+trials: 1
+settings: {data.length: 100, model.d_model: 16, model.n_layer: 1, training.epochs: 1}
+search:
+  training.learning_rate: {low: 4e-3, high: 1e-2, log: true}
+"""
 PREPARE = """
 import sys
 from pathlib import Path
