@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -67,11 +68,13 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield Head(_client(f"http://127.0.0.1:{dashboard}", token, started), home)
     finally:
-        started.terminate()
+        # To end it gently takes half a minute.
+        os.killpg(started.pid, signal.SIGKILL)
         started.wait(60)
         shutil.rmtree(temporary, ignore_errors=True)
 
