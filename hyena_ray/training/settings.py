@@ -65,6 +65,9 @@ class TrainingSettings(Settings):
     """Discriminative and two stages: peak rate of the backbone."""
     head_rate: float = Field(default=5e-4, gt=0)
     """Discriminative and two stages: peak rate of the head beside it."""
+    filter_rate: float = Field(default=0.2, gt=0, le=1)
+    """Rate of the networks that make HyenaDNA's filters, as a share of the backbone's: a small step
+    there moves a filter at every position at once. The study used 1."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "cosine"
     """After warm-up: falling on a line or a cosine, constant, or halved on a plateau."""
     warmup: float = Field(default=0.1, ge=0, lt=1)

@@ -21,6 +21,8 @@ class Stage:
     backbone_rate: float | None
     """Peak rate of the backbone; None freezes it."""
     head_rate: float
+    filter_rate: float = 1.0
+    """Of HyenaDNA's filter networks, as a share of the backbone's."""
 
 
 def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
@@ -31,7 +33,14 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     """
     if settings.stages == "single":
         rate = settings.learning_rate
-        return (Stage(epochs=settings.epochs, backbone_rate=rate, head_rate=rate),)
+        return (
+            Stage(
+                epochs=settings.epochs,
+                backbone_rate=rate,
+                head_rate=rate,
+                filter_rate=settings.filter_rate,
+            ),
+        )
     head_alone = Stage(
         epochs=settings.head_stage_epochs, backbone_rate=None, head_rate=settings.head_stage_rate
     )
@@ -39,6 +48,7 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
         epochs=settings.epochs,
         backbone_rate=settings.backbone_rate,
         head_rate=settings.head_rate,
+        filter_rate=settings.filter_rate,
     )
     return (together,) if settings.stages == "discriminative" else (head_alone, together)
 
@@ -58,31 +68,31 @@ def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Op
     backbone, head = parameter_groups(model)
     for parameter in backbone:
         parameter.requires_grad_(stage.backbone_rate is not None)
-    undecayed = undecayed_parameters(model)
+    filters = filter_parameters(model)
+    rates = [(head, stage.head_rate)]
+    if stage.backbone_rate is not None:
+        rates += [
+            ([p for p in backbone if p not in filters], stage.backbone_rate),
+            ([p for p in backbone if p in filters], stage.backbone_rate * stage.filter_rate),
+        ]
     groups = []
-    for parameters, rate in ((head, stage.head_rate), (backbone, stage.backbone_rate)):
-        if rate is not None:
-            decayed = [parameter for parameter in parameters if parameter not in undecayed]
-            others = [parameter for parameter in parameters if parameter in undecayed]
-            groups += [
-                {"params": decayed, "lr": rate, "weight_decay": weight_decay},
-                {"params": others, "lr": rate, "weight_decay": 0.0},
-            ]
-    return AdamW(groups, fused=True)
+    for parameters, rate in rates:
+        # Shrinking vectors (biases, weights of norms) is no regularisation, and what a filter
+        # network puts out does not grow with its weights; so did HyenaDNA's authors.
+        undecayed = [p for p in parameters if p.ndim <= 1 or p in filters]
+        decayed = [p for p in parameters if p.ndim > 1 and p not in filters]
+        groups += [
+            {"params": decayed, "lr": rate, "weight_decay": weight_decay},
+            {"params": undecayed, "lr": rate, "weight_decay": 0.0},
+        ]
+    return AdamW([group for group in groups if group["params"]], fused=True)
 
 
-def undecayed_parameters(model: nn.Module) -> set[nn.Parameter]:
-    """What weight decay leaves alone.
-
-    Vectors (biases, weights of norms), since shrinking them is no regularisation, and the networks
-    that make HyenaDNA's filters with their frequencies, whose outputs do not grow with their
-    weights; so did HyenaDNA's authors.
-    """
-    vectors = {parameter for parameter in model.parameters() if parameter.ndim <= 1}
-    filters = {
+def filter_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """Of the networks that make HyenaDNA's filters, with their frequencies and skip weights."""
+    return {
         parameter
         for module in model.modules()
         if isinstance(module, HyenaFilter)
         for parameter in module.parameters()
     }
-    return vectors | filters

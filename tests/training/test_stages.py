@@ -12,7 +12,6 @@ from hyena_ray.training.stages import (
     stage_of_epoch,
     stage_optimizer,
     stages_of,
-    undecayed_parameters,
 )
 
 BOTH = Stage(epochs=1, backbone_rate=1e-5, head_rate=5e-4)
@@ -25,11 +24,25 @@ def small_model(**lora: object) -> WindowModel:
 
 
 def test_two_stages_are_the_studys() -> None:
-    settings = TrainingSettings(stages="two_stage", epochs=6)
+    settings = TrainingSettings(stages="two_stage", epochs=6, filter_rate=1)
     assert stages_of(settings) == (
         Stage(epochs=3, backbone_rate=None, head_rate=1e-3),
         Stage(epochs=6, backbone_rate=1e-5, head_rate=5e-4),
     )
+
+
+@pytest.mark.parametrize("stages", ["single", "discriminative", "two_stage"])
+def test_filters_learn_at_their_share_of_the_backbones_rate(stages: str) -> None:
+    recipe = TrainingSettings(stages=stages, filter_rate=0.25)
+    model, stage = small_model(), stages_of(recipe)[-1]
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in stage_optimizer(model, stage, 0.1).param_groups:
+        filters = {"filter_fn" in names[parameter] for parameter in group["params"]}
+        assert len(filters) == 1
+        if filters == {True}:
+            assert group["lr"] == pytest.approx(0.25 * stage.backbone_rate)
+        else:
+            assert group["lr"] in (stage.backbone_rate, stage.head_rate)
 
 
 def test_discriminative_rates_are_the_second_stage_alone() -> None:
@@ -82,7 +95,8 @@ def test_filters_norms_and_biases_do_not_decay_and_all_else_does() -> None:
     assert not any(
         "filter_fn" in name or "norm" in name or "bias" in name for name in decayed[True]
     )
-    assert {names[p] for p in undecayed_parameters(model)} == decayed[False]
+    assert not decayed[True] & decayed[False]
+    assert decayed[True] | decayed[False] == set(names.values())
 
 
 @pytest.mark.parametrize("backbone_rate", [None, 1e-5])
