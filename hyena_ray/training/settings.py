@@ -65,7 +65,7 @@ class TrainingSettings(Settings):
     """Discriminative and two stages: peak rate of the backbone."""
     head_rate: float = Field(default=5e-4, gt=0)
     """Discriminative and two stages: peak rate of the head beside it."""
-    filter_rate: float = Field(default=0.2, gt=0, le=1)
+    filter_rate: float = Field(default=0.05, gt=0, le=1)
     """Rate of the networks that make HyenaDNA's filters, as a share of the backbone's: a small step
     there moves a filter at every position at once. The study used 1."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "cosine"
