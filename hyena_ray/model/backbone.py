@@ -27,7 +27,7 @@ from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
 from hyena_ray.model.mlp import HyenaMLP
-from hyena_ray.model.operator import HyenaOperator, ResidualLinear
+from hyena_ray.model.operator import HyenaOperator, Letters, ResidualLinear
 from hyena_ray.model.surroundings import SilentLinear
 
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
@@ -36,7 +36,8 @@ _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"
 class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]
     """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out.
 
-    What stands behind the long convolution is computed at `positions` alone.
+    What stands behind the long convolution is computed at `positions` alone. `letters`, where x was
+    looked up from them, spare the mixer's projections of every position.
     """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
@@ -46,8 +47,14 @@ class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]
         self.norm2 = nn.LayerNorm(config.d_model)
         self.mlp = HyenaMLP(config)
 
-    def forward(self, residual: Tensor, positions: slice = ALL) -> Tensor:
-        mixed = self.mixer(_normed(self.norm1, residual), positions)
+    def forward(
+        self, residual: Tensor, positions: slice = ALL, letters: Letters | None = None
+    ) -> Tensor:
+        if letters is not None and self.mixer.reads_letters:
+            normed = Letters(letters.ids, _normed(self.norm1, letters.rows))
+            mixed = self.mixer.of_letters(normed, positions)
+        else:
+            mixed = self.mixer(_normed(self.norm1, residual), positions)
         residual = residual[positions] + mixed
         result: Tensor = residual + self.mlp(_normed(self.norm2, residual))
         return result
@@ -71,13 +78,14 @@ class HyenaBackbone(nn.Module):
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
 
     def forward(
-        self, embedded: Tensor, positions: slice = ALL
+        self, embedded: Tensor, positions: slice = ALL, letters: Letters | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the layers.
 
         Args:
             embedded: (B, L, D).
             positions: whose last hidden state is wanted.
+            letters: that `embedded` was looked up from.
 
         Returns:
             The last hidden state (B, P, D), and what went into each layer and came out of the
@@ -88,7 +96,9 @@ class HyenaBackbone(nn.Module):
         residual = residual.to(torch.promote_types(residual.dtype, torch.float32)).contiguous()
         states = [residual]
         for number, layer in enumerate(self.layers, start=1):
-            residual = layer(residual, positions if number == len(self.layers) else ALL)
+            last = number == len(self.layers)
+            residual = layer(residual, positions if last else ALL, letters)
+            letters = None
             states.append(residual)
         states.append(_normed(self.ln_f, residual))
         return states[-1].transpose(0, 1), tuple(state.transpose(0, 1) for state in states)
@@ -230,14 +240,17 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
             InputError: both or neither input is given, or L exceeds `max_seq_len`.
         """
         check_one_input(input_ids, inputs_embeds)
+        embedding = self.get_input_embeddings()
         if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+            inputs_embeds = embedding(input_ids)
+        vocabulary = torch.arange(self.config.padded_vocab_size, device=inputs_embeds.device)
+        letters = None if input_ids is None else Letters(input_ids.T, embedding(vocabulary))
         length, limit = inputs_embeds.shape[1], self.config.max_seq_len
         if length > limit:
             raise InputError(
                 "input length", length, f"above max_seq_len {limit}", "give shorter windows"
             )
-        last, states = self.backbone(inputs_embeds, positions)
+        last, states = self.backbone(inputs_embeds, positions, letters)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = BaseModelOutputWithNoAttention(

@@ -10,7 +10,7 @@ Source: Poli et al. 2023, definition 3.1.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,35 @@ def short_convolution(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
+class Letters(NamedTuple):
+    """A sequence written with few letters: position (t, b) holds rows[ids[t, b]]."""
+
+    ids: Tensor
+    """(L, B) int64."""
+    rows: Tensor
+    """(V, D)."""
+
+
+def short_convolution_of_letters(letters: Letters, weight: Tensor, bias: Tensor) -> Tensor:
+    """`short_convolution` of the sequence, as one product with its one-hot encoding.
+
+    Args:
+        letters: with rows (V, C).
+        weight: (C, 1, K), the last tap for the position itself.
+        bias: (C,).
+
+    Returns:
+        (C, L, B).
+    """
+    ids, rows = letters
+    alphabet = torch.arange(len(rows), device=ids.device)
+    one_hot = (ids == alphabet[:, None, None]).to(rows.dtype)
+    delayed = [F.pad(one_hot, (0, 0, d, 0))[:, : len(ids)] for d in range(weight.shape[2])]
+    by_delay = (weight.flip(2).transpose(1, 2) * rows.T[:, None]).flatten(1)
+    product = torch.addmm(bias[:, None], by_delay, torch.cat(delayed).flatten(1))
+    return product.view(-1, *ids.shape)
+
+
 class LowRankConvolution(nn.Module):
     """Causal convolution of all channels with all, through `rank` inner ones; 0 at the start."""
 
@@ -147,11 +176,28 @@ class HyenaOperator(nn.Module):
         self.cache = FilterCache()
 
     def forward(self, hidden: Tensor, positions: slice = ALL) -> Tensor:
-        length = hidden.shape[0]
-        projected = self.in_proj(hidden).permute(2, 0, 1)
-        x0, x1, v = self.short_filter(projected).chunk(3)
+        return self._mix(self.short_filter(self.in_proj(hidden).permute(2, 0, 1)), positions)
+
+    @property
+    def reads_letters(self) -> bool:
+        """Whether `of_letters` does what `forward` does: adapters drop out position by position,
+        or mix channels before the gates.
+        """
+        plain = type(self.in_proj) is ChannelMajorLinear and type(self.short_filter) is ShortFilter
+        return plain and self.short_filter.across is None
+
+    def of_letters(self, letters: Letters, positions: slice = ALL) -> Tensor:
+        """As `forward`, projecting each letter once in place of each position."""
+        projected = Letters(letters.ids, self.in_proj(letters.rows))
+        filter_ = self.short_filter
+        filtered = short_convolution_of_letters(projected, filter_.weight, filter_.bias)
+        return self._mix(filtered, positions)
+
+    def _mix(self, filtered: Tensor, positions: slice) -> Tensor:
+        """Gates and the long convolution: (3 D, L, B) to (P, B, D)."""
+        length, x0, x1, v = filtered.shape[1], *filtered.chunk(3)
         v = self.dropout(v * x1)
-        method = method_for(length, hidden.device)
+        method = method_for(length, v.device)
         filters = self.cache.get(
             self.filter_fn,
             (length, method),
@@ -160,5 +206,5 @@ class HyenaOperator(nn.Module):
         mixed = convolve(v, filters, method).to(v.dtype)
         mixed, v, x0 = (part[:, positions] for part in (mixed, v, x0))
         gated = torch.addcmul(mixed, v, self.filter_fn.bias.to(v.dtype)[:, None, None]) * x0
-        result: Tensor = self.out_proj(gated.flatten(1).T).view(-1, *hidden.shape[1:])
+        result: Tensor = self.out_proj(gated.flatten(1).T).view(*gated.shape[1:], -1)
         return result
