@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hyena_ray.attribution.methods import METHODS, Contribution, Rows
+from hyena_ray.attribution.path import Integral, integrate
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
@@ -35,9 +35,24 @@ class WindowAttribution(NamedTuple):
     """(N, W) prediction 1 and label 1; all bases of a sequence with one label alike."""
     scores: dict[str, NDArray[np.float32]]
     """Method to (N, W), in logits; NaN in windows without a true positive."""
-    completeness: dict[str, NDArray[np.float64]]
-    """Method to (N,), |sum of scores - (f(x) - f(x'))| / |f(x) - f(x')|, with the scores of the
-    flanks; NaN in windows without a true positive.  Only methods that start at a baseline."""
+    integrals: dict[str, Convergence]
+    """How exact the scores are, of the methods that start at a baseline."""
+
+
+class Convergence(NamedTuple):
+    """Of the integrals of N windows; NaN and 0 in windows without a true positive."""
+
+    completeness: NDArray[np.float64]
+    """(N,) |sum of scores - (f(x) - f(x'))| / |f(x) - f(x')|, with the scores of the flanks; the
+    strands' gaps do not cancel."""
+    error: NDArray[np.float64]
+    """(N,) estimated error of the scores, see `integrate`."""
+    nodes: NDArray[np.int64]
+    """(N,) gradients of each strand that were computed."""
+
+    def rows(self, rows: NDArray[np.int64]) -> Convergence:
+        """Of some windows."""
+        return Convergence(self.completeness[rows], self.error[rows], self.nodes[rows])
 
 
 def attribute_windows(
@@ -71,34 +86,32 @@ def attribute_windows(
         )
         shape = (len(tokens), model.readout.window)
         scores: dict[str, NDArray[np.float32]] = {}
-        completeness: dict[str, NDArray[np.float64]] = {}
+        integrals: dict[str, Convergence] = {}
         for name in settings.methods:
             method = METHODS[name]
-            if method.points is None or method.contribution is None:
+            if method.contribution is None:
                 continue
             scores[name] = np.full(shape, np.nan, np.float32)
             if method.from_baseline:
-                completeness[name] = np.full(shape[0], np.nan)
-            if not len(chosen):
-                continue
-            points = method.points(settings)
-            sums = [
-                _scores(targets, strand, points, method.contribution, settings)
-                for strand in range(len(targets.inputs))
-            ]
+                integral = _integral(targets, method.contribution, settings)
+                by_strand = integral.scores
+                integrals[name] = Convergence(
+                    _spread(integral.completeness, chosen, len(tokens), np.nan),
+                    _spread(integral.error, chosen, len(tokens), np.nan),
+                    _spread(integral.nodes, chosen, len(tokens), 0),
+                )
+            else:
+                by_strand = _mean(targets, method.contribution, settings)
             on_window = [
-                model.to_window(strand_sum, strand) for strand, strand_sum in enumerate(sums)
+                model.to_window(torch.from_numpy(of_strand), strand)
+                for strand, of_strand in enumerate(by_strand)
             ]
             scores[name][chosen] = torch.stack(on_window).mean(0).float().numpy()
-            if method.from_baseline:
-                total = torch.stack([strand_sum.sum(1) for strand_sum in sums]).mean(0)
-                change = _change(targets, settings.batch)
-                completeness[name][chosen] = ((total - change).abs() / change.abs()).numpy()
     stored = model.readout.stored
     bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
     # A sequence is a true positive as a whole.
     true_positive = np.broadcast_to(true_positive, shape).copy()
-    return WindowAttribution(windows.window_id, bases, true_positive, scores, completeness)
+    return WindowAttribution(windows.window_id, bases, true_positive, scores, integrals)
 
 
 @contextmanager
@@ -118,45 +131,84 @@ def _frozen(model: WindowModel) -> Iterator[None]:
         model.train(training)
 
 
-def _scores(
+def _integral(
+    targets: Targets, contribution: Contribution, settings: AttributionSettings
+) -> Integral:
+    """Scores on the path from the baseline."""
+    length = targets.inputs[0].shape[1]
+
+    def evaluate(
+        strand: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        window, node = np.repeat(windows, len(nodes)), np.tile(nodes, len(windows))
+        found = [*_contributions(targets, strand, window, node, contribution, settings)]
+        return np.concatenate(found).reshape(len(windows), len(nodes), length)
+
+    return integrate(evaluate, _change(targets, settings.batch), length, settings)
+
+
+def _mean(
+    targets: Targets, contribution: Contribution, settings: AttributionSettings
+) -> NDArray[np.float64]:
+    """(S, M, T): mean over the noisy copies."""
+    sums = np.zeros((len(targets.inputs), *targets.inputs[0].shape))
+    window = np.repeat(np.arange(len(targets)), settings.samples)
+    copy = np.tile(np.arange(settings.samples), len(targets))
+    for strand, of_strand in enumerate(sums):
+        first = 0
+        # In the order of the rows: an accelerator's atomics have no fixed order.
+        for added in _contributions(targets, strand, window, copy, contribution, settings):
+            np.add.at(of_strand, window[first : first + len(added)], added)
+            first += len(added)
+    return sums / settings.samples
+
+
+def _contributions(
     targets: Targets,
     strand: int,
-    points: int,
+    window: NDArray[np.int64],
+    point: NDArray[np.float64] | NDArray[np.int64],
     contribution: Contribution,
     settings: AttributionSettings,
-) -> Tensor:
-    """(M, T) float64 on the CPU: one strand's scores of all bases that the model read."""
-    sums = np.zeros(tuple(targets.inputs[strand].shape))
+) -> Iterator[NDArray[np.float32]]:
+    """(R, T) contributions of points of windows, batch by batch."""
     letters = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=targets.weight.device)
     with torch.no_grad():
         bases = targets.model.embed(letters[None])[0]
-    for batch in batches(np.arange(len(sums) * points), settings.batch):
-        window, point = np.divmod(batch.padded, points)
-        inputs, baseline = targets.embeddings(strand, window)
+    for batch in batches(np.arange(len(window)), settings.batch):
+        which = window[batch.padded]
+        inputs, baseline = targets.embeddings(strand, which)
         rows = Rows(
-            point=point,
-            window_id=targets.window_id[window],
+            point=point[batch.padded],
+            window_id=targets.window_id[which],
             strand=strand,
             inputs=inputs,
             baseline=baseline,
             bases=bases,
         )
-        gradient = partial(targets.gradients, strand, window)
-        # Added on the CPU in the order of the rows: an accelerator's atomics have no fixed order.
-        added = contribution(rows, gradient, settings).double().cpu().numpy()
-        np.add.at(sums, window[: len(batch.real)], added[: len(batch.real)])
-    return torch.from_numpy(sums)
+        gradient = partial(targets.gradients, strand, which)
+        added: NDArray[np.float32] = contribution(rows, gradient, settings).float().cpu().numpy()
+        yield added[: len(batch.real)]
 
 
-def _change(targets: Targets, batch: int) -> Tensor:
-    """(M,) float64 on the CPU: f(x) - f(x'), averaged over the strands."""
-    change = torch.zeros(len(targets), dtype=torch.float64)
-    for strand in range(len(targets.inputs)):
-        for rows in batches(np.arange(len(change)), batch):
+def _change(targets: Targets, batch: int) -> NDArray[np.float64]:
+    """(S, M) f(x) - f(x')."""
+    change = np.zeros((len(targets.inputs), len(targets)))
+    for strand, of_strand in enumerate(change):
+        for rows in batches(np.arange(len(targets)), batch):
             with torch.no_grad():
                 at_inputs, at_baselines = (
                     targets.values(strand, rows.padded, points)[: len(rows.real)].double().cpu()
                     for points in targets.embeddings(strand, rows.padded)
                 )
-            change[rows.real] += (at_inputs - at_baselines) / len(targets.inputs)
+            of_strand[rows.real] = at_inputs - at_baselines
     return change
+
+
+def _spread(
+    values: NDArray[Any], rows: NDArray[np.int64], count: int, missing: float
+) -> NDArray[Any]:
+    """(count,) values at their rows, `missing` elsewhere."""
+    spread = np.full(count, missing, values.dtype)
+    spread[rows] = values
+    return spread

@@ -1,8 +1,8 @@
 """The table of attribution methods.  A new one is one function and one entry.
 
 A gradient method evaluates the gradient of a window's target at several points of embedding space.
-Its function says where they lie and what each adds to the score of every base; the engine packs
-the rows, runs the model and adds up.
+Its function says where they lie and what each contributes to the score of every base; the engine
+packs the rows, runs the model, and takes their integral over a path or their mean.
 
 Write x for the input embeddings of a window, x' for those of its baseline and f for the target.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +30,8 @@ _SHUFFLE, _NOISE = 0, 1
 class Rows:
     """What one pass through the model works on: R rows, each one point of one window."""
 
-    point: NDArray[np.int64]
-    """(R,) number of the point within its window, from 0."""
+    point: NDArray[np.float64] | NDArray[np.int64]
+    """(R,) place on the path from the baseline, 0, to the window, 1; or number of a noisy copy."""
     window_id: NDArray[np.int64]
     """(R,)"""
     strand: int
@@ -45,7 +44,7 @@ class Rows:
 
 
 class Contribution(Protocol):
-    """What every row adds to the scores of its window's bases, (R, T)."""
+    """What every row contributes to the scores of its window's bases, (R, T)."""
 
     def __call__(self, rows: Rows, gradient: Gradient, settings: AttributionSettings) -> Tensor: ...
 
@@ -54,28 +53,25 @@ class Contribution(Protocol):
 class Method:
     title: str
     """Name in text."""
-    points: Callable[[AttributionSettings], int] | None = None
-    """Points per window; None for a method without gradients, which has no per-base scores."""
     contribution: Contribution | None = None
+    """None for a method without gradients, which has no per-base scores."""
     from_baseline: bool = False
-    """Scores of a window sum to f(x) - f(x'): its completeness error is recorded."""
+    """Contributions are integrated on the path from the baseline, and the scores of a window sum to
+    f(x) - f(x'); else their mean over `samples` copies is taken."""
 
 
 def integrated_gradients(rows: Rows, gradient: Gradient, settings: AttributionSettings) -> Tensor:
-    """(x - x') times the mean gradient on the straight line from x' to x, by Gauss-Legendre.
+    """(x - x') times the gradient at a point of the straight line from x' to x.
 
     Source: Sundararajan, Taly & Yan 2017; Algorithm 4 of the study.
     """
-    nodes, weights = gauss_legendre(settings.steps)
-    device = rows.inputs.device
-    position = torch.from_numpy(nodes[rows.point]).to(device)[:, None, None]
-    weight = torch.from_numpy(weights[rows.point]).to(device)[:, None]
+    place = torch.from_numpy(rows.point.astype(np.float32)).to(rows.inputs.device)[:, None, None]
     step = rows.inputs - rows.baseline
-    return weight * (gradient(rows.baseline + position * step) * step).sum(-1)
+    return (gradient(rows.baseline + place * step) * step).sum(-1)
 
 
 def smoothgrad(rows: Rows, gradient: Gradient, settings: AttributionSettings) -> Tensor:
-    """Mean gradient under Gaussian noise on the embeddings, made one number per base.
+    """The gradient under Gaussian noise on the embeddings, made one number per base.
 
     `absolute` sums the gradient's absolute values, as published.  `signed` cannot simply sum them:
     every use of the residual stream passes a LayerNorm, which removes what all dimensions share, so
@@ -99,31 +95,19 @@ def smoothgrad(rows: Rows, gradient: Gradient, settings: AttributionSettings) ->
     )
     gradients = gradient(rows.inputs + scale * torch.from_numpy(noise).to(rows.inputs.device))
     if settings.smoothgrad == "absolute":
-        return gradients.abs().sum(-1) / settings.samples
-    return (gradients * (rows.inputs - centre)).sum(-1) / settings.samples
+        return gradients.abs().sum(-1)
+    return (gradients * (rows.inputs - centre)).sum(-1)
 
 
 METHODS: dict[str, Method] = {
     "ig": Method(
         title="Integrated Gradients",
-        points=lambda settings: settings.steps,
         contribution=integrated_gradients,
         from_baseline=True,
     ),
-    "smoothgrad": Method(
-        title="SmoothGrad",
-        points=lambda settings: settings.samples,
-        contribution=smoothgrad,
-    ),
+    "smoothgrad": Method(title="SmoothGrad", contribution=smoothgrad),
     "tp": Method(title="true-positive importance"),
 }
-
-
-@cache
-def gauss_legendre(steps: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Nodes in (0, 1) and weights that sum to 1, (steps,) float32 each."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    return ((nodes + 1) / 2).astype(np.float32), (weights / 2).astype(np.float32)
 
 
 def shuffle_generator(seed: int, window_id: int) -> np.random.Generator:

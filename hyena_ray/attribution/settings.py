@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.attribution.kmers import MAX_K
 from hyena_ray.settings import Settings
@@ -28,8 +28,14 @@ class AttributionSettings(Settings):
     baseline: Literal["shuffle", "n", "zero"] = "shuffle"
     """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
     kept, all N, or the zero embedding of the study."""
-    steps: Annotated[int, Field(ge=1)] = 32
-    """Gauss-Legendre nodes of Integrated Gradients."""
+    steps: Annotated[int, Field(ge=1)] = 16
+    """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first
+    Clenshaw-Curtis rule, an even number."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = 1e-3
+    """Largest error of a window's scores, as a share of the largest of them: where the estimate is
+    above it, the intervals are doubled.  None takes `steps` nodes and no more, as the study did."""
+    max_steps: Annotated[int, Field(ge=1)] = 1024
+    """Most intervals; a window that has not come within the tolerance then is reported."""
     samples: Annotated[int, Field(ge=1)] = 50
     """Noisy copies of SmoothGrad."""
     noise: Annotated[float, Field(ge=0)] = 0.5
@@ -53,6 +59,15 @@ class AttributionSettings(Settings):
     batch: Annotated[int, Field(ge=1)] = 32
     """Rows of every pass through the model; the last bits of the scores depend on it."""
 
+    @model_validator(mode="after")
+    def _steps_can_double(self) -> Self:
+        if self.tolerance is not None and (self.steps % 2 or 2 * self.steps > self.max_steps):
+            raise ValueError(
+                f"steps {self.steps} with a tolerance must be even and at most half of max_steps, "
+                f"{self.max_steps}"
+            )
+        return self
+
     @field_validator("methods")
     @classmethod
     def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
@@ -67,6 +82,7 @@ DEFINITIONS: dict[str, AttributionSettings] = {
         normalise=False,
         baseline="zero",
         steps=50,
+        tolerance=None,
         noise=0.1,
         noise_unit="absolute",
         smoothgrad="absolute",

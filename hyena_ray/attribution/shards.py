@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hyena_ray.attribution.consensus import consensus_ranking
-from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
+from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
@@ -57,8 +57,8 @@ class MergeResult(NamedTuple):
     windows: int
     attributed: int
     """Windows with a true positive."""
-    completeness: dict[str, NDArray[np.float64]]
-    """Method with a baseline to the completeness errors of the attributed windows."""
+    integrals: dict[str, Convergence]
+    """Of the attributed windows, for every method that starts at a baseline."""
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -109,15 +109,17 @@ def run_shard(
 
 def shard_table(attribution: WindowAttribution) -> pa.Table:
     """One row a window: `window_id`, `bases`, `true_positive`, a column per method with per-base
-    scores (float32, NaN without a true positive), `completeness_METHOD`."""
+    scores (float32, NaN without a true positive), and for methods that start at a baseline
+    `completeness_METHOD`, `error_METHOD`, `nodes_METHOD`."""
     columns: dict[str, pa.Array] = {
         "window_id": pa.array(attribution.window_id),
         "bases": _tensor(attribution.bases),
         "true_positive": _tensor(attribution.true_positive.astype(np.uint8)),
     }
     columns |= {name: _tensor(scores) for name, scores in attribution.scores.items()}
-    for name, errors in attribution.completeness.items():
-        columns[f"completeness_{name}"] = pa.array(errors)
+    for name, convergence in attribution.integrals.items():
+        for field, values in convergence._asdict().items():
+            columns[f"{field}_{name}"] = pa.array(values)
     return pa.table(columns)
 
 
@@ -141,8 +143,10 @@ def read_shard(plan: ShardPlan, index: int, folder: Path) -> WindowAttribution:
         bases=_matrix(table["bases"]),
         true_positive=_matrix(table["true_positive"]).astype(bool),
         scores={name: _matrix(table[name]) for name in methods},
-        completeness={
-            name: table[f"completeness_{name}"].to_numpy()
+        integrals={
+            name: Convergence(
+                *(table[f"{field}_{name}"].to_numpy() for field in Convergence._fields)
+            )
             for name in methods
             if METHODS[name].from_baseline
         },
@@ -162,18 +166,18 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
     sums: dict[str, KmerSums] = {
         name: KmerSums.zero(config)
         for name in plan.settings.methods
-        if METHODS[name].points is not None
+        if METHODS[name].contribution is not None
     }
     counts = KmerCounts.zero(config)
-    errors: dict[str, list[NDArray[np.float64]]] = {}
+    integrals: dict[str, list[Convergence]] = {}
     windows = attributed = 0
     for part in _parts(plan, folder):
         for name, scores in part.scores.items():
             sums[name] += fold_kmers(part.bases, scores, config, part.true_positive)
         counts = counts.plus(count_kmers(part.bases, part.true_positive, config))
         chosen = np.flatnonzero(part.true_positive.any(axis=1))
-        for name, found in part.completeness.items():
-            errors.setdefault(name, []).append(found[chosen])
+        for name, convergence in part.integrals.items():
+            integrals.setdefault(name, []).append(convergence.rows(chosen))
         windows += len(part.window_id)
         attributed += len(chosen)
     if not attributed:
@@ -183,8 +187,11 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
             "the model finds no labelled base, so there is nothing to attribute",
             "train it longer, lower its threshold, or choose a split with labelled windows",
         )
-    completeness = {name: np.concatenate(parts) for name, parts in errors.items()}
-    _warn_unconverged(completeness)
+    merged = {
+        name: Convergence(*map(np.concatenate, zip(*parts, strict=True)))
+        for name, parts in integrals.items()
+    }
+    _warn_unconverged(merged, plan.settings.tolerance)
     least = plan.settings.min_count
     tables = {name: kmer_table(found, min_count=least) for name, found in sums.items()}
     if any(table.num_rows == 0 for table in tables.values()):
@@ -199,7 +206,7 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
     if "tp" in plan.settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=least)
     _write(tables, folder / "kmers")
-    return MergeResult(tables, tables_sha256(tables), windows, attributed, completeness)
+    return MergeResult(tables, tables_sha256(tables), windows, attributed, merged)
 
 
 def tables_sha256(tables: dict[str, pa.Table]) -> str:
@@ -222,14 +229,25 @@ def _parts(plan: ShardPlan, folder: Path) -> Iterator[WindowAttribution]:
         yield read_shard(plan, index, folder)
 
 
-def _warn_unconverged(completeness: dict[str, NDArray[np.float64]]) -> None:
-    for name, errors in completeness.items():
-        median = float(np.median(errors))
+def _warn_unconverged(integrals: dict[str, Convergence], tolerance: float | None) -> None:
+    for name, found in integrals.items():
+        title = METHODS[name].title
+        # Not `error > tolerance`: what is not a number has not converged.
+        wanting = 0 if tolerance is None else int((~(found.error <= tolerance)).sum())
+        if wanting:
+            _log.warning(
+                "%s of %d of %d windows is not within its tolerance of %g; raise max_steps",
+                title,
+                wanting,
+                len(found.error),
+                tolerance,
+            )
+        median = float(np.median(found.completeness))
         if median > COMPLETENESS_LIMIT:
             _log.warning(
-                "%s has not converged: median completeness error %.2g; give more steps, or a "
-                "baseline other than zero",
-                METHODS[name].title,
+                "%s has not converged: median completeness error %.2g; give more steps, a "
+                "tolerance, or a baseline other than zero",
+                title,
                 median,
             )
 

@@ -43,12 +43,14 @@ def draw_sequences(count: int) -> Windows:
 
 def test_a_sequence_is_a_true_positive_as_a_whole_and_its_scores_are_complete() -> None:
     found = attribute_windows(
-        promoter_model(), draw_sequences(6), AttributionSettings(methods=("ig",), steps=64)
+        promoter_model(),
+        draw_sequences(6),
+        AttributionSettings(methods=("ig",), steps=64, tolerance=None),
     )
     assert found.true_positive.tolist() == [[bool(row % 2)] * LENGTH for row in range(6)]
     assert found.scores["ig"].shape == (6, LENGTH)
     assert np.isnan(found.scores["ig"][::2]).all()
-    assert (found.completeness["ig"][1::2] < 0.01).all()
+    assert (found.integrals["ig"].completeness[1::2] < 0.01).all()
 
 
 def test_sequences_of_another_length_than_the_models_are_refused() -> None:

@@ -28,7 +28,7 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 
-SETTINGS = AttributionSettings(k=3, steps=4, samples=2, batch=8, min_count=1)
+SETTINGS = AttributionSettings(k=3, steps=4, tolerance=None, samples=2, batch=8, min_count=1)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_the_tables_are_those_of_all_windows_at_once(data, tmp_path):
     assert result.windows == len(whole.window_id)
     assert result.attributed == whole.true_positive.any(axis=1).sum()
     assert set(result.tables) == {"ig", "smoothgrad", "tp", "consensus"}
-    assert len(result.completeness["ig"]) == result.attributed
+    assert len(result.integrals["ig"].completeness) == result.attributed
     np.testing.assert_allclose(
         np.concatenate(
             [

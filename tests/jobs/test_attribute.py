@@ -28,7 +28,7 @@ from hyena_ray.model.window import ModelSettings, Readout
 from hyena_ray.tasks import TASKS
 
 JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
-SETTINGS = AttributionSettings(steps=2, samples=2, k=3, min_count=1)
+SETTINGS = AttributionSettings(steps=2, tolerance=None, samples=2, k=3, min_count=1)
 WINDOW = 40
 
 
