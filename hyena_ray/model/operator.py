@@ -117,7 +117,7 @@ def short_convolution_of_letters(letters: Letters, weight: Tensor, bias: Tensor)
     alphabet = torch.arange(len(rows), device=ids.device)
     one_hot = (ids == alphabet[:, None, None]).to(rows.dtype)
     delayed = [F.pad(one_hot, (0, 0, d, 0))[:, : len(ids)] for d in range(weight.shape[2])]
-    by_delay = (weight.flip(2).transpose(1, 2) * rows.T[:, None]).flatten(1)
+    by_delay = (weight[:, 0].flip(1)[:, :, None] * rows.T[:, None]).flatten(1)
     product = torch.addmm(bias[:, None], by_delay, torch.cat(delayed).flatten(1))
     return product.view(-1, *ids.shape)
 

@@ -26,6 +26,8 @@ class RunState(NamedTuple):
     schedule: dict[str, Any]
     scaler: dict[str, Any]
     """Of float16's gradients; empty in other precisions."""
+    average: dict[str, Any]
+    """Of the weights; empty where the last ones are kept."""
     history: list[dict[str, float]]
     """Metrics of every finished epoch."""
 

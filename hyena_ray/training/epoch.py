@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from hyena_ray.dataset.augment import random_crop, reverse_half
 from hyena_ray.model.window import WindowModel
+from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.losses import IGNORED, focal_loss, total_weight, weighted_cross_entropy
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import TrainingSettings
@@ -50,12 +52,23 @@ def new_scaler(model: WindowModel, recipe: TrainingSettings) -> GradScaler:
     return GradScaler(device.type, enabled=recipe.precision == "float16")
 
 
+class Updates(NamedTuple):
+    """What makes new weights of gradients."""
+
+    optimizer: Optimizer
+    """Over what is trained."""
+    schedule: Schedule
+    """Of its rates, told after every step."""
+    scaler: GradScaler
+    """Of `new_scaler`; lives as long as the run."""
+    average: WeightAverage
+    """Of the weights; lives as long as the run."""
+
+
 def train_epoch(
     model: WindowModel,
     train: WindowSource,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    scaler: GradScaler,
+    updates: Updates,
     recipe: TrainingSettings,
     epoch: int,
     workers: Workers = ALONE,
@@ -68,9 +81,7 @@ def train_epoch(
     Args:
         model: put into training mode here.
         train: windows to learn from.
-        optimizer: over what is trained.
-        schedule: of its rates, told after every step.
-        scaler: of `new_scaler`; lives as long as the run.
+        updates: of the model's weights.
         recipe: of the run.
         epoch: from 0.
         workers: that train together; all are told the same.
@@ -78,6 +89,7 @@ def train_epoch(
     Raises:
         DivergenceError: a loss is NaN or infinite.
     """
+    optimizer, schedule, scaler, average = updates
     replica = workers.replica(model.train())
     device = next(model.parameters()).device
     class_weights = recipe.class_weights().to(device)
@@ -125,8 +137,10 @@ def train_epoch(
         # The scaler leaves out a step whose gradients overflowed, and lowers its scale.
         if scaler.get_scale() >= scale:
             schedule.after_step()
+            average.after_step()
         losses.append(loss)
-    workers.agree(model)
+    for agreed in dict.fromkeys((model, average.model)):
+        workers.agree(agreed)
     return float(torch.stack(losses).mean())
 
 

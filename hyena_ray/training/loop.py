@@ -15,8 +15,9 @@ from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import task_named
+from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
-from hyena_ray.training.epoch import DivergenceError, new_scaler, train_epoch
+from hyena_ray.training.epoch import DivergenceError, Updates, new_scaler, train_epoch
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings
@@ -86,7 +87,7 @@ def train_run(
     model = new_model(settings)
     share = trainable_share(model.classifier)
     logger.info("%.2f %% of the weights are trained", 100 * share)
-    scaler = new_scaler(model, recipe)
+    scaler, average = new_scaler(model, recipe), WeightAverage(model, recipe.ema_decay)
     stages = stages_of(recipe)
     epochs = sum(stage.epochs for stage in stages)
     state = load_state(checkpoint, settings.fingerprint())
@@ -95,6 +96,7 @@ def train_run(
     if state is not None:
         model.load_state_dict(state.model)
         scaler.load_state_dict(state.scaler)
+        average.load_state_dict(state.average)
         history, first_epoch = state.history, state.epoch + 1
         logger.info("resuming after epoch %d of %d", first_epoch, epochs)
     stage_index = -1
@@ -112,15 +114,17 @@ def train_run(
             if state is not None and epoch == first_epoch > stage_start:
                 optimizer.load_state_dict(state.optimizer)
                 schedule.load_state_dict(state.schedule)
-        train_loss = train_epoch(model, train, optimizer, schedule, scaler, recipe, epoch, workers)
-        metrics = evaluate(model, validation, class_weights, threshold=metric, workers=workers)
+        updates = Updates(optimizer, schedule, scaler, average)
+        train_loss = train_epoch(model, train, updates, recipe, epoch, workers)
+        kept = average.model
+        metrics = evaluate(kept, validation, class_weights, threshold=metric, workers=workers)
         history.append({"train_loss": train_loss, **metrics._asdict()})
         _refuse_non_finite(history[-1], f"validation after epoch {epoch + 1}")
         schedule.after_epoch(history[-1][metric])
         if _best_epoch(history, metric) == epoch:
-            model.threshold = metrics.threshold
+            kept.threshold = metrics.threshold
             if workers.writes:
-                save_window_model(model, model_folder)
+                save_window_model(kept, model_folder)
         if workers.writes:
             save_state(
                 checkpoint,
@@ -131,6 +135,7 @@ def train_run(
                     optimizer.state_dict(),
                     schedule.state_dict(),
                     scaler.state_dict(),
+                    average.state_dict(),
                     history,
                 ),
             )

@@ -76,6 +76,9 @@ class TrainingSettings(Settings):
     """AdamW's decoupled decay; norms, biases and HyenaDNA's filter networks have none."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to at most this norm."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Score and keep an exponential moving average of the weights, of which each step leaves this
+    share; 0 keeps the last weights."""
     negative_weight: float = Field(default=0.7, gt=0)
     """Weight of an unlabelled base, or sequence, in the loss."""
     positive_weight: float = Field(default=2.0, gt=0)

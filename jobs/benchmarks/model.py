@@ -19,7 +19,8 @@ from hyena_ray.model.convolution import convolve, prepare_filters
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.epoch import new_scaler, train_epoch
+from hyena_ray.training.average import WeightAverage
+from hyena_ray.training.epoch import Updates, new_scaler, train_epoch
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import TrainingSettings
 from hyena_ray.training.sources import ArraySource
@@ -106,7 +107,8 @@ def training(flank: int) -> Comparison:
         recipe = PLAIN.updated({"precision": precision}, "benchmark")
         optimizer = stage_optimizer(model, stages_of(recipe)[0], recipe.weight_decay)
         schedule = Schedule(optimizer, recipe.schedule, source.count, recipe.warmup)
-        train_epoch(model, source, optimizer, schedule, new_scaler(model, recipe), recipe, 0)
+        updates = Updates(optimizer, schedule, new_scaler(model, recipe), WeightAverage(model, 0.0))
+        train_epoch(model, source, updates, recipe, 0)
 
     def peer(precision: str) -> None:
         optimizer = AdamW(plain.parameters(), lr=PLAIN.learning_rate, weight_decay=0.0)

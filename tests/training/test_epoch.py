@@ -14,7 +14,8 @@ from torch.optim import SGD
 
 from hyena_ray.dataset.reader import Windows
 from hyena_ray.model.lora import Targets
-from hyena_ray.training.epoch import Augmentation, DivergenceError, new_scaler, train_epoch
+from hyena_ray.training.average import WeightAverage
+from hyena_ray.training.epoch import Augmentation, DivergenceError, Updates, new_scaler, train_epoch
 from hyena_ray.training.loop import new_model
 from hyena_ray.training.losses import IGNORED
 from hyena_ray.training.schedules import Schedule
@@ -55,9 +56,12 @@ def step(changes: dict[str, Any], count: int = 16) -> tuple[dict[str, torch.Tens
     loss = train_epoch(
         model,
         uneven_windows(count),
-        optimizer,
-        Schedule(optimizer, "constant", 10, 0.0),
-        new_scaler(model, settings.training),
+        Updates(
+            optimizer,
+            Schedule(optimizer, "constant", 10, 0.0),
+            new_scaler(model, settings.training),
+            WeightAverage(model, 0.0),
+        ),
         settings.training,
         epoch=0,
     )
@@ -84,7 +88,8 @@ def test_a_schedule_steps_once_for_all_passes_of_a_step() -> None:
     optimizer = SGD(model.parameters(), lr=1.0)
     schedule = Schedule(optimizer, "linear", 10, 0.0)
     scaler = new_scaler(model, settings.training)
-    train_epoch(model, uneven_windows(20), optimizer, schedule, scaler, settings.training, 0)
+    updates = Updates(optimizer, schedule, scaler, WeightAverage(model, 0.0))
+    train_epoch(model, uneven_windows(20), updates, settings.training, 0)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.7)  # 20 windows are 3 steps of 8
 
 
@@ -126,7 +131,8 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_not_counted() ->
     optimizer = SGD(model.parameters(), lr=1.0)
     schedule = Schedule(optimizer, "linear", 10, 0.0)
     scaler = GradScaler("cpu", init_scale=2.0**100)
-    train_epoch(model, uneven_windows(8), optimizer, schedule, scaler, settings.training, 0)
+    updates = Updates(optimizer, schedule, scaler, WeightAverage(model, 0.5))
+    train_epoch(model, uneven_windows(8), updates, settings.training, 0)
     assert optimizer.param_groups[0]["lr"] == 1.0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert scaler.get_scale() < 2.0**100

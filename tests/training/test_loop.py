@@ -84,6 +84,8 @@ def test_a_base_to_the_right_is_not_seen_without(tmp_path: Path) -> None:
         ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 2),
         ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 4),
         ({"lora.enabled": True, "lora.rank": 2}, 2),
+        ({"training.ema_decay": 0.9}, 1),
+        ({"training.ema_decay": 0.9, "model.architecture": "dilated_cnn", "model.channels": 8}, 2),
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
@@ -99,12 +101,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         for name in ("calm", "broken")
     ]
     assert states[0]["history"] == states[1]["history"]
-    for name, weight in states[0]["model"].items():
-        assert torch.equal(weight, states[1]["model"][name]), name
+    for part in ("model", "average"):
+        for name, weight in states[0][part].items():
+            assert torch.equal(weight, states[1][part][name]), name
 
 
-def test_the_kept_model_scores_what_its_epoch_reported(tmp_path: Path) -> None:
-    result = run(tmp_path, {})
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_kept_model_scores_what_its_epoch_reported(tmp_path: Path, ema_decay: float) -> None:
+    result = run(tmp_path, {"training.ema_decay": ema_decay})
     weights = SETTINGS.training.class_weights()
     model = load_window_model(result.model_folder)
     again = evaluate(model, VALIDATION, weights, threshold=model.threshold)

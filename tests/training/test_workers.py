@@ -13,15 +13,17 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import multiprocessing
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
 from hyena_ray.dataset.reader import Windows
-from hyena_ray.training.epoch import DivergenceError, new_scaler, train_epoch
+from hyena_ray.model.window import WindowModel
+from hyena_ray.training.average import WeightAverage
+from hyena_ray.training.epoch import DivergenceError, Updates, new_scaler, train_epoch
 from hyena_ray.training.evaluation import EVALUATION_BATCH, predict
 from hyena_ray.training.loop import new_model, train_run
 from hyena_ray.training.losses import IGNORED
 from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.settings import RunSettings, TrainingSettings
 from hyena_ray.training.sources import ArraySource
 from hyena_ray.training.stages import Stage, stage_optimizer
 from hyena_ray.training.workers import ALONE, Workers
@@ -51,9 +53,10 @@ STEPS: dict[str, dict[str, Any]] = {
         "training.batch_size": 4,
         "training.accumulation": 4,
     },
+    "averaged": {"training.ema_decay": 0.5, "training.batch_size": 4},
     "rounded": {"training.precision": "bfloat16"},
     "adapters": {"lora.enabled": True, "lora.rank": 2, "lora.dropout": 0.0},
-    "dilated_cnn": {"model.architecture": "dilated_cnn"},
+    "dilated_cnn": {"training.ema_decay": 0.5, "model.architecture": "dilated_cnn"},
     "bilstm": {"model.architecture": "bilstm"},
     "kmer_logistic": {"model.architecture": "kmer_logistic"},
     "rule": {"model.architecture": "rule"},
@@ -84,18 +87,26 @@ COUNTS = {"accumulated": 18, BATCH_NORM: 16}
 TRAIN, VALIDATION = windows(256), windows(3 * EVALUATION_BATCH + 5, seed=1)
 
 
+def updates_of(model: WindowModel, optimizer: Optimizer, recipe: TrainingSettings) -> Updates:
+    return Updates(
+        optimizer,
+        Schedule(optimizer, "constant", 10, 0.0),
+        new_scaler(model, recipe),
+        WeightAverage(model, recipe.ema_decay),
+    )
+
+
 def step(name: str, workers: Workers) -> dict[str, Any]:
     """Weights, last gradients and loss of an epoch of plain SGD."""
     settings = SETTINGS.updated(STEPS[name], "test")
     model = new_model(settings)
     optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
-    schedule = Schedule(optimizer, "constant", 10, 0.0)
-    scaler = new_scaler(model, settings.training)
-    source = windows(COUNTS.get(name, 17))
     recipe = settings.training
-    loss = train_epoch(model, source, optimizer, schedule, scaler, recipe, 0, workers)
+    updates = updates_of(model, optimizer, recipe)
+    loss = train_epoch(model, windows(COUNTS.get(name, 17)), updates, recipe, 0, workers)
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return {"loss": loss, "weights": dict(model.state_dict()), "gradients": gradients}
+    kept = updates.average.model
+    return {"loss": loss, "weights": dict(kept.state_dict()), "gradients": gradients}
 
 
 def frozen(workers: Workers) -> list[list[str]]:
@@ -105,9 +116,8 @@ def frozen(workers: Workers) -> list[list[str]]:
     for rate in (None, 0.1):
         before = {name: weight.clone() for name, weight in model.state_dict().items()}
         optimizer = stage_optimizer(model, Stage(epochs=1, backbone_rate=rate, head_rate=0.1), 0.0)
-        schedule = Schedule(optimizer, "constant", 10, 0.0)
-        scaler = new_scaler(model, SETTINGS.training)
-        train_epoch(model, windows(32), optimizer, schedule, scaler, SETTINGS.training, 0, workers)
+        updates = updates_of(model, optimizer, SETTINGS.training)
+        train_epoch(model, windows(32), updates, SETTINGS.training, 0, workers)
         after = model.state_dict()
         moved.append([name for name in after if not torch.equal(before[name], after[name])])
     return moved
@@ -142,10 +152,9 @@ def diverging(workers: Workers) -> str:
     settings = SETTINGS.updated({"training.positive_weight": 3e38}, "test")
     model = new_model(settings)
     optimizer = SGD(model.parameters(), lr=0.1)
-    schedule = Schedule(optimizer, "constant", 10, 0.0)
-    scaler = new_scaler(model, settings.training)
+    updates = updates_of(model, optimizer, settings.training)
     with pytest.raises(DivergenceError) as found:
-        train_epoch(model, TRAIN, optimizer, schedule, scaler, settings.training, 0, workers)
+        train_epoch(model, TRAIN, updates, settings.training, 0, workers)
     return str(found.value)
 
 
