@@ -23,7 +23,7 @@ from hyena_ray.model.checkpoint import (
     resolve_checkpoint,
     without_progress_bars,
 )
-from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.classification import HEAD_PREFIXES, PositionPool
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
 from hyena_ray.model.mlp import HyenaMLP
@@ -192,6 +192,8 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
             bound = 1 / math.sqrt(module.kernel_size[0])
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, PositionPool):
+            init.ones_(module.weight)
         elif isinstance(module, HyenaFilter):
             init.normal_(module.bias)
         elif isinstance(module, Sine):

@@ -66,6 +66,7 @@ def build_model(
         "num_labels": task.num_labels,
         "class_weights": None if class_weights is None else list(class_weights),
         "pooling": settings.pooling if task.kind == "sequence" else None,
+        "pooled_length": readout.window + readout.special_tokens,
     }
     refuse_unused(settings, readout.surroundings, "build")
     with torch.random.fork_rng(devices=[]):

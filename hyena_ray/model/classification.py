@@ -21,7 +21,10 @@ from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
 from hyena_ray.model.surroundings import Surroundings
 
 Kind = Literal["base", "sequence"]
-Pooling = Literal["last", "mean", "attention"]
+Pooling = Literal["last", "mean", "attention", "position"]
+"""Which hidden state labels a sequence: that of the last token as published, the mean of all, their
+mean under learnt weights, or their mean where every position has learnt weights of its own, for
+sequences of one length that are aligned, such as around a start of transcription."""
 HEAD_PREFIXES = ("score.", "pool.", "surroundings.")
 """How the names of a classifier's parameters begin that belong to its head, and to what it is told
 beside the tokens: no published backbone has them."""
@@ -169,6 +172,31 @@ class AttentionPool(nn.Module):
         return mean
 
 
+class PositionPool(nn.Module):
+    """Their mean with a learnt weight for each position and channel, 1 at the start; likewise.
+
+    Args:
+        width: channels of a hidden state.
+        length: tokens of every sequence.
+    """
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(length, width))
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        if hidden.shape[1] != len(self.weight):
+            raise InputError(
+                "forward",
+                f"{hidden.shape[1]} tokens",
+                f"the positions of {len(self.weight)} tokens have weights",
+                "give sequences of that length, or pool by mean or attention",
+            )
+        weights = self.weight.to(hidden.dtype) * counted.to(hidden.dtype)[..., None]
+        mean: Tensor = (weights * hidden).sum(1) / counted.sum(1, keepdim=True).clamp_min(1)
+        return mean
+
+
 def make_head(config: PreTrainedConfig, width: int, *, bias: bool) -> nn.Module:
     """The head that `config` asks for, on hidden states of `width` channels.
 
@@ -196,6 +224,8 @@ def make_pool(config: PreTrainedConfig, width: int) -> nn.Module | None:
         return None
     if config.pooling == "attention":
         return AttentionPool(width)
+    if config.pooling == "position":
+        return PositionPool(width, config.pooled_length)
     return MeanOfTokens() if config.pooling == "mean" else LastToken()
 
 

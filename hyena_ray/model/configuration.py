@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.classification import Pooling
 
 
 @strict
@@ -83,9 +84,10 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
     """How many positions further right the lookahead head sees."""
     surroundings: int = 0
     """Bases on each side of which a classifier is told GC and CpG; 0 tells nothing."""
-    pooling: Literal["last", "mean", "attention"] | None = None
-    """Which hidden state labels a sequence: that of the last token as published, the mean of all,
-    or their mean under learnt weights. None labels every base."""
+    pooling: Pooling | None = None
+    """Which hidden state labels a sequence; None labels every base."""
+    pooled_length: int = 70
+    """Tokens of every sequence, where they are pooled by position."""
     short_filter_rank: int = 0
     """Rank of a correction to the short convolutions that mixes channels, as LoRA trains it; 0 has
     none, as published."""
@@ -102,6 +104,7 @@ class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
             "n_layer",
             "filter_order",
             "short_filter_order",
+            "pooled_length",
             "pad_vocab_size_multiple",
         )
         for name in sizes:

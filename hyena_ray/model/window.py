@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL
-from hyena_ray.model.classification import kind_of
+from hyena_ray.model.classification import Pooling, kind_of
 from hyena_ray.model.surroundings import composition_of
 from hyena_ray.settings import Settings
 
@@ -88,9 +88,9 @@ class ModelSettings(Settings):
     """From hidden state to labels: one matrix; dense, GELU, dropout and projection; or the same
     with the next `readout.lookahead` positions. None takes `lookahead` for bases and a causal
     model, else `linear`."""
-    pooling: Literal["last", "mean", "attention"] = "last"
+    pooling: Pooling = "last"
     """Sequence tasks: which hidden state is read, that of the last token as published, the mean
-    of all, or their mean under learnt weights."""
+    of all, their mean under learnt weights, or that under weights of each position."""
 
 
 class WindowModel(nn.Module):

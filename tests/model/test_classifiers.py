@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification as AutoForBases
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.classification import HEAD_PREFIXES, Kind, kind_of
+from hyena_ray.model.classification import HEAD_PREFIXES, Kind, Pooling, kind_of
 from hyena_ray.model.saved import MODEL_CLASSES
 
 CLASSIFIERS = [pytest.param(*key, id="-".join(key)) for key in MODEL_CLASSES]
@@ -115,19 +115,19 @@ def test_the_configuration_alone_says_what_is_labelled(name: str, kind: Kind) ->
 
 @pytest.mark.parametrize("name", ["hyenadna", "dilated_cnn", "bilstm"])
 @pytest.mark.parametrize("head", ["linear", "electra"])
-@pytest.mark.parametrize("pooling", [None, "last", "mean", "attention"])
+@pytest.mark.parametrize("pooling", [None, *get_args(Pooling)])
 def test_a_networks_head_is_all_that_its_names_say(
     pooling: str | None, head: str, name: str, ids: Tensor
 ) -> None:
     """Changing what is named a head changes no hidden state; all of it has an effect."""
     model_class = MODEL_CLASSES[name, "base" if pooling is None else "sequence"]
-    values = SMALL[name] | {"head": head, "pooling": pooling}
+    values = SMALL[name] | {"head": head, "pooling": pooling, "pooled_length": ids.shape[1]}
     model = model_class(model_class.config_class(**values)).eval()
     before = model(ids, output_hidden_states=True)
     named = [p for n, p in model.named_parameters() if n.startswith(HEAD_PREFIXES)]
     assert len(named) == (1 if name == "hyenadna" else 2) * (head == "linear") + 4 * (
         head == "electra"
-    ) + (pooling == "attention")
+    ) + (pooling in ("attention", "position"))
     before.logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in named)
     with torch.no_grad():

@@ -19,11 +19,14 @@ from hyena_ray.model import (
 )
 
 PADDING = 4
-POOLINGS = ["last", "mean", "attention"]
+LENGTH = 40
+"""Tokens of `ids`."""
+ANY_LENGTH = ["last", "mean", "attention"]
+POOLINGS = [*ANY_LENGTH, "position"]
 
 
 def changed(config: HyenaDNAConfig, **values: object) -> HyenaDNAConfig:
-    return HyenaDNAConfig(**config.to_diff_dict() | values)
+    return HyenaDNAConfig(**config.to_diff_dict() | {"pooled_length": LENGTH} | values)
 
 
 def test_the_head_is_a_linear_map_without_bias_of_the_last_hidden_state(
@@ -62,7 +65,7 @@ def test_the_electra_head_is_dense_gelu_dropout_projection(
     assert not torch.equal(model(ids).logits, model(ids).logits), "dropout is applied"
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", ANY_LENGTH)
 def test_padding_has_no_part_in_a_pooled_sequence(
     pooling: str, config: HyenaDNAConfig, ids: Tensor
 ) -> None:
@@ -79,17 +82,35 @@ def test_a_sequence_is_pooled_over_its_tokens_that_are_not_padding(
 ) -> None:
     model = HyenaDNAForSequenceClassification(changed(config, pooling=pooling), num_labels=3).eval()
     padded = ids.clone()
-    first, end = 4 * (side != "right"), 40 - 4 * (side != "left")
+    first, end = 4 * (side != "right"), LENGTH - 4 * (side != "left")
     padded[:, :first] = padded[:, end:] = PADDING
     states = model.hyena(padded).last_hidden_state[:, first:end]
     if pooling == "last":
         pooled = states[:, -1]
     elif pooling == "mean":
         pooled = states.mean(1)
+    elif pooling == "position":
+        with torch.no_grad():
+            model.pool.weight.normal_()
+        pooled = (states * model.pool.weight[first:end]).mean(1)
     else:
         chances = (states @ model.pool.query.weight[0]).softmax(1)
         pooled = (states * chances[..., None]).sum(1)
     assert torch.allclose(model(padded).logits, model.score(pooled), atol=1e-6)
+
+
+def test_a_pool_of_positions_begins_as_the_mean(config: HyenaDNAConfig, ids: Tensor) -> None:
+    model = HyenaDNAForSequenceClassification(changed(config, pooling="position")).eval()
+    pooled = model.hyena(ids).last_hidden_state.mean(1)
+    assert torch.allclose(model(ids).logits, model.score(pooled), atol=1e-6)
+
+
+def test_a_pool_of_positions_takes_sequences_of_its_length_alone(
+    config: HyenaDNAConfig, ids: Tensor
+) -> None:
+    model = HyenaDNAForSequenceClassification(changed(config, pooling="position"))
+    with pytest.raises(InputError, match=r"39 tokens.*40 tokens have weights.*of that length"):
+        model(ids[:, 1:])
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -131,7 +152,9 @@ def test_a_language_model_takes_any_head(
     head: str, pooling: str, language_model: HyenaDNAForCausalLM, ids: Tensor, tmp_path: Path
 ) -> None:
     language_model.save_pretrained(tmp_path)
-    model = HyenaDNAForSequenceClassification.from_pretrained(tmp_path, head=head, pooling=pooling)
+    model = HyenaDNAForSequenceClassification.from_pretrained(
+        tmp_path, head=head, pooling=pooling, pooled_length=LENGTH
+    )
     assert (model.config.head, model.config.pooling) == (head, pooling)
     states = language_model.hyena(ids).last_hidden_state
     assert torch.allclose(model.eval().hyena(ids).last_hidden_state, states, atol=1e-5)

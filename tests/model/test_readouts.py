@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model
+from hyena_ray.model.classification import Pooling
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
@@ -34,7 +37,7 @@ def test_a_sequence_has_one_label_that_both_strands_share(architecture: str) -> 
     assert torch.allclose(model.predict(tokens), model.predict(other), atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
+@pytest.mark.parametrize("pooling", get_args(Pooling))
 def test_a_sequence_is_attributed_to_every_token(pooling: str) -> None:
     model = a_model("promoter", SEQUENCE, pooling=pooling)
     embedded = model.embed(model.strand_tokens(some_tokens(20))[1]).detach().requires_grad_()

@@ -15,6 +15,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.baselines.configuration import BaselineConfig, NetworkConfig
 from hyena_ray.model.classification import (
     Classifier,
+    PositionPool,
     label_hidden,
     make_head,
     make_pool,
@@ -70,6 +71,8 @@ class NetworkBaseline(Baseline):
             init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight)
+        elif isinstance(module, PositionPool):
+            init.ones_(module.weight)
         else:  # linear maps from a standard deviation of 0.02: a loss near log 2 at the start
             super()._init_weights(module)
 

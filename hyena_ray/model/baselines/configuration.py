@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.classification import Pooling
 
 
 @strict
@@ -17,9 +18,11 @@ class BaselineConfig(PreTrainedConfig):  # type: ignore[misc]
     causal: ClassVar[bool] = False
     """Position i of the output depends on what comes after it."""
 
-    pooling: Literal["last", "mean", "attention"] | None = None
+    pooling: Pooling | None = None
     """As `HyenaDNAConfig.pooling`; None labels every base. Where nothing is learnt below the head,
     any other value labels the sequence as a whole."""
+    pooled_length: int = 70
+    """As `HyenaDNAConfig.pooled_length`."""
     pad_token_id: int | None = 4
     """Token that is left out of a sequence."""
     class_weights: list[float] | None = None
