@@ -7,6 +7,9 @@ from typing import Literal
 
 from hyena_ray.errors import InputError
 
+Kind = Literal["base", "sequence"]
+"""What has a label: every base of a window, or the window as a whole."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -16,8 +19,7 @@ class Task:
     """Name on the command line; search_spaces/NAME.yaml holds its search space."""
     title: str
     """Name in text."""
-    kind: Literal["base", "sequence"] = "base"
-    """What has a label: every base of a window, or the window as a whole."""
+    kind: Kind = "base"
     num_labels: int = 2
     """Classes of a base or sequence; class 1 is the positive one."""
     lengths: tuple[int, ...] = (100, 256)

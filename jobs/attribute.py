@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings
+from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
 from hyena_ray.cluster.attribute import AttributeOptions, attribute
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def options_of(given: argparse.Namespace) -> AttributeOptions:
     """Check what can be checked without reading a file."""
-    changes = {"methods": given.methods.split(","), "k": given.k, "seed": given.seed}
+    changes = {"k": given.k, "seed": given.seed}
+    if given.methods is not None:
+        changes["methods"] = given.methods.split(",")
     if given.min_count is not None:
         changes["min_count"] = given.min_count
     return AttributeOptions(
@@ -43,7 +46,8 @@ def options_of(given: argparse.Namespace) -> AttributeOptions:
         data=given.data,
         out=given.out,
         split=given.on,
-        settings=DEFINITIONS[given.definition].updated(changes, "command line"),
+        definition=given.definition,
+        changes=changes,
         actors=given.actors,
         each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         resume=given.resume,
@@ -69,7 +73,9 @@ def parser() -> Parser:
     )
     options.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
     options.add_argument(
-        "--methods", metavar="M,M", default="ig,smoothgrad,tp", help=fields["methods"].description
+        "--methods",
+        metavar="M,M",
+        help=f"of {', '.join(get_args(MethodName))}; default: the definition's",
     )
     options.add_argument(
         "--k", metavar="K", type=int, default=fields["k"].default, help=fields["k"].description
@@ -77,7 +83,7 @@ def parser() -> Parser:
     options.add_argument("--min-count", metavar="N", type=int, help=fields["min_count"].description)
     options.add_argument(
         "--definition",
-        choices=list(DEFINITIONS),
+        choices=DEFINITIONS,
         default="default",
         help="the corrected definitions of target, baseline and noise, or the study's",
     )

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.methods import METHODS, Contribution, Rows
+from hyena_ray.attribution.methods import METHODS, Method, Rows, noise_of, noise_scale
 from hyena_ray.attribution.path import Integral, integrate
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.substitutions import substitutions
 from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE, codes_of
+from hyena_ray.dataset.tokens import codes_of
 from hyena_ray.model.window import WindowModel
 
 
@@ -69,12 +69,12 @@ def attribute_windows(
     Args:
         model: in any mode; weights and mode are left as they were.
         windows: N windows as prepared; tokens (N, W + 2 * stored flank) uint8.
-        settings: `DEFINITIONS["default"]` when None.
+        settings: `definition("default", ...)` when None.
 
     Raises:
         InputError: the windows do not have the length or the flank that the model reads.
 
-    Source: Algorithms 4 and 5 of the study with `DEFINITIONS["study"]`.
+    Source: with `definition("study", ...)` Algorithms 4 and 5 of the study, of sequences 2 and 3.
     """
     settings = settings or AttributionSettings()
     tokens = tokens_read(model, windows)
@@ -89,23 +89,31 @@ def attribute_windows(
         integrals: dict[str, Convergence] = {}
         for name in settings.methods:
             method = METHODS[name]
-            if method.contribution is None:
+            if not method.scores_bases:
                 continue
-            scores[name] = np.full(shape, np.nan, np.float32)
-            if method.from_baseline:
-                integral = _integral(targets, method.contribution, settings)
+            if method.path:
+                integral = _integral(targets, method, settings)
                 by_strand = integral.scores
                 integrals[name] = Convergence(
                     _spread(integral.completeness, chosen, len(tokens), np.nan),
                     _spread(integral.error, chosen, len(tokens), np.nan),
                     _spread(integral.nodes, chosen, len(tokens), 0),
                 )
+            elif method.substitutes:
+                by_strand = substitutions(targets, settings)
             else:
-                by_strand = _mean(targets, method.contribution, settings)
+                every = np.arange(len(targets))
+                by_strand = np.stack(
+                    [
+                        _scores(targets, strand, every, None, method, settings)
+                        for strand in range(len(targets.inputs))
+                    ]
+                )
             on_window = [
                 model.to_window(torch.from_numpy(of_strand), strand)
                 for strand, of_strand in enumerate(by_strand)
             ]
+            scores[name] = np.full((len(tokens), model.readout.window), np.nan, np.float32)
             scores[name][chosen] = torch.stack(on_window).mean(0).float().numpy()
     stored = model.readout.stored
     bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
@@ -131,77 +139,85 @@ def _frozen(model: WindowModel) -> Iterator[None]:
         model.train(training)
 
 
-def _integral(
-    targets: Targets, contribution: Contribution, settings: AttributionSettings
-) -> Integral:
+def _integral(targets: Targets, method: Method, settings: AttributionSettings) -> Integral:
     """Scores on the path from the baseline."""
     length = targets.inputs[0].shape[1]
 
     def evaluate(
         strand: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
-        window, node = np.repeat(windows, len(nodes)), np.tile(nodes, len(windows))
-        found = [*_contributions(targets, strand, window, node, contribution, settings)]
-        return np.concatenate(found).reshape(len(windows), len(nodes), length)
+    ) -> NDArray[np.float64]:
+        window, place = np.repeat(windows, len(nodes)), np.tile(nodes, len(windows))
+        found = _scores(targets, strand, window, place, method, settings)
+        return found.reshape(len(windows), len(nodes), length)
 
-    return integrate(evaluate, _change(targets, settings.batch), length, settings)
-
-
-def _mean(
-    targets: Targets, contribution: Contribution, settings: AttributionSettings
-) -> NDArray[np.float64]:
-    """(S, M, T): mean over the noisy copies."""
-    sums = np.zeros((len(targets.inputs), *targets.inputs[0].shape))
-    window = np.repeat(np.arange(len(targets)), settings.samples)
-    copy = np.tile(np.arange(settings.samples), len(targets))
-    for strand, of_strand in enumerate(sums):
-        first = 0
-        # In the order of the rows: an accelerator's atomics have no fixed order.
-        for added in _contributions(targets, strand, window, copy, contribution, settings):
-            np.add.at(of_strand, window[first : first + len(added)], added)
-            first += len(added)
-    return sums / settings.samples
+    return integrate(evaluate, _change(targets, method, settings), length, settings)
 
 
-def _contributions(
+def _scores(
     targets: Targets,
     strand: int,
     window: NDArray[np.int64],
-    point: NDArray[np.float64] | NDArray[np.int64],
-    contribution: Contribution,
+    place: NDArray[np.float64] | None,
+    method: Method,
     settings: AttributionSettings,
-) -> Iterator[NDArray[np.float32]]:
-    """(R, T) contributions of points of windows, batch by batch."""
-    letters = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=targets.weight.device)
-    with torch.no_grad():
-        bases = targets.model.embed(letters[None])[0]
-    for batch in batches(np.arange(len(window)), settings.batch):
-        which = window[batch.padded]
-        inputs, baseline = targets.embeddings(strand, which)
-        rows = Rows(
-            point=point[batch.padded],
-            window_id=targets.window_id[which],
-            strand=strand,
-            inputs=inputs,
-            baseline=baseline,
-            bases=bases,
-        )
-        gradient = partial(targets.gradients, strand, which)
-        added: NDArray[np.float32] = contribution(rows, gradient, settings).float().cpu().numpy()
-        yield added[: len(batch.real)]
+) -> NDArray[np.float64]:
+    """(P, T) scores of gradients at points of windows, the mean over noisy copies.
+
+    Args:
+        window: (P,) whose point each is.
+        place: (P,) on the path from the baseline, 0, to the window, 1; None for the window itself.
+    """
+    copies = settings.samples if method.noisy else 1
+    sums = np.zeros((len(window), targets.inputs[0].shape[1]))
+    point, copy = np.repeat(np.arange(len(window)), copies), np.tile(np.arange(copies), len(window))
+    assert method.score is not None
+    for batch in batches(np.arange(len(point)), settings.batch):
+        at, which = point[batch.padded], window[point[batch.padded]]
+        rows = _rows(targets, strand, which, copy[batch.padded], method, settings)
+        points = rows.inputs + rows.noise
+        if place is not None:
+            share = torch.from_numpy(place[at].astype(np.float32)).to(points.device)
+            points = rows.baseline + share[:, None, None] * (points - rows.baseline)
+        scores = method.score(targets.gradients(strand, which, points), rows, settings)
+        # In the order of the rows: an accelerator's atomics have no fixed order.
+        real = len(batch.real)
+        np.add.at(sums, at[:real], scores[:real].double().cpu().numpy())
+    return sums / copies
 
 
-def _change(targets: Targets, batch: int) -> NDArray[np.float64]:
-    """(S, M) f(x) - f(x')."""
+def _rows(
+    targets: Targets,
+    strand: int,
+    window: NDArray[np.int64],
+    copy: NDArray[np.int64],
+    method: Method,
+    settings: AttributionSettings,
+) -> Rows:
+    inputs, baseline = targets.embeddings(strand, window)
+    bases, noise = targets.bases, inputs.new_zeros(())
+    if method.noisy:
+        length, width = inputs.shape[1:]
+        drawn = noise_of(targets.window_id[window], strand, copy, (length, width), settings.seed)
+        noise = noise_scale(bases, settings) * torch.from_numpy(drawn).to(inputs.device)
+    return Rows(inputs=inputs, noise=noise, baseline=baseline, bases=bases)
+
+
+def _change(targets: Targets, method: Method, settings: AttributionSettings) -> NDArray[np.float64]:
+    """(S, M) f(x) - f(x'), f(x) the mean over noisy copies."""
     change = np.zeros((len(targets.inputs), len(targets)))
+    copies = settings.samples if method.noisy else 1
+    window = np.repeat(np.arange(len(targets)), copies)
+    copy = np.tile(np.arange(copies), len(targets))
     for strand, of_strand in enumerate(change):
-        for rows in batches(np.arange(len(targets)), batch):
+        for batch in batches(np.arange(len(window)), settings.batch):
+            which, real = window[batch.padded], len(batch.real)
+            rows = _rows(targets, strand, which, copy[batch.padded], method, settings)
             with torch.no_grad():
-                at_inputs, at_baselines = (
-                    targets.values(strand, rows.padded, points)[: len(rows.real)].double().cpu()
-                    for points in targets.embeddings(strand, rows.padded)
+                at_inputs, at_baseline = (
+                    targets.values(strand, which, points)[:real].double().cpu().numpy()
+                    for points in (rows.inputs + rows.noise, rows.baseline)
                 )
-            of_strand[rows.real] = at_inputs - at_baselines
+            np.add.at(of_strand, which[:real], (at_inputs - at_baseline) / copies)
     return change
 
 

@@ -1,113 +1,128 @@
 """The table of attribution methods.  A new one is one function and one entry.
 
-A gradient method evaluates the gradient of a window's target at several points of embedding space.
-Its function says where they lie and what each contributes to the score of every base; the engine
-packs the rows, runs the model, and takes their integral over a path or their mean.
+A gradient method takes the gradient of a window's target at points of embedding space: on the path
+from a baseline to the window or at the window itself, and there with noise or without.  Its
+function makes one number per base of a gradient; the engine packs the points into batches, runs the
+model, and takes the integral over the path and the mean over the noise.
 
 Write x for the input embeddings of a window, x' for those of its baseline and f for the target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hyena_ray.attribution.settings import AttributionSettings
-
-Gradient = Callable[[Tensor], Tensor]
-"""Points (R, T, d) -> gradients of every row's target there, (R, T, d)."""
 
 _SHUFFLE, _NOISE = 0, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What one pass through the model works on: R rows, each one point of one window."""
+    """What one pass through the model works on: R points, each of one window."""
 
-    point: NDArray[np.float64] | NDArray[np.int64]
-    """(R,) place on the path from the baseline, 0, to the window, 1; or number of a noisy copy."""
-    window_id: NDArray[np.int64]
-    """(R,)"""
-    strand: int
     inputs: Tensor
     """(R, T, d) float32 embeddings of the windows' tokens, x."""
+    noise: Tensor
+    """(R, T, d) float32, what a method that takes noise adds to x; () zero for the others."""
     baseline: Tensor
     """(R, T, d) float32 embeddings of their baselines, x'."""
     bases: Tensor
     """(4, d) float32 embeddings of A, C, G and T."""
 
 
-class Contribution(Protocol):
-    """What every row contributes to the scores of its window's bases, (R, T)."""
+class Score(Protocol):
+    """One number for each position, (R, T), of gradients (R, T, d) of the targets."""
 
-    def __call__(self, rows: Rows, gradient: Gradient, settings: AttributionSettings) -> Tensor: ...
+    def __call__(self, gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     title: str
     """Name in text."""
-    contribution: Contribution | None = None
-    """None for a method without gradients, which has no per-base scores."""
-    from_baseline: bool = False
-    """Contributions are integrated on the path from the baseline, and the scores of a window sum to
-    f(x) - f(x'); else their mean over `samples` copies is taken."""
+    score: Score | None = None
+    """Of a gradient method."""
+    path: bool = False
+    """Scores are integrated from the baseline, so that those of a window sum to f(x) - f(x')."""
+    noisy: bool = False
+    """Scores are the mean over `samples` noisy copies of the window."""
+    substitutes: bool = False
+    """Scores are what the target loses as bases are substituted, one after the other."""
+
+    @property
+    def scores_bases(self) -> bool:
+        """Whether there are scores of bases; else k-mers are counted only."""
+        return self.score is not None or self.substitutes
 
 
-def integrated_gradients(rows: Rows, gradient: Gradient, settings: AttributionSettings) -> Tensor:
-    """(x - x') times the gradient at a point of the straight line from x' to x.
+def along_path(gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor:
+    """(x - x') times the gradient, summed over dimensions.
 
-    Source: Sundararajan, Taly & Yan 2017; Algorithm 4 of the study.
+    Source: Sundararajan, Taly & Yan 2017; Algorithm 4 of the study, and with noise Algorithm 3.
     """
-    place = torch.from_numpy(rows.point.astype(np.float32)).to(rows.inputs.device)[:, None, None]
-    step = rows.inputs - rows.baseline
-    return (gradient(rows.baseline + place * step) * step).sum(-1)
+    return (gradient * (rows.inputs + rows.noise - rows.baseline)).sum(-1)
 
 
-def smoothgrad(rows: Rows, gradient: Gradient, settings: AttributionSettings) -> Tensor:
-    """The gradient under Gaussian noise on the embeddings, made one number per base.
+def above_usual_base(gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor:
+    """The derivative along x minus the mean embedding of the four bases: to first order, what the
+    base adds over a base drawn at random.
 
-    `absolute` sums the gradient's absolute values, as published.  `signed` cannot simply sum them:
-    every use of the residual stream passes a LayerNorm, which removes what all dimensions share, so
-    that sum is zero at every base.  It takes the derivative along x minus the mean embedding of
-    the four bases instead: to first order, what the base adds over a base drawn at random.
+    The plain sum over dimensions is zero at every base behind a LayerNorm, which removes what all
+    dimensions share; and x itself holds what all bases have in common.
 
-    Source: Smilkov et al. 2017; Algorithm 5 of the study.  `signed` is the gradient correction of
-    Majdandzic et al. 2023 (doi:10.1186/s13059-023-02956-3) carried over to embeddings.
+    Source: the gradient correction of Majdandzic et al. 2023 (doi:10.1186/s13059-023-02956-3)
+    carried over to embeddings.
     """
-    centre = rows.bases.mean(0)
-    scale = settings.noise
-    if settings.noise_unit == "spread":
-        scale *= float((rows.bases - centre).square().mean().sqrt())
-    noise = np.stack(
-        [
-            generator_of(settings.seed, _NOISE, identity, rows.strand, point).standard_normal(
-                rows.inputs.shape[1:], np.float32
-            )
-            for identity, point in zip(rows.window_id.tolist(), rows.point.tolist(), strict=True)
-        ]
-    )
-    gradients = gradient(rows.inputs + scale * torch.from_numpy(noise).to(rows.inputs.device))
+    return (gradient * (rows.inputs - rows.bases.mean(0))).sum(-1)
+
+
+def smoothed(gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor:
+    """`above_usual_base`, or with `smoothgrad="absolute"` the sum of absolute values, as published.
+
+    Source: Smilkov et al. 2017; Algorithm 5 of the study.
+    """
     if settings.smoothgrad == "absolute":
-        return gradients.abs().sum(-1)
-    return (gradients * (rows.inputs - centre)).sum(-1)
+        return gradient.abs().sum(-1)
+    return above_usual_base(gradient, rows, settings)
 
 
 METHODS: dict[str, Method] = {
-    "ig": Method(
-        title="Integrated Gradients",
-        contribution=integrated_gradients,
-        from_baseline=True,
-    ),
-    "smoothgrad": Method(title="SmoothGrad", contribution=smoothgrad),
+    "ig": Method(title="Integrated Gradients", score=along_path, path=True),
+    "noisy_ig": Method(title="noisy Integrated Gradients", score=along_path, path=True, noisy=True),
+    "smoothgrad": Method(title="SmoothGrad", score=smoothed, noisy=True),
+    "input_x_gradient": Method(title="input x gradient", score=above_usual_base),
+    "occlusion": Method(title="in-silico mutagenesis", substitutes=True),
     "tp": Method(title="true-positive importance"),
 }
+
+
+def noise_of(
+    window_id: NDArray[np.int64],
+    strand: int,
+    copy: NDArray[np.int64],
+    shape: tuple[int, int],
+    seed: int,
+) -> NDArray[np.float32]:
+    """(R, T, d) standard normal noise of copies of windows, whatever stands beside them."""
+    return np.stack(
+        [
+            generator_of(seed, _NOISE, identity, strand, number).standard_normal(shape, np.float32)
+            for identity, number in zip(window_id.tolist(), copy.tolist(), strict=True)
+        ]
+    )
+
+
+def noise_scale(bases: Tensor, settings: AttributionSettings) -> float:
+    """Standard deviation of the noise, in units of the embeddings."""
+    if settings.noise_unit == "absolute":
+        return settings.noise
+    return settings.noise * float((bases - bases.mean(0)).square().mean().sqrt())
 
 
 def shuffle_generator(seed: int, window_id: int) -> np.random.Generator:

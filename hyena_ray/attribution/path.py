@@ -1,4 +1,4 @@
-"""Integrate a method's contributions on the path from baseline to window, as exactly as asked.
+"""Integrate a method's scores on the path from baseline to window, as exactly as asked.
 
 Clenshaw-Curtis rules of more and more nodes are taken, for those windows alone whose error is
 still above the tolerance, and the nodes of one rule are used again by the next.
@@ -16,10 +16,10 @@ from hyena_ray.attribution.quadrature import Rule, clenshaw_curtis, gauss_legend
 from hyena_ray.attribution.settings import AttributionSettings
 
 GROUP = 256
-"""Windows whose contributions are in memory at once."""
+"""Windows whose scores along the path are in memory at once."""
 
-Evaluate = Callable[[int, NDArray[np.int64], NDArray[np.float64]], NDArray[np.float32]]
-"""Strand, windows (m,) and places on the path (n,) to their contributions (m, n, T)."""
+Evaluate = Callable[[int, NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]]
+"""Strand, windows (m,) and places on the path (n,) to the scores there (m, n, T)."""
 
 
 class Integral(NamedTuple):
@@ -47,7 +47,7 @@ def integrate(
     nodes about the square of that of n / 2; four times the square is taken.
 
     Args:
-        evaluate: contributions.
+        evaluate: scores at places on the path.
         change: (S, M) f(x) - f(x') of each strand.
         length: T, positions of a window.
         settings: `steps`, `tolerance` and `max_steps` are read.
@@ -74,7 +74,7 @@ def _integrate_group(
     found: Integral,
 ) -> None:
     scale = np.abs(change.sum(0))
-    values: NDArray[np.float32] | None = None
+    values: NDArray[np.float64] | None = None
     before = np.full((len(change), len(rest), found.scores.shape[2]), np.inf)
     for nodes, weights in _rules(settings):
         if values is None:
@@ -99,7 +99,7 @@ def _integrate_group(
 
 def _stacked(
     evaluate: Evaluate, strands: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """(S, m, n, T)"""
     return np.stack([evaluate(strand, windows, nodes) for strand in range(strands)])
 

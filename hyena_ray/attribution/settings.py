@@ -1,6 +1,6 @@
 """What attribution computes: methods, target, baseline, passes.
 
-`DEFINITIONS` names the two that matter: `default`, corrected, and `study`, as published.
+`definition` has the two that matter: `default`, corrected, and `study`, as published.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.attribution.kmers import MAX_K
 from hyena_ray.settings import Settings
+from hyena_ray.tasks import Kind
 
-MethodName = Literal["ig", "smoothgrad", "tp"]
+MethodName = Literal["ig", "noisy_ig", "smoothgrad", "input_x_gradient", "occlusion", "tp"]
 
 
 class AttributionSettings(Settings):
@@ -22,6 +23,8 @@ class AttributionSettings(Settings):
     """Methods to compute, each one table."""
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
     """k-mer length in bases."""
+    kmer_score: Literal["sum", "mean"] = "sum"
+    """A k-mer's score: the sum over its bases, or their mean, as the study took of sequences."""
     normalise: bool = True
     """Divide a window's target by its number of true-positive bases, so that long regions do not
     weigh more than short ones; the study did not."""
@@ -37,9 +40,9 @@ class AttributionSettings(Settings):
     max_steps: Annotated[int, Field(ge=1)] = 1024
     """Most intervals; a window that has not come within the tolerance then is reported."""
     samples: Annotated[int, Field(ge=1)] = 50
-    """Noisy copies of SmoothGrad."""
+    """Noisy copies of a window, for SmoothGrad and noisy Integrated Gradients."""
     noise: Annotated[float, Field(ge=0)] = 0.5
-    """Standard deviation of SmoothGrad's noise, in units of `noise_unit`.  Half a spread is about a
+    """Standard deviation of the noise, in units of `noise_unit`.  Half a spread is about a
     fifth of the range of the four embeddings, the most that SmoothGrad's authors recommend."""
     noise_unit: Literal["spread", "absolute"] = "spread"
     """`spread`: the root mean square distance per dimension of the embeddings of A, C, G and T
@@ -48,9 +51,14 @@ class AttributionSettings(Settings):
     smoothgrad: Literal["signed", "absolute"] = "signed"
     """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
     the gradient's absolute values, as published."""
+    occlusion: Literal["mutagenesis", "n"] = "mutagenesis"
+    """What in-silico mutagenesis puts in a base's place: each of the other three, or N."""
     consensus: Literal["rank", "deviation"] = "rank"
     """What the consensus of the methods is sorted by: mean rank, or the study's mean per cent
     deviation, which breaks down where a method's mean score is near zero."""
+    positive_only: bool = False
+    """The consensus holds only k-mers that score above zero under every method, as the study's of
+    promoters does."""
     min_count: Annotated[int, Field(ge=1)] = 5
     """k-mers with fewer occurrences are left out of the tables: a k-mer seen once can lead any
     ranking by chance. The study kept all."""
@@ -76,9 +84,18 @@ class AttributionSettings(Settings):
         return methods
 
 
-DEFINITIONS: dict[str, AttributionSettings] = {
-    "default": AttributionSettings(),
-    "study": AttributionSettings(
+DEFINITIONS = ("default", "study")
+"""The corrected definitions, and the published ones."""
+
+
+def definition(name: str, kind: Kind) -> AttributionSettings:
+    """The settings of a definition, one of `DEFINITIONS`, for labels of bases or of sequences.
+
+    Source: Algorithms 4 to 6 of the study for bases, 2 and 3 for sequences.
+    """
+    if name == "default":
+        return AttributionSettings()
+    bases = AttributionSettings(
         normalise=False,
         baseline="zero",
         steps=50,
@@ -88,5 +105,14 @@ DEFINITIONS: dict[str, AttributionSettings] = {
         smoothgrad="absolute",
         consensus="deviation",
         min_count=1,
-    ),
-}
+    )
+    if kind == "base":
+        return bases
+    # What the study calls SmoothGrad of promoters are Integrated Gradients under noise.
+    changes = {
+        "methods": ("ig", "noisy_ig"),
+        "noise": 0.02,
+        "kmer_score": "mean",
+        "positive_only": True,
+    }
+    return bases.updated(changes, "study")

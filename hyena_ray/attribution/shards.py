@@ -4,7 +4,7 @@ The driver, with any scheduler over shard numbers, calls in this order:
 
     data = PreparedData.open(data_folder)
     model = load_window_model(model_folder)
-    plan = ShardPlan.make(model, data, split="test", settings=DEFINITIONS["default"])
+    plan = ShardPlan.make(model, data, split="test", settings=AttributionSettings())
     plan.begin(folder)                     # writes folder/shards/plan.json, or checks a resumed one
     for index in missing(plan, folder):    # in actors, in any order, any number of times
         run_shard(model, data, plan, index, folder)
@@ -148,7 +148,7 @@ def read_shard(plan: ShardPlan, index: int, folder: Path) -> WindowAttribution:
                 *(table[f"{field}_{name}"].to_numpy() for field in Convergence._fields)
             )
             for name in methods
-            if METHODS[name].from_baseline
+            if METHODS[name].path
         },
     )
 
@@ -164,16 +164,15 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
     """
     config = KmerConfig(k=plan.settings.k)
     sums: dict[str, KmerSums] = {
-        name: KmerSums.zero(config)
-        for name in plan.settings.methods
-        if METHODS[name].contribution is not None
+        name: KmerSums.zero(config) for name in plan.settings.methods if METHODS[name].scores_bases
     }
     counts = KmerCounts.zero(config)
     integrals: dict[str, list[Convergence]] = {}
     windows = attributed = 0
+    share = 1.0 if plan.settings.kmer_score == "sum" else 1.0 / plan.settings.k
     for part in _parts(plan, folder):
         for name, scores in part.scores.items():
-            sums[name] += fold_kmers(part.bases, scores, config, part.true_positive)
+            sums[name] += fold_kmers(part.bases, scores * share, config, part.true_positive)
         counts = counts.plus(count_kmers(part.bases, part.true_positive, config))
         chosen = np.flatnonzero(part.true_positive.any(axis=1))
         for name, convergence in part.integrals.items():
@@ -202,7 +201,9 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
             "choose a split with more of them, or lower min_count",
         )
     if len(sums) > 1:
-        tables["consensus"] = consensus_ranking(tables, by=plan.settings.consensus)
+        tables["consensus"] = consensus_ranking(
+            tables, by=plan.settings.consensus, positive_only=plan.settings.positive_only
+        )
     if "tp" in plan.settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=least)
     _write(tables, folder / "kmers")

@@ -6,6 +6,7 @@ In: a WindowModel and Windows.  Out: their Targets, with values and gradients.  
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from hyena_ray.attribution.methods import shuffle_generator
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import N_TOKEN, codes_of, tokens_of
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_of, tokens_of
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 
@@ -63,6 +64,13 @@ class Targets:
         self._baselines = (
             None if baseline is None else model.strand_tokens(torch.from_numpy(baseline).to(device))
         )
+
+    @cached_property
+    def bases(self) -> Tensor:
+        """(4, d) embeddings of A, C, G and T."""
+        letters = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=self.weight.device)
+        with torch.no_grad():
+            return self.model.embed(letters[None])[0]
 
     def __len__(self) -> int:
         return len(self.window_id)

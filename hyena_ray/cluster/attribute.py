@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from hyena_ray.attribution.plan import ShardPlan
-from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import MergeResult, is_complete, merge, missing, run_shard
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
@@ -21,6 +21,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
+from hyena_ray.tasks import task_named
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ class AttributeOptions(NamedTuple):
     """Prepared folder."""
     out: Path
     split: str
-    settings: AttributionSettings
+    definition: str
+    """One of `DEFINITIONS`."""
+    changes: Mapping[str, Any]
+    """Settings that are not the definition's."""
     actors: int | None
     """At once; None takes as many as the cluster holds."""
     each: Resources
@@ -60,7 +64,9 @@ def attribute(options: AttributeOptions) -> MergeResult:
         overwrite=options.overwrite,
         begun_by="shards/plan.json",
     )
-    plan = plan_attribution(options.model, data, split=options.split, settings=options.settings)
+    settings = definition(options.definition, task_named(data.manifest.task).kind)
+    settings = settings.updated(options.changes, "command line")
+    plan = plan_attribution(options.model, data, split=options.split, settings=settings)
     with connect(options.address) as cluster:
         placement = place_actors(plan, cluster, options.actors, options.each)
         with only_writer(out, overwrite=options.overwrite):

@@ -19,8 +19,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
 from hyena_ray.model.surroundings import Surroundings
+from hyena_ray.tasks import Kind
 
-Kind = Literal["base", "sequence"]
 Pooling = Literal["last", "mean", "attention", "position"]
 """Which hidden state labels a sequence: that of the last token as published, the mean of all, their
 mean under learnt weights, or their mean where every position has learnt weights of its own, for

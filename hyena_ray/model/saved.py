@@ -18,7 +18,7 @@ from hyena_ray.model.checkpoint import (
     read_tensors,
     without_progress_bars,
 )
-from hyena_ray.model.classification import Kind, kind_of
+from hyena_ray.model.classification import kind_of
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.heads import (
     HyenaDNAForSequenceClassification,
@@ -26,6 +26,7 @@ from hyena_ray.model.heads import (
 )
 from hyena_ray.model.lora import has_lora, merge_lora
 from hyena_ray.model.window import Readout, WindowModel
+from hyena_ray.tasks import Kind
 
 HYENADNA = HyenaDNAConfig.model_type
 MODEL_CLASSES: dict[tuple[str, Kind], type[PreTrainedModel]] = {

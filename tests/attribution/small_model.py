@@ -21,6 +21,7 @@ class SmallModel(nn.Module):
         super().__init__()
         self.readout = Readout(window=WINDOW, flank=FLANK, lookahead=0, strands=strands)
         self.threshold = 0.5
+        self.left = FLANK
         torch.manual_seed(seed)
         self.embedding = nn.Embedding(16, 6)
         self.first = nn.Conv1d(6, 12, 5, padding=2)

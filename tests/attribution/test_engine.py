@@ -14,7 +14,7 @@ from hyena_ray.attribution import engine
 from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
 from hyena_ray.attribution.methods import METHODS, generator_of, shuffle_generator
-from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
+from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.dataset.augment import reverse_complement
@@ -159,6 +159,81 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
         expected = torch.stack(expected).mean(0).numpy()
         bound = 1e-4 * np.abs(expected).max()
         np.testing.assert_allclose(found.scores["smoothgrad"][row], expected, atol=bound)
+
+
+@pytest.mark.parametrize("baseline", ["shuffle", "zero"])
+def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(model, baseline):
+    windows = draw_windows(6)
+    chosen = settings(methods=("noisy_ig",), baseline=baseline, noise_unit="absolute", noise=0.2)
+    found = attribute_windows(model, windows, chosen)
+    for row in np.flatnonzero(found.true_positive.any(axis=1)):
+        strands, _ = literal(model, windows, row, chosen)
+        expected, change, gap = [], 0.0, 0.0
+        for strand, (x, start, target) in enumerate(strands):
+            per_base, of_strand = torch.zeros(x.shape[1]), 0.0
+            for sample in range(chosen.samples):
+                generator = generator_of(0, 1, int(windows.window_id[row]), strand, sample)
+                noise = 0.2 * torch.from_numpy(generator.standard_normal(x.shape[1:], np.float32))
+                attribution, delta = IntegratedGradients(target).attribute(
+                    x + noise,
+                    start,
+                    n_steps=chosen.steps,
+                    method="gausslegendre",
+                    return_convergence_delta=True,
+                )
+                per_base += attribution[0].sum(-1) / chosen.samples
+                of_strand += float(delta[0]) / chosen.samples
+                change += (target(x + noise) - target(start)).item() / chosen.samples
+            gap += abs(of_strand)
+            expected.append(model.to_window(per_base[None], strand)[0])
+        expected = torch.stack(expected).mean(0).numpy()
+        bound = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(found.scores["noisy_ig"][row], expected, atol=bound)
+        completeness = found.integrals["noisy_ig"].completeness[row]
+        assert completeness == pytest.approx(gap / abs(change), rel=0.01, abs=1e-4)
+
+
+def test_input_x_gradient_is_what_a_base_adds_over_the_mean_of_the_four(model):
+    windows = draw_windows(6)
+    found = attribute_windows(model, windows, settings(methods=("input_x_gradient",)))
+    bases = model.embed(torch.arange(7, 11)[None])[0].detach()
+    for row in np.flatnonzero(found.true_positive.any(axis=1)):
+        strands, _ = literal(model, windows, row, settings())
+        expected = []
+        for strand, (x, _, target) in enumerate(strands):
+            point = x.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(target(point).sum(), point)
+            per_base = (gradient * (x - bases.mean(0))).sum(-1)
+            expected.append(model.to_window(per_base, strand)[0])
+        expected = torch.stack(expected).mean(0).numpy()
+        bound = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(found.scores["input_x_gradient"][row], expected, atol=bound)
+
+
+@pytest.mark.parametrize(("kind", "letters"), [("mutagenesis", [7, 8, 9, 10]), ("n", [11])])
+def test_occlusion_is_the_mean_loss_over_all_letters_in_a_bases_place(model, kind, letters):
+    windows = draw_windows(6)
+    found = attribute_windows(model, windows, settings(methods=("occlusion",), occlusion=kind))
+    for row in np.flatnonzero(found.true_positive.any(axis=1)):
+        strands, _ = literal(model, windows, row, settings())
+        expected = []
+        for strand, (_, _, target) in enumerate(strands):
+            tokens = windows.tokens[row : row + 1]
+            ids = model.strand_tokens(torch.from_numpy(tokens))[strand]
+            per_base = torch.zeros(ids.shape)
+            before = target(model.embed(ids)).item()
+            for position in range(ids.shape[1]):
+                losses = []
+                for letter in letters:
+                    if letter != ids[0, position]:
+                        changed = ids.clone()
+                        changed[0, position] = letter
+                        losses.append(before - target(model.embed(changed)).item())
+                per_base[0, position] = np.mean(losses) if losses else 0.0
+            expected.append(model.to_window(per_base, strand)[0])
+        expected = torch.stack(expected).mean(0).numpy()
+        bound = 1e-4 * np.abs(expected).max() + 1e-6
+        np.testing.assert_allclose(found.scores["occlusion"][row], expected, atol=bound)
 
 
 def test_the_plain_sum_of_a_gradient_vanishes_on_hyenadna_so_signed_means_more():
@@ -325,10 +400,15 @@ def test_the_table_of_methods_and_the_settings_name_the_same():
 
 
 def test_the_studys_definition_is_the_published_one():
-    study = DEFINITIONS["study"]
+    study = definition("study", "base")
     assert (study.baseline, study.steps, study.samples, study.noise) == ("zero", 50, 50, 0.1)
     assert (study.noise_unit, study.smoothgrad, study.normalise) == ("absolute", "absolute", False)
-    assert study.consensus == "deviation"
+    assert (study.consensus, study.kmer_score, study.positive_only) == ("deviation", "sum", False)
+    sequences = definition("study", "sequence")
+    assert sequences.methods == ("ig", "noisy_ig")
+    assert (sequences.baseline, sequences.steps, sequences.samples) == ("zero", 50, 50)
+    assert (sequences.noise, sequences.noise_unit) == (0.02, "absolute")
+    assert (sequences.kmer_score, sequences.positive_only) == ("mean", True)
 
 
 @pytest.mark.parametrize(
@@ -349,14 +429,17 @@ class CpGModel(SmallModel):
         return self.to_window(torch.stack([0.5 - evidence, evidence], -1), strand)
 
 
-@pytest.mark.parametrize("method", ["ig", "smoothgrad"])
+EXACT = [name for name, method in METHODS.items() if method.scores_bases]
+
+
+@pytest.mark.parametrize("method", EXACT)
 def test_the_motif_that_a_model_looks_at_leads_its_table(method):
     model = CpGModel()
     one_hot = torch.zeros(16, 6)
     one_hot[7:11, :4] = torch.eye(4)
     model.embedding.weight.data = one_hot
     windows = draw_windows(60)
-    found = attribute_windows(model, windows, settings(baseline="n", samples=20))
+    found = attribute_windows(model, windows, settings(methods=(method,), baseline="n", samples=20))
     sums = fold_kmers(found.bases, found.scores[method], KmerConfig(k=2), found.true_positive)
     table = kmer_table(sums)
     assert table["kmer"][0].as_py() == "CG"

@@ -1,0 +1,57 @@
+"""What a window's target loses when one of its bases is another: in-silico mutagenesis."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import Targets, batches
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
+
+
+def substitutions(targets: Targets, settings: AttributionSettings) -> NDArray[np.float64]:
+    """(S, M, T) f(x) less the mean of f over what may stand at a base in its place.
+
+    That is each of the other letters, or N with `occlusion="n"`. Only bases of the windows
+    themselves have scores; those of the flanks, and an N in the place of an N, have 0.
+
+    Source: Zhou & Troyanskaya 2015 (mutagenesis); Zeiler & Fergus 2014 (occlusion).
+    """
+    letters = np.arange(FIRST_BASE, FIRST_BASE + 4)
+    if settings.occlusion == "n":
+        letters = np.array([N_TOKEN])
+    model = targets.model
+    first, last = model.left, model.left + model.readout.window
+    losses = np.zeros((len(targets.inputs), len(targets), targets.inputs[0].shape[1]))
+    for strand, of_strand in enumerate(losses):
+        inputs = targets.inputs[strand].cpu().numpy()
+        window, position, letter = np.nonzero(inputs[:, first:last, None] != letters)
+        position += first
+        tried = np.zeros(of_strand.shape)
+        np.add.at(tried, (window, position), 1)
+        whole = np.zeros(len(targets))
+        for batch in batches(np.arange(len(targets)), settings.batch):
+            whole[batch.real] = _values(targets, strand, batch.padded, inputs[batch.padded])[
+                : len(batch.real)
+            ]
+        for batch in batches(np.arange(len(window)), settings.batch):
+            which, where = window[batch.padded], position[batch.padded]
+            changed = inputs[which]
+            changed[np.arange(len(which)), where] = letters[letter[batch.padded]]
+            loss = whole[which] - _values(targets, strand, which, changed)
+            real = slice(len(batch.real))
+            np.add.at(of_strand, (which[real], where[real]), loss[real])
+        of_strand /= np.maximum(tried, 1)
+    return losses
+
+
+@torch.no_grad()
+def _values(
+    targets: Targets, strand: int, window: NDArray[np.int64], ids: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(R,) targets of windows with (R, T) ids in place of their own."""
+    points = targets.model.embed(torch.from_numpy(ids).to(targets.inputs[strand].device))
+    found: NDArray[np.float64] = targets.values(strand, window, points).double().cpu().numpy()
+    return found
