@@ -171,9 +171,11 @@ def _fold_piece(
 ) -> KmerSums:
     rows = 4**k
     codes = kmer_codes(bases, k)
-    codes[codes < 0] = rows
+    skip = codes < 0
     if mask is not None:
-        codes[~_all_of(mask, k)] = rows
+        skip |= ~_all_of(mask, k)
+    # What is skipped is a k-mer of its own, one past the last, until the end.
+    codes[skip] = rows
     # A cumulative sum would carry rounding along the window; k additions do not.
     wide = scores.astype(np.float64)
     values = wide[:, : codes.shape[1]].copy()
@@ -182,33 +184,37 @@ def _fold_piece(
 
     # Sorting code and position in one integer brings the occurrences of a k-mer in a window
     # together, in the order of the sequence; it costs a tenth of a stable argsort.
-    key = np.sort((codes.astype(np.int64) << 32) | np.arange(codes.shape[1]), axis=1)
-    codes = key >> 32
-    row = np.arange(len(bases), dtype=np.int64)
-    values = values.ravel()[(key & 0xFFFFFFFF) + row[:, None] * codes.shape[1]]
+    shift = codes.shape[1].bit_length()
+    wide_key = np.int32 if rows.bit_length() + shift < 32 else np.int64
+    key = (codes.astype(wide_key) << shift) | np.arange(codes.shape[1], dtype=wide_key)
+    key.sort(axis=1)
+    codes = key >> shift
+    position = key & ((1 << shift) - 1)
+    values = np.take_along_axis(values, position, axis=1).ravel()
     fresh = np.ones(codes.shape, bool)
     fresh[:, 1:] = codes[:, 1:] != codes[:, :-1]
-    keep = codes < rows
-    n_all = keep.sum(axis=1).astype(np.float64)
-    s_all = np.where(keep, values, 0.0).sum(axis=1)
-    owner = np.repeat(row, (keep & fresh).sum(axis=1))
-    code, value, fresh = codes[keep], values[keep], fresh[keep]
-    group = np.cumsum(fresh) - 1
-    kmer = code[fresh]
-    n = np.bincount(group).astype(np.float64)
-    s = _weighted(group, value, 0)
+    starts = np.flatnonzero(fresh)
+    kmer, owner = codes.ravel()[starts], starts // codes.shape[1]
+    kept = kmer < rows
+    n = np.diff(starts, append=codes.size).astype(np.float64)
+    s = np.where(kept, np.add.reduceat(values, starts), 0.0) if len(starts) else n
+    n_all, s_all = (np.bincount(owner, part, len(bases)) for part in (n * kept, s))
     n_own, s_own = n_all[owner], s_all[owner]
 
+    def summed(weights: NDArray[np.float64] | None) -> NDArray[Any]:
+        return np.bincount(kmer, weights, rows + 1)[:rows]
+
+    squares = np.add.reduceat(values * values, starts) if len(starts) else n
     products = (s * s, s * n, n * n, s * s_own, s * n_own, n * s_own, n * n_own)
     return KmerSums(
         k=k,
-        count=np.bincount(code, minlength=rows),
-        windows=np.bincount(kmer, minlength=rows),
-        total=_weighted(kmer, s, rows),
-        squares=_weighted(code, value * value, rows),
-        spread=np.stack([_weighted(kmer, product, rows) for product in products]),
+        count=summed(n).astype(np.int64),
+        windows=summed(None),
+        total=summed(s),
+        squares=summed(squares),
+        spread=np.stack([summed(product) for product in products]),
         overall=np.array([n_all.sum(), s_all.sum(), s_all @ s_all, s_all @ n_all, n_all @ n_all]),
-        skipped=int(codes.size - len(code)),
+        skipped=int(np.count_nonzero(skip)),
     )
 
 
@@ -236,13 +242,6 @@ def count_kmers(
         np.bincount(codes[known], minlength=rows),
         np.bincount(codes[inside], minlength=rows),
     )
-
-
-def _weighted(
-    codes: NDArray[np.int64], weights: NDArray[np.float64], rows: int
-) -> NDArray[np.float64]:
-    """(at least rows,) sum of the weights of every code, added in their order."""
-    return np.bincount(codes, weights=weights, minlength=rows).astype(np.float64, copy=False)
 
 
 def _all_of(flags: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
