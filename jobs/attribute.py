@@ -31,12 +31,15 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{found.attributed} of {found.windows} windows have a true positive")
     for name, table in found.tables.items():
         print(f"{name:<12}{' '.join(table['kmer'][:10].to_pylist())}")
+    if found.agreement is not None:
+        for row in found.agreement.to_pylist():
+            print("{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row))
     print(f"digest      {found.digest}")
 
 
 def options_of(given: argparse.Namespace) -> AttributeOptions:
     """Check what can be checked without reading a file."""
-    changes = {"k": given.k, "seed": given.seed}
+    changes = {"k": given.k, "seed": given.seed, "merge_strands": given.merge_strands}
     if given.methods is not None:
         changes["methods"] = given.methods.split(",")
     if given.min_count is not None:
@@ -81,6 +84,9 @@ def parser() -> Parser:
         "--k", metavar="K", type=int, default=fields["k"].default, help=fields["k"].description
     )
     options.add_argument("--min-count", metavar="N", type=int, help=fields["min_count"].description)
+    options.add_argument(
+        "--merge-strands", action="store_true", help=fields["merge_strands"].description
+    )
     options.add_argument(
         "--definition",
         choices=DEFINITIONS,

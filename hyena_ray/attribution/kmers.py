@@ -8,7 +8,7 @@ k-mers of one window overlap, share its target and are not independent.  No Ray 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ MAX_K = 12
 class KmerConfig:
     k: int = 5
     """k-mer length in bases; the table has 4**k rows."""
+    merge_strands: bool = False
+    """Count a k-mer as the first, in the order of letters, of itself and its reverse complement."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:
@@ -125,6 +127,25 @@ def kmer_codes(bases: NDArray[np.uint8], k: int) -> NDArray[np.int32]:
     return codes
 
 
+@cache
+def canonical_codes(k: int) -> NDArray[np.int32]:
+    """(4**k,) the lower of the numbers of each k-mer and its reverse complement."""
+    codes = np.arange(4**k, dtype=np.int32)
+    reverse, rest = np.zeros_like(codes), codes.copy()
+    for _ in range(k):
+        reverse = (reverse << 2) | (3 - (rest & 3))
+        rest >>= 2
+    return np.minimum(codes, reverse)
+
+
+def _codes(bases: NDArray[np.uint8], config: KmerConfig) -> NDArray[np.int32]:
+    """As `kmer_codes`, with strands merged where asked."""
+    codes = kmer_codes(bases, config.k)
+    if config.merge_strands:
+        codes = np.where(codes < 0, codes, canonical_codes(config.k)[codes])
+    return codes
+
+
 def fold_kmers(
     bases: NDArray[np.uint8],
     scores: NDArray[np.float32],
@@ -155,7 +176,7 @@ def fold_kmers(
         _fold_piece(
             bases[first : first + piece],
             scores[first : first + piece],
-            config.k,
+            config,
             None if mask is None else mask[first : first + piece],
         )
         for first in range(0, max(len(bases), 1), piece)
@@ -166,11 +187,12 @@ def fold_kmers(
 def _fold_piece(
     bases: NDArray[np.uint8],
     scores: NDArray[np.float32],
-    k: int,
+    config: KmerConfig,
     mask: NDArray[np.bool_] | None,
 ) -> KmerSums:
+    k = config.k
     rows = 4**k
-    codes = kmer_codes(bases, k)
+    codes = _codes(bases, config)
     skip = codes < 0
     if mask is not None:
         skip |= ~_all_of(mask, k)
@@ -233,7 +255,7 @@ def count_kmers(
     Source: Algorithm 6 of the study.
     """
     _same_shape(bases, true_positive=true_positive)
-    codes = kmer_codes(bases, config.k)
+    codes = _codes(bases, config)
     known = codes >= 0
     inside = known & _all_of(true_positive, config.k)
     rows = 4**config.k

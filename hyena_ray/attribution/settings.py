@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.attribution.kmers import MAX_K
+from hyena_ray.attribution.tables import Ranking
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import Kind
 
@@ -51,6 +52,12 @@ class AttributionSettings(Settings):
     smoothgrad: Literal["signed", "absolute"] = "signed"
     """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
     the gradient's absolute values, as published."""
+    merge_strands: bool = False
+    """Count each k-mer together with its reverse complement, as the first of the two in the order
+    of letters: for labels that hold for both strands."""
+    ranking: Ranking = "shrunk"
+    """What a table is sorted by: scores drawn towards the mean of all by as much as their windows
+    are few, so that a k-mer seen twice cannot lead by chance; or the scores, as the study did."""
     occlusion: Literal["mutagenesis", "n"] = "mutagenesis"
     """What in-silico mutagenesis puts in a base's place: each of the other three, or N."""
     consensus: Literal["rank", "deviation"] = "rank"
@@ -104,6 +111,7 @@ def definition(name: str, kind: Kind) -> AttributionSettings:
         noise_unit="absolute",
         smoothgrad="absolute",
         consensus="deviation",
+        ranking="score",
         min_count=1,
     )
     if kind == "base":

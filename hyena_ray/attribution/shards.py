@@ -31,7 +31,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.consensus import consensus_ranking
+from hyena_ray.attribution.consensus import agreement, consensus_ranking
 from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
@@ -59,6 +59,8 @@ class MergeResult(NamedTuple):
     """Windows with a true positive."""
     integrals: dict[str, Convergence]
     """Of the attributed windows, for every method that starts at a baseline."""
+    agreement: pa.Table | None
+    """How alike the methods' rankings are; None where there is one."""
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -162,14 +164,15 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
     Raises:
         InputError: a shard is missing or damaged, or no window has a true positive.
     """
-    config = KmerConfig(k=plan.settings.k)
+    settings = plan.settings
+    config = KmerConfig(k=settings.k, merge_strands=settings.merge_strands)
     sums: dict[str, KmerSums] = {
-        name: KmerSums.zero(config) for name in plan.settings.methods if METHODS[name].scores_bases
+        name: KmerSums.zero(config) for name in settings.methods if METHODS[name].scores_bases
     }
     counts = KmerCounts.zero(config)
     integrals: dict[str, list[Convergence]] = {}
     windows = attributed = 0
-    share = 1.0 if plan.settings.kmer_score == "sum" else 1.0 / plan.settings.k
+    share = 1.0 if settings.kmer_score == "sum" else 1.0 / settings.k
     for part in _parts(plan, folder):
         for name, scores in part.scores.items():
             sums[name] += fold_kmers(part.bases, scores * share, config, part.true_positive)
@@ -190,9 +193,12 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
         name: Convergence(*map(np.concatenate, zip(*parts, strict=True)))
         for name, parts in integrals.items()
     }
-    _warn_unconverged(merged, plan.settings.tolerance)
-    least = plan.settings.min_count
-    tables = {name: kmer_table(found, min_count=least) for name, found in sums.items()}
+    _warn_unconverged(merged, settings.tolerance)
+    least = settings.min_count
+    tables = {
+        name: kmer_table(found, min_count=least, by=settings.ranking)
+        for name, found in sums.items()
+    }
     if any(table.num_rows == 0 for table in tables.values()):
         raise InputError(
             f"split {plan.split}",
@@ -200,14 +206,20 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
             f"no {config.k}-mer stands {least} times inside true positives",
             "choose a split with more of them, or lower min_count",
         )
+    agreed = None
     if len(sums) > 1:
+        agreed = agreement(tables, column=settings.ranking)
         tables["consensus"] = consensus_ranking(
-            tables, by=plan.settings.consensus, positive_only=plan.settings.positive_only
+            tables,
+            by=settings.consensus,
+            positive_only=settings.positive_only,
+            column=settings.ranking,
         )
-    if "tp" in plan.settings.methods:
+    if "tp" in settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=least)
-    _write(tables, folder / "kmers")
-    return MergeResult(tables, tables_sha256(tables), windows, attributed, merged)
+    also = {} if agreed is None else {"agreement": agreed}
+    _write(tables | also, folder / "kmers")
+    return MergeResult(tables, tables_sha256(tables), windows, attributed, merged, agreed)
 
 
 def tables_sha256(tables: dict[str, pa.Table]) -> str:

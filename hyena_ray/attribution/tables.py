@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,11 @@ from hyena_ray.attribution.kmers import KmerCounts, KmerSums
 
 CONFIDENCE = 0.95
 
+Ranking = Literal["shrunk", "score"]
+"""What a table is sorted by."""
 
-def kmer_table(sums: KmerSums, *, min_count: int = 1) -> pa.Table:
+
+def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunk") -> pa.Table:
     """Table of the k-mers inside true positives, best first.
 
     The window is the unit of sampling.  The standard error of a k-mer's mean is cluster-robust,
@@ -22,17 +26,19 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1) -> pa.Table:
     and test use Student's t with G - 1 degrees of freedom.  The test asks whether the k-mer's mean
     differs from the mean over all k-mers inside true positives, which is the label-matched
     background; both means come from the same windows, and the standard error of the difference
-    takes that into account.  q is p adjusted over the rows of the table.
+    takes that into account.  q is p adjusted over the rows of the table.  What few windows say of a
+    k-mer is drawn towards the mean of all, see `shrink`.
 
     Args:
         sums: sums over whole windows.
         min_count: k-mers with fewer occurrences are left out.
+        by: what the rows are sorted by.
 
     Returns:
         Columns `kmer` (string), `count`, `windows` (int64), `score` (mean over occurrences, in
-        logits), `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %), `p_value`, `q_value`
-        (float64); sorted by falling score, then k-mer.  A k-mer of one window has no interval and
-        no p-value, of one occurrence no sd: null.
+        logits), `shrunk`, `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %), `p_value`,
+        `q_value` (float64); the highest first, then by k-mer.  A k-mer of one window has neither
+        interval nor p-value, one of one occurrence no sd: null.
 
     Source: Cameron & Miller, A practitioner's guide to cluster-robust inference, 2015, for means
     as ratios; Benjamini & Hochberg 1995.
@@ -43,12 +49,17 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1) -> pa.Table:
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (sums.squares[rows] - count * score**2) / (count - 1)
         low, high, p = _interval_and_test(sums, rows, count, windows, score)
-    order = np.lexsort((rows, -score))
+    error = np.where(windows < 2, 0.0, high - score) / stdtrit(
+        np.maximum(windows - 1, 1), (1 + CONFIDENCE) / 2
+    )
+    shrunk = shrink(score, error, windows)
+    order = np.lexsort((rows, -(shrunk if by == "shrunk" else score)))
     columns = {
         "kmer": pa.array(kmer_names(sums.k, rows)[order]),
         "count": pa.array(sums.count[rows][order]),
         "windows": pa.array(sums.windows[rows][order]),
         "score": pa.array(score[order]),
+        "shrunk": pa.array(shrunk[order]),
     }
     spread = {
         "sd": np.sqrt(np.maximum(variance, 0.0)),
@@ -92,6 +103,39 @@ def _interval_and_test(
         np.where(single, np.nan, score + half),
         np.where(single, np.nan, p),
     )
+
+
+def shrink(
+    score: NDArray[np.float64], error: NDArray[np.float64], windows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Best linear predictions of the k-mers' true means: each score is drawn towards the mean of
+    all by as much as its windows are few.
+
+    The model is that of random effects: true means vary by tau about mu, and the mean of w windows
+    about its true mean by sigma / sqrt(w), with one sigma for all, since the standard error of two
+    or three windows says little by itself.
+
+    Args:
+        score: (K,) means.
+        error: (K,) their standard errors; those of single windows are not read.
+        windows: (K,) number of windows.
+
+    Source: DerSimonian & Laird 1986 for tau; Robinson 1991, That BLUP is a good thing.
+    """
+    freedom = (windows - 1).sum()
+    if len(score) < 2 or not freedom:
+        return score.copy()
+    within = ((windows - 1) * windows * error**2).sum() / freedom / windows
+    if not within.any():
+        return score.copy()
+    weight = 1 / within
+    mean = (weight * score).sum() / weight.sum()
+    excess = (weight * (score - mean) ** 2).sum() - (len(score) - 1)
+    between = max(0.0, excess / (weight.sum() - (weight**2).sum() / weight.sum()))
+    weight = 1 / (within + between)
+    mean = (weight * score).sum() / weight.sum()
+    result: NDArray[np.float64] = mean + (score - mean) * between * weight
+    return result
 
 
 def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,8 +2,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hyena_ray.attribution.consensus import consensus_ranking, rank_percentile
+from hyena_ray.attribution.consensus import (
+    agreement,
+    consensus_ranking,
+    rank_biased_overlap,
+    rank_percentile,
+)
 from hyena_ray.errors import InputError
 
 
@@ -81,3 +88,37 @@ def test_percentiles_run_from_0_to_100_and_ties_share_their_mean():
 def test_tables_without_a_kmer_in_common_are_refused(tables):
     with pytest.raises(InputError, match="consensus"):
         consensus_ranking(tables)
+
+
+def overlap_by_hand(first, second, persistence):
+    shares = [len(set(first[:d]) & set(second[:d])) / d for d in range(1, len(first) + 1)]
+    total = sum(share * persistence**d for d, share in enumerate(shares, start=1))
+    return shares[-1] * persistence ** len(first) + (1 - persistence) / persistence * total
+
+
+@given(st.permutations(range(9)), st.permutations(range(9)), st.floats(0.1, 0.99))
+def test_rank_biased_overlap_is_that_of_its_definition(first, second, persistence):
+    found = rank_biased_overlap(np.array(first), np.array(second), persistence)
+    assert found == pytest.approx(overlap_by_hand(first, second, persistence))
+    assert rank_biased_overlap(np.array(first), np.array(first), persistence) == pytest.approx(1)
+
+
+def test_agreement_compares_each_two_over_what_all_share():
+    tables = {
+        "a": table(AA=3, AC=2, AG=1, TT=9),
+        "b": table(AA=30, AC=20, AG=10),
+        "c": table(AA=1, AC=2, AG=3),
+    }
+    rows = agreement(tables).to_pylist()
+    assert [(row["first"], row["second"]) for row in rows] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [row["kendall_tau"] for row in rows] == pytest.approx([1, -1, -1])
+    assert rows[0]["rbo"] == pytest.approx(1)
+    assert rows[1]["rbo"] == rows[2]["rbo"] < 1
+    assert {row["kmers"] for row in rows} == {3}
+
+
+def test_the_top_of_a_ranking_weighs_more_than_its_end():
+    best = np.arange(200)
+    top, end = best.copy(), best.copy()
+    top[[0, 1, 2, 3]], end[[196, 197, 198, 199]] = [3, 2, 1, 0], [199, 198, 197, 196]
+    assert rank_biased_overlap(best, top) < rank_biased_overlap(best, end) < 1

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import time
 
 import numpy as np
@@ -172,3 +173,30 @@ def test_folding_is_far_from_a_python_loop():
     started = time.perf_counter()
     fold_kmers(bases, scores, KmerConfig())
     assert bases.shape[0] * 96 / (time.perf_counter() - started) > 2e6
+
+
+@given(batches())
+def test_merged_strands_are_those_of_kmers_named_by_the_first_of_a_pair(batch):
+    bases, scores, mask, config = batch
+    merged = KmerConfig(k=config.k, merge_strands=True)
+    sums, plain = fold_kmers(bases, scores, merged, mask), fold_kmers(bases, scores, config, mask)
+    names = ["".join(letters) for letters in itertools.product("ACGT", repeat=config.k)]
+    pair = [min(name, name[::-1].translate(str.maketrans("ACGT", "TGCA"))) for name in names]
+    first = [names.index(name) for name in pair]
+    assert (sums.count == np.bincount(first, plain.count, len(names))).all()
+    np.testing.assert_allclose(sums.total, np.bincount(first, plain.total, len(names)), atol=1e-9)
+    assert sums.skipped == plain.skipped
+    counts = count_kmers(bases, mask, merged)
+    assert (counts.tp_count == sums.count).all()
+
+
+def test_a_window_and_its_reverse_complement_have_the_same_merged_kmers():
+    config = KmerConfig(k=3, merge_strands=True)
+    forward, scores = encode("ACGGTTNAC"), np.arange(9, dtype=np.float32)[None]
+    reverse = np.where(forward < 4, 3 - forward, 4)[:, ::-1]
+    first, second = (
+        fold_kmers(forward, scores, config),
+        fold_kmers(reverse, scores[:, ::-1], config),
+    )
+    for field in ("count", "windows", "total", "squares", "spread"):
+        np.testing.assert_allclose(getattr(first, field), getattr(second, field))

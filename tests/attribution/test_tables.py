@@ -1,12 +1,16 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, fold_kmers
 from hyena_ray.attribution.tables import (
+    Ranking,
     benjamini_hochberg,
     kmer_names,
     kmer_table,
+    shrink,
     true_positive_table,
 )
 
@@ -23,14 +27,16 @@ def rows_of(table):
     return {row["kmer"]: row for row in table.to_pylist()}
 
 
-def test_columns_are_those_of_the_contract_and_rows_are_sorted_by_score_then_kmer():
-    table = kmer_table(fold_kmers(*draw(20), KmerConfig(k=3)))
-    assert table.column_names == (
-        ["kmer", "count", "windows", "score", "sd", "ci_low", "ci_high", "p_value", "q_value"]
-    )
+@pytest.mark.parametrize("by", get_args(Ranking))
+def test_columns_are_those_of_the_contract_and_rows_are_sorted_by_score_then_kmer(by):
+    table = kmer_table(fold_kmers(*draw(20), KmerConfig(k=3)), by=by)
+    assert table.column_names == [
+        *("kmer", "count", "windows", "score", "shrunk", "sd"),
+        *("ci_low", "ci_high", "p_value", "q_value"),
+    ]
     keys = [
         (-score, kmer)
-        for score, kmer in zip(table["score"].to_pylist(), table["kmer"].to_pylist(), strict=True)
+        for score, kmer in zip(table[by].to_pylist(), table["kmer"].to_pylist(), strict=True)
     ]
     assert keys == sorted(keys)
 
@@ -118,7 +124,33 @@ def test_equal_windows_claim_no_certainty():
 def test_no_kmer_gives_an_empty_table():
     table = kmer_table(KmerSums.zero(KmerConfig(k=3)))
     assert table.num_rows == 0
-    assert table.num_columns == 9
+    assert table.num_columns == 10
+
+
+def test_what_few_windows_say_is_drawn_towards_the_mean_of_all():
+    """True means vary by 1; windows by 3 about them: predictions are nearer than the means."""
+    rng = np.random.default_rng(0)
+    windows = rng.integers(1, 60, 400).astype(float)
+    truth = 5 + rng.normal(size=400)
+    score = truth + 3 * rng.normal(size=400) / np.sqrt(windows)
+    freedom = np.maximum(windows - 1, 1)
+    error = 3 / np.sqrt(windows) * np.sqrt(rng.chisquare(freedom) / freedom)
+    shrunk = shrink(score, error, windows)
+    assert np.square(shrunk - truth).mean() < 0.7 * np.square(score - truth).mean()
+    few, many = windows < 4, windows > 40
+    pull = np.abs(shrunk - score) / np.abs(score - np.average(score, weights=windows))
+    assert np.median(pull[few]) > 0.6 > 0.3 > np.median(pull[many])
+
+
+def test_scores_that_spread_no_more_than_their_errors_are_all_drawn_to_their_mean():
+    score, windows = np.array([1.0, 2.0, 3.0]), np.array([4.0, 4.0, 4.0])
+    np.testing.assert_allclose(shrink(score, np.full(3, 50.0), windows), 2.0)
+
+
+def test_without_a_spread_nothing_is_drawn_anywhere():
+    score = np.array([1.0, 2.0])
+    for error, windows in ((np.zeros(2), np.full(2, 3.0)), (np.zeros(2), np.ones(2))):
+        assert shrink(score, error, windows).tolist() == score.tolist()
 
 
 def test_q_values_are_those_of_scipy():
