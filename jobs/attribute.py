@@ -72,7 +72,7 @@ def parser() -> Parser:
         metavar="DIR",
         type=Path,
         required=True,
-        help="new folder; takes kmers/ and shards/",
+        help="new folder; takes kmers/, tracks/ and shards/",
     )
     options.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
     options.add_argument(

@@ -1,4 +1,4 @@
-"""Attribution on a pool of actors: k-mer tables of one split under one model."""
+"""Attribution on a pool of actors: k-mer tables and tracks of one split under one model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import MergeResult, is_complete, merge, missing, run_shard
+from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Placement, Resources, place
@@ -127,13 +128,14 @@ def attribute_on_actors(
     actors: int,
     each: Resources,
 ) -> MergeResult:
-    """Compute the shards of a plan that are missing in `out`, and merge all of them.
+    """Compute the shards of a plan that are missing in `out`, and merge all of them into tables
+    and tracks.
 
     Args:
         plan: of `plan_attribution`.
         model_folder: the model; every actor loads it itself.
         data: prepared windows.
-        out: takes `shards/` and `kmers/`; on storage that every node sees.
+        out: takes `shards/`, `kmers/` and `tracks/`; on storage that every node sees.
         actors: at once; the result does not depend on it.
         each: resources of one actor.
 
@@ -174,4 +176,6 @@ def attribute_on_actors(
         describe=describe,
     )
     run_shards(shards, actors=actors, each=each)
-    return merge(plan, out)
+    found = merge(plan, out)
+    write_tracks(plan, data, out)
+    return found

@@ -22,6 +22,7 @@ from hyena_ray.attribution.methods import generator_of
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import merge, missing, run_shard
+from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.build import build_model
@@ -245,3 +246,13 @@ def test_the_consensus_of_sequences_holds_only_what_both_methods_score_above_zer
     above = {kmer for kmer in scores[0] if all(score[kmer] > 0 for score in scores)}
     assert set(tables["consensus"]["kmer"].to_pylist()) == above
     assert above < set(scores[0])
+
+
+def test_sequences_stand_in_no_genome_and_have_no_track(of_sequences, tmp_path):
+    model, data = of_sequences
+    settings = definition("study", "sequence").updated({"methods": ("ig",), "k": K}, "test")
+    plan = ShardPlan.make(model, data, split="test", settings=settings)
+    plan.begin(tmp_path)
+    run_shard(model, data, plan, 0, tmp_path)
+    assert write_tracks(plan, data, tmp_path) == []
+    assert not (tmp_path / "tracks").exists()
