@@ -56,7 +56,10 @@ class Convergence(NamedTuple):
 
 
 def attribute_windows(
-    model: WindowModel, windows: Windows, settings: AttributionSettings | None = None
+    model: WindowModel,
+    windows: Windows,
+    settings: AttributionSettings | None = None,
+    true_positive: NDArray[np.bool_] | None = None,
 ) -> WindowAttribution:
     """Attribute the true positives of windows to their bases.
 
@@ -70,6 +73,7 @@ def attribute_windows(
         model: in any mode; weights and mode are left as they were.
         windows: N windows as prepared; tokens (N, W + 2 * stored flank) uint8.
         settings: `definition("default", ...)` when None.
+        true_positive: (N, labels) bool, which labels count as true positives; None asks the model.
 
     Raises:
         InputError: the windows do not have the length or the flank that the model reads.
@@ -79,7 +83,8 @@ def attribute_windows(
     settings = settings or AttributionSettings()
     tokens = tokens_read(model, windows)
     with _frozen(model):
-        true_positive = true_positives(model, tokens, windows.labels, settings.batch)
+        if true_positive is None:
+            true_positive = true_positives(model, tokens, windows.labels, settings.batch)
         chosen = np.flatnonzero(true_positive.any(axis=1))
         targets = Targets(
             model, tokens[chosen], windows.window_id[chosen], true_positive[chosen], settings

@@ -9,7 +9,10 @@ from torch import nn
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
-from hyena_ray.model.window import Readout
+from hyena_ray.model.build import build_model
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.tasks import TASKS
 
 WINDOW, FLANK = 20, 6
 
@@ -62,6 +65,49 @@ class SmallModel(nn.Module):
     def to_window(self, per_position, strand):
         inner = per_position[:, FLANK : FLANK + WINDOW]
         return inner.flip(1) if strand else inner
+
+
+class CpGModel(SmallModel):
+    """Calls every base within 3 of a CG, and looks at nothing else."""
+
+    def __init__(self, strands: str = "both", seed: int = 0) -> None:
+        super().__init__(strands, seed)
+        one_hot = torch.zeros(16, 6)
+        one_hot[7:11, :4] = torch.eye(4)
+        self.embedding.weight.data = one_hot
+
+    def strand_logits(self, embeddings, strand, composition=None):
+        pairs = embeddings[:, :-1, 1] * embeddings[:, 1:, 2]
+        near = torch.nn.functional.avg_pool1d(pairs[:, None], 7, 1, 3, count_include_pad=False)
+        evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))
+        return self.to_window(torch.stack([0.5 - evidence, evidence], -1), strand)
+
+
+def hyenadna(
+    strands: str = "both", seed: int = 0, flank: int = FLANK, surroundings: int = 0
+) -> WindowModel:
+    """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
+    model = build_model(
+        ModelSettings(d_model=16, n_layer=2, max_seq_len=66),
+        Readout(
+            window=WINDOW, flank=flank, lookahead=4, strands=strands, surroundings=surroundings
+        ),
+        LoraSettings(),
+        TASKS["zdna"],
+        seed=seed,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        table = model.classifier.get_input_embeddings().weight
+        table.copy_(torch.randn(table.shape, generator=generator) * 0.3)
+        head = model.classifier.score.out_proj.weight
+        head.copy_(torch.randn(head.shape, generator=generator) * 0.3)
+        if surroundings:
+            told = model.classifier.surroundings.out_proj.weight
+            told.copy_(torch.randn(told.shape, generator=generator))
+    # Weights are random: at 0.5 hardly a base is called.
+    model.threshold = 0.3
+    return model
 
 
 def draw_windows(count: int, length: int = WINDOW, flank: int = FLANK, seed: int = 0) -> Windows:

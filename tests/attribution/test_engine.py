@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from small_model import FLANK, WINDOW, SmallModel, draw_windows
+from small_model import FLANK, WINDOW, CpGModel, SmallModel, draw_windows, hyenadna
 
 from hyena_ray.attribution import engine
 from hyena_ray.attribution.engine import attribute_windows
@@ -19,37 +19,7 @@ from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
-from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
-from hyena_ray.tasks import TASKS
-
-
-def hyenadna(
-    strands: str = "both", seed: int = 0, flank: int = FLANK, surroundings: int = 0
-) -> WindowModel:
-    """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
-    model = build_model(
-        ModelSettings(d_model=16, n_layer=2, max_seq_len=66),
-        Readout(
-            window=WINDOW, flank=flank, lookahead=4, strands=strands, surroundings=surroundings
-        ),
-        LoraSettings(),
-        TASKS["zdna"],
-        seed=seed,
-    )
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        table = model.classifier.get_input_embeddings().weight
-        table.copy_(torch.randn(table.shape, generator=generator) * 0.3)
-        head = model.classifier.score.out_proj.weight
-        head.copy_(torch.randn(head.shape, generator=generator) * 0.3)
-        if surroundings:
-            told = model.classifier.surroundings.out_proj.weight
-            told.copy_(torch.randn(told.shape, generator=generator))
-    # Weights are random: at 0.5 hardly a base is called.
-    model.threshold = 0.3
-    return model
+from hyena_ray.model.window import WindowModel
 
 
 def told_of_surroundings(strands: str = "both", seed: int = 0) -> WindowModel:
@@ -419,25 +389,12 @@ def test_settings_that_make_no_sense_are_refused(changes, key):
         AttributionSettings.parse(changes, "file")
 
 
-class CpGModel(SmallModel):
-    """Calls every base within 3 of a CG, and looks at nothing else."""
-
-    def strand_logits(self, embeddings, strand, composition=None):
-        pairs = embeddings[:, :-1, 1] * embeddings[:, 1:, 2]
-        near = torch.nn.functional.avg_pool1d(pairs[:, None], 7, 1, 3, count_include_pad=False)
-        evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))
-        return self.to_window(torch.stack([0.5 - evidence, evidence], -1), strand)
-
-
 EXACT = [name for name, method in METHODS.items() if method.scores_bases]
 
 
 @pytest.mark.parametrize("method", EXACT)
 def test_the_motif_that_a_model_looks_at_leads_its_table(method):
     model = CpGModel()
-    one_hot = torch.zeros(16, 6)
-    one_hot[7:11, :4] = torch.eye(4)
-    model.embedding.weight.data = one_hot
     windows = draw_windows(60)
     found = attribute_windows(model, windows, settings(methods=(method,), baseline="n", samples=20))
     sums = fold_kmers(found.bases, found.scores[method], KmerConfig(k=2), found.true_positive)

@@ -1,0 +1,67 @@
+"""Check that an attribution can be believed: faithfulness, random weights, planted k-mers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hyena_ray.attribution.sanity import check_attribution, table_of
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import POSITIVE
+from hyena_ray.commands import Parser, run_job
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
+from hyena_ray.errors import InputError
+from hyena_ray.files import new_output, write_json
+from hyena_ray.model.saved import load_window_model
+from hyena_ray.tasks import task_named
+
+EXAMPLE = """\
+example:
+  python jobs/sanity.py --model run/model --data prepared --out checked --limit 200
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="sanity.py", description=__doc__, epilog=EXAMPLE)
+    parser.add_argument("--model", type=Path, required=True, help="model/ of a run")
+    parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="new folder; takes sanity.json")
+    parser.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
+    parser.add_argument("--methods", metavar="M,M", default="ig,smoothgrad", help="to be checked")
+    parser.add_argument(
+        "--limit", type=int, default=200, help="windows with a label, evenly over the split"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    given = parser.parse_args(arguments)
+    changes = {"methods": given.methods.split(",")}
+    settings = AttributionSettings().updated(changes, "command line")
+    data = PreparedData.open(given.data)
+    model = load_window_model(given.model)
+    windows = with_labels(data, model.readout.window, given.on, given.limit)
+    out = new_output(given.out, overwrite=given.overwrite)
+
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    simulated = data.manifest.simulated
+    planted = simulated and task_named(data.manifest.task).kind == "base"
+    checks = check_attribution(model, windows, settings, planted=planted)
+    out.mkdir(parents=True, exist_ok=True)
+    found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
+    write_json(out / "sanity.json", found)
+    print(table_of(checks))
+
+
+def with_labels(data: PreparedData, length: int, split: str, limit: int) -> Windows:
+    """Up to `limit` windows of a split that have a label, evenly spaced."""
+    if limit < 1:
+        raise InputError("--limit", limit, "below 1", "raise it")
+    windows = data.read(length, split)
+    rows = np.flatnonzero((windows.labels == POSITIVE).any(axis=1))
+    return windows.rows(rows[:: -(-len(rows) // limit)])
+
+
+if __name__ == "__main__":
+    run_job(main)
