@@ -67,7 +67,10 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
             done = run(folder, line)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             ran.append(job)
-    assert ran == ["prepare", "train", "evaluate", "attribute", "prepare", "train", "compare"]
+    assert ran == [
+        *("prepare", "train", "evaluate", "attribute", "sanity"),
+        *("prepare", "train", "compare"),
+    ]
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "(64, 100)\n"), done.stderr
