@@ -166,13 +166,13 @@ def _scores(
     method: Method,
     settings: AttributionSettings,
 ) -> NDArray[np.float64]:
-    """(P, T) scores of gradients at points of windows, the mean over noisy copies.
+    """(P, T) scores of gradients at points of windows, the mean over their copies.
 
     Args:
         window: (P,) whose point each is.
         place: (P,) on the path from the baseline, 0, to the window, 1; None for the window itself.
     """
-    copies = settings.samples if method.noisy else 1
+    copies = method.copies(settings)
     sums = np.zeros((len(window), targets.inputs[0].shape[1]))
     point, copy = np.repeat(np.arange(len(window)), copies), np.tile(np.arange(copies), len(window))
     assert method.score is not None
@@ -198,7 +198,7 @@ def _rows(
     method: Method,
     settings: AttributionSettings,
 ) -> Rows:
-    inputs, baseline = targets.embeddings(strand, window)
+    inputs, baseline = targets.embeddings(strand, window, copy)
     bases, noise = targets.bases, inputs.new_zeros(())
     if method.noisy:
         length, width = inputs.shape[1:]
@@ -208,9 +208,9 @@ def _rows(
 
 
 def _change(targets: Targets, method: Method, settings: AttributionSettings) -> NDArray[np.float64]:
-    """(S, M) f(x) - f(x'), f(x) the mean over noisy copies."""
+    """(S, M) f(x) - f(x'), the mean over copies."""
     change = np.zeros((len(targets.inputs), len(targets)))
-    copies = settings.samples if method.noisy else 1
+    copies = method.copies(settings)
     window = np.repeat(np.arange(len(targets)), copies)
     copy = np.tile(np.arange(copies), len(targets))
     for strand, of_strand in enumerate(change):

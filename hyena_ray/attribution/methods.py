@@ -55,6 +55,11 @@ class Method:
     substitutes: bool = False
     """Scores are what the target loses as bases are substituted, one after the other."""
 
+    def copies(self, settings: AttributionSettings) -> int:
+        """Noisy copies of a window, or shuffled baselines, that its scores are averaged over."""
+        shuffles = settings.shuffles if settings.baseline == "shuffle" else 1
+        return max(settings.samples * self.noisy, shuffles * self.path, 1)
+
     @property
     def scores_bases(self) -> bool:
         """Whether there are scores of bases; else k-mers are counted only."""
@@ -125,9 +130,9 @@ def noise_scale(bases: Tensor, settings: AttributionSettings) -> float:
     return settings.noise * float((bases - bases.mean(0)).square().mean().sqrt())
 
 
-def shuffle_generator(seed: int, window_id: int) -> np.random.Generator:
-    """Source of a window's shuffled baseline."""
-    return generator_of(seed, _SHUFFLE, window_id)
+def shuffle_generator(seed: int, window_id: int, number: int) -> np.random.Generator:
+    """Source of one of a window's shuffled baselines, from 0."""
+    return generator_of(seed, _SHUFFLE, window_id, number)
 
 
 def generator_of(seed: int, *key: int) -> np.random.Generator:

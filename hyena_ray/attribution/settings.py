@@ -32,6 +32,9 @@ class AttributionSettings(Settings):
     baseline: Literal["shuffle", "n", "zero"] = "shuffle"
     """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
     kept, all N, or the zero embedding of the study."""
+    shuffles: Annotated[int, Field(ge=1)] = 1
+    """Shuffled sequences of each window that its scores are averaged over. One leaves much to chance
+    in the score of a single base, and little in that of a k-mer of many windows."""
     steps: Annotated[int, Field(ge=1)] = 16
     """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first
     Clenshaw-Curtis rule, an even number."""

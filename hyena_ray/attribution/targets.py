@@ -60,10 +60,10 @@ class Targets:
         self.inputs = model.strand_tokens(given)
         """Per strand (M, T) int64 input ids."""
         self._composition = model.composition(given)
-        baseline = _baseline(model, tokens, window_id, settings)
-        self._baselines = (
-            None if baseline is None else model.strand_tokens(torch.from_numpy(baseline).to(device))
-        )
+        self._baselines = [
+            model.strand_tokens(torch.from_numpy(baseline).to(device))
+            for baseline in _baselines(model, tokens, window_id, settings)
+        ]
 
     @cached_property
     def bases(self) -> Tensor:
@@ -76,12 +76,20 @@ class Targets:
         return len(self.window_id)
 
     @torch.no_grad()
-    def embeddings(self, strand: int, window: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Embeddings of windows and of their baselines, (R, T, d) each."""
+    def embeddings(
+        self, strand: int, window: NDArray[np.int64], copy: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings of windows and of their baselines, (R, T, d) each.
+
+        Args:
+            window: (R,)
+            copy: (R,) numbers; copies take the baselines in turn.
+        """
         inputs = self.model.embed(self.inputs[strand][window])
-        if self._baselines is None:
+        if not self._baselines:
             return inputs, torch.zeros_like(inputs)
-        return inputs, self.model.embed(self._baselines[strand][window])
+        ids = torch.stack([baseline[strand] for baseline in self._baselines])
+        return inputs, self.model.embed(ids[copy % len(ids), window])
 
     def values(self, strand: int, window: NDArray[np.int64], points: Tensor) -> Tensor:
         """(R,) targets of windows at (R, T, d) points in place of their embeddings."""
@@ -96,24 +104,27 @@ class Targets:
             return torch.autograd.grad(self.values(strand, window, points).sum(), points)[0]
 
 
-def _baseline(
+def _baselines(
     model: WindowModel,
     tokens: NDArray[np.uint8],
     window_id: NDArray[np.int64],
     settings: AttributionSettings,
-) -> NDArray[np.uint8] | None:
-    """Tokens of the baselines, shaped as `tokens`; None for the zero embedding."""
+) -> list[NDArray[np.uint8]]:
+    """Tokens of the baselines, each shaped as `tokens`; none for the zero embedding."""
     if settings.baseline == "zero":
-        return None
+        return []
     if settings.baseline == "n":
-        return np.full_like(tokens, N_TOKEN)
-    shuffled = tokens.copy()
+        return [np.full_like(tokens, N_TOKEN)]
     unread = model.readout.stored - model.readout.flank
-    for row, identity in zip(shuffled, window_id.tolist(), strict=True):
-        generator = shuffle_generator(settings.seed, identity)
-        read = row[unread : len(row) - unread]
-        read[:] = tokens_of(dinucleotide_shuffle(codes_of(read), generator))
-    return shuffled
+    read = slice(unread, tokens.shape[1] - unread)
+    found = []
+    for number in range(settings.shuffles):
+        shuffled = tokens.copy()
+        for row, identity in zip(shuffled[:, read], window_id.tolist(), strict=True):
+            generator = shuffle_generator(settings.seed, identity, number)
+            row[:] = tokens_of(dinucleotide_shuffle(codes_of(row), generator))
+        found.append(shuffled)
+    return found
 
 
 def tokens_read(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:

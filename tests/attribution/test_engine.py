@@ -41,8 +41,8 @@ def settings(**changes) -> AttributionSettings:
     )
 
 
-def literal(model, windows, row, chosen):
-    """Per strand of one window: embeddings, those of its baseline, target; and its true positives.
+def literal(model, windows, row, chosen, number=0):
+    """Per strand of one window: embeddings, those of a baseline, target; and its true positives.
 
     Written as in the algorithms, one window and one strand at a time.
     """
@@ -55,7 +55,7 @@ def literal(model, windows, row, chosen):
         weight = weight / max(hits.sum(), 1)
     other = tokens.copy()
     if chosen.baseline == "shuffle":
-        generator = shuffle_generator(chosen.seed, int(windows.window_id[row]))
+        generator = shuffle_generator(chosen.seed, int(windows.window_id[row]), number)
         unread = FLANK - model.readout.flank
         read = other[0, unread : other.shape[1] - unread]
         read[:] = dinucleotide_shuffle(read - 7, generator) + 7
@@ -101,6 +101,24 @@ def test_integrated_gradients_are_those_of_captum(model, baseline):
         expected = torch.stack(expected).mean(0).numpy()
         bound = 1e-4 * np.abs(expected).max()
         np.testing.assert_allclose(found.scores["ig"][row], expected, atol=bound)
+
+
+def test_scores_are_the_mean_over_the_shuffled_baselines(model):
+    windows = draw_windows(6)
+    chosen = settings(methods=("ig",), shuffles=3)
+    found = attribute_windows(model, windows, chosen)
+    single = attribute_windows(model, windows, settings(methods=("ig",)))
+    for row in np.flatnonzero(found.true_positive.any(axis=1)):
+        expected = []
+        for number in range(3):
+            strands, _ = literal(model, windows, row, chosen, number)
+            for strand, (x, start, target) in enumerate(strands):
+                attribution = IntegratedGradients(target).attribute(x, start, n_steps=chosen.steps)
+                expected.append(model.to_window(attribution.sum(-1), strand)[0])
+        expected = torch.stack(expected).mean(0).numpy()
+        bound = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(found.scores["ig"][row], expected, atol=bound)
+        assert np.abs(single.scores["ig"][row] - expected).max() > 10 * bound
 
 
 @pytest.mark.parametrize("kind", ["signed", "absolute"])
