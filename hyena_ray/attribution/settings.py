@@ -33,11 +33,11 @@ class AttributionSettings(Settings):
     """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
     kept, all N, or the zero embedding of the study."""
     shuffles: Annotated[int, Field(ge=1)] = 1
-    """Shuffled sequences of each window that its scores are averaged over. One leaves much to chance
-    in the score of a single base, and little in that of a k-mer of many windows."""
-    steps: Annotated[int, Field(ge=1)] = 16
+    """Shuffled sequences of each window that its scores are averaged over. One leaves much to
+    chance in the score of a single base, and little in that of a k-mer of many windows."""
+    steps: Annotated[int, Field(ge=1)] = 8
     """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first
-    Clenshaw-Curtis rule, an even number."""
+    Clenshaw-Curtis rule, a multiple of 4."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = 1e-3
     """Largest error of a window's scores, as a share of the largest of them: where the estimate is
     above it, the intervals are doubled.  None takes `steps` nodes and no more, as the study did."""
@@ -79,10 +79,10 @@ class AttributionSettings(Settings):
 
     @model_validator(mode="after")
     def _steps_can_double(self) -> Self:
-        if self.tolerance is not None and (self.steps % 2 or 2 * self.steps > self.max_steps):
+        if self.tolerance is not None and (self.steps % 4 or self.steps > self.max_steps):
             raise ValueError(
-                f"steps {self.steps} with a tolerance must be even and at most half of max_steps, "
-                f"{self.max_steps}"
+                f"steps {self.steps} with a tolerance must be a multiple of 4 and at most "
+                f"max_steps, {self.max_steps}"
             )
         return self
 

@@ -28,22 +28,25 @@ from hyena_ray.training.stages import stage_optimizer, stages_of
 
 PLAIN = TrainingSettings(reverse_complement=False, schedule="constant", weight_decay=0.0)
 """The same steps as a plain loop."""
+LABELLED = slice(40, 60)
+"""Bases of random windows that have a label."""
 
 
-def new_model(flank: int = 32) -> WindowModel:
-    """tiny-1k as published, from random weights, read at 100 bases, one strand."""
-    readout = Readout(window=100, flank=flank, lookahead=flank, strands="forward")
+def new_model(flank: int = 32, length: int = 100) -> WindowModel:
+    """tiny-1k as published, from random weights, read at `length` bases, one strand."""
+    readout = Readout(window=length, flank=flank, lookahead=flank, strands="forward")
     settings = ModelSettings(filters="published", max_seq_len=1026, head="linear")
     return build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
 
 
-def random_windows(count: int, flank: int = 32, labelled: int = 20) -> Windows:
+def random_windows(count: int, flank: int = 32, length: int = 100) -> Windows:
+    """Of random bases; `LABELLED` have a label."""
     rng = np.random.default_rng(0)
     ids = np.arange(count)
-    tokens = rng.integers(7, 11, (count, 100 + 2 * flank), np.uint8)
-    labels = np.zeros((count, 100), np.int8)
-    labels[:, 40 : 40 + labelled] = 1
-    return Windows(ids, np.full(count, "c"), ids * 100, tokens, labels)
+    tokens = rng.integers(7, 11, (count, length + 2 * flank), np.uint8)
+    labels = np.zeros((count, length), np.int8)
+    labels[:, LABELLED] = 1
+    return Windows(ids, np.full(count, "c"), ids * length, tokens, labels)
 
 
 def matrix_products(flop: float) -> Run:

@@ -77,7 +77,10 @@ class PlainHyenaDNA(nn.Module):
         )
 
     def forward(self, ids: Tensor) -> Tensor:
-        hidden = self.embeddings(ids)
+        return self.of_embeddings(self.embeddings(ids))
+
+    def of_embeddings(self, hidden: Tensor) -> Tensor:
+        """(B, L, d_model) in the tokens' place."""
         for layer in self.layers:
             hidden = layer(hidden)
         return self.score(self.ln_f(hidden))

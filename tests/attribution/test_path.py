@@ -65,19 +65,19 @@ def test_scores_lie_within_the_tolerance_and_steep_windows_alone_take_more_nodes
     assert (found.error <= tolerance).all()
     assert (error <= tolerance).all()
     assert (np.diff(found.nodes) >= 0).all()
-    assert found.nodes[0] == 17 < found.nodes[-1]
+    assert found.nodes[0] == 9 < found.nodes[-1]
     # Every node is computed once, on each strand.
     assert (np.bincount(curves.asked) == 2 * found.nodes).all()
 
 
 def test_completeness_that_is_small_by_chance_does_not_pass():
     curves = Curves()
-    # What the second rule happens to find, in place of the true change.
+    # What the last rule happens to find, in place of the true change.
     rule = clenshaw_curtis(16)
     coarse = np.stack([curves(s, np.arange(5), rule.nodes) for s in (0, 1)])
     change = np.einsum("n,smnt->sm", rule.weights, coarse)
     found = integrate(curves, change, 2, settings(tolerance=1e-3, max_steps=16))
-    assert (found.completeness < 1e-6).all()
+    assert found.completeness[-1] < 1e-6
     assert found.error[-1] > 1e-3
 
 
@@ -112,7 +112,7 @@ def test_a_windows_scores_are_within_the_tolerance_of_converged_ones(baseline):
     assert (found.integrals["ig"].nodes[others] == 0).all()
 
 
-@pytest.mark.parametrize("changes", [{"steps": 7}, {"steps": 16, "max_steps": 16}])
-def test_steps_that_cannot_double_are_refused(changes):
-    with pytest.raises(InputError, match=r"file: .*must be even and at most half of max_steps"):
+@pytest.mark.parametrize("changes", [{"steps": 6}, {"steps": 16, "max_steps": 12}])
+def test_steps_that_cannot_be_halved_and_doubled_are_refused(changes):
+    with pytest.raises(InputError, match=r"file: .*must be a multiple of 4 and at most max_steps"):
         AttributionSettings.parse(changes, "file")
