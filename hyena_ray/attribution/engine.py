@@ -96,30 +96,19 @@ def attribute_windows(
             method = METHODS[name]
             if not method.scores_bases:
                 continue
-            if method.path:
-                integral = _integral(targets, method, settings)
-                by_strand = integral.scores
+            by_strand, integral = _by_strand(targets, method, settings)
+            on_window = [
+                model.to_window(torch.from_numpy(of_strand), strand)
+                for strand, of_strand in enumerate(by_strand)
+            ]
+            scores[name] = np.full(shape, np.nan, np.float32)
+            scores[name][chosen] = torch.stack(on_window).mean(0).float().numpy()
+            if integral is not None:
                 integrals[name] = Convergence(
                     _spread(integral.completeness, chosen, len(tokens), np.nan),
                     _spread(integral.error, chosen, len(tokens), np.nan),
                     _spread(integral.nodes, chosen, len(tokens), 0),
                 )
-            elif method.substitutes:
-                by_strand = substitutions(targets, settings)
-            else:
-                every = np.arange(len(targets))
-                by_strand = np.stack(
-                    [
-                        _scores(targets, strand, every, None, method, settings)
-                        for strand in range(len(targets.inputs))
-                    ]
-                )
-            on_window = [
-                model.to_window(torch.from_numpy(of_strand), strand)
-                for strand, of_strand in enumerate(by_strand)
-            ]
-            scores[name] = np.full((len(tokens), model.readout.window), np.nan, np.float32)
-            scores[name][chosen] = torch.stack(on_window).mean(0).float().numpy()
     stored = model.readout.stored
     bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
     # A sequence is a true positive as a whole.
@@ -142,6 +131,23 @@ def _frozen(model: WindowModel) -> Iterator[None]:
         for parameter in learning:
             parameter.requires_grad_(True)
         model.train(training)
+
+
+def _by_strand(
+    targets: Targets, method: Method, settings: AttributionSettings
+) -> tuple[NDArray[np.float64], Integral | None]:
+    """(S, M, T) scores, and the integral that they are, if they are one."""
+    if method.path:
+        integral = _integral(targets, method, settings)
+        return integral.scores, integral
+    if method.substitutes:
+        return substitutions(targets, settings), None
+    every = np.arange(len(targets))
+    of_strands = [
+        _scores(targets, strand, every, None, method, settings)
+        for strand in range(len(targets.inputs))
+    ]
+    return np.stack(of_strands), None
 
 
 def _integral(targets: Targets, method: Method, settings: AttributionSettings) -> Integral:
