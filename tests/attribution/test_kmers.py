@@ -1,6 +1,5 @@
 import dataclasses
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -163,16 +162,6 @@ def test_a_k_out_of_range_is_refused(k):
 def test_sums_of_different_k_do_not_add():
     with pytest.raises(InputError, match="use one k"):
         KmerSums.zero(KmerConfig(k=2)) + KmerSums.zero(KmerConfig(k=3))
-
-
-def test_folding_is_far_from_a_python_loop():
-    # 25 M/s on a quiet core; the bound only catches a fall back to loops or argsort.
-    rng = np.random.default_rng(0)
-    bases = rng.integers(0, 4, (4000, 100)).astype(np.uint8)
-    scores = rng.normal(size=bases.shape).astype(np.float32)
-    started = time.perf_counter()
-    fold_kmers(bases, scores, KmerConfig())
-    assert bases.shape[0] * 96 / (time.perf_counter() - started) > 2e6
 
 
 @given(batches())
