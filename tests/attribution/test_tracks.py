@@ -22,7 +22,7 @@ from hyena_ray.dataset.reader import PreparedData
 
 CONTIGS = ("chr2", "chr10", "chr1", "chr3")
 """In the order of the FASTA file, which is no alphabet's."""
-SIZE = 700
+SIZE = 420
 
 
 class MotifModel(SmallModel):
@@ -49,7 +49,7 @@ def genome(tmp_path_factory) -> tuple[PreparedData, dict[str, str]]:
     sequences = {name: "".join(rng.choice(list("ACGT"), SIZE)) for name in CONTIGS}
     (folder / "genome.fa").write_text("".join(f">{n}\n{s}\n" for n, s in sequences.items()))
     (folder / "regions.bed").write_text(
-        "".join(f"{name}\t{s}\t{s + 33}\n" for name in CONTIGS for s in range(7, 600, 61))
+        "".join(f"{name}\t{s}\t{s + 33}\n" for name in CONTIGS for s in range(7, 380, 61))
     )
     settings = PrepareSettings(
         task="zdna",
@@ -66,7 +66,14 @@ def genome(tmp_path_factory) -> tuple[PreparedData, dict[str, str]]:
 
 def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> ShardPlan:
     settings = AttributionSettings(
-        methods=methods, baseline="n", k=3, normalise=False, batch=64, samples=2
+        methods=methods,
+        baseline="n",
+        k=3,
+        steps=4,
+        tolerance=None,
+        normalise=False,
+        batch=64,
+        samples=2,
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
     plan.begin(folder)
@@ -105,7 +112,7 @@ def test_a_base_has_the_mean_of_the_windows_that_hold_it_however_they_were_cut(
             found[stretch.contig, int(position)] = float(score)
     assert order == sorted(set(order))
     assert found == pytest.approx(expected, abs=1e-6)
-    assert len(found) > 500
+    assert len(found) > 300
 
 
 def test_a_motif_of_either_strand_lights_up_at_its_own_bases(genome, tmp_path):
@@ -125,7 +132,7 @@ def test_a_motif_of_either_strand_lights_up_at_its_own_bases(genome, tmp_path):
         assert (values[known & ~inside] <= 1e-6).all()
         lit += (values[known & inside] > 1e-3).sum()
         assert (values[known & inside] > 1e-3).mean() > 0.7
-    assert lit > 50
+    assert lit > 30
 
 
 def test_both_files_hold_the_same_for_every_method(genome, tmp_path):
