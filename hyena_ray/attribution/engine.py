@@ -1,4 +1,4 @@
-"""Attribute windows: every (window, point) is a row, rows fill batches of one fixed size.
+"""Attribute windows: points of all windows fill passes of one size.
 
 In: a WindowModel and Windows.  Out: WindowAttribution, per-base scores of the windows that have
 true positives.  No Ray here.
@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from hyena_ray.attribution.methods import METHODS, Method, Rows, noise_of, noise_scale
-from hyena_ray.attribution.path import Integral, integrate
+from hyena_ray.attribution.path import Integral, OnPath, integrate
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.substitutions import substitutions
-from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
+from hyena_ray.attribution.targets import Targets, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_of
 from hyena_ray.model.window import WindowModel
@@ -66,8 +66,8 @@ def attribute_windows(
     The target of a window is the sum over its true-positive bases of the positive class's logit,
     with `normalise` divided by their number, averaged over the model's strands; that of a sequence
     with one label is its logit.  Scores of the reverse strand are mapped back to the window and
-    averaged likewise.  A window's scores do not depend on what is attributed beside it, but for
-    the last bits.
+    averaged likewise.  A window's scores are those of its sequence: they do not depend on what is
+    attributed beside it, but for the last bits, and windows that are alike are computed once.
 
     Args:
         model: in any mode; weights and mode are left as they were.
@@ -86,9 +86,8 @@ def attribute_windows(
         if true_positive is None:
             true_positive = true_positives(model, tokens, windows.labels, settings.batch)
         chosen = np.flatnonzero(true_positive.any(axis=1))
-        targets = Targets(
-            model, tokens[chosen], windows.window_id[chosen], true_positive[chosen], settings
-        )
+        once, alike = _distinct(tokens[chosen], true_positive[chosen])
+        targets = Targets(model, tokens[chosen][once], true_positive[chosen][once], settings)
         shape = (len(tokens), model.readout.window)
         scores: dict[str, NDArray[np.float32]] = {}
         integrals: dict[str, Convergence] = {}
@@ -102,18 +101,27 @@ def attribute_windows(
                 for strand, of_strand in enumerate(by_strand)
             ]
             scores[name] = np.full(shape, np.nan, np.float32)
-            scores[name][chosen] = torch.stack(on_window).mean(0).float().numpy()
+            scores[name][chosen] = torch.stack(on_window).mean(0).float().numpy()[alike]
             if integral is not None:
                 integrals[name] = Convergence(
-                    _spread(integral.completeness, chosen, len(tokens), np.nan),
-                    _spread(integral.error, chosen, len(tokens), np.nan),
-                    _spread(integral.nodes, chosen, len(tokens), 0),
+                    _spread(integral.completeness[alike], chosen, len(tokens), np.nan),
+                    _spread(integral.error[alike], chosen, len(tokens), np.nan),
+                    _spread(integral.nodes[alike], chosen, len(tokens), 0),
                 )
     stored = model.readout.stored
     bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
     # A sequence is a true positive as a whole.
     true_positive = np.broadcast_to(true_positive, shape).copy()
     return WindowAttribution(windows.window_id, bases, true_positive, scores, integrals)
+
+
+def _distinct(
+    tokens: NDArray[np.uint8], true_positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that stand for all that are alike, and which of these stands for each row."""
+    rows = np.concatenate([tokens, true_positive.view(np.uint8)], axis=1)
+    _, once, alike = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return once, alike
 
 
 @contextmanager
@@ -144,7 +152,7 @@ def _by_strand(
         return substitutions(targets, settings), None
     every = np.arange(len(targets))
     of_strands = [
-        _scores(targets, strand, every, None, method, settings)
+        _at_points(targets, strand, every, None, method, settings)[0]
         for strand in range(len(targets.inputs))
     ]
     return np.stack(of_strands), None
@@ -152,48 +160,47 @@ def _by_strand(
 
 def _integral(targets: Targets, method: Method, settings: AttributionSettings) -> Integral:
     """Scores on the path from the baseline."""
-    length = targets.inputs[0].shape[1]
 
-    def evaluate(
-        strand: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def evaluate(strand: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]) -> OnPath:
         window, place = np.repeat(windows, len(nodes)), np.tile(nodes, len(windows))
-        found = _scores(targets, strand, window, place, method, settings)
-        return found.reshape(len(windows), len(nodes), length)
+        scores, values = _at_points(targets, strand, window, place, method, settings)
+        shape = (len(windows), len(nodes))
+        return OnPath(scores.reshape(*shape, -1), values.reshape(shape))
 
-    return integrate(evaluate, _change(targets, method, settings), length, settings)
+    return integrate(evaluate, (len(targets.inputs), len(targets), targets.length), settings)
 
 
-def _scores(
+def _at_points(
     targets: Targets,
     strand: int,
     window: NDArray[np.int64],
     place: NDArray[np.float64] | None,
     method: Method,
     settings: AttributionSettings,
-) -> NDArray[np.float64]:
-    """(P, T) scores of gradients at points of windows, the mean over their copies.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(P, T) scores of gradients at points of windows, and (P,) targets; means over copies.
 
     Args:
         window: (P,) whose point each is.
         place: (P,) on the path from the baseline, 0, to the window, 1; None for the window itself.
     """
     copies = method.copies(settings)
-    sums = np.zeros((len(window), targets.inputs[0].shape[1]))
+    scores, values = np.zeros((len(window), targets.length)), np.zeros(len(window))
     point, copy = np.repeat(np.arange(len(window)), copies), np.tile(np.arange(copies), len(window))
     assert method.score is not None
-    for batch in batches(np.arange(len(point)), settings.batch):
-        at, which = point[batch.padded], window[point[batch.padded]]
-        rows = _rows(targets, strand, which, copy[batch.padded], method, settings)
+    for some, length, labels in targets.passes(strand, window[point]):
+        at, which = point[some], window[point[some]]
+        rows = _rows(targets, strand, which, copy[some], length, method, settings)
         points = rows.inputs + rows.noise
         if place is not None:
             share = torch.from_numpy(place[at].astype(np.float32)).to(points.device)
             points = rows.baseline + share[:, None, None] * (points - rows.baseline)
-        scores = method.score(targets.gradients(strand, which, points), rows, settings)
+        targeted, gradient = targets.gradients(strand, which, points, labels)
+        scored = method.score(gradient, rows, settings)
         # In the order of the rows: an accelerator's atomics have no fixed order.
-        real = len(batch.real)
-        np.add.at(sums, at[:real], scores[:real].double().cpu().numpy())
-    return sums / copies
+        np.add.at(scores[:, :length], at, scored.double().cpu().numpy())
+        np.add.at(values, at, targeted.double().cpu().numpy())
+    return scores / copies, values / copies
 
 
 def _rows(
@@ -201,35 +208,17 @@ def _rows(
     strand: int,
     window: NDArray[np.int64],
     copy: NDArray[np.int64],
+    length: int,
     method: Method,
     settings: AttributionSettings,
 ) -> Rows:
-    inputs, baseline = targets.embeddings(strand, window, copy)
+    inputs, baseline = targets.embeddings(strand, window, copy, length)
     bases, noise = targets.bases, inputs.new_zeros(())
     if method.noisy:
-        length, width = inputs.shape[1:]
-        drawn = noise_of(targets.window_id[window], strand, copy, (length, width), settings.seed)
+        shape = (length, inputs.shape[2])
+        drawn = noise_of(targets.keys[window], strand, copy, shape, settings.seed)
         noise = noise_scale(bases, settings) * torch.from_numpy(drawn).to(inputs.device)
     return Rows(inputs=inputs, noise=noise, baseline=baseline, bases=bases)
-
-
-def _change(targets: Targets, method: Method, settings: AttributionSettings) -> NDArray[np.float64]:
-    """(S, M) f(x) - f(x'), the mean over copies."""
-    change = np.zeros((len(targets.inputs), len(targets)))
-    copies = method.copies(settings)
-    window = np.repeat(np.arange(len(targets)), copies)
-    copy = np.tile(np.arange(copies), len(targets))
-    for strand, of_strand in enumerate(change):
-        for batch in batches(np.arange(len(window)), settings.batch):
-            which, real = window[batch.padded], len(batch.real)
-            rows = _rows(targets, strand, which, copy[batch.padded], method, settings)
-            with torch.no_grad():
-                at_inputs, at_baseline = (
-                    targets.values(strand, which, points)[:real].double().cpu().numpy()
-                    for points in (rows.inputs + rows.noise, rows.baseline)
-                )
-            np.add.at(of_strand, which[:real], (at_inputs - at_baseline) / copies)
-    return change
 
 
 def _spread(

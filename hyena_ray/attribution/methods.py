@@ -108,17 +108,18 @@ METHODS: dict[str, Method] = {
 
 
 def noise_of(
-    window_id: NDArray[np.int64],
+    keys: NDArray[np.uint64],
     strand: int,
     copy: NDArray[np.int64],
     shape: tuple[int, int],
     seed: int,
 ) -> NDArray[np.float32]:
-    """(R, T, d) standard normal noise of copies of windows, whatever stands beside them."""
+    """(R, T, d) standard normal noise of copies of sequences, whatever stands beside them; that of
+    fewer positions T is the beginning of that of more."""
     return np.stack(
         [
-            generator_of(seed, _NOISE, identity, strand, number).standard_normal(shape, np.float32)
-            for identity, number in zip(window_id.tolist(), copy.tolist(), strict=True)
+            generator_of(seed, _NOISE, key, strand, number).standard_normal(shape, np.float32)
+            for key, number in zip(keys.tolist(), copy.tolist(), strict=True)
         ]
     )
 
@@ -130,9 +131,9 @@ def noise_scale(bases: Tensor, settings: AttributionSettings) -> float:
     return settings.noise * float((bases - bases.mean(0)).square().mean().sqrt())
 
 
-def shuffle_generator(seed: int, window_id: int, number: int) -> np.random.Generator:
-    """Source of one of a window's shuffled baselines, from 0."""
-    return generator_of(seed, _SHUFFLE, window_id, number)
+def shuffle_generator(seed: int, key: int, number: int) -> np.random.Generator:
+    """Source of one of a sequence's shuffled baselines, from 0."""
+    return generator_of(seed, _SHUFFLE, key, number)
 
 
 def generator_of(seed: int, *key: int) -> np.random.Generator:

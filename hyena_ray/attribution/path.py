@@ -18,8 +18,21 @@ from hyena_ray.attribution.settings import AttributionSettings
 GROUP = 256
 """Windows whose scores along the path are in memory at once."""
 
-Evaluate = Callable[[int, NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]]
-"""Strand, windows (m,) and places on the path (n,) to the scores there (m, n, T)."""
+ENDS = np.array([0.0, 1.0])
+"""The baseline's place on the path, and the window's."""
+
+
+class OnPath(NamedTuple):
+    """What stands at n places on the paths of m windows."""
+
+    scores: NDArray[np.float64]
+    """(m, n, T)"""
+    values: NDArray[np.float64]
+    """(m, n) of the target."""
+
+
+Evaluate = Callable[[int, NDArray[np.int64], NDArray[np.float64]], OnPath]
+"""Of a strand, windows (m,) and places (n,)."""
 
 
 class Integral(NamedTuple):
@@ -37,7 +50,7 @@ class Integral(NamedTuple):
 
 
 def integrate(
-    evaluate: Evaluate, change: NDArray[np.float64], length: int, settings: AttributionSettings
+    evaluate: Evaluate, shape: tuple[int, int, int], settings: AttributionSettings
 ) -> Integral:
     """Integrate every window from its baseline.
 
@@ -47,47 +60,44 @@ def integrate(
     nodes about the square of that of n / 2; sixteen times the square is taken, for good measure.
 
     Args:
-        evaluate: scores at places on the path.
-        change: (S, M) f(x) - f(x') of each strand.
-        length: T, positions of a window.
+        evaluate: scores and values at places on the path.
+        shape: S, M, T: strands, windows, positions.
         settings: `steps`, `tolerance` and `max_steps` are read.
     """
-    strands, windows = change.shape
+    windows = shape[1]
     found = Integral(
-        scores=np.zeros((strands, windows, length)),
+        scores=np.zeros(shape),
         completeness=np.zeros(windows),
         error=np.zeros(windows),
         nodes=np.zeros(windows, np.int64),
     )
     for first in range(0, windows, GROUP):
-        _integrate_group(
-            evaluate, np.arange(first, min(first + GROUP, windows)), change, settings, found
-        )
+        group = np.arange(first, min(first + GROUP, windows))
+        _integrate_group(evaluate, group, settings, found)
     return found
 
 
 def _integrate_group(
-    evaluate: Evaluate,
-    rest: NDArray[np.int64],
-    change: NDArray[np.float64],
-    settings: AttributionSettings,
-    found: Integral,
+    evaluate: Evaluate, rest: NDArray[np.int64], settings: AttributionSettings, found: Integral
 ) -> None:
-    scale = np.abs(change.sum(0))
+    strands = len(found.scores)
     values: NDArray[np.float64] | None = None
     for nodes, weights in _rules(settings):
         if values is None:
-            values = _stacked(evaluate, len(change), rest, nodes)
-            if settings.tolerance is not None:  # the rule of half as many holds every other node
+            values, ends = _stacked(evaluate, strands, rest, nodes)
+            if settings.tolerance is None:  # Gauss-Legendre rules have no nodes at the ends
+                _, ends = _stacked(evaluate, strands, rest, ENDS)
+            else:  # the rule of half as many holds every other node
                 half = clenshaw_curtis(settings.steps // 2)
                 before = np.einsum("n,smnt->smt", half.weights, values[:, :, ::2])
+            change = ends[..., -1] - ends[..., 0]
         else:
             # The old nodes, and a new one between any two.
-            computed = _stacked(evaluate, len(change), rest, nodes[1::2])
+            computed, _ = _stacked(evaluate, strands, rest, nodes[1::2])
             values = np.insert(values, range(1, values.shape[2]), computed, axis=2)
         scores = np.einsum("n,smnt->smt", weights, values)
         with np.errstate(divide="ignore", invalid="ignore"):  # nothing there to be attributed
-            error = gap = np.abs(scores.sum(2) - change[:, rest]).sum(0) / scale[rest]
+            error = gap = np.abs(scores.sum(2) - change).sum(0) / np.abs(change.sum(0))
             if settings.tolerance is not None:
                 moved = np.abs(scores - before).max((0, 2)) / np.abs(scores).max((0, 2))
                 error = np.maximum(gap, (4 * moved) ** 2)
@@ -97,14 +107,16 @@ def _integrate_group(
         wanting = ~(error <= (settings.tolerance or np.inf))
         if not wanting.any():
             return
-        rest, values, before = rest[wanting], values[:, wanting], scores[:, wanting]
+        rest, change = rest[wanting], change[:, wanting]
+        values, before = values[:, wanting], scores[:, wanting]
 
 
 def _stacked(
     evaluate: Evaluate, strands: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(S, m, n, T)"""
-    return np.stack([evaluate(strand, windows, nodes) for strand in range(strands)])
+) -> OnPath:
+    """Of all strands: (S, m, n, T) and (S, m, n)."""
+    found = [evaluate(strand, windows, nodes) for strand in range(strands)]
+    return OnPath(*(np.stack(parts) for parts in zip(*found, strict=True)))
 
 
 def _rules(settings: AttributionSettings) -> Iterator[Rule]:

@@ -20,7 +20,7 @@ from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS, generator_of
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle
-from hyena_ray.attribution.targets import POSITIVE, Targets, batches, tokens_read
+from hyena_ray.attribution.targets import POSITIVE, Targets, tokens_read
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_of, tokens_of
 from hyena_ray.errors import InputError
@@ -161,7 +161,7 @@ def faithfulness(
     """
     tokens = tokens_read(model, windows)
     length, stored = model.readout.window, model.readout.stored
-    targets = Targets(model, tokens, windows.window_id, true_positive, settings)
+    targets = Targets(model, tokens, true_positive, settings)
     other = tokens.copy()
     for row, identity in zip(other, windows.window_id.tolist(), strict=True):
         generator = generator_of(settings.seed, _CURVES, identity)
@@ -173,10 +173,7 @@ def faithfulness(
     deleted = [_mixed(tokens, other, chosen, stored) for chosen in replaced]
     inserted = [_mixed(other, tokens, chosen, stored) for chosen in replaced]
     found = np.array(
-        [
-            [_mean_target(targets, mixed, settings.batch) for mixed in of_curve]
-            for of_curve in (deleted, inserted)
-        ]
+        [[_mean_target(targets, mixed) for mixed in of_curve] for of_curve in (deleted, inserted)]
     )
     whole, nothing = found[0, 0], found[0, -1]
     deletion, insertion = (found - nothing) / (whole - nothing)
@@ -243,12 +240,12 @@ def _mixed(
 
 
 @torch.no_grad()
-def _mean_target(targets: Targets, tokens: NDArray[np.uint8], batch: int) -> float:
+def _mean_target(targets: Targets, tokens: NDArray[np.uint8]) -> float:
     """Mean over windows and strands of the target of other tokens in the windows' place."""
     total = 0.0
-    for rows in batches(np.arange(len(targets)), batch):
-        given = torch.from_numpy(tokens[rows.padded]).to(targets.weight.device)
-        for strand, ids in enumerate(targets.model.strand_tokens(given)):
-            values = targets.values(strand, rows.padded, targets.model.embed(ids))
-            total += float(values[: len(rows.real)].double().sum())
+    given = targets.model.strand_tokens(torch.from_numpy(tokens).to(targets.weight.device))
+    for strand, ids in enumerate(given):
+        for some, length, labels in targets.passes(strand, np.arange(len(targets))):
+            points = targets.model.embed(ids[some, :length])
+            total += float(targets.values(strand, some, points, labels).double().sum())
     return total / (len(targets) * len(targets.inputs))

@@ -73,9 +73,10 @@ class AttributionSettings(Settings):
     """k-mers with fewer occurrences are left out of the tables: a k-mer seen once can lead any
     ranking by chance. The study kept all."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of noise and shuffles, used together with the window_id."""
-    batch: Annotated[int, Field(ge=1)] = 32
-    """Rows of every pass through the model; the last bits of the scores depend on it."""
+    """Seed of noise and shuffles, used together with a window's sequence."""
+    batch: Annotated[int, Field(ge=1)] = 4096
+    """Positions of every pass through the model, which on a CPU should stay in its cache; a GPU
+    takes many more. The last bits of the scores depend on it."""
 
     @model_validator(mode="after")
     def _steps_can_double(self) -> Self:

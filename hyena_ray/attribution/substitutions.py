@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import Targets, batches
+from hyena_ray.attribution.targets import Targets
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
 
 
@@ -24,34 +24,38 @@ def substitutions(targets: Targets, settings: AttributionSettings) -> NDArray[np
         letters = np.array([N_TOKEN])
     model = targets.model
     first, last = model.left, model.left + model.readout.window
-    losses = np.zeros((len(targets.inputs), len(targets), targets.inputs[0].shape[1]))
+    losses = np.zeros((len(targets.inputs), len(targets), targets.length))
     for strand, of_strand in enumerate(losses):
         inputs = targets.inputs[strand].cpu().numpy()
-        window, position, letter = np.nonzero(inputs[:, first:last, None] != letters)
+        # What is behind the last position that a target depends on changes nothing.
+        read = np.arange(first, last) < targets.reach[strand][:, None]
+        tried_there = read[..., None] & (inputs[:, first:last, None] != letters)
+        window, position, letter = np.nonzero(tried_there)
         position += first
         tried = np.zeros(of_strand.shape)
         np.add.at(tried, (window, position), 1)
         whole = np.zeros(len(targets))
-        for batch in batches(np.arange(len(targets)), settings.batch):
-            whole[batch.real] = _values(targets, strand, batch.padded, inputs[batch.padded])[
-                : len(batch.real)
-            ]
-        for batch in batches(np.arange(len(window)), settings.batch):
-            which, where = window[batch.padded], position[batch.padded]
-            changed = inputs[which]
-            changed[np.arange(len(which)), where] = letters[letter[batch.padded]]
-            loss = whole[which] - _values(targets, strand, which, changed)
-            real = slice(len(batch.real))
-            np.add.at(of_strand, (which[real], where[real]), loss[real])
+        for some, length, labels in targets.passes(strand, np.arange(len(targets))):
+            whole[some] = _values(targets, strand, some, inputs[some, :length], labels)
+        for some, length, labels in targets.passes(strand, window):
+            which, where = window[some], position[some]
+            changed = inputs[which, :length]
+            changed[np.arange(len(which)), where] = letters[letter[some]]
+            loss = whole[which] - _values(targets, strand, which, changed, labels)
+            np.add.at(of_strand, (which, where), loss)
         of_strand /= np.maximum(tried, 1)
     return losses
 
 
 @torch.no_grad()
 def _values(
-    targets: Targets, strand: int, window: NDArray[np.int64], ids: NDArray[np.int64]
+    targets: Targets,
+    strand: int,
+    window: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    labels: slice,
 ) -> NDArray[np.float64]:
-    """(R,) targets of windows with (R, T) ids in place of their own."""
+    """(R,) targets of windows with (R, length) ids in place of their own."""
     points = targets.model.embed(torch.from_numpy(ids).to(targets.inputs[strand].device))
-    found: NDArray[np.float64] = targets.values(strand, window, points).double().cpu().numpy()
-    return found
+    found = targets.values(strand, window, points, labels).double().cpu().numpy()
+    return np.asarray(found, np.float64)

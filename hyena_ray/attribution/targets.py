@@ -5,6 +5,7 @@ In: a WindowModel and Windows.  Out: their Targets, with values and gradients.  
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -24,6 +25,19 @@ from hyena_ray.model.window import WindowModel
 
 POSITIVE = 1
 """Label and class that are attributed."""
+GRAIN = 16
+"""Inputs are cut to multiples of so many positions: filters are made anew for every length."""
+
+
+class Pass(NamedTuple):
+    """Points that go through the model at once."""
+
+    points: NDArray[np.int64]
+    """(R,) their numbers."""
+    length: int
+    """Input positions that their targets depend on; what is behind them has no score."""
+    labels: slice
+    """Labels that the targets read, in forward orientation."""
 
 
 class Targets:
@@ -36,21 +50,20 @@ class Targets:
     Args:
         model: in evaluation mode.
         tokens: (M, W + 2 * stored) uint8, `stored` as the model's readout says.
-        window_id: (M,) int64.
-        true_positive: (M, W) bool, or (M, 1) per sequence.
-        settings: `normalise`, `baseline` and `seed` are read.
+        true_positive: (M, W) bool, or (M, 1) per sequence; each window has one.
+        settings: `normalise`, `baseline`, `shuffles`, `seed` and `batch` are read.
     """
 
     def __init__(
         self,
         model: WindowModel,
         tokens: NDArray[np.uint8],
-        window_id: NDArray[np.int64],
         true_positive: NDArray[np.bool_],
         settings: AttributionSettings,
     ) -> None:
         self.model = model
-        self.window_id = window_id
+        self.keys = sequence_keys(tokens[:, _read(model, tokens)])
+        """(M,) of the sequences that the model reads."""
         weight = true_positive.astype(np.float32)
         if settings.normalise:
             weight /= weight.sum(axis=1, keepdims=True)
@@ -59,11 +72,27 @@ class Targets:
         given = torch.from_numpy(tokens).to(device)
         self.inputs = model.strand_tokens(given)
         """Per strand (M, T) int64 input ids."""
+        self.length = self.inputs[0].shape[1]
+        """T"""
         self._composition = model.composition(given)
-        self._baselines = [
+        baselines = [
             model.strand_tokens(torch.from_numpy(baseline).to(device))
-            for baseline in _baselines(model, tokens, window_id, settings)
+            for baseline in _baselines(model, tokens, self.keys, settings)
         ]
+        self._baselines = [torch.stack(of_strand) for of_strand in zip(*baselines, strict=True)]
+        """Per strand (shuffles, M, T) ids; none for the zero embedding."""
+        self._batch = settings.batch
+        labels = true_positive.shape[1]
+        self._first = true_positive.argmax(axis=1)
+        self._last = labels - true_positive[:, ::-1].argmax(axis=1)
+        spans = [
+            slice(*span) for span in zip(self._first.tolist(), self._last.tolist(), strict=True)
+        ]
+        self.reach = [
+            np.array([model.reach(strand, span) for span in spans], np.int64)
+            for strand in range(len(self.inputs))
+        ]
+        """Per strand (M,): positions of the input that the target depends on."""
 
     @cached_property
     def bases(self) -> Tensor:
@@ -73,41 +102,74 @@ class Targets:
             return self.model.embed(letters[None])[0]
 
     def __len__(self) -> int:
-        return len(self.window_id)
+        return len(self.keys)
+
+    def passes(self, strand: int, window: NDArray[np.int64]) -> Iterator[Pass]:
+        """Cut points into passes of about `settings.batch` positions, points of inputs of about one
+        length together, since a causal model need not read on behind the last true positive.
+
+        Args:
+            window: (P,) whose point each is.
+        """
+        reach = np.minimum(-(-self.reach[strand][window] // GRAIN) * GRAIN, self.length)
+        order = np.lexsort((self._first[window], -reach))
+        while len(order):
+            length = int(reach[order[0]])
+            points, order = np.split(order, [max(1, self._batch // length)])
+            which = window[points]
+            labels = slice(int(self._first[which].min()), int(self._last[which].max()))
+            yield Pass(points, length, labels)
 
     @torch.no_grad()
     def embeddings(
-        self, strand: int, window: NDArray[np.int64], copy: NDArray[np.int64]
+        self, strand: int, window: NDArray[np.int64], copy: NDArray[np.int64], length: int
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings of windows and of their baselines, (R, T, d) each.
+        """Embeddings of the first positions of windows and of their baselines, (R, length, d) each.
 
         Args:
             window: (R,)
             copy: (R,) numbers; copies take the baselines in turn.
         """
-        inputs = self.model.embed(self.inputs[strand][window])
+        inputs = self.model.embed(self.inputs[strand][window, :length])
         if not self._baselines:
             return inputs, torch.zeros_like(inputs)
-        ids = torch.stack([baseline[strand] for baseline in self._baselines])
-        return inputs, self.model.embed(ids[copy % len(ids), window])
+        ids = self._baselines[strand]
+        return inputs, self.model.embed(ids[copy % len(ids), window, :length])
 
-    def values(self, strand: int, window: NDArray[np.int64], points: Tensor) -> Tensor:
-        """(R,) targets of windows at (R, T, d) points in place of their embeddings."""
+    def values(
+        self, strand: int, window: NDArray[np.int64], points: Tensor, labels: slice
+    ) -> Tensor:
+        """(R,) targets of windows at (R, length, d) points in place of their embeddings."""
         composition = None if self._composition is None else self._composition[window]
-        logits = self.model.strand_logits(points, strand, composition)
-        return (logits[..., POSITIVE] * self.weight[window]).sum(1)
+        logits = self.model.strand_logits(points, strand, composition, labels)
+        return (logits[..., POSITIVE] * self.weight[window, labels]).sum(1)
 
-    def gradients(self, strand: int, window: NDArray[np.int64], points: Tensor) -> Tensor:
-        """(R, T, d) gradients of `values`."""
+    def gradients(
+        self, strand: int, window: NDArray[np.int64], points: Tensor, labels: slice
+    ) -> tuple[Tensor, Tensor]:
+        """`values`, and their gradients (R, length, d)."""
         points = points.detach().requires_grad_(True)
         with torch.enable_grad():
-            return torch.autograd.grad(self.values(strand, window, points).sum(), points)[0]
+            values = self.values(strand, window, points, labels)
+            return values.detach(), torch.autograd.grad(values.sum(), points)[0]
+
+
+def sequence_keys(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """(N,) numbers that name sequences (N, L): equal ones have one, whatever their window is."""
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in tokens)
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _read(model: WindowModel, tokens: NDArray[np.uint8]) -> slice:
+    """Columns of tokens that the model reads as bases; of the others it is told the composition."""
+    unread = model.readout.stored - model.readout.flank
+    return slice(unread, tokens.shape[1] - unread)
 
 
 def _baselines(
     model: WindowModel,
     tokens: NDArray[np.uint8],
-    window_id: NDArray[np.int64],
+    keys: NDArray[np.uint64],
     settings: AttributionSettings,
 ) -> list[NDArray[np.uint8]]:
     """Tokens of the baselines, each shaped as `tokens`; none for the zero embedding."""
@@ -115,13 +177,11 @@ def _baselines(
         return []
     if settings.baseline == "n":
         return [np.full_like(tokens, N_TOKEN)]
-    unread = model.readout.stored - model.readout.flank
-    read = slice(unread, tokens.shape[1] - unread)
     found = []
     for number in range(settings.shuffles):
         shuffled = tokens.copy()
-        for row, identity in zip(shuffled[:, read], window_id.tolist(), strict=True):
-            generator = shuffle_generator(settings.seed, identity, number)
+        for row, key in zip(shuffled[:, _read(model, tokens)], keys.tolist(), strict=True):
+            generator = shuffle_generator(settings.seed, key, number)
             row[:] = tokens_of(dinucleotide_shuffle(codes_of(row), generator))
         found.append(shuffled)
     return found
@@ -163,28 +223,19 @@ def true_positives(
     device = device_of(model)
     found: NDArray[np.bool_] = labels == POSITIVE
     # Windows without a label have no true positive, whatever the model says.
-    for rows in batches(np.flatnonzero(found.any(axis=1)), batch):
+    rows = np.flatnonzero(found.any(axis=1))
+    for some in batches(rows, max(1, batch // tokens.shape[1])):
         with torch.no_grad():
-            logits = model.predict(torch.from_numpy(tokens[rows.padded]).to(device))
-        probability = logits.float().softmax(-1)[: len(rows.real), :, POSITIVE].cpu().numpy()
-        found[rows.real] &= probability >= model.threshold
+            logits = model.predict(torch.from_numpy(tokens[some]).to(device))
+        probability = logits.float().softmax(-1)[..., POSITIVE].cpu().numpy()
+        found[some] &= probability >= model.threshold
     return found
 
 
-class Batch(NamedTuple):
-    """Items that are computed at once."""
-
-    real: NDArray[np.int64]
-    """(at most batch,)"""
-    padded: NDArray[np.int64]
-    """(batch,) the same, the last one repeated: bits depend on the shape of a batch."""
-
-
-def batches(items: NDArray[np.int64], batch: int) -> Iterator[Batch]:
-    """Cut items into batches of one size."""
-    for first in range(0, len(items), batch):
-        real = items[first : first + batch]
-        yield Batch(real, np.pad(real, (0, batch - len(real)), mode="edge"))
+def batches(items: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Cut items into batches; the last may be smaller."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def device_of(model: WindowModel) -> torch.device:

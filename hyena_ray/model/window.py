@@ -143,17 +143,17 @@ class WindowModel(nn.Module):
         """
         window = window or self.readout.window
         composition = self.composition(tokens, window)
-        return self._logits(window, composition, input_ids=self._input(tokens.long(), window))
+        ids = self._input(tokens.long(), window)
+        return self._logits(slice(0, window), composition, input_ids=ids)
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Logits averaged over the strands of the readout.
 
         With both strands, the reverse complement of a window gets exactly the flipped logits.
         """
-        window = self.readout.window
-        composition = self.composition(tokens)
+        every, composition = slice(0, self.readout.window), self.composition(tokens)
         logits = [
-            self._oriented(self._logits(window, composition, input_ids=ids), strand)
+            self._oriented(self._logits(every, composition, input_ids=ids), strand)
             for strand, ids in enumerate(self.strand_tokens(tokens))
         ]
         # Not torch.mean: a sum of two is the same in either order, to the bit.
@@ -188,17 +188,33 @@ class WindowModel(nn.Module):
         return embeddings
 
     def strand_logits(
-        self, embeddings: Tensor, strand: int, composition: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        strand: int,
+        composition: Tensor | None = None,
+        labels: slice = ALL,
     ) -> Tensor:
         """Logits from one strand's (B, T, d) embeddings, in forward orientation.
 
         Args:
-            embeddings: of `strand_tokens`.
+            embeddings: of `strand_tokens`, at least the first `reach(strand, labels)`.
             strand: 0 or 1.
             composition: of the windows, from `composition`.
+            labels: of the window, in forward orientation, whose logits are wanted.
         """
-        logits = self._logits(self.readout.window, composition, inputs_embeds=embeddings)
+        wanted = self._on_strand(labels, strand)
+        logits = self._logits(wanted, composition, inputs_embeds=embeddings)
         return self._oriented(logits, strand)
+
+    def reach(self, strand: int, labels: slice = ALL) -> int:
+        """How many of a strand's inputs, from its first, the logits of these labels depend on.
+
+        A causal classifier of bases sees nothing behind the last label that is read.
+        """
+        wanted = self._on_strand(labels, strand)
+        if self.classifier.config.causal and self.labels_bases and labels != ALL:
+            return self.left + int(wanted.stop) + self.right
+        return self.left + self.readout.window + self.right + self.readout.special_tokens
 
     def to_window(self, per_position: Tensor, strand: int) -> Tensor:
         """(B, T, ...) values of one strand's inputs to (B, window, ...) of the window's bases."""
@@ -226,10 +242,16 @@ class WindowModel(nn.Module):
             )
         return stored
 
-    def _logits(self, window: int, composition: Tensor | None, **given: Tensor) -> Tensor:
-        """(B, labels, num_labels), one label for each of `window` bases or one for all."""
+    def _on_strand(self, labels: slice, strand: int) -> slice:
+        """The same labels of the window, counted in a strand's own direction."""
+        window = self.readout.window
+        first, last, _ = labels.indices(window)
+        return slice(first, last) if strand == 0 else slice(window - last, window - first)
+
+    def _logits(self, labels: slice, composition: Tensor | None, **given: Tensor) -> Tensor:
+        """(B, labels, num_labels), those of some bases on the given strand, or one for all."""
         first = self.left + self.shift
-        positions = slice(first, first + window) if self.labels_bases else ALL
+        positions = slice(first + labels.start, first + labels.stop) if self.labels_bases else ALL
         logits: Tensor = self.classifier(
             positions=positions, composition=composition, **given
         ).logits

@@ -9,6 +9,7 @@ from torch import nn
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
+from hyena_ray.model.arguments import ALL
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
@@ -55,12 +56,15 @@ class SmallModel(nn.Module):
     def embed(self, ids):
         return self.embedding(ids)
 
-    def strand_logits(self, embeddings, strand, composition=None):
+    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
         if embeddings.requires_grad:
             self.backward_passes.append(len(embeddings))
         hidden = torch.tanh(self.first(embeddings.transpose(1, 2))).transpose(1, 2)
         logits = self.second(self.norm(hidden).transpose(1, 2)).transpose(1, 2)
-        return self.to_window(logits, strand)
+        return self.to_window(logits, strand)[:, labels]
+
+    def reach(self, strand, labels=ALL):
+        return WINDOW + 2 * FLANK
 
     def to_window(self, per_position, strand):
         inner = per_position[:, FLANK : FLANK + WINDOW]
@@ -76,19 +80,24 @@ class CpGModel(SmallModel):
         one_hot[7:11, :4] = torch.eye(4)
         self.embedding.weight.data = one_hot
 
-    def strand_logits(self, embeddings, strand, composition=None):
+    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
         pairs = embeddings[:, :-1, 1] * embeddings[:, 1:, 2]
         near = torch.nn.functional.avg_pool1d(pairs[:, None], 7, 1, 3, count_include_pad=False)
         evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))
-        return self.to_window(torch.stack([0.5 - evidence, evidence], -1), strand)
+        logits = torch.stack([0.5 - evidence, evidence], -1)
+        return self.to_window(logits, strand)[:, labels]
 
 
 def hyenadna(
-    strands: str = "both", seed: int = 0, flank: int = FLANK, surroundings: int = 0
+    strands: str = "both",
+    seed: int = 0,
+    flank: int = FLANK,
+    surroundings: int = 0,
+    head: str = "lookahead",
 ) -> WindowModel:
     """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
     model = build_model(
-        ModelSettings(d_model=16, n_layer=2, max_seq_len=66),
+        ModelSettings(d_model=16, n_layer=2, max_seq_len=66, head=head),
         Readout(
             window=WINDOW, flank=flank, lookahead=4, strands=strands, surroundings=surroundings
         ),
@@ -100,8 +109,9 @@ def hyenadna(
     with torch.no_grad():
         table = model.classifier.get_input_embeddings().weight
         table.copy_(torch.randn(table.shape, generator=generator) * 0.3)
-        head = model.classifier.score.out_proj.weight
-        head.copy_(torch.randn(head.shape, generator=generator) * 0.3)
+        score = model.classifier.score
+        labels = score.out_proj.weight if head == "lookahead" else score.weight
+        labels.copy_(torch.randn(labels.shape, generator=generator) * 0.3)
         if surroundings:
             told = model.classifier.surroundings.out_proj.weight
             told.copy_(torch.randn(told.shape, generator=generator))

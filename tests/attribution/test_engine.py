@@ -10,13 +10,14 @@ import torch
 from captum.attr import IntegratedGradients
 from small_model import FLANK, WINDOW, CpGModel, SmallModel, draw_windows, hyenadna
 
-from hyena_ray.attribution import engine
+from hyena_ray.attribution import engine, targets
 from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
 from hyena_ray.attribution.methods import METHODS, generator_of, shuffle_generator
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.tables import kmer_table
+from hyena_ray.attribution.targets import sequence_keys
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
@@ -37,8 +38,16 @@ def model(request):
 
 def settings(**changes) -> AttributionSettings:
     return AttributionSettings(
-        **{"batch": 5, "samples": 3, "steps": 8, "tolerance": None} | changes
+        **{"batch": 150, "samples": 3, "steps": 8, "tolerance": None} | changes
     )
+
+
+def key_of(model, windows, row) -> int:
+    """Names what the model reads of a window's sequence."""
+    stored = (windows.tokens.shape[1] - WINDOW) // 2
+    flank = model.readout.flank
+    read = windows.tokens[row : row + 1, stored - flank : stored + WINDOW + flank]
+    return int(sequence_keys(read)[0])
 
 
 def literal(model, windows, row, chosen, number=0):
@@ -55,9 +64,9 @@ def literal(model, windows, row, chosen, number=0):
         weight = weight / max(hits.sum(), 1)
     other = tokens.copy()
     if chosen.baseline == "shuffle":
-        generator = shuffle_generator(chosen.seed, int(windows.window_id[row]), number)
         unread = FLANK - model.readout.flank
         read = other[0, unread : other.shape[1] - unread]
+        generator = shuffle_generator(chosen.seed, key_of(model, windows, row), number)
         read[:] = dinucleotide_shuffle(read - 7, generator) + 7
     elif chosen.baseline == "n":
         other[:] = 11
@@ -137,7 +146,7 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
         for strand, (x, _, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
             for sample in range(chosen.samples):
-                generator = generator_of(0, 1, int(windows.window_id[row]), strand, sample)
+                generator = generator_of(0, 1, key_of(model, windows, row), strand, sample)
                 noise = generator.standard_normal(x.shape[1:], np.float32)
                 point = (x + scale * torch.from_numpy(noise)).requires_grad_()
                 (gradient,) = torch.autograd.grad(target(point).sum(), point)
@@ -160,7 +169,7 @@ def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(
         for strand, (x, start, target) in enumerate(strands):
             per_base, of_strand = torch.zeros(x.shape[1]), 0.0
             for sample in range(chosen.samples):
-                generator = generator_of(0, 1, int(windows.window_id[row]), strand, sample)
+                generator = generator_of(0, 1, key_of(model, windows, row), strand, sample)
                 noise = 0.2 * torch.from_numpy(generator.standard_normal(x.shape[1:], np.float32))
                 attribution, delta = IntegratedGradients(target).attribute(
                     x + noise,
@@ -311,16 +320,72 @@ def test_normalising_divides_by_the_number_of_true_positives(model):
     )
 
 
-def test_every_pass_has_the_same_number_of_rows():
-    model = SmallModel()
-    attribute_windows(model, draw_windows(12), settings(batch=7))
-    assert set(model.backward_passes) == {7}
+def test_passes_are_as_large_as_asked_for_and_the_last_holds_what_is_left():
+    model, length = SmallModel(), WINDOW + 2 * FLANK
+    chosen = settings(methods=("smoothgrad",), samples=4, batch=7 * length)
+    found = attribute_windows(model, draw_windows(12), chosen)
+    points = found.true_positive.any(axis=1).sum() * 4
+    assert model.backward_passes == 2 * ([7] * (points // 7) + [points % 7])
 
 
 def test_only_windows_with_true_positives_go_through_the_model():
     model, windows = SmallModel(), draw_windows(12)
-    found = attribute_windows(model, windows, settings(methods=("ig",), batch=1, steps=4))
+    chosen = settings(methods=("smoothgrad",), batch=1, samples=4)
+    found = attribute_windows(model, windows, chosen)
     assert len(model.backward_passes) == found.true_positive.any(axis=1).sum() * 4 * 2
+
+
+def test_windows_that_are_alike_are_computed_once():
+    model, windows = SmallModel(), draw_windows(6)
+    once = attribute_windows(model, windows, settings())
+    passes = sum(model.backward_passes)
+    twice = windows.rows(np.array([4, 0, 1, 2, 3, 4, 5, 1, 2]))
+    twice = twice._replace(window_id=np.arange(9))
+    again = attribute_windows(model, twice, settings())
+    assert sum(model.backward_passes) == 2 * passes
+    for name, scores in once.scores.items():
+        expected = scores[[4, 0, 1, 2, 3, 4, 5, 1, 2]]
+        np.testing.assert_array_equal(again.scores[name], expected)
+
+
+def test_alike_means_the_same_true_positives_too():
+    model, windows = SmallModel(), draw_windows(6)
+    model.threshold = 0.0
+    both = windows.rows(np.array([1, 1]))
+    both.labels[:] = 0
+    both.labels[0, 3:6], both.labels[1, 9:12] = 1, 1
+    scores = attribute_windows(model, both, settings(methods=("ig",))).scores["ig"]
+    assert (scores[0] != scores[1]).any()
+
+
+@pytest.mark.parametrize("head", ["linear", "lookahead"])
+@pytest.mark.parametrize("strands", ["forward", "both"])
+def test_what_a_causal_model_need_not_read_changes_no_score(head, strands, monkeypatch):
+    model, windows = hyenadna(strands, head=head), draw_windows(12)
+    model.threshold = 0.0
+    labels = np.zeros_like(windows.labels)
+    for row, first in enumerate((0, 0, 3, 5, 8, 8, 11, 13, 16, 17, 18, 19)):
+        labels[row, first : first + 1 + row % 3] = 1
+    windows = windows._replace(labels=labels)
+    chosen = settings(methods=("ig", "smoothgrad", "input_x_gradient", "occlusion"))
+    lengths: list[int] = []
+    real = model.strand_logits
+
+    def counted(embeddings, *rest):
+        lengths.append(embeddings.shape[1])
+        return real(embeddings, *rest)
+
+    monkeypatch.setattr(targets, "GRAIN", 1)
+    monkeypatch.setattr(model, "strand_logits", counted)
+    cut = attribute_windows(model, windows, chosen)
+    assert len(set(lengths)) > 3
+    monkeypatch.setattr(model, "reach", lambda strand, labels: FLANK + WINDOW + 4)
+    whole = attribute_windows(model, windows, chosen)
+    assert max(lengths) == FLANK + WINDOW + 4
+    for name, expected in whole.scores.items():
+        bound = 1e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(cut.scores[name], expected, atol=bound)
+        assert (expected != 0).any()
 
 
 def test_a_base_counts_only_when_it_is_labelled_and_predicted():

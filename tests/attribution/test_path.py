@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from small_model import SmallModel, draw_windows
 
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.path import integrate
+from hyena_ray.attribution.path import OnPath, integrate
 from hyena_ray.attribution.quadrature import clenshaw_curtis, gauss_legendre
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.errors import InputError
@@ -29,6 +29,10 @@ def test_every_second_node_is_one_of_half_as_many(intervals):
     assert (np.diff(rule.nodes) > 0).all()
 
 
+SHAPE = (2, 5, 2)
+"""Strands, windows, positions."""
+
+
 class Curves:
     """Contributions that rise along the path about place 1/2, in windows 0 to 4 more and more
     steeply; the integral is known."""
@@ -37,14 +41,16 @@ class Curves:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.change = self.integral().sum(2)
+        """(2, 5) of the target from one end to the other."""
 
     def __call__(
         self, strand: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
+    ) -> OnPath:
         self.asked += [*np.repeat(windows, len(nodes))]
         steep = self.steepness[windows, None, None] * np.array([1.0, 0.5])
         rise = 1 / (1 + (steep * (nodes[:, None] - 0.4)) ** 2)
-        return (rise * (1 + strand)).astype(np.float32)
+        return OnPath(rise * (1 + strand), self.change[strand, windows, None] * nodes)
 
     def integral(self) -> NDArray[np.float64]:
         steep = self.steepness[:, None] * np.array([1.0, 0.5])
@@ -60,7 +66,7 @@ def settings(**changes) -> AttributionSettings:
 def test_scores_lie_within_the_tolerance_and_steep_windows_alone_take_more_nodes(tolerance):
     curves = Curves()
     exact = curves.integral()
-    found = integrate(curves, exact.sum(2), 2, settings(tolerance=tolerance))
+    found = integrate(curves, SHAPE, settings(tolerance=tolerance))
     error = np.abs(found.scores - exact).max((0, 2)) / np.abs(exact).max((0, 2))
     assert (found.error <= tolerance).all()
     assert (error <= tolerance).all()
@@ -74,16 +80,16 @@ def test_completeness_that_is_small_by_chance_does_not_pass():
     curves = Curves()
     # What the last rule happens to find, in place of the true change.
     rule = clenshaw_curtis(16)
-    coarse = np.stack([curves(s, np.arange(5), rule.nodes) for s in (0, 1)])
-    change = np.einsum("n,smnt->sm", rule.weights, coarse)
-    found = integrate(curves, change, 2, settings(tolerance=1e-3, max_steps=16))
+    coarse = np.stack([curves(s, np.arange(5), rule.nodes).scores for s in (0, 1)])
+    curves.change = np.einsum("n,smnt->sm", rule.weights, coarse)
+    found = integrate(curves, SHAPE, settings(tolerance=1e-3, max_steps=16))
     assert found.completeness[-1] < 1e-6
     assert found.error[-1] > 1e-3
 
 
 def test_what_does_not_converge_is_reported_as_such():
     curves = Curves()
-    found = integrate(curves, curves.integral().sum(2), 2, settings(tolerance=1e-3, max_steps=32))
+    found = integrate(curves, SHAPE, settings(tolerance=1e-3, max_steps=32))
     assert (found.error[:2] <= 1e-3).all()
     assert found.error[-1] > 1e-3
     assert found.nodes.max() == 33
@@ -91,7 +97,7 @@ def test_what_does_not_converge_is_reported_as_such():
 
 def test_without_a_tolerance_the_steps_are_those_asked_for():
     curves = Curves()
-    found = integrate(curves, curves.integral().sum(2), 2, settings(tolerance=None, steps=5))
+    found = integrate(curves, SHAPE, settings(tolerance=None, steps=5))
     assert (found.nodes == 5).all()
     np.testing.assert_array_equal(found.error, found.completeness)
 

@@ -28,7 +28,7 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 
-SETTINGS = AttributionSettings(k=3, steps=4, tolerance=None, samples=2, batch=8, min_count=1)
+SETTINGS = AttributionSettings(k=3, steps=4, tolerance=None, samples=2, batch=256, min_count=1)
 
 
 @pytest.fixture(scope="module")

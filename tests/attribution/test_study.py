@@ -22,6 +22,7 @@ from hyena_ray.attribution.methods import generator_of
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import merge, missing, run_shard
+from hyena_ray.attribution.targets import sequence_keys
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
@@ -100,7 +101,8 @@ def pipeline(
 class Window(NamedTuple):
     """A window that has a true positive."""
 
-    number: int
+    key: int
+    """Of the sequence, for the noise."""
     ids: Tensor
     """(1, T) with special tokens."""
     letters: str
@@ -110,9 +112,8 @@ class Window(NamedTuple):
 
 def windows_of(model: WindowModel, data: PreparedData) -> Iterator[Window]:
     windows = data.read(LENGTH, "test")
-    for number, tokens, labels in zip(
-        windows.window_id.tolist(), windows.tokens, windows.labels, strict=True
-    ):
+    keys = sequence_keys(windows.tokens).tolist()
+    for key, tokens, labels in zip(keys, windows.tokens, windows.labels, strict=True):
         ids = torch.from_numpy(tokens[None]).long()
         if model.readout.special_tokens:
             ids = torch.cat([ids, torch.tensor([[1]])], dim=1)
@@ -120,7 +121,7 @@ def windows_of(model: WindowModel, data: PreparedData) -> Iterator[Window]:
             logits = model.classifier(input_ids=ids).logits
         predicted = logits.softmax(-1)[..., 1].numpy().reshape(-1) >= 0.5
         tp = np.broadcast_to(predicted & (labels == 1), LENGTH)
-        yield Window(number, ids, "".join(LETTERS[token] for token in tokens.tolist()), tp)
+        yield Window(key, ids, "".join(LETTERS[token] for token in tokens.tolist()), tp)
 
 
 def target(model: WindowModel, window: Window) -> Callable[[Tensor], Tensor]:
@@ -159,7 +160,7 @@ def integrated(model: WindowModel, window: Window, noise: Tensor | float = 0.0) 
 
 
 def noise_of(window: Window, copy: int, shape: torch.Size, deviation: float) -> Tensor:
-    drawn = generator_of(0, 1, window.number, 0, copy).standard_normal(shape[1:], np.float32)
+    drawn = generator_of(0, 1, window.key, 0, copy).standard_normal(shape[1:], np.float32)
     return deviation * torch.from_numpy(drawn)
 
 

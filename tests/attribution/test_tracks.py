@@ -19,6 +19,7 @@ from hyena_ray.attribution.shards import missing, read_shard, run_shard
 from hyena_ray.attribution.tracks import stretches, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.model.arguments import ALL
 
 CONTIGS = ("chr2", "chr10", "chr1", "chr3")
 """In the order of the FASTA file, which is no alphabet's."""
@@ -35,11 +36,12 @@ class MotifModel(SmallModel):
         one_hot[7:11, :4] = torch.eye(4)
         self.embedding.weight.data = one_hot
 
-    def strand_logits(self, embeddings, strand, composition=None):
+    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
         a, c, g = (embeddings[:, i : i - 2 or None, i] for i in range(3))
         found = torch.nn.functional.pad(a * c * g, (0, 2)).sum(1, keepdim=True)
         logits = found.expand(embeddings.shape[:2])
-        return self.to_window(torch.stack([torch.zeros_like(logits), logits], -1), strand)
+        logits = torch.stack([torch.zeros_like(logits), logits], -1)
+        return self.to_window(logits, strand)[:, labels]
 
 
 @pytest.fixture(scope="module")
