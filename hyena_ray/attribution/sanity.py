@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
-from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
+from hyena_ray.attribution.kmer_sums import fold_kmers
+from hyena_ray.attribution.kmers import KmerConfig, count_kmers
 from hyena_ray.attribution.methods import METHODS, generator_of
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle

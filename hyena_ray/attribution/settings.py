@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.attribution.kmers import MAX_K
-from hyena_ray.attribution.tables import Ranking
+from hyena_ray.attribution.tables import Background, Ranking
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import Kind
 
@@ -61,6 +61,9 @@ class AttributionSettings(Settings):
     ranking: Ranking = "shrunk"
     """What a table is sorted by: scores drawn towards the mean of all by as much as their windows
     are few, so that a k-mer seen twice cannot lead by chance; or the scores, as the study did."""
+    background: Background = "outside"
+    """What a k-mer's mean score is tested against: that of the same k-mer outside true positives,
+    or of all k-mers inside them, which is all there is where sequences have one label."""
     occlusion: Literal["mutagenesis", "n"] = "mutagenesis"
     """What in-silico mutagenesis puts in a base's place: each of the other three, or N."""
     consensus: Literal["rank", "deviation"] = "rank"
@@ -104,8 +107,10 @@ def definition(name: str, kind: Kind) -> AttributionSettings:
 
     Source: Algorithms 4 to 6 of the study for bases, 2 and 3 for sequences.
     """
+    of_sequences: dict[str, Any] = {"background": "inside"}
     if name == "default":
-        return AttributionSettings()
+        changes = {} if kind == "base" else of_sequences
+        return AttributionSettings().updated(changes, name)
     bases = AttributionSettings(
         normalise=False,
         baseline="zero",
@@ -121,10 +126,10 @@ def definition(name: str, kind: Kind) -> AttributionSettings:
     if kind == "base":
         return bases
     # What the study calls SmoothGrad of promoters are Integrated Gradients under noise.
-    changes = {
+    of_sequences |= {
         "methods": ("ig", "noisy_ig"),
         "noise": 0.02,
         "kmer_score": "mean",
         "positive_only": True,
     }
-    return bases.updated(changes, "study")
+    return bases.updated(of_sequences, name)

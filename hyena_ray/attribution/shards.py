@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 
 from hyena_ray.attribution.consensus import agreement, consensus_ranking
 from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
-from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_kmers, fold_kmers
+from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
+from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, count_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
@@ -165,7 +166,11 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
         InputError: a shard is missing or damaged, or no window has a true positive.
     """
     settings = plan.settings
-    config = KmerConfig(k=settings.k, merge_strands=settings.merge_strands)
+    config = KmerConfig(
+        k=settings.k,
+        merge_strands=settings.merge_strands,
+        outside=settings.background == "outside",
+    )
     sums: dict[str, KmerSums] = {
         name: KmerSums.zero(config) for name in settings.methods if METHODS[name].scores_bases
     }
@@ -196,7 +201,9 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
     _warn_unconverged(merged, settings.tolerance)
     least = settings.min_count
     tables = {
-        name: kmer_table(found, min_count=least, by=settings.ranking)
+        name: kmer_table(
+            found, min_count=least, by=settings.ranking, background=settings.background
+        )
         for name, found in sums.items()
     }
     if any(table.num_rows == 0 for table in tables.values()):

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from hyena_ray.attribution.kmers import KmerCounts, KmerSums
+from hyena_ray.attribution.kmer_sums import KmerSums
+from hyena_ray.attribution.kmers import KmerCounts
 
 CONFIDENCE = 0.95
 
 Ranking = Literal["shrunk", "score"]
 """What a table is sorted by."""
+Background = Literal["outside", "inside"]
+"""What a k-mer's mean score is tested against: that of the same k-mer outside the true positives of
+the same windows, or of all k-mers inside them."""
 
 
-def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunk") -> pa.Table:
+def kmer_table(
+    sums: KmerSums,
+    *,
+    min_count: int = 1,
+    by: Ranking = "shrunk",
+    background: Background = "inside",
+) -> pa.Table:
     """Table of the k-mers inside true positives, best first.
 
     The window is the unit of sampling.  The standard error of a k-mer's mean is cluster-robust,
     se**2 = G / (G - 1) * sum over windows of (S - n * score)**2 / count**2, for G windows; interval
     and test use Student's t with G - 1 degrees of freedom.  The test asks whether the k-mer's mean
-    differs from the mean over all k-mers inside true positives, which is the label-matched
-    background; both means come from the same windows, and the standard error of the difference
-    takes that into account.  q is p adjusted over the rows of the table.  What few windows say of a
-    k-mer is drawn towards the mean of all, see `shrink`.
+    differs from that of the background, and its standard error takes into account that both come
+    from the same windows; G is then the smaller number of windows.  q is p adjusted over the rows
+    of the table.  What few windows say of a k-mer is drawn towards the mean of all, see `shrink`.
 
     Args:
-        sums: sums over whole windows.
+        sums: sums over whole windows; with those outside for that background.
         min_count: k-mers with fewer occurrences are left out.
         by: what the rows are sorted by.
+        background: of the test.
 
     Returns:
         Columns `kmer` (string), `count`, `windows` (int64), `score` (mean over occurrences, in
-        logits), `shrunk`, `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %), `p_value`,
-        `q_value` (float64); the highest first, then by k-mer.  A k-mer of one window has neither
-        interval nor p-value, one of one occurrence no sd: null.
+        logits), `shrunk`, `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %), `background`
+        (its mean score), `p_value`, `q_value` (float64); the highest first, then by k-mer.  A k-mer
+        of one window has neither interval nor p-value, nor has p-value one whose background stands
+        in fewer than two, and one of one occurrence no sd: null.
 
     Source: Cameron & Miller, A practitioner's guide to cluster-robust inference, 2015, for means
     as ratios; Benjamini & Hochberg 1995.
@@ -46,13 +57,23 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunk") ->
     rows = np.flatnonzero(sums.count >= max(min_count, 1))
     count, windows = sums.count[rows].astype(np.float64), sums.windows[rows].astype(np.float64)
     score = sums.total[rows] / count
+    ss, sn, nn = sums.spread[:3, rows]
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (sums.squares[rows] - count * score**2) / (count - 1)
-        low, high, p = _interval_and_test(sums, rows, count, windows, score)
-    error = np.where(windows < 2, 0.0, high - score) / stdtrit(
-        np.maximum(windows - 1, 1), (1 + CONFIDENCE) / 2
-    )
-    shrunk = shrink(score, error, windows)
+        own = _scatter(ss, sn, nn, score) / count**2
+        half = _quantile(windows) * np.sqrt(windows / (windows - 1) * own)
+        beside = _outside(sums, rows) if background == "outside" else _inside(sums, rows)
+        both = _cross(*beside.cross, score, beside.mean) / (count * beside.count)
+        difference = own - 2 * both + beside.scatter / beside.count**2
+        # What cancels to the last bits is zero spread, for instance from windows that are alike.
+        scale = ss / count**2 + beside.squares / beside.count**2
+        difference = np.where(difference > 1e-12 * scale, difference, np.nan)
+        fewer = np.minimum(windows, beside.windows)
+        error = np.sqrt(fewer / (fewer - 1) * difference)
+        p = 2 * stdtr(np.maximum(fewer - 1, 1), -np.abs(score - beside.mean) / error)
+    p = np.where(fewer < 2, np.nan, p)
+    known = np.where(windows < 2, 0.0, half / _quantile(windows))
+    shrunk = shrink(score, known, windows)
     order = np.lexsort((rows, -(shrunk if by == "shrunk" else score)))
     columns = {
         "kmer": pa.array(kmer_names(sums.k, rows)[order]),
@@ -63,8 +84,9 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunk") ->
     }
     spread = {
         "sd": np.sqrt(np.maximum(variance, 0.0)),
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": np.where(windows < 2, np.nan, score - half),
+        "ci_high": np.where(windows < 2, np.nan, score + half),
+        "background": beside.mean,
         "p_value": p,
         "q_value": benjamini_hochberg(p),
     }
@@ -73,36 +95,54 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunk") ->
     return pa.table(columns)
 
 
-def _interval_and_test(
-    sums: KmerSums,
-    rows: NDArray[np.int64],
-    count: NDArray[np.float64],
-    windows: NDArray[np.float64],
-    score: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper bound of the mean, and p of its difference from the overall mean."""
-    ss, sn, nn, s_t, s_n, n_t, n_n = sums.spread[:, rows]
-    all_count, all_total, tt, t_n, n_all = sums.overall
-    mean = all_total / all_count
-    own = ss - 2 * score * sn + score**2 * nn
-    both = s_t - mean * s_n - score * n_t + score * mean * n_n
-    background = tt - 2 * mean * t_n + mean**2 * n_all
-    correction = windows / (windows - 1)
-    freedom = np.maximum(windows - 1, 1)
-    # What cancels to the last bits is zero spread, for instance from windows that are alike.
-    own = np.where(own > 1e-12 * ss, own, 0.0)
-    error = np.sqrt(correction * own) / count
-    half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * error
-    difference = own / count**2 - 2 * both / (count * all_count) + background / all_count**2
-    scale = ss / count**2 + tt / all_count**2
-    difference = np.where(difference > 1e-12 * scale, difference, np.nan)
-    p = 2 * stdtr(freedom, -np.abs(score - mean) / np.sqrt(correction * difference))
-    single = windows < 2
-    return (
-        np.where(single, np.nan, score - half),
-        np.where(single, np.nan, score + half),
-        np.where(single, np.nan, p),
+class _Background(NamedTuple):
+    """What the means of K k-mers are tested against; numbers, or (K,)."""
+
+    count: Any
+    """Occurrences."""
+    windows: Any
+    mean: Any
+    """Score."""
+    squares: Any
+    """Over windows, the sum of the squares of their summed scores."""
+    scatter: Any
+    """Over windows, the sum of (summed score - occurrences * mean)**2."""
+    cross: tuple[Any, Any, Any, Any]
+    """Over windows, sums of products with the k-mers': S S', S n', n S', n n'."""
+
+
+def _inside(sums: KmerSums, rows: NDArray[np.int64]) -> _Background:
+    count, total, tt, tn, nn = sums.overall
+    mean = np.full(len(rows), total / count)
+    s_t, s_n, n_t, n_n = sums.spread[3:, rows]
+    # It stands in every window in which the k-mer does.
+    return _Background(
+        count, sums.windows[rows], mean, tt, _scatter(tt, tn, nn, mean), (s_t, s_n, n_t, n_n)
     )
+
+
+def _outside(sums: KmerSums, rows: NDArray[np.int64]) -> _Background:
+    windows, count, total, ss, sn, nn, *cross = sums.outside[:, rows]
+    mean = total / count
+    scatter = _scatter(ss, sn, nn, mean)
+    return _Background(count, windows, mean, ss, scatter, (cross[0], cross[1], cross[2], cross[3]))
+
+
+def _scatter(ss: Any, sn: Any, nn: Any, mean: Any) -> Any:
+    """Sum of (s - n * mean)**2, nothing where it is so only to the last bits."""
+    found = ss - 2 * mean * sn + mean**2 * nn
+    return np.where(found > 1e-12 * ss, found, 0.0)
+
+
+def _cross(ss: Any, sn: Any, ns: Any, nn: Any, mean: Any, other: Any) -> Any:
+    """Sum of (s - n * mean) * (s' - n' * other)."""
+    return ss - other * sn - mean * ns + mean * other * nn
+
+
+def _quantile(windows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of Student's t, to both sides of the mean of so many windows."""
+    found: NDArray[np.float64] = stdtrit(np.maximum(windows - 1, 1), (1 + CONFIDENCE) / 2)
+    return found
 
 
 def shrink(

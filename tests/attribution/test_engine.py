@@ -12,7 +12,8 @@ from small_model import FLANK, WINDOW, CpGModel, SmallModel, draw_windows, hyena
 
 from hyena_ray.attribution import engine, targets
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
+from hyena_ray.attribution.kmer_sums import fold_kmers
+from hyena_ray.attribution.kmers import KmerConfig
 from hyena_ray.attribution.methods import METHODS, generator_of, shuffle_generator
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle

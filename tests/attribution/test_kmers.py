@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.attribution.kmers import (
-    KmerConfig,
-    KmerSums,
-    count_kmers,
-    fold_kmers,
-    kmer_codes,
-)
+from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
+from hyena_ray.attribution.kmers import KmerConfig, count_kmers, kmer_codes
 from hyena_ray.errors import InputError
 
 
@@ -96,6 +91,31 @@ def test_sums_of_parts_add_up_to_the_sums_of_the_whole(batch, data):
         )
 
 
+@given(batches())
+def test_sums_outside_are_those_of_a_loop_in_windows_with_a_true_positive(batch):
+    bases, scores, mask, config = batch
+    sums = fold_kmers(bases, scores, dataclasses.replace(config, outside=True), mask)
+    plain = fold_kmers(bases, scores, config, mask)
+    for name in ("count", "windows", "total", "squares", "spread", "overall", "skipped"):
+        np.testing.assert_array_equal(getattr(sums, name), getattr(plain, name))
+    assert plain.outside.shape == (10, 0)
+    inside, _ = by_hand(bases, scores, mask, config.k)
+    other, _ = by_hand(bases, scores, ~mask & mask.any(axis=1, keepdims=True), config.k)
+    for number in range(4**config.k):
+        n, n_out = (
+            np.array([len(found.get(number, [])) for found in windows], float)
+            for windows in (inside, other)
+        )
+        s, s_out = (
+            np.array([sum(found.get(number, [])) for found in windows], float)
+            for windows in (inside, other)
+        )
+        own = [(n_out > 0).sum(), n_out.sum(), s_out.sum()]
+        own += [s_out @ s_out, s_out @ n_out, n_out @ n_out]
+        crossed = [s @ s_out, s @ n_out, n @ s_out, n @ n_out]
+        np.testing.assert_allclose(sums.outside[:, number], own + crossed, atol=1e-9)
+
+
 def test_n_never_forms_a_kmer():
     sums = fold_kmers(encode("ACNGT"), np.ones((1, 5), np.float32), KmerConfig(k=2))
     assert (sums.count.sum(), sums.skipped) == (2, 2)
@@ -111,10 +131,11 @@ def test_a_kmer_that_sticks_out_of_the_mask_is_not_counted():
 def test_unattributed_windows_may_hold_nan_where_the_mask_is_closed():
     scores = np.array([[np.nan] * 3, [1, 2, 3]], np.float32)
     mask = np.array([[False] * 3, [True] * 3])
-    sums = fold_kmers(encode("ACG", "ACG"), scores, KmerConfig(k=3), mask)
+    sums = fold_kmers(encode("ACG", "ACG"), scores, KmerConfig(k=3, outside=True), mask)
     assert sums.total[code("ACG")] == 6
     assert np.isfinite(sums.spread).all()
     assert np.isfinite(sums.overall).all()
+    assert not sums.outside.any()
 
 
 def test_kmers_are_in_lexicographic_order():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, fold_kmers
+from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
+from hyena_ray.attribution.kmers import KmerConfig, KmerCounts
 from hyena_ray.attribution.tables import (
     Ranking,
     benjamini_hochberg,
@@ -32,7 +33,7 @@ def test_columns_are_those_of_the_contract_and_rows_are_sorted_by_score_then_kme
     table = kmer_table(fold_kmers(*draw(20), KmerConfig(k=3)), by=by)
     assert table.column_names == [
         *("kmer", "count", "windows", "score", "shrunk", "sd"),
-        *("ci_low", "ci_high", "p_value", "q_value"),
+        *("ci_low", "ci_high", "background", "p_value", "q_value"),
     ]
     keys = [
         (-score, kmer)
@@ -80,6 +81,59 @@ def test_interval_and_p_are_those_of_the_published_formulas():
         assert table[kmer]["p_value"] == pytest.approx(2 * stats.t.sf(abs(z), 11))
 
 
+def halves(windows=60, seed=0, shift=0.0, inside=0.0):
+    """Sums of windows as `draw` makes them, true positives in front; `inside` is added to these."""
+    bases, scores = draw(windows, seed=seed, shift=shift)
+    mask = np.zeros(bases.shape, bool)
+    mask[:, :20] = True
+    scores[mask] += inside
+    return (bases, scores, mask), fold_kmers(bases, scores, KmerConfig(k=1, outside=True), mask)
+
+
+def test_outside_p_is_that_of_the_difference_of_two_means_from_the_same_windows():
+    (bases, scores, mask), sums = halves(12, shift=0.4, inside=0.2)
+    table = rows_of(kmer_table(sums, background="outside"))
+    values = scores.astype(float)
+    for number, kmer in enumerate("ACGT"):
+        means, residuals = [], []
+        for there in (mask, ~mask):
+            own = there & (bases == number)
+            means.append(values[own].mean())
+            residuals.append(np.where(own, values - means[-1], 0).sum(1) / own.sum())
+        error = np.sqrt(12 / 11 * ((residuals[0] - residuals[1]) ** 2).sum())
+        assert table[kmer]["score"] == pytest.approx(means[0])
+        assert table[kmer]["background"] == pytest.approx(means[1])
+        p = 2 * stats.t.sf(abs(means[0] - means[1]) / error, 11)
+        assert table[kmer]["p_value"] == pytest.approx(p)
+
+
+def test_outside_p_values_are_uniform_when_true_positives_are_not_special():
+    p = []
+    for seed in range(200):
+        _, sums = halves(seed=seed, shift=0.5)
+        p += kmer_table(sums, background="outside")["p_value"].to_pylist()
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.09
+    assert 0.4 < np.median(p) < 0.6
+
+
+def test_a_kmer_that_scores_more_inside_true_positives_is_significant():
+    _, sums = halves(inside=1.0)
+    assert max(kmer_table(sums, background="outside")["q_value"].to_pylist()) < 1e-3
+
+
+def test_a_kmer_that_is_never_outside_has_no_p_value_against_it():
+    bases = np.array([[0, 0, 1, 2], [0, 0, 2, 1], [0, 0, 2, 1]], np.uint8)
+    scores = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    mask = np.array([[True, True, True, False]] * 3)
+    sums = fold_kmers(bases, scores, KmerConfig(k=1, outside=True), mask)
+    table = rows_of(kmer_table(sums, background="outside"))
+    assert (table["A"]["background"], table["A"]["p_value"], table["A"]["q_value"]) == (None,) * 3
+    assert table["A"]["ci_high"] is not None
+    # C is outside in two windows and inside in one, G the other way round.
+    assert [table[kmer]["p_value"] for kmer in "CG"] == [None, None]
+    assert [table[kmer]["background"] is None for kmer in "CG"] == [False, False]
+
+
 def test_intervals_hold_the_truth_although_bases_of_a_window_are_alike():
     # A standard error over occurrences would hold it in about half of the draws.
     held = []
@@ -124,7 +178,7 @@ def test_equal_windows_claim_no_certainty():
 def test_no_kmer_gives_an_empty_table():
     table = kmer_table(KmerSums.zero(KmerConfig(k=3)))
     assert table.num_rows == 0
-    assert table.num_columns == 10
+    assert table.num_columns == 11
 
 
 def test_what_few_windows_say_is_drawn_towards_the_mean_of_all():
