@@ -1,4 +1,4 @@
-"""Compute attribution in shards, exactly once, and merge them into tables.  No Ray here.
+"""Compute attribution in shards, exactly once.  No Ray here.
 
 The driver, with any scheduler over shard numbers, calls in this order:
 
@@ -8,7 +8,7 @@ The driver, with any scheduler over shard numbers, calls in this order:
     plan.begin(folder)                     # writes folder/shards/plan.json, or checks a resumed one
     for index in missing(plan, folder):    # in actors, in any order, any number of times
         run_shard(model, data, plan, index, folder)
-    result = merge(plan, folder)           # writes folder/kmers/*.parquet and *.csv
+    result = merge(plan, folder)           # of merge.py: writes folder/kmers/*.parquet and *.csv
 
 `plan` (hyena_ray/attribution/plan.py) is small and picklable: send it to the actors, and let every
 actor open data and model itself, once, on as many threads as the others.  `run_shard` computes
@@ -19,11 +19,8 @@ not on the number of workers.
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,37 +28,18 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.consensus import agreement, consensus_ranking
 from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
-from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, count_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
-from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, sha256_file
 from hyena_ray.model.window import WindowModel
 
-COMPLETENESS_LIMIT = 0.01
-"""Median completeness error past which Integrated Gradients is called not converged."""
+CAREFUL_AFTER = 2
+"""Tries of a shard that came to nothing, before its windows are tried one by one."""
 _KEY = b"hyena_ray.plan"
-_log = logging.getLogger(__name__)
-
-
-class MergeResult(NamedTuple):
-    tables: dict[str, pa.Table]
-    """Name of the table (a method, or `consensus`) to what was written, best k-mer first."""
-    digest: str
-    """sha256 over the content of all tables; equal for equal plans on one platform."""
-    windows: int
-    attributed: int
-    """Windows with a true positive."""
-    integrals: dict[str, Convergence]
-    """Of the attributed windows, for every method that starts at a baseline."""
-    agreement: pa.Table | None
-    """How alike the methods' rankings are; None where there is one."""
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -90,6 +68,9 @@ def run_shard(
 ) -> Path:
     """Compute one shard and write its file, unless it is complete already.
 
+    Every try leaves a line in a note beside the file until the shard is complete. From the third
+    on, each window is attributed alone first, so that `suspect` knows which one ends the process.
+
     Raises:
         InputError: data or model are not those of the plan.
     """
@@ -103,11 +84,33 @@ def run_shard(
         raise InputError("model", None, "not the model that the plan was made for", remedy)
     shard = plan.shards[index]
     windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+    note = _note(folder, index)
+    begun = note.read_text().count("begun") if note.exists() else 0
+    with note.open("a", buffering=1) as lines:
+        lines.write("begun\n")
+        for row, identity in enumerate(windows.window_id if begun >= CAREFUL_AFTER else ()):
+            lines.write(f"{identity}\n")
+            attribute_windows(model, windows.rows(np.array([row])), plan.settings)
+        lines.write("all\n")
     table = shard_table(attribute_windows(model, windows, plan.settings))
     table = table.replace_schema_metadata({_KEY: plan.key.encode()})
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    note.unlink()
     return path
+
+
+def suspect(index: int, folder: Path) -> int | None:
+    """window_id at which the last try of a shard ended, if it went window by window."""
+    try:
+        last = _note(folder, index).read_text().split()[-1]
+    except (OSError, IndexError):
+        return None
+    return int(last) if last.isdecimal() else None
+
+
+def _note(folder: Path, index: int) -> Path:
+    return shard_path(folder, index).with_suffix(".tries")
 
 
 def shard_table(attribution: WindowAttribution) -> pa.Table:
@@ -154,135 +157,6 @@ def read_shard(plan: ShardPlan, index: int, folder: Path) -> WindowAttribution:
             if METHODS[name].path
         },
     )
-
-
-def merge(plan: ShardPlan, folder: Path) -> MergeResult:
-    """Add the shards up in order, and write `folder/kmers/METHOD.parquet` and `.csv`.
-
-    With more than one gradient method there is also `consensus`.  Memory is that of one shard and
-    the tables.
-
-    Raises:
-        InputError: a shard is missing or damaged, or no window has a true positive.
-    """
-    settings = plan.settings
-    config = KmerConfig(
-        k=settings.k,
-        merge_strands=settings.merge_strands,
-        outside=settings.background == "outside",
-    )
-    sums: dict[str, KmerSums] = {
-        name: KmerSums.zero(config) for name in settings.methods if METHODS[name].scores_bases
-    }
-    counts = KmerCounts.zero(config)
-    integrals: dict[str, list[Convergence]] = {}
-    windows = attributed = 0
-    share = 1.0 if settings.kmer_score == "sum" else 1.0 / settings.k
-    for part in _parts(plan, folder):
-        for name, scores in part.scores.items():
-            sums[name] += fold_kmers(part.bases, scores * share, config, part.true_positive)
-        counts = counts.plus(count_kmers(part.bases, part.true_positive, config))
-        chosen = np.flatnonzero(part.true_positive.any(axis=1))
-        for name, convergence in part.integrals.items():
-            integrals.setdefault(name, []).append(convergence.rows(chosen))
-        windows += len(part.window_id)
-        attributed += len(chosen)
-    if not attributed:
-        raise InputError(
-            f"split {plan.split}",
-            f"{windows} windows",
-            "the model finds no labelled base, so there is nothing to attribute",
-            "train it longer, lower its threshold, or choose a split with labelled windows",
-        )
-    merged = {
-        name: Convergence(*map(np.concatenate, zip(*parts, strict=True)))
-        for name, parts in integrals.items()
-    }
-    _warn_unconverged(merged, settings.tolerance)
-    least = settings.min_count
-    tables = {
-        name: kmer_table(
-            found, min_count=least, by=settings.ranking, background=settings.background
-        )
-        for name, found in sums.items()
-    }
-    if any(table.num_rows == 0 for table in tables.values()):
-        raise InputError(
-            f"split {plan.split}",
-            f"{attributed} windows with true positives",
-            f"no {config.k}-mer stands {least} times inside true positives",
-            "choose a split with more of them, or lower min_count",
-        )
-    agreed = None
-    if len(sums) > 1:
-        agreed = agreement(tables, column=settings.ranking)
-        tables["consensus"] = consensus_ranking(
-            tables,
-            by=settings.consensus,
-            positive_only=settings.positive_only,
-            column=settings.ranking,
-        )
-    if "tp" in settings.methods:
-        tables["tp"] = true_positive_table(counts, min_count=least)
-    also = {} if agreed is None else {"agreement": agreed}
-    _write(tables | also, folder / "kmers")
-    return MergeResult(tables, tables_sha256(tables), windows, attributed, merged, agreed)
-
-
-def tables_sha256(tables: dict[str, pa.Table]) -> str:
-    """sha256 over names, columns and exact values, not over files, which carry versions."""
-    digest = hashlib.sha256()
-    for name, table in sorted(tables.items()):
-        for column in table.column_names:
-            values = table[column].combine_chunks()
-            digest.update(f"{name} {column} {values.type} {len(values)}\n".encode())
-            plain = values.to_numpy(zero_copy_only=False)
-            if pa.types.is_string(values.type):
-                digest.update("\n".join(plain).encode())
-            else:
-                digest.update(np.ascontiguousarray(plain).tobytes())
-    return digest.hexdigest()
-
-
-def _parts(plan: ShardPlan, folder: Path) -> Iterator[WindowAttribution]:
-    for index in range(len(plan.shards)):
-        yield read_shard(plan, index, folder)
-
-
-def _warn_unconverged(integrals: dict[str, Convergence], tolerance: float | None) -> None:
-    for name, found in integrals.items():
-        title = METHODS[name].title
-        # Not `error > tolerance`: what is not a number has not converged.
-        wanting = 0 if tolerance is None else int((~(found.error <= tolerance)).sum())
-        if wanting:
-            _log.warning(
-                "%s of %d of %d windows is not within its tolerance of %g; raise max_steps",
-                title,
-                wanting,
-                len(found.error),
-                tolerance,
-            )
-        median = float(np.median(found.completeness))
-        if median > COMPLETENESS_LIMIT:
-            _log.warning(
-                "%s has not converged: median completeness error %.2g; give more steps, a "
-                "tolerance, or a baseline other than zero",
-                title,
-                median,
-            )
-
-
-def _write(tables: dict[str, pa.Table], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        with atomic_file(folder / f"{name}.parquet") as temporary:
-            pq.write_table(table, temporary, write_page_checksum=True)
-        with atomic_file(folder / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(
-                table,
-                temporary,
-                pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none"),
-            )
 
 
 def _tensor(array: NDArray[Any]) -> pa.Array:

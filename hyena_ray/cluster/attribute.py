@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from hyena_ray.attribution.merge import MergeResult, merge
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
-from hyena_ray.attribution.shards import MergeResult, is_complete, merge, missing, run_shard
+from hyena_ray.attribution.shards import is_complete, missing, run_shard, suspect
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
@@ -165,7 +166,9 @@ def attribute_on_actors(
         return lambda index: run_shard(model, windows, plan, index, out)
 
     def describe(index: int) -> str:
-        shard = plan.shards[index]
+        shard, window = plan.shards[index], suspect(index, out)
+        if window is not None:
+            return f"window_id {window} of shard {index}"
         return f"shard {index} (window_id {shard.first_id} to {shard.last_id})"
 
     shards = Shards(

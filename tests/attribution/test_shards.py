@@ -12,17 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from small_model import FLANK, WINDOW, SmallModel
 
+from hyena_ray.attribution import shards
 from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.merge import merge, tables_sha256
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import (
     is_complete,
-    merge,
     missing,
     read_shard,
     run_shard,
     shard_path,
-    tables_sha256,
+    suspect,
 )
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
@@ -101,6 +102,32 @@ def test_the_tables_are_those_of_all_windows_at_once(data, tmp_path):
         rtol=1e-3,
         atol=1e-5,
     )
+
+
+def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_in_the_end(
+    data, tmp_path, monkeypatch
+):
+    model = SmallModel()
+    plan = make_plan(model, data)
+    plan.begin(tmp_path)
+    poison = data.window_ids(WINDOW, "test")[21]
+    whole = shards.attribute_windows
+
+    def fails(model, windows, settings):
+        if poison in windows.window_id:
+            raise ArithmeticError("planted")
+        return whole(model, windows, settings)
+
+    monkeypatch.setattr(shards, "attribute_windows", fails)
+    for expected in (None, None, poison, poison):
+        with pytest.raises(ArithmeticError):
+            run_shard(model, data, plan, 1, tmp_path)
+        assert suspect(1, tmp_path) == expected
+    assert suspect(0, tmp_path) is None
+    monkeypatch.undo()
+    run_shard(model, data, plan, 1, tmp_path)
+    assert is_complete(plan, 1, tmp_path)
+    assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
 
 
 def test_every_table_is_written_as_parquet_and_csv(data, tmp_path):

@@ -18,10 +18,11 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
+from hyena_ray.attribution.merge import merge
 from hyena_ray.attribution.methods import generator_of
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
-from hyena_ray.attribution.shards import merge, missing, run_shard
+from hyena_ray.attribution.shards import missing, run_shard
 from hyena_ray.attribution.targets import sequence_keys
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare

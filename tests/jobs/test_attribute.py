@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from hyena_ray.attribution import shards
+from hyena_ray.attribution.merge import MergeResult
 from hyena_ray.attribution.plan import Shard
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import MergeResult
+from hyena_ray.attribution.shards import run_shard
 from hyena_ray.cluster import attribute as module
 from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
+from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import Cluster
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulate import simulate_genome
@@ -115,6 +119,29 @@ def test_the_digest_survives_an_actor_killed_in_mid_shard(
     monkeypatch.setattr(module, "run_shard", killed_once)
     assert run(inputs, tmp_path, 2).digest == calm.digest
     assert (tmp_path / "killed").exists()
+
+
+@pytest.mark.slow
+def test_a_window_that_always_kills_its_actor_stops_the_job_and_is_named(
+    inputs: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = int(PreparedData.open(inputs / "data").window_ids(WINDOW, "test")[25])
+    whole = shards.attribute_windows
+
+    def deadly(model: object, windows: Windows, settings: object) -> object:
+        if poison in windows.window_id:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(model, windows, settings)  # type: ignore[arg-type]
+
+    def in_actor(*arguments: object) -> object:
+        shards.attribute_windows = deadly  # type: ignore[assignment]
+        return run_shard(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "run_shard", in_actor)
+    with pytest.raises(ShardError, match=rf"window_id {poison} of shard \d+ failed 4 times"):
+        run(inputs, tmp_path, 2)
+    assert not (tmp_path / "kmers").exists()
+    assert len(list(tmp_path.glob("shards/*.parquet"))) == 5
 
 
 @pytest.mark.slow
