@@ -1,4 +1,5 @@
-"""Check that an attribution can be believed: faithfulness, random weights, planted k-mers."""
+"""Check that an attribution can be believed: faithfulness, models that learnt nothing, planted
+k-mers."""
 
 from __future__ import annotations
 
@@ -31,6 +32,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="new folder; takes sanity.json")
     parser.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
+    parser.add_argument(
+        "--random-labels",
+        metavar="DIR",
+        type=Path,
+        help="model/ of the same run with --set training.permute_labels=true; scores are compared",
+    )
     parser.add_argument("--methods", metavar="M,M", default="ig,smoothgrad", help="to be checked")
     parser.add_argument(
         "--limit", type=int, default=200, help="windows with a label, evenly over the split"
@@ -41,13 +48,22 @@ def main(arguments: Sequence[str]) -> None:
     settings = AttributionSettings().updated(changes, "command line")
     data = PreparedData.open(given.data)
     model = load_window_model(given.model)
+    other = None if given.random_labels is None else load_window_model(given.random_labels)
+    if other is not None and other.readout != model.readout:
+        raise InputError(
+            "--random-labels",
+            given.random_labels,
+            f"a model that reads windows otherwise than {given.model}",
+            "train it with the same settings but for training.permute_labels=true",
+        )
     windows = with_labels(data, model.readout.window, given.on, given.limit)
     out = new_output(given.out, overwrite=given.overwrite)
 
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    for each in filter(None, (model, other)):
+        each.to("cuda" if torch.cuda.is_available() else "cpu")
     simulated = data.manifest.simulated
     planted = simulated and task_named(data.manifest.task).kind == "base"
-    checks = check_attribution(model, windows, settings, planted=planted)
+    checks = check_attribution(model, windows, settings, planted=planted, of_random_labels=other)
     out.mkdir(parents=True, exist_ok=True)
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
     write_json(out / "sanity.json", found)

@@ -1,8 +1,11 @@
 """Are the scores about this model and these sequences?
 
 Deletion and insertion curves ask whether the bases with the highest scores carry the target; random
-weights whether the scores would look the same of a model that has learnt nothing; a simulated
-genome whether the k-mers that were planted stand above all others.
+weights, and a model that was trained on permuted labels, whether the scores would look the same of
+a model that has learnt nothing; a simulated genome whether the k-mers that were planted stand above
+all others.
+
+Source: Adebayo et al. 2018, Sanity checks for saliency maps.
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ class Check(NamedTuple):
     """Of bases in random order."""
     random_weights: float
     """Mean rank correlation with the scores under random weights; near 0 is good."""
+    random_labels: float | None
+    """The same under a model that was trained on permuted labels; None without one."""
     planted_auroc: float | None
     """See `planted_auroc`; None on real data."""
 
@@ -60,19 +65,28 @@ def table_of(checks: list[Check]) -> str:
     chance = "{:>10.3f}{:>11.3f}".format(*checks[0].by_chance.areas)
     lines = [
         f"{checks[0].windows} windows with a true positive; of deletion and insertion the areas",
-        f"{'method':<28}{'deletion':>10}{'insertion':>11}{'random weights':>16}{'planted':>9}",
+        f"{'method':<28}{'deletion':>10}{'insertion':>11}{'random weights':>16}"
+        f"{'random labels':>15}{'planted':>9}",
         f"{'bases in random order':<28}{chance}",
     ]
     for check in checks:
         areas = "{:>10.3f}{:>11.3f}".format(*check.curves.areas)
-        planted = "" if check.planted_auroc is None else f"{check.planted_auroc:>9.3f}"
+        labels, planted = (
+            "-" if value is None else f"{value:.3f}"
+            for value in (check.random_labels, check.planted_auroc)
+        )
         title = METHODS[check.method].title
-        lines.append(f"{title:<28}{areas}{check.random_weights:>16.3f}{planted}")
+        lines.append(f"{title:<28}{areas}{check.random_weights:>16.3f}{labels:>15}{planted:>9}")
     return "\n".join(lines)
 
 
 def check_attribution(
-    model: WindowModel, windows: Windows, settings: AttributionSettings, *, planted: bool
+    model: WindowModel,
+    windows: Windows,
+    settings: AttributionSettings,
+    *,
+    planted: bool,
+    of_random_labels: WindowModel | None = None,
 ) -> list[Check]:
     """Check every method of the settings that scores bases.
 
@@ -81,6 +95,7 @@ def check_attribution(
         windows: with labels.
         settings: of the attribution.
         planted: whether the labels are what was planted in a simulated genome.
+        of_random_labels: a model that was trained on permuted labels, of the same windows.
 
     Raises:
         InputError: the windows do not fit the model, or none has a true positive.
@@ -96,9 +111,12 @@ def check_attribution(
         )
     chosen, labels = windows.rows(rows), windows.labels.shape[1]
     true_positive = found.true_positive[rows][:, :labels]
-    unlearnt = attribute_windows(
-        with_random_weights(model, settings.seed), chosen, settings, true_positive
-    )
+    others = {"weights": with_random_weights(model, settings.seed), "labels": of_random_labels}
+    unlearnt = {
+        what: attribute_windows(other, chosen, settings, true_positive).scores
+        for what, other in others.items()
+        if other is not None
+    }
     model.eval()
     chance = faithfulness(
         model,
@@ -113,7 +131,10 @@ def check_attribution(
             windows=len(rows),
             curves=faithfulness(model, chosen, true_positive, scores[rows], settings),
             by_chance=chance,
-            random_weights=correlation(scores[rows], unlearnt.scores[method]),
+            random_weights=correlation(scores[rows], unlearnt["weights"][method]),
+            random_labels=correlation(scores[rows], unlearnt["labels"][method])
+            if of_random_labels
+            else None,
             planted_auroc=planted_auroc(found, method, windows.labels, settings)
             if planted
             else None,

@@ -34,11 +34,14 @@ class Augmentation:
         self._recipe = recipe
         self._strands = np.random.default_rng([recipe.seed, epoch, 1])
         self._crops = np.random.default_rng([recipe.seed, epoch, 2])
+        self._owners = np.random.default_rng([recipe.seed, epoch, 3])
 
     def __call__(
         self, tokens: NDArray[np.uint8], labels: NDArray[np.int8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
         """The next batch, (B, length + 2 * flank) and (B, length), changed."""
+        if self._recipe.permute_labels:
+            labels = labels[self._owners.permutation(len(labels))]
         if self._recipe.shortest_crop is not None:
             tokens, labels = random_crop(tokens, labels, self._recipe.shortest_crop, self._crops)
         if self._recipe.reverse_complement:

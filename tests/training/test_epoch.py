@@ -173,6 +173,19 @@ def test_augmentation_depends_on_seed_and_epoch_alone() -> None:
     assert len(set(map(tuple, lengths))) == 4
 
 
+def test_permuted_labels_are_those_of_other_windows_of_the_batch() -> None:
+    plain = TrainingSettings(reverse_complement=False)
+    permuted = plain.updated({"permute_labels": True}, "test")
+    moved = 0
+    for whole, dealt in zip(batches(plain, 0), batches(permuted, 0), strict=True):
+        assert np.array_equal(whole.tokens, dealt.tokens)
+        assert sorted(map(bytes, whole.labels)) == sorted(map(bytes, dealt.labels))
+        moved += (whole.labels != dealt.labels).any()
+    assert moved
+    for one, other in zip(batches(permuted, 1), batches(permuted, 1), strict=True):
+        assert np.array_equal(one.labels, other.labels)
+
+
 def test_crops_leave_the_choice_of_strands_as_it_was() -> None:
     whole = Augmentation(TrainingSettings(), 0)
     cropped = Augmentation(TrainingSettings(shortest_crop=WINDOW), 0)
