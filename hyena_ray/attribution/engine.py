@@ -18,10 +18,13 @@ from hyena_ray.attribution.methods import METHODS, Method, Rows, noise_of, noise
 from hyena_ray.attribution.path import Integral, OnPath, integrate
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.substitutions import substitutions
-from hyena_ray.attribution.targets import Targets, tokens_read, true_positives
+from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_of
 from hyena_ray.model.window import WindowModel
+
+WINDOWS = 64
+"""Windows whose noisy copies are in memory at once."""
 
 
 class WindowAttribution(NamedTuple):
@@ -44,11 +47,11 @@ class Convergence(NamedTuple):
 
     completeness: NDArray[np.float64]
     """(N,) |sum of scores - (f(x) - f(x'))| / |f(x) - f(x')|, with the scores of the flanks; the
-    strands' gaps do not cancel."""
+    gaps of strands and paths do not cancel."""
     error: NDArray[np.float64]
-    """(N,) estimated error of the scores, see `integrate`."""
+    """(N,) estimated error of the scores, see `integrate`, the largest of a window's paths."""
     nodes: NDArray[np.int64]
-    """(N,) gradients of each strand that were computed."""
+    """(N,) gradients of each strand that were computed, on all its paths."""
 
     def rows(self, rows: NDArray[np.int64]) -> Convergence:
         """Of some windows."""
@@ -141,6 +144,17 @@ def _frozen(model: WindowModel) -> Iterator[None]:
         model.train(training)
 
 
+class Points(NamedTuple):
+    """P points of embedding space at which gradients are taken."""
+
+    window: NDArray[np.int64]
+    """(P,) whose each is."""
+    copy: NDArray[np.int64]
+    """(P,) which of the window's noisy copies, or of its baselines."""
+    place: NDArray[np.float64] | None
+    """(P,) on the path from the baseline, 0, to the window, 1; None for the window itself."""
+
+
 def _by_strand(
     targets: Targets, method: Method, settings: AttributionSettings
 ) -> tuple[NDArray[np.float64], Integral | None]:
@@ -150,57 +164,52 @@ def _by_strand(
         return integral.scores, integral
     if method.substitutes:
         return substitutions(targets, settings), None
-    every = np.arange(len(targets))
-    of_strands = [
-        _at_points(targets, strand, every, None, method, settings)[0]
-        for strand in range(len(targets.inputs))
-    ]
-    return np.stack(of_strands), None
+    copies = method.copies(settings)
+    scores = np.zeros((len(targets.inputs), len(targets), targets.length))
+    for strand, of_strand in enumerate(scores):
+        for some in batches(np.arange(len(targets)), WINDOWS):
+            window, copy = np.repeat(some, copies), np.tile(np.arange(copies), len(some))
+            found = _at_points(targets, strand, Points(window, copy, None), method, settings)
+            of_strand[some] = found.scores.reshape(len(some), copies, -1).mean(1)
+    return scores, None
 
 
 def _integral(targets: Targets, method: Method, settings: AttributionSettings) -> Integral:
-    """Scores on the path from the baseline."""
+    """Scores on the paths from the baselines, the mean of those of each window."""
+    copies = method.copies(settings)
+    window = np.repeat(np.arange(len(targets)), copies)
+    copy = np.tile(np.arange(copies), len(targets))
 
-    def evaluate(strand: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]) -> OnPath:
-        window, place = np.repeat(windows, len(nodes)), np.tile(nodes, len(windows))
-        scores, values = _at_points(targets, strand, window, place, method, settings)
-        shape = (len(windows), len(nodes))
+    def evaluate(strand: int, paths: NDArray[np.int64], nodes: NDArray[np.float64]) -> OnPath:
+        path, place = np.repeat(paths, len(nodes)), np.tile(nodes, len(paths))
+        points = Points(window[path], copy[path], place)
+        scores, values = _at_points(targets, strand, points, method, settings)
+        shape = (len(paths), len(nodes))
         return OnPath(scores.reshape(*shape, -1), values.reshape(shape))
 
-    return integrate(evaluate, (len(targets.inputs), len(targets), targets.length), settings)
+    shape = (len(targets.inputs), len(window), targets.length)
+    return integrate(evaluate, shape, settings).mean_of(copies)
 
 
 def _at_points(
-    targets: Targets,
-    strand: int,
-    window: NDArray[np.int64],
-    place: NDArray[np.float64] | None,
-    method: Method,
-    settings: AttributionSettings,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(P, T) scores of gradients at points of windows, and (P,) targets; means over copies.
-
-    Args:
-        window: (P,) whose point each is.
-        place: (P,) on the path from the baseline, 0, to the window, 1; None for the window itself.
-    """
-    copies = method.copies(settings)
-    scores, values = np.zeros((len(window), targets.length)), np.zeros(len(window))
-    point, copy = np.repeat(np.arange(len(window)), copies), np.tile(np.arange(copies), len(window))
+    targets: Targets, strand: int, points: Points, method: Method, settings: AttributionSettings
+) -> OnPath:
+    """(P, T) scores of the gradients at points, and (P,) targets there."""
+    count = len(points.window)
+    found = OnPath(np.zeros((count, targets.length)), np.zeros(count))
     assert method.score is not None
-    for some, length, labels in targets.passes(strand, window[point]):
-        at, which = point[some], window[point[some]]
-        rows = _rows(targets, strand, which, copy[some], length, method, settings)
-        points = rows.inputs + rows.noise
+    for some, length, labels in targets.passes(strand, points.window):
+        window, place = points.window[some], points.place
+        rows = _rows(targets, strand, window, points.copy[some], length, method, settings)
+        at = rows.inputs + rows.noise
         if place is not None:
-            share = torch.from_numpy(place[at].astype(np.float32)).to(points.device)
-            points = rows.baseline + share[:, None, None] * (points - rows.baseline)
-        targeted, gradient = targets.gradients(strand, which, points, labels)
-        scored = method.score(gradient, rows, settings)
-        # In the order of the rows: an accelerator's atomics have no fixed order.
-        np.add.at(scores[:, :length], at, scored.double().cpu().numpy())
-        np.add.at(values, at, targeted.double().cpu().numpy())
-    return scores / copies, values / copies
+            share = torch.from_numpy(place[some].astype(np.float32)).to(at.device)
+            at = rows.baseline + share[:, None, None] * (at - rows.baseline)
+        values, gradient = targets.gradients(strand, window, at, labels)
+        found.values[some] = values.double().cpu().numpy()
+        scores = method.score(gradient, rows, settings)
+        found.scores[some, :length] = scores.double().cpu().numpy()
+    return found
 
 
 def _rows(

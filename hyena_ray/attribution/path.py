@@ -1,7 +1,7 @@
 """Integrate a method's scores on the path from baseline to window, as exactly as asked.
 
-Clenshaw-Curtis rules of more and more nodes are taken, for those windows alone whose error is
-still above the tolerance, and the nodes of one rule are used again by the next.
+Rules of more and more nodes are taken, for those paths alone whose error is still above the
+tolerance, and the nodes of one rule are used again by the next.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.quadrature import Rule, clenshaw_curtis, gauss_legendre
+from hyena_ray.attribution.quadrature import Rule, gauss_legendre, nested
 from hyena_ray.attribution.settings import AttributionSettings
 
 GROUP = 256
-"""Windows whose scores along the path are in memory at once."""
+"""Paths along which the scores are in memory at once."""
 
 ENDS = np.array([0.0, 1.0])
 """The baseline's place on the path, and the window's."""
 
 
 class OnPath(NamedTuple):
-    """What stands at n places on the paths of m windows."""
+    """What stands at points of embedding space, for example at n places on m paths."""
 
     scores: NDArray[np.float64]
     """(m, n, T)"""
@@ -32,47 +32,65 @@ class OnPath(NamedTuple):
 
 
 Evaluate = Callable[[int, NDArray[np.int64], NDArray[np.float64]], OnPath]
-"""Of a strand, windows (m,) and places (n,)."""
+"""Of a strand, paths (m,) and places (n,) on them."""
 
 
 class Integral(NamedTuple):
-    """Scores of M windows on S strands, and how far they can be trusted."""
+    """Scores of M paths on S strands, and how far they can be trusted."""
 
     scores: NDArray[np.float64]
     """(S, M, T)"""
-    completeness: NDArray[np.float64]
-    """(M,) sum over strands of |sum of scores - change|, over |sum over strands of change|."""
+    gap: NDArray[np.float64]
+    """(M,) sum over strands of |sum of scores - change of the target|."""
+    change: NDArray[np.float64]
+    """(M,) sum over strands of the change of the target from one end to the other."""
     error: NDArray[np.float64]
     """(M,) estimate of the largest error of a score over the largest score; the completeness error
     where the number of steps is fixed."""
     nodes: NDArray[np.int64]
     """(M,) gradients of each strand that were computed."""
 
+    @property
+    def completeness(self) -> NDArray[np.float64]:
+        """(M,) error of the sum of all scores, as a share of what it should be."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing there to be attributed
+            return self.gap / np.abs(self.change)
+
+    def mean_of(self, several: int) -> Integral:
+        """The mean over every `several` paths in a row, all that start or end at one window."""
+
+        paths = len(self.gap) // several
+        strands, _, length = self.scores.shape
+        gap, change, error, nodes = (v.reshape(paths, several) for v in self[1:])
+        return Integral(
+            self.scores.reshape(strands, paths, several, length).mean(2),
+            gap.mean(1),
+            change.mean(1),
+            error.max(1),
+            nodes.sum(1),
+        )
+
 
 def integrate(
     evaluate: Evaluate, shape: tuple[int, int, int], settings: AttributionSettings
 ) -> Integral:
-    """Integrate every window from its baseline.
+    """Integrate every path, from a window's baseline to the window.
 
     Without a tolerance by Gauss-Legendre with `steps` nodes, as published. Else until the error is
-    within it. The completeness error alone may be small by chance, so that the change since half as
+    within it. The error of the sum alone may be small by chance, so that the change since half as
     many nodes counts too: a rule that converges does so geometrically, which makes the error of n
     nodes about the square of that of n / 2; sixteen times the square is taken, for good measure.
 
     Args:
         evaluate: scores and values at places on the path.
-        shape: S, M, T: strands, windows, positions.
+        shape: S, M, T: strands, paths, positions.
         settings: `steps`, `tolerance` and `max_steps` are read.
     """
-    windows = shape[1]
-    found = Integral(
-        scores=np.zeros(shape),
-        completeness=np.zeros(windows),
-        error=np.zeros(windows),
-        nodes=np.zeros(windows, np.int64),
-    )
-    for first in range(0, windows, GROUP):
-        group = np.arange(first, min(first + GROUP, windows))
+    paths = shape[1]
+    gap, change, error = np.zeros((3, paths))
+    found = Integral(np.zeros(shape), gap, change, error, np.zeros(paths, np.int64))
+    for first in range(0, paths, GROUP):
+        group = np.arange(first, min(first + GROUP, paths))
         _integrate_group(evaluate, group, settings, found)
     return found
 
@@ -88,7 +106,7 @@ def _integrate_group(
             if settings.tolerance is None:  # Gauss-Legendre rules have no nodes at the ends
                 _, ends = _stacked(evaluate, strands, rest, ENDS)
             else:  # the rule of half as many holds every other node
-                half = clenshaw_curtis(settings.steps // 2)
+                half = nested(settings.steps // 2)
                 before = np.einsum("n,smnt->smt", half.weights, values[:, :, ::2])
             change = ends[..., -1] - ends[..., 0]
         else:
@@ -96,13 +114,18 @@ def _integrate_group(
             computed, _ = _stacked(evaluate, strands, rest, nodes[1::2])
             values = np.insert(values, range(1, values.shape[2]), computed, axis=2)
         scores = np.einsum("n,smnt->smt", weights, values)
+        gap, whole = np.abs(scores.sum(2) - change).sum(0), np.abs(change.sum(0))
         with np.errstate(divide="ignore", invalid="ignore"):  # nothing there to be attributed
-            error = gap = np.abs(scores.sum(2) - change).sum(0) / np.abs(change.sum(0))
-            if settings.tolerance is not None:
-                moved = np.abs(scores - before).max((0, 2)) / np.abs(scores).max((0, 2))
-                error = np.maximum(gap, (4 * moved) ** 2)
+            if settings.tolerance is None:
+                error = gap / whole
+            else:
+                # Where the whole change is nothing by chance, there are scores all the same.
+                largest = np.abs(scores).max((0, 2))
+                moved = np.abs(scores - before).max((0, 2)) / largest
+                error = np.maximum(gap / np.maximum(whole, largest), (4 * moved) ** 2)
         found.scores[:, rest] = scores
-        found.completeness[rest], found.error[rest], found.nodes[rest] = gap, error, len(nodes)
+        found.gap[rest], found.change[rest] = gap, change.sum(0)
+        found.error[rest], found.nodes[rest] = error, len(nodes)
         # Not `error > tolerance`: what is not a number has not converged.
         wanting = ~(error <= (settings.tolerance or np.inf))
         if not wanting.any():
@@ -125,5 +148,5 @@ def _rules(settings: AttributionSettings) -> Iterator[Rule]:
         return
     steps = settings.steps
     while steps <= settings.max_steps:
-        yield clenshaw_curtis(steps)
+        yield nested(steps)
         steps *= 2

@@ -32,17 +32,19 @@ class AttributionSettings(Settings):
     baseline: Literal["shuffle", "n", "zero"] = "shuffle"
     """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
     kept, all N, or the zero embedding of the study."""
-    shuffles: Annotated[int, Field(ge=1)] = 1
+    shuffles: Annotated[int, Field(ge=1)] = 4
     """Shuffled sequences of each window that its scores are averaged over. One leaves much to
     chance in the score of a single base, and little in that of a k-mer of many windows."""
     steps: Annotated[int, Field(ge=1)] = 8
-    """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first
-    Clenshaw-Curtis rule, a multiple of 4."""
+    """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first rule,
+    a multiple of 4."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = 1e-3
-    """Largest error of a window's scores, as a share of the largest of them: where the estimate is
-    above it, the intervals are doubled.  None takes `steps` nodes and no more, as the study did."""
+    """Largest error of the scores of one path, as a share of the largest of them: where the
+    estimate is above it, the intervals are doubled.  None takes `steps` nodes and no more, as the
+    study did."""
     max_steps: Annotated[int, Field(ge=1)] = 1024
-    """Most intervals; a window that has not come within the tolerance then is reported."""
+    """Most intervals of a path; a window with one that is not within the tolerance then is
+    reported."""
     samples: Annotated[int, Field(ge=1)] = 50
     """Noisy copies of a window, for SmoothGrad and noisy Integrated Gradients."""
     noise: Annotated[float, Field(ge=0)] = 0.5
