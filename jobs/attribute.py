@@ -14,6 +14,7 @@ from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.commands import Parser, run_job
+from hyena_ray.settings import parse_assignments
 
 EXAMPLE = """\
 example:
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str]) -> None:
     except (ShardError, StalledError) as error:
         sys.exit(f"error: {error}")
     print(f"{found.attributed} of {found.windows} windows have a true positive")
+    for name, of in found.convergence.items():
+        print(
+            "{name}: {nodes_mean:.0f} gradients a window and strand; error of the sum: median "
+            "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **of)
+        )
     for name, table in found.tables.items():
         print(f"{name:<12}{' '.join(table['kmer'][:10].to_pylist())}")
     if found.agreement is not None:
@@ -39,7 +45,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def options_of(given: argparse.Namespace) -> AttributeOptions:
     """Check what can be checked without reading a file."""
-    changes = {"k": given.k, "seed": given.seed, "merge_strands": given.merge_strands}
+    changes = parse_assignments(given.set, "--set")
+    changes |= {"k": given.k, "seed": given.seed, "merge_strands": given.merge_strands}
     if given.methods is not None:
         changes["methods"] = given.methods.split(",")
     if given.min_count is not None:
@@ -95,6 +102,13 @@ def parser() -> Parser:
     )
     options.add_argument(
         "--seed", metavar="N", type=int, default=0, help=fields["seed"].description
+    )
+    options.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="any other setting of an attribution, such as shuffles=8 or baseline=n",
     )
     options.add_argument(
         "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"

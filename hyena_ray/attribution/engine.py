@@ -57,6 +57,22 @@ class Convergence(NamedTuple):
         """Of some windows."""
         return Convergence(self.completeness[rows], self.error[rows], self.nodes[rows])
 
+    def summary(self, tolerance: float | None) -> dict[str, float]:
+        """In a few numbers; `not_converged` counts windows that are not within the tolerance."""
+        # A target that does not change at all has no share to be wrong by.
+        known = self.completeness[np.isfinite(self.completeness)]
+        middle, most, worst = np.quantile(known, (0.5, 0.9, 1)) if len(known) else (0.0, 0.0, 0.0)
+        # Not `error > tolerance`: what is not a number has not converged.
+        wanting = 0 if tolerance is None else (~(self.error <= tolerance)).sum()
+        return {
+            "windows": len(self.nodes),
+            "completeness_median": float(middle),
+            "completeness_90_percent": float(most),
+            "completeness_worst": float(worst),
+            "nodes_mean": float(self.nodes.mean()),
+            "not_converged": int(wanting),
+        }
+
 
 def attribute_windows(
     model: WindowModel,

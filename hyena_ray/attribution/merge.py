@@ -7,6 +7,7 @@ In: the shard files of a plan.  Out: MergeResult, and its tables as files.  No R
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,9 @@ class MergeResult(NamedTuple):
     windows: int
     attributed: int
     """Windows with a true positive."""
-    integrals: dict[str, Convergence]
-    """Of the attributed windows, for every method that starts at a baseline."""
+    convergence: dict[str, dict[str, float]]
+    """`Convergence.summary` of the attributed windows, for every method that starts at a baseline;
+    its table carries it too, as Parquet metadata `convergence`."""
     agreement: pa.Table | None
     """How alike the methods' rankings are; None where there is one."""
 
@@ -74,8 +76,8 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
             sums[name] += fold_kmers(part.bases, scores * share, config, part.true_positive)
         counts = counts.plus(count_kmers(part.bases, part.true_positive, config))
         chosen = np.flatnonzero(part.true_positive.any(axis=1))
-        for name, convergence in part.integrals.items():
-            integrals.setdefault(name, []).append(convergence.rows(chosen))
+        for name, integral in part.integrals.items():
+            integrals.setdefault(name, []).append(integral.rows(chosen))
         windows += len(part.window_id)
         attributed += len(chosen)
     if not attributed:
@@ -85,11 +87,12 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
             "the model finds no labelled base, so there is nothing to attribute",
             "train it longer, lower its threshold, or choose a split with labelled windows",
         )
-    merged = {
+    whole = {
         name: Convergence(*map(np.concatenate, zip(*parts, strict=True)))
         for name, parts in integrals.items()
     }
-    _warn_unconverged(merged, settings.tolerance)
+    convergence = {name: found.summary(settings.tolerance) for name, found in whole.items()}
+    _warn_unconverged(convergence, settings.tolerance)
     least = settings.min_count
     tables = {
         name: kmer_table(
@@ -115,9 +118,11 @@ def merge(plan: ShardPlan, folder: Path) -> MergeResult:
         )
     if "tp" in settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=least)
+    for name, summary in convergence.items():
+        tables[name] = tables[name].replace_schema_metadata({"convergence": json.dumps(summary)})
     also = {} if agreed is None else {"agreement": agreed}
     _write(tables | also, folder / "kmers")
-    return MergeResult(tables, tables_sha256(tables), windows, attributed, merged, agreed)
+    return MergeResult(tables, tables_sha256(tables), windows, attributed, convergence, agreed)
 
 
 def tables_sha256(tables: dict[str, pa.Table]) -> str:
@@ -140,26 +145,23 @@ def _parts(plan: ShardPlan, folder: Path) -> Iterator[WindowAttribution]:
         yield read_shard(plan, index, folder)
 
 
-def _warn_unconverged(integrals: dict[str, Convergence], tolerance: float | None) -> None:
-    for name, found in integrals.items():
+def _warn_unconverged(convergence: dict[str, dict[str, float]], tolerance: float | None) -> None:
+    for name, found in convergence.items():
         title = METHODS[name].title
-        # Not `error > tolerance`: what is not a number has not converged.
-        wanting = 0 if tolerance is None else int((~(found.error <= tolerance)).sum())
-        if wanting:
+        if found["not_converged"]:
             _log.warning(
                 "%s of %d of %d windows is not within its tolerance of %g; raise max_steps",
                 title,
-                wanting,
-                len(found.error),
+                found["not_converged"],
+                found["windows"],
                 tolerance,
             )
-        median = float(np.median(found.completeness))
-        if median > COMPLETENESS_LIMIT:
+        if found["completeness_median"] > COMPLETENESS_LIMIT:
             _log.warning(
                 "%s has not converged: median completeness error %.2g; give more steps, a "
                 "tolerance, or a baseline other than zero",
                 title,
-                median,
+                found["completeness_median"],
             )
 
 

@@ -82,6 +82,7 @@ def attribute(options: AttributeOptions) -> MergeResult:
                 "digest": found.digest,
                 "windows": found.windows,
                 "attributed": found.attributed,
+                "convergence": found.convergence,
             }
             write_json(out / MANIFEST, manifest)
     return found

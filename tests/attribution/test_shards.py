@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 from pathlib import Path
@@ -90,7 +91,14 @@ def test_the_tables_are_those_of_all_windows_at_once(data, tmp_path):
     assert result.windows == len(whole.window_id)
     assert result.attributed == whole.true_positive.any(axis=1).sum()
     assert set(result.tables) == {"ig", "smoothgrad", "tp", "consensus"}
-    assert len(result.integrals["ig"].completeness) == result.attributed
+    chosen = whole.true_positive.any(axis=1)
+    found = result.convergence["ig"]
+    assert (found["windows"], found["not_converged"]) == (result.attributed, 0)
+    known = whole.integrals["ig"].completeness[chosen]
+    assert found["completeness_median"] == pytest.approx(np.median(known), rel=0.05)
+    assert found["completeness_worst"] == pytest.approx(known.max(), rel=0.05)
+    written = pq.read_metadata(tmp_path / "kmers" / "ig.parquet").metadata[b"convergence"]
+    assert json.loads(written) == found
     np.testing.assert_allclose(
         np.concatenate(
             [

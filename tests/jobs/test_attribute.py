@@ -177,9 +177,20 @@ def test_the_job_writes_its_manifest_last_and_prints_the_tables(
     assert read_json(out / "manifest.json") == manifest
 
 
+def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
+    inputs: Path, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = ("--set", "tolerance=null", "--set", "steps=2", "--set", "shuffles=2")
+    job(inputs, tmp_path / "out", "--methods", "ig", *fixed)
+    found = read_json(tmp_path / "out" / "manifest.json")["convergence"]["ig"]
+    assert found["nodes_mean"] == 4
+    assert "ig: 4 gradients a window and strand; error of the sum" in capsys.readouterr().out
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "method": (["--methods", "ig,shap"], "command line: methods"),
     "k": (["--k", "0"], "command line: k: 0"),
+    "setting": (["--set", "shuffle=4"], "command line: shuffle: unknown key; allowed are"),
     "k above window": (["--k", "41"], "k"),
     "split": (["--on", "holdout"], "split: holdout: was not prepared; there is train, val, test"),
     "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
