@@ -56,6 +56,7 @@ def options_of(given: argparse.Namespace) -> AttributeOptions:
         data=given.data,
         out=given.out,
         split=given.on,
+        limit=given.limit,
         definition=given.definition,
         changes=changes,
         actors=given.actors,
@@ -82,6 +83,12 @@ def parser() -> Parser:
         help="new folder; takes kmers/, tracks/ and shards/",
     )
     options.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
+    options.add_argument(
+        "--limit",
+        metavar="N",
+        type=int,
+        help="so many windows at most, in shards evenly over the split; default: all",
+    )
     options.add_argument(
         "--methods",
         metavar="M,M",

@@ -54,14 +54,20 @@ class ShardPlan(Settings):
         *,
         split: str,
         settings: AttributionSettings,
+        limit: int | None = None,
         size: int = SHARD_SIZE,
     ) -> Self:
         """Cut the windows of a split, at the length that the model reads, into shards of `size`.
 
+        Args:
+            limit: of the windows: so many at most, in shards that lie evenly over the split.
+
         Raises:
             InputError: the data have no such split, windows of another length or too short a
-                flank, or windows shorter than k.
+                flank, or windows shorter than k; or a limit below one shard.
         """
+        if limit is not None and limit < size:
+            raise InputError("--limit", limit, f"below a shard of {size} windows", "raise it")
         length, flank = model.readout.window, model.readout.stored
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
@@ -90,7 +96,7 @@ class ShardPlan(Settings):
             data=sha256_file(data.folder / MANIFEST),
             model=model_sha256(model),
             settings=settings,
-            shards=shards,
+            shards=shards if limit is None else shards[:: -(-len(shards) // (limit // size))],
         )
 
     @cached_property

@@ -37,6 +37,8 @@ class AttributeOptions(NamedTuple):
     """Prepared folder."""
     out: Path
     split: str
+    limit: int | None
+    """Windows at most; None takes all."""
     definition: str
     """One of `DEFINITIONS`."""
     changes: Mapping[str, Any]
@@ -68,7 +70,9 @@ def attribute(options: AttributeOptions) -> MergeResult:
     )
     settings = definition(options.definition, task_named(data.manifest.task).kind)
     settings = settings.updated(options.changes, "command line")
-    plan = plan_attribution(options.model, data, split=options.split, settings=settings)
+    plan = plan_attribution(
+        options.model, data, split=options.split, settings=settings, limit=options.limit
+    )
     with connect(options.address) as cluster:
         placement = place_actors(plan, cluster, options.actors, options.each)
         with only_writer(out, overwrite=options.overwrite):
@@ -102,7 +106,12 @@ def place_actors(
 
 
 def plan_attribution(
-    model_folder: Path, data: PreparedData, *, split: str, settings: AttributionSettings
+    model_folder: Path,
+    data: PreparedData,
+    *,
+    split: str,
+    settings: AttributionSettings,
+    limit: int | None = None,
 ) -> ShardPlan:
     """Check that model, data and settings go together, and cut the work. Writes nothing.
 
@@ -118,7 +127,7 @@ def plan_attribution(
             f"the data in {data.folder} has windows of {', '.join(map(str, prepared))} bases",
             f"prepare data with --lengths {window}, or give another model",
         )
-    return ShardPlan.make(model, data, split=split, settings=settings)
+    return ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
 
 
 def attribute_on_actors(

@@ -17,7 +17,6 @@ import torch
 from optuna.trial import FrozenTrial
 
 from hyena_ray.attribution.merge import MergeResult
-from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
 from hyena_ray.cluster.folder import begin, check_output, default_folder, only_writer
 from hyena_ray.cluster.resources import Placement, place
@@ -235,7 +234,8 @@ class _Run:
 
     def _attribute(self, data: PreparedData) -> MergeResult:
         model, each = self.out / "model", self.space.resources
-        plan = plan_attribution(model, data, split="test", settings=AttributionSettings())
+        settings = self.space.attribution_settings()
+        plan = plan_attribution(model, data, split="test", settings=settings)
         begun = self.out / "shards" / "plan.json"
         if begun.exists() and read_json(begun) != plan.model_dump(mode="json"):
             # More trials have found a better model since.

@@ -11,9 +11,11 @@ from typing import Any, Self
 from optuna.trial import BaseTrial
 from pydantic import Field
 
+from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings, load_yaml
+from hyena_ray.tasks import task_named
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.stages import stages_of
 
@@ -138,6 +140,8 @@ class SearchSpace(Settings):
     """Settings that all trials share, by dotted key."""
     search: dict[str, Parameter] = Field(default_factory=dict)
     """Settings that are searched, by dotted key; a `when` names one that stands above."""
+    attribution: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the best model's attribution, where they are not the default ones."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -165,6 +169,7 @@ class SearchSpace(Settings):
                         f"{place}.when", other, "no searched setting above has this name",
                         f"give one of {', '.join(above) or 'those you place above it'}",
                     )  # fmt: skip
+        self.attribution_settings(path)
         for settings in self.draws(path):
             if settings.readout.lookahead > settings.readout.flank:
                 raise InputError(
@@ -189,6 +194,15 @@ class SearchSpace(Settings):
             InputError: unknown key or a value out of range.
         """
         return RunSettings.of_task(self.task).updated({**self.settings, **values}, place)
+
+    def attribution_settings(self, place: str | Path = "search") -> AttributionSettings:
+        """How the best model is attributed.
+
+        Raises:
+            InputError: unknown key or a value out of range.
+        """
+        usual = definition("default", task_named(self.task).kind)
+        return usual.updated(self.attribution, f"{place}: attribution")
 
     def draws(self, place: str | Path = "search") -> list[RunSettings]:
         """Settings drawn at random from everywhere in the space, the same each time.

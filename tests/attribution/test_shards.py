@@ -77,6 +77,17 @@ def test_shards_cover_every_window_once_in_order_of_their_ids(data):
     assert {s.last_row - s.first_row for s in plan.shards[:-1]} == {7}
 
 
+def test_a_limit_takes_shards_evenly_over_the_split(data):
+    model = SmallModel()
+    every = make_plan(model, data, size=7).shards
+    few = ShardPlan.make(model, data, split="test", settings=SETTINGS, size=7, limit=22).shards
+    assert len(every) > 6
+    assert sum(shard.last_row - shard.first_row for shard in few) <= 22
+    assert few == every[:: -(-len(every) // 3)]
+    with pytest.raises(InputError, match="--limit: 6: below a shard of 7 windows; raise it"):
+        ShardPlan.make(model, data, split="test", settings=SETTINGS, size=7, limit=6)
+
+
 def test_the_tables_are_those_of_all_windows_at_once(data, tmp_path):
     model = SmallModel()
     result = run_all(model, data, make_plan(model, data), tmp_path)

@@ -7,7 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from hyena_ray.attribution.settings import definition
 from hyena_ray.errors import InputError
+from hyena_ray.tasks import TASKS
 from hyena_ray.tuning.space import SearchSpace
 
 HEAD = "task: zdna\nsearch:\n"
@@ -50,6 +52,10 @@ def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
             "stands under settings too",
         ),
         (HEAD + "  readout.lookahead: {choices: [16, 48]}\n", "lookahead: 48: reaches past"),
+        (
+            "attribution: {shuffle: 2}\n" + HEAD + "  training.epochs: {choices: [3]}\n",
+            "attribution: shuffle: unknown key; allowed are .*shuffles",
+        ),
         ("trials: 0\n" + HEAD + "  training.epochs: {choices: [3]}\n", "trials: 0: .*greater"),
         ("scheduler: {grace_period: 1}\n" + HEAD + "  training.epochs: {choices: [3]}\n", "grace"),
         (
@@ -114,3 +120,14 @@ def test_lengths_and_epochs_are_those_that_trials_may_ask_for(tmp_path: Path) ->
     )
     assert space.lengths() == (50, 100, 200)
     assert space.longest_run() == 7 + 3
+
+
+def test_the_attribution_of_a_space_is_the_tasks_default_with_its_changes(tmp_path: Path) -> None:
+    body = "search:\n  training.epochs: {choices: [3]}\nattribution: {shuffles: 2, k: 6}\n"
+    for task, background in (("zdna", "outside"), ("promoter", "inside")):
+        found = space_of(tmp_path, f"task: {task}\n{body}").attribution_settings()
+        assert (found.shuffles, found.k, found.background) == (2, 6, background)
+        plain = space_of(
+            tmp_path, f"task: {task}\n{body.splitlines()[0]}\n{body.splitlines()[1]}\n"
+        )
+        assert plain.attribution_settings() == definition("default", TASKS[task].kind)
