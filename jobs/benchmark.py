@@ -17,6 +17,7 @@ from benchmarks.attribution import benchmark_attribution
 from benchmarks.comparison import Comparison, measured
 from benchmarks.model import benchmark_convolution, benchmark_training
 from benchmarks.prepare import benchmark_prepare
+from benchmarks.shards import benchmark_shards
 
 from hyena_ray.commands import Parser, run_job
 
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Comparison]]] = {
     "convolution": benchmark_convolution,
     "training": benchmark_training,
     "attribution": benchmark_attribution,
+    "shards": benchmark_shards,
 }
 
 
