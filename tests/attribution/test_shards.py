@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,21 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
     run_shard(model, data, plan, 1, tmp_path)
     assert is_complete(plan, 1, tmp_path)
     assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
+
+
+def test_merging_more_windows_takes_no_more_memory(data, tmp_path):
+    model = SmallModel()
+    whole = make_plan(model, data, size=16, methods=("input_x_gradient",))
+    peaks = []
+    for repeats in (1, 12):
+        plan = whole.model_copy(update={"shards": whole.shards * repeats})
+        folder = tmp_path / str(repeats)
+        run_all(model, data, plan, folder)
+        tracemalloc.start()
+        assert merge(plan, folder).windows == repeats * len(data.window_ids(WINDOW, "test"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_every_table_is_written_as_parquet_and_csv(data, tmp_path):
