@@ -53,7 +53,8 @@ class AttributionSettings(Settings):
     noise_unit: Literal["spread", "absolute"] = "spread"
     """`spread`: the root mean square distance per dimension of the embeddings of A, C, G and T
     from their mean, so that noise means the same for every model; `absolute`: embedding units.
-    The study's absolute 0.1 is five spreads of a model trained from random weights."""
+    The study's absolute 0.1 is a sixth of a spread of `zdna/best`, and five spreads of weights
+    drawn as the published ones were."""
     smoothgrad: Literal["signed", "absolute"] = "signed"
     """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
     the gradient's absolute values, as published."""
