@@ -57,8 +57,7 @@ class Integral(NamedTuple):
             return self.gap / np.abs(self.change)
 
     def mean_of(self, several: int) -> Integral:
-        """The mean over every `several` paths in a row, all that start or end at one window."""
-
+        """The mean over every `several` paths in a row, all that end at one window."""
         paths = len(self.gap) // several
         strands, _, length = self.scores.shape
         gap, change, error, nodes = (v.reshape(paths, several) for v in self[1:])
@@ -135,10 +134,10 @@ def _integrate_group(
 
 
 def _stacked(
-    evaluate: Evaluate, strands: int, windows: NDArray[np.int64], nodes: NDArray[np.float64]
+    evaluate: Evaluate, strands: int, paths: NDArray[np.int64], nodes: NDArray[np.float64]
 ) -> OnPath:
     """Of all strands: (S, m, n, T) and (S, m, n)."""
-    found = [evaluate(strand, windows, nodes) for strand in range(strands)]
+    found = [evaluate(strand, paths, nodes) for strand in range(strands)]
     return OnPath(*(np.stack(parts) for parts in zip(*found, strict=True)))
 
 
