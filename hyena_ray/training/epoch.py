@@ -41,7 +41,8 @@ class Augmentation:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
         """The next batch, (B, length + 2 * flank) and (B, length), changed."""
         if self._recipe.permute_labels:
-            labels = labels[self._owners.permutation(len(labels))]
+            # Nobody keeps their own: one label in a batch that is right is enough to learn from.
+            labels = np.roll(labels, self._owners.integers(1, max(2, len(labels))), axis=0)
         if self._recipe.shortest_crop is not None:
             tokens, labels = random_crop(tokens, labels, self._recipe.shortest_crop, self._crops)
         if self._recipe.reverse_complement:

@@ -94,8 +94,8 @@ class TrainingSettings(Settings):
     """Cut each training batch to a random length from this to the window's, each window at a place
     of its own; None leaves windows whole."""
     permute_labels: bool = False
-    """Deal the labels of each batch out anew among its windows, so that there is nothing to learn:
-    what `sanity --random-labels` holds an attribution against."""
+    """Give each window of a batch the labels of another, drawn anew each time, so that there is
+    nothing to learn: what `sanity --random-labels` holds an attribution against."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of activations while training (autocast); weights stay in float32. float16 needs a GPU."""
     checkpoint_activations: bool = False
