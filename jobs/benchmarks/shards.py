@@ -81,7 +81,7 @@ def of_actors(folder: Path, data_folder: Path) -> Comparison:
     model = new_model(channels=128)
     save_window_model(model, model_folder)
     settings = AttributionSettings(methods=("ig",), steps=16, tolerance=None, shuffles=1)
-    shards, numbers = 8, itertools.count()
+    shards, numbers = 32, itertools.count()
 
     plan = ShardPlan.make(model, data, split="train", settings=settings)
     plan = plan.model_copy(update={"shards": plan.shards[:shards]})
