@@ -46,11 +46,16 @@ def main(arguments: Sequence[str]) -> None:
 def options_of(given: argparse.Namespace) -> AttributeOptions:
     """Check what can be checked without reading a file."""
     changes = parse_assignments(given.set, "--set")
-    changes |= {"k": given.k, "seed": given.seed, "merge_strands": given.merge_strands}
-    if given.methods is not None:
-        changes["methods"] = given.methods.split(",")
-    if given.min_count is not None:
-        changes["min_count"] = given.min_count
+    methods = None if given.methods is None else given.methods.split(",")
+    flags = {
+        "methods": methods,
+        "k": given.k,
+        "min_count": given.min_count,
+        "merge_strands": given.merge_strands,
+        "seed": given.seed,
+    }
+    # What was not given leaves the definition's, or that of --set.
+    changes |= {key: value for key, value in flags.items() if value is not None}
     return AttributeOptions(
         model=given.model,
         data=given.data,
@@ -95,11 +100,14 @@ def parser() -> Parser:
         help=f"of {', '.join(get_args(MethodName))}; default: the definition's",
     )
     options.add_argument(
-        "--k", metavar="K", type=int, default=fields["k"].default, help=fields["k"].description
+        "--k", metavar="K", type=int, help=f"{fields['k'].description} Default: 5."
     )
     options.add_argument("--min-count", metavar="N", type=int, help=fields["min_count"].description)
     options.add_argument(
-        "--merge-strands", action="store_true", help=fields["merge_strands"].description
+        "--merge-strands",
+        action="store_true",
+        default=None,
+        help=fields["merge_strands"].description,
     )
     options.add_argument(
         "--definition",
@@ -108,7 +116,7 @@ def parser() -> Parser:
         help="the corrected definitions of target, baseline and noise, or the study's",
     )
     options.add_argument(
-        "--seed", metavar="N", type=int, default=0, help=fields["seed"].description
+        "--seed", metavar="N", type=int, help=f"{fields['seed'].description} Default: 0."
     )
     options.add_argument(
         "--set",

@@ -96,7 +96,7 @@ def run_shard(
     table = table.replace_schema_metadata({_KEY: plan.key.encode()})
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    note.unlink()
+    note.unlink(missing_ok=True)  # another worker may have done the same shard meanwhile
     return path
 
 

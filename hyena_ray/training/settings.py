@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from hyena_ray.model.lora import LoraSettings
@@ -104,6 +104,12 @@ class TrainingSettings(Settings):
     """Stop after so many epochs without a better validation score; 0 never stops early."""
     seed: int = Field(default=0, ge=0)
     """Seeds initial weights, order of windows, strands and dropout."""
+
+    @model_validator(mode="after")
+    def _labels_can_be_dealt_out(self) -> Self:
+        if self.permute_labels and self.batch_size * self.accumulation == 1:
+            raise ValueError("permute_labels needs a batch_size above 1")
+        return self
 
     def class_weights(self) -> Tensor:
         """(2,) float32, for `weighted_cross_entropy`."""

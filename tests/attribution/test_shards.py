@@ -165,6 +165,23 @@ def test_merging_more_windows_takes_no_more_memory(data, tmp_path):
     assert peaks[1] < 1.5 * peaks[0]
 
 
+def test_a_shard_that_two_workers_compute_at_once_is_written_by_both(data, tmp_path, monkeypatch):
+    model = SmallModel()
+    plan = make_plan(model, data)
+    plan.begin(tmp_path)
+    whole = shards.attribute_windows
+
+    def overtaken(*arguments):
+        monkeypatch.undo()
+        run_shard(model, data, plan, 0, tmp_path)
+        return whole(*arguments)
+
+    monkeypatch.setattr(shards, "attribute_windows", overtaken)
+    run_shard(model, data, plan, 0, tmp_path)
+    assert is_complete(plan, 0, tmp_path)
+    assert list(tmp_path.glob("shards/*.tries")) == []
+
+
 def test_every_table_is_written_as_parquet_and_csv(data, tmp_path):
     model = SmallModel()
     result = run_all(model, data, make_plan(model, data), tmp_path)

@@ -184,6 +184,10 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
     job(inputs, tmp_path / "out", "--methods", "ig", *fixed)
     found = read_json(tmp_path / "out" / "manifest.json")["convergence"]["ig"]
     assert found["nodes_mean"] == 4
+    job(inputs, tmp_path / "tp", "--methods", "tp", "--set", "k=3", "--set", "merge_strands=true")
+    table = (tmp_path / "tp" / "kmers" / "tp.csv").read_text().splitlines()
+    assert {len(line.split(",")[0]) for line in table[1:]} == {3}
+    assert len(table) - 1 <= 32
     assert "ig: 4 gradients a window and strand; error of the sum" in capsys.readouterr().out
 
 

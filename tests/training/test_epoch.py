@@ -13,6 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 
 from hyena_ray.dataset.reader import Windows
+from hyena_ray.errors import InputError
 from hyena_ray.model.lora import Targets
 from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.epoch import Augmentation, DivergenceError, Updates, new_scaler, train_epoch
@@ -184,6 +185,11 @@ def test_with_permuted_labels_every_window_has_those_of_another_of_its_batch() -
         assert (labels != rows).all()
     for one, other in zip(batches(permuted, 1), batches(permuted, 1), strict=True):
         assert np.array_equal(one.labels, other.labels)
+
+
+def test_a_window_alone_cannot_have_anothers_labels() -> None:
+    with pytest.raises(InputError, match="permute_labels needs a batch_size above 1"):
+        TrainingSettings.parse({"permute_labels": True, "batch_size": 1}, "file")
 
 
 def test_crops_leave_the_choice_of_strands_as_it_was() -> None:
