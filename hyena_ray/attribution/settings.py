@@ -35,7 +35,7 @@ class AttributionSettings(Settings):
     shuffles: Annotated[int, Field(ge=1)] = 4
     """Shuffled sequences of each window that its scores are averaged over. One leaves much to
     chance in the score of a single base, and little in that of a k-mer of many windows."""
-    steps: Annotated[int, Field(ge=1)] = 8
+    steps: Annotated[int, Field(ge=1)] = 16
     """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first rule,
     a multiple of 4."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = 1e-3

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hyena_ray.model.arguments import ALL
+
 Method = Literal["toeplitz", "fft"]
 
 CROSSOVER = {"cpu": 164, "cuda": 164}
@@ -53,25 +55,26 @@ def prepare_filters(filters: Tensor, method: Method) -> Tensor:
     return spectra
 
 
-def convolve(u: Tensor, prepared: Tensor, method: Method) -> Tensor:
+def convolve(u: Tensor, prepared: Tensor, method: Method, positions: slice = ALL) -> Tensor:
     """Convolve with prepared filters.
 
     Args:
         u: (D, L, B) real, computed in float32 or better.
         prepared: from `prepare_filters` for the same L.
         method: the one that `prepared` was made for.
+        positions: P of the L that are wanted, which spares a Toeplitz product the others.
 
     Returns:
-        (D, L, B), with the dtype of `prepared`'s real part.
+        (D, P, B), with the dtype of `prepared`'s real part.
     """
     with torch.autocast(u.device.type, enabled=False):
         if method == "toeplitz":
-            return torch.bmm(prepared, u.to(prepared.dtype))
+            return torch.bmm(prepared[:, positions], u.to(prepared.dtype))
         length, size = u.shape[1], _fft_size(u.shape[1])
         # Along the last axis: the transposed copy costs less than strided transforms.
         spectrum = torch.fft.rfft(u.to(prepared.real.dtype).transpose(1, 2), n=size)
         mixed: Tensor = torch.fft.irfft(spectrum * prepared[:, None], n=size)
-        return mixed[..., :length].transpose(1, 2)
+        return mixed[..., :length][..., positions].transpose(1, 2)
 
 
 def toeplitz(filters: Tensor) -> Tensor:

@@ -105,5 +105,5 @@ def _gelu(x: Tensor, slopes: Tensor) -> Tensor:
     result = x * gate
     if len(slopes):
         inner = square.mul_(3 * _CUBIC * _SLOPE).add_(_SLOPE)
-        slopes.copy_(torch.addcmul(result, result, gate, value=-1).mul_(inner).add_(gate))
+        torch.addcmul(result, result, gate, value=-1, out=slopes).mul_(inner).add_(gate)
     return result

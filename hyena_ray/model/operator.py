@@ -203,8 +203,8 @@ class HyenaOperator(nn.Module):
             (length, method),
             lambda: prepare_filters(self.filter_fn(length), method),
         )
-        mixed = convolve(v, filters, method).to(v.dtype)
-        mixed, v, x0 = (part[:, positions] for part in (mixed, v, x0))
+        mixed = convolve(v, filters, method, positions).to(v.dtype)
+        v, x0 = v[:, positions], x0[:, positions]
         gated = torch.addcmul(mixed, v, self.filter_fn.bias.to(v.dtype)[:, None, None]) * x0
         result: Tensor = self.out_proj(gated.flatten(1).T).view(*gated.shape[1:], -1)
         return result

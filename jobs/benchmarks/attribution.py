@@ -29,7 +29,7 @@ REGION = 20
 def benchmark_attribution(folder: Path) -> list[Comparison]:
     """Against the algorithms as published, on a model of the published design with the same
     weights: by captum one window at a time, and by captum in batches."""
-    lengths = (of_length(length, windows=1600 // length) for length in LENGTHS)
+    lengths = (of_length(length, windows=3200 // length) for length in LENGTHS)
     return [*lengths, *(of_passes(length) for length in LENGTHS), of_kmers()]
 
 
