@@ -11,6 +11,15 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from hyena_ray.errors import InputError
+from hyena_ray.storage import AnyPath, location
+
+
+def place(text: str) -> AnyPath:
+    """An argument that is a path or a URI."""
+    try:
+        return location(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Parser(argparse.ArgumentParser):

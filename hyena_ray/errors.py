@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 
 
 class InputError(ValueError):
@@ -17,12 +17,12 @@ class InputError(ValueError):
         remedy: what to do about it.
     """
 
-    def __init__(self, place: str | Path, value: object, problem: str, remedy: str) -> None:
+    def __init__(self, place: str | PurePath, value: object, problem: str, remedy: str) -> None:
         found = "" if value is None else f"{_short(value)}: "
         super().__init__(f"{place}: {found}{problem}; {remedy}")
         self._parts = (place, value, problem, remedy)
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str | Path, object, str, str]]:
+    def __reduce__(self) -> tuple[type[InputError], tuple[str | PurePath, object, str, str]]:
         # Ray sends errors between processes; the default would call InputError(message).
         place, value, problem, remedy = self._parts
         shown = None if value is None else _short(value)

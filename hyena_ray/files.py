@@ -6,21 +6,30 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hyena_ray.errors import InputError
+from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: AnyPath) -> Iterator[Path]:
     """Yield a temporary path that takes the place of `path` once the block succeeds.
 
     The temporary name begins with a dot, because Parquet directory readers skip such files. It
     holds the process id, so that two writers of the same file never share it; the last one wins.
+    What goes to S3 is written on this machine first.
     """
+    if isinstance(path, S3Path):
+        with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            path.upload(temporary)
+        return
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         yield temporary
@@ -32,24 +41,43 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder that is renamed to `path` once the block succeeds."""
+def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of `path` once the block succeeds.
+
+    Args:
+        path: the folder to make.
+        last: the file whose presence means complete. A disk shows the whole folder at once; on S3
+            this file goes last.
+        replace: what is at `path` is removed first.
+    """
+    if isinstance(path, S3Path):
+        with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
+            yield Path(folder)
+            if replace:
+                (path / last).unlink(missing_ok=True)
+                remove_folder(path)
+            files = [item for item in Path(folder).rglob("*") if item.is_file()]
+            for item in sorted(files, key=lambda item: item == Path(folder) / last):
+                (path / item.relative_to(folder)).upload(item)
+        return
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     temporary.mkdir(parents=True)
     try:
         yield temporary
+        if replace:
+            remove_folder(path)
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: AnyPath) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -63,13 +91,13 @@ def read_json(path: Path) -> Any:
         raise InputError(path, None, f"not readable as JSON ({error})", "make it again") from None
 
 
-def sha256_file(path: Path) -> str:
+def sha256_file(path: AnyPath) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def new_output(path: Path, *, resume: bool = False, overwrite: bool = False) -> Path:
+def new_output(path: AnyPath, *, resume: bool = False, overwrite: bool = False) -> AnyPath:
     """Check that an output folder may be written, before any work is done. Creates nothing.
 
     Args:
@@ -84,7 +112,8 @@ def new_output(path: Path, *, resume: bool = False, overwrite: bool = False) -> 
         InputError: it exists and neither flag is set; it is a file or a link; or the job runs in
             a submitted job's unpacked copy, where a relative path would be lost.
     """
-    if not path.is_absolute() and "runtime_resources" in Path.cwd().parts:
+    on_disk = isinstance(path, Path)
+    if on_disk and not path.is_absolute() and "runtime_resources" in Path.cwd().parts:
         raise InputError(
             "--out",
             path,
@@ -99,7 +128,7 @@ def new_output(path: Path, *, resume: bool = False, overwrite: bool = False) -> 
     if overwrite and path in (Path.home(), *Path.home().parents, *Path.cwd().parents, Path.cwd()):
         raise InputError("--out", path, "would be deleted with all it holds", "give another folder")
     if overwrite:
-        shutil.rmtree(path)
+        remove_folder(path)
     elif not resume:
         raise InputError(
             "--out",

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+from pathlib import PurePath
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
 from hyena_ray.errors import InputError
+from hyena_ray.storage import AnyPath, location
+
+
+def _location(value: object) -> AnyPath:
+    if isinstance(value, AnyPath):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError("give a path or a URI")
+    return location(value)
+
+
+Location = Annotated[AnyPath, PlainValidator(_location), PlainSerializer(str)]
+"""A field that takes what `hyena_ray.storage.location` reads."""
 
 
 class Settings(BaseModel):
@@ -26,7 +39,7 @@ class Settings(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], place: str | Path) -> Self:
+    def parse(cls, values: Mapping[str, Any], place: str | PurePath) -> Self:
         """Validate plain values, as YAML or a command line give them.
 
         Raises:
@@ -47,7 +60,7 @@ class Settings(BaseModel):
                 f"{place}: {key}", first["input"], first["msg"], "correct the value"
             ) from None
 
-    def updated(self, changes: Mapping[str, Any], place: str | Path) -> Self:
+    def updated(self, changes: Mapping[str, Any], place: str | PurePath) -> Self:
         """A copy with dotted keys changed, such as `{"training.epochs": 3}`."""
         values = self.model_dump(mode="json")
         for key, value in changes.items():
@@ -70,7 +83,7 @@ def _keys_beside(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
     return ", ".join(sorted(cls.model_fields))
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: AnyPath) -> dict[str, Any]:
     """Read one YAML 1.2 mapping strictly: no duplicate keys, tags, anchors or second document.
 
     Raises:
@@ -83,7 +96,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return parse_yaml(text, path)
 
 
-def parse_yaml(text: str, place: str | Path) -> dict[str, Any]:
+def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
     """As `load_yaml`, for text."""
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = False

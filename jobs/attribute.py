@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
@@ -13,7 +12,7 @@ from hyena_ray.cluster.attribute import AttributeOptions, attribute
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.watchdog import StalledError
-from hyena_ray.commands import Parser, run_job
+from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.settings import parse_assignments
 
 EXAMPLE = """\
@@ -76,14 +75,16 @@ def parser() -> Parser:
     """The command line."""
     options = Parser(prog="attribute.py", description=__doc__, epilog=EXAMPLE)
     fields = AttributionSettings.model_fields
-    options.add_argument("--model", metavar="DIR", type=Path, required=True, help="model/ of a run")
     options.add_argument(
-        "--data", metavar="DIR", type=Path, required=True, help="folder that prepare.py wrote"
+        "--model", metavar="DIR", type=place, required=True, help="model/ of a run"
+    )
+    options.add_argument(
+        "--data", metavar="DIR", type=place, required=True, help="folder that prepare.py wrote"
     )
     options.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=place,
         required=True,
         help="new folder; takes kmers/, tracks/ and shards/",
     )

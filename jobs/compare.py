@@ -10,7 +10,7 @@ from pathlib import Path
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.watchdog import StalledError
-from hyena_ray.commands import Parser, run_job
+from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.errors import InputError
 from hyena_ray.settings import parse_assignments
 from hyena_ray.tuning.compare import CompareOptions, compare
@@ -60,7 +60,7 @@ def parser() -> Parser:
     """The command line."""
     options = Parser(prog="compare.py", description=__doc__, epilog=EXAMPLE)
     options.add_argument(
-        "--data", metavar="DIR", type=Path, required=True, help="folder that prepare.py wrote"
+        "--data", metavar="DIR", type=place, required=True, help="folder that prepare.py wrote"
     )
     options.add_argument(
         "--presets",
@@ -71,7 +71,7 @@ def parser() -> Parser:
     options.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=place,
         required=True,
         help="new folder; takes comparison.md, .csv and .parquet, and runs/",
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from hyena_ray.commands import Parser, run_job
+from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import new_output, write_json
 from hyena_ray.model.saved import load_window_model
@@ -23,8 +22,8 @@ EXAMPLE = """example:
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="evaluate.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--model", type=Path, required=True, help="folder model/ of a run")
-    parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
+    parser.add_argument("--model", type=place, required=True, help="folder model/ of a run")
+    parser.add_argument("--data", type=place, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--on", default="test", help="split to score")
     parser.add_argument(
         "--fold", metavar="N", type=int, help="of data in folds: the one that the run tested"
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         choices=["forward", "both"],
         help="read the model otherwise than it was trained; the threshold is chosen anew on val",
     )
-    parser.add_argument("--out", type=Path, help="new folder; takes evaluation.json")
+    parser.add_argument("--out", type=place, help="new folder; takes evaluation.json")
     options = parser.parse_args(arguments)
 
     data, model = PreparedData.open(options.data), load_window_model(options.model)

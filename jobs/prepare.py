@@ -6,9 +6,8 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from hyena_ray.commands import Parser, run_job
+from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.prepare import RECIPES, Recipe, prepare
 from hyena_ray.tasks import TASKS, task_named
 
@@ -36,7 +35,7 @@ def parser() -> Parser:
             if name in OPTIONS:
                 metavar, _ = OPTIONS[name]
                 group.add_argument(_flag(name), metavar=metavar, help=field.description)
-    options.add_argument("--out", metavar="DIR", required=True, type=Path, help="folder to make")
+    options.add_argument("--out", metavar="DIR", required=True, type=place, help="folder to make")
     options.add_argument(
         "--overwrite", action="store_true", help="replace a prepared folder that is there"
     )

@@ -12,7 +12,7 @@ import torch
 from hyena_ray.attribution.sanity import check_attribution, table_of
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import POSITIVE
-from hyena_ray.commands import Parser, run_job
+from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
@@ -28,9 +28,9 @@ example:
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="sanity.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--model", type=Path, required=True, help="model/ of a run")
-    parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--out", type=Path, required=True, help="new folder; takes sanity.json")
+    parser.add_argument("--model", type=place, required=True, help="model/ of a run")
+    parser.add_argument("--data", type=place, required=True, help="folder that prepare.py wrote")
+    parser.add_argument("--out", type=place, required=True, help="new folder; takes sanity.json")
     parser.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
     parser.add_argument(
         "--random-labels",

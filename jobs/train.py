@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hyena_ray.commands import Parser, run_job
+from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import new_output
 from hyena_ray.settings import load_yaml, parse_assignments
@@ -32,8 +32,8 @@ PRESETS = Path(__file__).parent.parent / "search_spaces" / "presets"
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="train.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--data", type=Path, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--out", type=Path, required=True, help="new folder for the run")
+    parser.add_argument("--data", type=place, required=True, help="folder that prepare.py wrote")
+    parser.add_argument("--out", type=place, required=True, help="new folder for the run")
     parser.add_argument("--preset", metavar="TASK/NAME", help="from search_spaces/presets/")
     parser.add_argument("--config", type=Path, help="YAML of settings; defaults fill the rest")
     parser.add_argument(

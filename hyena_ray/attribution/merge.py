@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from hyena_ray.attribution.shards import read_shard
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
+from hyena_ray.storage import AnyPath
 
 COMPLETENESS_LIMIT = 0.01
 """Median completeness error past which Integrated Gradients is called not converged."""
@@ -49,7 +49,7 @@ class MergeResult(NamedTuple):
     """How alike the methods' rankings are; None where there is one."""
 
 
-def merge(plan: ShardPlan, folder: Path) -> MergeResult:
+def merge(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     """Add the shards up in order, and write `folder/kmers/METHOD.parquet` and `.csv`.
 
     With more than one gradient method there is also `consensus`.  Memory is that of one shard and
@@ -140,7 +140,7 @@ def tables_sha256(tables: dict[str, pa.Table]) -> str:
     return digest.hexdigest()
 
 
-def _parts(plan: ShardPlan, folder: Path) -> Iterator[WindowAttribution]:
+def _parts(plan: ShardPlan, folder: AnyPath) -> Iterator[WindowAttribution]:
     for index in range(len(plan.shards)):
         yield read_shard(plan, index, folder)
 
@@ -165,7 +165,7 @@ def _warn_unconverged(convergence: dict[str, dict[str, float]], tolerance: float
             )
 
 
-def _write(tables: dict[str, pa.Table], folder: Path) -> None:
+def _write(tables: dict[str, pa.Table], folder: AnyPath) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         with atomic_file(folder / f"{name}.parquet") as temporary:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field
@@ -17,6 +16,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
+from hyena_ray.storage import AnyPath
 
 SHARD_SIZE = 256
 """Windows of a shard: seconds of work, and less is lost with a worker than it costs to keep."""
@@ -106,7 +106,7 @@ class ShardPlan(Settings):
             json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
         ).hexdigest()
 
-    def begin(self, folder: Path) -> None:
+    def begin(self, folder: AnyPath) -> None:
         """Write `folder/shards/plan.json`, or check that the one that is there is this plan.
 
         Raises:

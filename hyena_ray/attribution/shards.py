@@ -19,7 +19,6 @@ not on the number of workers.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,21 +35,23 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, sha256_file
 from hyena_ray.model.window import WindowModel
+from hyena_ray.storage import AnyPath, arrow_file
 
 CAREFUL_AFTER = 2
 """Tries of a shard that came to nothing, before its windows are tried one by one."""
 _KEY = b"hyena_ray.plan"
 
 
-def shard_path(folder: Path, index: int) -> Path:
+def shard_path(folder: AnyPath, index: int) -> AnyPath:
     return folder / "shards" / f"shard-{index:05d}.parquet"
 
 
-def is_complete(plan: ShardPlan, index: int, folder: Path) -> bool:
+def is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
     """Whether a shard's file is there and was made by this plan; reads its footer only."""
     shard = plan.shards[index]
     try:
-        metadata = pq.read_metadata(shard_path(folder, index))
+        with arrow_file(shard_path(folder, index)) as stream:
+            metadata = pq.read_metadata(stream)
     except (OSError, pa.ArrowException):
         return False
     return (metadata.metadata or {}).get(_KEY) == plan.key.encode() and (
@@ -58,14 +59,14 @@ def is_complete(plan: ShardPlan, index: int, folder: Path) -> bool:
     )
 
 
-def missing(plan: ShardPlan, folder: Path) -> list[int]:
+def missing(plan: ShardPlan, folder: AnyPath) -> list[int]:
     """Numbers of the shards that are still to be computed, in order."""
     return [index for index in range(len(plan.shards)) if not is_complete(plan, index, folder)]
 
 
 def run_shard(
-    model: WindowModel, data: PreparedData, plan: ShardPlan, index: int, folder: Path
-) -> Path:
+    model: WindowModel, data: PreparedData, plan: ShardPlan, index: int, folder: AnyPath
+) -> AnyPath:
     """Compute one shard and write its file, unless it is complete already.
 
     Every try leaves a line in a note beside the file until the shard is complete. From the third
@@ -85,13 +86,13 @@ def run_shard(
     shard = plan.shards[index]
     windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
     note = _note(folder, index)
-    begun = note.read_text().count("begun") if note.exists() else 0
-    with note.open("a", buffering=1) as lines:
-        lines.write("begun\n")
-        for row, identity in enumerate(windows.window_id if begun >= CAREFUL_AFTER else ()):
-            lines.write(f"{identity}\n")
+    told = f"{note.read_text() if note.exists() else ''}begun\n"
+    note.write_text(told)
+    if told.count("begun") > CAREFUL_AFTER:
+        for row, identity in enumerate(windows.window_id):
+            note.write_text(f"{told}{identity}\n")
             attribute_windows(model, windows.rows(np.array([row])), plan.settings)
-        lines.write("all\n")
+        note.write_text(f"{told}all\n")
     table = shard_table(attribute_windows(model, windows, plan.settings))
     table = table.replace_schema_metadata({_KEY: plan.key.encode()})
     with atomic_file(path) as temporary:
@@ -100,7 +101,7 @@ def run_shard(
     return path
 
 
-def suspect(index: int, folder: Path) -> int | None:
+def suspect(index: int, folder: AnyPath) -> int | None:
     """window_id at which the last try of a shard ended, if it went window by window."""
     try:
         last = _note(folder, index).read_text().split()[-1]
@@ -109,7 +110,7 @@ def suspect(index: int, folder: Path) -> int | None:
     return int(last) if last.isdecimal() else None
 
 
-def _note(folder: Path, index: int) -> Path:
+def _note(folder: AnyPath, index: int) -> AnyPath:
     return shard_path(folder, index).with_suffix(".tries")
 
 
@@ -129,7 +130,7 @@ def shard_table(attribution: WindowAttribution) -> pa.Table:
     return pa.table(columns)
 
 
-def read_shard(plan: ShardPlan, index: int, folder: Path) -> WindowAttribution:
+def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttribution:
     """Read a complete shard back, page checksums verified.
 
     Raises:
@@ -140,7 +141,8 @@ def read_shard(plan: ShardPlan, index: int, folder: Path) -> WindowAttribution:
     if not is_complete(plan, index, folder):
         raise InputError(path, None, "missing, or not a shard of this plan", remedy)
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        with arrow_file(path) as stream:
+            table = pq.read_table(stream, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise InputError(path, None, f"damaged ({error})", remedy) from None
     methods = [name for name in plan.settings.methods if name in table.column_names]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.shards import read_shard
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_file
+from hyena_ray.storage import AnyPath
 
 
 class Stretch(NamedTuple):
@@ -33,7 +33,7 @@ class Stretch(NamedTuple):
     """Method to (n,), in logits."""
 
 
-def write_tracks(plan: ShardPlan, data: PreparedData, folder: Path) -> list[Path]:
+def write_tracks(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> list[AnyPath]:
     """Write the tracks of a complete attribution into `folder/tracks`; none for sequences, which
     stand in no genome, and for methods without scores of bases.
 
@@ -82,7 +82,7 @@ def write_tracks(plan: ShardPlan, data: PreparedData, folder: Path) -> list[Path
     return [*paths.values(), table]
 
 
-def stretches(plan: ShardPlan, data: PreparedData, folder: Path) -> Iterator[Stretch]:
+def stretches(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> Iterator[Stretch]:
     """The attributed bases in the order of the genome, each once; one stretch or two a shard."""
     rest: Stretch | None = None
     counts: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -143,7 +143,7 @@ def _mean(sums: Stretch, counts: NDArray[np.int64], rows: slice) -> Stretch:
 
 
 @contextmanager
-def _bigwig(path: Path) -> Iterator[Any]:
+def _bigwig(path: AnyPath) -> Iterator[Any]:
     """A bigWig file to write; it appears whole or not at all."""
     with atomic_file(path) as temporary:
         track = pyBigWig.open(str(temporary), "w")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
 logger = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 class AttributeOptions(NamedTuple):
     """What the command line of the attribution job says."""
 
-    model: Path
+    model: AnyPath
     """Folder of the model."""
-    data: Path
+    data: AnyPath
     """Prepared folder."""
-    out: Path
+    out: AnyPath
     split: str
     limit: int | None
     """Windows at most; None takes all."""
@@ -106,7 +106,7 @@ def place_actors(
 
 
 def plan_attribution(
-    model_folder: Path,
+    model_folder: AnyPath,
     data: PreparedData,
     *,
     split: str,
@@ -132,9 +132,9 @@ def plan_attribution(
 
 def attribute_on_actors(
     plan: ShardPlan,
-    model_folder: Path,
+    model_folder: AnyPath,
     data: PreparedData,
-    out: Path,
+    out: AnyPath,
     *,
     actors: int,
     each: Resources,

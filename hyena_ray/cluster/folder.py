@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from hyena_ray.cluster.lease import lease, taken
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, new_output
 from hyena_ray.settings import load_yaml
+from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
 PLAN = "config.yaml"
 """Written first: what the run is made of; --resume must match it."""
@@ -31,8 +32,8 @@ def default_folder(name: str) -> Path:
 
 
 def check_output(
-    out: Path, data: PreparedData | None, *, resume: bool, overwrite: bool, begun_by: str = PLAN
-) -> Path:
+    out: AnyPath, data: PreparedData | None, *, resume: bool, overwrite: bool, begun_by: str = PLAN
+) -> AnyPath:
     """Check that a run may be written. Touches nothing.
 
     Args:
@@ -59,30 +60,36 @@ def check_output(
 
 
 @contextmanager
-def only_writer(out: Path, *, overwrite: bool) -> Iterator[None]:
+def only_writer(out: AnyPath, *, overwrite: bool) -> Iterator[None]:
     """Make the folder, and hold its lock inside the block.
 
     Raises:
         InputError: another job holds it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / _LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                "--out", out, "another job is writing here", "wait for it or give another folder"
-            ) from None
+    lock = out / _LOCK
+    with lease(lock, out) if isinstance(lock, S3Path) else _flock(lock):
         if overwrite:
             for path in out.iterdir():
                 if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
+                    remove_folder(path)
                 elif path.name != _LOCK:
                     path.unlink()
         yield
 
 
-def begin(out: Path, plan: dict[str, Any], may_change: tuple[str, ...] = ()) -> dict[str, Any]:
+@contextmanager
+def _flock(lock: Path) -> Iterator[None]:
+    """The system lets go of it when the process ends, however it does."""
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise taken(lock.parent) from None
+        yield
+
+
+def begin(out: AnyPath, plan: dict[str, Any], may_change: tuple[str, ...] = ()) -> dict[str, Any]:
     """Write what a run is made of, or check that the run that is there is made of the same.
 
     Args:

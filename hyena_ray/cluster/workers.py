@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -13,6 +12,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from hyena_ray.cluster.resources import TrialResources
+from hyena_ray.storage import AnyPath
 from hyena_ray.training.workers import Workers
 
 Report = Callable[[dict[str, Any]], None]
@@ -20,7 +20,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def run_on_workers(
-    train: Callable[[Workers, Report], None], resources: TrialResources, folder: Path
+    train: Callable[[Workers, Report], None], resources: TrialResources, folder: AnyPath
 ) -> None:
     """Call `train` on every worker of a new group, and wait; for the driver of a Tune trial.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.splits import NAMES, fold_name
 from hyena_ray.settings import Settings
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
 NAME = "manifest.json"
@@ -123,7 +124,7 @@ class Manifest(Settings):
         """Parts of a K-fold split; 0 when the data were split otherwise."""
         return sum(name not in NAMES for name in self.splits)
 
-    def for_fold(self, fold: int, place: str | Path) -> Manifest:
+    def for_fold(self, fold: int, place: str | PurePath) -> Manifest:
         """The same windows, where fold `fold` is the test split, the next one validates and all
         others train.
 
@@ -182,7 +183,7 @@ class Manifest(Settings):
         return "\n".join(lines)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: AnyPath) -> Manifest:
     """Read and check a prepared folder's manifest.
 
     Raises:

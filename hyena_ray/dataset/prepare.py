@@ -5,8 +5,8 @@ Out: `DIR/length=L/split=S/part-*.parquet` and `manifest.json`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyena_ray.dataset.manifest import NAME, Manifest
@@ -14,6 +14,7 @@ from hyena_ray.dataset.sequences import SequenceSettings
 from hyena_ray.dataset.windows import PrepareSettings
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, new_output, write_json
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
 __all__ = ["RECIPES", "PrepareSettings", "Recipe", "SequenceSettings", "prepare"]
@@ -29,7 +30,7 @@ RECIPES: dict[str, type[PrepareSettings] | type[SequenceSettings]] = {
 """By kind of task."""
 
 
-def prepare(recipe: Recipe, out: Path, *, overwrite: bool = False) -> Manifest:
+def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifest:
     """Write the prepared folder `out`, whole or not at all.
 
     Args:
@@ -53,22 +54,28 @@ def prepare(recipe: Recipe, out: Path, *, overwrite: bool = False) -> Manifest:
             f"use {fitting.__name__}",
         )
     out = _checked_output(recipe.inputs, out, overwrite)
-    made = [parent for parent in out.parents if not parent.exists()]
+    with _parents_of(out), atomic_folder(out, last=NAME, replace=overwrite) as folder:
+        manifest = recipe.write(folder)
+        write_json(folder / NAME, manifest.model_dump(mode="json"))
+    return manifest
+
+
+@contextmanager
+def _parents_of(out: AnyPath) -> Iterator[None]:
+    """Folders above `out` that are made inside the block and then hold nothing are removed."""
+    made = (
+        [parent for parent in out.parents if not parent.exists()] if isinstance(out, Path) else []
+    )
     try:
-        with atomic_folder(out) as folder:
-            manifest = recipe.write(folder)
-            write_json(folder / NAME, manifest.model_dump(mode="json"))
-            if overwrite:
-                new_output(out, overwrite=True)
+        yield
     finally:
         for parent in made:
             # Refused by the system, as it should be, once the result stands in it.
             with suppress(OSError):
                 parent.rmdir()
-    return manifest
 
 
-def _checked_output(inputs: Sequence[Path], out: Path, overwrite: bool) -> Path:
+def _checked_output(inputs: Sequence[AnyPath], out: AnyPath, overwrite: bool) -> AnyPath:
     out = out.expanduser()
     for path in (path.absolute() for path in inputs):
         if out.absolute() == path or out.absolute() in path.parents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from hyena_ray.dataset.manifest import DataFile, Manifest, read_manifest
 from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
+from hyena_ray.storage import AnyPath, arrow_file
 
 __all__ = ["PreparedData", "Windows", "windows_from_table"]
 
@@ -29,13 +30,13 @@ class PreparedData:
     read, and every page against its checksum. Files that the manifest does not list are not read.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: AnyPath, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
         self._checked: set[str] = set()
 
     @classmethod
-    def open(cls, folder: Path) -> PreparedData:
+    def open(cls, folder: AnyPath) -> PreparedData:
         """Open a prepared folder; reads its manifest only.
 
         Raises:
@@ -44,12 +45,11 @@ class PreparedData:
         folder = folder.expanduser().absolute()
         manifest = read_manifest(folder)
         listed = {folder / file.path for file in manifest.files}
-        for path in sorted(listed):
-            if not path.is_file():
-                raise InputError(path, None, "the file is missing", REMEDY)
-        for path in sorted(folder.glob("length=*/split=*/part-*.parquet")):
-            if path not in listed:
-                raise InputError(path, None, "manifest.json does not list the file", "remove it")
+        found: set[AnyPath] = set(folder.glob("length=*/split=*/part-*.parquet"))
+        for path in sorted(listed - found):
+            raise InputError(path, None, "the file is missing", REMEDY)
+        for path in sorted(found - listed):
+            raise InputError(path, None, "manifest.json does not list the file", "remove it")
         return cls(folder, manifest)
 
     def for_fold(self, fold: int) -> PreparedData:
@@ -63,7 +63,7 @@ class PreparedData:
         view._checked = self._checked
         return view
 
-    def files(self, length: int, split: str) -> list[Path]:
+    def files(self, length: int, split: str) -> list[AnyPath]:
         """Parquet files of a length and split, each in order of window ids.
 
         They are so one after the other too, but for several folds, whose windows lie mixed.
@@ -116,7 +116,7 @@ class PreparedData:
         self, files: Sequence[DataFile], first: int, last: int
     ) -> Sequence[tuple[int, int]]:
         """Of each file, the rows that stand in rows [first, last) of all, in order of ids."""
-        if len({Path(file.path).parent for file in files}) == 1:
+        if len({PurePath(file.path).parent for file in files}) == 1:
             starts = np.cumsum([0, *(file.rows for file in files)])[:-1].tolist()
             return [
                 (max(first - start, 0), min(last - start, file.rows))
@@ -149,7 +149,10 @@ class PreparedData:
     def _read(self, file: DataFile, read: Callable[[pq.ParquetFile], Result]) -> Result:
         path = self.folder / file.path
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+            with (
+                arrow_file(path) as stream,
+                pq.ParquetFile(stream, page_checksum_verification=True) as parquet,
+            ):
                 if file.path not in self._checked:
                     self._check(path, file, parquet)
                     self._checked.add(file.path)
@@ -157,7 +160,7 @@ class PreparedData:
         except (OSError, pa.ArrowException) as error:
             raise InputError(path, None, f"damaged Parquet file ({error})", REMEDY) from None
 
-    def _check(self, path: Path, file: DataFile, parquet: pq.ParquetFile) -> None:
+    def _check(self, path: AnyPath, file: DataFile, parquet: pq.ParquetFile) -> None:
         found, expected = parquet.schema_arrow, self._schema(file.length)
         for field in expected:
             if found.get_field_index(field.name) < 0:

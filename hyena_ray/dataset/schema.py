@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ def table_from_windows(windows: Windows) -> pa.Table:
     )
 
 
-def windows_from_table(table: pa.Table, place: str | Path = "windows") -> Windows:
+def windows_from_table(table: pa.Table, place: str | PurePath = "windows") -> Windows:
     """Arrays of a table, sorted by window id.
 
     Raises:
@@ -103,7 +103,7 @@ def _is_tensor(found: pa.DataType) -> bool:
     return isinstance(found, pa.FixedShapeTensorType)
 
 
-def _matrix(column: pa.ChunkedArray, place: str | Path) -> NDArray[Any]:
+def _matrix(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any]:
     if not column.num_chunks or not len(column):
         return np.empty((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
     chunks = [chunk for chunk in column.chunks if len(chunk)]

@@ -30,7 +30,8 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.genome.source import Source
 from hyena_ray.genome.splits import NAMES
-from hyena_ray.settings import Settings
+from hyena_ray.settings import Location, Settings
+from hyena_ray.storage import AnyPath
 
 COLUMNS = ("sequence", "label")
 ORIGIN = "origin"
@@ -44,16 +45,16 @@ class SequenceSettings(Settings):
 
     task: str
     """Name of the task, such as promoter."""
-    train: Path
+    train: Location
     """CSV file with columns sequence and label (0 or 1), plain or gzip; all sequences of all files
     have one length, and lower case is sequence."""
-    val: Path
+    val: Location
     """The same for validation. What stands in --val or --test is dropped from --train."""
-    test: Path
+    test: Location
     """The same for the test. What stands in --test is dropped from --val."""
 
     @property
-    def inputs(self) -> tuple[Path, ...]:
+    def inputs(self) -> tuple[AnyPath, ...]:
         """Files that are read."""
         return self.train, self.val, self.test
 
@@ -73,7 +74,7 @@ class SequenceSettings(Settings):
 class Sequences(NamedTuple):
     """A file of labelled sequences."""
 
-    path: Path
+    path: AnyPath
     sha256: str
     tokens: NDArray[np.uint8]
     """(n, length) token ids."""
@@ -86,7 +87,7 @@ class Sequences(NamedTuple):
         return [row.tobytes() for row in self.tokens]
 
 
-def read_sequences(path: Path, remedy: str) -> Sequences:
+def read_sequences(path: AnyPath, remedy: str) -> Sequences:
     """Read a CSV file of labelled sequences of one length.
 
     Raises:
@@ -128,7 +129,7 @@ def read_sequences(path: Path, remedy: str) -> Sequences:
     return Sequences(path, source.sha256, tokens, np.array(labels, np.int8), simulated)
 
 
-def _rows(path: Path, content: bytes, remedy: str) -> Iterator[tuple[int, tuple[str, str, str]]]:
+def _rows(path: AnyPath, content: bytes, remedy: str) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """Line, and sequence, label and origin, of each row under the header."""
     try:
         text = content.decode("utf-8-sig")

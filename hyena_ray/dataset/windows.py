@@ -33,7 +33,8 @@ from hyena_ray.genome.negatives import NegativeSampler
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NO_SPLIT, Tiles, cut_tiles, overlapping_split, tile_count
-from hyena_ray.settings import Settings
+from hyena_ray.settings import Location, Settings
+from hyena_ray.storage import AnyPath
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,11 @@ class PrepareSettings(Settings):
 
     task: str
     """Name of the task, such as zdna."""
-    genome: Path
+    genome: Location
     """FASTA file: plain, gzip or bgzip; lower case is sequence."""
-    regions: Path
+    regions: Location
     """BED file of the labelled regions."""
-    blacklist: Path | None = None
+    blacklist: Location | None = None
     """BED file of regions that no window may touch."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
     """Window lengths in bases; each is prepared by itself."""
@@ -71,7 +72,7 @@ class PrepareSettings(Settings):
         return lengths
 
     @property
-    def inputs(self) -> tuple[Path, ...]:
+    def inputs(self) -> tuple[AnyPath, ...]:
         """Files that are read."""
         return tuple(path for path in (self.genome, self.regions, self.blacklist) if path)
 

@@ -7,7 +7,6 @@ a stale one gives wrong bases without a word.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.source import Source
+from hyena_ray.storage import AnyPath
 
 N_CODE = 4
 """Base codes are A C G T = 0 1 2 3; this is any other IUPAC letter."""
@@ -47,7 +47,7 @@ class Fasta:
     Memory is about three times the longest contig. `sha256` is known after the last contig.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
         self._source = Source(path, "give --genome a FASTA file")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.source import Source
+from hyena_ray.storage import AnyPath
 
 _ROW = re.compile(r"([^\t]+)\t(0|[1-9][0-9]{0,17})\t(0|[1-9][0-9]{0,17})(?:\t.*)?")
 _SKIPPED = re.compile(r"#.*|(?:track|browser)(?:\s.*)?|")
@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 class Regions(NamedTuple):
     """A BED file."""
 
-    path: Path
+    path: AnyPath
     sha256: str
     rows: dict[str, Rows]
     """By contig, in order of first appearance."""
@@ -99,7 +99,7 @@ def merge(start: NDArray[np.int64], end: NDArray[np.int64]) -> Spans:
     return Spans(start[first], reach[last])
 
 
-def read_bed(path: Path, remedy: str = "give --regions a BED file") -> Regions:
+def read_bed(path: AnyPath, remedy: str = "give --regions a BED file") -> Regions:
     """Read the first three columns of a BED file, plain or gzip.
 
     Lines that begin with `#`, `track` or `browser` and empty lines are skipped; contig names are
@@ -143,7 +143,7 @@ def read_bed(path: Path, remedy: str = "give --regions a BED file") -> Regions:
     return Regions(path, source.sha256, rows)
 
 
-def _check(path: Path, contig: str, rows: Rows) -> None:
+def _check(path: AnyPath, contig: str, rows: Rows) -> None:
     if (rows.end <= rows.start).any():
         row = int(np.argmax(rows.end <= rows.start))
         raise InputError(

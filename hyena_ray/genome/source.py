@@ -7,9 +7,9 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from hyena_ray.errors import InputError
+from hyena_ray.storage import AnyPath
 
 BLOCK = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
@@ -25,7 +25,7 @@ class Source:
         remedy: what to do when it cannot be opened, such as "give --genome a FASTA file".
     """
 
-    def __init__(self, path: Path, remedy: str) -> None:
+    def __init__(self, path: AnyPath, remedy: str) -> None:
         self.path = path
         self._remedy = remedy
         self._sha256: str | None = None
@@ -46,7 +46,7 @@ class Source:
         try:
             if self.path.is_dir():
                 raise InputError(self.path, None, "is a folder, not a file", self._remedy)
-            with self.path.open("rb", buffering=0) as file:
+            with self.path.open("rb") as file:
                 stored = _HashedFile(file)
                 yield from self._content(io.BufferedReader(stored, BLOCK))
                 self._sha256 = stored.sha256.hexdigest()
@@ -82,7 +82,7 @@ class Source:
 class _HashedFile(io.RawIOBase):
     """Hash what is read, so that the hash costs no second pass; keep the last bytes."""
 
-    def __init__(self, file: io.FileIO) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         self.sha256 = hashlib.sha256()
         self.tail = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Self
 
 import torch
@@ -117,7 +117,7 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | Path,
+        pretrained_model_name_or_path: str | PurePath,
         *arguments: Any,
         config: HyenaDNAConfig | None = None,
         revision: str | None = None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import torch
@@ -51,7 +51,7 @@ _ORIGINAL_NAMES = {
 """Keys under `layer` in an original config.json, and ours."""
 
 
-def resolve_checkpoint(source: str | Path, revision: str | None = None) -> Path:
+def resolve_checkpoint(source: str | PurePath, revision: str | None = None) -> Path:
     """The folder of a checkpoint, downloaded first when `source` is a hub id.
 
     Args:
@@ -118,7 +118,7 @@ def read_config(folder: Path, **changes: Any) -> HyenaDNAConfig:
     return checked_config(HyenaDNAConfig, values | changes, path)
 
 
-def checked_config(kind: type[ConfigType], values: dict[str, Any], path: Path) -> ConfigType:
+def checked_config(kind: type[ConfigType], values: dict[str, Any], path: PurePath) -> ConfigType:
     """The configuration of class `kind` with these values.
 
     Raises:
@@ -183,7 +183,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def complete_weights(
-    weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size], place: Path
+    weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size], place: PurePath
 ) -> dict[str, Tensor]:
     """Check that `weights` fill a model; the result has exactly the names of `expected`.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
-from pathlib import Path
 from typing import get_args
 
 from transformers import PreTrainedModel
@@ -26,6 +24,7 @@ from hyena_ray.model.heads import (
 )
 from hyena_ray.model.lora import has_lora, merge_lora
 from hyena_ray.model.window import Readout, WindowModel
+from hyena_ray.storage import AnyPath, local_copy
 from hyena_ray.tasks import Kind
 
 HYENADNA = HyenaDNAConfig.model_type
@@ -42,9 +41,11 @@ CONFIG_CLASSES = {
     name: model_class.config_class for (name, _), model_class in MODEL_CLASSES.items()
 }
 """Their configurations by `model_type`."""
+READOUT = "readout.json"
+"""What stands beside weights and configuration: which positions are read, and the threshold."""
 
 
-def save_window_model(model: WindowModel, folder: Path) -> None:
+def save_window_model(model: WindowModel, folder: AnyPath) -> None:
     """Write config.json, model.safetensors and readout.json (readout and threshold), atomically.
 
     Adapters are merged into a copy, so that training can go on. An existing model is replaced.
@@ -52,27 +53,26 @@ def save_window_model(model: WindowModel, folder: Path) -> None:
     classifier = model.classifier
     if has_lora(classifier):
         classifier = merge_lora(copy.deepcopy(classifier))
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, last=READOUT, replace=True) as temporary:
         with without_progress_bars():
             classifier.save_pretrained(temporary)
         write_json(
-            temporary / "readout.json",
+            temporary / READOUT,
             {
                 "readout": model.readout.model_dump(mode="json"),
                 "threshold": model.threshold,
                 "sha256": sha256_file(temporary / "model.safetensors"),
             },
         )
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_window_model(folder: Path) -> WindowModel:
+def load_window_model(folder: AnyPath) -> WindowModel:
     """Read what `save_window_model` wrote; in evaluation mode, on the CPU.
 
     Raises:
         InputError: a file is missing, damaged or changed.
     """
-    path = folder / "readout.json"
+    path = folder / READOUT
     stored = read_json(path)
     config_values = read_json(folder / "config.json")
     if not isinstance(stored, dict) or not {"readout", "threshold", "sha256"} <= stored.keys():
@@ -85,7 +85,8 @@ def load_window_model(folder: Path) -> WindowModel:
     weights_path = folder / "model.safetensors"
     if not weights_path.is_file():
         raise InputError(weights_path, None, "there is no such file", "save the model again")
-    weights = read_tensors(weights_path)
+    with local_copy(weights_path) as file:
+        weights = read_tensors(file)
     if sha256_file(weights_path) != stored["sha256"]:
         raise InputError(
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 from typing import Any, NamedTuple
 
 import torch
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
+from hyena_ray.storage import AnyPath
 
 CHECKPOINT = "checkpoint.pt"
 """In a run's folder: its state."""
@@ -32,13 +33,13 @@ class RunState(NamedTuple):
     """Metrics of every finished epoch."""
 
 
-def save_state(path: Path, state: RunState) -> None:
+def save_state(path: AnyPath, state: RunState) -> None:
     """Write the state atomically."""
     with atomic_file(path) as temporary:
         torch.save(state._asdict(), temporary)
 
 
-def load_state(path: Path, fingerprint: str) -> RunState | None:
+def load_state(path: AnyPath, fingerprint: str) -> RunState | None:
     """Read a state, or None where there is none yet.
 
     Raises:
@@ -47,7 +48,7 @@ def load_state(path: Path, fingerprint: str) -> RunState | None:
     if not path.exists():
         return None
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        values = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         state = RunState(**values)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError...
         raise InputError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
@@ -46,7 +46,7 @@ class RunResult(NamedTuple):
     """From 1; the one whose weights lie in `model_folder`."""
     metrics: dict[str, float]
     """Of the best epoch, on the validation windows."""
-    model_folder: Path
+    model_folder: AnyPath
     trainable_share: float
     """Trained weights over all, adapters included; before any stage freezes some."""
 
@@ -55,7 +55,7 @@ def train_run(
     settings: RunSettings,
     train: WindowSource,
     validation: WindowSource,
-    folder: Path,
+    folder: AnyPath,
     report: Callable[[EpochReport], None],
     workers: Workers = ALONE,
 ) -> RunResult:

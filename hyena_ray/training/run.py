@@ -13,6 +13,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import read_json, write_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.settings import Settings
+from hyena_ray.storage import AnyPath
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.settings import RunSettings
@@ -44,7 +45,7 @@ class RunRecord(Settings):
     """Bytes: of the GPU, or where there is none of the whole process since its start."""
 
     @classmethod
-    def read(cls, folder: Path) -> RunRecord:
+    def read(cls, folder: AnyPath) -> RunRecord:
         """Read manifest.json.
 
         Raises:
@@ -63,7 +64,7 @@ def complete_run(
     data: PreparedData,
     train: WindowSource,
     validation: WindowSource,
-    folder: Path,
+    folder: AnyPath,
     report: Callable[[EpochReport], None],
     *,
     test: bool,

@@ -21,6 +21,7 @@ from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file, write_json
+from hyena_ray.storage import AnyPath
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import new_model
@@ -40,9 +41,9 @@ DIVERGED = "diverged"
 class CompareOptions(NamedTuple):
     """What the command line of the comparison says."""
 
-    data: Path
+    data: AnyPath
     """Prepared folder."""
-    out: Path
+    out: AnyPath
     presets: str
     """See `select_presets`."""
     folder: Path
@@ -135,7 +136,7 @@ def _runs(options: CompareOptions, presets: list[Preset], data: PreparedData) ->
     return runs
 
 
-def _check_begun(out: Path, runs: list[Run]) -> None:
+def _check_begun(out: AnyPath, runs: list[Run]) -> None:
     for run in runs:
         path = out / "runs" / run.name / CONFIG
         if path.exists() and read_json(path) != run.settings.model_dump(mode="json"):
@@ -176,7 +177,7 @@ def _fit(data: PreparedData, runs: list[Run], cluster: Cluster) -> bool:
 def _run_all(
     runs: list[Run],
     data: PreparedData,
-    out: Path,
+    out: AnyPath,
     cluster: Cluster,
     concurrent: int,
     threads: int,
@@ -221,7 +222,7 @@ def _run_all(
     run_shards(shards, actors=concurrent, each=each, stall_seconds=STALL_SECONDS)
 
 
-def _outcome(folder: Path) -> Outcome:
+def _outcome(folder: AnyPath) -> Outcome:
     if DIVERGED in read_json(folder / MANIFEST):
         return Outcome(None)
     genome = read_json(folder / EVALUATION)["genome"]
@@ -229,7 +230,7 @@ def _outcome(folder: Path) -> Outcome:
 
 
 def _finish(
-    options: CompareOptions, chosen: Selection, runs: list[Run], data: PreparedData, out: Path
+    options: CompareOptions, chosen: Selection, runs: list[Run], data: PreparedData, out: AnyPath
 ) -> str:
     """Write the tables, and then the manifest."""
     outcomes = {run.name: _outcome(out / "runs" / run.name) for run in runs}

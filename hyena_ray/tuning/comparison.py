@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from hyena_ray.files import atomic_file
+from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning.presets import Preset, StudyFigures
 from hyena_ray.tuning.summary import SIMULATED
@@ -107,7 +107,7 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
 class Facts(NamedTuple):
     """What a comparison was made of, for its heading."""
 
-    data: Path
+    data: AnyPath
     split: str
     simulated: bool
     seeds: Sequence[int]
@@ -193,7 +193,7 @@ def _grid(heads: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def write_comparison(out: Path, rows: Sequence[Row], facts: Facts) -> str:
+def write_comparison(out: AnyPath, rows: Sequence[Row], facts: Facts) -> str:
     """Write `comparison.parquet`, `.csv` and `.md`. The text of the last."""
     table, text = table_of(rows), text_of(rows, facts)
     with atomic_file(out / "comparison.parquet") as temporary:

@@ -6,10 +6,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import optuna
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
@@ -18,16 +16,16 @@ from hyena_ray.cluster.pool import last_line
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
 from hyena_ray.cluster.watchdog import Watchdog, watchdog
 from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.search import (
     FINISHED,
     PROBLEM,
     SCORE,
     StudySearch,
-    missing,
     scheduler,
-    unfinished,
 )
 from hyena_ray.tuning.space import SearchSpace
+from hyena_ray.tuning.study import StoredStudy, missing, unfinished
 from hyena_ray.tuning.trial import TrialPlan, run_trial
 
 logger = logging.getLogger(__name__)
@@ -52,16 +50,16 @@ class UnfinishedError(RuntimeError):
 
 def run_trials(
     space: SearchSpace,
-    study: optuna.Study,
+    stored: StoredStudy,
     windows: dict[Key, Handle],
-    folder: Path,
+    folder: AnyPath,
     placement: Placement,
 ) -> None:
     """Run what the study lacks. Returns when no trial is missing.
 
     Args:
         space: what is searched.
-        study: remembers trials; see `StudySearch`.
+        stored: remembers trials; see `StudySearch`.
         windows: by length and split, all that the space may ask for.
         folder: of the run; takes `trials/`, and `tune/` for Tune's own files.
         placement: trials at once and threads of each.
@@ -70,6 +68,7 @@ def run_trials(
         UnfinishedError: some trials crashed; those that finished are in the study.
         StalledError: nothing happened for too long.
     """
+    study = stored.study
     plan = TrialPlan(space, folder / "trials", windows, placement.threads)
     problem = "it ended early"
     for _ in range(ROUNDS):
@@ -78,7 +77,7 @@ def run_trials(
             return
         logger.info("%d of %d trials to run, %d at once", count, space.trials, placement.concurrent)
         try:
-            errors = _fit(study, plan, count, placement.concurrent, folder)
+            errors = _fit(stored, plan, count, placement.concurrent, folder)
         except (RayError, TuneError) as error:
             problem = last_line(error)
             logger.warning("Ray Tune ended early, starting it again: %s", problem)
@@ -95,7 +94,7 @@ def run_trials(
 
 
 def _fit(
-    study: optuna.Study, plan: TrialPlan, count: int, concurrent: int, folder: Path
+    stored: StoredStudy, plan: TrialPlan, count: int, concurrent: int, folder: AnyPath
 ) -> list[str]:
     """One start of Tune. The last line of every crashed trial's error."""
     space = plan.space
@@ -103,7 +102,7 @@ def _fit(
     if space.resources.workers > 1:
         each = {"cpu": DRIVER_CPU}
     trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), each)
-    search = StudySearch(study, space)
+    search = StudySearch(stored, space)
     with _environment(), watchdog(60 * space.stall_minutes, "the trials") as dog:
         results = tune.Tuner(
             trainable,
@@ -111,7 +110,7 @@ def _fit(
                 metric=SCORE,
                 mode="max",
                 search_alg=search,
-                scheduler=scheduler(study, space),
+                scheduler=scheduler(stored.study, space),
                 num_samples=count,
                 max_concurrent_trials=concurrent,
                 # A process that is kept saves the seconds that importing torch takes; one that

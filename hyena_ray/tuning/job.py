@@ -8,10 +8,11 @@ from pathlib import Path
 
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.watchdog import StalledError
-from hyena_ray.commands import Parser
+from hyena_ray.commands import Parser, place
 from hyena_ray.tasks import task_named
 from hyena_ray.tuning.experiment import UnfinishedError
 from hyena_ray.tuning.run import TuneOptions, tune_task
+from hyena_ray.tuning.study import StudyError
 from hyena_ray.tuning.summary import RunSummary
 
 DESCRIPTION = """\
@@ -39,7 +40,7 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], None]:
         options = _options(task, spaces, arguments)
         try:
             folder = tune_task(options)
-        except (UnfinishedError, StalledError, ShardError) as error:
+        except (UnfinishedError, StudyError, StalledError, ShardError) as error:
             sys.exit(f"error: {error}")
         print(RunSummary.read(folder).text(folder))
 
@@ -51,12 +52,12 @@ def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
         prog=f"tune_{task}.py", description=DESCRIPTION, epilog=EXAMPLE.format(task=task)
     )
     parser.add_argument(
-        "--data", metavar="DIR", type=Path, help="folder that prepare.py wrote; default: simulate"
+        "--data", metavar="DIR", type=place, help="folder that prepare.py wrote; default: simulate"
     )
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=place,
         help="folder of the run; default: a new one under ~/ray_results/hyena_ray/",
     )
     parser.add_argument(

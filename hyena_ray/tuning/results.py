@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
+from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.search import EPOCH, METRICS, PROBLEM, SCORE, SECONDS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
 
@@ -26,7 +26,7 @@ STATES = {
 """How the table calls Optuna's states."""
 
 
-def write_trials(study: optuna.Study, space: SearchSpace, path: Path) -> None:
+def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None:
     """Write `trials.parquet`, one row per trial in order of their numbers.
 
     Columns: trial, state, score, epochs, seconds, problem; one per searched setting, null where

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,15 +29,17 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file
-from hyena_ray.model.saved import load_window_model
+from hyena_ray.model.saved import READOUT, load_window_model
+from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.experiment import run_trials
 from hyena_ray.tuning.results import STATES, best_trial, write_trials
-from hyena_ray.tuning.search import METRICS, SETTINGS, open_study
+from hyena_ray.tuning.search import METRICS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
+from hyena_ray.tuning.study import StoredStudy, study_errors
 from hyena_ray.tuning.summary import SIMULATED, TOP, RunSummary
 
 logger = logging.getLogger(__name__)
@@ -51,9 +54,9 @@ class TuneOptions(NamedTuple):
     task: Task
     space: Path
     """YAML; see `SearchSpace`."""
-    data: Path | None = None
+    data: AnyPath | None = None
     """Prepared folder; None simulates a genome and prepares it."""
-    out: Path | None = None
+    out: AnyPath | None = None
     """Run folder; None makes a new one, see `default_folder`."""
     trials: int | None = None
     """In place of the number in the YAML."""
@@ -63,7 +66,7 @@ class TuneOptions(NamedTuple):
     """Ray cluster; see `connect`."""
 
 
-def tune_task(options: TuneOptions) -> Path:
+def tune_task(options: TuneOptions) -> AnyPath:
     """Do a whole run, or what is left of one.
 
     Returns:
@@ -102,7 +105,7 @@ def _space(options: TuneOptions) -> SearchSpace:
     return space.updated({"trials": options.trials}, "--trials")
 
 
-def _output(options: TuneOptions, data: PreparedData | None) -> Path:
+def _output(options: TuneOptions, data: PreparedData | None) -> AnyPath:
     if options.out is not None:
         return check_output(options.out, data, resume=options.resume, overwrite=options.overwrite)
     if options.resume or options.overwrite:
@@ -131,7 +134,7 @@ class _Run:
     """The steps of a run; each is skipped or continued where it was done before."""
 
     def __init__(
-        self, out: Path, space: SearchSpace, cluster: Cluster, placement: Placement
+        self, out: AnyPath, space: SearchSpace, cluster: Cluster, placement: Placement
     ) -> None:
         self.out = out
         self.space = space
@@ -179,16 +182,16 @@ class _Run:
         logger.warning("no --data: %s", SIMULATED)
         folder = self.out / "data"
         if not (folder / MANIFEST).exists():
-            sources = self.out / "simulated"
-            sources.mkdir(exist_ok=True)
-            recipe = simulate(
-                task_named(self.space.task),
-                sources,
-                SIMULATION_SEED,
-                lengths=self.space.lengths(),
-                flank=max(draw.window_readout().stored for draw in self.space.draws()),
-            )
-            prepare(recipe, folder)
+            # The manifest of the data tells where both came from; the genome itself is not kept.
+            with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
+                recipe = simulate(
+                    task_named(self.space.task),
+                    Path(sources),
+                    SIMULATION_SEED,
+                    lengths=self.space.lengths(),
+                    flank=max(draw.window_readout().stored for draw in self.space.draws()),
+                )
+                prepare(recipe, folder)
         return PreparedData.open(folder)
 
     def _is_complete(self, data: PreparedData) -> bool:
@@ -216,19 +219,21 @@ class _Run:
         return done >= self.space.trials
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
-        study = open_study(self.out, self.space)
-        try:
-            windows = share_windows(data, _keys(self.space), self.cluster)
-            run_trials(self.space, study, windows, self.out, self.placement)
-        finally:
-            write_trials(study, self.space, self.out / "trials.parquet")
-        best = best_trial(study)
+        with study_errors(self.out):
+            stored = StoredStudy(self.out, self.space)
+            study = stored.study
+            try:
+                windows = share_windows(data, _keys(self.space), self.cluster)
+                run_trials(self.space, stored, windows, self.out, self.placement)
+            finally:
+                write_trials(study, self.space, self.out / "trials.parquet")
+            best = best_trial(study)
         model = self.out / "model"
-        shutil.rmtree(model, ignore_errors=True)
-        with atomic_folder(model) as temporary:
-            shutil.copytree(
-                self.out / "trials" / f"{best.number:04d}" / "model", temporary, dirs_exist_ok=True
-            )
+        with (
+            local_copy(self.out / "trials" / f"{best.number:04d}" / "model") as trained,
+            atomic_folder(model, last=READOUT, replace=True) as temporary,
+        ):
+            shutil.copytree(trained, temporary, dirs_exist_ok=True)
         states = Counter(STATES[trial.state] for trial in study.get_trials(deepcopy=False))
         return best, dict(states)
 
@@ -239,7 +244,7 @@ class _Run:
         begun = self.out / "shards" / "plan.json"
         if begun.exists() and read_json(begun) != plan.model_dump(mode="json"):
             # More trials have found a better model since.
-            shutil.rmtree(begun.parent)
+            remove_folder(begun.parent)
         actors = place_actors(plan, self.cluster, None, each).concurrent
         return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
 

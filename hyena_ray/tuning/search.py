@@ -8,19 +8,17 @@ there is to know about a search, so that a search goes on from it after any end.
 from __future__ import annotations
 
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from hyena_ray.tuning.space import SearchSpace, Values
+from hyena_ray.tuning.study import StoredStudy, unfinished
 
-STUDY_FILE = "study.db"
 SCORE = "score"
 """Key of a report: the task's metric, higher is better."""
 EPOCH = "epoch"
@@ -39,38 +37,13 @@ SETTINGS = "settings"
 """Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
 
 
-def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
-    """The study of a run folder, made when it is new; `optuna.load_study` opens it as well.
-
-    Its name is the task's, its storage `sqlite:///FOLDER/study.db`.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = RDBStorage(f"sqlite:///{folder / STUDY_FILE}")
-    return optuna.create_study(
-        storage=storage,
-        study_name=space.task,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=TPESampler(seed=space.seed),
-    )
-
-
-def unfinished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that were begun and neither finished, stopped by ASHA nor diverged."""
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-
-def missing(study: optuna.Study, space: SearchSpace) -> int:
-    """Trials still to run: those unfinished and those not begun."""
-    return space.trials - len(study.get_trials(deepcopy=False)) + len(unfinished(study))
-
-
 class StudySearch(Searcher):  # type: ignore[misc]
     """Suggests the trials that a study lacks, the unfinished ones first."""
 
-    def __init__(self, study: optuna.Study, space: SearchSpace) -> None:
+    def __init__(self, stored: StoredStudy, space: SearchSpace) -> None:
         super().__init__(metric=SCORE, mode="max")
-        self._study = study
+        self._study = study = stored.study
+        self._save = stored.save
         self._space = space
         self._again = deque(
             # Settings of a trial that was killed between two of its suggestions are suggested now.
@@ -92,6 +65,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         trial.set_user_attr(SETTINGS, values)
         self._trials[trial_id] = trial
         self._seconds_before[trial_id] = trial.user_attrs.get(SECONDS, 0.0)
+        self._save()
         return {"number": trial.number, "values": values}
 
     def _ask(self) -> Trial:
@@ -109,6 +83,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
         if result[EPOCH] not in known and not result[PROBLEM]:
             trial.report(result[SCORE], result[EPOCH])
+        self._save()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -125,6 +100,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
             self._study.tell(trial, result[SCORE])
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
+        self._save()
 
     def _note(self, trial_id: str, result: dict[str, Any]) -> None:
         notes = {key: result[key] for key in (EPOCH, PROBLEM)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from optuna.trial import BaseTrial
@@ -187,7 +187,9 @@ class SearchSpace(Settings):
                 values[key] = parameter.suggest(trial, key)
         return values
 
-    def run_settings(self, values: Mapping[str, Any], place: str | Path = "search") -> RunSettings:
+    def run_settings(
+        self, values: Mapping[str, Any], place: str | PurePath = "search"
+    ) -> RunSettings:
         """Complete settings of a trial.
 
         Raises:
@@ -195,7 +197,7 @@ class SearchSpace(Settings):
         """
         return RunSettings.of_task(self.task).updated({**self.settings, **values}, place)
 
-    def attribution_settings(self, place: str | Path = "search") -> AttributionSettings:
+    def attribution_settings(self, place: str | PurePath = "search") -> AttributionSettings:
         """How the best model is attributed.
 
         Raises:
@@ -204,7 +206,7 @@ class SearchSpace(Settings):
         usual = definition("default", task_named(self.task).kind)
         return usual.updated(self.attribution, f"{place}: attribution")
 
-    def draws(self, place: str | Path = "search") -> list[RunSettings]:
+    def draws(self, place: str | PurePath = "search") -> list[RunSettings]:
         """Settings drawn at random from everywhere in the space, the same each time.
 
         Raises:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from hyena_ray.dataset.manifest import NAME
 from hyena_ray.files import read_json, write_json
 from hyena_ray.settings import Settings
+from hyena_ray.storage import AnyPath
 
 SIMULATED = "simulated: no figure here says anything about real DNA"
 TOP = 10
@@ -42,12 +42,12 @@ class RunSummary(Settings):
     versions: dict[str, str]
     """Package to version."""
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: AnyPath) -> None:
         """Write manifest.json."""
         write_json(folder / NAME, self.model_dump(mode="json"))
 
     @classmethod
-    def read(cls, folder: Path) -> RunSummary:
+    def read(cls, folder: AnyPath) -> RunSummary:
         """Read manifest.json.
 
         Raises:
@@ -55,7 +55,7 @@ class RunSummary(Settings):
         """
         return cls.parse(read_json(folder / NAME), folder / NAME)
 
-    def text(self, folder: Path) -> str:
+    def text(self, folder: AnyPath) -> str:
         """For people."""
         lines = [SIMULATED] if self.simulated else []
         states = ", ".join(f"{number} {state}" for state, number in self.trials.items())

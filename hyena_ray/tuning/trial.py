@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from ray import tune
 
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.epoch import DivergenceError
@@ -26,13 +26,13 @@ class TrialPlan(NamedTuple):
     """What all trials of a search share."""
 
     space: SearchSpace
-    folder: Path
+    folder: AnyPath
     """Holds a folder per trial, on storage that every node sees."""
     windows: Mapping[Key, Handle]
     threads: int
     """torch threads of each trial, or of each of its workers."""
 
-    def folder_of(self, number: int) -> Path:
+    def folder_of(self, number: int) -> AnyPath:
         """Checkpoint and model of a trial."""
         return self.folder / f"{number:04d}"
 

@@ -26,14 +26,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="midway"), atomic_folder(tmp_path / "out") as temporary:
+    with (
+        pytest.raises(RuntimeError, match="midway"),
+        atomic_folder(tmp_path / "out", last="part") as temporary,
+    ):
         (temporary / "part").write_text("x")
         fail_midway()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_folder_takes_its_name(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "out") as temporary:
+    with atomic_folder(tmp_path / "out", last="part") as temporary:
         write_json(temporary / "a.json", {"b": 1})
     assert read_json(tmp_path / "out" / "a.json") == {"b": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -17,8 +17,9 @@ from hyena_ray.cluster.resources import Placement
 from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.tuning import experiment
 from hyena_ray.tuning.experiment import UnfinishedError, run_trials
-from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS, open_study
+from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.space import SearchSpace
+from hyena_ray.tuning.study import StoredStudy
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.slow]
 EPOCHS = 3
@@ -78,9 +79,9 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., optuna.
     ) -> optuna.Study:
         monkeypatch.setattr(experiment, "run_trial", fake_run(tmp_path, fault))
         monkeypatch.setattr(experiment, "RETRIES", 1)
-        study = open_study(tmp_path, settings)
-        run_trials(settings, study, {}, tmp_path, Placement(concurrent=2, threads=1))
-        return study
+        stored = StoredStudy(tmp_path, settings)
+        run_trials(settings, stored, {}, tmp_path, Placement(concurrent=2, threads=1))
+        return stored.study
 
     return start
 

@@ -18,11 +18,10 @@ from hyena_ray.tuning.search import (
     SCORE,
     SECONDS,
     StudySearch,
-    missing,
-    open_study,
     scheduler,
 )
 from hyena_ray.tuning.space import SearchSpace
+from hyena_ray.tuning.study import StoredStudy, missing
 
 SPACE = SearchSpace.parse(
     {
@@ -71,13 +70,15 @@ def test_an_interrupted_search_tries_the_same_settings_as_an_undisturbed_one(
 ) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    calm = open_study(tmp_path / "a", SPACE)
-    search = StudySearch(calm, SPACE)
+    stored = StoredStudy(tmp_path / "a", SPACE)
+    calm = stored.study
+    search = StudySearch(stored, SPACE)
     while run_one(search, str(len(calm.get_trials()))):
         pass
     for stop in (3, 11, 99):
-        study = open_study(tmp_path / "b", SPACE)
-        search = StudySearch(study, SPACE)
+        stored = StoredStudy(tmp_path / "b", SPACE)
+        study = stored.study
+        search = StudySearch(stored, SPACE)
         while len(study.get_trials()) < stop and run_one(search, str(len(study.get_trials()))):
             pass
         if stop < 99:
@@ -88,10 +89,11 @@ def test_an_interrupted_search_tries_the_same_settings_as_an_undisturbed_one(
 
 
 def test_a_trial_that_was_running_is_run_again_with_its_settings(tmp_path: Path) -> None:
-    study = open_study(tmp_path, SPACE)
-    first = StudySearch(study, SPACE).suggest("killed")
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    first = StudySearch(stored, SPACE).suggest("killed")
     study.ask()  # killed between `ask` and its suggestions
-    again = StudySearch(open_study(tmp_path, SPACE), SPACE)
+    again = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
     assert again.suggest("x") == first
     assert again.suggest("y")["number"] == 1  # type: ignore[index]
     assert again.suggest("z")["number"] == 2  # type: ignore[index]
@@ -99,8 +101,9 @@ def test_a_trial_that_was_running_is_run_again_with_its_settings(tmp_path: Path)
 
 
 def test_the_result_at_which_a_trial_is_stopped_is_remembered(tmp_path: Path) -> None:
-    study = open_study(tmp_path, SPACE)
-    search = StudySearch(study, SPACE)
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    search = StudySearch(stored, SPACE)
     search.suggest("stopped")
     search.on_trial_result("stopped", report(0.5, 1))
     search.on_trial_complete("stopped", report(0.6, 2))
@@ -109,8 +112,9 @@ def test_the_result_at_which_a_trial_is_stopped_is_remembered(tmp_path: Path) ->
 
 
 def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
-    study = open_study(tmp_path, SPACE)
-    search = StudySearch(study, SPACE)
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    search = StudySearch(stored, SPACE)
     for name in ("good", "stopped", "diverged", "crashed", "better"):
         search.suggest(name)
         search.on_trial_result(name, report(0.5, 1))
@@ -148,7 +152,7 @@ def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
 
 
 def test_optuna_opens_the_study_by_its_name(tmp_path: Path) -> None:
-    search = StudySearch(open_study(tmp_path, SPACE), SPACE)
+    search = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
     run_one(search, "a")
     loaded = optuna.load_study(study_name="zdna", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert loaded.best_trial.params["training.learning_rate"] > 0
@@ -156,16 +160,18 @@ def test_optuna_opens_the_study_by_its_name(tmp_path: Path) -> None:
 
 def test_wall_time_adds_up_over_starts(tmp_path: Path) -> None:
     for _ in range(3):
-        study = open_study(tmp_path, SPACE)
-        search = StudySearch(study, SPACE)
+        stored = StoredStudy(tmp_path, SPACE)
+        study = stored.study
+        search = StudySearch(stored, SPACE)
         search.suggest("x")
         search.on_trial_result("x", report(0.5, 1))
     assert study.get_trials()[0].user_attrs["seconds"] == pytest.approx(3.0)
 
 
 def test_asha_compares_with_trials_of_earlier_starts(tmp_path: Path) -> None:
-    study = open_study(tmp_path, SPACE)
-    search = StudySearch(study, SPACE)
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    search = StudySearch(stored, SPACE)
     for index in range(6):
         name = str(index)
         search.suggest(name)

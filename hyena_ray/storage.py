@@ -1,0 +1,203 @@
+"""Where data and results lie: a folder of a disk that every node sees, or S3.
+
+`location` reads what a user gave. An `S3Path` has as much of `pathlib.Path` as this project asks
+for, so that code reads, lists and removes either alike; files.py writes either. Credentials, region
+and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ...)
+or from the machine's role, never from a command line.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from hyena_ray.errors import InputError
+
+S3 = "s3://"
+
+
+class S3Path(PurePosixPath):
+    """An object, or the folder of those whose names begin alike; `bucket/name` without the scheme.
+
+    An object appears whole or not at all, and so do changes to one. Folders need not be made.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return S3 + self._key
+
+    def __fspath__(self) -> str:
+        # os.PathLike is what opens files of a disk; there is none.
+        raise TypeError(f"{self} is not on a disk")
+
+    @property
+    def _key(self) -> str:
+        return "/".join(self.parts)
+
+    @property
+    def _store(self) -> fs.FileSystem:
+        return _store(self.parts[0])
+
+    def absolute(self) -> S3Path:
+        return self
+
+    def expanduser(self) -> S3Path:
+        return self
+
+    def resolve(self) -> S3Path:
+        return self
+
+    def _type(self) -> fs.FileType:
+        return self._store.get_file_info(self._key).type
+
+    def exists(self) -> bool:
+        return bool(self._type() != fs.FileType.NotFound)
+
+    def is_file(self) -> bool:
+        return bool(self._type() == fs.FileType.File)
+
+    def is_dir(self) -> bool:
+        return bool(self._type() == fs.FileType.Directory)
+
+    def is_symlink(self) -> Literal[False]:
+        return False
+
+    def iterdir(self) -> Iterator[S3Path]:
+        return self._list(recursive=False)
+
+    def glob(self, pattern: str) -> Iterator[S3Path]:
+        """Below this folder, `pattern` of as many parts as a match has."""
+        depth = len(self.parts) + len(PurePosixPath(pattern).parts)
+        for path in self._list(recursive=True):
+            if len(path.parts) == depth and path.match(pattern):
+                yield path
+
+    def files(self) -> list[S3Path]:
+        """All objects below this folder."""
+        return [path for path in self._list(recursive=True) if path.is_file()]
+
+    def _list(self, *, recursive: bool) -> Iterator[S3Path]:
+        selector = fs.FileSelector(self._key, allow_not_found=True, recursive=recursive)
+        for found in self._store.get_file_info(selector):
+            yield S3Path(found.path)
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: a folder is there once an object is."""
+
+    def open(self, mode: Literal["rb"] = "rb") -> BufferedReader:
+        """To read."""
+        return BufferedReader(arrow_file(self))
+
+    def read_bytes(self) -> bytes:
+        with self.open() as stream:
+            return stream.read()
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, content: bytes) -> None:
+        # Not in a with block, which would complete an upload that failed in between.
+        stream = self._store.open_output_stream(self._key)
+        stream.write(content)
+        stream.close()
+
+    def write_text(self, content: str, encoding: str = "utf-8") -> None:
+        self.write_bytes(content.encode(encoding))
+
+    def upload(self, file: Path) -> None:
+        """Put a file of this machine here."""
+        stream = self._store.open_output_stream(self._key)
+        with file.open("rb") as content:
+            shutil.copyfileobj(content, stream, 1 << 24)
+        stream.close()
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        try:
+            self._store.delete_file(self._key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+
+AnyPath: TypeAlias = Path | S3Path
+
+
+@cache
+def _store(bucket: str) -> fs.FileSystem:
+    # Unlike S3FileSystem(), this reads AWS_ENDPOINT_URL.
+    return fs.FileSystem.from_uri(S3 + bucket)[0]
+
+
+def location(text: str) -> AnyPath:
+    """A path, or a URI of scheme `file` or `s3`.
+
+    Raises:
+        InputError: another scheme, or no bucket.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text)
+    parts = urlsplit(text)
+    remedy = "give a path, file:///folder or s3://bucket/folder"
+    if scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if scheme != "s3" or parts.query or parts.fragment:
+        raise InputError("location", text, "not a place that can be read and written", remedy)
+    path = S3Path(rest)
+    if not parts.netloc or ".." in path.parts or rest.startswith("/"):
+        raise InputError("location", text, "names no bucket, or leaves it", remedy)
+    return path
+
+
+def arrow_file(path: AnyPath) -> pa.NativeFile:
+    """A file opened for Arrow's own readers, which are slow on any other.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if isinstance(path, S3Path):
+        return path._store.open_input_file(path._key)
+    return pa.OSFile(str(path))
+
+
+@contextmanager
+def local_copy(path: AnyPath) -> Iterator[Path]:
+    """A file or folder as one of this machine's disk, for libraries that know no other; a copy of
+    what is not there already, which is gone after the block.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
+        copy = Path(folder) / path.name
+        for item in path.files() or [path]:
+            target = copy / item.relative_to(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with item.open() as content, target.open("wb") as stream:
+                shutil.copyfileobj(content, stream, 1 << 24)
+        yield copy
+
+
+def remove_folder(path: AnyPath) -> None:
+    """Remove a folder with all it holds, where there is one."""
+    if isinstance(path, Path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    for item in path.files():
+        item.unlink(missing_ok=True)
+    if path.is_dir():  # of a bucket's own empty folders
+        path._store.delete_dir(path._key)
