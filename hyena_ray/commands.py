@@ -85,6 +85,11 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
         main(sys.argv[1:])
     except InputError as error:
         sys.exit(_refusal(error))
+    except OSError as error:
+        # A full disk, a broken connection: nothing that the job could mend.
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error)
+        sys.exit(f"error: {where}{reason}; what was finished is kept: mend it and run again")
     except SystemExit:
         # Inside a wait of Ray's, the exit comes out with code 1.
         if terminated:

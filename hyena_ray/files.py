@@ -71,6 +71,16 @@ def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterato
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sweep(folder: AnyPath) -> None:
+    """Remove what killed writers left half-written in a folder that nobody writes to now."""
+    if isinstance(folder, Path):
+        for path in folder.rglob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 def write_json(path: AnyPath, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
     with atomic_file(path) as temporary:

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from hyena_ray.cluster.lease import lease, taken
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, new_output
+from hyena_ray.files import atomic_file, new_output, sweep
 from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
@@ -75,6 +75,7 @@ def only_writer(out: AnyPath, *, overwrite: bool) -> Iterator[None]:
                     remove_folder(path)
                 elif path.name != _LOCK:
                     path.unlink()
+        sweep(out)
         yield
 
 

@@ -1,0 +1,54 @@
+"""A run on many nodes is that of one machine, whichever of them dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_runs import Inputs, Nodes, Result, finish, result_of, start, wait_for
+
+from hyena_ray.storage import S3Path
+
+pytestmark = pytest.mark.slow
+
+
+def on_s3(inputs: Inputs, bucket: S3Path) -> Inputs:
+    for item in inputs.data.rglob("*"):
+        if item.is_file():
+            (bucket / "data" / item.relative_to(inputs.data)).upload(item)
+    return inputs._replace(data=bucket / "data")
+
+
+def test_two_nodes_with_data_and_results_on_s3_find_what_one_machine_finds(
+    inputs: Inputs, calm: Result, bucket: S3Path, nodes: Nodes
+) -> None:
+    out = bucket / "run"
+    given = on_s3(inputs, bucket)
+    # Each node has one CPU, so that what runs at once runs on both.
+    log = finish(start("tune_zdna", *given.arguments(out, "--address", nodes.address)))
+    assert "3 of 3 trials to run, 2 at once" in log
+    assert "shards to do on" in log
+    assert result_of(out) == calm
+
+
+def test_a_node_that_dies_in_the_middle_of_trials_changes_nothing(
+    inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
+) -> None:
+    out = tmp_path / "run"
+    job = start("tune_zdna", *inputs.arguments(out, "--address", nodes.address))
+    wait_for((out / "trials" / "0000" / "checkpoint.pt").exists, job)
+    nodes.kill(0)
+    finish(job)
+    assert result_of(out) == calm
+
+
+def test_a_node_that_dies_in_the_middle_of_attribution_changes_nothing(
+    inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
+) -> None:
+    out = tmp_path / "run"
+    job = start("tune_zdna", *inputs.arguments(out, "--address", nodes.address))
+    wait_for((out / "shards" / "plan.json").exists, job)
+    nodes.kill(1)
+    nodes.add()
+    finish(job)
+    assert result_of(out) == calm
