@@ -187,6 +187,7 @@ def attribute_on_actors(
         make=make,
         is_done=lambda index: is_complete(plan, index, out),
         describe=describe,
+        windows=lambda index: plan.shards[index].last_row - plan.shards[index].first_row,
     )
     run_shards(shards, actors=actors, each=each)
     found = merge(plan, out)

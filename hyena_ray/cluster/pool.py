@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from hyena_ray.cluster.progress import Progress, State, counted
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.errors import InputError
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 TRIES = 4
 """Times that one shard is begun before the job stops."""
-PROGRESS_SECONDS = 30.0
-"""Between two lines of progress in the log."""
 
 Work = Callable[[int], object]
 """Computes the shard of a number and writes its file."""
@@ -55,6 +54,12 @@ class Shards(NamedTuple):
     """Whether the shard's file is complete."""
     describe: Callable[[int], str]
     """What a shard holds, for the message when it cannot be done."""
+    label: Callable[[int], str] = "shard {}".format
+    """What a shard is called, in the log and on the dashboard."""
+    unit: str = "shards"
+    """What several are called."""
+    windows: Callable[[int], int] | None = None
+    """How many a shard holds; None where they are not counted."""
     apart: bool = False
     """Every try in a process of its own, so that it says what memory it takes."""
 
@@ -76,11 +81,15 @@ def run_shards(
         StalledError: no progress, for example because no actor could be placed.
     """
     pool = _Pool(shards, each)
+    if not pool.unfinished:
+        return PoolReport(0, 0)
     try:
         pool.start(actors)
-        while pool.unfinished:
-            pool.hand_out()
-            pool.collect(stall_seconds)
+        with pool.progress() as progress:
+            while pool.unfinished:
+                pool.hand_out()
+                pool.collect(stall_seconds)
+                progress.update(pool.state())
         return PoolReport(pool.finished, pool.deaths)
     finally:
         pool.stop()
@@ -89,9 +98,15 @@ def run_shards(
 class _Worker:
     """The actor."""
 
-    def __init__(self, make: Callable[[], Work]) -> None:
+    def __init__(self, name: str, make: Callable[[], Work]) -> None:
+        self._name = name
         self._make = make
         self._work: Work | None = None
+
+    def __repr__(self) -> str:
+        # What the dashboard calls it. Not an actor name of Ray's: of those there may be only one,
+        # and it is not free at once when an actor dies.
+        return self._name
 
     def run(self, number: int) -> None:
         # Made here and not in the constructor, whose errors Ray reports as the actor's death.
@@ -105,39 +120,65 @@ class _Pool:
     def __init__(self, shards: Shards, each: Resources) -> None:
         self.shards = shards
         self.finished = self.deaths = 0
+        # The dashboard calls actors after their class, and their start after nothing else.
+        named = type(f"{shards.name} worker", (_Worker,), {})
         self._actor_class = ray.remote(
             num_cpus=each.cpu, num_gpus=each.gpu, max_restarts=0, max_task_retries=0
-        )(_Worker)
+        )(named)
+        self._actors = 0
+        self._starting: set[ray.ObjectRef[bool]] = set()
+        """One for each actor that has not said yet that it is up."""
         self._waiting = deque(number for number in shards.numbers if not shards.is_done(number))
         self._total = len(self._waiting)
         self._tries: Counter[int] = Counter()
         self._idle: list[Any | None] = []
         """An actor for each place that is free; None where it is still to be made."""
         self._running: dict[ray.ObjectRef[None], tuple[int, Any]] = {}
-        self._began = self._last = self._told = time.monotonic()
+        self._windows = 0
+        self._last = time.monotonic()
 
     @property
     def unfinished(self) -> bool:
         return bool(self._waiting or self._running)
 
+    def progress(self) -> Progress:
+        shards = self.shards
+        windows = None if shards.windows is None else sum(map(shards.windows, self._waiting))
+        begun = State(waiting=f"{counted(len(self._idle), 'actor')} to start")
+        return Progress(shards.name, self._total, shards.unit, windows=windows, begun=begun)
+
+    def state(self) -> State:
+        starting = len(self._starting)
+        return State(
+            done=self.finished,
+            windows=self._windows,
+            waiting=f"{counted(starting, 'actor')} to start" if starting else "",
+            at_work=tuple(self.shards.label(number) for number, _ in self._running.values()),
+        )
+
     def start(self, actors: int) -> None:
         self._idle = [None] * min(actors, self._total)
 
     def _new_actor(self) -> Any:
-        return self._actor_class.remote(self.shards.make)
+        name = f"{self.shards.name} worker {self._actors}"
+        self._actors += 1
+        actor = self._actor_class.remote(name, self.shards.make)
+        self._starting.add(actor.__ray_ready__.options(name=f"{name} starts").remote())
+        return actor
 
     def hand_out(self) -> None:
         while self._waiting and self._idle:
             number, actor = self._waiting.popleft(), self._idle.pop() or self._new_actor()
             self._tries[number] += 1
-            task = actor.run.options(name=f"{self.shards.name} {number}")
+            task = actor.run.options(name=f"{self.shards.name} {self.shards.label(number)}")
             self._running[task.remote(number)] = (number, actor)
 
     def collect(self, stall_seconds: float) -> None:
         ready, _ = ray.wait(list(self._running), num_returns=1, timeout=1.0)
         for reference in ready:
             self._settle(reference)
-        self._tell()
+        started, _ = ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
+        self._starting.difference_update(started)
         if time.monotonic() - self._last > stall_seconds:
             raise StalledError(
                 f"no shard of {self.shards.name} was finished for {stall_seconds:g} s; "
@@ -162,6 +203,7 @@ class _Pool:
         self._idle.append(actor)
         if self.shards.is_done(number):
             self.finished += 1
+            self._windows += 0 if self.shards.windows is None else self.shards.windows(number)
             self._last = time.monotonic()
         else:
             self._try_again(number, error or RuntimeError("no file was written"))
@@ -173,21 +215,9 @@ class _Pool:
                 f"{self.shards.name}: {self.shards.describe(number)} failed {TRIES} times, last: "
                 f"{reason}; what was finished is kept, --resume does the rest"
             ) from error
-        logger.warning("%s %d is tried again: %s", self.shards.name, number, reason)
+        label = self.shards.label(number)
+        logger.warning("%s %s is tried again: %s", self.shards.name, label, reason)
         self._waiting.append(number)
-
-    def _tell(self) -> None:
-        now = time.monotonic()
-        if now - self._told > PROGRESS_SECONDS or (self.finished == self._total > 0):
-            self._told = now
-            seconds = now - self._began
-            logger.info(
-                "%s: %d of %d shards in %.0f s",
-                self.shards.name,
-                self.finished,
-                self._total,
-                seconds,
-            )
 
     def stop(self) -> None:
         for actor in self._idle + [actor for _, actor in self._running.values()]:

@@ -57,6 +57,7 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     # A bare ray.init() would join whatever cluster happens to run on the machine.
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     cores = available_cores() if target == "local" else None
+    logger.info("waiting for Ray to %s", "start" if target == "local" else f"answer at {target}")
     with _own_signals():
         if target == "local":
             _start_here(dashboard)

@@ -20,6 +20,7 @@ import ray
 import ray.data
 from ray.exceptions import RayTaskError
 
+from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.start import Cluster
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
@@ -62,20 +63,23 @@ class StreamedWindows(NamedTuple):
 
     files: tuple[str, ...]
     rows: int
+    title: str
+    """Of their datasets, on the dashboard."""
 
     def open(self, limit: int | None = None) -> WindowSource:
         """Nothing is read before the first batch."""
         count = self.rows if limit is None else min(limit, self.rows)
-        return StreamSource(self.files, count, whole=count == self.rows)
+        return StreamSource(self.files, count, whole=count == self.rows, title=self.title)
 
 
 class StreamSource:
     """A `WindowSource` over Parquet files that memory need not hold."""
 
-    def __init__(self, files: tuple[str, ...], count: int, *, whole: bool) -> None:
+    def __init__(self, files: tuple[str, ...], count: int, *, whole: bool, title: str) -> None:
         self._files = files
         self._count = count
         self._whole = whole
+        self._title = title
 
     @property
     def count(self) -> int:
@@ -97,7 +101,8 @@ class StreamSource:
                 "local_shuffle_buffer_size": BUFFER_ROWS,
                 "local_shuffle_seed": int(numbers.integers(2**31)),
             }
-        rows = read_files(files, columns=["tokens", "labels"])
+        title = self._title if epoch is None else f"{self._title} epoch {epoch + 1}"
+        rows = read_files(files, f"stream {title}", columns=["tokens", "labels"])
         if not self._whole:
             rows = rows.limit(self.count)
         for batch in rows.iter_batches(
@@ -106,8 +111,11 @@ class StreamSource:
             yield Batch(batch["tokens"], batch["labels"])
 
 
-def read_files(files: Sequence[str], columns: Sequence[str] | None = None) -> ray.data.Dataset:
-    """A dataset of Parquet files in their order, with every page held to its checksum.
+def read_files(
+    files: Sequence[str], title: str, columns: Sequence[str] | None = None
+) -> ray.data.Dataset:
+    """A dataset of Parquet files in their order, with every page held to its checksum. The
+    dashboard has it under its title.
 
     On one CPU at a time and with a block per file, so that the order is the same on any cluster.
     """
@@ -124,6 +132,7 @@ def read_files(files: Sequence[str], columns: Sequence[str] | None = None) -> ra
             override_num_blocks=len(files),
             fragment_scan_options=options,
         )
+        rows.set_name(title)
         return rows.select_columns(list(columns)) if columns else rows
 
 
@@ -156,7 +165,9 @@ def share_windows(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> 
     logger.info("the windows are too many for shared memory: every trial streams them")
     return {
         (length, split): StreamedWindows(
-            tuple(map(str, data.files(length, split))), data.count(length, split)
+            tuple(map(str, data.files(length, split))),
+            data.count(length, split),
+            _title(data, length, split),
         )
         for length, split in keys
     }
@@ -171,11 +182,17 @@ def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
     return size < SHARE_OF_STORE * cluster.object_store
 
 
+def _title(data: PreparedData, length: int, split: str) -> str:
+    return f"{data.manifest.task} windows length={length} {split}"
+
+
 def _gather(data: PreparedData, length: int, split: str) -> Windows:
     """Read with as many CPUs as are free."""
     files = list(map(str, data.files(length, split)))
+    title = f"share {_title(data, length, split)}"
     try:
-        blocks = ray.get(read_files(files).materialize().to_arrow_refs())
+        with Progress(title):
+            blocks = ray.get(read_files(files, title).materialize().to_arrow_refs())
     except RayTaskError as error:
         raise InputError(
             files[0], None, f"cannot be read ({str(error.cause).splitlines()[0]})", REMEDY

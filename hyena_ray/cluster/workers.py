@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,11 @@ def run_on_workers(
     Raises:
         TrainingFailedError: a worker failed or died; trying again is Tune's task.
     """
-    reports = Queue(actor_options={"num_cpus": 0})
+    trial = f"{tune.get_context().get_trial_name()}_{tune.get_context().get_trial_id()}"
+    # The rest of the name is no trial's but this process's: a trial that is tried again has the
+    # same id, and its first queue may still be there.
+    queue = f"reports of {trial} {uuid.uuid4().hex[:6]}"
+    reports = Queue(actor_options={"num_cpus": 0, "name": queue})
 
     def work() -> None:
         workers = Workers.of_process_group()
@@ -49,9 +54,7 @@ def run_on_workers(
             use_gpu=resources.gpu > 0,
             resources_per_worker={"CPU": resources.cpu, "GPU": resources.gpu},
         ),
-        run_config=ray.train.RunConfig(
-            name=f"train_{tune.get_context().get_trial_id()}", storage_path=str(folder)
-        ),
+        run_config=ray.train.RunConfig(name=trial, storage_path=str(folder)),
     )
     failures: list[Exception] = []
 

@@ -216,6 +216,8 @@ def _run_all(
         make=make,
         is_done=lambda index: (folders[index] / MANIFEST).exists(),
         describe=lambda index: f"run {runs[index].name}",
+        label=lambda index: f"run {runs[index].name}",
+        unit="runs",
         apart=True,
     )
     logger.info("comparing %d runs, %d at once, in %s", len(runs), concurrent, out)

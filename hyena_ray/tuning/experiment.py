@@ -11,22 +11,19 @@ from typing import Any
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
+from ray.tune.trainable.function_trainable import wrap_function
 
 from hyena_ray.cluster.pool import last_line
+from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
-from hyena_ray.cluster.watchdog import Watchdog, watchdog
+from hyena_ray.cluster.watchdog import watchdog
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.storage import AnyPath
-from hyena_ray.tuning.search import (
-    FINISHED,
-    PROBLEM,
-    SCORE,
-    StudySearch,
-    scheduler,
-)
+from hyena_ray.tuning.search import SCORE, StudySearch, scheduler
 from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.study import StoredStudy, missing, unfinished
 from hyena_ray.tuning.trial import TrialPlan, run_trial
+from hyena_ray.tuning.watch import SearchWatch, TrialEvents
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +98,14 @@ def _fit(
     each = {"cpu": space.resources.cpu, "gpu": space.resources.gpu}
     if space.resources.workers > 1:
         each = {"cpu": DRIVER_CPU}
-    trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), each)
+    run = tune.with_resources(tune.with_parameters(run_trial, plan=plan), each)
+    trainable = wrap_function(run, name=f"{space.task} trial")
+    # What the dashboard calls its actors and their tasks: else ImplicitFunc, whatever they do.
+    trainable.__name__ = trainable.__qualname__ = f"{space.task} trial"
     search = StudySearch(stored, space)
-    with _environment(), watchdog(60 * space.stall_minutes, "the trials") as dog:
+    watch = SearchWatch(stored.study, space, concurrent)
+    progress = Progress(f"{space.task} trials", space.trials, "trials", begun=watch.state())
+    with _environment(), watchdog(60 * space.stall_minutes, "the trials") as dog, progress:
         results = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -123,7 +125,7 @@ def _fit(
                 name="tune",
                 storage_path=str(folder),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[_Progress(dog, space.trials)],
+                callbacks=[TrialEvents(dog, watch, progress)],
                 verbose=0,
             ),
         ).fit()
@@ -132,37 +134,6 @@ def _fit(
 
 def _name(trial: Any) -> str:
     return f"trial_{trial.config['number']:04d}"
-
-
-class _Progress(tune.Callback):  # type: ignore[misc]
-    """A line in the log for every trial that ends."""
-
-    def __init__(self, dog: Watchdog, total: int) -> None:
-        self._dog = dog
-        self._total = total
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._dog.progress()
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        self._dog.progress()
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        result = trial.last_result
-        how = "finished" if result[FINISHED] else "stopped early"
-        logger.info(
-            "trial %d of %d %s: %s, %.0f s",
-            trial.config["number"] + 1,
-            self._total,
-            f"diverged ({result[PROBLEM]})" if result[PROBLEM] else how,
-            f"score {result[SCORE]:.4f}",
-            result["time_total_s"],
-        )
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        logger.warning("trial %d of %d crashed", trial.config["number"] + 1, self._total)
 
 
 @contextmanager

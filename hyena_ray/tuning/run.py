@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from hyena_ray.attribution.merge import MergeResult
 from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
 from hyena_ray.cluster.folder import begin, check_output, default_folder, only_writer
+from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import Placement, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Key, fits, share_windows
@@ -262,5 +263,6 @@ class _Run:
 
         each = self.space.resources
         task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)
-        found: dict[str, float] = ray.get(task.remote())
+        with Progress("score test windows"):
+            found: dict[str, float] = ray.get(task.options(name="score test windows").remote())
         return found

@@ -83,9 +83,9 @@ def test_a_flipped_bit_is_refused_by_the_stream(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     assert pq.read_table(damaged).num_rows == 500, "pyarrow alone reads the wrong base silently"
-    assert read_files([str(whole)]).count() == 500
+    assert read_files([str(whole)], "whole").count() == 500
     with pytest.raises(Exception, match="CRC checksum"):
-        read_files([str(damaged)]).materialize()
+        read_files([str(damaged)], "damaged").materialize()
 
 
 def test_a_damaged_file_is_refused_before_anything_is_shared(

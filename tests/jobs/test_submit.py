@@ -108,6 +108,8 @@ def test_the_job_without_any_argument_succeeds(head: Head) -> None:
     assert status == JobStatus.SUCCEEDED, log
     (folder,) = (head.home / "ray_results" / "hyena_ray").iterdir()
     assert str(folder) in log
+    assert "zdna trials: 4 of 4 trials in" in log
+    assert "attribution: waiting for" in log
     assert "simulated: no figure here says anything about real DNA" in log
     summary = RunSummary.read(folder)
     assert summary.simulated

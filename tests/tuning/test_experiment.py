@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from optuna.trial import TrialState
 from ray import tune
 
+from hyena_ray.cluster import progress
 from hyena_ray.cluster.resources import Placement
 from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.tuning import experiment
@@ -96,6 +100,41 @@ def test_every_trial_ends_and_the_best_is_known(
     assert study.best_trial.number == 3
     assert study.best_value == pytest.approx(3.3)
     assert begins(tmp_path) == [1] * 4
+
+
+def test_the_log_says_how_far_trials_are_while_they_run(
+    go: Callable[..., optuna.Study],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    line = re.compile(
+        r"zdna trials: 0 of 4 trials in .*, 2 running, 2 pending, about .* left, "
+        r"at work: trial 0 \(epoch 1 of 3\), trial 1 \(epoch 1 of 3\)"
+    )
+    told = tmp_path / "told"
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if line.fullmatch(record.getMessage()):
+                told.touch()
+
+    def wait_for_the_line(number: int, begin: int, epoch: int) -> None:
+        deadline = time.monotonic() + 120
+        while epoch == 2 and not told.exists():
+            assert time.monotonic() < deadline, "nothing was told"
+            time.sleep(0.05)
+
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.2)
+    monkeypatch.setattr(progress.logger, "level", logging.INFO)
+    reader = Reader()
+    progress.logger.addHandler(reader)
+    try:
+        with caplog.at_level(logging.INFO, progress.logger.name):
+            go(space(), wait_for_the_line)
+    finally:
+        progress.logger.removeHandler(reader)
+    assert told.exists()
 
 
 def test_a_killed_trial_is_run_again(go: Callable[..., optuna.Study], tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""A job says how far it is, whatever it is waiting for, and says so where it fails."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hyena_ray.cluster import progress as module
+from hyena_ray.cluster.progress import Progress, State, counted, duration, listed
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up."""
+
+
+class Lines(logging.Handler):
+    """Messages of the progress, and an event that the third of them sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.third = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+        if len(self.texts) == 3:
+            self.third.set()
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.01)
+    handler = Lines()
+    module.logger.addHandler(handler)
+    module.logger.setLevel(logging.INFO)
+    yield handler
+    module.logger.removeHandler(handler)
+    module.logger.setLevel(logging.NOTSET)
+
+
+def test_lines_come_while_the_main_thread_does_nothing_but_wait(lines: Lines) -> None:
+    with Progress("attribution", 8, begun=State(waiting="2 actors to start")) as progress:
+        progress.update(State(done=3))
+        assert lines.third.wait(PATIENCE)
+    assert lines.texts[0] == "attribution: waiting for 2 actors to start"
+    assert lines.texts[1].startswith("attribution: 3 of 8 shards in 0 s")
+
+
+def test_work_that_fails_ends_with_how_far_it_came_and_its_own_error(lines: Lines) -> None:
+    with pytest.raises(ArithmeticError, match="planted"), Progress("attribution", 8) as progress:
+        progress.update(State(done=5))
+        raise ArithmeticError("planted")
+    assert lines.texts[-1] == "attribution: 5 of 8 shards in 0 s"
+    assert "progress" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_single_wait_tells_its_time(lines: Lines) -> None:
+    with Progress("score test windows"):
+        assert lines.third.wait(PATIENCE)
+    assert lines.texts[0] == "score test windows: begun"
+    assert lines.texts[1] == "score test windows: 0 s so far"
+    assert lines.texts[-1] == "score test windows: took 0 s"
+
+
+def test_speed_and_time_left_are_those_of_windows_where_they_are_counted() -> None:
+    progress = Progress("attribution", 8, windows=2000)
+    # The last shard is a small one.
+    progress.update(State(done=2, windows=500, waiting="1 actor to start", at_work=("shard 2",)))
+    assert progress.text(10.0) == (
+        "2 of 8 shards in 10 s, 50.0 windows/s, about 30 s left, waiting for 1 actor to start, "
+        "at work: shard 2"
+    )
+    assert progress.text(10.0, over=True) == "2 of 8 shards in 10 s, 50.0 windows/s"
+
+
+def test_what_an_earlier_start_has_done_does_not_count_for_speed() -> None:
+    progress = Progress("zdna trials", 8, "trials", begun=State(done=4))
+    assert progress.text(60.0) == "4 of 8 trials in 60 s"
+    progress.update(State(done=4, part=1.0, states={"running": 2, "crashed": 0}, best=0.81234))
+    assert progress.text(60.0) == (
+        "4 of 8 trials in 60 s, 2 running, best score 0.8123, about 3 min left"
+    )
+
+
+def test_a_terminal_has_a_bar_and_lines_of_the_log_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    handler, root = logging.StreamHandler(sys.stderr), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with Progress("attribution", 8) as progress:
+            progress.update(State(done=2))
+            logging.warning("a shard is tried again")
+        logging.warning("after it")
+    finally:
+        root.removeHandler(handler)
+    shown = sys.stderr.getvalue()
+    assert " 25% |" in shown
+    assert "attribution: 2 of 8 shards in 0 s" in shown
+    assert "attribution: waiting" not in shown
+    assert "\ra shard is tried again\n" in shown
+    assert shown.endswith("\nafter it\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (99.4, "99 s"), (101, "2 min"), (5400, "90 min"), (11_100, "3 h 5 min")],
+)
+def test_durations_are_as_exact_as_anyone_needs(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_long_lists_are_cut() -> None:
+    assert listed(f"shard {number}" for number in range(6)) == (
+        "shard 0, shard 1, shard 2, shard 3, 2 more"
+    )
+    assert listed(["shard 0"]) == "shard 0"
+    assert (counted(1, "actor"), counted(2, "actor")) == ("1 actor", "2 actors")
