@@ -125,14 +125,14 @@ class _Pool:
         self._actor_class = ray.remote(
             num_cpus=each.cpu, num_gpus=each.gpu, max_restarts=0, max_task_retries=0
         )(named)
-        self._actors = 0
-        self._starting: set[ray.ObjectRef[bool]] = set()
-        """One for each actor that has not said yet that it is up."""
+        self._places = self._made = self._stillborn = 0
         self._waiting = deque(number for number in shards.numbers if not shards.is_done(number))
         self._total = len(self._waiting)
         self._tries: Counter[int] = Counter()
-        self._idle: list[Any | None] = []
-        """An actor for each place that is free; None where it is still to be made."""
+        self._starting: dict[ray.ObjectRef[bool], Any] = {}
+        """Actors that have not said yet that they are up: a shard given to one would wait for ever
+        where the cluster has become too small for it."""
+        self._idle: list[Any] = []
         self._running: dict[ray.ObjectRef[None], tuple[int, Any]] = {}
         self._windows = 0
         self._last = time.monotonic()
@@ -144,7 +144,7 @@ class _Pool:
     def progress(self) -> Progress:
         shards = self.shards
         windows = None if shards.windows is None else sum(map(shards.windows, self._waiting))
-        begun = State(waiting=f"{counted(len(self._idle), 'actor')} to start")
+        begun = State(waiting=f"{counted(self._places, 'actor')} to start")
         return Progress(shards.name, self._total, shards.unit, windows=windows, begun=begun)
 
     def state(self) -> State:
@@ -157,33 +157,50 @@ class _Pool:
         )
 
     def start(self, actors: int) -> None:
-        self._idle = [None] * min(actors, self._total)
-
-    def _new_actor(self) -> Any:
-        name = f"{self.shards.name} worker {self._actors}"
-        self._actors += 1
-        actor = self._actor_class.remote(name, self.shards.make)
-        self._starting.add(actor.__ray_ready__.options(name=f"{name} starts").remote())
-        return actor
+        self._places = min(actors, self._total)
 
     def hand_out(self) -> None:
         while self._waiting and self._idle:
-            number, actor = self._waiting.popleft(), self._idle.pop() or self._new_actor()
+            number, actor = self._waiting.popleft(), self._idle.pop()
             self._tries[number] += 1
             task = actor.run.options(name=f"{self.shards.name} {self.shards.label(number)}")
             self._running[task.remote(number)] = (number, actor)
+        free = self._places - len(self._starting) - len(self._running)
+        for _ in range(min(free, len(self._waiting) - len(self._starting))):
+            name = f"{self.shards.name} worker {self._made}"
+            self._made += 1
+            actor = self._actor_class.remote(name, self.shards.make)
+            up = actor.__ray_ready__.options(name=f"{name} starts").remote()
+            self._starting[up] = actor
 
     def collect(self, stall_seconds: float) -> None:
-        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=1.0)
+        ready, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=1.0)
         for reference in ready:
-            self._settle(reference)
-        started, _ = ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
-        self._starting.difference_update(started)
+            if reference in self._starting:
+                self._welcome(reference)
+            else:
+                self._settle(reference)
         if time.monotonic() - self._last > stall_seconds:
             raise StalledError(
                 f"no shard of {self.shards.name} was finished for {stall_seconds:g} s; "
                 "see `ray status` for what it waits for"
             )
+
+    def _welcome(self, reference: ray.ObjectRef[bool]) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except RayActorError as death:
+            self.deaths += 1
+            self._stillborn += 1
+            if self._stillborn > TRIES * self._places:
+                raise ShardError(
+                    f"{self.shards.name}: its workers die before they begin: {last_line(death)}; "
+                    "see the logs of Ray"
+                ) from death
+        else:
+            self._stillborn = 0
+            self._idle.append(actor)
 
     def _settle(self, reference: ray.ObjectRef[None]) -> None:
         number, actor = self._running.pop(reference)
@@ -200,7 +217,8 @@ class _Pool:
         if self.shards.apart and actor is not None:
             ray.kill(actor)
             actor = None
-        self._idle.append(actor)
+        if actor is not None:
+            self._idle.append(actor)
         if self.shards.is_done(number):
             self.finished += 1
             self._windows += 0 if self.shards.windows is None else self.shards.windows(number)
@@ -220,9 +238,9 @@ class _Pool:
         self._waiting.append(number)
 
     def stop(self) -> None:
-        for actor in self._idle + [actor for _, actor in self._running.values()]:
-            if actor is not None:
-                ray.kill(actor)
+        at_work = [actor for _, actor in self._running.values()]
+        for actor in [*self._starting.values(), *self._idle, *at_work]:
+            ray.kill(actor)
 
 
 def last_line(error: Exception) -> str:

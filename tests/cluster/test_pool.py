@@ -11,6 +11,7 @@ import pytest
 
 from hyena_ray.cluster.pool import TRIES, ShardError, Shards, run_shards
 from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.start import Cluster
 from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.errors import InputError
 
@@ -132,6 +133,12 @@ def test_work_that_writes_no_file_is_an_error(tmp_path: Path) -> None:
     shards = squares(tmp_path)._replace(make=lambda: lambda number: None, numbers=[0])
     with pytest.raises(ShardError, match="no file was written"):
         run_shards(shards, actors=1, each=SMALL)
+
+
+def test_what_cannot_be_placed_holds_no_shard(tmp_path: Path, cluster: Cluster) -> None:
+    most = Resources(cpu=cluster.cpus - 0.5)
+    report = run_shards(squares(tmp_path), actors=2, each=most, stall_seconds=60)
+    assert report.finished == 8
 
 
 def test_a_pool_that_cannot_be_placed_stops_rather_than_waits(tmp_path: Path) -> None:
