@@ -71,7 +71,9 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
+        # Optuna's own error has SQLAlchemy's below it, and that has the database's.
+        below = error.__cause__ or error
+        cause = str(getattr(below, "orig", below)).splitlines()[0]
         raise StudyError(
             f"{folder / STUDY_FILE}: {cause}: the study cannot be used; close other programs that "
             "have it open, and run again with --resume"

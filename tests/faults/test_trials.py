@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,16 @@ from small_runs import ROOT, Inputs, Result, result_of
 from hyena_ray.cluster.folder import only_writer
 from hyena_ray.errors import InputError
 from hyena_ray.tuning import experiment, study
-from hyena_ray.tuning.experiment import UnfinishedError
 from hyena_ray.tuning.job import tuning_job
+from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.summary import RunSummary
 from hyena_ray.tuning.trial import run_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 Fault = Callable[[Path], None]
 """Given the trial's folder, does harm to the process that it is called in."""
+Inject = Callable[[Mapping[int, Fault]], None]
+"""Takes faults by number of trial."""
 
 
 def tune(inputs: Inputs, out: Path, *more: str) -> None:
@@ -30,16 +32,16 @@ def tune(inputs: Inputs, out: Path, *more: str) -> None:
 
 
 @pytest.fixture
-def inject(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fault], None]:
-    """Let trial 1 run with a fault, the first time that it runs."""
+def inject(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, Fault]], None]:
+    """Let trials run with a fault, the first time that they run."""
 
-    def start(fault: Fault) -> None:
+    def start(faults: Mapping[int, Fault]) -> None:
         def trial(config: dict[str, Any], plan: Any) -> None:
             folder = plan.folder_of(config["number"])
             marker = folder.with_suffix(".faulty")
-            if config["number"] == 1 and not marker.exists():
+            if config["number"] in faults and not marker.exists():
                 marker.touch()
-                fault(folder)
+                faults[config["number"]](folder)
             run_trial(config, plan)
 
         monkeypatch.setattr(experiment, "run_trial", trial)
@@ -56,10 +58,9 @@ def die_at(moment: str) -> Fault:
         whole = loop.save_state
 
         def save(path: Path, state: Any) -> None:
-            if state.epoch == 1 and moment == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
             if state.epoch == 1 and moment == "during":
                 (path.parent / f".{path.name}.1.tmp").write_bytes(path.read_bytes()[:1000])
+            if state.epoch == 1 and moment != "after":
                 os.kill(os.getpid(), signal.SIGKILL)
             whole(path, state)
             if state.epoch == 1:
@@ -70,18 +71,17 @@ def die_at(moment: str) -> Fault:
     return fault
 
 
-@pytest.mark.parametrize("moment", ["before", "during", "after"])
-def test_a_trial_killed_at_a_checkpoint_reaches_the_same_weights(
-    inputs: Inputs, calm: Result, tmp_path: Path, inject: Callable[[Fault], None], moment: str
+def test_trials_killed_at_a_checkpoint_reach_the_same_weights(
+    inputs: Inputs, calm: Result, tmp_path: Path, inject: Inject
 ) -> None:
-    inject(die_at(moment))
+    inject({number: die_at(moment) for number, moment in enumerate(("before", "during", "after"))})
     tune(inputs, tmp_path / "run")
-    assert (tmp_path / "run" / "trials" / "0001.faulty").exists()
+    assert len(list((tmp_path / "run" / "trials").glob("*.faulty"))) == 3
     assert result_of(tmp_path / "run") == calm
 
 
 def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
-    inputs: Inputs, calm: Result, tmp_path: Path, inject: Callable[[Fault], None]
+    inputs: Inputs, calm: Result, tmp_path: Path, inject: Inject
 ) -> None:
     def fault(folder: Path) -> None:
         from hyena_ray.training import loop
@@ -95,7 +95,7 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
 
         loop.train_epoch = spoil  # type: ignore[assignment]
 
-    inject(fault)
+    inject({1: fault})
     tune(inputs, tmp_path / "run")
     assert RunSummary.read(tmp_path / "run").trials == {"complete": 2, "diverged": 1}
     found = result_of(tmp_path / "run").trials
@@ -103,20 +103,24 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
 
 
 def test_a_damaged_checkpoint_is_named_and_once_deleted_the_run_is_the_same(
-    inputs: Inputs, calm: Result, tmp_path: Path, inject: Callable[[Fault], None]
+    inputs: Inputs, calm: Result, tmp_path: Path, inject: Inject
 ) -> None:
     out = tmp_path / "run"
-    checkpoint = out / "trials" / "0001" / "checkpoint.pt"
 
     def fault(folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "checkpoint.pt").write_bytes(b"PK\x03\x04 half of it")
 
-    inject(fault)
-    with pytest.raises(UnfinishedError, match=r"trial 1: .*0001/checkpoint.pt: damaged checkpoint"):
+    inject({1: fault})
+    with pytest.raises(SystemExit, match=r"trial 1: .*0001/checkpoint.pt: damaged checkpoint"):
         tune(inputs, out)
-    checkpoint.unlink()
+    (out / "trials" / "0001" / "checkpoint.pt").unlink()
+    # What killed jobs leave half-written is swept.
+    (out / "trials" / "0000" / ".model.1.tmp").mkdir()
+    (out / "trials" / "0000" / ".model.1.tmp" / "model.safetensors").write_text("half")
+    (out / ".trials.parquet.1.tmp").write_text("half")
     tune(inputs, out, "--resume")
+    assert not list(out.rglob(".*.tmp"))
     assert result_of(out) == calm
 
 
@@ -124,28 +128,13 @@ def test_a_folder_has_one_writer(inputs: Inputs, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with (
         only_writer(tmp_path / "run", overwrite=False),
-        pytest.raises(InputError, match=r"--out: .*run: another job is writing here"),
+        pytest.raises(InputError, match=r"--out: .*: another job is writing here"),
     ):
         tune(inputs, tmp_path / "run", "--resume")
 
 
-def test_what_a_killed_job_left_half_written_is_swept(
-    inputs: Inputs, calm: Result, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    (out / "trials" / "0000" / ".model.1.tmp").mkdir(parents=True)
-    (out / "trials" / "0000" / ".model.1.tmp" / "model.safetensors").write_text("half")
-    (out / ".trials.parquet.1.tmp").write_text("half")
-    (out / "config.yaml").write_text("half: [")
-    with pytest.raises(InputError, match=r"config.yaml"):
-        tune(inputs, out, "--resume")
-    tune(inputs, out, "--overwrite")
-    assert not list(out.rglob(".*.tmp"))
-    assert result_of(out) == calm
-
-
-def test_a_locked_study_is_waited_for_and_then_named(
-    inputs: Inputs, calm: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_locked_study_is_named_with_the_remedy(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     monkeypatch.setattr(study, "LOCK_SECONDS", 1)
@@ -158,10 +147,8 @@ def test_a_locked_study_is_waited_for_and_then_named(
         return whole(*arguments)
 
     monkeypatch.setattr(experiment, "scheduler", lock_first)
-    with pytest.raises(
-        study.StudyError, match=r"study.db: .*locked.*close other programs.*--resume"
-    ):
+    with pytest.raises(SystemExit, match=r"study.db: database is locked.*--resume"):
         tune(inputs, out)
     locks[0].close()
-    tune(inputs, out, "--resume")
-    assert result_of(out) == calm
+    stored = study.StoredStudy(out, SearchSpace.load(inputs.space))
+    assert stored.study.get_trials() == []
