@@ -26,6 +26,7 @@ from hyena_ray.model.heads import (
 )
 from hyena_ray.model.lora import has_lora, merge_lora
 from hyena_ray.model.window import Readout, WindowModel
+from hyena_ray.settings import Settings
 from hyena_ray.tasks import Kind
 
 HYENADNA = HyenaDNAConfig.model_type
@@ -44,6 +45,16 @@ CONFIG_CLASSES = {
 """Their configurations by `model_type`."""
 
 
+class StoredReadout(Settings):
+    """What readout.json holds."""
+
+    readout: Readout
+    threshold: float
+    """Probability from which a label counts as positive."""
+    sha256: str
+    """Of model.safetensors."""
+
+
 def save_window_model(model: WindowModel, folder: Path) -> None:
     """Write config.json, model.safetensors and readout.json (readout and threshold), atomically.
 
@@ -55,14 +66,12 @@ def save_window_model(model: WindowModel, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         with without_progress_bars():
             classifier.save_pretrained(temporary)
-        write_json(
-            temporary / "readout.json",
-            {
-                "readout": model.readout.model_dump(mode="json"),
-                "threshold": model.threshold,
-                "sha256": sha256_file(temporary / "model.safetensors"),
-            },
+        stored = StoredReadout(
+            readout=model.readout,
+            threshold=model.threshold,
+            sha256=sha256_file(temporary / "model.safetensors"),
         )
+        write_json(temporary / "readout.json", stored.model_dump(mode="json"))
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -73,10 +82,8 @@ def load_window_model(folder: Path) -> WindowModel:
         InputError: a file is missing, damaged or changed.
     """
     path = folder / "readout.json"
-    stored = read_json(path)
+    stored = StoredReadout.parse(read_json(path), path)
     config_values = read_json(folder / "config.json")
-    if not isinstance(stored, dict) or not {"readout", "threshold", "sha256"} <= stored.keys():
-        raise InputError(path, None, "not the readout of a window model", "give a run's model/")
     name = config_values.get("model_type") if isinstance(config_values, dict) else None
     if name not in CONFIG_CLASSES:
         raise InputError(
@@ -86,7 +93,7 @@ def load_window_model(folder: Path) -> WindowModel:
     if not weights_path.is_file():
         raise InputError(weights_path, None, "there is no such file", "save the model again")
     weights = read_tensors(weights_path)
-    if sha256_file(weights_path) != stored["sha256"]:
+    if sha256_file(weights_path) != stored.sha256:
         raise InputError(
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
@@ -94,6 +101,6 @@ def load_window_model(folder: Path) -> WindowModel:
     classifier = MODEL_CLASSES[name, kind_of(config)](config)
     shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
     classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
-    model = WindowModel(classifier, Readout.parse(stored["readout"], path))
-    model.threshold = float(stored["threshold"])
+    model = WindowModel(classifier, stored.readout)
+    model.threshold = stored.threshold
     return model.eval()
