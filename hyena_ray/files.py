@@ -69,6 +69,12 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder` or stands in it, whatever links and `..` lead there."""
+    # Not Path.resolve, which raises where a link leads to itself.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def new_output(path: Path, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Check that an output folder may be written, before any work is done. Creates nothing.
 
