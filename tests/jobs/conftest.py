@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
@@ -23,8 +23,9 @@ from bad_inputs import SPACE, SPLIT, TRAIN, User  # noqa: E402  (its asserts are
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What can be used: `genome.fa`, `regions.bed`, a CSV file per split, `space.yaml`, `data/`,
-    `model/` and `deaf/`, untrained models that call every base and none, and `backbone/`."""
+    """What can be used: `genome.fa`, `regions.bed`, a CSV file per split, `space.yaml`; prepared
+    from them `data/` and `sequences/`; `model/` and `deaf/`, untrained models that call every base
+    and none, and `backbone/`."""
     folder = tmp_path_factory.mktemp("good")
     bases = random.Random(0)
     genome, regions = "", ""
@@ -47,6 +48,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split=SPLIT,
     )
     prepare(recipe, folder / "data")
+    files = {split: folder / f"{split}.csv" for split in ("train", "val", "test")}
+    prepare(SequenceSettings(task="promoter", **files), folder / "sequences")
     for name, threshold in (("model", 0.0), ("deaf", 1.1)):
         model = build_model(
             ModelSettings(d_model=8, n_layer=1),

@@ -127,6 +127,11 @@ BAD: dict[str, tuple[Change, str, str]] = {
         f"{ATTRIBUTE} --methods ../../x",
         "command line: methods.0: ../../x: Input should be 'ig', ...; correct the value",
     ),
+    "one class only": (
+        as_it_is,
+        "train --data sequences --out out --set data.length=5 --set data.limit=1",
+        "training windows: labels [1]: both classes, 0 and 1, are needed; add regions",
+    ),
     "no true positives to attribute": (
         as_it_is,
         ATTRIBUTE.replace("model model", "model deaf"),

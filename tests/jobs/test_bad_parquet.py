@@ -18,6 +18,7 @@ from bad_inputs import (
     Case,
     Change,
     User,
+    as_it_is,
     both,
     edited,
     holds,
@@ -160,6 +161,13 @@ def test_windows_other_than_the_models_are_refused(user: User, job: str) -> None
     user.is_refused(Case(reads("window", 30), READERS[job], OTHER_WINDOW))
     longer = both(reads("window", 20), reads("flank", 5))
     user.is_refused(Case(longer, READERS[job], OTHER_FLANK))
+
+
+@pytest.mark.parametrize("job", ["evaluate", "sanity", "attribute"])
+def test_data_of_another_kind_than_the_models_are_refused(user: User, job: str) -> None:
+    command = READERS[job].replace("--data data", "--data sequences")
+    line = "model: labels a base: the data in sequences is promoter; "
+    user.is_refused(Case(as_it_is, command, f"{line}give a model of that task, or other data"))
 
 
 def test_a_stray_temporary_file_changes_nothing(user: User) -> None:
