@@ -19,7 +19,7 @@ class InputError(ValueError):
 
     def __init__(self, place: str | PurePath, value: object, problem: str, remedy: str) -> None:
         found = "" if value is None else f"{_short(value)}: "
-        super().__init__(f"{place}: {found}{problem}; {remedy}")
+        super().__init__(_printable(f"{place}: {found}{problem}; {remedy}"))
         self._parts = (place, value, problem, remedy)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str | PurePath, object, str, str]]:
@@ -32,3 +32,10 @@ class InputError(ValueError):
 def _short(value: object) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _printable(text: str) -> str:
+    """One line whatever a file or library said, and nothing that a terminal would act on."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )

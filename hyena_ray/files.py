@@ -107,6 +107,14 @@ def sha256_file(path: AnyPath) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def lies_in(path: AnyPath, folder: AnyPath) -> bool:
+    """Whether `path` is `folder` or stands in it, whatever links and `..` lead there."""
+    if isinstance(path, S3Path) or isinstance(folder, S3Path):
+        return path.is_relative_to(folder) if type(path) is type(folder) else False
+    # Not Path.resolve, which raises where a link leads to itself.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def new_output(path: AnyPath, *, resume: bool = False, overwrite: bool = False) -> AnyPath:
     """Check that an output folder may be written, before any work is done. Creates nothing.
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
@@ -56,9 +57,8 @@ class Settings(BaseModel):
                 raise InputError(
                     f"{place}: {key}", None, "unknown key", f"allowed are {allowed}"
                 ) from None
-            raise InputError(
-                f"{place}: {key}", first["input"], first["msg"], "correct the value"
-            ) from None
+            found = "null" if first["input"] is None else first["input"]
+            raise InputError(f"{place}: {key}", found, first["msg"], "correct the value") from None
 
     def updated(self, changes: Mapping[str, Any], place: str | PurePath) -> Self:
         """A copy with dotted keys changed, such as `{"training.epochs": 3}`."""
@@ -83,8 +83,16 @@ def _keys_beside(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
     return ", ".join(sorted(cls.model_fields))
 
 
+class _PlainValues(SafeConstructor):
+    """Dates stay text, as they stand in the file: no setting is one."""
+
+
+_PlainValues.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+
 def load_yaml(path: AnyPath) -> dict[str, Any]:
-    """Read one YAML 1.2 mapping strictly: no duplicate keys, tags, anchors or second document.
+    """Read one YAML 1.2 mapping strictly: no duplicate keys, tags, anchors, directives or second
+    document.
 
     Raises:
         InputError: missing file, syntax error or anything of the above, with the line.
@@ -100,6 +108,7 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
     """As `load_yaml`, for text."""
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = False
+    yaml.Constructor = _PlainValues
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             line = f"{place}:{event.start_mark.line + 1}"
@@ -107,14 +116,23 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
                 raise InputError(line, None, "anchors and aliases are not allowed", "write it out")
             if getattr(event, "tag", None):
                 raise InputError(line, event.tag, "tags are not allowed", "remove the tag")
+            if getattr(event, "version", None) or getattr(event, "tags", None):
+                # In YAML 1.1 `no` is false and 010 is 8.
+                raise InputError(line, None, "directives are not allowed", "remove the % lines")
         values = yaml.load(text)  # ruamel's safe loader, after tags were refused above
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{place}:{mark.line + 1}" if mark else str(place)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(line, None, str(problem), "correct the line") from None
+        # What was being read, where that is known, and what stood there instead.
+        parts = [getattr(error, name, None) for name in ("context", "problem")]
+        problem = ", ".join(filter(None, parts)) or "not YAML"
+        raise InputError(line, None, problem, "correct the line") from None
     if not isinstance(values, dict):
         raise InputError(place, values, "not a mapping of keys to values", "see search_spaces/")
+    try:
+        json.dumps(values)
+    except TypeError:
+        raise InputError(place, None, "a key is a list", "write keys as single words") from None
     return values
 
 

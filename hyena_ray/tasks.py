@@ -49,12 +49,12 @@ TASKS: dict[str, Task] = {
 }
 
 
-def task_named(name: str) -> Task:
+def task_named(name: str, place: str = "task") -> Task:
     """Look a task up.
 
     Raises:
-        InputError: there is no such task.
+        InputError: there is no such task; names `place`.
     """
     if name not in TASKS:
-        raise InputError("task", name, "unknown task", f"give one of {', '.join(TASKS)}")
+        raise InputError(place, name, "unknown task", f"give one of {', '.join(TASKS)}")
     return TASKS[name]

@@ -12,6 +12,7 @@ from hyena_ray.files import new_output, write_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.tasks import task_named
 from hyena_ray.training.evaluation import evaluate, evaluate_on_split
+from hyena_ray.training.fit import check_model_fits
 from hyena_ray.training.settings import TrainingSettings
 from hyena_ray.training.sources import ArraySource
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
 
     data, model = PreparedData.open(options.data), load_window_model(options.model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
+    check_model_fits(model, options.model, data)
     if options.fold is not None:
         data = data.for_fold(options.fold)
     out = None if options.out is None else new_output(options.out)

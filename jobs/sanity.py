@@ -12,18 +12,22 @@ import torch
 from hyena_ray.attribution.sanity import check_attribution, table_of
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import POSITIVE
+from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.files import new_output, write_json
+from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.tasks import task_named
+from hyena_ray.training.fit import check_model_fits
 
 EXAMPLE = """\
 example:
   python jobs/sanity.py --model run/model --data prepared --out checked --limit 200
 """
+
+NAME = "sanity.json"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -56,17 +60,25 @@ def main(arguments: Sequence[str]) -> None:
             f"a model that reads windows otherwise than {given.model}",
             "train it with the same settings but for training.permute_labels=true",
         )
+    check_model_fits(model, given.model, data)
+    out = check_output(
+        given.out,
+        data,
+        inputs=[path for path in (given.model, given.random_labels) if path],
+        resume=False,
+        overwrite=given.overwrite,
+        begun_by=NAME,
+    )
     windows = with_labels(data, model.readout.window, given.on, given.limit)
-    out = new_output(given.out, overwrite=given.overwrite)
 
     for each in filter(None, (model, other)):
         each.to("cuda" if torch.cuda.is_available() else "cpu")
     simulated = data.manifest.simulated
     planted = simulated and task_named(data.manifest.task).kind == "base"
     checks = check_attribution(model, windows, settings, planted=planted, of_random_labels=other)
-    out.mkdir(parents=True, exist_ok=True)
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
-    write_json(out / "sanity.json", found)
+    with only_writer(out, overwrite=given.overwrite):
+        write_json(out / NAME, found)
     print(table_of(checks))
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
+from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.files import new_output
 from hyena_ray.settings import load_yaml, parse_assignments
+from hyena_ray.storage import location
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import EpochReport
-from hyena_ray.training.run import complete_run, view_of
+from hyena_ray.training.loop import EpochReport, start_model
+from hyena_ray.training.run import CONFIG, complete_run, view_of
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import ArraySource
 from hyena_ray.tuning.presets import load_preset
@@ -47,16 +48,26 @@ def main(arguments: Sequence[str]) -> None:
     data = PreparedData.open(options.data)
     settings = settings_of(options, data)
     check_run_fits(settings, data, "settings", gpu=torch.cuda.is_available())
-    data = view_of(settings, data)
-    out = new_output(options.out, resume=options.resume, overwrite=options.overwrite)
-
+    inputs = [location(str(path)) for path in (options.config, settings.model.backbone) if path]
+    out = check_output(
+        options.out,
+        data,
+        inputs=inputs,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        begun_by=CONFIG,
+    )
     length = settings.data.length
+    data.check([length])
+    data = view_of(settings, data)
     train = ArraySource(data.read(length, "train", settings.data.limit))
     validation = ArraySource(data.read(length, "val"))
+    start_model(settings, train, validation)  # refuses what it must before a file is written
     try:
-        record, evaluation = complete_run(
-            settings, data, train, validation, out, _log_epoch, test=options.test
-        )
+        with only_writer(out, overwrite=options.overwrite):
+            record, evaluation = complete_run(
+                settings, data, train, validation, out, _log_epoch, test=options.test
+            )
     except DivergenceError as error:
         sys.exit(f"error: {error}")
     print("validation", " ".join(f"{key} {value:.4f}" for key, value in record.validation.items()))
@@ -72,7 +83,7 @@ def settings_of(options: argparse.Namespace, data: PreparedData) -> RunSettings:
         preset.check_data(data)
         settings = preset.run_settings(gpu=torch.cuda.is_available())
     if options.config:
-        settings = settings.updated(dotted(load_yaml(options.config)), "--config")
+        settings = settings.updated(dotted(load_yaml(options.config)), options.config)
     changes = parse_assignments(options.set, "--set")
     if options.backbone:
         changes["model.backbone"] = options.backbone

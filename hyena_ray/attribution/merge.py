@@ -81,12 +81,7 @@ def merge(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         windows += len(part.window_id)
         attributed += len(chosen)
     if not attributed:
-        raise InputError(
-            f"split {plan.split}",
-            f"{windows} windows",
-            "the model finds no labelled base, so there is nothing to attribute",
-            "train it longer, lower its threshold, or choose a split with labelled windows",
-        )
+        raise plan.nothing_found()
     whole = {
         name: Convergence(*map(np.concatenate, zip(*parts, strict=True)))
         for name, parts in integrals.items()

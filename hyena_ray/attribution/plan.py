@@ -10,6 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import tokens_read, true_positives
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
@@ -97,6 +98,29 @@ class ShardPlan(Settings):
             model=model_sha256(model),
             settings=settings,
             shards=shards if limit is None else shards[:: -(-len(shards) // (limit // size))],
+        )
+
+    def check_found(self, model: WindowModel, data: PreparedData) -> None:
+        """Look for a true positive: where there is none, nothing has to be written to find it out.
+
+        Raises:
+            InputError: the model finds no labelled base.
+        """
+        for shard in self.shards:
+            windows = data.read_rows(self.length, self.split, shard.first_row, shard.last_row)
+            tokens = tokens_read(model, windows)
+            if true_positives(model, tokens, windows.labels, self.settings.batch).any():
+                return
+        raise self.nothing_found()
+
+    def nothing_found(self) -> InputError:
+        """What is said where no window has a true positive."""
+        windows = sum(shard.last_row - shard.first_row for shard in self.shards)
+        return InputError(
+            f"split {self.split}",
+            f"{windows} windows",
+            "the model finds no labelled base, so there is nothing to attribute",
+            "train it longer, lower its threshold, or choose a split with labelled windows",
         )
 
     @cached_property

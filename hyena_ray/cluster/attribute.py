@@ -19,11 +19,11 @@ from hyena_ray.cluster.resources import Placement, Resources, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
+from hyena_ray.training.fit import check_model_fits
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +56,15 @@ def attribute(options: AttributeOptions) -> MergeResult:
     """Do a whole attribution, or what is left of one. `manifest.json` is written last.
 
     Raises:
-        InputError: bad options or files, or more actors than the cluster holds; nothing was
-            written, unless the model finds no true positive.
+        InputError: bad options or files, no true positive, or more actors than the cluster holds;
+            nothing was written.
         ShardError, StalledError: what finished is kept, and resuming goes on.
     """
     data = PreparedData.open(options.data)
     out = check_output(
         options.out,
         data,
+        inputs=[options.model],
         resume=options.resume,
         overwrite=options.overwrite,
         begun_by="shards/plan.json",
@@ -116,18 +117,13 @@ def plan_attribution(
     """Check that model, data and settings go together, and cut the work. Writes nothing.
 
     Raises:
-        InputError: they do not.
+        InputError: they do not, or the model finds no true positive.
     """
     model = load_window_model(model_folder)
-    window, prepared = model.readout.window, data.manifest.lengths
-    if window not in prepared:
-        raise InputError(
-            model_folder,
-            f"window of {window} bases",
-            f"the data in {data.folder} has windows of {', '.join(map(str, prepared))} bases",
-            f"prepare data with --lengths {window}, or give another model",
-        )
-    return ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
+    check_model_fits(model, model_folder, data)
+    plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
+    plan.check_found(model, data)
+    return plan
 
 
 def attribute_on_actors(

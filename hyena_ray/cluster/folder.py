@@ -6,7 +6,7 @@ import fcntl
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from hyena_ray.cluster.lease import lease, taken
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, new_output, sweep
+from hyena_ray.files import atomic_file, lies_in, new_output, sweep
 from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
@@ -32,13 +32,20 @@ def default_folder(name: str) -> Path:
 
 
 def check_output(
-    out: AnyPath, data: PreparedData | None, *, resume: bool, overwrite: bool, begun_by: str = PLAN
+    out: AnyPath,
+    data: PreparedData | None,
+    *,
+    inputs: Iterable[AnyPath] = (),
+    resume: bool,
+    overwrite: bool,
+    begun_by: str = PLAN,
 ) -> AnyPath:
     """Check that a run may be written. Touches nothing.
 
     Args:
         out: what was given.
         data: prepared windows; they must not lie inside.
+        inputs: what else is read; it must not lie inside either.
         resume: continue the run that is there.
         overwrite: replace the run that is there.
         begun_by: a file, relative to the folder, that every begun run of this kind has.
@@ -47,11 +54,12 @@ def check_output(
         The absolute path.
 
     Raises:
-        InputError: as `new_output`; or the folder is no run, or holds the data.
+        InputError: as `new_output`; or the folder is no run, or holds an input.
     """
     out = new_output(out, resume=resume or overwrite)
-    if data is not None and data.folder.resolve().is_relative_to(out.resolve()):
-        raise InputError("--out", out, "holds the data", "give another folder")
+    for path in (*([] if data is None else [data.folder]), *inputs):
+        if lies_in(path, out):
+            raise InputError("--out", out, f"holds the input {path}", "give another folder")
     if out.exists() and not (out / begun_by).is_file() and any(out.iterdir()):
         raise InputError(
             "--out", out, f"has no {begun_by}, so it is not a run", "give a new folder"

@@ -65,6 +65,8 @@ def place(
     Raises:
         InputError: a request that this cluster can never meet.
     """
+    if wanted is not None and wanted < 1:
+        raise InputError(name, wanted, "below 1", "ask for one or more, or leave it out")
     has = f"the cluster has {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs"
     remedy = "ask for less or join a larger cluster"
     if each.gpu > 1 and each.gpu != int(each.gpu):

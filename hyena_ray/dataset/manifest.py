@@ -81,7 +81,7 @@ class SequenceRows(Settings):
 class DataFile(Settings):
     """One Parquet file, relative to the folder, in order of window ids within length and split."""
 
-    path: str
+    path: str = Field(pattern=r"^length=[0-9]+/split=[a-z0-9]+/part-[0-9]+\.parquet$")
     length: int
     split: str
     rows: int = Field(gt=0)

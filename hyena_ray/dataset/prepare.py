@@ -13,7 +13,7 @@ from hyena_ray.dataset.manifest import NAME, Manifest
 from hyena_ray.dataset.sequences import SequenceSettings
 from hyena_ray.dataset.windows import PrepareSettings
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, new_output, write_json
+from hyena_ray.files import atomic_folder, lies_in, new_output, write_json
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
@@ -77,8 +77,8 @@ def _parents_of(out: AnyPath) -> Iterator[None]:
 
 def _checked_output(inputs: Sequence[AnyPath], out: AnyPath, overwrite: bool) -> AnyPath:
     out = out.expanduser()
-    for path in (path.absolute() for path in inputs):
-        if out.absolute() == path or out.absolute() in path.parents:
+    for path in inputs:
+        if lies_in(path, out):
             raise InputError("--out", out, f"holds the input {path}", "give another folder")
     if not (overwrite and out.is_dir() and not out.is_symlink()):
         return new_output(out)

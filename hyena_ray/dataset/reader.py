@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import TypeVar
@@ -101,6 +101,16 @@ class PreparedData:
             if begin < end:
                 tables.append(self._read(file, partial(_rows, first=begin, last=end)))
         return windows_from_table(pa.concat_tables(tables), self.folder)
+
+    def check(self, lengths: Collection[int]) -> None:
+        """Hold every file of these lengths to the manifest, before hours of work rely on it.
+
+        Raises:
+            InputError: a file is damaged or is not what the manifest says.
+        """
+        for file in self.manifest.files:
+            if file.length in lengths:
+                self._read(file, lambda parquet: None)
 
     def window_ids(self, length: int, split: str) -> NDArray[np.int64]:
         """(n,) ids in ascending order; nothing else is decoded."""

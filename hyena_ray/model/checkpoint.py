@@ -219,7 +219,7 @@ def complete_weights(
         if name not in filled:
             continue
         if filled[name].shape != shape:
-            kind = "vocabulary" if name in (EMBEDDINGS, LM_HEAD) else "shape"
+            kind = "vocabulary" if name.endswith((EMBEDDINGS, LM_HEAD)) else "shape"
             raise InputError(
                 place,
                 name,

@@ -24,6 +24,7 @@ from hyena_ray.model.heads import (
 )
 from hyena_ray.model.lora import has_lora, merge_lora
 from hyena_ray.model.window import Readout, WindowModel
+from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
 from hyena_ray.tasks import Kind
 
@@ -45,6 +46,16 @@ READOUT = "readout.json"
 """What stands beside weights and configuration: which positions are read, and the threshold."""
 
 
+class StoredReadout(Settings):
+    """What readout.json holds."""
+
+    readout: Readout
+    threshold: float
+    """Probability from which a label counts as positive."""
+    sha256: str
+    """Of model.safetensors."""
+
+
 def save_window_model(model: WindowModel, folder: AnyPath) -> None:
     """Write config.json, model.safetensors and readout.json (readout and threshold), atomically.
 
@@ -56,14 +67,12 @@ def save_window_model(model: WindowModel, folder: AnyPath) -> None:
     with atomic_folder(folder, last=READOUT, replace=True) as temporary:
         with without_progress_bars():
             classifier.save_pretrained(temporary)
-        write_json(
-            temporary / READOUT,
-            {
-                "readout": model.readout.model_dump(mode="json"),
-                "threshold": model.threshold,
-                "sha256": sha256_file(temporary / "model.safetensors"),
-            },
+        stored = StoredReadout(
+            readout=model.readout,
+            threshold=model.threshold,
+            sha256=sha256_file(temporary / "model.safetensors"),
         )
+        write_json(temporary / READOUT, stored.model_dump(mode="json"))
 
 
 def load_window_model(folder: AnyPath) -> WindowModel:
@@ -73,10 +82,8 @@ def load_window_model(folder: AnyPath) -> WindowModel:
         InputError: a file is missing, damaged or changed.
     """
     path = folder / READOUT
-    stored = read_json(path)
+    stored = StoredReadout.parse(read_json(path), path)
     config_values = read_json(folder / "config.json")
-    if not isinstance(stored, dict) or not {"readout", "threshold", "sha256"} <= stored.keys():
-        raise InputError(path, None, "not the readout of a window model", "give a run's model/")
     name = config_values.get("model_type") if isinstance(config_values, dict) else None
     if name not in CONFIG_CLASSES:
         raise InputError(
@@ -87,7 +94,7 @@ def load_window_model(folder: AnyPath) -> WindowModel:
         raise InputError(weights_path, None, "there is no such file", "save the model again")
     with local_copy(weights_path) as file:
         weights = read_tensors(file)
-    if sha256_file(weights_path) != stored["sha256"]:
+    if sha256_file(weights_path) != stored.sha256:
         raise InputError(
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
@@ -95,6 +102,6 @@ def load_window_model(folder: AnyPath) -> WindowModel:
     classifier = MODEL_CLASSES[name, kind_of(config)](config)
     shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
     classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
-    model = WindowModel(classifier, Readout.parse(stored["readout"], path))
-    model.threshold = float(stored["threshold"])
+    model = WindowModel(classifier, stored.readout)
+    model.threshold = stored.threshold
     return model.eval()

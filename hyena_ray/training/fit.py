@@ -1,10 +1,12 @@
-"""Does a run fit the prepared data, and itself? Asked before any work is done."""
+"""Does a run, or a model, fit the prepared data, and itself? Asked before any work is done."""
 
 from __future__ import annotations
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import refuse_unused
+from hyena_ray.model.window import WindowModel
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.settings import RunSettings
 
@@ -21,7 +23,7 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
     Raises:
         InputError: names the setting.
     """
-    task = task_named(settings.task)
+    task = task_named(settings.task, f"{place}: task")
     if task.name != data.manifest.task:
         raise InputError(
             f"{place}: task", task.name, f"the data is {data.manifest.task}", "give its own data"
@@ -37,6 +39,44 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
             "float16",
             "needs a GPU, and the run has none",
             "use bfloat16 or float32",
+        )
+
+
+def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) -> None:
+    """Refuse a trained model that reads other windows than the prepared ones.
+
+    Args:
+        model: read from `folder`.
+        folder: of the model, for the message.
+        data: prepared windows.
+
+    Raises:
+        InputError: it labels bases and they have one label each, or the other way round; or their
+            length or flank is not the model's.
+    """
+    manifest, readout = data.manifest, model.readout
+    kind = "base" if model.labels_bases else "sequence"
+    if kind != task_named(manifest.task).kind:
+        raise InputError(
+            folder,
+            f"labels a {kind}",
+            f"the data in {data.folder} is {manifest.task}",
+            "give a model of that task, or other data",
+        )
+    if readout.window not in manifest.lengths:
+        raise InputError(
+            folder,
+            f"window of {readout.window} bases",
+            f"the data in {data.folder} has windows of {', '.join(map(str, manifest.lengths))} "
+            "bases",
+            f"prepare data with --lengths {readout.window}, or give another model",
+        )
+    if readout.stored > manifest.flank:
+        raise InputError(
+            folder,
+            f"flank of {readout.stored} bases",
+            f"the data in {data.folder} has {manifest.flank} bases on each side",
+            f"prepare data with --flank {readout.stored} or more, or give another model",
         )
 
 

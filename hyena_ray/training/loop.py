@@ -78,13 +78,11 @@ def train_run(
             other settings.
         DivergenceError: a loss is NaN or infinite.
     """
-    check_both_classes(train, "training windows")
-    check_both_classes(validation, "validation windows")
+    model = start_model(settings, train, validation)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, model_folder = folder / CHECKPOINT, folder / "model"
     recipe, metric = settings.training, task_named(settings.task).metric
     class_weights = recipe.class_weights()
-    model = new_model(settings)
     share = trainable_share(model.classifier)
     logger.info("%.2f %% of the weights are trained", 100 * share)
     scaler, average = new_scaler(model, recipe), WeightAverage(model, recipe.ema_decay)
@@ -142,6 +140,19 @@ def train_run(
         report(EpochReport(epoch + 1, epochs, history[-1]))
     best = _best_epoch(history, metric)
     return RunResult(best + 1, history[best], model_folder, share)
+
+
+def start_model(
+    settings: RunSettings, train: WindowSource, validation: WindowSource
+) -> WindowModel:
+    """The untrained model of a run, and whether there is anything to train it on. Writes nothing.
+
+    Raises:
+        InputError: one class is missing, or the settings or their backbone make no model.
+    """
+    check_both_classes(train, "training windows")
+    check_both_classes(validation, "validation windows")
+    return new_model(settings)
 
 
 def new_model(settings: RunSettings) -> WindowModel:

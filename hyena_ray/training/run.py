@@ -10,6 +10,7 @@ import torch
 
 from hyena_ray.dataset.manifest import NAME
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.settings import Settings
@@ -59,6 +60,22 @@ def view_of(settings: RunSettings, data: PreparedData) -> PreparedData:
     return data if settings.data.fold is None else data.for_fold(settings.data.fold)
 
 
+def check_begun(folder: AnyPath, settings: RunSettings) -> None:
+    """Check that the run in `folder`, if any, has these settings.
+
+    Raises:
+        InputError: it was begun with others.
+    """
+    path = folder / CONFIG
+    if path.exists() and read_json(path) != settings.model_dump(mode="json"):
+        raise InputError(
+            path,
+            None,
+            "the run was begun with other settings",
+            "resume with the same, or give a new folder",
+        )
+
+
 def complete_run(
     settings: RunSettings,
     data: PreparedData,
@@ -82,8 +99,9 @@ def complete_run(
         test: whether the test split is scored.
 
     Raises:
-        InputError, DivergenceError: as `train_run`.
+        InputError, DivergenceError: as `check_begun` and `train_run`.
     """
+    check_begun(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, settings.model_dump(mode="json"))
     began = time.monotonic()

@@ -25,7 +25,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import new_model
-from hyena_ray.training.run import CONFIG, EVALUATION, RunRecord, complete_run, view_of
+from hyena_ray.training.run import EVALUATION, RunRecord, check_begun, complete_run, view_of
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison
 from hyena_ray.tuning.presets import Preset, Selection, select_presets
@@ -92,7 +92,9 @@ def compare(options: CompareOptions) -> str:
     runs = _runs(options, chosen.presets, data)
     out = check_output(options.out, data, resume=options.resume, overwrite=options.overwrite)
     if options.resume:
-        _check_begun(out, runs)
+        for run in runs:
+            check_begun(out / "runs" / run.name, run.settings)
+    data.check({run.settings.data.length for run in runs})
     with connect(options.address) as cluster:
         placement = place(
             cluster,
@@ -134,18 +136,6 @@ def _runs(options: CompareOptions, presets: list[Preset], data: PreparedData) ->
         # What only shows when the model is made, such as a backbone that is not there.
         new_model(settings)
     return runs
-
-
-def _check_begun(out: AnyPath, runs: list[Run]) -> None:
-    for run in runs:
-        path = out / "runs" / run.name / CONFIG
-        if path.exists() and read_json(path) != run.settings.model_dump(mode="json"):
-            raise InputError(
-                path,
-                None,
-                "the run was begun with other settings",
-                "resume with the same, or give a new folder",
-            )
 
 
 def _keys(runs: list[Run], fold: int | None) -> list[Key]:

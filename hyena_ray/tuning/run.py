@@ -35,6 +35,7 @@ from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.loop import new_model
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.experiment import run_trials
 from hyena_ray.tuning.results import STATES, best_trial, write_trials
@@ -80,10 +81,16 @@ def tune_task(options: TuneOptions) -> AnyPath:
     """
     space = _space(options)
     data = None if options.data is None else PreparedData.open(options.data)
+    draws = space.draws(options.space)
     if data is not None:
-        for settings in space.draws(options.space):
+        for settings in draws:
             check_run_fits(settings, data, str(options.space), gpu=space.resources.gpu > 0)
     out = _output(options, data)
+    if data is not None:
+        data.check(space.lengths())
+    for settings in {draw.model.backbone: draw for draw in draws}.values():
+        # What only shows when the model is made, such as a backbone that is not there.
+        new_model(settings)
     with connect(options.address, dashboard=space.resources.workers > 1) as cluster:
         placement = _placement(space, data, cluster)
         with only_writer(out, overwrite=options.overwrite):
@@ -108,7 +115,13 @@ def _space(options: TuneOptions) -> SearchSpace:
 
 def _output(options: TuneOptions, data: PreparedData | None) -> AnyPath:
     if options.out is not None:
-        return check_output(options.out, data, resume=options.resume, overwrite=options.overwrite)
+        return check_output(
+            options.out,
+            data,
+            inputs=[options.space],
+            resume=options.resume,
+            overwrite=options.overwrite,
+        )
     if options.resume or options.overwrite:
         raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
     return default_folder(options.task.name)

@@ -40,13 +40,13 @@ class Parameter(Settings):
 
     choices: tuple[Any, ...] | None = None
     """Values to choose from."""
-    low: int | float | None = None
+    low: float | int | None = None
     """Smallest value. With two whole numbers the value is whole."""
-    high: int | float | None = None
+    high: float | int | None = None
     """Largest value, included."""
     log: bool = False
     """Sample the logarithm evenly."""
-    step: int | float | None = None
+    step: float | int | None = None
     """Distance between values."""
     when: dict[str, Any] = Field(default_factory=dict)
     """Searched only where these other settings have this value, or one of these."""
@@ -155,6 +155,7 @@ class SearchSpace(Settings):
         return space
 
     def _check(self, path: Path) -> None:
+        task_named(self.task, f"{path}: task")
         if not self.search:
             raise InputError(f"{path}: search", None, "is empty", "give at least one setting")
         for index, (key, parameter) in enumerate(self.search.items()):

@@ -251,30 +251,15 @@ def given_value(**values: object) -> Change:
 
 
 BAD: dict[str, tuple[Change, str]] = {
-    "broken genome": (written("genome", ">a\nAC\nA\nAC\n"), "new.genome:3: 1 letters"),
     "no genome": (given_value(genome="/none.fa"), "/none.fa: there is no such file"),
-    "broken regions": (written("regions", "a\t5\t1e3\n"), "new.regions:1: 1e3"),
-    "unknown contig": (
-        written("regions", "a\t1\t2\nz\t1\t2\n"),
-        "new.regions:2: z: the genome has",
-    ),
-    "end past contig": (written("regions", "a\t1\t99999\n"), "new.regions:1: a:1-99999: ends past"),
     "blacklist": (written("blacklist", "z\t1\t2\n"), "new.blacklist:1: z: the genome has no such"),
     "no blacklist": (given_value(blacklist="/none.bed"), "no such file; give --blacklist"),
     "split lacks": (given_value(split="contig:train=a;val=z"), "--split: z: the genome has no"),
-    "no positive": (written("regions", "a\t1\t2\n"), "val has no window of 20 bases"),
     "unsplittable": (
         lambda inputs, folder: written("regions", "a\t1\t2\n")(inputs, folder) | {"split": None},
         "--split: a split by contig needs labelled regions on three contigs, not 1",
     ),
     "too long": (given_value(lengths=[5000]), "train has no window of 5000 bases"),
-    "one class": (
-        lambda inputs, folder: written(
-            "regions", "".join(f"{n}\t0\t{len(s)}\n" for n, s in inputs.contigs.items())
-        )(inputs, folder),
-        "every base is labelled",
-    ),
-    "task": (given_value(task="../../x"), "task: ../../x: unknown task"),
 }
 
 

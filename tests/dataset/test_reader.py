@@ -88,33 +88,9 @@ def narrower(table: pa.Table) -> pa.Table:
 
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
-    "truncated": (with_bytes(lambda b: b[:-40]), "damaged Parquet file"),
-    "zero length": (with_bytes(lambda b: b""), "damaged Parquet file"),
-    "wrong magic": (with_bytes(lambda b: b"RAR1" + b[4:-4] + b"RAR1"), "damaged Parquet file"),
     "text": (with_bytes(lambda b: b"contig,start\n" * 9), "damaged Parquet file"),
-    "flipped bit": (
-        with_bytes(lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:]),
-        "sha256 differs from the manifest's",
-    ),
-    "missing file": (lambda folder: (folder / PART).unlink(), "the file is missing"),
-    "missing column": (
-        rewrite(lambda t: t.drop_columns("labels")),
-        "labels: the column is missing",
-    ),
-    "renamed column": (
-        rewrite(lambda t: t.rename_columns([*t.column_names[:3], "token", "labels"])),
-        "tokens: the column is missing",
-    ),
-    "wrong type": (rewrite(retyped("start", pa.float64())), "start is double: the manifest's"),
-    "nulls": (rewrite(with_null), "start is int64: the manifest's windows have"),
     "other window": (rewrite(narrower), "the manifest's windows have"),
     "fewer rows": (rewrite(lambda t: t.slice(3)), "rows: the manifest says"),
-    "other rows": (edit(lambda f: f | {"rows": 7}), "rows: the manifest says 7"),
-    "other hash": (edit(lambda f: f | {"sha256": "0" * 64}), "sha256 differs"),
-    "one more part": (
-        lambda folder: (folder / PART).with_name("part-00001.parquet").write_bytes(b"") and None,
-        "manifest.json does not list the file",
-    ),
 }
 
 
@@ -148,14 +124,6 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
             for columns in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(*columns)
     assert refused > 50
-
-
-def test_a_stray_temporary_file_is_not_read(folder: Path) -> None:
-    before = PreparedData.open(folder).read(50, "train")
-    (folder / PART).with_name(".part-00001.parquet.7.tmp").write_bytes(b"half")
-    (folder / PART).with_name("part-00001.tmp").write_bytes(b"half")
-    for columns in zip(before, PreparedData.open(folder).read(50, "train"), strict=True):
-        np.testing.assert_array_equal(*columns)
 
 
 @pytest.mark.parametrize(

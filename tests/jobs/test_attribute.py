@@ -193,12 +193,9 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "method": (["--methods", "ig,shap"], "command line: methods"),
-    "k": (["--k", "0"], "command line: k: 0"),
     "setting": (["--set", "shuffle=4"], "command line: shuffle: unknown key; allowed are"),
-    "k above window": (["--k", "41"], "k"),
     "split": (["--on", "holdout"], "split: holdout: was not prepared; there is train, val, test"),
     "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
-    "gpu": (["--gpu", "1"], r"--actors: .*the cluster has \d+ CPUs and 0 GPUs"),
     "model": (["--model", "nowhere"], "nowhere.*no such file"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),
 }
@@ -212,24 +209,3 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     with pytest.raises(InputError, match=message):
         job(inputs, tmp_path / "out", *more)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_model_of_another_window_is_refused(
-    inputs: Path, tmp_path: Path, cluster: Cluster
-) -> None:
-    save_model(tmp_path / "model", 50)
-    with pytest.raises(
-        InputError, match=r"model: window of 50 bases: the data in .* has windows of 40 bases; "
-    ):
-        job(inputs, tmp_path / "out", "--model", str(tmp_path / "model"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_that_is_no_attribution_is_neither_resumed_nor_overwritten(
-    inputs: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    for flag in ("--resume", "--overwrite"):
-        with pytest.raises(InputError, match="not a run"):
-            job(inputs, tmp_path, flag)
-    assert (tmp_path / "thesis.tex").exists()

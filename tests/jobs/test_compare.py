@@ -183,7 +183,6 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "seed set": (["--set", "training.seed=3"], r"--set: training\.seed: differs from run to run"),
     "backbone": (["--set", "model.backbone=/nowhere"], "nowhere"),
     "cpus": (["--cpu", "99"], r"--cpu, --gpu: .*the cluster has"),
-    "gpus": (["--gpu", "1"], r"--cpu, --gpu: .*the cluster has \d+ CPUs and 0 GPUs"),
 }
 
 
@@ -198,8 +197,3 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     with pytest.raises(InputError, match=message):
         main(["--data", str(inputs / "data"), "--out", str(tmp_path / "out"), *more])
     assert not (tmp_path / "out").exists()
-
-
-def test_the_folder_of_the_data_is_never_the_output(inputs: Path) -> None:
-    with pytest.raises(InputError, match="holds the data"):
-        compare(options(inputs, inputs, "zdna/small", overwrite=True))

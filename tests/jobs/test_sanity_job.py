@@ -23,8 +23,8 @@ WINDOW = 40
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`data/`, an untrained `model/` that calls every base, `deaf/` that calls none, and `short/`
-    that reads shorter windows."""
+    """`data/`, an untrained `model/` that calls every base, and `short/` that reads shorter
+    windows."""
     folder = tmp_path_factory.mktemp("sanity")
     made = simulate_genome(folder, contig_length=20_000, tracts=80, decoys=40)
     prepare(
@@ -33,7 +33,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         folder / "data",
     )
-    for name, window, threshold in (("model", 40, 0.0), ("deaf", 40, 1.1), ("short", 20, 0.0)):
+    for name, window in (("model", WINDOW), ("short", 20)):
         model = build_model(
             ModelSettings(d_model=16, n_layer=1),
             Readout(window=window, flank=8, lookahead=4),
@@ -41,7 +41,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             TASKS["zdna"],
             seed=1,
         )
-        model.threshold = threshold
+        model.threshold = 0.0
         save_window_model(model, folder / name)
     return folder
 
@@ -72,8 +72,6 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "split": (["--on", "holdout"], "holdout: .* train, val, test"),
     "model": (["--model", "nowhere"], "nowhere.*no such file"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),
-    "window": (["--model", "{inputs}/short"], "20"),
-    "nothing found": (["--model", "{inputs}/deaf"], "the model finds none of them"),
     "other model": (["--random-labels", "nowhere"], "nowhere.*no such file"),
     "other windows": (
         ["--random-labels", "{inputs}/short"],

@@ -98,9 +98,6 @@ def test_a_configuration_fills_what_it_does_not_say_with_the_tasks_defaults(
     with pytest.raises(InputError, match=r"readout\.flank: 9"):
         job("train")([*arguments, "--set=data.length=40"])
     assert not (tmp_path / "run").exists()
-    (tmp_path / "config.yaml").write_text("training: {batchsize: 64}\n")
-    with pytest.raises(InputError, match=r"--config: training\.batchsize: unknown key"):
-        job("train")(arguments)
 
 
 def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(

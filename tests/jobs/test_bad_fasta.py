@@ -1,0 +1,149 @@
+"""Genomes that cannot be read, and spellings that can: the FASTA part of the list of bad inputs."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bad_inputs import PREPARE, Case, Change, User, edited, holds, is_folder, removed
+
+from hyena_ray.dataset.manifest import read_manifest
+from hyena_ray.genome.source import BGZF_END
+
+GENOME = "genome.fa"
+
+
+def unreadable(folder: Path) -> None:
+    """A link to itself cannot be opened by anyone; a mode without rights, by anyone but root."""
+    (folder / GENOME).unlink()
+    (folder / GENOME).symlink_to(GENOME)
+
+
+def bgzip(content: bytes, size: int = 500) -> bytes:
+    """Blocks as bgzip writes them, with the closing one."""
+    blocks = b""
+    for first in range(0, len(content), size):
+        chunk = content[first : first + size]
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        packed = packer.compress(chunk) + packer.flush()
+        blocks += b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
+        blocks += struct.pack("<H", len(packed) + 25)
+        blocks += packed + struct.pack("<II", zlib.crc32(chunk), len(chunk))
+    return blocks + BGZF_END
+
+
+NOT_DNA = "not a DNA letter (A C G T, or IUPAC codes, read as N); give DNA; proteins, gaps and "
+NOT_DNA += "other signs cannot be read"
+REFUSED: dict[str, tuple[Change, str]] = {
+    "missing": (removed(GENOME), "genome.fa: there is no such file; give --genome a FASTA file"),
+    "folder": (
+        is_folder(GENOME),
+        "genome.fa: is a folder, not a file; give --genome a FASTA file",
+    ),
+    "unreadable": (unreadable, "genome.fa: cannot be read (...); give --genome a FASTA file"),
+    "empty": (holds(GENOME, ""), "genome.fa: the file is empty; give --genome a FASTA file"),
+    "no header": (
+        holds(GENOME, "ACGT\n"),
+        "genome.fa:1: ACGT: a FASTA file begins with '>' and a contig's name; "
+        "give a FASTA file, plain, gzip or bgzip",
+    ),
+    "duplicate name": (
+        edited(GENOME, lambda content: content + b">chr1 of a test\nACGT\n"),
+        "genome.fa:76: chr1: the contig name stands in line 1 already; "
+        "give every contig its own first word",
+    ),
+    "duplicate first word": (
+        edited(GENOME, lambda content: content + b">chr1 again\nACGT\n"),
+        "genome.fa:76: chr1: the contig name stands in line 1 already; "
+        "give every contig its own first word",
+    ),
+    "empty name": (
+        holds(GENOME, ">\nACGT\n"),
+        "genome.fa:1: >: the contig has no name; write it directly after '>'",
+    ),
+    "empty record": (
+        holds(GENOME, ">chr1\n>chr2\nACGT\n"),
+        "genome.fa:1: chr1: the contig has no sequence; remove its header",
+    ),
+    "ragged lines": (
+        holds(GENOME, ">chr1\nACGT\nAC\nACGT\n"),
+        "genome.fa:3: 2 letters: the lines of this contig have 4 letters up to its last one; "
+        "check that no line was lost, then wrap the file anew",
+    ),
+    "blank line inside": (
+        holds(GENOME, ">chr1\nACGT\n\nACGT\n"),
+        "genome.fa:3: a blank line inside a sequence; remove it, or restore the line",
+    ),
+    "letter outside IUPAC": (holds(GENOME, ">chr1\nACGT\nACXT\n"), f"genome.fa:3: 'X': {NOT_DNA}"),
+    "protein": (holds(GENOME, ">chr1\nMKVLAT\n"), f"genome.fa:2: 'L': {NOT_DNA}"),
+    "binary": (
+        holds(GENOME, bytes(range(64))),
+        r"genome.fa:1: \x00\x01\x02\x03\x04\x05\x06\x07\x08\t: a FASTA file begins with '>' and a "
+        "contig's name; give a FASTA file, plain, gzip or bgzip",
+    ),
+    "binary sequence": (holds(GENOME, b">chr1\nAC\x00T\n"), rf"genome.fa:2: '\x00': {NOT_DNA}"),
+    "truncated gzip": (
+        edited(GENOME, lambda content: gzip.compress(content)[:-90]),
+        "genome.fa: damaged gzip (...); copy or download the file again",
+    ),
+    "truncated bgzip": (
+        edited(GENOME, lambda content: bgzip(content)[:-90]),
+        "genome.fa: damaged gzip (...); copy or download the file again",
+    ),
+    "bgzip without its last blocks": (
+        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_END)]),
+        "genome.fa: damaged gzip (bgzip's closing block is missing: the file is cut short); "
+        "copy or download the file again",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_genome_that_cannot_be_read_is_refused(user: User, case: str) -> None:
+    change, line = REFUSED[case]
+    user.is_refused(Case(change, PREPARE, line))
+
+
+def with_stale_index(folder: Path) -> None:
+    (folder / "genome.fa.fai").write_text("chr1\t1200\t3\t40\t41\nchr2\t9\t9\t9\t10\n")
+
+
+ACCEPTED: dict[str, Change] = {
+    "CRLF": edited(GENOME, lambda content: content.replace(b"\n", b"\r\n")),
+    "lower case": edited(GENOME, lambda content: content.lower()),
+    "no final newline": edited(GENOME, lambda content: content.rstrip(b"\n")),
+    "BOM": edited(GENOME, lambda content: b"\xef\xbb\xbf" + content),
+    "gzip": edited(GENOME, gzip.compress),
+    "bgzip": edited(GENOME, bgzip),
+    "stale index": with_stale_index,
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_a_valid_spelling_gives_the_same_windows(user: User, case: str) -> None:
+    ACCEPTED[case](user.folder)
+    done = user.runs(PREPARE)
+    assert done.code == 0, done.stderr
+    made, plain = (read_manifest(user.folder / name) for name in ("out", "data"))
+    assert made.files == plain.files
+
+
+@pytest.mark.parametrize("letter", "RYSWKMBDHVU")
+def test_iupac_codes_are_read_as_n(user: User, letter: str) -> None:
+    spelt: list[Callable[[bytes], bytes]] = [
+        lambda content: content.replace(b"AC", f"A{letter}".encode()),
+        lambda content: content.replace(b"AC", b"AN"),
+    ]
+    files = []
+    good = (user.folder / GENOME).read_bytes()
+    for number, spell in enumerate(spelt):
+        (user.folder / GENOME).write_bytes(spell(good))
+        done = user.runs(PREPARE.replace("--out out", f"--out out{number}"))
+        assert done.code == 0, done.stderr
+        files.append(read_manifest(user.folder / f"out{number}").files)
+    assert files[0] == files[1]
+    assert files[0] != read_manifest(user.folder / "data").files

@@ -1,0 +1,156 @@
+"""Folders that a job must not write to: of the list of bad inputs, what stands under `--out`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bad_inputs import (
+    ATTRIBUTE,
+    COMPARE,
+    EVALUATE,
+    PREPARE,
+    SANITY,
+    SEQUENCES,
+    TRAIN,
+    TUNE,
+    Case,
+    Change,
+    User,
+    as_it_is,
+    both,
+    edited,
+    holds,
+    is_folder,
+)
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.cluster.attribute import plan_attribution
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.dataset.reader import PreparedData
+
+RUNS = {command.split()[0]: command for command in (TRAIN, TUNE, ATTRIBUTE, COMPARE)}
+WRITERS = RUNS | {
+    "prepare windows": PREPARE,
+    "prepare sequences": SEQUENCES,
+    "evaluate": EVALUATE,
+    "sanity": SANITY,
+}
+
+
+@pytest.mark.parametrize("job", WRITERS)
+def test_an_output_that_exists_is_refused_even_when_it_is_empty(user: User, job: str) -> None:
+    line = (
+        "--out: out: exists already; give a new folder, or --overwrite to replace it "
+        "(or --resume, where the job has it)"
+    )
+    user.is_refused(Case(is_folder("out"), WRITERS[job], line))
+
+
+@pytest.mark.parametrize("job", [*WRITERS])
+def test_an_output_that_is_a_file_is_refused(user: User, job: str) -> None:
+    line = "--out: out: not a plain folder; give a new folder"
+    user.is_refused(Case(holds("out", "years of work"), WRITERS[job], line))
+
+
+THESIS = both(is_folder("out"), holds("out/thesis.tex", "years of work"))
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
+@pytest.mark.parametrize("job", RUNS)
+def test_a_folder_that_is_no_run_is_neither_resumed_nor_replaced(
+    user: User, job: str, flag: str
+) -> None:
+    line = "--out: out: has no ..., so it is not a run; give a new folder"
+    user.is_refused(Case(THESIS, f"{RUNS[job]} {flag}", line))
+
+
+def test_a_folder_that_prepare_or_sanity_did_not_write_is_not_replaced(user: User) -> None:
+    line = "--out: out: holds something other than prepared data; give another folder"
+    user.is_refused(Case(THESIS, f"{PREPARE} --overwrite", line))
+    line = "--out: out: has no sanity.json, so it is not a run; give a new folder"
+    user.is_refused(Case(as_it_is, f"{SANITY} --overwrite", line))
+
+
+def begun_attribution(folder: Path) -> None:
+    data = PreparedData.open(folder / "data")
+    settings = AttributionSettings(k=4)
+    plan = plan_attribution(folder / "model", data, split="test", settings=settings)
+    plan.begin(folder / "out")
+
+
+BEGUN = "out/runs/zdna/two_stage/seed=0"
+ANEW = "resume with the same, or give a new folder"
+CHANGED: dict[str, tuple[Change, str]] = {
+    "attribute": (
+        both(begun_attribution, holds("out/.lock", "")),
+        "out/shards/plan.json: the attribution was begun with other settings; "
+        "continue with the same ones, or start anew with --overwrite",
+    ),
+    "tune_zdna": (
+        both(is_folder("out"), holds("out/config.yaml", "space: {}\n"), holds("out/.lock", "")),
+        f"out/config.yaml: space: the run was begun with another one; {ANEW}",
+    ),
+    "compare": (
+        both(
+            lambda folder: (folder / BEGUN).mkdir(parents=True),
+            holds("out/config.yaml", "data: {}\n"),
+            holds(f"{BEGUN}/config.json", "{}"),
+        ),
+        f"{BEGUN}/config.json: the run was begun with other settings; {ANEW}",
+    ),
+}
+
+
+@pytest.mark.parametrize("job", CHANGED)
+def test_a_run_is_not_resumed_with_a_changed_configuration(
+    user: User, cluster: Cluster, job: str
+) -> None:
+    change, line = CHANGED[job]
+    user.is_refused(Case(change, f"{RUNS[job]} --resume", line))
+
+
+def test_a_training_run_is_not_resumed_with_a_changed_configuration(begun: User) -> None:
+    command = TRAIN.replace("--out out", "--out run --resume") + " --set training.epochs=2"
+    line = f"run/config.json: the run was begun with other settings; {ANEW}"
+    begun.is_refused(Case(as_it_is, command, line))
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
+@pytest.mark.parametrize("job", RUNS)
+def test_the_data_are_never_the_output(user: User, job: str, flag: str) -> None:
+    command = RUNS[job].replace("--out out", "--out data")
+    line = "--out: data: holds the input data; give another folder"
+    user.is_refused(Case(as_it_is, f"{command} {flag}", line))
+
+
+INPUTS: dict[str, tuple[str, str, str]] = {
+    "genome": (PREPARE, "genome.fa", "genome.fa"),
+    "folder of the genome": (PREPARE, "../{here}", "genome.fa"),
+    "folder of the sequences": (SEQUENCES, "../{here}", "train.csv"),
+    "model that is attributed": (ATTRIBUTE, "model", "model"),
+    "model that is checked": (SANITY, "model", "model"),
+    "data that it is checked on": (SANITY, "data", "data"),
+    "model that it is compared with": (f"{SANITY} --random-labels deaf", "deaf", "deaf"),
+    "backbone": (f"{TRAIN} --backbone backbone", "backbone", "backbone"),
+    "folder of the space": (TUNE.replace("--data data ", ""), "../{here}", "space.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+def test_no_input_is_overwritten_by_the_output(user: User, case: str) -> None:
+    command, out, held = INPUTS[case]
+    out = out.format(here=user.folder.name)
+    command = command.replace("--out out", f"--out {out} --overwrite")
+    user.is_refused(
+        Case(as_it_is, command, f"--out: ...: holds the input {held}; give another folder")
+    )
+
+
+def test_an_input_that_cannot_be_used_leaves_the_run_that_was_to_be_replaced(begun: User) -> None:
+    command = TRAIN.replace("--out out", "--out run --overwrite")
+    line = "--set: training.epochs: 0: Input should be greater than or equal to 1; ..."
+    begun.is_refused(Case(as_it_is, f"{command} --set training.epochs=0", line))
+    damaged = edited("backbone/model.safetensors", lambda content: content[:-9])
+    line = "backbone/model.safetensors: damaged or unsafe weights (...); ..."
+    begun.is_refused(Case(damaged, f"{command} --backbone backbone", line))
