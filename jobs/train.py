@@ -21,6 +21,7 @@ from hyena_ray.training.loop import EpochReport
 from hyena_ray.training.run import complete_run, view_of
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import ArraySource
+from hyena_ray.trust import check_state
 from hyena_ray.tuning.presets import load_preset
 
 EXAMPLE = """examples:
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str]) -> None:
     check_run_fits(settings, data, "settings", gpu=torch.cuda.is_available())
     data = view_of(settings, data)
     out = new_output(options.out, resume=options.resume, overwrite=options.overwrite)
+    if options.resume:
+        check_state(out)
 
     length = settings.data.length
     train = ArraySource(data.read(length, "train", settings.data.limit))

@@ -18,6 +18,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, new_output
 from hyena_ray.settings import load_yaml
+from hyena_ray.trust import check_state, open_lock
 
 PLAN = "config.yaml"
 """Written first: what the run is made of; --resume must match it."""
@@ -46,7 +47,8 @@ def check_output(
         The absolute path.
 
     Raises:
-        InputError: as `new_output`; or the folder is no run, or holds the data.
+        InputError: as `new_output`; or the folder is no run, holds the data, or is resumed and not
+            this user's own (`check_state`).
     """
     out = new_output(out, resume=resume or overwrite)
     if data is not None and data.folder.resolve().is_relative_to(out.resolve()):
@@ -55,6 +57,8 @@ def check_output(
         raise InputError(
             "--out", out, f"has no {begun_by}, so it is not a run", "give a new folder"
         )
+    if resume:
+        check_state(out)
     return out
 
 
@@ -66,7 +70,7 @@ def only_writer(out: Path, *, overwrite: bool) -> Iterator[None]:
         InputError: another job holds it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / _LOCK).open("w") as stream:
+    with open_lock(out / _LOCK) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

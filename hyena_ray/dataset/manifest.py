@@ -11,6 +11,7 @@ from hyena_ray.files import read_json
 from hyena_ray.genome.splits import NAMES, fold_name
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import task_named
+from hyena_ray.trust import InsidePath
 
 NAME = "manifest.json"
 SCHEMA_VERSION = 2
@@ -80,7 +81,7 @@ class SequenceRows(Settings):
 class DataFile(Settings):
     """One Parquet file, relative to the folder, in order of window ids within length and split."""
 
-    path: str
+    path: InsidePath
     length: int
     split: str
     rows: int = Field(gt=0)

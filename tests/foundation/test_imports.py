@@ -20,7 +20,7 @@ ROOMS = (
     "cluster",
     "tuning",
 )
-FOUNDATION = ("errors", "files", "settings", "tasks", "commands")
+FOUNDATION = ("errors", "files", "settings", "tasks", "trust", "commands")
 RAY_ROOMS = ("cluster", "tuning")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
