@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+# Tools that read the code and the lock, apart from what the lock says is installed.
+TOOLS := .venv-security
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types security sbom clean
 
 demo: $(VENV)/ready
 	$(RUN)/python jobs/tune_zdna.py
@@ -18,11 +20,24 @@ lint: $(VENV)/ready
 types: $(VENV)/ready
 	$(RUN)/mypy
 
+security: $(TOOLS)/ready
+	$(TOOLS)/bin/bandit --quiet --recursive --configfile pyproject.toml hyena_ray jobs
+	$(TOOLS)/bin/python .ci/audit.py requirements.lock
+
+sbom: $(TOOLS)/ready
+	$(TOOLS)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+		--output-format JSON --output-reproducible --output-file sbom.json
+
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+$(TOOLS)/ready: requirements-security.lock
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r requirements-security.lock
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(TOOLS)

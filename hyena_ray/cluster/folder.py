@@ -19,6 +19,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, lies_in, new_output, sweep
 from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, S3Path, remove_folder
+from hyena_ray.trust import check_state, open_lock
 
 PLAN = "config.yaml"
 """Written first: what the run is made of; --resume must match it."""
@@ -54,7 +55,8 @@ def check_output(
         The absolute path.
 
     Raises:
-        InputError: as `new_output`; or the folder is no run, or holds an input.
+        InputError: as `new_output`; or the folder is no run, holds an input, or is resumed and not
+            this user's own (`check_state`).
     """
     out = new_output(out, resume=resume or overwrite)
     for path in (*([] if data is None else [data.folder]), *inputs):
@@ -64,6 +66,8 @@ def check_output(
         raise InputError(
             "--out", out, f"has no {begun_by}, so it is not a run", "give a new folder"
         )
+    if resume and isinstance(out, Path):  # on S3 the bucket's owner says who writes
+        check_state(out)
     return out
 
 
@@ -90,7 +94,7 @@ def only_writer(out: AnyPath, *, overwrite: bool) -> Iterator[None]:
 @contextmanager
 def _flock(lock: Path) -> Iterator[None]:
     """The system lets go of it when the process ends, however it does."""
-    with lock.open("w") as stream:
+    with open_lock(lock) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import ray
+from ray._private import ray_constants
 
 from hyena_ray.errors import InputError
 
@@ -41,8 +42,9 @@ class Cluster(NamedTuple):
 def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[Cluster]:
     """Join the cluster at `address`, else that of RAY_ADDRESS, else start one on this machine.
 
-    What is started here is shut down at the end, and needs a token. Inside a process that is
-    connected already, that connection is used and kept.
+    What is started here is shut down at the end, needs a token whatever RAY_AUTH_MODE says, and
+    listens on loopback alone. Inside a process that is connected already, that connection is used
+    and kept.
 
     Args:
         address: "auto", "local", host:port, or None.
@@ -86,18 +88,42 @@ def available_cores() -> int:
 
 
 def _start_here(dashboard: bool) -> None:
-    # Ray asks for a token by default on a cluster of its own, and would save one under the home
-    # folder; a token in the environment ends with the process.
+    # Unset, Ray asks for a token on a cluster of its own; a mode of another cluster is not ours.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    # Ray would save its token under the home folder, where all may read it; one in the environment
+    # ends with the process.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address="local",
-        # More than the cores: Ray Data inside a trial waits for ever when trials hold all CPUs.
-        num_cpus=max(4, available_cores()),
-        object_store_memory=LOCAL_OBJECT_STORE,
-        include_dashboard=dashboard,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    with _loopback():
+        ray.init(
+            address="local",
+            # More than the cores: Ray Data in a trial waits for ever when trials hold all CPUs.
+            num_cpus=max(4, available_cores()),
+            object_store_memory=LOCAL_OBJECT_STORE,
+            include_dashboard=dashboard,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let a new cluster listen on 127.0.0.1 alone.
+
+    Else every port but the dashboard's is open to the network, and one of them takes jobs. The
+    switch is that of Ray on Windows and macOS; `_node_ip_address="127.0.0.1"` is replaced by the
+    machine's own address.
+    """
+    variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(variable)
+    os.environ[variable] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[variable]
+        if given is not None:
+            os.environ[variable] = given
 
 
 def _join(address: str) -> None:

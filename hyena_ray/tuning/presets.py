@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -84,7 +84,8 @@ class _Entry(Settings):
 
 
 class _File(Settings):
-    presets: dict[str, _Entry]
+    # A name becomes a folder of the comparison's runs.
+    presets: dict[Annotated[str, Field(pattern=r"^\w+$")], _Entry]
 
 
 class Preset(NamedTuple):

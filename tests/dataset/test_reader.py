@@ -107,6 +107,14 @@ def test_damage_is_refused_with_the_file_and_the_remedy(folder: Path, case: str)
     assert "\n" not in text
 
 
+@pytest.mark.parametrize("where", ["../part-00000.parquet", "length=50/../../part-00000.parquet"])
+def test_a_part_outside_the_folder_is_refused_whatever_its_hash(folder: Path, where: str) -> None:
+    (folder / PART).rename(folder.parent / "part-00000.parquet")
+    edit(lambda file: file | {"path": where})(folder)
+    with pytest.raises(InputError, match=r"manifest\.json: files\.\d+\.path: .*should match pattern"):
+        PreparedData.open(folder)
+
+
 def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> None:
     data = PreparedData.open(folder)
     expected = data.read(50, "train")

@@ -109,6 +109,7 @@ def test_folds_are_named_after_their_number() -> None:
         ("random:0.5", "unknown kind of split"),
         ("contig:", "a split is one of train, val, test"),
         ("contig:train=a;dev=b", "dev=b: a split is one of"),
+        ("contig:train=a;../../val=b", "b: a split is one of"),
         ("contig:train=a;train=b", "train is given twice"),
         ("contig:train=a,;val=b", "a contig's name is empty"),
         ("contig:train=a;val=a", "a: the contig is named twice"),

@@ -202,6 +202,7 @@ BAD = {
         r"one.like: two: no preset above has this name",
     ),
     "no mapping": ("one: 3", "presets.one"),
+    "name that leads elsewhere": ("../../x: {about: a}", r"presets\.\.\./\.\./x.*pattern"),
     "made-up figure": ("one: {about: a, study: {roc_auc: 0.8}}", "study.roc_auc: unknown key"),
 }
 

@@ -1,0 +1,66 @@
+"""`make security` fails on a known vulnerability, and says so when it could not look."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PATH = Path(__file__).parents[2] / ".ci" / "audit.py"
+CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
+BAD = {
+    "name": "pillow",
+    "version": "13.0.0",
+    "vulns": [{"id": "PYSEC-2026-1", "fix_versions": ["13.0.1"]}],
+}
+UNKNOWN = {"name": "ray", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.fixture(scope="module")
+def verdict() -> Callable[[str, str], tuple[int, list[str]]]:
+    spec = importlib.util.spec_from_file_location("audit", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[[str, str], tuple[int, list[str]]] = module.verdict
+    return found
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "lines"),
+    [
+        ([CLEAN], 0, ["pip-audit: 0 known vulnerabilities in 1 packages"]),
+        (
+            [CLEAN, BAD],
+            1,
+            [
+                "pillow 13.0.0: PYSEC-2026-1, mended in 13.0.1",
+                "pip-audit: 1 known vulnerabilities in 2 packages",
+            ],
+        ),
+        (
+            [CLEAN, UNKNOWN],
+            0,
+            ["pip-audit: 0 known vulnerabilities in 1 packages", "pip-audit: not checked: ray"],
+        ),
+        ([UNKNOWN], 0, ["pip-audit SKIPPED: no advisories for any of 1 packages"]),
+    ],
+)
+def test_only_a_known_vulnerability_fails_and_what_was_not_checked_is_named(
+    verdict: Any, packages: list[dict[str, Any]], code: int, lines: list[str]
+) -> None:
+    assert verdict(json.dumps({"dependencies": packages, "fixes": []}), "") == (code, lines)
+
+
+@pytest.mark.parametrize("report", ["", "not JSON", "[]"])
+def test_without_a_network_it_says_that_it_was_skipped(verdict: Any, report: str) -> None:
+    code, lines = verdict(report, "Traceback\nConnectionError: no route\n")
+    assert code == 0
+    assert lines == [
+        "pip-audit SKIPPED: the advisory service was not reached (ConnectionError: no route)"
+    ]

@@ -1,0 +1,111 @@
+"""docs/cluster.md names commands, options and files that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts.scripts import cli
+
+from hyena_ray.settings import load_yaml, parse_yaml
+from hyena_ray.tuning.job import _options
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "cluster.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Code blocks of both pages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE + README, flags=re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
+
+
+def commands(program: str) -> list[list[str]]:
+    """Words of every line in a code block, or on cluster.yaml in the text, that runs a program."""
+    lines = "\n".join(blocks("")).replace("\\\n", " ").splitlines()
+    lines += re.findall(rf"`({program} \S+ cluster.yaml[^`]*)`", PAGE)
+    found = [re.sub(r"^\(umask 077; (.*)\)$", r"\1", line) for line in lines]
+    return [shlex.split(line, comments=True) for line in found if line.startswith(f"{program} ")]
+
+
+def refused(words: list[str]) -> str | None:
+    """Why Ray would not take a command, from its own definition of it; runs nothing."""
+    words = words[: words.index(">")] if ">" in words else words
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        name, *words = words
+        if name not in command.commands:
+            return f"no command {name}"
+        command = command.commands[name]
+    try:
+        command.make_context(command.name, words)
+    except click.UsageError as error:
+        return str(error)
+    return None
+
+
+RAY = commands("ray")
+
+
+@pytest.mark.parametrize("words", RAY, ids=" ".join)
+def test_ray_knows_every_command_and_its_options(words: list[str]) -> None:
+    assert refused(words[1:]) is None
+
+
+def test_the_page_shows_a_job_from_its_start_to_its_resumption() -> None:
+    shown = {" ".join(words[1:3]) for words in RAY}
+    assert {"up cluster.yaml", "down cluster.yaml", "dashboard cluster.yaml"} <= shown
+    assert {"job submit", "job logs", "job status", "job stop"} <= shown
+    entries = [words[words.index("--") + 1 :] for words in RAY if "--" in words]
+    options = [_options("zdna", ROOT / "search_spaces", words[2:]) for words in entries]
+    assert all((ROOT / words[1]).is_file() for words in entries)
+    assert {given.resume for given in options if given.out == Path("/shared/run")} == {True, False}
+
+
+@pytest.mark.parametrize("words", [["job", "submitt"], ["job", "stop", "--now", "x"], ["up"]])
+def test_the_check_catches_what_ray_does_not_know(words: list[str]) -> None:
+    assert refused(words)
+
+
+def test_a_cluster_that_stays_gets_its_token_before_it_starts() -> None:
+    for text in (PAGE, README):
+        token = text.index("ray get-auth-token --generate")
+        assert token < text.index("ray start --head")
+        # Ray would let all users read the file, and shows the token.
+        assert "(umask 077; ray get-auth-token --generate > /dev/null)" in text
+
+
+def test_what_kubectl_is_told_is_what_the_manifest_has() -> None:
+    manifest = load_yaml(ROOT / "kubernetes" / "rayjob.yaml")
+    name = manifest["metadata"]["name"]
+    lines = [" ".join(words) for words in commands("kubectl")]
+    assert len(lines) >= 6
+    for line in lines:
+        for file in re.findall(r"-f (\S+)", line):
+            assert (ROOT / file).is_file()
+        for shown in re.findall(r"(?:rayjob |job/)(\S+)", line):
+            assert shown == name
+        for patch in re.findall(r"--patch (.*)$", line):
+            (key,) = parse_yaml(patch, "page")["spec"]
+            assert key == "suspend"
+
+
+def test_every_link_leads_to_a_file() -> None:
+    assert "](docs/cluster.md)" in README
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", PAGE):
+        assert (ROOT / "docs" / target).is_file(), target
+
+
+def test_the_lines_for_a_shared_folder_fit_into_cluster_yaml() -> None:
+    (text,) = blocks("yaml")
+    added, config = parse_yaml(text, "page"), load_yaml(ROOT / "cluster.yaml")
+    whole: dict[str, Any] = config | added | {"docker": config["docker"] | added["docker"]}
+    validate_config(prepare_config(whole))
+    assert any("/shared" in command for command in added["initialization_commands"])
+    assert added["docker"]["run_options"] == ["--volume=/shared:/shared"]
