@@ -111,7 +111,9 @@ def test_damage_is_refused_with_the_file_and_the_remedy(folder: Path, case: str)
 def test_a_part_outside_the_folder_is_refused_whatever_its_hash(folder: Path, where: str) -> None:
     (folder / PART).rename(folder.parent / "part-00000.parquet")
     edit(lambda file: file | {"path": where})(folder)
-    with pytest.raises(InputError, match=r"manifest\.json: files\.\d+\.path: .*should match pattern"):
+    with pytest.raises(
+        InputError, match=r"manifest\.json: files\.\d+\.path: .*should match pattern"
+    ):
         PreparedData.open(folder)
 
 

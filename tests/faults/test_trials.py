@@ -40,6 +40,7 @@ def inject(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, Fault]], N
             folder = plan.folder_of(config["number"])
             marker = folder.with_suffix(".faulty")
             if config["number"] in faults and not marker.exists():
+                marker.parent.mkdir(parents=True, exist_ok=True)
                 marker.touch()
                 faults[config["number"]](folder)
             run_trial(config, plan)
@@ -126,6 +127,7 @@ def test_a_damaged_checkpoint_is_named_and_once_deleted_the_run_is_the_same(
 
 def test_a_folder_has_one_writer(inputs: Inputs, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
     with (
         only_writer(tmp_path / "run", overwrite=False),
         pytest.raises(InputError, match=r"--out: .*: another job is writing here"),

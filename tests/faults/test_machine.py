@@ -1,0 +1,130 @@
+"""Memory, disk and shared memory run out; the run goes on, or stops with what it has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from small_runs import ROOT, Inputs, Result, finish, result_of
+
+from hyena_ray.tuning.job import tuning_job
+
+pytestmark = pytest.mark.slow
+
+
+def run(code: str, inputs: Inputs, out: Path) -> str:
+    """The tuning job in a process of its own, after `code`; its messages."""
+    command = f"""
+import sys, time
+from pathlib import Path
+import numpy as np
+import ray
+from hyena_ray.cluster import start
+from hyena_ray.commands import run_job
+from hyena_ray.tuning import experiment, run
+from hyena_ray.tuning.job import tuning_job
+from hyena_ray.tuning.trial import run_trial
+{code}
+run_job(tuning_job("zdna", Path({str(ROOT / "search_spaces")!r})))
+"""
+    job = subprocess.Popen(
+        [sys.executable, "-c", command, *inputs.arguments(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return finish(job)
+
+
+HUNGRY = """
+def trial(config, plan):
+    marker = plan.folder_of(config["number"]).with_suffix(".hungry")
+    if config["number"] == 1 and not marker.exists():
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        eaten = []
+        while True:
+            eaten.append(np.ones(1 << 23))
+            time.sleep(0.02)
+    run_trial(config, plan)
+
+experiment.run_trial = trial
+"""
+
+
+def test_a_trial_that_takes_all_memory_is_run_again(
+    inputs: Inputs, calm: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = psutil.virtual_memory()
+    allowed = (memory.total - memory.available + (6 << 30)) / memory.total
+    if allowed > 0.95:
+        pytest.skip("less than 6 GiB of memory are free to be eaten")
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{allowed:.3f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    messages = run(HUNGRY, inputs, tmp_path / "run")
+    assert (tmp_path / "run" / "trials" / "0001.hungry").exists()
+    assert "trial 1 failed, and is tried again" in messages or "starting it again" in messages
+    assert result_of(tmp_path / "run") == calm
+
+
+SPILL = """
+start.LOCAL_OBJECT_STORE = 80 << 20
+share = run.share_windows
+kept = []
+
+def share_windows(*arguments):
+    windows = share(*arguments)
+    kept.extend(ray.put(np.zeros(5 << 20)) for _ in range(5))
+    return windows
+
+run.share_windows = share_windows
+shutdown = ray.shutdown
+
+def tell():
+    from ray._private.internal_api import memory_summary
+    print(memory_summary(stats_only=True), file=sys.stderr)
+    shutdown()
+
+ray.shutdown = tell
+"""
+
+
+def test_windows_that_are_spilled_to_disk_are_read_back(
+    inputs: Inputs, calm: Result, tmp_path: Path
+) -> None:
+    messages = run(SPILL, inputs, tmp_path / "run")
+    assert "Spilled" in messages
+    assert result_of(tmp_path / "run") == calm
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 700 kB, of which a checkpoint takes 260."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("not allowed to mount a small file system here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_full_disk_stops_the_run_and_with_more_room_it_goes_on(
+    inputs: Inputs, calm: Result, small_disk: Path
+) -> None:
+    out, job = small_disk / "run", tuning_job("zdna", ROOT / "search_spaces")
+    with pytest.raises(SystemExit, match=r"^error: .*(No space left|disk is full).*--resume"):
+        job(inputs.arguments(out))
+    assert not (out / "manifest.json").exists()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    job(inputs.arguments(out, "--resume"))
+    assert result_of(out) == calm
