@@ -88,8 +88,9 @@ def run_shards(
         with pool.progress() as progress:
             while pool.unfinished:
                 pool.hand_out()
-                pool.collect(stall_seconds)
                 progress.update(pool.state())
+                pool.collect(stall_seconds)
+            progress.update(pool.state())
         return PoolReport(pool.finished, pool.deaths)
     finally:
         pool.stop()

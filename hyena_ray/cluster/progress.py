@@ -166,7 +166,7 @@ class Progress:
             return f"took {duration(seconds)}" if over else f"{duration(seconds)} so far"
         parts = [f"{state.done} of {self._total} {self._unit} in {duration(seconds)}"]
         speed = self._speed(seconds)
-        if self._windows is not None:
+        if self._windows is not None and speed > 0:
             parts.append(f"{speed:.1f} windows/s")
         parts += [f"{count} {name}" for name, count in state.states.items() if count]
         if state.best is not None:
@@ -210,13 +210,13 @@ class _Metrics:
 
 
 def duration(seconds: float) -> str:
-    """45 s, 12 min, 3 h 5 min."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+    """45 s, 3 min 20 s, 3 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def counted(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.cluster.pool import TRIES, ShardError, Shards, run_shards
+from hyena_ray.cluster.progress import Progress, State
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import Cluster
 from hyena_ray.cluster.watchdog import StalledError
@@ -59,6 +60,19 @@ def test_each_shard_is_done_once_by_any_number_of_actors(tmp_path: Path, actors:
     assert (report.finished, report.deaths) == (8, 0)
     assert results(tmp_path) == EXPECTED
     assert begins(tmp_path) == [1] * 8
+
+
+def test_a_pool_says_what_is_done_what_is_at_work_and_which_actors_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[State] = []
+    monkeypatch.setattr(Progress, "update", lambda progress, state: states.append(state))
+    squares_of_ten = squares(tmp_path)._replace(windows=lambda number: 10)
+    run_shards(squares_of_ten, actors=1, each=SMALL)
+    told = sorted({(each.done, each.windows, each.at_work) for each in states})
+    assert told == [(done, 10 * done, (f"shard {done}",)) for done in range(8)] + [(8, 80, ())]
+    assert states[0].waiting == "1 actor to start"
+    assert states[-1].waiting == ""
 
 
 def test_a_shard_whose_actor_is_killed_is_done_by_another(tmp_path: Path) -> None:

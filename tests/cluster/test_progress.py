@@ -79,10 +79,10 @@ def test_speed_and_time_left_are_those_of_windows_where_they_are_counted() -> No
 
 def test_what_an_earlier_start_has_done_does_not_count_for_speed() -> None:
     progress = Progress("zdna trials", 8, "trials", begun=State(done=4))
-    assert progress.text(60.0) == "4 of 8 trials in 60 s"
+    assert progress.text(60.0) == "4 of 8 trials in 1 min 0 s"
     progress.update(State(done=4, part=1.0, states={"running": 2, "crashed": 0}, best=0.81234))
     assert progress.text(60.0) == (
-        "4 of 8 trials in 60 s, 2 running, best score 0.8123, about 3 min left"
+        "4 of 8 trials in 1 min 0 s, 2 running, best score 0.8123, about 3 min 0 s left"
     )
 
 
@@ -113,7 +113,7 @@ def test_a_terminal_has_a_bar_and_lines_of_the_log_above_it(
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (99.4, "99 s"), (101, "2 min"), (5400, "90 min"), (11_100, "3 h 5 min")],
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (3600, "1 h 0 min")],
 )
 def test_durations_are_as_exact_as_anyone_needs(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 from pathlib import Path
 from typing import Any
@@ -122,14 +123,16 @@ def test_what_the_data_cannot_serve_is_named_and_simulated_data_say_so(calm: Pat
 
 @pytest.mark.slow
 def test_a_resumed_comparison_runs_only_what_is_missing_and_gives_the_same_table(
-    inputs: Path, calm: Path
+    inputs: Path, calm: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = (calm / "comparison.parquet").read_bytes()
     kept = calm / "runs" / "zdna" / "small" / "seed=0" / "manifest.json"
     lost = calm / "runs" / "zdna" / "wild" / "seed=1" / "manifest.json"
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    compare(options(inputs, calm, "zdna/all", resume=True))
+    with caplog.at_level(logging.INFO):
+        compare(options(inputs, calm, "zdna/all", resume=True))
+    assert "comparison: 1 of 1 runs in" in caplog.text
     assert lost.exists()
     assert kept.stat().st_mtime_ns == before
     assert (calm / "comparison.parquet").read_bytes() == table

@@ -62,6 +62,7 @@ def test_trials_by_state_and_the_best_score_are_metrics(seen: dict[str, Any]) ->
     assert values(seen, "trials", work="zdna trials", state="running")[-1] == 0
     assert 0 < values(seen, "best_score", work="zdna trials")[-1] <= 1
     assert values(seen, "shards_done", work="attribution")[-1] == 1
+    assert values(seen, "windows_total", work="attribution")[-1] > 0
 
 
 def test_every_task_says_what_it_does(seen: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -109,7 +110,10 @@ def test_the_job_without_any_argument_succeeds(head: Head) -> None:
     (folder,) = (head.home / "ray_results" / "hyena_ray").iterdir()
     assert str(folder) in log
     assert "zdna trials: 4 of 4 trials in" in log
-    assert "attribution: waiting for" in log
+    assert "share zdna windows length=100 train: took" in log
+    assert "score test windows: took" in log
+    assert "attribution: waiting for 2 actors to start" in log
+    assert re.search(r"attribution: (\d+) of \1 shards in .* windows/s\n", log)
     assert "simulated: no figure here says anything about real DNA" in log
     summary = RunSummary.read(folder)
     assert summary.simulated

@@ -117,6 +117,8 @@ def test_trials_of_two_workers_go_on_after_a_kill_and_score_as_those_of_one(
     space = SearchSpace.load(tmp_path / "2.yaml")
     for number, trial in enumerate(complete_trials(out)):
         settings = space.run_settings(trial.params)
+        # What the dashboard calls the group of workers.
+        assert list((out / "trials" / f"{number:04d}").glob(f"trial_{number:04d}_*"))
         scores = trial.intermediate_values
         assert list(scores) == list(range(1, EPOCHS + 1))
         assert scores[EPOCHS] > 0.8

@@ -137,7 +137,9 @@ def test_the_log_says_how_far_trials_are_while_they_run(
     assert told.exists()
 
 
-def test_a_killed_trial_is_run_again(go: Callable[..., optuna.Study], tmp_path: Path) -> None:
+def test_a_killed_trial_is_run_again(
+    go: Callable[..., optuna.Study], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def killed(number: int, begin: int, epoch: int) -> None:
         if number == 1 and begin == 1 and epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -145,6 +147,7 @@ def test_a_killed_trial_is_run_again(go: Callable[..., optuna.Study], tmp_path: 
     study = go(space(), killed)
     assert all(trial.state.is_finished() for trial in study.get_trials())
     assert begins(tmp_path) == [1, 2, 1, 1]
+    assert "trial 1 failed, and is tried again" in caplog.text
 
 
 def test_a_trial_that_always_crashes_is_named_and_the_others_are_kept(
