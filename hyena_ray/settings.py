@@ -130,7 +130,7 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(place, values, "not a mapping of keys to values", "see search_spaces/")
     try:
-        json.dumps(values)
+        json.dumps(values)  # as which settings are read; its keys are words
     except TypeError:
         raise InputError(place, None, "a key is a list", "write keys as single words") from None
     return values

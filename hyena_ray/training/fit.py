@@ -59,7 +59,7 @@ def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) ->
     if kind != task_named(manifest.task).kind:
         raise InputError(
             folder,
-            f"labels a {kind}",
+            f"labels {kind}s",
             f"the data in {data.folder} is {manifest.task}",
             "give a model of that task, or other data",
         )

@@ -166,7 +166,7 @@ def test_windows_other_than_the_models_are_refused(user: User, job: str) -> None
 @pytest.mark.parametrize("job", ["evaluate", "sanity", "attribute"])
 def test_data_of_another_kind_than_the_models_are_refused(user: User, job: str) -> None:
     command = READERS[job].replace("--data data", "--data sequences")
-    line = "model: labels a base: the data in sequences is promoter; "
+    line = "model: labels bases: the data in sequences is promoter; "
     user.is_refused(Case(as_it_is, command, f"{line}give a model of that task, or other data"))
 
 

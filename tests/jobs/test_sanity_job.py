@@ -64,6 +64,9 @@ def test_every_check_is_in_the_file_and_on_the_screen(
     assert 0 <= check["planted_auroc"] <= 1
     assert len(check["curves"]["deletion"]) == len(check["by_chance"]["insertion"])
     assert "input x gradient" in capsys.readouterr().out
+    (tmp_path / "out" / "sanity.json").write_text("{}")
+    job(inputs, tmp_path / "out", "--overwrite")
+    assert read_json(tmp_path / "out" / "sanity.json")["checks"]
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

@@ -71,6 +71,14 @@ def test_a_run_writes_and_prints_its_evaluation(
     assert "zdna, test: " in capsys.readouterr().out
 
 
+def test_overwrite_replaces_a_run_and_all_that_it_left(folder: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run"), *SMALL]
+    job("train")([*arguments, "--test"])
+    job("train")([*arguments, "--overwrite", "--set=training.seed=1"])
+    assert read_json(tmp_path / "run" / "config.json")["training"]["seed"] == 1
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
 def test_a_run_on_folds_tests_the_fold_that_it_was_given(folder: Path, tmp_path: Path) -> None:
     data = ["--data", str(folder / "folds")]
     windows = {}
