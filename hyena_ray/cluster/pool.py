@@ -7,13 +7,14 @@ from its file alone, so one whose actor died after writing it is not done again.
 from __future__ import annotations
 
 import logging
+import textwrap
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from hyena_ray.cluster.progress import Progress, State, counted
 from hyena_ray.cluster.resources import Resources
@@ -196,7 +197,7 @@ class _Pool:
             self._stillborn += 1
             if self._stillborn > TRIES * self._places:
                 raise ShardError(
-                    f"{self.shards.name}: its workers die before they begin: {last_line(death)}; "
+                    f"{self.shards.name}: its workers die before they begin: {reason_of(death)}; "
                     "see the logs of Ray"
                 ) from death
         else:
@@ -228,7 +229,7 @@ class _Pool:
             self._try_again(number, error or RuntimeError("no file was written"))
 
     def _try_again(self, number: int, error: Exception) -> None:
-        reason = last_line(error)
+        reason = reason_of(error)
         if self._tries[number] >= TRIES:
             raise ShardError(
                 f"{self.shards.name}: {self.shards.describe(number)} failed {TRIES} times, last: "
@@ -244,6 +245,12 @@ class _Pool:
             ray.kill(actor)
 
 
-def last_line(error: Exception) -> str:
-    """Of an error's message: Ray puts the worker's traceback before it."""
-    return str(error).strip().rsplit("\n", 1)[-1]
+def reason_of(error: Exception) -> str:
+    """The one line of an error's message that says why."""
+    # Tune wraps some of Ray's errors in one that only says that it did not expect them.
+    cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    # Before the message of a task stands its traceback; behind that of a death stand its details.
+    if isinstance(cause, RayTaskError):
+        return lines[-1]
+    return textwrap.shorten(lines[0], 160, placeholder=" ...")

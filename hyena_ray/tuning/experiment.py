@@ -13,10 +13,10 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
-from hyena_ray.cluster.pool import last_line
+from hyena_ray.cluster.pool import reason_of
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
-from hyena_ray.cluster.watchdog import watchdog
+from hyena_ray.cluster.watchdog import StalledError, watchdog
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.search import SCORE, StudySearch, scheduler
@@ -75,8 +75,11 @@ def run_trials(
         logger.info("%d of %d trials to run, %d at once", count, space.trials, placement.concurrent)
         try:
             errors = _fit(stored, plan, count, placement.concurrent, folder)
-        except (RayError, TuneError) as error:
-            problem = last_line(error)
+        except StalledError:
+            raise
+        # Of a trial that took too much memory Tune says that it is unexpected, a RuntimeError.
+        except (RayError, TuneError, RuntimeError) as error:
+            problem = reason_of(error)
             logger.warning("Ray Tune ended early, starting it again: %s", problem)
             continue
         if errors:
@@ -129,7 +132,7 @@ def _fit(
                 verbose=0,
             ),
         ).fit()
-    return [last_line(error) for error in results.errors]
+    return [reason_of(error) for error in results.errors]
 
 
 def _name(trial: Any) -> str:

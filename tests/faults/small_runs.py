@@ -117,5 +117,5 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     """The messages of a job that ends with this code."""
     _, messages = process.communicate(timeout=600)
-    assert process.returncode == code, messages
+    assert process.returncode == code, messages[-20_000:]
     return messages

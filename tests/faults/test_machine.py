@@ -86,7 +86,8 @@ shutdown = ray.shutdown
 
 def tell():
     from ray._private.internal_api import memory_summary
-    print(memory_summary(stats_only=True), file=sys.stderr)
+    address = ray.get_runtime_context().gcs_address
+    print(memory_summary(address, stats_only=True), file=sys.stderr)
     shutdown()
 
 ray.shutdown = tell
