@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.storage import AnyPath, location
 
 
@@ -85,6 +85,8 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
         main(sys.argv[1:])
     except InputError as error:
         sys.exit(_refusal(error))
+    except JobError as error:
+        sys.exit(f"error: {error}")
     except OSError as error:
         # A full disk, a broken connection: nothing that the job could mend.
         where = f"{error.filename}: " if error.filename else ""

@@ -1,8 +1,15 @@
-"""The one error that is meant for people: something they gave cannot be used."""
+"""The two errors that are meant for people: what they gave cannot be used, a job cannot go on."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
+
+
+class JobError(RuntimeError):
+    """Why a job stopped that was given nothing wrong, in one line; what it finished is kept.
+
+    A job prints it after `error: ` and exits 1.
+    """
 
 
 class InputError(ValueError):

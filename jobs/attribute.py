@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import get_args
 
 from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
 from hyena_ray.cluster.attribute import AttributeOptions, attribute
-from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
-from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.settings import parse_assignments
 
@@ -24,10 +21,7 @@ example:
 def main(arguments: Sequence[str]) -> None:
     """Attribute, and print the first k-mers of every table to stdout."""
     given = parser().parse_args(arguments)
-    try:
-        found = attribute(options_of(given))
-    except (ShardError, StalledError) as error:
-        sys.exit(f"error: {error}")
+    found = attribute(options_of(given))
     print(f"{found.attributed} of {found.windows} windows have a true positive")
     for name, of in found.convergence.items():
         print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.settings import load_yaml, parse_assignments
 from hyena_ray.storage import location
-from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import EpochReport, start_model
 from hyena_ray.training.run import CONFIG, complete_run, view_of
@@ -63,13 +61,10 @@ def main(arguments: Sequence[str]) -> None:
     train = ArraySource(data.read(length, "train", settings.data.limit))
     validation = ArraySource(data.read(length, "val"))
     start_model(settings, train, validation)  # refuses what it must before a file is written
-    try:
-        with only_writer(out, overwrite=options.overwrite):
-            record, evaluation = complete_run(
-                settings, data, train, validation, out, _log_epoch, test=options.test
-            )
-    except DivergenceError as error:
-        sys.exit(f"error: {error}")
+    with only_writer(out, overwrite=options.overwrite):
+        record, evaluation = complete_run(
+            settings, data, train, validation, out, _log_epoch, test=options.test
+        )
     print("validation", " ".join(f"{key} {value:.4f}" for key, value in record.validation.items()))
     if evaluation is not None:
         print(evaluation.table())

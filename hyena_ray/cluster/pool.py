@@ -7,19 +7,19 @@ from its file alone, so one whose actor died after writing it is not done again.
 from __future__ import annotations
 
 import logging
-import textwrap
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from hyena_ray.cluster.progress import Progress, State, counted
 from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.start import reason_of
 from hyena_ray.cluster.watchdog import StalledError
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ Work = Callable[[int], object]
 """Computes the shard of a number and writes its file."""
 
 
-class ShardError(RuntimeError):
+class ShardError(JobError):
     """A shard failed on every try."""
 
 
@@ -243,14 +243,3 @@ class _Pool:
         at_work = [actor for _, actor in self._running.values()]
         for actor in [*self._starting.values(), *self._idle, *at_work]:
             ray.kill(actor)
-
-
-def reason_of(error: Exception) -> str:
-    """The one line of an error's message that says why."""
-    # Tune wraps some of Ray's errors in one that only says that it did not expect them.
-    cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    # Before the message of a task stands its traceback; behind that of a death stand its details.
-    if isinstance(cause, RayTaskError):
-        return lines[-1]
-    return textwrap.shorten(lines[0], 160, placeholder=" ...")

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from typing import NamedTuple
 
 import ray
 from ray._private import ray_constants
+from ray.exceptions import RayError, RayTaskError
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
         InputError: nothing answers at the address.
     """
     if ray.is_initialized():
-        yield _describe(None)
+        with _said_in_one_line():
+            yield _describe(None)
         return
     # A bare ray.init() would join whatever cluster happens to run on the machine.
     target = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -68,9 +71,39 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     # Its lines on every block read would drown the job's own; errors are raised as well.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        yield _describe(cores)
+        with _said_in_one_line():
+            yield _describe(cores)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _said_in_one_line() -> Iterator[None]:
+    """Ray's errors as a `JobError`; what a user got wrong, found by a worker, as it is.
+
+    Raises:
+        JobError, InputError: in place of Ray's.
+    """
+    try:
+        yield
+    except RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, InputError):
+            raise cause from None
+        raise JobError(
+            f"Ray: {reason_of(error)}; what was finished is kept, --resume goes on"
+        ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """The one line of an error's message that says why."""
+    # Tune wraps some of Ray's errors in one that only says that it did not expect them.
+    cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    # Before the message of a task stands its traceback; behind that of a death stand its details.
+    if isinstance(cause, RayTaskError):
+        return lines[-1]
+    return textwrap.shorten(lines[0], 160, placeholder=" ...")
 
 
 @contextmanager

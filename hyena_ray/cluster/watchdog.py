@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hyena_ray.errors import JobError
 
-class StalledError(RuntimeError):
+
+class StalledError(JobError):
     """Nothing has happened for longer than allowed."""
 
 

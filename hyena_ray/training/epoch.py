@@ -12,6 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from hyena_ray.dataset.augment import random_crop, reverse_half
+from hyena_ray.errors import JobError
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.losses import IGNORED, focal_loss, total_weight, weighted_cross_entropy
@@ -23,7 +24,7 @@ from hyena_ray.training.workers import ALONE, Workers
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(JobError):
     """The loss or a metric is no longer a finite number."""
 
 

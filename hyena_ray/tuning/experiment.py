@@ -13,11 +13,12 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
-from hyena_ray.cluster.pool import reason_of
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
-from hyena_ray.cluster.watchdog import StalledError, watchdog
+from hyena_ray.cluster.start import reason_of
+from hyena_ray.cluster.watchdog import watchdog
 from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.errors import JobError
 from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.search import SCORE, StudySearch, scheduler
 from hyena_ray.tuning.space import SearchSpace
@@ -41,7 +42,7 @@ _ENVIRONMENT = {
 }
 
 
-class UnfinishedError(RuntimeError):
+class UnfinishedError(JobError):
     """Trials crashed on every try."""
 
 
@@ -75,7 +76,7 @@ def run_trials(
         logger.info("%d of %d trials to run, %d at once", count, space.trials, placement.concurrent)
         try:
             errors = _fit(stored, plan, count, placement.concurrent, folder)
-        except StalledError:
+        except JobError:
             raise
         # Of a trial that took too much memory Tune says that it is unexpected, a RuntimeError.
         except (RayError, TuneError, RuntimeError) as error:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hyena_ray.cluster.pool import ShardError
-from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.commands import Parser, place
 from hyena_ray.tasks import task_named
-from hyena_ray.tuning.experiment import UnfinishedError
 from hyena_ray.tuning.run import TuneOptions, tune_task
-from hyena_ray.tuning.study import StudyError
 from hyena_ray.tuning.summary import RunSummary
 
 DESCRIPTION = """\
@@ -38,10 +33,7 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], None]:
 
     def main(arguments: Sequence[str]) -> None:
         options = _options(task, spaces, arguments)
-        try:
-            folder = tune_task(options)
-        except (UnfinishedError, StudyError, StalledError, ShardError) as error:
-            sys.exit(f"error: {error}")
+        folder = tune_task(options)
         print(RunSummary.read(folder).text(folder))
 
     return main

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from hyena_ray.errors import JobError
 from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.space import SearchSpace
@@ -24,7 +25,7 @@ LOCK_SECONDS = 60
 """To wait for another program, such as a dashboard, that holds the study."""
 
 
-class StudyError(RuntimeError):
+class StudyError(JobError):
     """The study cannot be read or written."""
 
 

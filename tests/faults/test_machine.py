@@ -11,6 +11,7 @@ import psutil
 import pytest
 from small_runs import ROOT, Inputs, Result, finish, result_of
 
+from hyena_ray.errors import JobError
 from hyena_ray.tuning.job import tuning_job
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,7 @@ import ray
 from hyena_ray.cluster import start
 from hyena_ray.commands import run_job
 from hyena_ray.tuning import experiment, run
+from hyena_ray.errors import JobError
 from hyena_ray.tuning.job import tuning_job
 from hyena_ray.tuning.trial import run_trial
 {code}
@@ -123,7 +125,7 @@ def test_a_full_disk_stops_the_run_and_with_more_room_it_goes_on(
     inputs: Inputs, calm: Result, small_disk: Path
 ) -> None:
     out, job = small_disk / "run", tuning_job("zdna", ROOT / "search_spaces")
-    with pytest.raises(SystemExit, match=r"^error: .*(No space left|disk is full).*--resume"):
+    with pytest.raises(JobError, match=r"(No space left|disk is full).*--resume"):
         job(inputs.arguments(out))
     assert not (out / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)

@@ -13,7 +13,7 @@ import pytest
 from small_runs import ROOT, Inputs, Result, result_of
 
 from hyena_ray.cluster.folder import only_writer
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.tuning import experiment, study
 from hyena_ray.tuning.job import tuning_job
 from hyena_ray.tuning.space import SearchSpace
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_named_and_once_deleted_the_run_is_the_same(
         (folder / "checkpoint.pt").write_bytes(b"PK\x03\x04 half of it")
 
     inject({1: fault})
-    with pytest.raises(SystemExit, match=r"trial 1: .*0001/checkpoint.pt: damaged checkpoint"):
+    with pytest.raises(JobError, match=r"trial 1: .*0001/checkpoint.pt: damaged checkpoint"):
         tune(inputs, out)
     (out / "trials" / "0001" / "checkpoint.pt").unlink()
     # What killed jobs leave half-written is swept.
@@ -149,7 +149,7 @@ def test_a_locked_study_is_named_with_the_remedy(
         return whole(*arguments)
 
     monkeypatch.setattr(experiment, "scheduler", lock_first)
-    with pytest.raises(SystemExit, match=r"study.db: database is locked.*--resume"):
+    with pytest.raises(JobError, match=r"study.db: database is locked.*--resume"):
         tune(inputs, out)
     locks[0].close()
     stored = study.StoredStudy(out, SearchSpace.load(inputs.space))

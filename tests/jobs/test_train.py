@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulate import simulate_genome
 
@@ -129,5 +129,14 @@ def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
 
 def test_a_run_that_diverges_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
     data = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
-    with pytest.raises(SystemExit, match=r"^error: the loss is nan .*; lower the learning rate$"):
+    with pytest.raises(JobError, match=r"^the loss is nan .*; lower the learning rate$"):
         job("train")([*data, *SMALL, "--set=training.learning_rate=1e30"])
+
+
+def test_a_run_that_all_may_write_is_not_resumed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.pt").touch()
+    (tmp_path / "run" / "checkpoint.pt").chmod(0o666)
+    arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run"), "--resume"]
+    with pytest.raises(InputError, match=r"checkpoint\.pt: mode 666: writable by all"):
+        job("train")([*arguments, *SMALL])
