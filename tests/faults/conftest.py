@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,20 +34,10 @@ def calm(inputs: Inputs, cluster: object, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Of a cluster's nodes and of the jobs that join it: they share a token."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    if "RAY_AUTH_TOKEN" not in os.environ:
-        monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    return dict(os.environ)
-
-
-@pytest.fixture
-def nodes(environment: dict[str, str]) -> Iterator[Nodes]:
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
     """Two workers of one CPU."""
-    found = Nodes()
+    found = Nodes(tmp_path)
     found.add()
     found.add()
     yield found
-    found.cluster.shutdown()
+    found.shutdown()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pyarrow.parquet as pq
-from ray.cluster_utils import Cluster
 
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath
@@ -76,46 +80,85 @@ def result_of(out: AnyPath) -> Result:
 
 
 class Nodes:
-    """A head that runs nothing, and workers."""
+    """A head that runs nothing, and workers that can be killed.
 
-    def __init__(self) -> None:
-        options = {"num_cpus": 0, "object_store_memory": 200_000_000, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=options)
-        self.workers: list[Any] = []
+    Args:
+        home: of its files and of the jobs that join it.
+    """
 
-    @property
-    def address(self) -> str:
-        return str(self.cluster.address)
+    def __init__(self, home: Path) -> None:
+        self.environment = {
+            **os.environ,
+            "HOME": str(home),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nodes_of_a_cluster.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self.environment,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._write, self._read = self._process.stdin, self._process.stdout
+        self.address = self._read.readline().strip()
+        self.workers: list[psutil.Process] = []
+        """Their raylets."""
 
     def add(self, cpus: float = 1.0) -> None:
-        self.workers.append(self.cluster.add_node(num_cpus=cpus, object_store_memory=200_000_000))
+        self._write.write(f"{cpus}\n")
+        self._write.flush()
+        self.workers.append(psutil.Process(int(self._read.readline())))
 
     def kill(self, number: int) -> None:
-        """Its raylet, and with it all that it runs."""
-        self.cluster.remove_node(self.workers.pop(number), allow_graceful=False)
+        """As when a machine is lost: the raylet and all that it runs."""
+        raylet = self.workers.pop(number)
+        for process in [raylet, *raylet.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def start(self, job: str, *arguments: str) -> Job:
+        """One of jobs/, on this cluster."""
+        path = str(ROOT / "jobs" / f"{job}.py")
+        return Job(path, *arguments, "--address", self.address, environment=self.environment)
+
+    def shutdown(self) -> None:
+        self._write.close()
+        self._process.wait(60)
+        self._read.close()
 
 
-def start(job: str, *arguments: str) -> subprocess.Popen[str]:
+class Job:
     """A job as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
+    def __init__(self, *command: str, environment: Mapping[str, str] = os.environ) -> None:
+        # Not a pipe, which nobody reads while the job runs, and which may be full.
+        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.DEVNULL,
+            stderr=self._messages,
+            env=environment,
+        )
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Until something is so, while the job runs."""
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    @property
+    def messages(self) -> str:
+        """What it has said so far."""
+        self._messages.seek(0)
+        return self._messages.read()[-20_000:]
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until something is so, while the job runs."""
+        deadline = time.monotonic() + 300
+        while not condition():
+            assert self.process.poll() is None, self.messages
+            assert time.monotonic() < deadline, self.messages
+            time.sleep(0.1)
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """The messages of a job that ends with this code."""
-    _, messages = process.communicate(timeout=600)
-    assert process.returncode == code, messages[-20_000:]
-    return messages
+    def finish(self, code: int = 0) -> str:
+        """The messages of a job that ends with this code."""
+        assert self.process.wait(600) == code, self.messages
+        return self.messages

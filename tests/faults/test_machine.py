@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from small_runs import ROOT, Inputs, Result, finish, result_of
+from small_runs import ROOT, Inputs, Job, Result, result_of
 
 from hyena_ray.errors import JobError
 from hyena_ray.tuning.job import tuning_job
@@ -33,13 +32,7 @@ from hyena_ray.tuning.trial import run_trial
 {code}
 run_job(tuning_job("zdna", Path({str(ROOT / "search_spaces")!r})))
 """
-    job = subprocess.Popen(
-        [sys.executable, "-c", command, *inputs.arguments(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finish(job)
+    return Job("-c", command, *inputs.arguments(out)).finish()
 
 
 HUNGRY = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_runs import Inputs, Nodes, Result, finish, result_of, start, wait_for
+from small_runs import Inputs, Nodes, Result, result_of
 
 from hyena_ray.storage import S3Path
 
@@ -25,7 +25,7 @@ def test_two_nodes_with_data_and_results_on_s3_find_what_one_machine_finds(
     out = bucket / "run"
     given = on_s3(inputs, bucket)
     # Each node has one CPU, so that what runs at once runs on both.
-    log = finish(start("tune_zdna", *given.arguments(out, "--address", nodes.address)))
+    log = nodes.start("tune_zdna", *given.arguments(out)).finish()
     assert "3 of 3 trials to run, 2 at once" in log
     assert "shards to do on" in log
     assert result_of(out) == calm
@@ -35,10 +35,10 @@ def test_a_node_that_dies_in_the_middle_of_trials_changes_nothing(
     inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
 ) -> None:
     out = tmp_path / "run"
-    job = start("tune_zdna", *inputs.arguments(out, "--address", nodes.address))
-    wait_for((out / "trials" / "0000" / "checkpoint.pt").exists, job)
+    job = nodes.start("tune_zdna", *inputs.arguments(out))
+    job.wait_for((out / "trials" / "0000" / "checkpoint.pt").exists)
     nodes.kill(0)
-    finish(job)
+    job.finish()
     assert result_of(out) == calm
 
 
@@ -46,9 +46,9 @@ def test_a_node_that_dies_in_the_middle_of_attribution_changes_nothing(
     inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
 ) -> None:
     out = tmp_path / "run"
-    job = start("tune_zdna", *inputs.arguments(out, "--address", nodes.address))
-    wait_for((out / "shards" / "plan.json").exists, job)
+    job = nodes.start("tune_zdna", *inputs.arguments(out))
+    job.wait_for((out / "shards" / "plan.json").exists)
     nodes.kill(1)
     nodes.add()
-    finish(job)
+    job.finish()
     assert result_of(out) == calm

@@ -91,12 +91,21 @@ def _client(address: str, token: str, started: subprocess.Popen[bytes]) -> JobSu
             time.sleep(1)
 
 
-def submit(head: Head, entrypoint: str) -> tuple[JobStatus, str]:
-    """Status and log of a job, once it has ended."""
-    job = head.client.submit_job(
+def begin(head: Head, entrypoint: str) -> str:
+    """Submit a job; its id."""
+    job: str = head.client.submit_job(
         entrypoint=f"{sys.executable} {entrypoint}",
         runtime_env={"working_dir": str(ROOT), "excludes": EXCLUDES},
     )
+    return job
+
+
+def submit(head: Head, entrypoint: str) -> tuple[JobStatus, str]:
+    """Status and log of a job, once it has ended."""
+    return end(head, begin(head, entrypoint))
+
+
+def end(head: Head, job: str) -> tuple[JobStatus, str]:
     deadline = time.monotonic() + 900
     while not (status := head.client.get_job_status(job)).is_terminal():
         assert time.monotonic() < deadline, head.client.get_job_logs(job)
@@ -120,25 +129,61 @@ def test_the_job_without_any_argument_succeeds(head: Head) -> None:
     assert " ".join(summary.kmers["consensus"]) in log
 
 
-def test_the_job_with_data_and_out_succeeds(head: Head, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/` and `space.yaml`."""
+    folder = tmp_path_factory.mktemp("given")
     made = subprocess.run(
-        [sys.executable, "-c", PREPARE, str(tmp_path)], check=False, capture_output=True, text=True
+        [sys.executable, "-c", PREPARE, str(folder)], check=False, capture_output=True, text=True
     )
     assert made.returncode == 0, made.stderr
-    (tmp_path / "space.yaml").write_text(SPACE)
-    out = tmp_path / "run"
-    status, log = submit(
-        head,
-        f"jobs/tune_zdna.py --data {tmp_path}/data --out {out} --space {tmp_path}/space.yaml",
-    )
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+def entrypoint(given: Path, out: Path) -> str:
+    return f"jobs/tune_zdna.py --data {given}/data --space {given}/space.yaml --out {out}"
+
+
+@pytest.fixture(scope="module")
+def finished(head: Head, given: Path) -> RunSummary:
+    """A run that nobody stopped."""
+    status, log = submit(head, entrypoint(given, given / "run"))
     assert status == JobStatus.SUCCEEDED, log
-    assert sum(RunSummary.read(out).trials.values()) == 1
+    return RunSummary.read(given / "run")
+
+
+def test_the_job_with_data_and_out_succeeds(finished: RunSummary) -> None:
+    assert sum(finished.trials.values()) == 2
+
+
+def test_a_stopped_job_keeps_what_it_did_and_goes_on_to_the_same_end(
+    head: Head, given: Path, finished: RunSummary, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    job = begin(head, entrypoint(given, out))
+    deadline = time.monotonic() + 300
+    while not (out / "trials" / "0000" / "checkpoint.pt").exists():
+        assert time.monotonic() < deadline, head.client.get_job_logs(job)
+        time.sleep(0.2)
+    head.client.stop_job(job)
+    status, log = end(head, job)
+    assert status == JobStatus.STOPPED
+    assert "stopped by SIGTERM; what was finished is kept" in log
+    assert not (out / "manifest.json").exists()
+    status, log = submit(head, f"{entrypoint(given, out)} --resume")
+    assert status == JobStatus.SUCCEEDED, log
+    found = RunSummary.read(out)
+    assert (found.test, found.attribution) == (finished.test, finished.attribution)
 
 
 SPACE = """\
 task: zdna
-trials: 1
-settings: {data.length: 100, model.d_model: 16, model.n_layer: 1, training.epochs: 1}
+trials: 2
+concurrent: 1
+scheduler: {grace_period: 99}
+settings: {data.length: 100, model.d_model: 16, model.n_layer: 1, training.epochs: 3}
+attribution: {shuffles: 1, tolerance: null, steps: 4, samples: 4}
 search:
   training.learning_rate: {low: 4e-3, high: 1e-2, log: true}
 """
