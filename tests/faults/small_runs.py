@@ -136,19 +136,19 @@ class Job:
 
     def __init__(self, *command: str, environment: Mapping[str, str] = os.environ) -> None:
         # Not a pipe, which nobody reads while the job runs, and which may be full.
-        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.DEVNULL,
-            stderr=self._messages,
-            env=environment,
-        )
+        self._messages = Path(tempfile.mkstemp(prefix="messages-")[1])
+        with self._messages.open("w") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                env=environment,
+            )
 
     @property
     def messages(self) -> str:
         """What it has said so far."""
-        self._messages.seek(0)
-        return self._messages.read()[-20_000:]
+        return self._messages.read_text()[-20_000:]
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until something is so, while the job runs."""
