@@ -8,9 +8,10 @@ config.json).
 
 from __future__ import annotations
 
+import atexit
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.storage import S3Path, local_copy, location
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
 """In order of preference."""
@@ -52,16 +54,21 @@ _ORIGINAL_NAMES = {
 
 
 def resolve_checkpoint(source: str | PurePath, revision: str | None = None) -> Path:
-    """The folder of a checkpoint, downloaded first when `source` is a hub id.
+    """The folder of a checkpoint, downloaded first when `source` is on S3 or a hub id.
 
     Args:
-        source: a folder, or an id such as `LongSafari/hyenadna-tiny-1k-seqlen-hf`.
+        source: a folder, its URI, or an id such as `LongSafari/hyenadna-tiny-1k-seqlen-hf`.
         revision: commit, tag or branch; required for a hub id, so that runs can be repeated.
 
     Raises:
         InputError: there is no such folder and `source` is no hub id, the revision is missing, or
             the download fails.
     """
+    place = location(str(source)).expanduser()
+    if isinstance(place, S3Path) and place.is_dir():
+        copies = ExitStack()
+        atexit.register(copies.close)  # the copy stays as long as the process
+        return copies.enter_context(local_copy(place))
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
