@@ -70,7 +70,8 @@ def test_a_pool_says_what_is_done_what_is_at_work_and_which_actors_it_waits_for(
     squares_of_ten = squares(tmp_path)._replace(windows=lambda number: 10)
     run_shards(squares_of_ten, actors=1, each=SMALL)
     told = sorted({(each.done, each.windows, each.at_work) for each in states})
-    assert told == [(done, 10 * done, (f"shard {done}",)) for done in range(8)] + [(8, 80, ())]
+    at_work = [(done, 10 * done, (f"shard {done}",)) for done in range(8)]
+    assert told == [(0, 0, ()), *at_work, (8, 80, ())]
     assert states[0].waiting == "1 actor to start"
     assert states[-1].waiting == ""
 

@@ -135,7 +135,8 @@ def test_a_run_that_diverges_ends_in_one_line(folder: Path, tmp_path: Path) -> N
 
 def test_a_run_that_all_may_write_is_not_resumed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "checkpoint.pt").touch()
+    for name in ("config.json", "checkpoint.pt"):
+        (tmp_path / "run" / name).touch()
     (tmp_path / "run" / "checkpoint.pt").chmod(0o666)
     arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run"), "--resume"]
     with pytest.raises(InputError, match=r"checkpoint\.pt: mode 666: writable by all"):
