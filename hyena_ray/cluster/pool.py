@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 TRIES = 4
 """Times that one shard is begun before the job stops."""
+NAMES = 100
+"""Different names that tasks have at most: Ray keeps metrics of every name until the job ends, in
+the driver and in each worker (8 KB a name in Ray 2.60, a gigabyte for the shards of a genome)."""
 
 Work = Callable[[int], object]
 """Computes the shard of a number and writes its file."""
@@ -56,7 +59,7 @@ class Shards(NamedTuple):
     describe: Callable[[int], str]
     """What a shard holds, for the message when it cannot be done."""
     label: Callable[[int], str] = "shard {}".format
-    """What a shard is called, in the log and on the dashboard."""
+    """What a shard is called, in the log and, where there are few, on the dashboard."""
     unit: str = "shards"
     """What several are called."""
     windows: Callable[[int], int] | None = None
@@ -158,6 +161,11 @@ class _Pool:
             at_work=tuple(self.shards.label(number) for number, _ in self._running.values()),
         )
 
+    def task_name(self, number: int) -> str:
+        """What the dashboard calls the work at a shard."""
+        few = self._total <= NAMES
+        return f"{self.shards.name} {self.shards.label(number) if few else self.shards.unit}"
+
     def start(self, actors: int) -> None:
         self._places = min(actors, self._total)
 
@@ -165,7 +173,7 @@ class _Pool:
         while self._waiting and self._idle:
             number, actor = self._waiting.popleft(), self._idle.pop()
             self._tries[number] += 1
-            task = actor.run.options(name=f"{self.shards.name} {self.shards.label(number)}")
+            task = actor.run.options(name=self.task_name(number))
             self._running[task.remote(number)] = (number, actor)
         free = self._places - len(self._starting) - len(self._running)
         for _ in range(min(free, len(self._waiting) - len(self._starting))):

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
 
-from hyena_ray.cluster.pool import TRIES, ShardError, Shards, run_shards
+from hyena_ray.cluster.pool import NAMES, TRIES, ShardError, Shards, run_shards
 from hyena_ray.cluster.progress import Progress, State
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import Cluster
@@ -159,3 +160,25 @@ def test_what_cannot_be_placed_holds_no_shard(tmp_path: Path, cluster: Cluster) 
 def test_a_pool_that_cannot_be_placed_stops_rather_than_waits(tmp_path: Path) -> None:
     with pytest.raises(StalledError, match="ray status"):
         run_shards(squares(tmp_path), actors=1, each=Resources(cpu=512), stall_seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [(2, {"names shard 0", "names shard 1"}), (NAMES + 1, {"names shards"})],
+)
+def test_tasks_are_named_after_their_shards_unless_these_are_many(
+    tmp_path: Path, count: int, names: set[str]
+) -> None:
+    def make() -> Callable[[int], object]:
+        return lambda number: (tmp_path / str(number)).write_text(
+            str(ray.get_runtime_context().get_task_name())
+        )
+
+    shards = squares(tmp_path)._replace(
+        name="names",
+        numbers=range(count),
+        make=make,
+        is_done=lambda number: (tmp_path / str(number)).exists(),
+    )
+    run_shards(shards, actors=1, each=SMALL)
+    assert {(tmp_path / str(number)).read_text() for number in range(count)} == names

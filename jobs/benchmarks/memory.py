@@ -1,0 +1,92 @@
+"""Memory of driver and workers, with few shards and with many."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.figures import Figures, Rows
+from benchmarks.processes import Watch, peak_mb
+from benchmarks.shards import new_model
+from hyena_ray.attribution.plan import ShardPlan
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.cluster.attribute import attribute_on_actors
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.start import connect
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.model.saved import load_window_model, save_window_model
+
+FEW, MANY = 10, 1_000
+"""Shards."""
+SIZE = 16
+"""Windows of a shard: little work, so that what is kept for each shard shows."""
+ACTORS = 2
+SETTINGS = AttributionSettings(methods=("smoothgrad", "tp"), samples=1)
+
+
+def benchmark_memory(folder: Path) -> list[Figures]:
+    return [of_shards(folder, FEW, MANY)]
+
+
+def of_shards(folder: Path, few: int, many: int) -> Figures:
+    """The first shards of one plan, each number of them in a process and a Ray of its own."""
+    made = simulate_genome(
+        folder, contig_length=20_000 + 400 * many, tracts=2 * many, decoys=2 * many
+    )
+    recipe = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, train_stride=5, flank=8
+    )
+    prepare(recipe, folder / "data")
+    save_window_model(new_model(channels=16), folder / "model")
+
+    def measure() -> Rows:
+        rows = {f"{shards:,} shards": in_a_process(folder, shards) for shards in (many, few)}
+        most = rows[f"{many:,} shards"]
+        for row in rows.values():
+            row |= {f"{who} ratio": most[f"{who}_mb"] / row[f"{who}_mb"] for who in WHO}
+        return rows
+
+    return Figures(f"memory of attribution on {ACTORS} actors, shards of {SIZE} windows", measure)
+
+
+WHO = ("driver", "worker")
+
+
+def in_a_process(folder: Path, shards: int) -> dict[str, float]:
+    """Resident memory at most, which a process cannot forget: hence one of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", str(folder), str(shards)],
+        cwd=Path(__file__).parents[1],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def attributed(folder: Path, shards: int) -> dict[str, float]:
+    """In this process: what it takes before and at the end, and the worker that takes most."""
+    model, data = load_window_model(folder / "model"), PreparedData.open(folder / "data")
+    whole = ShardPlan.make(model, data, split="train", settings=SETTINGS, size=SIZE)
+    plan = whole.model_copy(update={"shards": whole.shards[:shards]})
+    assert len(plan.shards) == shards
+    with connect(None):
+        before = peak_mb(os.getpid())
+        with Watch() as watch:
+            out, each = folder / f"out-{os.getpid()}", Resources(cpu=1)
+            attribute_on_actors(plan, folder / "model", data, out, actors=ACTORS, each=each)
+    return {
+        "before_mb": before,
+        "driver_mb": peak_mb(os.getpid()),
+        "worker_mb": max(watch.peaks_mb("ray::attribution")),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(attributed(Path(sys.argv[1]), int(sys.argv[2]))))
