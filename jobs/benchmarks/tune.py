@@ -95,8 +95,8 @@ class Cost(NamedTuple):
     work_s: float
     """From then until every trial is told of, and its model is in its place."""
     idle_s: float
-    """Of these, those in which a place had no trial at work; the mean over places. Unlike the
-    others it does not depend on how busy the machine is."""
+    """Of these, those in which a place had no trial at work; the mean over places. It holds the
+    wait of the last trials for each other too."""
     processor_s: float
     """Of all processes since Ray was up, their start included."""
 
