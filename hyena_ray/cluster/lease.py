@@ -6,6 +6,7 @@ clock of another machine is read: whoever wants the lease watches whether the ob
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 
 from hyena_ray.errors import InputError
 from hyena_ray.storage import AnyPath, S3Path
+
+logger = logging.getLogger(__name__)
 
 SECONDS = 20.0
 """Without renewal until a lease has run out: as long a resumed job waits for the one that died."""
@@ -67,7 +70,11 @@ def _renew(path: S3Path, mine: str, done: threading.Event) -> None:
     number = 0
     while not done.wait(SECONDS / RENEWALS):
         number += 1
-        path.write_text(f"{mine} {number}")
+        try:
+            path.write_text(f"{mine} {number}")
+        except OSError as error:
+            # The next one may succeed; a thread that ended here would give the folder away unheard.
+            logger.warning("%s could not be renewed: %s", path, error)
 
 
 def _content(path: S3Path) -> str:

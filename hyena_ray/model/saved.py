@@ -93,8 +93,8 @@ def load_window_model(folder: AnyPath) -> WindowModel:
     if not weights_path.is_file():
         raise InputError(weights_path, None, "there is no such file", "save the model again")
     with local_copy(weights_path) as file:
-        weights = read_tensors(file)
-    if sha256_file(weights_path) != stored.sha256:
+        weights, sha256 = read_tensors(file), sha256_file(file)
+    if sha256 != stored.sha256:
         raise InputError(
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
