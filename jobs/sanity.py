@@ -4,7 +4,6 @@ k-mers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--random-labels",
         metavar="DIR",
-        type=Path,
+        type=place,
         help="model/ of the same run with --set training.permute_labels=true; scores are compared",
     )
     parser.add_argument("--methods", metavar="M,M", default="ig,smoothgrad", help="to be checked")

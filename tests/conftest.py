@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 from pyarrow import fs
 
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.storage import S3Path
 
 # Ray makes its workers nice, so that on a busy machine a test would wait for everything else.
@@ -26,6 +28,18 @@ def cluster() -> Iterator[object]:
 
     with connect("local") as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared windows of 40 simulated bases with 8 on each side, three shards to test on."""
+    folder = tmp_path_factory.mktemp("small")
+    made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
+    recipe = PrepareSettings(
+        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+    )
+    prepare(recipe, folder / "data")
+    return folder / "data"
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,13 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hyena_ray.errors import InputError
 from hyena_ray.storage import AnyPath
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
@@ -90,7 +94,7 @@ class _HashedFile(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
         count = self._file.readinto(buffer) or 0
         read = memoryview(buffer)[:count]
         self.sha256.update(read)

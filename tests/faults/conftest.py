@@ -8,29 +8,27 @@ from pathlib import Path
 import pytest
 from small_runs import ROOT, SPACE, Inputs, Nodes, Result, result_of
 
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.tuning.job import tuning_job
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    folder = tmp_path_factory.mktemp("faults")
-    made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
-    recipe = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
-    )
-    prepare(recipe, folder / "data")
-    (folder / "space.yaml").write_text(SPACE)
-    return Inputs(folder / "data", folder / "space.yaml")
+def inputs(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    space = tmp_path_factory.mktemp("space") / "space.yaml"
+    space.write_text(SPACE)
+    return Inputs(small_data, space)
 
 
 @pytest.fixture(scope="session")
-def calm(inputs: Inputs, cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """Of a run that nothing happened to."""
+def calm_run(inputs: Inputs, cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("calm") / "run"
     tuning_job("zdna", ROOT / "search_spaces")(inputs.arguments(out))
-    return result_of(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def calm(calm_run: Path) -> Result:
+    return result_of(calm_run)
 
 
 @pytest.fixture

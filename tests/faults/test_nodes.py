@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_runs import Inputs, Nodes, Result, result_of
 
+from hyena_ray.files import read_json
 from hyena_ray.storage import S3Path
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,17 @@ def test_two_nodes_with_data_and_results_on_s3_find_what_one_machine_finds(
     assert "3 of 3 trials to run, 2 at once" in log
     assert "shards to do on" in log
     assert result_of(out) == calm
+
+
+def test_runs_that_are_compared_lie_on_s3(inputs: Inputs, bucket: S3Path, nodes: Nodes) -> None:
+    given, out = on_s3(inputs, bucket), bucket / "compared"
+    changes = ("data.length=40", "data.limit=120", "training.epochs=1", "model.d_model=16")
+    settings = [text for change in changes for text in ("--set", change)]
+    presets = ["--presets", "zdna/single_stage", "--seeds", "0,1"]
+    job = nodes.start("compare", "--data", str(given.data), "--out", str(out), *presets, *settings)
+    assert "comparison: 2 of 2 runs" in job.finish()
+    assert read_json(out / "manifest.json")["state"] == "complete"
+    assert "zdna/single_stage" in (out / "comparison.md").read_text()
 
 
 def test_a_node_that_dies_in_the_middle_of_trials_changes_nothing(

@@ -34,6 +34,7 @@ def whole_run(folder: AnyPath, genome: AnyPath, regions: AnyPath) -> None:
     job("train", *data, "--out", folder / "run", *SMALL)
     model = ("--model", folder / "run" / "model")
     job("evaluate", *model, *data, "--on", "test", "--out", folder / "evaluated")
+    job("sanity", *model, *data, "--limit", 3, "--out", folder / "checked")
 
 
 def test_a_run_on_s3_is_that_on_a_disk(
@@ -59,6 +60,8 @@ def test_a_run_on_s3_is_that_on_a_disk(
         bucket / "run/model",
         *SMALL,
     )
+    checks = [read_json(at / "checked" / "sanity.json") for at in (tmp_path, bucket)]
+    assert checks[0] == checks[1]
     here, there = (read_json(at / "evaluated" / "evaluation.json") for at in (tmp_path, bucket))
     assert here == there
     assert PreparedData.open(bucket / "data").read(40, "val").labels.shape[1] == 40

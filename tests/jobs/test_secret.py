@@ -15,9 +15,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
-
 JOB = Path(__file__).parents[2] / "jobs" / "tune_zdna.py"
 SPACE = """\
 task: zdna
@@ -59,13 +56,8 @@ def arguments_of(process: psutil.Process) -> set[str]:
 
 @pytest.mark.slow
 def test_the_token_is_in_no_file_no_log_and_no_argument_of_a_whole_run(
-    tmp_path: Path, short: Path
+    small_data: Path, tmp_path: Path, short: Path
 ) -> None:
-    made = simulate_genome(tmp_path, contig_length=60_000, tracts=400, decoys=200)
-    settings = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
-    )
-    prepare(settings, tmp_path / "data")
     (tmp_path / "space.yaml").write_text(SPACE)
     token = secrets.token_hex(32)
     environment = {
@@ -75,7 +67,7 @@ def test_the_token_is_in_no_file_no_log_and_no_argument_of_a_whole_run(
         "RAY_AUTH_TOKEN": token,
     }
     command = [sys.executable, str(JOB), "--out", str(tmp_path / "run")]
-    command += ["--data", str(tmp_path / "data"), "--space", str(tmp_path / "space.yaml")]
+    command += ["--data", str(small_data), "--space", str(tmp_path / "space.yaml")]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as job:

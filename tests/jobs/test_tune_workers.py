@@ -14,10 +14,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from hyena_ray.cluster.start import Cluster
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import ArraySource
@@ -45,17 +43,6 @@ settings:
 search:
   training.learning_rate: {{low: 2e-3, high: 4e-3, log: true}}
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tune")
-    made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
-    settings = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
-    )
-    prepare(settings, folder / "data")
-    return folder / "data"
 
 
 def arguments(data: Path, folder: Path, workers: int) -> list[str]:
@@ -98,9 +85,9 @@ def scores_of_one_worker(settings: RunSettings, data: Path, folder: Path) -> dic
 
 @pytest.mark.slow
 def test_trials_of_two_workers_go_on_after_a_kill_and_score_as_those_of_one(
-    data: Path, tmp_path: Path, cluster: Cluster
+    small_data: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
-    two = arguments(data, tmp_path, 2)
+    two = arguments(small_data, tmp_path, 2)
     out = Path(two[-1])
     with start(tmp_path, *two) as first:
         deadline = time.monotonic() + 400
@@ -123,23 +110,23 @@ def test_trials_of_two_workers_go_on_after_a_kill_and_score_as_those_of_one(
         assert list(scores) == list(range(1, EPOCHS + 1))
         assert scores[EPOCHS] > 0.8
         assert scores == pytest.approx(
-            scores_of_one_worker(settings, data, tmp_path / str(number)), abs=0.03
+            scores_of_one_worker(settings, small_data, tmp_path / str(number)), abs=0.03
         )
 
 
 def test_more_workers_than_the_cluster_holds_are_refused_with_what_it_has(
-    data: Path, tmp_path: Path, cluster: Cluster
+    small_data: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
-    given = arguments(data, tmp_path, 999)
+    given = arguments(small_data, tmp_path, 999)
     with pytest.raises(InputError, match=r"999\.01 CPUs and 0 GPUs each: the cluster has \d+ CPUs"):
         tuning_job("zdna", ROOT / "search_spaces")(given)
     assert not Path(given[-1]).exists()
 
 
 def test_workers_are_refused_where_no_dashboard_tells_who_is_alive(
-    data: Path, tmp_path: Path, cluster: Cluster
+    small_data: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
-    given = arguments(data, tmp_path, 2)
+    given = arguments(small_data, tmp_path, 2)
     with pytest.raises(InputError, match="workers: 2: the cluster has no dashboard"):
         tuning_job("zdna", ROOT / "search_spaces")(given)
     assert not Path(given[-1]).exists()

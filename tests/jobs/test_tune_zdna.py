@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster.start import Cluster
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
-from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.tuning.job import tuning_job
 from hyena_ray.tuning.summary import RunSummary
@@ -44,32 +38,33 @@ search:
 """
 
 
+class Inputs(NamedTuple):
+    """What a run is made of."""
+
+    data: Path
+    space: Path
+
+
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`data/` and `space.yaml`."""
-    folder = tmp_path_factory.mktemp("tune")
-    made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
-    settings = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
-    )
-    prepare(settings, folder / "data")
-    (folder / "space.yaml").write_text(SPACE)
-    return folder
+def inputs(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    space = tmp_path_factory.mktemp("tune") / "space.yaml"
+    space.write_text(SPACE)
+    return Inputs(small_data, space)
 
 
-def arguments(inputs: Path, out: Path, *more: str) -> list[str]:
+def arguments(inputs: Inputs, out: Path, *more: str) -> list[str]:
     return [
-        *("--data", str(inputs / "data"), "--out", str(out)),
-        *("--space", str(inputs / "space.yaml"), *more),
+        *("--data", str(inputs.data), "--out", str(out)),
+        *("--space", str(inputs.space), *more),
     ]
 
 
-def job(inputs: Path, out: Path, *more: str) -> None:
+def job(inputs: Inputs, out: Path, *more: str) -> None:
     tuning_job("zdna", ROOT / "search_spaces")(arguments(inputs, out, *more))
 
 
 @pytest.fixture(scope="module")
-def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(inputs: Inputs, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("calm") / "run"
     job(inputs, out)
     return out
@@ -105,7 +100,7 @@ def test_a_run_leaves_all_that_the_design_lists(calm: Path) -> None:
 
 @pytest.mark.slow
 def test_a_complete_run_is_left_as_it_is(
-    inputs: Path, calm: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Inputs, calm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (calm / "manifest.json").stat().st_mtime_ns
     job(inputs, calm, "--resume")
@@ -114,7 +109,7 @@ def test_a_complete_run_is_left_as_it_is(
 
 
 @pytest.mark.slow
-def test_a_complete_run_takes_more_trials(inputs: Path, calm: Path, tmp_path: Path) -> None:
+def test_a_complete_run_takes_more_trials(inputs: Inputs, calm: Path, tmp_path: Path) -> None:
     more = tmp_path / "more"
     shutil.copytree(calm, more)
     # As if attribution had been begun with another model.
@@ -125,7 +120,9 @@ def test_a_complete_run_takes_more_trials(inputs: Path, calm: Path, tmp_path: Pa
     assert tried(more)[:3] == tried(calm)
 
 
-def test_a_run_is_not_resumed_with_another_space(inputs: Path, calm: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_another_space(
+    inputs: Inputs, calm: Path, tmp_path: Path
+) -> None:
     changed = tmp_path / "space.yaml"
     changed.write_text(SPACE.replace("epochs: 2", "epochs: 3"))
     with pytest.raises(InputError, match=r"config.yaml: space: the run was begun with another"):
@@ -144,7 +141,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(
-    inputs: Path, tmp_path: Path, case: str
+    inputs: Inputs, tmp_path: Path, case: str
 ) -> None:
     more, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
@@ -159,28 +156,3 @@ def environment(home: Path) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
     }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_an_interrupted_run_goes_on_with_the_trials_of_an_undisturbed_one(
-    inputs: Path, calm: Path, tmp_path: Path, number: int, code: int
-) -> None:
-    out = tmp_path / "run"
-    with subprocess.Popen(
-        [sys.executable, str(JOB), *arguments(inputs, out)], env=environment(tmp_path)
-    ) as first:
-        deadline = time.monotonic() + 300
-        while not (out / "trials" / "0001" / "checkpoint.pt").exists():
-            assert first.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        first.send_signal(number)
-        assert first.wait(300) == code
-    assert not (out / "manifest.json").exists()
-    job(inputs, out, "--resume")
-    assert tried(out) == tried(calm)
-    ours, theirs = RunSummary.read(out), RunSummary.read(calm)
-    assert ours.best_trial == theirs.best_trial
-    assert ours.test == theirs.test
-    assert ours.attribution == theirs.attribution
