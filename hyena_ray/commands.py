@@ -75,7 +75,6 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
     def terminate(signum: int, frame: FrameType | None) -> NoReturn:
         nonlocal terminated
         terminated = True
-        print("stopped by SIGTERM; what was finished is kept", file=sys.stderr)
         sys.exit(128 + signum)
 
     signal.signal(signal.SIGTERM, terminate)
@@ -94,12 +93,17 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
         sys.exit(f"error: {where}{reason}; what was finished is kept: mend it and run again")
     except SystemExit:
         # Inside a wait of Ray's, the exit comes out with code 1.
-        if terminated:
-            sys.exit(128 + signal.SIGTERM)
-        raise
+        if not terminated:
+            raise
+        _stopped(signal.SIGTERM)
     except KeyboardInterrupt:
-        print("stopped by SIGINT; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
+        _stopped(signal.SIGINT)
+
+
+def _stopped(by: signal.Signals) -> NoReturn:
+    """The last line of the log: nothing is being saved any more."""
+    print(f"stopped by {by.name}; what was finished is kept", file=sys.stderr)
+    sys.exit(128 + by)
 
 
 def _refusal(error: InputError) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,17 +20,20 @@ pytestmark = pytest.mark.slow
 SECONDS = 120
 PAUSE = (7.0, 12.0)
 """Seconds between two kills."""
+FIRST_KILLS = ("worker", "node", "worker", "driver")
+"""By number, not by time: a quick machine may be done before the two minutes are over. Then workers
+only."""
 
 
 @pytest.fixture
 def more(tmp_path: Path) -> Inputs:
-    """Enough work to be disturbed: six trials of some ten seconds, and six shards."""
+    """Enough work to be disturbed: six trials of some twenty seconds, and six shards."""
     made = simulate_genome(tmp_path, contig_length=150_000, tracts=1000, decoys=500)
     recipe = PrepareSettings(
         task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
     )
     prepare(recipe, tmp_path / "data")
-    changes = {"trials: 3": "trials: 6", "limit: 400": "limit: 2000", "epochs: 3": "epochs: 8"}
+    changes = {"trials: 3": "trials: 6", "limit: 400": "limit: 2000", "epochs: 3": "epochs: 14"}
     text = SPACE
     for old, new in changes.items():
         text = text.replace(old, new)
@@ -61,8 +65,9 @@ def test_random_kills_of_workers_and_a_node_change_nothing(
     def begin(*flags: str) -> Job:
         return nodes.start("tune_zdna", *more.arguments(out, *flags))
 
-    began, killed, starts, job = time.monotonic(), 0, 1, begin()
-    node_lives = driver_lives = True
+    began, starts, job = time.monotonic(), 1, begin()
+    kills = list(FIRST_KILLS)
+    killed = Counter[str]()
     while time.monotonic() - began < SECONDS:
         time.sleep(numbers.uniform(*PAUSE))
         if job.process.poll() == 0:
@@ -71,22 +76,24 @@ def test_random_kills_of_workers_and_a_node_change_nothing(
             if job.process.returncode > 0:  # one line says why, and that resuming goes on
                 assert job.messages.splitlines()[-1].startswith("error: "), job.messages
             starts, job = starts + 1, begin("--resume" if out.exists() else "--overwrite")
-        elif node_lives and time.monotonic() - began > SECONDS / 3:
-            nodes.kill(0)
-            nodes.add()
-            node_lives = False
-        elif driver_lives and time.monotonic() - began > SECONDS * 2 / 3:
-            job.process.kill()
-            driver_lives = False
-        elif alive := workers(nodes):
-            with suppress(psutil.NoSuchProcess):
-                numbers.choice(alive).kill()
-                killed += 1
+        else:
+            what = kills[0] if kills else "worker"
+            if what == "node":
+                nodes.kill(0)
+                nodes.add()
+            elif what == "driver":
+                job.process.kill()
+            elif alive := workers(nodes):
+                with suppress(psutil.NoSuchProcess):
+                    numbers.choice(alive).kill()
+            else:
+                continue
+            kills = kills[1:]
+            killed[what] += 1
     while job.process.wait(600) != 0:
         assert starts < 20, job.messages
         starts, job = starts + 1, begin("--resume")
-    print(f"{killed} workers killed, {starts} starts, {time.monotonic() - began:.0f} s")
-    assert killed > 3
-    assert not node_lives
-    assert not driver_lives
+    print(f"killed: {dict(killed)}; {starts} starts, {time.monotonic() - began:.0f} s")
+    assert not kills
+    assert killed["worker"] > 3
     assert result_of(out) == result_of(tmp_path / "calm")
