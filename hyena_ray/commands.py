@@ -6,12 +6,23 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.storage import AnyPath, location
+
+
+class Outcome(NamedTuple):
+    """What a job leaves its user with."""
+
+    text: str
+    """For people."""
+    found: Mapping[str, Any] = {}
+    """For machines: values that JSON has."""
+    written: Mapping[str, AnyPath] = {}
+    """What was written, to where it lies."""
 
 
 def place(text: str) -> AnyPath:
@@ -61,10 +72,10 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def run_job(main: Callable[[Sequence[str]], None]) -> None:
+def run_job(main: Callable[[Sequence[str]], Outcome | None]) -> None:
     """Run `main(sys.argv[1:])` as a job and leave with its exit code.
 
-    Messages go to stderr. Exit 0: everything asked for is complete; 2: an `InputError`, printed
+    What it found goes to stdout, messages go to stderr. Exit 0: everything asked for is complete; 2: an `InputError`, printed
     as one line; 130 and 143: SIGINT and SIGTERM, after `finally` blocks have saved.
     """
     logging.basicConfig(
@@ -81,7 +92,9 @@ def run_job(main: Callable[[Sequence[str]], None]) -> None:
     # A shell's background job begins with SIGINT ignored, and would neither stop nor save.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        main(sys.argv[1:])
+        outcome = main(sys.argv[1:])
+        if outcome is not None:
+            print(outcome.text)
     except InputError as error:
         sys.exit(_refusal(error))
     except JobError as error:
