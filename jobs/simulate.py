@@ -1,4 +1,4 @@
-"""Write a small simulated genome with its regions, or simulated sequences, to try the other jobs on."""
+"""Write a small simulated genome with its regions, or simulated sequences, to try jobs on."""
 
 from __future__ import annotations
 
