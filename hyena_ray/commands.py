@@ -76,7 +76,8 @@ def run_job(main: Callable[[Sequence[str]], Outcome | None]) -> None:
     """Run `main(sys.argv[1:])` as a job and leave with its exit code.
 
     What it found goes to stdout, messages go to stderr. Exit 0: everything asked for is complete;
-    2: an `InputError`, printed as one line; 130 and 143: SIGINT and SIGTERM, after `finally` blocks have saved.
+    2: an `InputError`, printed as one line; 1: what else stops a job; 130 and 143: SIGINT and
+    SIGTERM, after `finally` blocks have saved.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
