@@ -9,28 +9,22 @@ from typing import Any
 
 import click
 import pytest
+from pages import ROOT, blocks, lines
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli
 
 from hyena_ray.settings import load_yaml, parse_yaml
 from hyena_ray.tuning.job import _options
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """Code blocks of both pages."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE + README, flags=re.DOTALL | re.MULTILINE)
-    return [text for name, text in found if name == language]
-
-
 def commands(program: str) -> list[list[str]]:
-    """Words of every line in a code block, or on cluster.yaml in the text, that runs a program."""
-    lines = "\n".join(blocks("")).replace("\\\n", " ").splitlines()
-    lines += re.findall(rf"`({program} \S+ cluster.yaml[^`]*)`", PAGE)
-    found = [re.sub(r"^\(umask 077; (.*)\)$", r"\1", line) for line in lines]
+    """Words of every line of both pages in a code block, or on cluster.yaml in the text, that runs
+    a program."""
+    found = [re.sub(r"^\(umask 077; (.*)\)$", r"\1", line) for line in lines(PAGE + README)]
+    found += re.findall(rf"`({program} \S+ cluster.yaml[^`]*)`", PAGE)
     return [shlex.split(line, comments=True) for line in found if line.startswith(f"{program} ")]
 
 
@@ -96,14 +90,8 @@ def test_what_kubectl_is_told_is_what_the_manifest_has() -> None:
             assert key == "suspend"
 
 
-def test_every_link_leads_to_a_file() -> None:
-    assert "](docs/cluster.md)" in README
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", PAGE):
-        assert (ROOT / "docs" / target).is_file(), target
-
-
 def test_the_lines_for_a_shared_folder_fit_into_cluster_yaml() -> None:
-    (text,) = blocks("yaml")
+    (text,) = blocks(PAGE, "yaml")
     added, config = parse_yaml(text, "page"), load_yaml(ROOT / "cluster.yaml")
     whole: dict[str, Any] = config | added | {"docker": config["docker"] | added["docker"]}
     validate_config(prepare_config(whole))

@@ -1,0 +1,48 @@
+"""The tutorial's commands run as they stand, and find what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.csv
+import pytest
+from pages import ROOT, blocks, job_commands, job_of, lines, type_in
+
+from hyena_ray.tuning.summary import RunSummary
+
+PAGE = (ROOT / "docs" / "tutorial.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_tutorial_leads_from_a_fasta_file_to_a_report(tmp_path: Path) -> None:
+    ran = []
+    for line in job_commands(PAGE):
+        done = type_in(tmp_path, line)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        ran.append(job_of(line))
+    assert ran == ["simulate", "prepare", "tune_zdna", "sanity", "predict", "report"]
+    for line in lines(PAGE):
+        if line.startswith("head "):
+            assert type_in(tmp_path, line).returncode == 0, line
+    for name in re.findall(r"`((?:simulated|run|tracks)/[^`]+\.\w+)`", PAGE):
+        assert (tmp_path / name).is_file(), name
+    assert RunSummary.read(tmp_path / "run").test["f1"] > 0.95
+    first = pyarrow.csv.read_csv(tmp_path / "run" / "kmers" / "consensus.csv")["kmer"].to_pylist()
+    assert all(re.fullmatch("([AG][CT])*[AG]?|([CT][AG])*[CT]?", kmer) for kmer in first[:5])
+    (code,) = blocks(PAGE, "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "(78,) True\n"), done.stderr
+
+
+def test_every_target_of_make_that_a_page_names_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
+    named = [line.split()[1] for line in lines(PAGE) + lines(README) if line.startswith("make ")]
+    assert {"demo", "test", ".venv/ready"} <= set(named)
+    for target in named:
+        assert f"\n{target}:" in makefile
