@@ -1,4 +1,4 @@
-"""A search whose trials have two workers each: killed, resumed, and as good as with one."""
+"""A search whose trial has two workers: killed, resumed, and as good as with one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ JOB = ROOT / "jobs" / "tune_zdna.py"
 EPOCHS = 3
 SPACE = f"""\
 task: zdna
-trials: 2
-concurrent: 1
+trials: 1
 resources: {{cpu: 1, workers: WORKERS}}
 scheduler: {{grace_period: {EPOCHS + 1}}}  # no trial stops early
 settings:
@@ -63,11 +62,11 @@ def start(folder: Path, *given: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(JOB), *given], env=environment)
 
 
-def complete_trials(out: Path) -> list[FrozenTrial]:
+def only_trial(out: Path) -> FrozenTrial:
     study = optuna.load_study(study_name="zdna", storage=f"sqlite:///{out / 'study.db'}")
-    trials = study.get_trials()
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
-    return trials
+    (trial,) = study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    return trial
 
 
 def scores_of_one_worker(settings: RunSettings, data: Path, folder: Path) -> dict[int, float]:
@@ -84,7 +83,7 @@ def scores_of_one_worker(settings: RunSettings, data: Path, folder: Path) -> dic
 
 
 @pytest.mark.slow
-def test_trials_of_two_workers_go_on_after_a_kill_and_score_as_those_of_one(
+def test_a_trial_of_two_workers_goes_on_after_a_kill_and_scores_as_that_of_one(
     small_data: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
     two = arguments(small_data, tmp_path, 2)
@@ -101,17 +100,15 @@ def test_trials_of_two_workers_go_on_after_a_kill_and_score_as_those_of_one(
     with start(tmp_path, *two, "--resume") as second:
         assert second.wait(400) == 0
     assert (out / "manifest.json").exists()
-    space = SearchSpace.load(tmp_path / "2.yaml")
-    for number, trial in enumerate(complete_trials(out)):
-        settings = space.run_settings(trial.params)
-        # What the dashboard calls the group of workers.
-        assert list((out / "trials" / f"{number:04d}").glob(f"trial_{number:04d}_*"))
-        scores = trial.intermediate_values
-        assert list(scores) == list(range(1, EPOCHS + 1))
-        assert scores[EPOCHS] > 0.8
-        assert scores == pytest.approx(
-            scores_of_one_worker(settings, small_data, tmp_path / str(number)), abs=0.03
-        )
+    trial = only_trial(out)
+    # What the dashboard calls the group of workers.
+    assert list((out / "trials" / "0000").glob("trial_0000_*"))
+    scores = trial.intermediate_values
+    assert list(scores) == list(range(1, EPOCHS + 1))
+    assert scores[EPOCHS] > 0.8
+    settings = SearchSpace.load(tmp_path / "2.yaml").run_settings(trial.params)
+    alone = scores_of_one_worker(settings, small_data, tmp_path / "alone")
+    assert scores == pytest.approx(alone, abs=0.03)
 
 
 def test_more_workers_than_the_cluster_holds_are_refused_with_what_it_has(
