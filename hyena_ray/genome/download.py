@@ -31,7 +31,8 @@ TRIES = 4
 WAIT = 2.0
 """Seconds after the first failure; twice as many after each that follows it."""
 MB = 1_000_000
-_CHUNK = 1 << 18
+CHUNK = 1 << 16
+"""Bytes that are written at once, of which a connection that ends takes the last."""
 _SOON = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that may be another one at the next try."""
 _OVER = 416
@@ -124,7 +125,7 @@ class Download:
                 write_json(self._note, _Part(url=url, md5=self._md5, version=mark).model_dump())
             self._tell(have, total, until_done)
             with self._part.open("ab") as stream:
-                for chunk in response.iter_content(_CHUNK):
+                for chunk in response.iter_content(CHUNK):
                     stream.write(chunk)
                     have += len(chunk)
                     self._tell(have, total, until_done)

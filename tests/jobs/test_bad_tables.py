@@ -70,13 +70,13 @@ BAD_BED: dict[str, tuple[Change, str]] = {
     ),
     "unknown contig": (
         row("chr9\t5\t9\n"),
-        "regions.bed:25: chr9: the genome has no such contig; the genome has chr1, chr2, chr3: give "
-        "regions of this very assembly",
+        "regions.bed:25: chr9: the genome has no such contig; the genome has chr1, chr2, chr3: "
+        "give regions of this very assembly",
     ),
     "1 against chr1": (
         renamed(b"chr1", b"1", BED),
-        "regions.bed:1: 1: the genome has no such contig; the genome calls it chr1: rename with awk "
-        """-F'\\t' -v OFS='\\t' 'BEGIN {n["1"]="chr1"} $1 in n {$1=n[$1]} 1' regions.bed > """
+        "regions.bed:1: 1: the genome has no such contig; the genome calls it chr1: rename with "
+        """awk -F'\\t' -v OFS='\\t' 'BEGIN {n["1"]="chr1"} $1 in n {$1=n[$1]} 1' regions.bed > """
         "renamed.bed",
     ),
     "1 against 01": (
