@@ -40,7 +40,7 @@ def plain(name: str) -> str:
     if accession is not None:
         return accession
     bare = lower.removeprefix("chr")
-    return "mt" if bare == "m" else bare.lstrip("0") or bare
+    return "mt" if bare == "m" else bare.lstrip("0") or bare[-1:]
 
 
 def alike(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -63,16 +63,15 @@ def renaming(path: AnyPath, names: Mapping[str, str], *, every: bool) -> str:
         return f"rename the {len(names)} that differ"
     # What lies on S3 is edited in a copy.
     file = shlex.quote(str(path) if isinstance(path, Path) else path.name)
-    lower = path.name.lower()
-    ending = ".narrowPeak" if ".narrowpeak" in lower else ".bed"
+    name, lower = path.name, path.name.lower()
     edit = (_prefix(names) if every else None) or _table(names)
     if lower.endswith((".bb", ".bigbed")):
-        command = f"bigBedToBed {file} stdout | {edit}"
-    elif lower.endswith(PACKED):
-        command = f"gunzip -c {file} | {edit}"
+        command, name = f"bigBedToBed {file} stdout | {edit}", f"{name}.bed"
+    elif packed := next((ending for ending in PACKED if lower.endswith(ending)), ""):
+        command, name = f"gunzip -c {file} | {edit}", name[: -len(packed)]
     else:
         command = f"{edit} {file}"
-    return f"rename with {command} > renamed{ending}"
+    return f"rename with {command} > {shlex.quote(f'renamed_{name}')}"
 
 
 def _prefix(names: Mapping[str, str]) -> str | None:

@@ -133,10 +133,11 @@ class TwoBit:
             name = stored.decode("utf-8")
         except UnicodeDecodeError:
             self._damaged(f"the name of contig {number} is not UTF-8")
-        if not name or name != "".join(name.split()):
-            raise InputError(
-                self.path, name, f"the name of contig {number} is empty or has blanks", "rename it"
-            )
+        if not name.isprintable():
+            self._damaged(f"the name of contig {number} is not printable")
+        if not name or " " in name:
+            problem = f"the name of contig {number} is empty or has blanks"
+            raise InputError(self.path, name or None, problem, "rename it")
         return name
 
     def _record(self, content: memoryview, name: str, begin: int) -> _Record:

@@ -60,7 +60,9 @@ def test_what_was_written_is_read(
 def test_the_tests_writer_agrees_with_the_library(tmp_path: Path) -> None:
     path = write_twobit(tmp_path / "x.2bit", CONTIGS)
     with py2bit.open(str(path), True) as stored:
-        assert {name: stored.sequence(name) for name in stored.chroms()} == dict(CONTIGS)
+        found = {name: stored.sequence(name) for name in stored.chroms()}
+    # It writes every N in upper case.
+    assert found == {name: text.replace("n", "N") for name, text in CONTIGS}
 
 
 def test_the_hash_is_that_of_the_stored_bytes(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ ONE = 16 + 4 * (1 + 4) + len("onezwei3n")
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "x.2bit: damaged 2bit (it ends inside its header)"),
     "header": (STORED[:9], "x.2bit: damaged 2bit (it ends inside its header)"),
-    "index": (STORED[:30], "x.2bit: damaged 2bit (it ends inside the name of contig 2 of 4)"),
+    "index": (STORED[:21], "x.2bit: damaged 2bit (it ends inside the name of contig 1 of 4)"),
     "record": (STORED[: ONE + 20], "x.2bit: damaged 2bit (it ends inside one)"),
     "bases": (STORED[:-1], "x.2bit: damaged 2bit (it ends inside n)"),
     "other order": (
@@ -123,7 +125,7 @@ BAD: dict[str, tuple[bytes, str]] = {
         "x.2bit: a 2bit file of another byte order or version",
     ),
     "version": (changed(4, 2), "x.2bit: a 2bit file of another byte order or version"),
-    "more contigs": (changed(8, 9), "x.2bit: damaged 2bit (it ends inside the name of contig "),
+    "more contigs": (changed(8, 9), "x.2bit: damaged 2bit (the name of contig 5 is not printable)"),
     "no contig": (twobit_bytes([]), "x.2bit: the file has no contig; give --genome a FASTA or "),
     "no base": (twobit_bytes([("a", "")]), "x.2bit: a: the contig has no sequence; leave it out"),
     "no name": (twobit_bytes([("", "A")]), "x.2bit: the name of contig 1 is empty or has blanks"),
