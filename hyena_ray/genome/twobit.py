@@ -54,15 +54,16 @@ class TwoBit:
         return self._sha256
 
     @property
-    def lengths(self) -> Mapping[str, int]:
-        """Bases of each contig, in file order, from the file's index.
+    def lengths(self) -> Mapping[str, int] | None:
+        """Bases of each contig, in file order, from the file's index; None before a file on S3 was
+        read, which is copied for that.
 
         Raises:
             InputError: missing or damaged file, an empty or double name, or a contig of no bases.
         """
-        if self._lengths is None:
-            with readable(self.path, GIVE), local_copy(self.path) as file:
-                self._lengths = self._checked(file)
+        if self._lengths is None and isinstance(self.path, Path):
+            with readable(self.path, GIVE):
+                self._lengths = self._checked(self.path)
         return self._lengths
 
     def __iter__(self) -> Iterator[Contig]:
