@@ -27,6 +27,8 @@ class Served:
     ranges: bool = True
     marks: bool = True
     """Whether an ETag tells one version of a file from another."""
+    at_most: int = 1 << 30
+    """Bytes of one range."""
     silent: float = 0.0
     """Seconds before an answer."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -67,7 +69,7 @@ def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
                 self.send_error(404)
                 return
             mark = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-            first = 0
+            first, end = 0, len(content)
             condition = self.headers.get("If-Range")
             if wanted and served.ranges and condition in (None, mark):
                 found = re.fullmatch(r"bytes=([0-9]+)-", wanted)
@@ -80,13 +82,13 @@ def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
                     self.end_headers()
                     return
                 self.send_response(206)
-                last = len(content) - 1
-                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+                end = min(end, first + served.at_most)
+                self.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(content)}")
             else:
                 self.send_response(200)
             if served.marks:
                 self.send_header("ETag", mark)
-            body = content[first:]
+            body = content[first:end]
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if served.cut_after and not sums:

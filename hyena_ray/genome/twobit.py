@@ -164,7 +164,7 @@ class TwoBit:
             if count and not (ordered and end[-1] <= bases):
                 self._damaged(f"the {what} blocks of {name} overlap or end past its {bases} bases")
         if words(1)[0]:
-            self._damaged(f"the record of {name} is none")
+            self._damaged(f"no zero stands before the bases of {name}")
         end_of_bases = at + -(-bases // 4)
         if end_of_bases > len(content):
             self._damaged(f"it ends inside {name}")

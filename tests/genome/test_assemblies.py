@@ -130,6 +130,18 @@ def test_a_server_without_ranges_sends_it_all_again(served: Served) -> None:
     assert assembly("hg38").read_bytes() == CONTENT
 
 
+def test_a_server_may_send_shorter_ranges_than_were_asked_for(served: Served) -> None:
+    served.at_most = 100_000
+    served.cut_after = [150_000]
+    assert assembly("hg38").read_bytes() == CONTENT
+    assert served.asked_for(".2bit") == [
+        None,
+        "bytes=150000-",
+        "bytes=250000-",
+        "bytes=350000-",
+    ]
+
+
 def test_a_wrong_checksum_leaves_no_file(served: Served, tmp_path: Path) -> None:
     served.sums = False
     served.files[PATH.replace("hg38.2bit", "md5sum.txt")] = f"{'0' * 32}  hg38.2bit\n".encode()

@@ -167,11 +167,12 @@ REFUSED: dict[str, tuple[str, str, Change, str]] = {
         "chr1: rename with sed -E '/^(#|track|browser)/!s/^(.)/chr\\1/' regions.bed > "
         "renamed_regions.bed",
     ),
+    # Its index tells the names, so that they are checked before anything is cut.
     "other names in a blacklist of a 2bit": (
         "--blacklist",
         "b.bed --genome g.2bit",
-        both(made("g.2bit", twobit), holds("b.bed", "NC_000002.12\t1\t5\n")),
-        "b.bed:1: NC_000002.12: the genome has no such contig; the genome calls it chr2: rename "
+        both(made("g.2bit", twobit), holds("b.bed", "chr1\t9\t1201\nNC_000002.12\t1\t5\n")),
+        "b.bed:2: NC_000002.12: the genome has no such contig; the genome calls it chr2: rename "
         """with awk -F'\\t' -v OFS='\\t' 'BEGIN {n["NC_000002.12"]="chr2"} $1 in n {$1=n[$1]} 1' """
         "b.bed > renamed_b.bed",
     ),
