@@ -15,6 +15,7 @@ EXAMPLE = """\
 examples:
   python jobs/prepare.py zdna --genome hg19.fa.gz --regions zdna.bed --blacklist blacklist.bed \\
       --split "contig:train=chr13,chr14,chrX;val=chr7;test=chr20" --lengths 100,256 --out prepared
+  python jobs/prepare.py g4 --genome hg38 --regions peaks.narrowPeak.gz --out prepared
   python jobs/prepare.py promoter --train train.csv --val dev.csv --test test.csv --out promoters
 """
 
@@ -87,9 +88,9 @@ def _numbers(text: str) -> object:
 
 
 OPTIONS: dict[str, tuple[str, Callable[[str], object]]] = {
-    "genome": ("FA", str),
-    "regions": ("BED", str),
-    "blacklist": ("BED", str),
+    "genome": ("FILE|NAME", str),
+    "regions": ("FILE", str),
+    "blacklist": ("FILE", str),
     "lengths": ("L,L", _numbers),
     "flank": ("N", _number),
     "negatives": ("X", _number),

@@ -1,12 +1,14 @@
 """Cut a genome and its labelled regions into windows.
 
-In: FASTA, BED, blacklist.  Out: `DIR/length=L/split=S/part-*.parquet`, and what the manifest says.
+In: a genome, regions, a blacklist.  Out: `DIR/length=L/split=S/part-*.parquet`, and what the
+manifest says.
 One pass over the genome, one contig in memory.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,11 @@ from hyena_ray.dataset.parts import PartWriter
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, tokens_of
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import N_CODE, Contig, Fasta
-from hyena_ray.genome.intervals import Regions, Spans, read_bed
+from hyena_ray.genome.fasta import N_CODE, Contig
+from hyena_ray.genome.intervals import Regions, Spans
 from hyena_ray.genome.labels import base_labels, gather, spans_of
 from hyena_ray.genome.negatives import NegativeSampler
+from hyena_ray.genome.reading import open_genome, read_regions
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NO_SPLIT, Tiles, cut_tiles, overlapping_split, tile_count
@@ -45,11 +48,13 @@ class PrepareSettings(Settings):
     task: str
     """Name of the task, such as zdna."""
     genome: Location
-    """FASTA file: plain, gzip or bgzip; lower case is sequence."""
+    """FASTA (plain, gzip or bgzip) or 2bit file; lower case is sequence. Or hg38, hg19, mm39 or
+    mm10: downloaded from UCSC once, checked, and kept in HYENA_RAY_CACHE; a file that is called so
+    goes first."""
     regions: Location
-    """BED file of the labelled regions."""
+    """Labelled regions: BED, narrowPeak or broadPeak (plain or gzip), or bigBed."""
     blacklist: Location | None = None
-    """BED file of regions that no window may touch."""
+    """Regions that no window may touch, as --regions."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
     """Window lengths in bases; each is prepared by itself."""
     flank: int = Field(default=64, ge=0)
@@ -82,9 +87,9 @@ class PrepareSettings(Settings):
         Raises:
             InputError: an input cannot be used, or a split would hold no positive.
         """
-        regions = read_bed(self.regions)
+        regions = read_regions(self.regions)
         remedy = "give --blacklist a BED file, or leave it out"
-        blacklist = read_bed(self.blacklist, remedy) if self.blacklist else None
+        blacklist = read_regions(self.blacklist, remedy) if self.blacklist else None
         split = (
             split_by_contig({contig: len(rows.start) for contig, rows in regions.rows.items()})
             if self.split is None
@@ -121,7 +126,9 @@ def _write(
     split: Split,
 ) -> Manifest:
     cutters = [_Cutter(settings, folder, length, split) for length in settings.lengths]
-    genome = Fasta(settings.genome)
+    genome = open_genome(settings.genome)
+    if genome.lengths is not None:
+        _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
     simulated = False
     for contig in genome:
@@ -134,14 +141,11 @@ def _write(
         contigs.append(ContigEntry(name=contig.name, length=size))
         simulated |= contig.description.startswith(SIMULATED)
         log.debug("%s: %d bases", contig.name, size)
-    names = [contig.name for contig in contigs]
-    for named in (regions, blacklist, split):
-        if named is not None:
-            named.check_contigs(names)
+    _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
     for cutter in cutters:
         cutter.close()
     inputs = [
-        InputFile(role="genome", name=settings.genome.name, sha256=genome.sha256),
+        InputFile(role="genome", name=genome.path.name, sha256=genome.sha256),
         InputFile(role="regions", name=settings.regions.name, sha256=regions.sha256),
     ]
     if blacklist:
@@ -166,6 +170,14 @@ def _write(
         sequences=(),
         files=tuple(file for cutter in cutters for file in cutter.files),
     )
+
+
+def _check_contigs(
+    names: Collection[str], regions: Regions, blacklist: Regions | None, split: Split
+) -> None:
+    for named in (regions, blacklist, split):
+        if named is not None:
+            named.check_contigs(names)
 
 
 class _Cutter:

@@ -26,7 +26,9 @@ for _letter in b"NRYSWKMBDHVU":
 for _code, _letter in enumerate(b"ACGT"):
     # Lower case marks repeats (soft masking); it is sequence all the same.
     _CODES[_letter] = _CODES[_letter | 32] = _code
-_TABLE = bytes(_CODES)
+CODE_OF_LETTER = bytes(_CODES)
+"""For `bytes.translate`: base codes, and 255 for what is no letter of DNA."""
+GIVE = "give --genome a FASTA or 2bit file"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -47,9 +49,12 @@ class Fasta:
     Memory is about three times the longest contig. `sha256` is known after the last contig.
     """
 
+    lengths = None
+    """No index is read, so that only reading tells."""
+
     def __init__(self, path: AnyPath) -> None:
         self.path = path
-        self._source = Source(path, "give --genome a FASTA file")
+        self._source = Source(path, GIVE)
 
     @property
     def sha256(self) -> str:
@@ -104,7 +109,7 @@ class Fasta:
             chunks.append(block[cut:])
             previous = block[-1:]
         if not previous:
-            raise InputError(self.path, None, "the file is empty", "give --genome a FASTA file")
+            raise InputError(self.path, None, "the file is empty", GIVE)
         yield b"".join(chunks)
 
     def _check_start(self, block: bytes) -> None:
@@ -141,7 +146,7 @@ class Fasta:
             raise self._error(line - 1, name, "the contig has no sequence", "remove its header")
         width = body.find(b"\n") if b"\n" in body else len(body)
         self._check_lines(body, width, line)
-        codes = np.frombuffer(body.translate(_TABLE, b"\n"), np.uint8)
+        codes = np.frombuffer(body.translate(CODE_OF_LETTER, b"\n"), np.uint8)
         if codes.max() == _INVALID:
             position = int(np.argmax(codes == _INVALID))
             byte = body[position + position // width :][:1]

@@ -1,4 +1,4 @@
-"""Read BED files strictly, and merge what overlaps.
+"""Intervals by contig; BED and its kin are read strictly, and what overlaps is merged.
 
 Coordinates are 0-based and half-open throughout.
 """
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.names import alike, listed, renaming
+from hyena_ray.genome.peaks import Peaks
 from hyena_ray.genome.source import Source
 from hyena_ray.storage import AnyPath
 
@@ -41,15 +43,22 @@ class Rows(NamedTuple):
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     line: NDArray[np.int64]
+    """Number in the file, from 1: of the line, or of the item where there are none."""
 
 
 class Regions(NamedTuple):
-    """A BED file."""
+    """A file of intervals."""
 
     path: AnyPath
     sha256: str
     rows: dict[str, Rows]
     """By contig, in order of first appearance."""
+    lines: bool = True
+    """Whether the file is text."""
+
+    def place(self, number: int) -> str:
+        """Where in the file an interval stands."""
+        return f"{self.path}:{number}" if self.lines else f"{self.path}: item {number}"
 
     def on(self, contig: str, length: int) -> Spans:
         """Merged intervals of a contig of `length` bases; none when the file does not name it.
@@ -63,7 +72,7 @@ class Regions(NamedTuple):
         if rows.end.max() > length:
             row = int(np.argmax(rows.end > length))
             raise InputError(
-                f"{self.path}:{rows.line[row]}",
+                self.place(rows.line[row]),
                 f"{contig}:{rows.start[row]}-{rows.end[row]}",
                 f"ends past the contig, which has {length} bases",
                 "give the BED of this very assembly",
@@ -76,18 +85,22 @@ class Regions(NamedTuple):
         Raises:
             InputError: it lacks one; hints at the name that was probably meant.
         """
-        for contig, rows in self.rows.items():
-            if contig in names:
-                continue
-            alike = next((name for name in names if _bare(name) == _bare(contig)), None)
-            remedy = (
-                f"the genome calls it {alike}: rename one of them"
-                if alike
-                else f"the genome has {_some(names)}"
-            )
-            raise InputError(
-                f"{self.path}:{rows.line[0]}", contig, "the genome has no such contig", remedy
-            )
+        unknown = [contig for contig in self.rows if contig not in names]
+        if not unknown:
+            return
+        first = unknown[0]
+        problem = "the genome has no such contig"
+        if len(unknown) == len(self.rows) > 1:
+            problem = f"the genome has none of the {len(unknown)} contigs of this file"
+        elif len(unknown) > 1:
+            problem += f", nor {len(unknown) - 1} more of this file"
+        meant = alike(unknown, names)
+        if first in meant:
+            command = renaming(self.path, meant, every=len(meant) == len(self.rows))
+            remedy = f"the genome calls it {meant[first]}: {command}"
+        else:
+            remedy = f"the genome has {listed(names)}: give regions of this very assembly"
+        raise InputError(self.place(self.rows[first].line[0]), first, problem, remedy)
 
 
 def merge(start: NDArray[np.int64], end: NDArray[np.int64]) -> Spans:
@@ -99,16 +112,24 @@ def merge(start: NDArray[np.int64], end: NDArray[np.int64]) -> Spans:
     return Spans(start[first], reach[last])
 
 
-def read_bed(path: AnyPath, remedy: str = "give --regions a BED file") -> Regions:
-    """Read the first three columns of a BED file, plain or gzip.
+def read_bed(
+    path: AnyPath, remedy: str = "give --regions a BED file", peaks: Peaks | None = None
+) -> Regions:
+    """Read the first three columns of a BED file, or of one with more columns, plain or gzip.
 
     Lines that begin with `#`, `track` or `browser` and empty lines are skipped; contig names are
     kept as text, so that `01` and `NA` stay what they are.
 
+    Args:
+        path: the file.
+        remedy: what to do when it cannot be used.
+        peaks: the further columns that every row must have; None leaves them unread.
+
     Raises:
         InputError: missing or damaged file, not UTF-8, no rows, fewer than three columns,
-            coordinates that are no plain whole numbers, an end that is not after its start, or
-            the same interval twice; names file and line.
+            coordinates that are no plain whole numbers, an end that is not after its start,
+            the same interval (of peaks, with the same summit) twice, or other columns than `peaks`
+            has; names file and line.
     """
     source = Source(path, remedy)
     content = source.read()
@@ -117,7 +138,7 @@ def read_bed(path: AnyPath, remedy: str = "give --regions a BED file") -> Region
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}", None, "not UTF-8", "give a BED text file") from None
-    columns: dict[str, tuple[list[int], list[int], list[int]]] = {}
+    columns: dict[str, Columns] = {}
     for number, row in enumerate(text.split("\n"), 1):
         found = _ROW.fullmatch(row)
         if found is None or row.startswith(("#", "track", "browser")):
@@ -128,41 +149,69 @@ def read_bed(path: AnyPath, remedy: str = "give --regions a BED file") -> Region
             if found is None:
                 raise _refusal(f"{path}:{number}", row)
         contig, start, end = found.groups()
-        starts, ends, lines = columns.setdefault(contig, ([], [], []))
-        starts.append(int(start))
-        ends.append(int(end))
-        lines.append(number)
+        summit = peaks.check(f"{path}:{number}", row.removesuffix("\r")) if peaks else 0
+        of_contig = columns.setdefault(contig, Columns([], [], [], []))
+        of_contig.add(int(start), int(end), number, summit)
+    return regions_of(path, source.sha256, columns, remedy)
+
+
+class Columns(NamedTuple):
+    """Of one contig, what is read row by row."""
+
+    start: list[int]
+    end: list[int]
+    line: list[int]
+    summit: list[int]
+    """Of a peak, where it is highest: two of them may stand on one interval."""
+
+    def add(self, *values: int) -> None:
+        """One more row."""
+        for column, value in zip(self, values, strict=True):
+            column.append(value)
+
+
+def regions_of(
+    path: AnyPath, sha256: str, columns: dict[str, Columns], remedy: str, *, lines: bool = True
+) -> Regions:
+    """What was read row by row, once it was checked.
+
+    Raises:
+        InputError: no rows, an end that is not after its start, or a row twice.
+    """
     if not columns:
         raise InputError(path, None, "there is no interval in the file", remedy)
-    rows = {
-        contig: Rows(*(np.array(column, np.int64) for column in triple))
-        for contig, triple in columns.items()
+    arrays = {
+        contig: [np.array(column, np.int64) for column in of_contig]
+        for contig, of_contig in columns.items()
     }
-    for contig, of_contig in rows.items():
-        _check(path, contig, of_contig)
-    return Regions(path, source.sha256, rows)
+    rows = {contig: Rows(*of_contig[:3]) for contig, of_contig in arrays.items()}
+    regions = Regions(path, sha256, rows, lines)
+    for contig, (*_, summit) in arrays.items():
+        _check(regions, contig, summit)
+    return regions
 
 
-def _check(path: AnyPath, contig: str, rows: Rows) -> None:
+def _check(regions: Regions, contig: str, summit: NDArray[np.int64]) -> None:
+    rows = regions.rows[contig]
+
+    def refusal(row: int, problem: str, remedy: str) -> InputError:
+        interval = f"{contig}:{rows.start[row]}-{rows.end[row]}"
+        return InputError(regions.place(rows.line[row]), interval, problem, remedy)
+
     if (rows.end <= rows.start).any():
         row = int(np.argmax(rows.end <= rows.start))
-        raise InputError(
-            f"{path}:{rows.line[row]}",
-            f"{contig}:{rows.start[row]}-{rows.end[row]}",
-            f"end {rows.end[row]} is not after start {rows.start[row]}",
-            _BED_COUNTS,
-        )
-    order = np.lexsort((rows.line, rows.end, rows.start))
-    same = (np.diff(rows.start[order]) == 0) & (np.diff(rows.end[order]) == 0)
+        raise refusal(row, f"end {rows.end[row]} is not after start {rows.start[row]}", _BED_COUNTS)
+    key = (rows.start, rows.end, summit)
+    order = np.lexsort((rows.line, *reversed(key)))
+    same = np.all([np.diff(column[order]) == 0 for column in key], axis=0)
     if same.any():
         first = int(np.argmax(same))
         row, earlier = order[first + 1], order[first]
-        raise InputError(
-            f"{path}:{rows.line[row]}",
-            f"{contig}:{rows.start[row]}-{rows.end[row]}",
-            f"the interval stands in line {rows.line[earlier]} already",
-            "remove one of them, for example with cut -f1-3 | sort -u",
-        )
+        where = f"line {rows.line[earlier]}" if regions.lines else f"item {rows.line[earlier]}"
+        remedy = "remove one of them"
+        if regions.lines:
+            remedy += ", for example with " + ("sort -u" if summit.any() else "cut -f1-3 | sort -u")
+        raise refusal(int(row), f"the interval stands in {where} already", remedy)
 
 
 def _refusal(place: str, row: str) -> InputError:
@@ -187,13 +236,3 @@ def _refusal(place: str, row: str) -> InputError:
                 "write it out, such as 1000; header lines begin with #",
             )
     return InputError(place, row, "not a BED row", "write contig, start and end with tabs between")
-
-
-def _bare(name: str) -> str:
-    bare = name.lower().removeprefix("chr")
-    return "mt" if bare == "m" else bare.lstrip("0")
-
-
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

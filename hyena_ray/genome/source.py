@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hyena_ray.errors import InputError
@@ -19,6 +20,27 @@ BLOCK = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block that closes every bgzip file; without it whole blocks may be missing."""
+
+AGAIN = "copy or download the file again"
+
+
+@contextmanager
+def readable(path: AnyPath, remedy: str) -> Iterator[None]:
+    """What opens and reads a file inside the block says in one line that it cannot be done.
+
+    Raises:
+        InputError: missing, a folder, or not readable.
+    """
+    try:
+        if path.is_dir():
+            raise InputError(path, None, "is a folder, not a file", remedy)
+        yield
+    except FileNotFoundError:
+        raise InputError(path, None, "there is no such file", remedy) from None
+    except OSError as error:
+        raise InputError(
+            path, None, f"cannot be read ({error.strerror or error})", remedy
+        ) from None
 
 
 class Source:
@@ -33,6 +55,8 @@ class Source:
         self.path = path
         self._remedy = remedy
         self._sha256: str | None = None
+        self.packed = False
+        """Whether it is gzip, known once the first block was read."""
 
     @property
     def sha256(self) -> str:
@@ -41,29 +65,19 @@ class Source:
             raise RuntimeError(f"{self.path} has not been read to its end")
         return self._sha256
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Generator[bytes, None, None]:
         """Yield the content in blocks of up to 1 MiB.
 
         Raises:
             InputError: missing, a folder, unreadable, or damaged gzip.
         """
-        try:
-            if self.path.is_dir():
-                raise InputError(self.path, None, "is a folder, not a file", self._remedy)
-            with self.path.open("rb") as file:
-                stored = _HashedFile(file)
+        with readable(self.path, self._remedy), self.path.open("rb") as file:
+            stored = _HashedFile(file)
+            try:
                 yield from self._content(io.BufferedReader(stored, BLOCK))
-                self._sha256 = stored.sha256.hexdigest()
-        except FileNotFoundError:
-            raise InputError(self.path, None, "there is no such file", self._remedy) from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                self.path, None, f"damaged gzip ({error})", "copy or download the file again"
-            ) from None
-        except OSError as error:
-            raise InputError(
-                self.path, None, f"cannot be read ({error.strerror or error})", self._remedy
-            ) from None
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise InputError(self.path, None, f"damaged gzip ({error})", AGAIN) from None
+            self._sha256 = stored.sha256.hexdigest()
 
     def read(self) -> bytes:
         """The whole content; for files that are small beside a genome."""
@@ -75,6 +89,7 @@ class Source:
             while block := stored.read(BLOCK):
                 yield block
             return
+        self.packed = True
         with gzip.GzipFile(fileobj=stored) as stream:
             while block := stream.read(BLOCK):
                 yield block

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.names import alike, listed
 
 TRAIN = "train"
 NAMES = (TRAIN, "val", "test")
@@ -69,12 +70,9 @@ class ContigSplit:
     def check_contigs(self, names: Collection[str]) -> None:
         for contig in (contig for of in self.contigs.values() for contig in of):
             if contig not in names:
-                raise InputError(
-                    "--split",
-                    contig,
-                    "the genome has no such contig",
-                    f"it has {', '.join(list(names)[:8])}",
-                )
+                meant = alike([contig], names)
+                remedy = f"it calls it {meant[contig]}" if meant else f"it has {listed(names, 8)}"
+                raise InputError("--split", contig, "the genome has no such contig", remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyena_ray.cluster import progress as module
+from hyena_ray import progress as module
 from hyena_ray.cluster.progress import Progress, State, counted, duration, listed
 
 PATIENCE = 60.0

@@ -20,7 +20,7 @@ ROOMS = (
     "cluster",
     "tuning",
 )
-FOUNDATION = ("errors", "files", "settings", "storage", "tasks", "trust", "commands")
+FOUNDATION = ("errors", "files", "settings", "storage", "tasks", "trust", "commands", "progress")
 RAY_ROOMS = ("cluster", "tuning")
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -39,13 +39,22 @@ def bgzip(content: bytes, size: int = 500) -> bytes:
 NOT_DNA = "not a DNA letter (A C G T, or IUPAC codes, read as N); give DNA; proteins, gaps and "
 NOT_DNA += "other signs cannot be read"
 REFUSED: dict[str, tuple[Change, str]] = {
-    "missing": (removed(GENOME), "genome.fa: there is no such file; give --genome a FASTA file"),
+    "missing": (
+        removed(GENOME),
+        "genome.fa: there is no such file; give --genome a FASTA or 2bit file",
+    ),
     "folder": (
         is_folder(GENOME),
-        "genome.fa: is a folder, not a file; give --genome a FASTA file",
+        "genome.fa: is a folder, not a file; give --genome a FASTA or 2bit file",
     ),
-    "unreadable": (unreadable, "genome.fa: cannot be read (...); give --genome a FASTA file"),
-    "empty": (holds(GENOME, ""), "genome.fa: the file is empty; give --genome a FASTA file"),
+    "unreadable": (
+        unreadable,
+        "genome.fa: cannot be read (...); give --genome a FASTA or 2bit file",
+    ),
+    "empty": (
+        holds(GENOME, ""),
+        "genome.fa: the file is empty; give --genome a FASTA or 2bit file",
+    ),
     "no header": (
         holds(GENOME, "ACGT\n"),
         "genome.fa:1: ACGT: a FASTA file begins with '>' and a contig's name; "

@@ -70,17 +70,20 @@ BAD_BED: dict[str, tuple[Change, str]] = {
     ),
     "unknown contig": (
         row("chr9\t5\t9\n"),
-        "regions.bed:25: chr9: the genome has no such contig; the genome has chr1, chr2, chr3",
+        "regions.bed:25: chr9: the genome has no such contig; the genome has chr1, chr2, chr3: "
+        "give regions of this very assembly",
     ),
     "1 against chr1": (
         renamed(b"chr1", b"1", BED),
-        "regions.bed:1: 1: the genome has no such contig; the genome calls it chr1: rename one of "
-        "them",
+        "regions.bed:1: 1: the genome has no such contig; the genome calls it chr1: rename with "
+        """awk -F'\\t' -v OFS='\\t' 'BEGIN {n["1"]="chr1"} $1 in n {$1=n[$1]} 1' regions.bed > """
+        "renamed_regions.bed",
     ),
     "1 against 01": (
         renamed(b"chr1", b"01", "genome.fa"),
-        "regions.bed:1: chr1: the genome has no such contig; the genome calls it 01: rename one of "
-        "them",
+        "regions.bed:1: chr1: the genome has no such contig; the genome calls it 01: rename with "
+        """awk -F'\\t' -v OFS='\\t' 'BEGIN {n["chr1"]="01"} $1 in n {$1=n[$1]} 1' regions.bed > """
+        "renamed_regions.bed",
     ),
     "huge integer": (
         row("chr1\t5\t99999999999999999999\n"),

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 from ray import tune
 
-from hyena_ray.cluster import progress
+from hyena_ray import progress
 from hyena_ray.cluster.resources import Placement
 from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.tuning import experiment
