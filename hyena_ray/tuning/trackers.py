@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -106,12 +107,11 @@ def tracker_callbacks(
     Args:
         trackers: from `parse_trackers`.
         task: name, after which MLflow's experiment is called.
-        folder: of the run, after which Weights & Biases calls the group of its trials; takes their
-            files where it lies on a disk.
+        folder: of the run, after which Weights & Biases calls the group of its trials; its files
+            lie in `wandb/` beside it.
     """
     return [
-        _Guest(tracker.kind, lambda t=tracker: MAKERS[t.kind](t.target, task, folder))
-        for tracker in trackers
+        _Guest(kind, partial(MAKERS[kind], target, task, folder)) for kind, target in trackers
     ]
 
 
@@ -150,9 +150,13 @@ def _wandb(target: str, task: str, folder: AnyPath) -> tune.Callback:
             super()._cleanup_logging_actor(trial)
             ray.get(ended)
 
-    options: dict[str, Any] = {"dir": str(folder)} if isinstance(folder, Path) else {}
+    options: dict[str, Any] = {}
+    # Of the actor, the environment is another, and the working directory is Ray's.
     if mode := os.environ.get("WANDB_MODE"):
         options["mode"] = mode
+    if isinstance(folder, Path):
+        # Beside the run: W&B makes links, which no run may hold that is resumed (hyena_ray.trust).
+        options["dir"] = os.environ.get("WANDB_DIR") or str(folder.parent)
     return Wandb(
         project=target, group=folder.name, upload_timeout=UPLOAD_SECONDS, job_type=task, **options
     )
