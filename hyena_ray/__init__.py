@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         HyenaDNAForSequenceClassification,
         HyenaDNAForTokenClassification,
     )
+    from hyena_ray.model.predictor import load
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.model.tokenizer import HyenaDNATokenizer
 
@@ -35,6 +36,7 @@ _HOMES = {
     "attribute_windows": "hyena_ray.attribution.engine",
     "consensus_ranking": "hyena_ray.attribution.consensus",
     "kmer_table": "hyena_ray.attribution.tables",
+    "load": "hyena_ray.model.predictor",
     "load_window_model": "hyena_ray.model.saved",
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "attribute_windows",
     "consensus_ranking",
     "kmer_table",
+    "load",
     "load_window_model",
 ]
 

@@ -74,6 +74,17 @@ class Settings(BaseModel):
         return self.parse(values, place)
 
 
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"training.epochs": 3}` of `{"training": {"epochs": 3}}`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= dotted(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def _keys_beside(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         field = cls.model_fields.get(str(part))

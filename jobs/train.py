@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.commands import Parser, place, run_job
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.settings import load_yaml, parse_assignments
+from hyena_ray.settings import dotted, load_yaml, parse_assignments
 from hyena_ray.storage import location
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import EpochReport, start_model
@@ -83,17 +82,6 @@ def settings_of(options: argparse.Namespace, data: PreparedData) -> RunSettings:
     if options.backbone:
         changes["model.backbone"] = options.backbone
     return settings.updated(changes, "--set")
-
-
-def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"training.epochs": 3}` of `{"training": {"epochs": 3}}`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= dotted(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _log_epoch(report: EpochReport) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,7 @@ from hyena_ray.dataset.manifest import (
 )
 from hyena_ray.dataset.parts import PartWriter
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import TOKEN_IDS, encode
+from hyena_ray.dataset.tokens import TOKEN_IDS, encode, refuse_foreign
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.genome.source import Source
@@ -37,7 +36,6 @@ COLUMNS = ("sequence", "label")
 ORIGIN = "origin"
 """A column that a file may have beside; other columns are ignored."""
 EXAMPLE = "write a first line sequence,label and then lines such as ACGTTGCA,1"
-_FOREIGN = re.compile("[^ACGTNacgtn]")
 
 
 class SequenceSettings(Settings):
@@ -102,13 +100,7 @@ def read_sequences(path: AnyPath, remedy: str) -> Sequences:
     for line, row in _rows(path, source.read(), remedy):
         sequence, label, origin = row
         place = f"{path}:{line}"
-        if foreign := _FOREIGN.search(sequence):
-            raise InputError(
-                place,
-                repr(foreign.group()),
-                f"letter {foreign.start() + 1} of the sequence is not one of A C G T N",
-                "give DNA; RNA, proteins and gaps cannot be read",
-            )
+        refuse_foreign(sequence, place)
         if not sequence:
             raise InputError(place, None, "the sequence is empty", "remove the line")
         if len(sequence) != len(sequences[0] if sequences else sequence):

@@ -5,9 +5,12 @@ Ids follow HyenaDNA's published tokenizer, so that its checkpoints fit.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.errors import InputError
 from hyena_ray.genome.fasta import N_CODE
 
 TOKEN_IDS: dict[str, int] = {
@@ -34,6 +37,7 @@ COMPLEMENT = np.arange(16, dtype=np.uint8)
 """(16,) uint8, token to the token of the opposite strand; special tokens and N are their own."""
 COMPLEMENT[[7, 8, 9, 10]] = 10, 9, 8, 7
 
+_FOREIGN = re.compile("[^ACGTNacgtn]")
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _TOKENS = np.full(256, N_TOKEN, np.uint8)
 for _code, _letter in enumerate(b"ACGT"):
@@ -53,6 +57,21 @@ def codes_of(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def encode(sequence: str) -> NDArray[np.uint8]:
     """(length,) token ids of letters; lower case is sequence, anything but A C G T becomes N."""
     return _TOKENS[np.frombuffer(sequence.encode("ascii", "replace"), np.uint8)]
+
+
+def refuse_foreign(sequence: str, place: str) -> None:
+    """Refuse letters other than A C G T N, of either case.
+
+    Raises:
+        InputError: names `place`, and where in the sequence the first such letter stands.
+    """
+    if foreign := _FOREIGN.search(sequence):
+        raise InputError(
+            place,
+            repr(foreign.group()),
+            f"letter {foreign.start() + 1} of the sequence is not one of A C G T N",
+            "give DNA; RNA, proteins and gaps cannot be read",
+        )
 
 
 def decode(tokens: NDArray[np.uint8]) -> str:

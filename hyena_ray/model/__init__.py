@@ -34,7 +34,8 @@ AutoModelForSequenceClassification.register(
 AutoTokenizer.register(HyenaDNAConfig, slow_tokenizer_class=HyenaDNATokenizer, exist_ok=True)
 for _baseline in BASELINES:
     AutoConfig.register(_baseline.config_class.model_type, _baseline.config_class, exist_ok=True)
-    for _auto in (AutoModelForTokenClassification, AutoModelForSequenceClassification):
+    # They have no backbone without a head: AutoModel gives the whole model.
+    for _auto in (AutoModel, AutoModelForTokenClassification, AutoModelForSequenceClassification):
         _auto.register(_baseline.config_class, _baseline, exist_ok=True)
 
 __all__ = [

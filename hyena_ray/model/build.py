@@ -23,6 +23,7 @@ from hyena_ray.model.baselines.configuration import (
     RuleConfig,
 )
 from hyena_ray.model.baselines.rule import RULE_OF_TASK
+from hyena_ray.model.checkpoint import is_hub_id
 from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.lora import LoraSettings, adapted_names, apply_lora
@@ -73,7 +74,9 @@ def build_model(
         torch.manual_seed(seed)
         classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
         if lora.enabled:
-            classifier = apply_lora(classifier, lora)
+            hub = settings.backbone is not None and is_hub_id(settings.backbone)
+            base = (settings.backbone, settings.revision) if hub else (None, None)
+            classifier = apply_lora(classifier, lora, *base)
     return WindowModel(classifier, readout)
 
 

@@ -53,12 +53,23 @@ _ORIGINAL_NAMES = {
 """Keys under `layer` in an original config.json, and ours."""
 
 
-def resolve_checkpoint(source: str | PurePath, revision: str | None = None) -> Path:
+def is_hub_id(source: str | PurePath) -> bool:
+    """Whether `source` can only be the id of a model on the hub."""
+    return (
+        re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) is not None
+        and not Path(source).expanduser().exists()
+    )
+
+
+def resolve_checkpoint(
+    source: str | PurePath, revision: str | None = None, *, more: tuple[str, ...] = ()
+) -> Path:
     """The folder of a checkpoint, downloaded first when `source` is on S3 or a hub id.
 
     Args:
         source: a folder, its URI, or an id such as `LongSafari/hyenadna-tiny-1k-seqlen-hf`.
         revision: commit, tag or branch; required for a hub id, so that runs can be repeated.
+        more: files to download beside configuration and weights.
 
     Raises:
         InputError: there is no such folder and `source` is no hub id, the revision is missing, or
@@ -72,7 +83,7 @@ def resolve_checkpoint(source: str | PurePath, revision: str | None = None) -> P
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) or folder.exists():
+    if not is_hub_id(source):
         raise InputError("checkpoint", source, "no folder and no hub id", "check the path")
     if revision is None:
         raise InputError(
@@ -82,7 +93,7 @@ def resolve_checkpoint(source: str | PurePath, revision: str | None = None) -> P
             "give the commit to use as revision",
         )
     try:
-        patterns = ["config.json", *WEIGHT_FILES]
+        patterns = ["config.json", *WEIGHT_FILES, *more]
         return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

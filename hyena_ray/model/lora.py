@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -85,12 +88,19 @@ class ShortFilterAdapter(nn.Module):
 ADAPTERS = (BaseTunerLayer, ShortFilterAdapter)
 
 
-def apply_lora(classifier: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:
+def apply_lora(
+    classifier: PreTrainedModel,
+    settings: LoraSettings,
+    base: str | None = None,
+    revision: str | None = None,
+) -> PreTrainedModel:
     """Put adapters into a classifier with a backbone `hyena`; they and the head are trained.
 
     Args:
         classifier: changed in place; it keeps its class, its arguments and its outputs.
         settings: of the adapters; `enabled` is not looked at.
+        base: hub id of the backbone, if it has one, which saved adapters name.
+        revision: commit of the hub id.
 
     Returns:
         The same classifier.
@@ -128,6 +138,9 @@ def apply_lora(classifier: PreTrainedModel, settings: LoraSettings) -> PreTraine
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
             target_modules=names,
+            bias="all" if settings.biases else "none",
+            base_model_name_or_path=base,
+            revision=revision,
         )
         inject_adapter_in_model(config, classifier)
     adapted = {
@@ -149,6 +162,38 @@ def merge_lora(classifier: PreTrainedModel) -> PreTrainedModel:
             module.merge(safe_merge=True)
             classifier.set_submodule(name, module.get_base_layer())
     return classifier
+
+
+def has_peft_adapters(model: nn.Module) -> bool:
+    """Whether any module holds adapters that peft has a form for: those of short filters are our
+    own."""
+    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+
+
+def save_adapter(classifier: PreTrainedModel, folder: Path) -> None:
+    """Write adapters and head into a folder as peft has them, atomically or not as the caller does.
+
+    `peft.PeftModel.from_pretrained(base, folder)` gives the classifier again; `base` is what it was
+    before `apply_lora`, with whatever head.
+
+    Args:
+        classifier: with adapters of peft's.
+        folder: that exists; takes adapter_config.json and adapter_model.safetensors.
+    """
+    states = classifier.state_dict()
+    weights = get_peft_model_state_dict(classifier, states, save_embedding_layers=False)
+    heads = {name: value for name, value in states.items() if name.startswith(HEAD_PREFIXES)}
+    config = replace(
+        classifier.peft_config["default"],
+        modules_to_save=sorted({name.partition(".")[0] for name in heads}),
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+    save_file(
+        {f"base_model.model.{name}": t.contiguous() for name, t in (weights | heads).items()},
+        folder / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
 
 
 def adapted_names(classifier: PreTrainedModel) -> set[str] | None:

@@ -22,7 +22,8 @@ from hyena_ray.model.heads import (
     HyenaDNAForSequenceClassification,
     HyenaDNAForTokenClassification,
 )
-from hyena_ray.model.lora import has_lora, merge_lora
+from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
+from hyena_ray.model.tokenizer import HyenaDNATokenizer
 from hyena_ray.model.window import Readout, WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
@@ -44,6 +45,8 @@ CONFIG_CLASSES = {
 """Their configurations by `model_type`."""
 READOUT = "readout.json"
 """What stands beside weights and configuration: which positions are read, and the threshold."""
+ADAPTER = "adapter"
+"""Folder there, of a model trained with LoRA: its adapters and head by themselves, as peft's."""
 
 
 class StoredReadout(Settings):
@@ -57,16 +60,21 @@ class StoredReadout(Settings):
 
 
 def save_window_model(model: WindowModel, folder: AnyPath) -> None:
-    """Write config.json, model.safetensors and readout.json (readout and threshold), atomically.
+    """Write config.json, model.safetensors, the tokenizer's configuration and readout.json (readout
+    and threshold), atomically.
 
-    Adapters are merged into a copy, so that training can go on. An existing model is replaced.
+    Adapters are merged into a copy, so that training can go on, and written by themselves to
+    adapter/. An existing model is replaced.
     """
     classifier = model.classifier
-    if has_lora(classifier):
-        classifier = merge_lora(copy.deepcopy(classifier))
+    merged = merge_lora(copy.deepcopy(classifier)) if has_lora(classifier) else classifier
     with atomic_folder(folder, last=READOUT, replace=True) as temporary:
         with without_progress_bars():
-            classifier.save_pretrained(temporary)
+            merged.save_pretrained(temporary)
+        HyenaDNATokenizer().save_pretrained(temporary)
+        if has_peft_adapters(classifier):
+            (temporary / ADAPTER).mkdir()
+            save_adapter(classifier, temporary / ADAPTER)
         stored = StoredReadout(
             readout=model.readout,
             threshold=model.threshold,

@@ -12,10 +12,14 @@ from hyena_ray.dataset.manifest import NAME
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
-from hyena_ray.model.saved import load_window_model
-from hyena_ray.settings import Settings
+from hyena_ray.model.saved import ADAPTER, load_window_model
+from hyena_ray.model.window import WindowModel
+from hyena_ray.settings import Settings, dotted
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.card import CardFacts, write_card
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.events import TENSORBOARD, learning_curve
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import WindowSource
@@ -93,8 +97,8 @@ def complete_run(
         data: what was prepared, as the run sees it; the test split is read from it.
         train: its training windows.
         validation: its validation windows.
-        folder: takes `config.json`, what `train_run` writes, `evaluation.json` and last
-            `manifest.json`.
+        folder: takes `config.json`, what `train_run` writes, `tensorboard/`, the card of the model,
+            `evaluation.json` and last `manifest.json`.
         report: called after every epoch.
         test: whether the test split is scored.
 
@@ -106,17 +110,21 @@ def complete_run(
     write_json(folder / CONFIG, settings.model_dump(mode="json"))
     began = time.monotonic()
     seconds: list[float] = []
+    state = load_state(folder / CHECKPOINT, settings.fingerprint())
+    with learning_curve(folder / TENSORBOARD, dotted(settings.model_dump(mode="json"))) as curve:
+        for number, metrics in enumerate(state.history if state else [], start=1):
+            curve.add(number, metrics)
 
-    def timed(epoch: EpochReport) -> None:
-        seconds.append(time.monotonic() - began - sum(seconds))
-        report(epoch)
+        def after_epoch(epoch: EpochReport) -> None:
+            seconds.append(time.monotonic() - began - sum(seconds))
+            curve.add(epoch.epoch, epoch.metrics)
+            report(epoch)
 
-    result = train_run(settings, train, validation, folder, timed)
-    evaluation = None
-    if test:
-        model = load_window_model(result.model_folder)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-        evaluation = evaluate_on_split(model, data, "test", settings.training.class_weights())
+        result = train_run(settings, train, validation, folder, after_epoch)
+    model = load_window_model(result.model_folder)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    evaluation = score_and_describe(model, result.model_folder, settings, data, test=test)
+    if evaluation is not None:
         write_json(folder / EVALUATION, evaluation.as_json())
     record = RunRecord(
         simulated=data.manifest.simulated,
@@ -129,6 +137,32 @@ def complete_run(
     )
     write_json(folder / NAME, record.model_dump(mode="json"))
     return record, evaluation
+
+
+def score_and_describe(
+    model: WindowModel, folder: AnyPath, settings: RunSettings, data: PreparedData, *, test: bool
+) -> Evaluation | None:
+    """Score a trained model, and write its card.
+
+    Args:
+        model: read from `folder`.
+        folder: of the model; takes the card.
+        settings: of the run that trained it.
+        data: prepared windows, as that run sees them.
+        test: whether the test split is scored; the validation split always is.
+
+    Returns:
+        All figures of the test split, if it was scored.
+
+    Raises:
+        InputError: as `evaluate_on_split`.
+    """
+    weights = settings.training.class_weights()
+    validation = evaluate_on_split(model, data, "val", weights)
+    tested = evaluate_on_split(model, data, "test", weights) if test else None
+    adapter = (folder / ADAPTER).is_dir()
+    write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter))
+    return tested
 
 
 def peak_memory() -> int:

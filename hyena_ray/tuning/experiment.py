@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.search import SCORE, StudySearch, scheduler
 from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.study import StoredStudy, missing, unfinished
+from hyena_ray.tuning.trackers import Tracker, tracker_callbacks
 from hyena_ray.tuning.trial import TrialPlan, run_trial
 from hyena_ray.tuning.watch import SearchWatch, TrialEvents
 
@@ -35,7 +36,8 @@ RETRIES = 3
 _ENVIRONMENT = {
     # Tune would catch Ctrl-C, end as if nothing had happened and keep the driver running.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Its own CSV, JSON and TensorBoard files repeat the study's.
+    # Its own CSV and JSON files repeat the study's, and its TensorBoard files, among Tune's own,
+    # would have the best epoch's figures at the last epoch: trials write their curves themselves.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # The new output prints a table even when told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -52,6 +54,7 @@ def run_trials(
     windows: dict[Key, Handle],
     folder: AnyPath,
     placement: Placement,
+    trackers: Sequence[Tracker] = (),
 ) -> None:
     """Run what the study lacks. Returns when no trial is missing.
 
@@ -59,15 +62,17 @@ def run_trials(
         space: what is searched.
         stored: remembers trials; see `StudySearch`.
         windows: by length and split, all that the space may ask for.
-        folder: of the run; takes `trials/`, and `tune/` for Tune's own files.
+        folder: of the run; takes `trials/`, `tensorboard/`, and `tune/` for Tune's own files.
         placement: trials at once and threads of each.
+        trackers: that are told of every trial.
 
     Raises:
         UnfinishedError: some trials crashed; those that finished are in the study.
         StalledError: nothing happened for too long.
     """
     study = stored.study
-    plan = TrialPlan(space, folder / "trials", windows, placement.threads)
+    plan = TrialPlan(space, folder, windows, placement.threads)
+    guests = tracker_callbacks(trackers, space.task, folder)
     problem = "it ended early"
     for _ in range(ROUNDS):
         count = missing(study, space)
@@ -75,7 +80,7 @@ def run_trials(
             return
         logger.info("%d of %d trials to run, %d at once", count, space.trials, placement.concurrent)
         try:
-            errors = _fit(stored, plan, count, placement.concurrent, folder)
+            errors = _fit(stored, plan, count, placement.concurrent, guests)
         except JobError:
             raise
         # Of a trial that took too much memory Tune says that it is unexpected, a RuntimeError.
@@ -95,7 +100,11 @@ def run_trials(
 
 
 def _fit(
-    stored: StoredStudy, plan: TrialPlan, count: int, concurrent: int, folder: AnyPath
+    stored: StoredStudy,
+    plan: TrialPlan,
+    count: int,
+    concurrent: int,
+    guests: Sequence[tune.Callback],
 ) -> list[str]:
     """One start of Tune. The last line of every crashed trial's error."""
     space = plan.space
@@ -127,9 +136,9 @@ def _fit(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(folder),
+                storage_path=str(plan.folder),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[TrialEvents(dog, watch, progress)],
+                callbacks=[TrialEvents(dog, watch, progress), *guests],
                 verbose=0,
             ),
         ).fit()

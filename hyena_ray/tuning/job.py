@@ -9,6 +9,7 @@ from hyena_ray.commands import Parser, place
 from hyena_ray.tasks import task_named
 from hyena_ray.tuning.run import TuneOptions, tune_task
 from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.tuning.trackers import OPTION, parse_trackers
 
 DESCRIPTION = """\
 Search settings with Ray Tune and Optuna, score the best model on the test windows, and list the
@@ -59,6 +60,13 @@ def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
         help=f"default: search_spaces/{task}.yaml, or demo_{task}.yaml without --data",
     )
     parser.add_argument("--trials", metavar="N", type=int, help="in place of the space's number")
+    parser.add_argument(
+        OPTION,
+        metavar="KIND=WHERE",
+        action="append",
+        default=[],
+        help="also tell mlflow=URI or wandb=PROJECT of every trial; may be repeated",
+    )
     parser.add_existing_output()
     parser.add_address()
     given = parser.parse_args(arguments)
@@ -72,4 +80,5 @@ def _options(task: str, spaces: Path, arguments: Sequence[str]) -> TuneOptions:
         resume=given.resume,
         overwrite=given.overwrite,
         address=given.address,
+        trackers=parse_trackers(given.track),
     )

@@ -29,13 +29,13 @@ from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, read_json, sha256_file
+from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.evaluation import evaluate_on_split
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import new_model
+from hyena_ray.training.run import EVALUATION, score_and_describe
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.experiment import run_trials
 from hyena_ray.tuning.results import STATES, best_trial, write_trials
@@ -43,6 +43,7 @@ from hyena_ray.tuning.search import METRICS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.study import StoredStudy, study_errors
 from hyena_ray.tuning.summary import SIMULATED, TOP, RunSummary
+from hyena_ray.tuning.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class TuneOptions(NamedTuple):
     overwrite: bool = False
     address: str | None = None
     """Ray cluster; see `connect`."""
+    trackers: tuple[Tracker, ...] = ()
+    """That are told of every trial."""
 
 
 def tune_task(options: TuneOptions) -> AnyPath:
@@ -95,7 +98,7 @@ def tune_task(options: TuneOptions) -> AnyPath:
         placement = _placement(space, data, cluster)
         with only_writer(out, overwrite=options.overwrite):
             logger.info("writing to %s", out)
-            _Run(out, space, cluster, placement).do(data)
+            _Run(out, space, cluster, placement, options.trackers).do(data)
     return out
 
 
@@ -148,12 +151,18 @@ class _Run:
     """The steps of a run; each is skipped or continued where it was done before."""
 
     def __init__(
-        self, out: AnyPath, space: SearchSpace, cluster: Cluster, placement: Placement
+        self,
+        out: AnyPath,
+        space: SearchSpace,
+        cluster: Cluster,
+        placement: Placement,
+        trackers: tuple[Tracker, ...],
     ) -> None:
         self.out = out
         self.space = space
         self.cluster = cluster
         self.placement = placement
+        self.trackers = trackers
         self.seconds: dict[str, float] = {}
 
     def do(self, given: PreparedData | None) -> None:
@@ -238,7 +247,7 @@ class _Run:
             study = stored.study
             try:
                 windows = share_windows(data, _keys(self.space), self.cluster)
-                run_trials(self.space, stored, windows, self.out, self.placement)
+                run_trials(self.space, stored, windows, self.out, self.placement, self.trackers)
             finally:
                 write_trials(study, self.space, self.out / "trials.parquet")
             best = best_trial(study)
@@ -263,16 +272,19 @@ class _Run:
         return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
 
     def _test(self, data: PreparedData, settings: RunSettings) -> dict[str, float]:
-        """Once, after everything is chosen; on a worker, since the driver may have no GPU."""
-        folder, model_folder = data.folder, self.out / "model"
+        """Once, after everything is chosen; on a worker, since the driver may have no GPU. Writes
+        the model's card."""
+        folder, out = data.folder, self.out
 
         def score() -> dict[str, float]:
             torch.set_num_threads(1)
-            model = load_window_model(model_folder)
+            model = load_window_model(out / "model")
             model.to("cuda" if torch.cuda.is_available() else "cpu")
             windows = PreparedData.open(folder)
-            weights = settings.training.class_weights()
-            return evaluate_on_split(model, windows, "test", weights).metrics._asdict()
+            found = score_and_describe(model, out / "model", settings, windows, test=True)
+            assert found is not None
+            write_json(out / EVALUATION, found.as_json())
+            return found.metrics._asdict()
 
         each = self.space.resources
         task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.epoch import DivergenceError
+from hyena_ray.training.events import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.stages import stages_of
 from hyena_ray.training.workers import ALONE, Workers
@@ -27,14 +29,19 @@ class TrialPlan(NamedTuple):
 
     space: SearchSpace
     folder: AnyPath
-    """Holds a folder per trial, on storage that every node sees."""
+    """Of the run, on storage that every node sees; takes `trials/` and `tensorboard/`, each with a
+    folder per trial."""
     windows: Mapping[Key, Handle]
     threads: int
     """torch threads of each trial, or of each of its workers."""
 
     def folder_of(self, number: int) -> AnyPath:
         """Checkpoint and model of a trial."""
-        return self.folder / f"{number:04d}"
+        return self.folder / "trials" / f"{number:04d}"
+
+    def events_of(self, number: int) -> AnyPath:
+        """Its learning curve."""
+        return self.folder / TENSORBOARD / f"trial_{number:04d}"
 
 
 def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
@@ -55,6 +62,21 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
 
 def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Report) -> None:
     torch.set_num_threads(plan.threads)
+    with ExitStack() as stack:
+        curve = None
+        if workers.writes:
+            events = learning_curve(plan.events_of(config["number"]), config["values"])
+            curve = stack.enter_context(events)
+        _train_and_tell(config, plan, workers, report, curve)
+
+
+def _train_and_tell(
+    config: dict[str, Any],
+    plan: TrialPlan,
+    workers: Workers,
+    report: Report,
+    curve: LearningCurve | None,
+) -> None:
     began = time.monotonic()
     settings = plan.space.run_settings(config["values"])
     metric = task_named(settings.task).metric
@@ -78,6 +100,8 @@ def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Re
     def after_epoch(epoch: EpochReport) -> None:
         nonlocal last
         last = epoch
+        if curve is not None:
+            curve.add(epoch.epoch, epoch.metrics)
         # The last epoch is told once the best model is in place: ASHA may end a trial at a report.
         if epoch.epoch < epoch.epochs:
             tell(epoch.epoch, epoch.metrics, "", finished=False)

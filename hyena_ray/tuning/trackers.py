@@ -1,0 +1,210 @@
+"""Experiment trackers that follow a search: MLflow and Weights & Biases, through Ray's callbacks.
+
+A tracker is a guest: what goes wrong in it is told once, and the search goes on without it.  Keys
+and passwords come from the trackers' own environment variables or login files, and are neither
+logged nor part of a `runtime_env`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import ray
+from ray import tune
+
+from hyena_ray.cluster.start import reason_of
+from hyena_ray.errors import InputError
+from hyena_ray.storage import AnyPath
+
+logger = logging.getLogger(__name__)
+
+OPTION = "--track"
+KEY = "WANDB_API_KEY"
+UPLOAD_SECONDS = 120
+"""For which the end of a search waits for what a tracker has not sent yet."""
+_MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Its own patience of several minutes would be the search's.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+_HOOKS = (
+    *("setup", "on_step_begin", "on_step_end", "on_trial_start", "on_trial_restore"),
+    *("on_trial_save", "on_trial_result", "on_trial_complete", "on_trial_recover"),
+    *("on_trial_error", "on_checkpoint", "on_experiment_end"),
+)
+
+
+class Tracker(NamedTuple):
+    """One that was asked for."""
+
+    kind: str
+    """A key of `MAKERS`."""
+    target: str
+    """Where it writes: a URI of MLflow, a project of Weights & Biases."""
+
+
+def parse_trackers(texts: Sequence[str]) -> tuple[Tracker, ...]:
+    """Read `["mlflow=http://host:5000", "wandb=project"]`; imports none of them.
+
+    Raises:
+        InputError: an unknown one, no target, a password in it, or a package that is not installed.
+    """
+    return tuple(map(_parse, texts))
+
+
+def _parse(text: str) -> Tracker:
+    kind, _, target = text.partition("=")
+    if kind not in MAKERS or not target:
+        raise InputError(
+            OPTION,
+            kind,
+            "no tracker and where it writes",
+            "write mlflow=URI or wandb=PROJECT",
+        )
+    if kind == "mlflow":
+        _check_uri(target)
+    if importlib.util.find_spec(kind) is None:
+        raise InputError(
+            OPTION,
+            kind,
+            "is not installed",
+            f"run pip install 'hyena-ray[{kind}]', or leave it out",
+        )
+    return Tracker(kind, target)
+
+
+def _check_uri(target: str) -> None:
+    parts = urlsplit(target)
+    if parts.password is not None:
+        raise InputError(
+            OPTION,
+            f"mlflow={parts.scheme}://...",
+            "holds a password, which would stand in logs",
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
+        )
+    if not parts.scheme and target != "databricks":
+        raise InputError(
+            OPTION,
+            f"mlflow={target}",
+            "not a URI",
+            "give http://HOST:5000, or sqlite:////FOLDER/mlflow.db",
+        )
+
+
+def tracker_callbacks(
+    trackers: Sequence[Tracker], task: str, folder: AnyPath
+) -> list[tune.Callback]:
+    """What tells the trackers of every trial.
+
+    Args:
+        trackers: from `parse_trackers`.
+        task: name, after which MLflow's experiment is called.
+        folder: of the run, after which Weights & Biases calls the group of its trials; its files
+            lie in `wandb/` beside it.
+    """
+    return [
+        _Guest(kind, partial(MAKERS[kind], target, task, folder)) for kind, target in trackers
+    ]
+
+
+def _mlflow(target: str, task: str, folder: AnyPath) -> tune.Callback:
+    for key, value in _MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    return MLflowLoggerCallback(
+        tracking_uri=target, experiment_name=f"hyena_ray {task}", tags={"run": folder.name}
+    )
+
+
+def _wandb(target: str, task: str, folder: AnyPath) -> tune.Callback:
+    from ray.air.integrations.wandb import WandbLoggerCallback
+
+    class Wandb(WandbLoggerCallback):  # type: ignore[misc]
+        """Ray's, but for two things."""
+
+        def _start_logging_actor(
+            self, trial: Any, exclude_results: list[str], **options: Any
+        ) -> None:
+            # Ray's would put the key into the actor's runtime_env, which the dashboard shows.
+            key = os.environ.pop(KEY, None)
+            try:
+                secret = {} if key is None else {"settings": {"api_key": key}}
+                super()._start_logging_actor(trial, exclude_results, **options, **secret)
+            finally:
+                if key is not None:
+                    os.environ[KEY] = key
+
+        def _cleanup_logging_actor(self, trial: Any) -> None:
+            # Ray's never asks what became of it.
+            future = self._trial_logging_futures[trial]
+            ended, _ = ray.wait([future], timeout=0)
+            super()._cleanup_logging_actor(trial)
+            ray.get(ended)
+
+    options: dict[str, Any] = {}
+    # Of the actor, the environment is another, and the working directory is Ray's.
+    if mode := os.environ.get("WANDB_MODE"):
+        options["mode"] = mode
+    if isinstance(folder, Path):
+        # Beside the run: W&B makes links, which no run may hold that is resumed (hyena_ray.trust).
+        options["dir"] = os.environ.get("WANDB_DIR") or str(folder.parent)
+    return Wandb(
+        project=target, group=folder.name, upload_timeout=UPLOAD_SECONDS, job_type=task, **options
+    )
+
+
+MAKERS: dict[str, Callable[[str, str, AnyPath], tune.Callback]] = {
+    "mlflow": _mlflow,
+    "wandb": _wandb,
+}
+"""By name of the package, and of the extra that installs it."""
+
+
+class _Guest(tune.Callback):  # type: ignore[misc]
+    """A callback that may fail: once, and then it is not called again."""
+
+    def __init__(self, name: str, make: Callable[[], tune.Callback]) -> None:
+        self._name = name
+        self._make = make
+        self._inner: tune.Callback | None = None
+        self._failed = False
+
+    def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
+        # Tune keeps a copy for a restore, which is never asked for.
+        return tune.Callback, ()
+
+    def call(self, hook: str, *arguments: Any, **info: Any) -> None:
+        """Pass one of Tune's calls on."""
+        if self._failed:
+            return
+        try:
+            if self._inner is None:
+                self._inner = self._make()
+            getattr(self._inner, hook)(*arguments, **info)
+        except Exception as error:  # whatever another program's server, disk or key can do
+            self._failed = True
+            logger.warning(
+                "%s follows the search no further (%s); the search goes on",
+                self._name,
+                reason_of(error),
+            )
+
+
+def _passed_on(hook: str) -> Callable[..., None]:
+    def passed_on(self: _Guest, *arguments: Any, **info: Any) -> None:
+        self.call(hook, *arguments, **info)
+
+    return passed_on
+
+
+for _hook in _HOOKS:
+    setattr(_Guest, _hook, _passed_on(_hook))
