@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -13,11 +11,11 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import tokens_read, true_positives
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.sharded import WorkPlan
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json, sha256_file, write_json
+from hyena_ray.files import sha256_file
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
-from hyena_ray.storage import AnyPath
 
 SHARD_SIZE = 256
 """Windows of a shard: seconds of work, and less is lost with a worker than it costs to keep."""
@@ -34,8 +32,10 @@ class Shard(Settings):
     """The last window's own id."""
 
 
-class ShardPlan(Settings):
-    """Everything that the result depends on; workers and their number are not part of it."""
+class ShardPlan(WorkPlan):
+    """What an attribution depends on."""
+
+    work: ClassVar[str] = "attribution"
 
     length: int
     """Bases of a window."""
@@ -122,34 +122,6 @@ class ShardPlan(Settings):
             "the model finds no labelled base, so there is nothing to attribute",
             "train it longer, lower its threshold, or choose a split with labelled windows",
         )
-
-    @cached_property
-    def key(self) -> str:
-        """sha256 of the plan; every shard file carries it."""
-        return hashlib.sha256(
-            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
-        ).hexdigest()
-
-    def begin(self, folder: AnyPath) -> None:
-        """Write `folder/shards/plan.json`, or check that the one that is there is this plan.
-
-        Raises:
-            InputError: the folder was begun with another model, data or settings.
-        """
-        path = folder / "shards" / "plan.json"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, self.model_dump(mode="json"))
-            return
-        found = ShardPlan.parse(read_json(path), path)
-        for name in ("model", "data", "split", "length", "settings", "shards"):
-            if getattr(found, name) != getattr(self, name):
-                raise InputError(
-                    path,
-                    None,
-                    f"the attribution was begun with other {name}",
-                    "continue with the same ones, or start anew with --overwrite",
-                )
 
 
 def model_sha256(model: WindowModel) -> str:

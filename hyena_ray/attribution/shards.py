@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
@@ -32,14 +30,14 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.sharded import read_shard_file, shard_file_is_complete, write_shard_file
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.files import sha256_file
 from hyena_ray.model.window import WindowModel
-from hyena_ray.storage import AnyPath, arrow_file
+from hyena_ray.storage import AnyPath
 
 CAREFUL_AFTER = 2
 """Tries of a shard that came to nothing, before its windows are tried one by one."""
-_KEY = b"hyena_ray.plan"
 
 
 def shard_path(folder: AnyPath, index: int) -> AnyPath:
@@ -49,14 +47,8 @@ def shard_path(folder: AnyPath, index: int) -> AnyPath:
 def is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
     """Whether a shard's file is there and was made by this plan; reads its footer only."""
     shard = plan.shards[index]
-    try:
-        with arrow_file(shard_path(folder, index)) as stream:
-            metadata = pq.read_metadata(stream)
-    except (OSError, pa.ArrowException):
-        return False
-    return (metadata.metadata or {}).get(_KEY) == plan.key.encode() and (
-        metadata.num_rows == shard.last_row - shard.first_row
-    )
+    rows = shard.last_row - shard.first_row
+    return shard_file_is_complete(shard_path(folder, index), plan.key, rows)
 
 
 def missing(plan: ShardPlan, folder: AnyPath) -> list[int]:
@@ -94,9 +86,7 @@ def run_shard(
             attribute_windows(model, windows.rows(np.array([row])), plan.settings)
         note.write_text(f"{told}all\n")
     table = shard_table(attribute_windows(model, windows, plan.settings))
-    table = table.replace_schema_metadata({_KEY: plan.key.encode()})
-    with atomic_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    write_shard_file(table, path, plan.key)
     note.unlink(missing_ok=True)  # another worker may have done the same shard meanwhile
     return path
 
@@ -136,15 +126,9 @@ def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttributio
     Raises:
         InputError: the file is missing, damaged or of another plan.
     """
-    path = shard_path(folder, index)
-    remedy = "remove the file and run again with --resume"
-    if not is_complete(plan, index, folder):
-        raise InputError(path, None, "missing, or not a shard of this plan", remedy)
-    try:
-        with arrow_file(path) as stream:
-            table = pq.read_table(stream, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(path, None, f"damaged ({error})", remedy) from None
+    shard = plan.shards[index]
+    rows = shard.last_row - shard.first_row
+    table = read_shard_file(shard_path(folder, index), plan.key, rows)
     methods = [name for name in plan.settings.methods if name in table.column_names]
     return WindowAttribution(
         window_id=table["window_id"].to_numpy(),

@@ -7,19 +7,19 @@ same numbers.  Where windows overlap a base has the mean over those that were at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyBigWig
 from numpy.typing import NDArray
 
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.shards import read_shard
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_file
+from hyena_ray.genome.bigwig import bigwig
 from hyena_ray.storage import AnyPath
 
 
@@ -61,8 +61,7 @@ def write_tracks(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> list[A
     with ExitStack() as files:
         tracks = {}
         for method, path in paths.items():
-            tracks[method] = files.enter_context(_bigwig(path))
-            tracks[method].addHeader(sizes)
+            tracks[method] = files.enter_context(bigwig(path, sizes))
         temporary = files.enter_context(atomic_file(table))
         writer = files.enter_context(
             pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True)
@@ -75,9 +74,7 @@ def write_tracks(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> list[A
             for method, track in tracks.items():
                 values = stretch.scores[method].astype(np.float32)
                 columns[method] = values
-                track.addEntries(
-                    stretch.contig, stretch.position, values=values.astype(np.float64), span=1
-                )
+                track.add_bases(stretch.contig, stretch.position, values)
             writer.write_table(pa.table(columns, schema=schema))
     return [*paths.values(), table]
 
@@ -140,14 +137,3 @@ def _mean(sums: Stretch, counts: NDArray[np.int64], rows: slice) -> Stretch:
         sums.position[rows],
         {name: values[rows] / counts[rows] for name, values in sums.scores.items()},
     )
-
-
-@contextmanager
-def _bigwig(path: AnyPath) -> Iterator[Any]:
-    """A bigWig file to write; it appears whole or not at all."""
-    with atomic_file(path) as temporary:
-        track = pyBigWig.open(str(temporary), "w")
-        try:
-            yield track
-        finally:
-            track.close()

@@ -51,6 +51,8 @@ class GenomeScores(NamedTuple):
     prevalence: float
     """Share of class 1."""
     average_precision: float
+    precision: float
+    """Share of class 1 among what is called; 0 where nothing is."""
 
 
 class Evaluation(NamedTuple):
@@ -102,7 +104,8 @@ class Evaluation(NamedTuple):
             low, high = self.intervals["average_precision_genome"]
             lines.append(
                 f"in the genome, {self.genome.prevalence:.3%} of them 1: average_precision "
-                f"{self.genome.average_precision:.3f}  ({low:.3f} to {high:.3f})"
+                f"{self.genome.average_precision:.3f}  ({low:.3f} to {high:.3f}), precision "
+                f"{self.genome.precision:.3f}"
             )
         if self.regions is not None:
             found = self.regions
@@ -231,7 +234,10 @@ def _per_label(values: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[Any]
 
 def _in_genome(scored: Scored, weight: NDArray[np.float64]) -> GenomeScores:
     once = np.ones((1, int(scored.block.max()) + 1))
+    called = weight[scored.called].sum()
+    true = weight[scored.called & (scored.labels == 1)].sum()
     return GenomeScores(
         prevalence=float(weight[scored.labels == 1].sum() / weight.sum()),
         average_precision=float(average_precisions(scored, once)[0]),
+        precision=float(true / called) if called else 0.0,
     )

@@ -17,6 +17,7 @@ ROOMS = (
     "model",
     "training",
     "attribution",
+    "prediction",
     "cluster",
     "tuning",
 )

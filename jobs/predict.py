@@ -1,0 +1,152 @@
+"""Score a whole genome with a trained model of bases, on a pool of Ray actors.
+
+Writes probabilities.bw, a bigWig track of the probability of every base; regions.bed, runs of bases
+from the threshold on, with 1000 times the mean probability as score and the summit drawn thick;
+regions.csv, the same regions with mean, maximum and summit; and last manifest.json. Genome browsers
+such as IGV open track and BED, whose contigs are sorted by name.
+
+Every base is scored on the strands that the model reads, in windows as it was trained on, and has
+the mean of the windows that hold it. N has no score. The track is rounded to 0.0001; regions and
+sums are made before.
+
+A genome has far fewer labelled bases than the windows on which the threshold was chosen, so that
+precision is lower than there: raise --threshold for fewer and surer regions. With --resume a
+complete prediction gets new regions without being scored again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from hyena_ray.cluster.predict import BATCH, Prediction, PredictOptions, predict
+from hyena_ray.cluster.resources import Resources
+from hyena_ray.commands import Outcome, Parser, place, run_job
+from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.prediction.results import BED, TABLE, TRACK
+
+EXAMPLE = """\
+examples:
+  python jobs/predict.py --model run/model --genome genome.fa.gz --out tracks
+  python jobs/predict.py --model run/model --genome genome.fa.gz --out tracks --resume \\
+      --threshold 0.9 --min-length 10
+"""
+
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Predict, and say what was found."""
+    found = predict(options_of(parser().parse_args(arguments)))
+    values = found.result.model_dump(mode="json")
+    values |= {
+        "threshold": found.settings.threshold,
+        "expected": None if found.expected is None else found.expected._asdict(),
+    }
+    written = {
+        "track": found.out / TRACK,
+        "regions": found.out / BED,
+        "table": found.out / TABLE,
+        "manifest": found.out / MANIFEST,
+    }
+    return Outcome(table(found), values, written)
+
+
+def table(found: Prediction) -> str:
+    """What was found, for people."""
+    result, threshold = found.result, found.settings.threshold
+    lines = ["simulated: no figure here says anything about real DNA"] * found.plan.simulated
+    lines += [
+        f"scored      {result.scored:,} of {result.bases:,} bases on {result.contigs} contigs; the "
+        "others are N",
+        f"called      {result.called:,} bases, {result.share:.3%} of them, with a probability of "
+        f"at least {threshold:.3g}",
+        f"regions     {result.regions:,} with {result.in_regions:,} bases",
+        f"precision   {found.expected or _UNKNOWN}",
+        f"digest      {result.digest}",
+    ]
+    return "\n".join(lines)
+
+
+_UNKNOWN = (
+    "not known, and lower than on windows, where negatives are a sample: train.py --test leaves "
+    "what an estimate at the model's own threshold needs"
+)
+
+
+def options_of(given: argparse.Namespace) -> PredictOptions:
+    """Check what can be checked without reading a file."""
+    return PredictOptions(
+        model=given.model,
+        genome=given.genome,
+        out=given.out,
+        contigs=None if given.contigs is None else given.contigs.split(","),
+        threshold=given.threshold,
+        min_length=given.min_length,
+        merge_gap=given.merge_gap,
+        overlap=given.overlap,
+        batch=given.batch,
+        actors=given.actors,
+        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resume=given.resume,
+        overwrite=given.overwrite,
+        address=given.address,
+    )
+
+
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(prog="predict.py", description=__doc__, epilog=EXAMPLE)
+    options.add_argument(
+        "--model", metavar="DIR", type=place, required=True, help="model/ of a run"
+    )
+    options.add_argument(
+        "--genome", metavar="FASTA", type=place, required=True, help="plain, gzip or bgzip"
+    )
+    options.add_argument(
+        "--out", metavar="DIR", type=place, required=True, help="new folder; takes the results"
+    )
+    options.add_argument("--contigs", metavar="C,C", help="to score; default: all")
+    options.add_argument(
+        "--threshold",
+        metavar="X",
+        type=float,
+        help="probability from which a base is called; default: the model's",
+    )
+    options.add_argument(
+        "--min-length",
+        metavar="N",
+        type=int,
+        default=1,
+        help="leave out regions of fewer bases, after joining; default: 1",
+    )
+    options.add_argument(
+        "--merge-gap",
+        metavar="N",
+        type=int,
+        default=0,
+        help="join runs of called bases that at most N others keep apart; default: 0",
+    )
+    options.add_argument(
+        "--overlap",
+        metavar="N",
+        type=int,
+        help="bases that a window has in common with the next one; default: half a window. 0 takes "
+        "half the time, and is as good where the model reads 32 bases on each side of a window",
+    )
+    options.add_argument(
+        "--batch",
+        metavar="N",
+        type=int,
+        default=BATCH,
+        help=f"windows of one forward pass; default: {BATCH}, enough for a CPU",
+    )
+    options.add_argument(
+        "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
+    )
+    options.add_resources("an actor")
+    options.add_existing_output()
+    options.add_address()
+    return options
+
+
+if __name__ == "__main__":
+    run_job(main)
