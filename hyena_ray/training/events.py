@@ -1,23 +1,26 @@
-"""The learning curve of a run as TensorBoard reads it: event files that grow with every epoch."""
+"""The learning curve of a run, as TensorBoard reads it: a file that grows with every epoch."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+# Not its SummaryWriter, whose flush does not wait for its thread, where errors go unheard.
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import hparams, scalar
 
 from hyena_ray.storage import AnyPath, remove_folder
 
 logger = logging.getLogger(__name__)
 
 TENSORBOARD = "tensorboard"
-"""In a run's folder: its event files, or a folder of them for each trial."""
+"""In a run's folder: its event file, or a folder with one for each trial."""
 
 
 class LearningCurve:
@@ -27,7 +30,7 @@ class LearningCurve:
         self._folder = folder
         self._here = here
         self._settings = {key: _plain(value) for key, value in settings.items()}
-        self._writer = SummaryWriter(str(here))
+        self._writer: EventsWriter | None = None
         self._broken = False
 
     def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -35,17 +38,7 @@ class LearningCurve:
         if self._broken:
             return
         try:
-            if self._settings:
-                # Their page shows what `metrics` names, so that it waits for the first ones.
-                for summary in hparams(self._settings, dict.fromkeys(metrics, 0.0)):
-                    self._writer.file_writer.add_summary(summary)
-                self._settings = {}
-            for name, value in metrics.items():
-                self._writer.add_scalar(name, value, epoch)
-            self._writer.flush()
-            if not isinstance(self._folder, Path):
-                for file in self._here.iterdir():
-                    (self._folder / file.name).upload(file)
+            self._add(epoch, metrics)
         except OSError as error:
             # Nobody's training should end because of a picture of it.
             self._broken = True
@@ -53,22 +46,38 @@ class LearningCurve:
 
     def close(self) -> None:
         """No more epochs."""
-        self._writer.close()
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+
+    def _add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        summaries = [scalar(name, value) for name, value in metrics.items()]
+        if self._writer is None:
+            self._here.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(self._here / "events"))
+            if self._settings:
+                # Their page shows the metrics named here, which are known with the first ones.
+                summaries += hparams(self._settings, dict.fromkeys(metrics, 0.0))
+        for summary in summaries:
+            self._writer.write_event(Event(summary=summary, step=epoch, wall_time=time.time()))
+        self._writer.flush()
+        if not isinstance(self._folder, Path):
+            for file in self._here.iterdir():
+                (self._folder / file.name).upload(file)
 
 
 @contextmanager
 def learning_curve(folder: AnyPath, settings: Mapping[str, Any]) -> Iterator[LearningCurve]:
-    """Begin the event files of a run anew: one that goes on tells its finished epochs again.
+    """Begin the event file of a run anew: one that goes on tells its finished epochs again.
 
     Args:
-        folder: of the run's event files; what is in it is removed.
+        folder: of the run's event file; what is in it is removed.
         settings: the run's hyperparameters, by name.
     """
     remove_folder(folder)
     with tempfile.TemporaryDirectory(prefix="hyena_ray-") as temporary:
-        # Of what goes to S3 the files on this machine are sent anew after every epoch.
+        # Of what goes to S3, the file on this machine is sent anew after every epoch.
         here = folder if isinstance(folder, Path) else Path(temporary)
-        here.mkdir(parents=True, exist_ok=True)
         curve = LearningCurve(folder, here, settings)
         try:
             yield curve

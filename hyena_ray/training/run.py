@@ -16,7 +16,8 @@ from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings, dotted
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.card import CardFacts, write_card
+from hyena_ray.training.card import write_card
+from hyena_ray.training.card_text import CardFacts
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.events import TENSORBOARD, learning_curve

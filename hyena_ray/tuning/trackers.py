@@ -110,9 +110,7 @@ def tracker_callbacks(
         folder: of the run, after which Weights & Biases calls the group of its trials; its files
             lie in `wandb/` beside it.
     """
-    return [
-        _Guest(kind, partial(MAKERS[kind], target, task, folder)) for kind, target in trackers
-    ]
+    return [_Guest(kind, partial(MAKERS[kind], target, task, folder)) for kind, target in trackers]
 
 
 def _mlflow(target: str, task: str, folder: AnyPath) -> tune.Callback:

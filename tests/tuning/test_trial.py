@@ -78,6 +78,6 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
 
 def test_a_trial_has_no_folder_but_that_of_its_number(tmp_path: Path) -> None:
     plan = TrialPlan(SPACE, tmp_path, {}, threads=1)
-    assert plan.folder_of(12) == tmp_path / "0012"
+    assert plan.folder_of(12) == tmp_path / "trials" / "0012"
     with pytest.raises(ValueError, match="format code"):
         plan.folder_of("../../x")  # type: ignore[arg-type]

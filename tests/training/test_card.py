@@ -1,0 +1,173 @@
+"""A model's card says what a stranger has to know, and the Hub can read it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.files import read_json, sha256_file
+from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
+from hyena_ray.model.saved import load_window_model
+from hyena_ray.training.card import CARD, METRIC_TYPES, model_card
+from hyena_ray.training.card_text import CardFacts
+from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.run import RunRecord, complete_run
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.sources import ArraySource
+
+SMALL = {
+    "data.length": 40,
+    "data.limit": 200,
+    "model.d_model": 8,
+    "model.n_layer": 1,
+    "readout.flank": 8,
+    "readout.lookahead": 4,
+    "training.epochs": 1,
+}
+
+
+def run(data: PreparedData, folder: Path, *, test: bool, **changes: Any) -> RunSettings:
+    settings = RunSettings.of_task("zdna").updated(SMALL | changes, "test")
+    complete_run(
+        settings,
+        data,
+        ArraySource(data.read(40, "train", settings.data.limit)),
+        ArraySource(data.read(40, "val")),
+        folder,
+        lambda report: None,
+        test=test,
+    )
+    return settings
+
+
+@pytest.fixture(scope="module")
+def data(small_data: Path) -> PreparedData:
+    return PreparedData.open(small_data)
+
+
+@pytest.fixture(scope="module")
+def tested(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("card") / "run"
+    run(data, folder, test=True)
+    return folder
+
+
+def figures(card: ModelCard, split: str) -> dict[str, float]:
+    return {
+        result.metric_name: result.metric_value
+        for result in card.data.eval_results
+        if result.dataset_split == split
+    }
+
+
+def test_the_figures_are_those_of_the_run(tested: Path) -> None:
+    card, record = ModelCard.load(tested / "model" / CARD), RunRecord.read(tested)
+    assert record.test is not None
+    assert figures(card, "test") == {name: record.test[name] for name in METRIC_TYPES}
+    assert figures(card, "val") == pytest.approx(
+        {name: record.validation[name] for name in METRIC_TYPES}
+    )
+    evaluation = read_json(tested / "evaluation.json")
+    for name, interval in evaluation["intervals"].items():
+        value = evaluation["metrics"].get(name, (evaluation["genome"] or {})["average_precision"])
+        shown = f"{value:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+        assert shown in card.text, name
+    assert "Not scored on the test" not in card.text
+
+
+def test_the_hub_can_read_its_head(tested: Path) -> None:
+    data = ModelCard.load(tested / "model" / CARD).data
+    assert data.pipeline_tag == "token-classification"
+    assert data.library_name == "hyena-ray"
+    assert {"dna", "zdna", "hyenadna", "simulated"} <= set(data.tags)
+    assert data.license is None, "the user's to choose"
+    (index,) = data.to_dict()["model-index"]
+    assert {result["dataset"]["split"] for result in index["results"]} == {"val", "test"}
+
+
+def test_it_says_what_the_data_were(tested: Path, data: PreparedData) -> None:
+    text = ModelCard.load(tested / "model" / CARD).text
+    for file in data.manifest.inputs:
+        assert f"| {file.role} | `{file.name}` | `{file.sha256}` |" in text
+    assert f"`{data.manifest.split}`" in text
+    assert "windows of 40 bases, 8 real bases stored on each side" in text
+    assert "3 windows without a labelled base for each one with" in text
+    labelled = sum(c.labelled for c in data.manifest.counts if c.split == "test")
+    assert f"{labelled:,} |" in text
+    assert "with 3 negatives for each positive window" in text
+    assert f"{load_window_model(tested / 'model').threshold:.3f}" in text
+    assert "Not for clinical use" in text
+
+
+def test_simulated_data_are_said_before_anything_else(tested: Path) -> None:
+    text = ModelCard.load(tested / "model" / CARD).text
+    assert "Simulated DNA" in text.strip().splitlines()[2]
+
+
+def test_its_python_runs(tested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ModelCard.load(tested / "model" / CARD).text
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        names: dict[str, Any] = {"sequence": "ACGT" * 20}
+        exec(block.replace("path/to/this/folder", str(tested / "model")), names)
+        if "probabilities" in names:
+            assert names["probabilities"].shape == (80,)
+        else:
+            assert names["classifier"].config.d_model == 8
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # peft's
+)
+def test_without_a_test_it_says_so_and_tells_nothing_of_this_machine(
+    data: PreparedData, tmp_path: Path
+) -> None:
+    config = HyenaDNAConfig(d_model=8, d_inner=32, n_layer=1, max_seq_len=64, filter_order=8)
+    HyenaDNAForCausalLM(config).save_pretrained(tmp_path / "secret place" / "backbone")
+    backbone = str(tmp_path / "secret place" / "backbone")
+    run(
+        data,
+        tmp_path / "run",
+        test=False,
+        **{"model.backbone": backbone, "lora.enabled": True, "lora.rank": 2},
+    )
+    card = ModelCard.load(tmp_path / "run" / "model" / CARD)
+    assert "**Not scored on the test windows.**" in card.text
+    assert figures(card, "test") == {}
+    assert "pretrained weights in a folder `backbone`" in card.text
+    for path in (tmp_path / "run" / "model").rglob("*"):
+        assert path.is_dir() or b"secret place" not in path.read_bytes(), path
+    blocks = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+    names: dict[str, Any] = {}
+    adapter = blocks[2].replace("path/to/this/folder", str(tmp_path / "run" / "model"))
+    exec(adapter.replace("BASE", backbone), names)
+    assert names["classifier"].peft_config["default"].r == 2
+
+
+def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path: Path) -> None:
+    run(data, tmp_path, test=False)
+    before = sha256_file(tmp_path / "model" / "model.safetensors")
+    run(data, tmp_path, test=True)
+    card = ModelCard.load(tmp_path / "model" / CARD)
+    assert set(figures(card, "test")) == set(METRIC_TYPES)
+    assert sha256_file(tmp_path / "model" / "model.safetensors") == before
+
+
+def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData) -> None:
+    settings = RunSettings.parse(read_json(tested / "config.json"), "test")
+    model = load_window_model(tested / "model")
+    validation: Evaluation = evaluate_on_split(
+        model, data, "val", settings.training.class_weights()
+    )
+    odd = "a`|b: [c]\n# d.fa"
+    files = tuple(file.model_copy(update={"name": odd}) for file in data.manifest.inputs)
+    manifest = data.manifest.model_copy(update={"inputs": files})
+    card = model_card(CardFacts(settings, manifest, validation, None, adapter=False))
+    assert "| genome | `a'/b: [c] # d.fa` |" in card.text
+    assert odd in ModelCard(str(card)).data.eval_results[0].dataset_name
