@@ -136,10 +136,21 @@ class ShardPlan(Settings):
         Raises:
             InputError: the folder was begun with another model, data or settings.
         """
-        path = folder / "shards" / "plan.json"
-        if not path.exists():
+        path = _begun(folder)
+        if path.exists():
+            self.check_begun(folder)
+        else:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, self.model_dump(mode="json"))
+
+    def check_begun(self, folder: AnyPath) -> None:
+        """Check that the attribution in `folder`, if any, was begun with this plan.
+
+        Raises:
+            InputError: it was begun with another model, data or settings.
+        """
+        path = _begun(folder)
+        if not path.exists():
             return
         found = ShardPlan.parse(read_json(path), path)
         for name in ("model", "data", "split", "length", "settings", "shards"):
@@ -150,6 +161,10 @@ class ShardPlan(Settings):
                     f"the attribution was begun with other {name}",
                     "continue with the same ones, or start anew with --overwrite",
                 )
+
+
+def _begun(folder: AnyPath) -> AnyPath:
+    return folder / "shards" / "plan.json"
 
 
 def model_sha256(model: WindowModel) -> str:

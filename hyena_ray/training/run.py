@@ -18,7 +18,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import WindowSource
+from hyena_ray.training.sources import CountedSource, WindowSource
 
 CONFIG = "config.json"
 """In a run's folder: its settings."""
@@ -85,6 +85,7 @@ def complete_run(
     report: Callable[[EpochReport], None],
     *,
     test: bool,
+    tell: Callable[[int], None] = lambda windows: None,
 ) -> tuple[RunRecord, Evaluation | None]:
     """Train, or go on with what is in `folder`, and test.
 
@@ -97,6 +98,7 @@ def complete_run(
             `manifest.json`.
         report: called after every epoch.
         test: whether the test split is scored.
+        tell: called with the number of windows of every batch that was trained on or scored.
 
     Raises:
         InputError, DivergenceError: as `check_begun` and `train_run`.
@@ -111,12 +113,14 @@ def complete_run(
         seconds.append(time.monotonic() - began - sum(seconds))
         report(epoch)
 
+    train, validation = CountedSource(train, tell), CountedSource(validation, tell)
     result = train_run(settings, train, validation, folder, timed)
     evaluation = None
     if test:
         model = load_window_model(result.model_folder)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        evaluation = evaluate_on_split(model, data, "test", settings.training.class_weights())
+        weights = settings.training.class_weights()
+        evaluation = evaluate_on_split(model, data, "test", weights, tell)
         write_json(folder / EVALUATION, evaluation.as_json())
     record = RunRecord(
         simulated=data.manifest.simulated,
