@@ -77,7 +77,7 @@ def told(genome: Genome) -> Iterator[Contig]:
     Raises:
         InputError: as the genome does.
     """
-    with Progress("genome", 100, "%") as progress:
+    with Progress("genome", 100, "%", brief=True) as progress:
         for contig in genome:
             percent = int(100 * genome.done)
             progress.update(State(done=percent, at_work=(contig.name,)))
