@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -99,7 +99,7 @@ def attribute(options: AttributeOptions) -> Attributed:
                 "convergence": found.convergence,
             }
             write_json(out / MANIFEST, manifest)
-    return Attributed(found, data.manifest.simulated, _written(data, out, plan))
+    return Attributed(found, data.manifest.simulated, written_by(out, data, plan.settings.methods))
 
 
 def plan_job(options: AttributeOptions) -> DryRun:
@@ -155,7 +155,7 @@ def plan_job(options: AttributeOptions) -> DryRun:
             "threads": 1,
             "cluster": cluster._asdict(),
         },
-        writes=_written(data, out, plan),
+        writes=written_by(out, data, plan.settings.methods),
         time=Estimate(
             timed.start + makespan(each, actors) if each else 0.0,
             f"{spent:.1f} s of this model on windows of {min(TIMED_SHARDS, len(plan.shards))} "
@@ -183,14 +183,19 @@ def _checked(options: AttributeOptions) -> _Checked:
     return _Checked(data, out, plan)
 
 
-def _written(data: PreparedData, out: AnyPath, plan: ShardPlan) -> dict[str, AnyPath]:
-    names = {"k-mers": "kmers", "tracks": "tracks", "summary": MANIFEST}
-    # Sequences stand in no genome.
-    if not data.manifest.contigs or not any(
-        METHODS[name].scores_bases for name in plan.settings.methods
-    ):
-        del names["tracks"]
-    return {what: out / name for what, name in names.items()}
+def written_by(out: AnyPath, data: PreparedData, methods: Iterable[str]) -> dict[str, AnyPath]:
+    """What an attribution leaves, to where it lies.
+
+    Args:
+        out: takes it.
+        data: that is attributed; sequences stand in no genome, and have no tracks.
+        methods: names, of which others than those of `METHODS` are passed over.
+    """
+    names = {"k-mers": "kmers"}
+    scored = any(name in METHODS and METHODS[name].scores_bases for name in methods)
+    if data.manifest.contigs and scored:
+        names["tracks"] = "tracks"
+    return {what: out / name for what, name in (names | {"summary": MANIFEST}).items()}
 
 
 def place_actors(

@@ -137,7 +137,7 @@ def plan_tuning(options: TuneOptions) -> DryRun:
             "actors": actors,
             "cluster": cluster._asdict(),
         },
-        writes=written_by(out, data),
+        writes=written_by(out, data, attribution.methods),
         time=Estimate(
             timed.start + makespan([mean] * left, placement.concurrent) + after,
             f"{spent:.0f} s of steps, scores and attributions of {len(items)} settings of the "

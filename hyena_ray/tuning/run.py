@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from hyena_ray.attribution.merge import MergeResult
+from hyena_ray.cluster import attribute
 from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
 from hyena_ray.cluster.folder import (
     begin,
@@ -127,19 +128,11 @@ def checked(options: TuneOptions) -> Checked:
     return Checked(space, data, out, draws)
 
 
-def written_by(out: AnyPath, data: PreparedData) -> dict[str, AnyPath]:
-    """What a run leaves, to where it lies."""
-    names = {
-        "trials": TRIALS,
-        "study": STUDY_FILE,
-        "model": "model",
-        "k-mers": "kmers",
-        "tracks": "tracks",
-        "summary": MANIFEST,
-    }
-    if not data.manifest.contigs:
-        del names["tracks"]  # sequences stand in no genome
-    return {what: out / name for what, name in names.items()}
+def written_by(out: AnyPath, data: PreparedData, methods: Iterable[str]) -> dict[str, AnyPath]:
+    """What a run leaves, to where it lies; see `attribute.written_by`."""
+    names = {"trials": TRIALS, "study": STUDY_FILE, "model": "model"}
+    own = {what: out / name for what, name in names.items()}
+    return own | attribute.written_by(out, data, methods)
 
 
 def made_of(space: SearchSpace, data: PreparedData, placement: Placement) -> dict[str, Any]:

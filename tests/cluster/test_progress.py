@@ -69,12 +69,12 @@ def test_a_single_wait_tells_its_time(lines: Lines) -> None:
 def test_what_is_brief_is_not_told_unless_it_lasts(
     lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Progress("genome", 100, "%", brief=True):
+    with module.Progress("genome", 100, "%", brief=True):
         assert lines.third.wait(PATIENCE)
     assert lines.texts[-1] == "genome: 0 of 100 % in 0 s"
     lines.texts.clear()
     monkeypatch.setattr(module, "PROGRESS_SECONDS", PATIENCE)
-    with Progress("genome", 100, "%", brief=True):
+    with module.Progress("genome", 100, "%", brief=True):
         pass
     assert lines.texts == []
 

@@ -26,7 +26,7 @@ def settings_of(**changes: object) -> RunSettings:
 
 def test_a_run_is_every_step_of_every_stage_and_every_window_that_is_scored() -> None:
     settings = settings_of(**{
-        "training.stages": "two",
+        "training.stages": "two_stage",
         "training.head_stage_epochs": 3,
         "training.epochs": 2,
         "training.batch_size": 8,
@@ -42,7 +42,7 @@ def test_steps_are_timed_by_stage_and_on_no_more_windows_than_the_run_has(
     small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TIMED_SECONDS", 0.0)
-    settings = settings_of(**{"training.stages": "two", "data.limit": 50})
+    settings = settings_of(**{"training.stages": "two_stage", "data.limit": 50})
     data = PreparedData.open(small_data)
     sample = sample_of(settings, data)
     assert len(sample.train.window_id) == 50
