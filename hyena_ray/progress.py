@@ -58,6 +58,7 @@ class Progress:
         *,
         windows: int | None = None,
         begun: State | None = None,
+        brief: bool = False,
     ) -> None:
         """
         Args:
@@ -66,9 +67,11 @@ class Progress:
             unit: what they are.
             windows: that all of them hold; None where windows are not counted.
             begun: where it stands now; what is done already says nothing about the speed.
+            brief: in the log nothing is said of what is over before its first line is due.
         """
         self.work, self._total, self._unit = work, total, unit
         self._windows = windows
+        self._silent = brief
         self._state = begun or State()
         self._before = self._amount()
         self._began = time.monotonic()
@@ -83,7 +86,7 @@ class Progress:
             self._open.enter_context(logging_redirect_tqdm())
             shape = "{desc}" if self._total is None else "{percentage:3.0f}% |{bar:16}| {desc}"
             self._bar = tqdm(total=self._size(), bar_format=shape, dynamic_ncols=True)
-        else:
+        elif not self._silent:
             waiting = self._state.waiting
             logger.info("%s: %s", self.work, f"waiting for {waiting}" if waiting else "begun")
         self._thread.start()
@@ -112,12 +115,14 @@ class Progress:
             self._measure()
             if self._bar is not None or time.monotonic() >= due:
                 due = time.monotonic() + PROGRESS_SECONDS
+                self._silent = False
                 self._show()
 
     def _show(self, *, over: bool = False) -> None:
         text = f"{self.work}: {self.text(time.monotonic() - self._began, over=over)}"
         if self._bar is None:
-            logger.info("%s", text)
+            if not self._silent:
+                logger.info("%s", text)
             return
         self._bar.n = self._amount()
         self._bar.set_description_str(text)

@@ -2,42 +2,87 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
-from hyena_ray.cluster.attribute import AttributeOptions, attribute
-from hyena_ray.cluster.resources import Resources
-from hyena_ray.commands import Parser, place, run_job
+from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
 from hyena_ray.settings import parse_assignments
 
-EXAMPLE = """\
-example:
+if TYPE_CHECKING:
+    from hyena_ray.attribution.merge import MergeResult
+
+EXAMPLES = """\
+examples:
   python jobs/attribute.py --model run/model --data prepared --out kmers --methods ig,tp --k 6
+  python jobs/attribute.py --model run/model --data prepared --out kmers --limit 2560 --dry-run
 """
+TOP = 10
+"""k-mers of each table that are shown."""
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Attribute, and print the first k-mers of every table to stdout."""
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="attribute.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        found=f"windows, attributed, convergence, kmers (the first {TOP} of each table), "
+        "agreement, digest",
+    )
+    fields = AttributionSettings.model_fields
+    options.add_model()
+    options.add_data(required=True)
+    options.add_split()
+    options.group(READ).add_argument(
+        "--limit",
+        metavar="N",
+        type=int,
+        help="so many windows at most, in shards evenly over the split; default: all",
+    )
+    done = options.group(DONE)
+    done.add_argument(
+        "--methods",
+        metavar="M,M",
+        help=f"of {', '.join(get_args(MethodName))}; default: the definition's",
+    )
+    done.add_argument("--k", metavar="K", type=int, help=_help("k"))
+    done.add_argument("--min-count", metavar="N", type=int, help=_help("min_count"))
+    done.add_argument(
+        "--merge-strands",
+        action="store_true",
+        default=None,
+        help=fields["merge_strands"].description,
+    )
+    done.add_argument(
+        "--definition",
+        choices=DEFINITIONS,
+        default="default",
+        help="the corrected definitions of target, baseline and noise (default), or the study's",
+    )
+    done.add_argument("--seed", metavar="N", type=int, help=_help("seed"))
+    options.add_settings(
+        "any other setting of an attribution, such as shuffles=8 or baseline=n; may be given again"
+    )
+    options.add_output("new folder; takes kmers/, tracks/ and shards/", required=True)
+    options.add_existing_output()
+    options.add_dry_run()
+    options.group(WHERE).add_argument(
+        "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
+    )
+    options.add_resources("an actor")
+    options.add_address()
+    return options
+
+
+def _help(name: str) -> str:
+    field = AttributionSettings.model_fields[name]
+    return f"{field.description} Default: {field.default}"
+
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Attribute, or say what an attribution would take."""
     given = parser().parse_args(arguments)
-    found = attribute(options_of(given))
-    print(f"{found.attributed} of {found.windows} windows have a true positive")
-    for name, of in found.convergence.items():
-        print(
-            "{name}: {nodes_mean:.0f} gradients a window and strand; error of the sum: median "
-            "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **of)
-        )
-    for name, table in found.tables.items():
-        print(f"{name:<12}{' '.join(table['kmer'][:10].to_pylist())}")
-    if found.agreement is not None:
-        for row in found.agreement.to_pylist():
-            print("{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row))
-    print(f"digest      {found.digest}")
-
-
-def options_of(given: argparse.Namespace) -> AttributeOptions:
-    """Check what can be checked without reading a file."""
     changes = parse_assignments(given.set, "--set")
     methods = None if given.methods is None else given.methods.split(",")
     flags = {
@@ -49,7 +94,10 @@ def options_of(given: argparse.Namespace) -> AttributeOptions:
     }
     # What was not given leaves the definition's, or that of --set.
     changes |= {key: value for key, value in flags.items() if value is not None}
-    return AttributeOptions(
+    from hyena_ray.cluster.attribute import AttributeOptions, attribute, plan_job
+    from hyena_ray.cluster.resources import Resources
+
+    options = AttributeOptions(
         model=given.model,
         data=given.data,
         out=given.out,
@@ -63,70 +111,39 @@ def options_of(given: argparse.Namespace) -> AttributeOptions:
         overwrite=given.overwrite,
         address=given.address,
     )
+    if given.dry_run:
+        return plan_job(options).outcome()
+    done = attribute(options)
+    found = done.found
+    values = {
+        "windows": found.windows,
+        "attributed": found.attributed,
+        "convergence": found.convergence,
+        "kmers": {name: table["kmer"][:TOP].to_pylist() for name, table in found.tables.items()},
+        "agreement": None if found.agreement is None else found.agreement.to_pylist(),
+        "digest": found.digest,
+    }
+    return Outcome(text_of(found), values, done.written, done.simulated)
 
 
-def parser() -> Parser:
-    """The command line."""
-    options = Parser(prog="attribute.py", description=__doc__, epilog=EXAMPLE)
-    fields = AttributionSettings.model_fields
-    options.add_argument(
-        "--model", metavar="DIR", type=place, required=True, help="model/ of a run"
-    )
-    options.add_argument(
-        "--data", metavar="DIR", type=place, required=True, help="folder that prepare.py wrote"
-    )
-    options.add_argument(
-        "--out",
-        metavar="DIR",
-        type=place,
-        required=True,
-        help="new folder; takes kmers/, tracks/ and shards/",
-    )
-    options.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
-    options.add_argument(
-        "--limit",
-        metavar="N",
-        type=int,
-        help="so many windows at most, in shards evenly over the split; default: all",
-    )
-    options.add_argument(
-        "--methods",
-        metavar="M,M",
-        help=f"of {', '.join(get_args(MethodName))}; default: the definition's",
-    )
-    options.add_argument(
-        "--k", metavar="K", type=int, help=f"{fields['k'].description} Default: 5."
-    )
-    options.add_argument("--min-count", metavar="N", type=int, help=fields["min_count"].description)
-    options.add_argument(
-        "--merge-strands",
-        action="store_true",
-        default=None,
-        help=fields["merge_strands"].description,
-    )
-    options.add_argument(
-        "--definition",
-        choices=DEFINITIONS,
-        default="default",
-        help="the corrected definitions of target, baseline and noise, or the study's",
-    )
-    options.add_argument(
-        "--seed", metavar="N", type=int, help=f"{fields['seed'].description} Default: 0."
-    )
-    options.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="any other setting of an attribution, such as shuffles=8 or baseline=n",
-    )
-    options.add_argument(
-        "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
-    )
-    options.add_resources("an actor")
-    options.add_existing_output()
-    options.add_address()
-    return options
+def text_of(found: MergeResult) -> str:
+    """How exact the scores are, the first k-mers of every table, and how far the tables agree."""
+    lines = [f"{found.attributed} of {found.windows} windows have a true positive"]
+    lines += [
+        "{name}: {nodes_mean:.0f} gradients a window and strand; error of the sum: median "
+        "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **of)
+        for name, of in found.convergence.items()
+    ]
+    lines += [
+        f"{name:<12}{' '.join(table['kmer'][:TOP].to_pylist())}"
+        for name, table in found.tables.items()
+    ]
+    if found.agreement is not None:
+        lines += [
+            "{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row)
+            for row in found.agreement.to_pylist()
+        ]
+    return "\n".join([*lines, f"digest      {found.digest}"])
 
 
 if __name__ == "__main__":

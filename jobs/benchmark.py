@@ -1,4 +1,4 @@
-"""Time ours, a peer and the limit side by side: python jobs/benchmark.py NAME [--json]
+"""Time ours, a peer and the limit side by side.
 
 They run in turn, round after round, so that a machine that is busy for a while is busy for all of
 them; what is printed is the median rate and the median of the ratios within a round. Costs, in
@@ -7,72 +7,86 @@ seconds and megabytes, are printed as medians too.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from benchmarks.attribution import benchmark_attribution
-from benchmarks.comparison import Comparison, measured
-from benchmarks.figures import Figures
-from benchmarks.memory import benchmark_memory
-from benchmarks.model import benchmark_convolution, benchmark_training
-from benchmarks.prepare import benchmark_prepare
-from benchmarks.shards import benchmark_shards
-from benchmarks.startup import benchmark_startup
-from benchmarks.tune import benchmark_tune
+from hyena_ray.commands import DONE, Outcome, Parser, run_job
 
-from hyena_ray.commands import Parser, run_job
+if TYPE_CHECKING:
+    from benchmarks.comparison import Comparison
+    from benchmarks.figures import Figures
 
-ROUNDS = 5
-
-BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
-    "prepare": benchmark_prepare,
-    "convolution": benchmark_convolution,
-    "training": benchmark_training,
-    "attribution": benchmark_attribution,
-    "shards": benchmark_shards,
-    "tune": benchmark_tune,
-    "startup": benchmark_startup,
-    "memory": benchmark_memory,
-}
+EXAMPLES = """\
+examples:
+  python jobs/benchmark.py convolution
+  python jobs/benchmark.py startup --rounds 1 --json
+"""
+NAMES = (
+    *("prepare", "convolution", "training", "attribution"),
+    *("shards", "tune", "startup", "memory"),
+)
+Shown: TypeAlias = tuple[list[str], list[dict[str, Any]]]
+"""Lines for people, and for machines."""
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="benchmark.py", description=__doc__)
-    parser.add_argument("name", choices=list(BENCHMARKS), help="what to time")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="times that each is run")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    given = parser.parse_args(arguments)
-    print(f"{os.cpu_count()} CPUs, torch on {torch.get_num_threads()} threads")
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="benchmark.py", description=__doc__, epilog=EXAMPLES, found="cpus, threads, lines"
+    )
+    options.group(DONE).add_argument(
+        "name", metavar="NAME", choices=NAMES, help=f"what to time: {', '.join(NAMES)}; required"
+    )
+    options.group(DONE).add_argument(
+        "--rounds", metavar="N", type=int, default=5, help="times that each is run"
+    )
+    return options
+
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Time."""
+    given = parser().parse_args(arguments)
+    import torch
+    from benchmarks.figures import Figures
+    from benchmarks.table import BENCHMARKS
+
+    cpus, threads = os.cpu_count(), torch.get_num_threads()
+    text, lines = [f"{cpus} CPUs, torch on {threads} threads"], []
     with tempfile.TemporaryDirectory() as folder:
         for timed in BENCHMARKS[given.name](Path(folder)):
-            print(timed.title)
-            show = _show_costs if isinstance(timed, Figures) else _show_rates
-            show(timed, given.rounds, given.json)
+            logging.info("%s", timed.title)
+            text.append(timed.title)
+            show = _costs if isinstance(timed, Figures) else _rates
+            shown, values = show(timed, given.rounds)
+            text += shown
+            lines += values
+    found = {"cpus": cpus, "threads": threads, "lines": lines}
+    return Outcome("\n".join(text), found)
 
 
-def _show_rates(comparison: Comparison, rounds: int, as_json: bool) -> None:
-    for line in measured(comparison, rounds):
-        if as_json:
-            print(json.dumps(line._asdict()))
-        else:
-            print(f"  {line.who:45} {line.rate:10.3g} {line.unit:16}", end="")
-            print(f" ours is {line.ours_over_it:.2f} times as fast")
+def _rates(comparison: Comparison, rounds: int) -> Shown:
+    from benchmarks.comparison import measured
+
+    found = measured(comparison, rounds)
+    text = [
+        f"  {line.who:45} {line.rate:10.3g} {line.unit:16} "
+        f"ours is {line.ours_over_it:.2f} times as fast"
+        for line in found
+    ]
+    return text, [line._asdict() for line in found]
 
 
-def _show_costs(figures: Figures, rounds: int, as_json: bool) -> None:
+def _costs(figures: Figures, rounds: int) -> Shown:
     rows = figures.median(rounds)
-    if not as_json:
-        columns = next(iter(rows.values()))
-        print(" " * 32, *(f"{name:>14}" for name in columns))
+    columns = next(iter(rows.values()))
+    text = [" ".join([" " * 32, *(f"{name:>14}" for name in columns)])]
     for who, cells in rows.items():
-        if as_json:
-            print(json.dumps({"title": figures.title, "who": who, **cells}))
-        else:
-            print(f"  {who:30}", *(f"{value:14.2f}" for value in cells.values()))
+        text.append(" ".join([f"  {who:30}", *(f"{value:14.2f}" for value in cells.values())]))
+    return text, [{"title": figures.title, "who": who, **cells} for who, cells in rows.items()]
 
 
 if __name__ == "__main__":

@@ -4,56 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from hyena_ray.commands import Parser, place, run_job
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.commands import DONE, READ, Outcome, Parser, run_job
 from hyena_ray.files import new_output, write_json
-from hyena_ray.model.saved import load_window_model
-from hyena_ray.tasks import task_named
-from hyena_ray.training.evaluation import evaluate, evaluate_on_split
-from hyena_ray.training.fit import check_model_fits
-from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import ArraySource
+from hyena_ray.progress import Progress, State
 
-EXAMPLE = """example:
-  python jobs/evaluate.py --model run/model --data prepared --on test --strands forward
+EXAMPLES = """\
+examples:
+  python jobs/evaluate.py --model run/model --data prepared --on test --out scored
+  python jobs/evaluate.py --model run/model --data prepared --on val --strands forward
 """
+NAME = "evaluation.json"
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="evaluate.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--model", type=place, required=True, help="folder model/ of a run")
-    parser.add_argument("--data", type=place, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--on", default="test", help="split to score")
-    parser.add_argument(
-        "--fold", metavar="N", type=int, help="of data in folds: the one that the run tested"
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="evaluate.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        found="what evaluation.json holds",
     )
-    parser.add_argument(
+    options.add_model()
+    options.add_data(required=True)
+    options.add_split()
+    options.group(READ).add_argument(
+        "--fold",
+        metavar="N",
+        type=int,
+        help="of data in folds, the one that the run tested; default: data without folds",
+    )
+    options.group(DONE).add_argument(
         "--strands",
         choices=["forward", "both"],
-        help="read the model otherwise than it was trained; the threshold is chosen anew on val",
+        help="read the model otherwise than it was trained; the threshold is chosen anew on val; "
+        "default: as it was trained",
     )
-    parser.add_argument("--out", type=place, help="new folder; takes evaluation.json")
-    options = parser.parse_args(arguments)
+    options.add_output(f"new folder; takes {NAME}; default: nothing is written")
+    return options
 
-    data, model = PreparedData.open(options.data), load_window_model(options.model)
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Score."""
+    given = parser().parse_args(arguments)
+    import torch
+
+    from hyena_ray.dataset.reader import PreparedData
+    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.tasks import task_named
+    from hyena_ray.training.evaluation import evaluate, evaluate_on_split
+    from hyena_ray.training.fit import check_model_fits
+    from hyena_ray.training.settings import TrainingSettings
+    from hyena_ray.training.sources import ArraySource, CountedSource
+
+    data, model = PreparedData.open(given.data), load_window_model(given.model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    check_model_fits(model, options.model, data)
-    if options.fold is not None:
-        data = data.for_fold(options.fold)
-    out = None if options.out is None else new_output(options.out)
-    weights = TrainingSettings().class_weights()
-    if options.strands is not None:
-        model.readout = model.readout.updated({"strands": options.strands}, "--strands")
-        validation = ArraySource(data.read(model.readout.window, "val"))
-        metric = task_named(data.manifest.task).metric
-        model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
-    evaluation = evaluate_on_split(model, data, options.on, weights)
-    print(evaluation.table())
+    check_model_fits(model, given.model, data)
+    if given.fold is not None:
+        data = data.for_fold(given.fold)
+    out = None if given.out is None else new_output(given.out)
+    weights, length, scored = TrainingSettings().class_weights(), model.readout.window, 0
+
+    def tell(windows: int) -> None:
+        nonlocal scored
+        scored += windows
+        progress.update(State(done=scored))
+
+    splits = [given.on] if given.strands is None else ["val", given.on]
+    total = sum(data.count(length, split) for split in splits)
+    with Progress("scoring", total, "windows") as progress:
+        if given.strands is not None:
+            model.readout = model.readout.updated({"strands": given.strands}, "--strands")
+            validation = CountedSource(ArraySource(data.read(length, "val")), tell)
+            metric = task_named(data.manifest.task).metric
+            model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
+        evaluation = evaluate_on_split(model, data, given.on, weights, tell)
+    written = {}
     if out is not None:
         out.mkdir(parents=True)
-        write_json(out / "evaluation.json", evaluation.as_json())
+        write_json(out / NAME, evaluation.as_json())
+        written["evaluation"] = out / NAME
+    return Outcome(evaluation.table(), evaluation.as_json(), written, data.manifest.simulated)
 
 
 if __name__ == "__main__":

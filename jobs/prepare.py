@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
 
-from hyena_ray.commands import Parser, place, run_job
-from hyena_ray.dataset.prepare import RECIPES, Recipe, prepare
-from hyena_ray.tasks import TASKS, task_named
+from pydantic.fields import FieldInfo
+
+from hyena_ray.commands import READ, Outcome, Parser, run_job
+from hyena_ray.dataset.prepare import (
+    RECIPES,
+    Recipe,
+    plan_preparation,
+    prepare,
+    written_by,
+)
+from hyena_ray.tasks import TASKS, Task, task_named
 
 EXAMPLE = """\
 examples:
   python jobs/prepare.py zdna --genome hg19.fa.gz --regions zdna.bed --blacklist blacklist.bed \\
       --split "contig:train=chr13,chr14,chrX;val=chr7;test=chr20" --lengths 100,256 --out prepared
   python jobs/prepare.py g4 --genome hg38 --regions peaks.narrowPeak.gz --out prepared
+  python jobs/prepare.py zdna --genome hg19.fa.gz --regions zdna.bed --out prepared --dry-run
   python jobs/prepare.py promoter --train train.csv --val dev.csv --test test.csv --out promoters
 """
 
@@ -27,20 +35,34 @@ def parser() -> Parser:
         description="Cut a genome into labelled windows, or read labelled sequences, and write "
         "them as Parquet.",
         epilog=EXAMPLE,
+        found="task, lengths, flank, split, counts by length, split and contig, dropped, sequences",
     )
-    options.add_argument("task", metavar="TASK", help=f"one of {', '.join(TASKS)}")
+    options.group(READ).add_argument(
+        "task", metavar="TASK", help=f"one of {', '.join(TASKS)}; required"
+    )
     for kind, recipe in RECIPES.items():
-        tasks = ", ".join(task.name for task in TASKS.values() if task.kind == kind)
-        group = options.add_argument_group(f"for {tasks}")
+        tasks = [task for task in TASKS.values() if task.kind == kind]
+        group = options.add_argument_group(f"for {', '.join(task.name for task in tasks)}")
         for name, field in recipe.model_fields.items():
             if name in OPTIONS:
                 metavar, _ = OPTIONS[name]
-                group.add_argument(_flag(name), metavar=metavar, help=field.description)
-    options.add_argument("--out", metavar="DIR", required=True, type=place, help="folder to make")
-    options.add_argument(
-        "--overwrite", action="store_true", help="replace a prepared folder that is there"
-    )
+                told = _default(name, field, tasks)
+                group.add_argument(_flag(name), metavar=metavar, help=f"{field.description} {told}")
+    options.add_output("folder to make", required=True)
+    options.add_existing_output(resume=False)
+    options.add_dry_run()
     return options
+
+
+def _default(name: str, field: FieldInfo, tasks: Sequence[Task]) -> str:
+    """What holds where an option is not given."""
+    if field.is_required():
+        return "Required."
+    values = {getattr(task, name, field.default) for task in tasks}
+    shown = [
+        ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values
+    ]
+    return f"Default: {' or '.join(shown)}.".replace("None", "none")
 
 
 def recipe_of(arguments: argparse.Namespace, options: Parser) -> Recipe:
@@ -104,13 +126,18 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object]]] = {
 """Setting to what stands for its value in the help, and how that is read."""
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Prepare, and print what came out to stderr."""
+def main(arguments: Sequence[str]) -> Outcome:
+    """Prepare, or say what would be prepared."""
     options = parser()
     given = options.parse_args(arguments)
-    manifest = prepare(recipe_of(given, options), given.out, overwrite=given.overwrite)
-    print(manifest.table(), file=sys.stderr)
-    print(f"wrote {given.out}", file=sys.stderr)
+    recipe = recipe_of(given, options)
+    if given.dry_run:
+        return plan_preparation(recipe, given.out, overwrite=given.overwrite).outcome()
+    manifest = prepare(recipe, given.out, overwrite=given.overwrite)
+    keys = ("task", "lengths", "flank", "split", "counts", "dropped", "sequences")
+    values = manifest.model_dump(mode="json")
+    found = {key: values[key] for key in keys}
+    return Outcome(manifest.table(), found, written_by(given.out.absolute()), manifest.simulated)
 
 
 if __name__ == "__main__":

@@ -5,48 +5,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
-from hyena_ray.attribution.sanity import check_attribution, table_of
-from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import POSITIVE
-from hyena_ray.cluster.folder import check_output, only_writer
-from hyena_ray.commands import Parser, place, run_job
-from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.dataset.schema import Windows
+from hyena_ray.commands import DONE, READ, Outcome, Parser, place, run_job
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
-from hyena_ray.model.saved import load_window_model
-from hyena_ray.tasks import task_named
-from hyena_ray.training.fit import check_model_fits
+from hyena_ray.progress import Progress, State
 
-EXAMPLE = """\
-example:
+EXAMPLES = """\
+examples:
   python jobs/sanity.py --model run/model --data prepared --out checked --limit 200
+  python jobs/sanity.py --model run/model --random-labels permuted/model --data prepared \\
+      --out checked --methods ig,occlusion
 """
 
 NAME = "sanity.json"
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="sanity.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--model", type=place, required=True, help="model/ of a run")
-    parser.add_argument("--data", type=place, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--out", type=place, required=True, help="new folder; takes sanity.json")
-    parser.add_argument("--on", metavar="SPLIT", default="test", help="windows; default: test")
-    parser.add_argument(
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="sanity.py", description=__doc__, epilog=EXAMPLES, found="simulated, checks"
+    )
+    options.add_model()
+    options.add_data(required=True)
+    options.add_split()
+    options.group(READ).add_argument(
         "--random-labels",
         metavar="DIR",
         type=place,
-        help="model/ of the same run with --set training.permute_labels=true; scores are compared",
+        help="model/ of the same run with --set training.permute_labels=true; scores are compared; "
+        "default: none",
     )
-    parser.add_argument("--methods", metavar="M,M", default="ig,smoothgrad", help="to be checked")
-    parser.add_argument(
-        "--limit", type=int, default=200, help="windows with a label, evenly over the split"
+    done = options.group(DONE)
+    done.add_argument("--methods", metavar="M,M", default="ig,smoothgrad", help="to be checked")
+    done.add_argument(
+        "--limit",
+        metavar="N",
+        type=int,
+        default=200,
+        help="windows with a label, evenly over the split",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
-    given = parser.parse_args(arguments)
+    options.add_output(f"new folder; takes {NAME}", required=True)
+    options.add_existing_output(resume=False)
+    return options
+
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Check."""
+    given = parser().parse_args(arguments)
+    if given.limit < 1:
+        raise InputError("--limit", given.limit, "below 1", "raise it")
+    import torch
+
+    from hyena_ray.attribution.sanity import check_attribution, steps_of, table_of
+    from hyena_ray.attribution.settings import AttributionSettings
+    from hyena_ray.attribution.targets import labelled
+    from hyena_ray.cluster.folder import check_output, only_writer
+    from hyena_ray.dataset.reader import PreparedData
+    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.tasks import task_named
+    from hyena_ray.training.fit import check_model_fits
+
     changes = {"methods": given.methods.split(",")}
     settings = AttributionSettings().updated(changes, "command line")
     data = PreparedData.open(given.data)
@@ -68,26 +86,28 @@ def main(arguments: Sequence[str]) -> None:
         overwrite=given.overwrite,
         begun_by=NAME,
     )
-    windows = with_labels(data, model.readout.window, given.on, given.limit)
-
+    windows = labelled(data.read(model.readout.window, given.on), given.limit)
     for each in filter(None, (model, other)):
         each.to("cuda" if torch.cuda.is_available() else "cpu")
     simulated = data.manifest.simulated
     planted = simulated and task_named(data.manifest.task).kind == "base"
-    checks = check_attribution(model, windows, settings, planted=planted, of_random_labels=other)
+    steps = 0
+
+    def tell(what: str) -> None:
+        nonlocal steps
+        steps += 1
+        progress.update(State(done=steps - 1, at_work=(what,)))
+
+    total = steps_of(settings, random_labels=other is not None)
+    with Progress("sanity checks", total, "steps") as progress:
+        checks = check_attribution(
+            model, windows, settings, planted=planted, of_random_labels=other, tell=tell
+        )
+        progress.update(State(done=total))
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
     with only_writer(out, overwrite=given.overwrite):
         write_json(out / NAME, found)
-    print(table_of(checks))
-
-
-def with_labels(data: PreparedData, length: int, split: str, limit: int) -> Windows:
-    """Up to `limit` windows of a split that have a label, evenly spaced."""
-    if limit < 1:
-        raise InputError("--limit", limit, "below 1", "raise it")
-    windows = data.read(length, split)
-    rows = np.flatnonzero((windows.labels == POSITIVE).any(axis=1))
-    return windows.rows(rows[:: -(-len(rows) // limit)])
+    return Outcome(table_of(checks), found, {"checks": out / NAME}, simulated)
 
 
 if __name__ == "__main__":

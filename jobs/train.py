@@ -2,91 +2,85 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from hyena_ray.commands import DONE, READ, Outcome, Parser, run_job
+from hyena_ray.settings import parse_assignments
 
-from hyena_ray.cluster.folder import check_output, only_writer
-from hyena_ray.commands import Parser, place, run_job
-from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.settings import dotted, load_yaml, parse_assignments
-from hyena_ray.storage import location
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import EpochReport, start_model
-from hyena_ray.training.run import CONFIG, complete_run, view_of
-from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource
-from hyena_ray.tuning.presets import load_preset
-
-EXAMPLE = """examples:
+EXAMPLES = """\
+examples:
   python jobs/train.py --data prepared --out run --set training.epochs=8 --test
   python jobs/train.py --data prepared --out run --preset zdna/two_stage --test
+  python jobs/train.py --data prepared --out run --preset zdna/best --dry-run
 """
 PRESETS = Path(__file__).parent.parent / "search_spaces" / "presets"
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="train.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--data", type=place, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--out", type=place, required=True, help="new folder for the run")
-    parser.add_argument("--preset", metavar="TASK/NAME", help="from search_spaces/presets/")
-    parser.add_argument("--config", type=Path, help="YAML of settings; defaults fill the rest")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="train.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        found="validation, best_epoch, trainable_share, evaluation",
     )
-    parser.add_argument("--backbone", help="published checkpoint: a folder or a hub id")
-    parser.add_argument("--test", action="store_true", help="score the test windows at the end")
-    parser.add_existing_output()
-    options = parser.parse_args(arguments)
-
-    data = PreparedData.open(options.data)
-    settings = settings_of(options, data)
-    check_run_fits(settings, data, "settings", gpu=torch.cuda.is_available())
-    inputs = [location(str(path)) for path in (options.config, settings.model.backbone) if path]
-    out = check_output(
-        options.out,
-        data,
-        inputs=inputs,
-        resume=options.resume,
-        overwrite=options.overwrite,
-        begun_by=CONFIG,
+    options.add_data(required=True)
+    options.group(READ).add_argument(
+        "--backbone",
+        metavar="DIR|ID",
+        help="published checkpoint, a folder or a hub id; default: random weights",
     )
-    length = settings.data.length
-    data.check([length])
-    data = view_of(settings, data)
-    train = ArraySource(data.read(length, "train", settings.data.limit))
-    validation = ArraySource(data.read(length, "val"))
-    start_model(settings, train, validation)  # refuses what it must before a file is written
-    with only_writer(out, overwrite=options.overwrite):
-        record, evaluation = complete_run(
-            settings, data, train, validation, out, _log_epoch, test=options.test
-        )
-    print("validation", " ".join(f"{key} {value:.4f}" for key, value in record.validation.items()))
-    if evaluation is not None:
-        print(evaluation.table())
+    done = options.group(DONE)
+    done.add_argument(
+        "--preset",
+        metavar="TASK/NAME",
+        help="settings from search_spaces/presets/; default: the task's",
+    )
+    done.add_argument(
+        "--config", metavar="YAML", type=Path, help="settings in place of these; default: none"
+    )
+    options.add_settings("one setting in place of all these; may be given again")
+    done.add_argument("--test", action="store_true", help="score the test windows at the end")
+    options.add_output(
+        "new folder; takes model/, config.json, manifest.json, evaluation.json", required=True
+    )
+    options.add_existing_output()
+    options.add_dry_run()
+    return options
 
 
-def settings_of(options: argparse.Namespace, data: PreparedData) -> RunSettings:
-    """The task's defaults or the preset, then what --config says, then --backbone and --set."""
-    settings = RunSettings.of_task(data.manifest.task)
-    if options.preset:
-        preset = load_preset(options.preset, PRESETS)
-        preset.check_data(data)
-        settings = preset.run_settings(gpu=torch.cuda.is_available())
-    if options.config:
-        settings = settings.updated(dotted(load_yaml(options.config)), options.config)
-    changes = parse_assignments(options.set, "--set")
-    if options.backbone:
-        changes["model.backbone"] = options.backbone
-    return settings.updated(changes, "--set")
+def main(arguments: Sequence[str]) -> Outcome:
+    """Train, or say what training would take."""
+    given = parser().parse_args(arguments)
+    changes = parse_assignments(given.set, "--set")
+    if given.backbone:
+        changes["model.backbone"] = given.backbone
+    from hyena_ray.tuning.train import TrainOptions, plan_training, train
 
-
-def _log_epoch(report: EpochReport) -> None:
-    shown = " ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
-    logging.info("epoch %d/%d %s", report.epoch, report.epochs, shown)
+    options = TrainOptions(
+        data=given.data,
+        out=given.out,
+        folder=PRESETS,
+        preset=given.preset,
+        config=given.config,
+        changes=changes,
+        test=given.test,
+        resume=given.resume,
+        overwrite=given.overwrite,
+    )
+    if given.dry_run:
+        return plan_training(options).outcome()
+    record, evaluation, written = train(options)
+    shown = " ".join(f"{key} {value:.4f}" for key, value in record.validation.items())
+    found = {
+        "validation": record.validation,
+        "best_epoch": record.best_epoch,
+        "trainable_share": record.trainable_share,
+        "evaluation": None if evaluation is None else evaluation.as_json(),
+    }
+    text = [f"validation {shown}", *([] if evaluation is None else [evaluation.table()])]
+    return Outcome("\n".join(text), found, written, record.simulated)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Source: Adebayo et al. 2018, Sanity checks for saliency maps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +88,7 @@ def check_attribution(
     *,
     planted: bool,
     of_random_labels: WindowModel | None = None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> list[Check]:
     """Check every method of the settings that scores bases.
 
@@ -96,10 +98,12 @@ def check_attribution(
         settings: of the attribution.
         planted: whether the labels are what was planted in a simulated genome.
         of_random_labels: a model that was trained on permuted labels, of the same windows.
+        tell: called before each of `steps_of`, with what is done in it.
 
     Raises:
         InputError: the windows do not fit the model, or none has a true positive.
     """
+    tell("attribution")
     found = attribute_windows(model, windows, settings)
     rows = np.flatnonzero(found.true_positive.any(axis=1))
     if not len(rows):
@@ -112,12 +116,13 @@ def check_attribution(
     chosen, labels = windows.rows(rows), windows.labels.shape[1]
     true_positive = found.true_positive[rows][:, :labels]
     others = {"weights": with_random_weights(model, settings.seed), "labels": of_random_labels}
-    unlearnt = {
-        what: attribute_windows(other, chosen, settings, true_positive).scores
-        for what, other in others.items()
-        if other is not None
-    }
+    unlearnt = {}
+    for what, other in others.items():
+        if other is not None:
+            tell(f"attribution under random {what}")
+            unlearnt[what] = attribute_windows(other, chosen, settings, true_positive).scores
     model.eval()
+    tell("faithfulness by chance")
     chance = faithfulness(
         model,
         chosen,
@@ -125,22 +130,32 @@ def check_attribution(
         random_order(chosen, model.readout.window, settings.seed),
         settings,
     )
-    return [
-        Check(
-            method=method,
-            windows=len(rows),
-            curves=faithfulness(model, chosen, true_positive, scores[rows], settings),
-            by_chance=chance,
-            random_weights=correlation(scores[rows], unlearnt["weights"][method]),
-            random_labels=correlation(scores[rows], unlearnt["labels"][method])
-            if of_random_labels
-            else None,
-            planted_auroc=planted_auroc(found, method, windows.labels, settings)
-            if planted
-            else None,
+    checks = []
+    for method, scores in found.scores.items():
+        tell(f"faithfulness of {METHODS[method].title}")
+        checks.append(
+            Check(
+                method=method,
+                windows=len(rows),
+                curves=faithfulness(model, chosen, true_positive, scores[rows], settings),
+                by_chance=chance,
+                random_weights=correlation(scores[rows], unlearnt["weights"][method]),
+                random_labels=correlation(scores[rows], unlearnt["labels"][method])
+                if of_random_labels
+                else None,
+                planted_auroc=planted_auroc(found, method, windows.labels, settings)
+                if planted
+                else None,
+            )
         )
-        for method, scores in found.scores.items()
-    ]
+    return checks
+
+
+def steps_of(settings: AttributionSettings, *, random_labels: bool) -> int:
+    """Steps of `check_attribution`: an attribution by each model, and curves by chance and of each
+    method that scores bases."""
+    methods = sum(METHODS[name].scores_bases for name in settings.methods)
+    return 3 + random_labels + methods
 
 
 class Curves(NamedTuple):

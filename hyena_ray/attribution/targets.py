@@ -29,6 +29,12 @@ GRAIN = 16
 """Inputs are cut to multiples of so many positions: filters are made anew for every length."""
 
 
+def labelled(windows: Windows, limit: int) -> Windows:
+    """Up to `limit` windows that have a label of 1, evenly over those there are."""
+    rows = np.flatnonzero((windows.labels == POSITIVE).any(axis=1))
+    return windows.rows(rows[:: -(-len(rows) // limit)] if len(rows) else rows)
+
+
 class Pass(NamedTuple):
     """Points that go through the model at once."""
 

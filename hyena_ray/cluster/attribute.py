@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from hyena_ray.attribution.merge import MergeResult, merge
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import is_complete, missing, run_shard, suspect
+from hyena_ray.attribution.timing import TIMED_SHARDS, AttributionTiming, time_attribution
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Placement, Resources, place
 from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.timing import makespan, on_workers
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dry_run import DryRun, Estimate
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
+from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.fit import check_model_fits
@@ -52,7 +58,23 @@ class AttributeOptions(NamedTuple):
     """Ray cluster; see `connect`."""
 
 
-def attribute(options: AttributeOptions) -> MergeResult:
+class Attributed(NamedTuple):
+    """A finished attribution."""
+
+    found: MergeResult
+    simulated: bool
+    written: dict[str, AnyPath]
+
+
+class _Checked(NamedTuple):
+    """What passed every check but for the cluster's; nothing was written."""
+
+    data: PreparedData
+    out: AnyPath
+    plan: ShardPlan
+
+
+def attribute(options: AttributeOptions) -> Attributed:
     """Do a whole attribution, or what is left of one. `manifest.json` is written last.
 
     Raises:
@@ -60,20 +82,7 @@ def attribute(options: AttributeOptions) -> MergeResult:
             nothing was written.
         ShardError, StalledError: what finished is kept, and resuming goes on.
     """
-    data = PreparedData.open(options.data)
-    out = check_output(
-        options.out,
-        data,
-        inputs=[options.model],
-        resume=options.resume,
-        overwrite=options.overwrite,
-        begun_by="shards/plan.json",
-    )
-    settings = definition(options.definition, task_named(data.manifest.task).kind)
-    settings = settings.updated(options.changes, "command line")
-    plan = plan_attribution(
-        options.model, data, split=options.split, settings=settings, limit=options.limit
-    )
+    data, out, plan = _checked(options)
     with connect(options.address) as cluster:
         placement = place_actors(plan, cluster, options.actors, options.each)
         with only_writer(out, overwrite=options.overwrite):
@@ -90,7 +99,103 @@ def attribute(options: AttributeOptions) -> MergeResult:
                 "convergence": found.convergence,
             }
             write_json(out / MANIFEST, manifest)
-    return found
+    return Attributed(found, data.manifest.simulated, written_by(out, data, plan.settings.methods))
+
+
+def plan_job(options: AttributeOptions) -> DryRun:
+    """Do all checks of `attribute`, and time some windows on workers. Writes nothing.
+
+    Raises:
+        InputError: as `attribute`.
+    """
+    data, out, plan = _checked(options)
+    folder, model_folder = data.folder, options.model.absolute()
+
+    def work(plan: ShardPlan) -> AttributionTiming:
+        model = load_window_model(model_folder)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return time_attribution(model, PreparedData.open(folder), plan)
+
+    with connect(options.address) as cluster:
+        placement = place_actors(plan, cluster, options.actors, options.each)
+        actors = placement.concurrent
+        if options.resume:
+            plan.check_begun(out)
+        todo = missing(plan, out) if options.resume else list(range(len(plan.shards)))
+        timed = on_workers(work, [plan], each=options.each, concurrent=actors, threads=1)
+    (timings,) = timed.found
+    sizes = {"all": plan.shards, "todo": [plan.shards[index] for index in todo]}
+    windows = {
+        name: sum(shard.last_row - shard.first_row for shard in shards)
+        for name, shards in sizes.items()
+    }
+    each = [
+        statistics.mean(t.seconds(shard.last_row - shard.first_row) for t in timings)
+        for shard in sizes["todo"]
+    ]
+    share = statistics.mean(t.share for t in timings)
+    spent = max(t.timed for t in timings)
+    return DryRun(
+        plan={
+            "data": f"{data.folder}: {data.manifest.task}, {plan.length} bases",
+            "windows": f"{windows['all']:,} of {plan.split}, {windows['todo']:,} of them to do; "
+            f"about {share:.0%} have a true positive",
+            "methods": ", ".join(plan.settings.methods),
+            "shards": f"{len(plan.shards)}, {len(todo)} of them to do",
+            "actors": f"{actors} at once, each {options.each.text} and 1 torch thread",
+            "cluster": cluster.text,
+        },
+        values={
+            "windows": {plan.split: windows["all"]},
+            "windows_to_do": windows["todo"],
+            "shards": len(plan.shards),
+            "shards_to_do": len(todo),
+            "actors": actors,
+            "resources": options.each.model_dump(),
+            "threads": 1,
+            "cluster": cluster._asdict(),
+        },
+        writes=written_by(out, data, plan.settings.methods),
+        time=Estimate(
+            timed.start + makespan(each, actors) if each else 0.0,
+            f"{spent:.1f} s of this model on windows of {min(TIMED_SHARDS, len(plan.shards))} "
+            f"shards, on {counted(len(timings), 'worker')} at once",
+        ),
+        simulated=data.manifest.simulated,
+    )
+
+
+def _checked(options: AttributeOptions) -> _Checked:
+    data = PreparedData.open(options.data)
+    out = check_output(
+        options.out,
+        data,
+        inputs=[options.model],
+        resume=options.resume,
+        overwrite=options.overwrite,
+        begun_by="shards/plan.json",
+    )
+    settings = definition(options.definition, task_named(data.manifest.task).kind)
+    settings = settings.updated(options.changes, "command line")
+    plan = plan_attribution(
+        options.model, data, split=options.split, settings=settings, limit=options.limit
+    )
+    return _Checked(data, out, plan)
+
+
+def written_by(out: AnyPath, data: PreparedData, methods: Iterable[str]) -> dict[str, AnyPath]:
+    """What an attribution leaves, to where it lies.
+
+    Args:
+        out: takes it.
+        data: that is attributed; sequences stand in no genome, and have no tracks.
+        methods: names, of which others than those of `METHODS` are passed over.
+    """
+    names = {"k-mers": "kmers"}
+    scored = any(name in METHODS and METHODS[name].scores_bases for name in methods)
+    if data.manifest.contigs and scored:
+        names["tracks"] = "tracks"
+    return {what: out / name for what, name in (names | {"summary": MANIFEST}).items()}
 
 
 def place_actors(

@@ -14,9 +14,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hyena_ray.cluster.lease import lease, taken
+from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, lies_in, new_output, sweep
+from hyena_ray.files import atomic_file, lies_in, new_output, sha256_file, sweep
 from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, S3Path, remove_folder
 from hyena_ray.trust import check_state, open_lock
@@ -102,6 +103,15 @@ def _flock(lock: Path) -> Iterator[None]:
         yield
 
 
+def data_plan(data: PreparedData) -> dict[str, Any]:
+    """Of a plan, the section that says which data."""
+    return {
+        "folder": str(data.folder),
+        "manifest_sha256": sha256_file(data.folder / MANIFEST),
+        "simulated": data.manifest.simulated,
+    }
+
+
 def begin(out: AnyPath, plan: dict[str, Any], may_change: tuple[str, ...] = ()) -> dict[str, Any]:
     """Write what a run is made of, or check that the run that is there is made of the same.
 
@@ -116,22 +126,36 @@ def begin(out: AnyPath, plan: dict[str, Any], may_change: tuple[str, ...] = ()) 
     Raises:
         InputError: it was begun with something else.
     """
-    path = out / PLAN
-    if path.exists():
-        first = load_yaml(path)
-        for section, value in plan.items():
-            if section not in may_change and first.get(section) != value:
-                raise InputError(
-                    f"{path}: {section}",
-                    None,
-                    "the run was begun with another one",
-                    "resume with the same, or give a new folder",
-                )
+    first = check_begun(out, plan, may_change)
+    if first is not None:
         return first
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.dump(plan, text)
-    with atomic_file(path) as temporary:
+    with atomic_file(out / PLAN) as temporary:
         temporary.write_text(text.getvalue())
     return plan
+
+
+def check_begun(
+    out: AnyPath, plan: dict[str, Any], may_change: tuple[str, ...] = ()
+) -> dict[str, Any] | None:
+    """As `begin`, for a folder in which nothing is written. None where no run was begun.
+
+    Raises:
+        InputError: it was begun with something else.
+    """
+    path = out / PLAN
+    if not path.exists():
+        return None
+    first = load_yaml(path)
+    for section, value in plan.items():
+        if section not in may_change and first.get(section) != value:
+            raise InputError(
+                f"{path}: {section}",
+                None,
+                "the run was begun with another one",
+                "resume with the same, or give a new folder",
+            )
+    return first

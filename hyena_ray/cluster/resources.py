@@ -19,6 +19,11 @@ class Resources(Settings):
     gpu: float = Field(default=0.0, ge=0)
     """GPUs: a whole number, or a share of one."""
 
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.cpu:g} CPU" + (f" and {self.gpu:g} GPU" if self.gpu else "")
+
 
 class TrialResources(Resources):
     """What one trial holds: `cpu` and `gpu` for each of its workers."""

@@ -18,6 +18,7 @@ from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
 
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,14 @@ class Cluster(NamedTuple):
     """Bytes of shared memory over all nodes."""
     dashboard: bool = False
     """Whether one runs. Ray Train asks it who is alive."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        has = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        if self.cores is None:
+            return f"Ray with {has}"
+        return f"this machine with {counted(self.cores, 'core')}; Ray on it has {has}"
 
 
 @contextmanager

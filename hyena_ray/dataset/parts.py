@@ -22,7 +22,14 @@ class PartWriter:
     Parts are cut by size and number of rows alone, so equal windows give equal files.
     """
 
-    def __init__(self, folder: Path, length: int, split: str, flank: int = 0) -> None:
+    def __init__(self, folder: Path | None, length: int, split: str, flank: int = 0) -> None:
+        """
+        Args:
+            folder: the prepared folder; None writes nothing.
+            length: of the windows, in bases.
+            split: theirs.
+            flank: bases on each side.
+        """
         self._root = folder
         self._length, self._split = length, split
         width = 2 * (length + flank)
@@ -34,6 +41,8 @@ class PartWriter:
 
     def add(self, windows: Windows) -> None:
         """Take windows whose ids are above all that came before."""
+        if self._root is None:
+            return
         self._pending.append(windows)
         self._rows += len(windows.window_id)
         if self._rows < self._part_rows:
@@ -60,6 +69,7 @@ class PartWriter:
 
     def _write(self, windows: Windows) -> None:
         name = f"length={self._length}/split={self._split}/part-{len(self.files):05d}.parquet"
+        assert self._root is not None
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:

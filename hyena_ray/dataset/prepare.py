@@ -5,6 +5,7 @@ Out: `DIR/length=L/split=S/part-*.parquet` and `manifest.json`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,12 +13,20 @@ from pathlib import Path
 from hyena_ray.dataset.manifest import NAME, Manifest
 from hyena_ray.dataset.sequences import SequenceSettings
 from hyena_ray.dataset.windows import PrepareSettings
+from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, lies_in, new_output, write_json
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-__all__ = ["RECIPES", "PrepareSettings", "Recipe", "SequenceSettings", "prepare"]
+__all__ = [
+    "RECIPES",
+    "PrepareSettings",
+    "Recipe",
+    "SequenceSettings",
+    "plan_preparation",
+    "prepare",
+]
 
 
 Recipe = PrepareSettings | SequenceSettings
@@ -44,6 +53,62 @@ def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifes
     Raises:
         InputError: an input cannot be used, `out` exists, or a split would lack a class.
     """
+    out = _checked(recipe, out, overwrite)
+    with _parents_of(out), atomic_folder(out, last=NAME, replace=overwrite) as folder:
+        manifest = recipe.write(folder)
+        write_json(folder / NAME, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def plan_preparation(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> DryRun:
+    """Read all inputs as `prepare` does, and write nothing. Takes about as long.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    began = time.monotonic()
+    out = _checked(recipe, out, overwrite)
+    manifest = recipe.write(None)
+    seconds = time.monotonic() - began
+    windows = {
+        f"{length} bases": {
+            split: sum(
+                count.positive + count.negative
+                for count in manifest.counts
+                if (count.length, count.split) == (length, split)
+            )
+            for split in manifest.splits
+        }
+        for length in manifest.lengths
+    }
+    lines = {f"  {name}": windows_text(of) for name, of in windows.items()}
+    contigs = f"{len(manifest.contigs)} contigs, {sum(c.length for c in manifest.contigs):,} bases"
+    return DryRun(
+        plan={
+            "task": task_named(manifest.task).title,
+            "inputs": ", ".join(str(path) for path in recipe.inputs),
+            **({"genome": contigs} if manifest.contigs else {}),
+            "split": manifest.split,
+            "windows": f"with {manifest.flank} bases on each side",
+            **lines,
+            "runs on": "one process of this machine",
+        },
+        values={"windows": windows, "split": manifest.split, "flank": manifest.flank},
+        writes=written_by(out),
+        time=Estimate(
+            seconds, f"{seconds:.1f} s in which all inputs were read and cut; writing is to come"
+        ),
+        simulated=manifest.simulated,
+    )
+
+
+def written_by(out: AnyPath) -> dict[str, AnyPath]:
+    """What is written, to where it lies."""
+    return {"prepared data": out, "summary": out / NAME}
+
+
+def _checked(recipe: Recipe, out: AnyPath, overwrite: bool) -> AnyPath:
+    """The absolute path of the output, once task and output are known to be good."""
     task = task_named(recipe.task)
     fitting = RECIPES[task.kind]
     if not isinstance(recipe, fitting):
@@ -53,11 +118,7 @@ def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifes
             f"labels stand on a {task.kind}, which {type(recipe).__name__} cannot give",
             f"use {fitting.__name__}",
         )
-    out = _checked_output(recipe.inputs, out, overwrite)
-    with _parents_of(out), atomic_folder(out, last=NAME, replace=overwrite) as folder:
-        manifest = recipe.write(folder)
-        write_json(folder / NAME, manifest.model_dump(mode="json"))
-    return manifest
+    return _checked_output(recipe.inputs, out, overwrite)
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class SequenceSettings(Settings):
         """Files that are read."""
         return self.train, self.val, self.test
 
-    def write(self, folder: Path) -> Manifest:
-        """Write the Parquet files into `folder`.
+    def write(self, folder: Path | None) -> Manifest:
+        """Write the Parquet files into `folder`; None only says what they would hold.
 
         Raises:
             InputError: a file cannot be used, or a split would lack a class.
@@ -165,7 +165,7 @@ def _columns(place: str, header: list[str]) -> list[int]:
     return [header.index(name) for name in (*COLUMNS, ORIGIN) if name in header]
 
 
-def _write(settings: SequenceSettings, folder: Path, files: list[Sequences]) -> Manifest:
+def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequences]) -> Manifest:
     length = files[0].tokens.shape[1]
     kept = rows_of_one_split(files)
     counts, rows, written = [], [], []

@@ -44,9 +44,20 @@ class WorkPlan(Settings):
             InputError: the folder was begun with something else.
         """
         path = folder / PLAN
-        if not path.exists():
+        if path.exists():
+            self.check_begun(folder)
+        else:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, self.model_dump(mode="json"))
+
+    def check_begun(self, folder: AnyPath) -> None:
+        """Check that the work in `folder`, if any, was begun with this plan.
+
+        Raises:
+            InputError: it was begun with something else.
+        """
+        path = folder / PLAN
+        if not path.exists():
             return
         found = type(self).parse(read_json(path), path)
         for name in type(self).model_fields:

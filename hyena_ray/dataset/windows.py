@@ -32,7 +32,7 @@ from hyena_ray.genome.fasta import N_CODE, Contig
 from hyena_ray.genome.intervals import Regions, Spans
 from hyena_ray.genome.labels import base_labels, gather, spans_of
 from hyena_ray.genome.negatives import NegativeSampler
-from hyena_ray.genome.reading import open_genome, read_regions
+from hyena_ray.genome.reading import open_genome, read_regions, told
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NO_SPLIT, Tiles, cut_tiles, overlapping_split, tile_count
@@ -81,8 +81,8 @@ class PrepareSettings(Settings):
         """Files that are read."""
         return tuple(path for path in (self.genome, self.regions, self.blacklist) if path)
 
-    def write(self, folder: Path) -> Manifest:
-        """Write the Parquet files into `folder`.
+    def write(self, folder: Path | None) -> Manifest:
+        """Write the Parquet files into `folder`; None only says what they would hold.
 
         Raises:
             InputError: an input cannot be used, or a split would hold no positive.
@@ -120,7 +120,7 @@ def _check_stride(settings: PrepareSettings, split: Split) -> None:
 
 def _write(
     settings: PrepareSettings,
-    folder: Path,
+    folder: Path | None,
     regions: Regions,
     blacklist: Regions | None,
     split: Split,
@@ -131,7 +131,7 @@ def _write(
         _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
     simulated = False
-    for contig in genome:
+    for contig in told(genome):
         size = len(contig.codes)
         labels = regions.on(contig.name, size)
         banned = blacklist.on(contig.name, size) if blacklist else Spans.none()
@@ -140,7 +140,6 @@ def _write(
             cutter.cut(contig, labels, banned, unknown)
         contigs.append(ContigEntry(name=contig.name, length=size))
         simulated |= contig.description.startswith(SIMULATED)
-        log.debug("%s: %d bases", contig.name, size)
     _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
     for cutter in cutters:
         cutter.close()
@@ -183,7 +182,9 @@ def _check_contigs(
 class _Cutter:
     """Cuts contig after contig into windows of one length and writes those that are wanted."""
 
-    def __init__(self, settings: PrepareSettings, folder: Path, length: int, split: Split) -> None:
+    def __init__(
+        self, settings: PrepareSettings, folder: Path | None, length: int, split: Split
+    ) -> None:
         self._length, self._flank, self._seed = length, settings.flank, settings.seed
         self._train_stride = settings.train_stride or length
         self._split = split

@@ -61,6 +61,11 @@ class Fasta:
         """Hex sha256 of the file as stored."""
         return self._source.sha256
 
+    @property
+    def done(self) -> float:
+        """Share of the file that has been read, 0 to 1."""
+        return self._source.done
+
     def __iter__(self) -> Iterator[Contig]:
         """Yield the contigs in file order.
 

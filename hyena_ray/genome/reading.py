@@ -14,6 +14,7 @@ from hyena_ray.genome.formats import kind_of
 from hyena_ray.genome.intervals import Regions, read_bed
 from hyena_ray.genome.peaks import BROAD, NARROW
 from hyena_ray.genome.twobit import TwoBit
+from hyena_ray.progress import Progress, State
 from hyena_ray.storage import AnyPath
 
 Reader = TypeVar("Reader")
@@ -28,6 +29,10 @@ class Genome(Protocol):
     @property
     def lengths(self) -> Mapping[str, int] | None:
         """Bases of each contig, in file order; None where only reading tells."""
+
+    @property
+    def done(self) -> float:
+        """Share of the file that has been read, 0 to 1; 0 where that is not known."""
 
     @property
     def sha256(self) -> str:
@@ -64,6 +69,21 @@ def open_genome(path: AnyPath) -> Genome:
     """
     path = located(path)
     return _reader(GENOMES, path, GIVE)(path)
+
+
+def told(genome: Genome) -> Iterator[Contig]:
+    """The contigs, while it is told how far they are.
+
+    Raises:
+        InputError: as the genome does.
+    """
+    with Progress("genome", 100, "%", brief=True) as progress:
+        for contig in genome:
+            percent = int(100 * genome.done)
+            progress.update(State(done=percent, at_work=(contig.name,)))
+            yield contig
+            del contig  # memory is for one at a time
+        progress.update(State(done=100))
 
 
 def read_regions(path: AnyPath, remedy: str = "give --regions a BED file") -> Regions:

@@ -57,6 +57,8 @@ class Source:
         self._sha256: str | None = None
         self.packed = False
         """Whether it is gzip, known once the first block was read."""
+        self.done = 0.0
+        """Share of the stored file that has been read, 0 to 1; 0 of a pipe."""
 
     @property
     def sha256(self) -> str:
@@ -72,9 +74,11 @@ class Source:
             InputError: missing, a folder, unreadable, or damaged gzip.
         """
         with readable(self.path, self._remedy), self.path.open("rb") as file:
-            stored = _HashedFile(file)
+            stored, size = _HashedFile(file), _size(file)
             try:
-                yield from self._content(io.BufferedReader(stored, BLOCK))
+                for block in self._content(io.BufferedReader(stored, BLOCK)):
+                    self.done = stored.count / size if size else 0.0
+                    yield block
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise InputError(self.path, None, f"damaged gzip ({error})", AGAIN) from None
             self._sha256 = stored.sha256.hexdigest()
@@ -98,6 +102,15 @@ class Source:
             raise EOFError("bgzip's closing block is missing: the file is cut short")
 
 
+def _size(file: io.BufferedReader) -> int:
+    """Bytes; 0 of a pipe, which does not tell."""
+    if not file.seekable():
+        return 0
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size
+
+
 class _HashedFile(io.RawIOBase):
     """Hash what is read, so that the hash costs no second pass; keep the last bytes."""
 
@@ -105,6 +118,7 @@ class _HashedFile(io.RawIOBase):
         self._file = file
         self.sha256 = hashlib.sha256()
         self.tail = b""
+        self.count = 0
 
     def readable(self) -> bool:
         return True
@@ -113,5 +127,6 @@ class _HashedFile(io.RawIOBase):
         count = self._file.readinto(buffer) or 0
         read = memoryview(buffer)[:count]
         self.sha256.update(read)
+        self.count += count
         self.tail = (self.tail + bytes(read[-len(BGZF_END) :]))[-len(BGZF_END) :]
         return count

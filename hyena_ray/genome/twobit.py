@@ -45,6 +45,8 @@ class TwoBit:
         self.path = path
         self._sha256: str | None = None
         self._lengths: dict[str, int] | None = None
+        self.done = 0.0
+        """Share of the bases that have been read, 0 to 1."""
 
     @property
     def sha256(self) -> str:
@@ -74,6 +76,7 @@ class TwoBit:
         """
         with readable(self.path, GIVE), local_copy(self.path) as file:
             self._lengths = self._checked(file)
+            whole, read = sum(self._lengths.values()), 0
             with py2bit.open(str(file)) as stored:
                 for name, length in self._lengths.items():
                     letters = stored.sequence(name).encode("ascii")
@@ -81,6 +84,8 @@ class TwoBit:
                         self._damaged(f"{name} has {len(letters)} of its {length} bases")
                     codes = np.frombuffer(letters.translate(CODE_OF_LETTER), np.uint8)
                     del letters  # memory is for one contig, not for its text too
+                    read += length
+                    self.done = read / whole
                     yield Contig(name, codes, "")
                     del codes
             self._sha256 = sha256_file(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.window import WindowModel
+from hyena_ray.outcomes import plain
 from hyena_ray.tasks import task_named
 from hyena_ray.training.bootstrap import (
     REPLICATES,
@@ -26,7 +28,12 @@ from hyena_ray.training.losses import IGNORED, weighted_cross_entropy
 from hyena_ray.training.metrics import Metrics, measure
 from hyena_ray.training.prevalence import genome_weights
 from hyena_ray.training.regions import RegionScores, score_regions
-from hyena_ray.training.sources import ArraySource, WindowSource, check_both_classes
+from hyena_ray.training.sources import (
+    ArraySource,
+    CountedSource,
+    WindowSource,
+    check_both_classes,
+)
 from hyena_ray.training.workers import ALONE, Workers
 
 EVALUATION_BATCH = 128
@@ -79,7 +86,7 @@ class Evaluation(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; null for what is not defined."""
-        values: dict[str, Any] = _plain(self)
+        values: dict[str, Any] = plain(self)
         return values
 
     def table(self) -> str:
@@ -118,16 +125,6 @@ class Evaluation(NamedTuple):
             f"95 % intervals from {self.replicates:,} draws of {self.blocks} blocks of windows"
         )
         return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @torch.inference_mode()
@@ -177,7 +174,11 @@ def evaluate(
 
 
 def evaluate_on_split(
-    model: WindowModel, data: PreparedData, split: str, class_weights: Tensor
+    model: WindowModel,
+    data: PreparedData,
+    split: str,
+    class_weights: Tensor,
+    tell: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation:
     """All figures on a split of the prepared data, at the threshold that the model carries.
 
@@ -186,14 +187,15 @@ def evaluate_on_split(
         data: prepared windows, or a fold's view of them.
         split: its name.
         class_weights: (2,) float32 of the loss.
+        tell: called with the number of windows of every batch that was scored.
 
     Raises:
         InputError: there is no such length or split, or only one class in it.
     """
     task, length = task_named(data.manifest.task), model.readout.window
     windows = data.read(length, split)
-    source = ArraySource(windows)
-    check_both_classes(source, f"{data.folder}: {split}")
+    check_both_classes(ArraySource(windows), f"{data.folder}: {split}")
+    source = CountedSource(ArraySource(windows), tell)
     found = predict(model, source, class_weights)
     metrics = measure(found.labels, found.scores, loss=found.loss, threshold=model.threshold)
     of_bases = task.kind == "base"

@@ -23,7 +23,7 @@ from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.events import TENSORBOARD, learning_curve
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import WindowSource
+from hyena_ray.training.sources import CountedSource, WindowSource
 
 CONFIG = "config.json"
 """In a run's folder: its settings."""
@@ -90,6 +90,7 @@ def complete_run(
     report: Callable[[EpochReport], None],
     *,
     test: bool,
+    tell: Callable[[int], None] = lambda windows: None,
 ) -> tuple[RunRecord, Evaluation | None]:
     """Train, or go on with what is in `folder`, and test.
 
@@ -102,6 +103,7 @@ def complete_run(
             `evaluation.json` and last `manifest.json`.
         report: called after every epoch.
         test: whether the test split is scored.
+        tell: called with the number of windows of every batch that was trained on or scored.
 
     Raises:
         InputError, DivergenceError: as `check_begun` and `train_run`.
@@ -121,10 +123,13 @@ def complete_run(
             curve.add(epoch.epoch, epoch.metrics)
             report(epoch)
 
+        train, validation = CountedSource(train, tell), CountedSource(validation, tell)
         result = train_run(settings, train, validation, folder, after_epoch)
     model = load_window_model(result.model_folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    evaluation = score_and_describe(model, result.model_folder, settings, data, test=test)
+    evaluation = score_and_describe(
+        model, result.model_folder, settings, data, test=test, tell=tell
+    )
     if evaluation is not None:
         write_json(folder / EVALUATION, evaluation.as_json())
     record = RunRecord(
@@ -141,7 +146,13 @@ def complete_run(
 
 
 def score_and_describe(
-    model: WindowModel, folder: AnyPath, settings: RunSettings, data: PreparedData, *, test: bool
+    model: WindowModel,
+    folder: AnyPath,
+    settings: RunSettings,
+    data: PreparedData,
+    *,
+    test: bool,
+    tell: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation | None:
     """Score a trained model, and write its card.
 
@@ -151,6 +162,7 @@ def score_and_describe(
         settings: of the run that trained it.
         data: prepared windows, as that run sees them.
         test: whether the test split is scored; the validation split always is.
+        tell: called with the number of windows of every batch of test.
 
     Returns:
         All figures of the test split, if it was scored.
@@ -160,7 +172,7 @@ def score_and_describe(
     """
     weights = settings.training.class_weights()
     validation = evaluate_on_split(model, data, "val", weights)
-    tested = evaluate_on_split(model, data, "test", weights) if test else None
+    tested = evaluate_on_split(model, data, "test", weights, tell) if test else None
     adapter = (folder / ADAPTER).is_dir()
     write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter))
     return tested

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,6 +48,28 @@ class ArraySource:
         for first in range(0, self.count, batch_size):
             rows = order[first : first + batch_size]
             yield Batch(self._windows.tokens[rows], self._windows.labels[rows])
+
+
+class CountedSource:
+    """A source that says how many windows it has handed out, for whoever tells how far work is."""
+
+    def __init__(self, source: WindowSource, tell: Callable[[int], None]) -> None:
+        """
+        Args:
+            source: of the windows.
+            tell: called with the number of windows of every batch, once it has been used.
+        """
+        self._source = source
+        self._tell = tell
+
+    @property
+    def count(self) -> int:
+        return self._source.count
+
+    def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
+        for batch in self._source.batches(batch_size, epoch=epoch, seed=seed):
+            yield batch
+            self._tell(len(batch.labels))
 
 
 def check_both_classes(source: WindowSource, place: str) -> None:

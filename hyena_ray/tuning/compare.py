@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hyena_ray.cluster.folder import begin, check_output, only_writer
+from hyena_ray.cluster.folder import begin, check_output, data_plan, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
-from hyena_ray.cluster.resources import Resources, place
+from hyena_ray.cluster.resources import Placement, Resources, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Handle, Key, fits, share_windows
 from hyena_ray.dataset.manifest import NAME as MANIFEST
@@ -74,18 +74,53 @@ class Run(NamedTuple):
         return f"{self.preset}/{seed}" if fold is None else f"{self.preset}/{seed},fold={fold}"
 
 
-def compare(options: CompareOptions) -> str:
+class Compared(NamedTuple):
+    """A finished comparison."""
+
+    text: str
+    """The table."""
+    rows: list[dict[str, Any]]
+    """One of each preset, as comparison.parquet has them."""
+    simulated: bool
+    written: dict[str, AnyPath]
+
+
+class Checked(NamedTuple):
+    """What passed every check but for the cluster's; nothing was written."""
+
+    data: PreparedData
+    chosen: Selection
+    runs: list[Run]
+    out: AnyPath
+
+
+def compare(options: CompareOptions) -> Compared:
     """Do a whole comparison, or what is left of one. `manifest.json` is written last.
 
     A resumed one may have other presets and seeds; what was run before is taken as it is.
-
-    Returns:
-        The table as text.
 
     Raises:
         InputError: bad options, files or settings, or more resources than the cluster has; nothing
             was written.
         ShardError, StalledError: what finished is kept, and resuming goes on.
+    """
+    data, chosen, runs, out = checked(options)
+    with connect(options.address) as cluster:
+        placement = place_runs(options, runs, data, cluster)
+        with only_writer(out, overwrite=options.overwrite):
+            plan = {"data": data_plan(data), "threads": placement.threads}
+            threads = begin(out, plan, may_change=("threads",))["threads"]
+            # Of a comparison of fewer runs, where this one goes on.
+            (out / MANIFEST).unlink(missing_ok=True)
+            _run_all(runs, data, out, cluster, placement.concurrent, threads, options.each)
+            return _finish(options, chosen, runs, data, out)
+
+
+def checked(options: CompareOptions) -> Checked:
+    """All checks but the cluster's. Writes nothing.
+
+    Raises:
+        InputError: bad options, files or settings.
     """
     data = PreparedData.open(options.data)
     chosen = select_presets(options.presets, options.folder, data)
@@ -95,29 +130,37 @@ def compare(options: CompareOptions) -> str:
         for run in runs:
             check_begun(out / "runs" / run.name, run.settings)
     data.check({run.settings.data.length for run in runs})
-    with connect(options.address) as cluster:
-        placement = place(
-            cluster,
-            options.each,
-            wanted=None,
-            useful=len(runs),
-            streams=not _fit(data, runs, cluster),
-            name="--cpu, --gpu",
-        )
-        with only_writer(out, overwrite=options.overwrite):
-            plan = {
-                "data": {
-                    "folder": str(data.folder),
-                    "manifest_sha256": sha256_file(data.folder / MANIFEST),
-                    "simulated": data.manifest.simulated,
-                },
-                "threads": placement.threads,
-            }
-            threads = begin(out, plan, may_change=("threads",))["threads"]
-            # Of a comparison of fewer runs, where this one goes on.
-            (out / MANIFEST).unlink(missing_ok=True)
-            _run_all(runs, data, out, cluster, placement.concurrent, threads, options.each)
-            return _finish(options, chosen, runs, data, out)
+    return Checked(data, chosen, runs, out)
+
+
+def place_runs(
+    options: CompareOptions, runs: list[Run], data: PreparedData, cluster: Cluster
+) -> Placement:
+    """How many runs at once.
+
+    Raises:
+        InputError: the cluster cannot hold one.
+    """
+    return place(
+        cluster,
+        options.each,
+        wanted=None,
+        useful=len(runs),
+        streams=not _fit(data, runs, cluster),
+        name="--cpu, --gpu",
+    )
+
+
+def written_by(out: AnyPath) -> dict[str, AnyPath]:
+    """What a comparison leaves, to where it lies."""
+    names = {
+        "comparison": "comparison.md",
+        "table": "comparison.csv",
+        "as Parquet": "comparison.parquet",
+        "runs": "runs",
+        "summary": MANIFEST,
+    }
+    return {what: out / name for what, name in names.items()}
 
 
 def _runs(options: CompareOptions, presets: list[Preset], data: PreparedData) -> list[Run]:
@@ -223,7 +266,7 @@ def _outcome(folder: AnyPath) -> Outcome:
 
 def _finish(
     options: CompareOptions, chosen: Selection, runs: list[Run], data: PreparedData, out: AnyPath
-) -> str:
+) -> Compared:
     """Write the tables, and then the manifest."""
     outcomes = {run.name: _outcome(out / "runs" / run.name) for run in runs}
     rows = [
@@ -253,4 +296,4 @@ def _finish(
         },
     }
     write_json(out / MANIFEST, manifest)
-    return text
+    return Compared(text, rows, facts.simulated, written_by(out))

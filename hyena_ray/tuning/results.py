@@ -12,10 +12,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
-from hyena_ray.storage import AnyPath
+from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tuning.search import EPOCH, METRICS, PROBLEM, SCORE, SECONDS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
 
+TRIALS = "trials.parquet"
+"""In a run's folder."""
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "stopped early",
@@ -49,6 +51,13 @@ def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None
         columns[name] = pa.array(metrics, pa.float64())
     with atomic_file(path) as temporary:
         pq.write_table(pa.table(columns), temporary, write_page_checksum=True)
+
+
+def finished_in(path: AnyPath) -> int:
+    """Trials of `trials.parquet` that an interrupted search does not run again."""
+    with arrow_file(path) as stream:
+        states = pq.read_table(stream, columns=["state"])["state"].to_pylist()
+    return sum(state != STATES[TrialState.RUNNING] for state in states)
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial:

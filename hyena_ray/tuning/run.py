@@ -8,18 +8,25 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ray
 import torch
 from optuna.trial import FrozenTrial
 
 from hyena_ray.attribution.merge import MergeResult
+from hyena_ray.cluster import attribute
 from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
-from hyena_ray.cluster.folder import begin, check_output, default_folder, only_writer
+from hyena_ray.cluster.folder import (
+    begin,
+    check_output,
+    data_plan,
+    default_folder,
+    only_writer,
+)
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import Placement, place
 from hyena_ray.cluster.start import Cluster, connect
@@ -38,10 +45,10 @@ from hyena_ray.training.loop import new_model
 from hyena_ray.training.run import EVALUATION, score_and_describe
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.experiment import run_trials
-from hyena_ray.tuning.results import STATES, best_trial, write_trials
+from hyena_ray.tuning.results import STATES, TRIALS, best_trial, write_trials
 from hyena_ray.tuning.search import METRICS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.study import StoredStudy, study_errors
+from hyena_ray.tuning.study import STUDY_FILE, StoredStudy, study_errors
 from hyena_ray.tuning.summary import SIMULATED, TOP, RunSummary
 from hyena_ray.tuning.trackers import Tracker
 
@@ -49,6 +56,7 @@ logger = logging.getLogger(__name__)
 
 PACKAGES = ("hyena-ray", "torch", "ray", "optuna", "transformers", "peft", "numpy", "pyarrow")
 SIMULATION_SEED = 0
+MAY_CHANGE = ("trials", "threads")
 
 
 class TuneOptions(NamedTuple):
@@ -71,6 +79,17 @@ class TuneOptions(NamedTuple):
     """That are told of every trial."""
 
 
+class Checked(NamedTuple):
+    """What passed every check but for the cluster's; nothing was written."""
+
+    space: SearchSpace
+    data: PreparedData | None
+    """None: to be simulated."""
+    out: AnyPath
+    draws: list[RunSettings]
+    """Settings that trials may have."""
+
+
 def tune_task(options: TuneOptions) -> AnyPath:
     """Do a whole run, or what is left of one.
 
@@ -81,6 +100,21 @@ def tune_task(options: TuneOptions) -> AnyPath:
         InputError: bad options, files or settings, or more resources than the cluster has; nothing
             was written.
         UnfinishedError, StalledError, ShardError: what finished is kept, and --resume goes on.
+    """
+    space, data, out, _ = checked(options)
+    with connect(options.address, dashboard=space.resources.workers > 1) as cluster:
+        placement = place_trials(space, data, cluster)
+        with only_writer(out, overwrite=options.overwrite):
+            logger.info("writing to %s", out)
+            _Run(out, space, cluster, placement, options.trackers).do(data)
+    return out
+
+
+def checked(options: TuneOptions) -> Checked:
+    """All checks but the cluster's. Writes nothing.
+
+    Raises:
+        InputError: bad options, files or settings.
     """
     space = _space(options)
     data = None if options.data is None else PreparedData.open(options.data)
@@ -94,12 +128,40 @@ def tune_task(options: TuneOptions) -> AnyPath:
     for settings in {draw.model.backbone: draw for draw in draws}.values():
         # What only shows when the model is made, such as a backbone that is not there.
         new_model(settings)
-    with connect(options.address, dashboard=space.resources.workers > 1) as cluster:
-        placement = _placement(space, data, cluster)
-        with only_writer(out, overwrite=options.overwrite):
-            logger.info("writing to %s", out)
-            _Run(out, space, cluster, placement, options.trackers).do(data)
-    return out
+    return Checked(space, data, out, draws)
+
+
+def written_by(out: AnyPath, data: PreparedData, methods: Iterable[str]) -> dict[str, AnyPath]:
+    """What a run leaves, to where it lies; see `attribute.written_by`."""
+    names = {"trials": TRIALS, "study": STUDY_FILE, "model": "model"}
+    own = {what: out / name for what, name in names.items()}
+    return own | attribute.written_by(out, data, methods)
+
+
+def made_of(space: SearchSpace, data: PreparedData, placement: Placement) -> dict[str, Any]:
+    """What a run is made of; a resumed one may differ in `MAY_CHANGE` alone."""
+    return {
+        "space": space.model_dump(
+            mode="json", exclude_defaults=True, exclude={"trials", "concurrent"}
+        ),
+        "trials": space.trials,
+        "data": data_plan(data),
+        "threads": placement.threads,
+    }
+
+
+def simulated_data(space: SearchSpace, folder: AnyPath) -> None:
+    """Simulate a genome, or sequences, and prepare `folder` from it. The genome is not kept: the
+    manifest of the data tells where both came from."""
+    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
+        recipe = simulate(
+            task_named(space.task),
+            Path(sources),
+            SIMULATION_SEED,
+            lengths=space.lengths(),
+            flank=max(draw.window_readout().stored for draw in space.draws()),
+        )
+        prepare(recipe, folder)
 
 
 def _space(options: TuneOptions) -> SearchSpace:
@@ -134,7 +196,12 @@ def _keys(space: SearchSpace) -> list[Key]:
     return [(length, split) for length in space.lengths() for split in ("train", "val")]
 
 
-def _placement(space: SearchSpace, data: PreparedData | None, cluster: Cluster) -> Placement:
+def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster) -> Placement:
+    """How many trials at once.
+
+    Raises:
+        InputError: the cluster cannot hold what the space asks for.
+    """
     return place(
         cluster,
         space.resources,
@@ -205,33 +272,13 @@ class _Run:
         logger.warning("no --data: %s", SIMULATED)
         folder = self.out / "data"
         if not (folder / MANIFEST).exists():
-            # The manifest of the data tells where both came from; the genome itself is not kept.
-            with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
-                recipe = simulate(
-                    task_named(self.space.task),
-                    Path(sources),
-                    SIMULATION_SEED,
-                    lengths=self.space.lengths(),
-                    flank=max(draw.window_readout().stored for draw in self.space.draws()),
-                )
-                prepare(recipe, folder)
+            simulated_data(self.space, folder)
         return PreparedData.open(folder)
 
     def _is_complete(self, data: PreparedData) -> bool:
         """Also writes, or compares, what the run is made of."""
-        plan = {
-            "space": self.space.model_dump(
-                mode="json", exclude_defaults=True, exclude={"trials", "concurrent"}
-            ),
-            "trials": self.space.trials,
-            "data": {
-                "folder": str(data.folder),
-                "manifest_sha256": sha256_file(data.folder / MANIFEST),
-                "simulated": data.manifest.simulated,
-            },
-            "threads": self.placement.threads,
-        }
-        first = begin(self.out, plan, may_change=("trials", "threads"))
+        plan = made_of(self.space, data, self.placement)
+        first = begin(self.out, plan, may_change=MAY_CHANGE)
         self.placement = Placement(concurrent=self.placement.concurrent, threads=first["threads"])
         if not (self.out / MANIFEST).exists():
             return False
@@ -249,7 +296,7 @@ class _Run:
                 windows = share_windows(data, _keys(self.space), self.cluster)
                 run_trials(self.space, stored, windows, self.out, self.placement, self.trackers)
             finally:
-                write_trials(study, self.space, self.out / "trials.parquet")
+                write_trials(study, self.space, self.out / TRIALS)
             best = best_trial(study)
         model = self.out / "model"
         with (

@@ -66,6 +66,19 @@ def test_a_single_wait_tells_its_time(lines: Lines) -> None:
     assert lines.texts[-1] == "score test windows: took 0 s"
 
 
+def test_what_is_brief_is_not_told_unless_it_lasts(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with module.Progress("genome", 100, "%", brief=True):
+        assert lines.third.wait(PATIENCE)
+    assert lines.texts[-1] == "genome: 0 of 100 % in 0 s"
+    lines.texts.clear()
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", PATIENCE)
+    with module.Progress("genome", 100, "%", brief=True):
+        pass
+    assert lines.texts == []
+
+
 def test_speed_and_time_left_are_those_of_windows_where_they_are_counted() -> None:
     progress = Progress("attribution", 8, windows=2000)
     # The last shard is a small one.

@@ -21,7 +21,10 @@ ROOMS = (
     "cluster",
     "tuning",
 )
-FOUNDATION = ("errors", "files", "settings", "storage", "tasks", "trust", "commands", "progress")
+FOUNDATION = (
+    *("errors", "files", "settings", "storage", "tasks", "trust"),
+    *("commands", "dry_run", "outcomes", "progress"),
+)
 RAY_ROOMS = ("cluster", "tuning")
 FILES = sorted(PACKAGE.rglob("*.py"))
 

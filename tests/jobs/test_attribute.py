@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import Cluster
+from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
@@ -157,38 +159,40 @@ def test_a_resumed_attribution_computes_only_what_is_missing(
     assert changed == [False, False, False, True, False, False]
 
 
-def job(inputs: Path, out: Path, *more: str) -> None:
-    main = runpy.run_path(str(JOB))["main"]
-    main(["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", str(out), *more])
+def job(inputs: Path, out: Path, *more: str) -> Outcome:
+    main: Callable[[list[str]], Outcome] = runpy.run_path(str(JOB))["main"]
+    return main(
+        ["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", str(out), *more]
+    )
 
 
 def test_the_job_writes_its_manifest_last_and_prints_the_tables(
-    inputs: Path, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    job(inputs, out, "--methods", "tp", "--k", "4", "--actors", "2")
+    done = job(inputs, out, "--methods", "tp", "--k", "4", "--actors", "2")
     manifest = read_json(out / "manifest.json")
     assert manifest["simulated"] is True
-    printed = capsys.readouterr().out
-    assert manifest["digest"] in printed
-    assert "tp " in printed
+    assert manifest["digest"] == done.found["digest"]
+    assert manifest["digest"] in done.text
+    assert "tp " in done.text
     assert (out / "kmers" / "tp.csv").read_text().startswith("kmer,")
     job(inputs, out, "--methods", "tp", "--k", "4", "--resume")
     assert read_json(out / "manifest.json") == manifest
 
 
 def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
-    inputs: Path, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     fixed = ("--set", "tolerance=null", "--set", "steps=2", "--set", "shuffles=2")
-    job(inputs, tmp_path / "out", "--methods", "ig", *fixed)
+    done = job(inputs, tmp_path / "out", "--methods", "ig", *fixed)
     found = read_json(tmp_path / "out" / "manifest.json")["convergence"]["ig"]
     assert found["nodes_mean"] == 4
     job(inputs, tmp_path / "tp", "--methods", "tp", "--set", "k=3", "--set", "merge_strands=true")
     table = (tmp_path / "tp" / "kmers" / "tp.csv").read_text().splitlines()
     assert {len(line.split(",")[0]) for line in table[1:]} == {3}
     assert len(table) - 1 <= 32
-    assert "ig: 4 gradients a window and strand; error of the sum" in capsys.readouterr().out
+    assert "ig: 4 gradients a window and strand; error of the sum" in done.text
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

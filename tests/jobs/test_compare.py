@@ -145,12 +145,12 @@ def test_every_fold_is_tested_on_its_own_part(
     inputs: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    text = compare(
+    done = compare(
         options(inputs, out, "zdna/small", data=inputs / "folds", seeds=(3,), changes={
             "training.epochs": 1
         })
     )  # fmt: skip
-    assert "each of 3 folds tested" in text
+    assert "each of 3 folds tested" in done.text
     assert rows(out)["zdna/small"]["runs"] == 3
     tested = [
         read_json(out / "runs" / "zdna" / "small" / f"seed=3,fold={fold}" / "evaluation.json")

@@ -35,9 +35,9 @@ def test_a_run_writes_the_folder_and_a_table(made: Simulation, tmp_path: Path) -
         *("--lengths", "50,80", "--flank", "5", "--negatives", "2", "--seed", "3"),
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "labels of 1" in done.stderr
-    assert "simulated: no figure" in done.stderr
+    assert "labels of 1" in done.stdout
+    assert "simulated: no figure" in done.stdout
+    assert done.stderr == ""
     data = PreparedData.open(tmp_path / "data")
     assert data.manifest.lengths == (50, 80)
     assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, 2.0, 3)
@@ -64,8 +64,8 @@ def test_sequences_are_prepared_and_what_was_dropped_is_printed(tmp_path: Path) 
     files = [word for name in ("train", "val", "test") for word in (f"--{name}", f"{name}.csv")]
     done = run(tmp_path, "promoter", *files, "--out", "data")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "train: dropped 1 of 3 sequences that a later split has as well" in done.stderr
+    assert "train: dropped 1 of 3 sequences that a later split has as well" in done.stdout
+    assert done.stderr == ""
     assert PreparedData.open(tmp_path / "data").read(4, "train").labels.tolist() == [[0], [1]]
 
 

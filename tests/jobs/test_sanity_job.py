@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
@@ -46,16 +48,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(inputs: Path, out: Path, *more: str) -> None:
-    main = runpy.run_path(str(JOB))["main"]
+def job(inputs: Path, out: Path, *more: str) -> Outcome:
+    main: Callable[[list[str]], Outcome] = runpy.run_path(str(JOB))["main"]
     given = ["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", str(out)]
-    main([*given, "--limit", "60", "--methods", "input_x_gradient", *more])
+    return main([*given, "--limit", "60", "--methods", "input_x_gradient", *more])
 
 
-def test_every_check_is_in_the_file_and_on_the_screen(
-    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job(inputs, tmp_path / "out", "--random-labels", f"{inputs}/model")
+def test_every_check_is_in_the_file_and_on_the_screen(inputs: Path, tmp_path: Path) -> None:
+    done = job(inputs, tmp_path / "out", "--random-labels", f"{inputs}/model")
     found = read_json(tmp_path / "out" / "sanity.json")
     assert found["simulated"] is True
     (check,) = found["checks"]
@@ -63,7 +63,8 @@ def test_every_check_is_in_the_file_and_on_the_screen(
     assert abs(check["random_weights"]) < 1
     assert 0 <= check["planted_auroc"] <= 1
     assert len(check["curves"]["deletion"]) == len(check["by_chance"]["insertion"])
-    assert "input x gradient" in capsys.readouterr().out
+    assert "input x gradient" in done.text
+    assert done.found == found
     (tmp_path / "out" / "sanity.json").write_text("{}")
     job(inputs, tmp_path / "out", "--overwrite")
     assert read_json(tmp_path / "out" / "sanity.json")["checks"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import read_json
@@ -30,14 +31,14 @@ SMALL = [
 ]
 
 
-def job(name: str) -> Callable[[Sequence[str]], None]:
+def job(name: str) -> Callable[[Sequence[str]], Outcome]:
     """The job's `main`."""
     spec = importlib.util.spec_from_file_location(name, JOBS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    main: Callable[[Sequence[str]], None] = module.main
+    main: Callable[[Sequence[str]], Outcome] = module.main
     return main
 
 
@@ -54,21 +55,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_writes_and_prints_its_evaluation(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_writes_and_prints_its_evaluation(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    job("train")(["--data", str(folder / "data"), "--out", str(out), "--test", *SMALL])
+    done = job("train")(["--data", str(folder / "data"), "--out", str(out), "--test", *SMALL])
     found = read_json(out / "evaluation.json")
     assert found["metrics"] == read_json(out / "manifest.json")["test"]
     assert found["simulated"]
-    printed = capsys.readouterr().out
-    assert f"f1                  {found['metrics']['f1']:.3f}  (" in printed
+    assert f"f1                  {found['metrics']['f1']:.3f}  (" in done.text
+    assert done.found["evaluation"] == found
     arguments = ["--model", str(out / "model"), "--data", str(folder / "data")]
     job("evaluate")([*arguments, "--out", str(tmp_path / "again")])
     assert read_json(tmp_path / "again" / "evaluation.json") == found
-    job("evaluate")([*arguments, "--strands", "forward"])
-    assert "zdna, test: " in capsys.readouterr().out
+    assert "zdna, test: " in job("evaluate")([*arguments, "--strands", "forward"]).text
 
 
 def test_overwrite_replaces_a_run_and_all_that_it_left(folder: Path, tmp_path: Path) -> None:

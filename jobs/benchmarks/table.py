@@ -1,0 +1,28 @@
+"""What `jobs/benchmark.py NAME` times, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.attribution import benchmark_attribution
+from benchmarks.comparison import Comparison
+from benchmarks.figures import Figures
+from benchmarks.memory import benchmark_memory
+from benchmarks.model import benchmark_convolution, benchmark_training
+from benchmarks.prepare import benchmark_prepare
+from benchmarks.shards import benchmark_shards
+from benchmarks.startup import benchmark_startup
+from benchmarks.tune import benchmark_tune
+
+BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
+    "prepare": benchmark_prepare,
+    "convolution": benchmark_convolution,
+    "training": benchmark_training,
+    "attribution": benchmark_attribution,
+    "shards": benchmark_shards,
+    "tune": benchmark_tune,
+    "startup": benchmark_startup,
+    "memory": benchmark_memory,
+}
+"""In the order of `NAMES`."""

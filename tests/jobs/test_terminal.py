@@ -1,0 +1,278 @@
+"""What all jobs have in common at the terminal: help, version, examples, results, dry runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from bad_inputs import (
+    ATTRIBUTE,
+    COMPARE,
+    EVALUATE,
+    JOBS,
+    PREPARE,
+    SANITY,
+    SEQUENCES,
+    SPACE,
+    TRAIN,
+    TUNE,
+    Done,
+    User,
+    contents,
+)
+
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.commands import Parser
+from hyena_ray.dataset.reader import PreparedData
+
+NAMES = sorted(path.stem for path in JOBS.glob("*.py"))
+SMALL = (
+    "--presets zdna/kmer_logistic --seeds 0 --set training.epochs=1 --set readout.flank=4 "
+    "--set readout.lookahead=4"
+)
+
+
+class Way(NamedTuple):
+    """A small piece of work for a job."""
+
+    command: str
+    simulated: bool | None = False
+    plans: bool = True
+    """Whether the job has a dry run."""
+
+
+WAYS: dict[str, Way] = {
+    "prepare": Way(PREPARE),
+    "prepare sequences": Way(SEQUENCES),
+    "train": Way(f"{TRAIN} --test"),
+    "evaluate": Way(EVALUATE, plans=False),
+    "sanity": Way(f"{SANITY} --methods input_x_gradient --limit 3", plans=False),
+    "attribute": Way(f"{ATTRIBUTE} --methods tp --k 3"),
+    "compare": Way(f"{COMPARE.replace('--presets zdna/two_stage', SMALL)}"),
+    "tune_zdna": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),
+}
+"""Of every job that works on these inputs, at least one."""
+ELSEWHERE = {"benchmark", "tune_g4", "tune_promoter"}
+"""Another task of a job that is here, and what test_benchmark.py runs."""
+ON_RAY = ("attribute", "compare", "tune_zdna")
+"""Wait for a worker that imports torch."""
+EACH = [
+    pytest.param(name, marks=pytest.mark.slow) if name in ON_RAY else pytest.param(name)
+    for name in WAYS
+]
+PLANS = [name for name, way in WAYS.items() if way.plans]
+
+
+@pytest.fixture(autouse=True)
+def few(good: Path) -> None:
+    """A space whose models are attributed to k-mers as few windows have them."""
+    few = "attribution: {methods: [tp], k: 2, min_count: 1}\n"
+    (good / "few.yaml").write_text(SPACE + "  training.epochs: {choices: [1]}\n" + few)
+
+
+class _FoundParserError(Exception):
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+
+@pytest.fixture(scope="module")
+def parsers() -> dict[str, Parser]:
+    """The command line of every job, taken from it where it begins to read its arguments."""
+
+    def found(self: Parser, *given: object) -> None:
+        raise _FoundParserError(self)
+
+    parsers = {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parser, "parse_args", found)
+        for name in NAMES:
+            with pytest.raises(_FoundParserError) as stopped:
+                runpy.run_path(str(JOBS / f"{name}.py"), run_name="__main__")
+            parsers[name] = stopped.value.parser
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return parsers
+
+
+def examples(parser: Parser) -> list[str]:
+    """The commands below `examples:`, continued lines joined."""
+    _, _, below = (parser.epilog or "").partition("examples:\n")
+    return [line.strip() for line in below.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def options(parser: Parser) -> Iterator[argparse.Action]:
+    """Those that take a value."""
+    for action in parser._actions:
+        if action.option_strings and action.nargs != 0:
+            yield action
+
+
+def test_every_job_has_a_row() -> None:
+    assert {name.split()[0] for name in WAYS} | ELSEWHERE == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_examples_of_the_help_are_commands_of_this_very_job(
+    parsers: dict[str, Parser], name: str
+) -> None:
+    parser = parsers[name]
+    assert parser.prog == f"{name}.py"
+    assert examples(parser)
+    for line in examples(parser):
+        before, job, arguments = line.partition(f"python jobs/{name}.py")
+        assert job, line
+        assert before in ("", "ray job submit --working-dir . -- ")
+        parser.parse_args(shlex.split(arguments))
+    assert parser.epilog is not None
+    assert parser.epilog.strip() in parser.format_help()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_help_tells_what_is_required_and_every_default(
+    parsers: dict[str, Parser], name: str
+) -> None:
+    parser = parsers[name]
+    formatter = parser.formatter_class(prog=parser.prog)
+    for action in options(parser):
+        told = str(formatter._expand_help(action)).lower()
+        often = isinstance(action, argparse._AppendAction) and "again" in told
+        assert often or "default" in told or "required" in told, action.option_strings
+        assert not (action.required and "default" in told), action.option_strings
+
+
+def test_an_option_that_jobs_share_takes_the_same_everywhere(parsers: dict[str, Parser]) -> None:
+    kinds: dict[str, set[object]] = {}
+    for parser in parsers.values():
+        for action in options(parser):
+            kinds.setdefault(action.option_strings[0], set()).add(action.metavar)
+    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
+    assert {"--data", "--out", "--model", "--on", "--set"} <= set(kinds)
+
+
+def test_help_and_version_need_neither_torch_nor_ray() -> None:
+    code = (
+        "import runpy, sys\n"
+        f"for name in {NAMES!r}:\n"
+        "    for option in ('--help', '--version'):\n"
+        "        sys.argv = [f'jobs/{name}.py', option]\n"
+        "        try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "        except SystemExit as end: assert end.code == 0, end.code\n"
+        "slow = {'torch', 'ray', 'transformers', 'sklearn', 'optuna'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {slow}' if slow else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=JOBS.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    versions = r"hyena-ray \d+\.\d+\.\d+\npython 3\.\d+\.\d+\ntorch \S+\nray \S+\n"
+    assert len(re.findall(versions, done.stdout)) == len(NAMES)
+
+
+def test_a_mistyped_option_is_answered_with_the_nearest(user: User) -> None:
+    done = user.runs("attribute --modle model --data data --out out")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: command line: the following arguments are required: --model; did you mean "
+        "--model? Else see python jobs/attribute.py --help\n"
+    )
+
+
+def the_object(done: Done) -> dict[str, Any]:
+    """What was printed, which is one JSON object and nothing else."""
+    assert done.code == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    found: dict[str, Any] = json.loads(done.stdout, parse_constant=_refuse)
+    assert list(found) == ["job", "found", "written", "simulated", "seconds"]
+    return found
+
+
+def _refuse(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_json_is_one_object_and_what_it_says_was_written_is_there(
+    user: User, cluster: Cluster, parsers: dict[str, Parser], name: str
+) -> None:
+    way = WAYS[name]
+    found = the_object(user.runs(f"{way.command} --json"))
+    job = name.split()[0]
+    assert (found["job"], found["simulated"]) == (job, way.simulated)
+    assert found["seconds"] > 0
+    assert found["written"]
+    for path in found["written"].values():
+        assert Path(path).is_relative_to(user.folder / "out")
+        assert Path(path).exists()
+    if job != "evaluate":  # whose help names the file that holds the same
+        told = parsers[job].format_help()
+        assert all(re.search(rf"\b{key}\b", told) for key in found["found"]), found["found"].keys()
+
+
+def test_what_was_written_closes_the_text_as_a_table(user: User) -> None:
+    done = user.runs(f"{TRAIN} --test")
+    text, table = done.stdout.split("\n\n")
+    assert text.startswith("validation train_loss ")
+    title, *rows = table.splitlines()
+    assert re.fullmatch(r"written in \d+ s", title)
+    out = user.folder / "out"
+    assert rows == [
+        f"  model       {out}/model",
+        f"  settings    {out}/config.json",
+        f"  summary     {out}/manifest.json",
+        f"  evaluation  {out}/evaluation.json",
+    ]
+
+
+@pytest.mark.parametrize("name", [each for each in EACH if each.values[0] in PLANS])
+def test_a_dry_run_says_the_plan_and_writes_nothing(
+    user: User, cluster: Cluster, name: str
+) -> None:
+    before = contents(user.folder)
+    found = the_object(user.runs(f"{WAYS[name].command} --dry-run --json"))
+    assert contents(user.folder) == before
+    assert found["written"] == {}
+    plan = found["found"]
+    assert plan["dry_run"] is True
+    assert plan["estimated_seconds"] >= 0
+    assert plan["based_on"]
+    assert plan["would_write"]
+    assert all(path.startswith(f"{user.folder}/out") for path in plan["would_write"].values())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_dry_run_refuses_what_the_job_refuses(user: User, name: str) -> None:
+    command = re.sub(r"--(data|genome|test) \w\S*", r"--\1 nowhere", WAYS[name].command)
+    before = contents(user.folder)
+    done, dry = user.runs(command), user.runs(f"{command} --dry-run --json")
+    assert (dry.code, dry.stdout) == (2, "")
+    assert re.match(r"error: \S*( |/)?nowhere: ", dry.stderr)
+    assert dry.stderr == done.stderr
+    assert contents(user.folder) == before
+
+
+def test_a_dry_run_plans_the_windows_that_the_job_prepares(user: User) -> None:
+    planned = the_object(user.runs(f"{PREPARE} --dry-run --json"))["found"]["windows"]
+    assert user.runs(PREPARE).code == 0
+    data = PreparedData.open(user.folder / "out")
+    splits = ("train", "val", "test")
+    assert planned == {"20 bases": {split: data.count(20, split) for split in splits}}
+
+
+@pytest.mark.slow
+def test_the_demo_is_planned_without_a_trace(user: User, cluster: Cluster) -> None:
+    done = user.runs("tune_zdna --dry-run")
+    assert done.code == 0, done.stderr
+    assert not (user.folder / "ray_results").exists()
+    assert "data      simulated: no --data is given" in done.stdout
+    assert "would write" in done.stdout
