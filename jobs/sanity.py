@@ -13,6 +13,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import POSITIVE
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.commands import Parser, place, run_job
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     checks = check_attribution(model, windows, settings, planted=planted, of_random_labels=other)
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
     with only_writer(out, overwrite=given.overwrite):
+        Origin.of(data).write(out)
         write_json(out / NAME, found)
     print(table_of(checks))
 

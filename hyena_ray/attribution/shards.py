@@ -32,6 +32,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, sha256_file
 from hyena_ray.model.window import WindowModel
@@ -94,6 +95,8 @@ def run_shard(
             attribute_windows(model, windows.rows(np.array([row])), plan.settings)
         note.write_text(f"{told}all\n")
     table = shard_table(attribute_windows(model, windows, plan.settings))
+    for name, column in _places(windows).items():
+        table = table.append_column(name, column)
     table = table.replace_schema_metadata({_KEY: plan.key.encode()})
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
@@ -131,7 +134,13 @@ def shard_table(attribution: WindowAttribution) -> pa.Table:
 
 
 def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttribution:
-    """Read a complete shard back, page checksums verified.
+    """Read a complete shard back, as `read_shard_table` does."""
+    return shard_of_table(plan, read_shard_table(plan, index, folder))
+
+
+def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
+    """Read the file of a complete shard, page checksums verified: the columns of `shard_table`, and
+    `contig`, `start` and `labels` of the windows.
 
     Raises:
         InputError: the file is missing, damaged or of another plan.
@@ -142,9 +151,13 @@ def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttributio
         raise InputError(path, None, "missing, or not a shard of this plan", remedy)
     try:
         with arrow_file(path) as stream:
-            table = pq.read_table(stream, page_checksum_verification=True)
+            return pq.read_table(stream, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise InputError(path, None, f"damaged ({error})", remedy) from None
+
+
+def shard_of_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:
+    """The attribution that a shard's table holds."""
     methods = [name for name in plan.settings.methods if name in table.column_names]
     return WindowAttribution(
         window_id=table["window_id"].to_numpy(),
@@ -159,6 +172,16 @@ def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttributio
             if METHODS[name].path
         },
     )
+
+
+def _places(windows: Windows) -> dict[str, pa.Array]:
+    """What a reader of the shard without the data wants to know of its windows: `contig`, `start`
+    and `labels`, as `Windows` has them."""
+    return {
+        "contig": pa.array(windows.contig.tolist(), pa.string()).dictionary_encode(),
+        "start": pa.array(windows.start),
+        "labels": _tensor(windows.labels),
+    }
 
 
 def _tensor(array: NDArray[Any]) -> pa.Array:

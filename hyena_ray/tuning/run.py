@@ -25,17 +25,19 @@ from hyena_ray.cluster.resources import Placement, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Key, fits, share_windows
 from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, read_json, sha256_file
+from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.evaluation import evaluate_on_split
+from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import new_model
+from hyena_ray.training.run import EVALUATION
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.experiment import run_trials
 from hyena_ray.tuning.results import STATES, best_trial, write_trials
@@ -167,6 +169,7 @@ class _Run:
         settings = self.space.run_settings(best.user_attrs[SETTINGS])
         with self._timed("test"):
             test = self._test(data, settings)
+            write_json(self.out / EVALUATION, test.as_json())
         with self._timed("attribute"):
             found = self._attribute(data)
         RunSummary(
@@ -177,7 +180,7 @@ class _Run:
             best_trial=best.number,
             settings=best.user_attrs[SETTINGS],
             validation=best.user_attrs[METRICS],
-            test=test,
+            test=test.metrics._asdict(),
             attribution=found.digest,
             kmers={
                 name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in found.tables.items()
@@ -223,6 +226,7 @@ class _Run:
             "threads": self.placement.threads,
         }
         first = begin(self.out, plan, may_change=("trials", "threads"))
+        Origin.of(data).write(self.out)
         self.placement = Placement(concurrent=self.placement.concurrent, threads=first["threads"])
         if not (self.out / MANIFEST).exists():
             return False
@@ -262,20 +266,20 @@ class _Run:
         actors = place_actors(plan, self.cluster, None, each).concurrent
         return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
 
-    def _test(self, data: PreparedData, settings: RunSettings) -> dict[str, float]:
+    def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
         """Once, after everything is chosen; on a worker, since the driver may have no GPU."""
         folder, model_folder = data.folder, self.out / "model"
 
-        def score() -> dict[str, float]:
+        def score() -> Evaluation:
             torch.set_num_threads(1)
             model = load_window_model(model_folder)
             model.to("cuda" if torch.cuda.is_available() else "cpu")
             windows = PreparedData.open(folder)
             weights = settings.training.class_weights()
-            return evaluate_on_split(model, windows, "test", weights).metrics._asdict()
+            return evaluate_on_split(model, windows, "test", weights)
 
         each = self.space.resources
         task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)
         with Progress("score test windows"):
-            found: dict[str, float] = ray.get(task.options(name="score test windows").remote())
+            found: Evaluation = ray.get(task.options(name="score test windows").remote())
         return found
