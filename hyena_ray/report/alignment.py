@@ -62,7 +62,7 @@ def families(kmers: Sequence[str], *, strands: bool) -> list[Family]:
 
 
 def _fit(seed: str, form: str, shift: int) -> int | None:
-    """Bases that agree where `form` begins `shift` bases after `seed`; None where it does not fit."""
+    """Bases that agree where `form` begins `shift` after `seed`; None where it does not fit."""
     first, last = max(0, shift), min(len(seed), len(form) + shift)
     pairs = list(zip(seed[first:last], form[first - shift : last - shift], strict=True))
     alike = sum(a == b for a, b in pairs)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hyena_ray.report.blocks import Block, Figure, Section, Table, between, counted, listed, number
+from hyena_ray.report.blocks import (
+    Block,
+    Figure,
+    Headline,
+    Section,
+    Table,
+    between,
+    counted,
+    listed,
+    number,
+)
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, GOLD, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.published import PUBLISHED
@@ -39,8 +49,8 @@ def warnings(contents: Contents) -> list[str]:
         for rows in manifest.sequences:
             if rows.dropped:
                 found.append(
-                    f"{rows.dropped:,} of {rows.rows:,} sequences of {rows.split} also stood in the "
-                    "file of a later split. They were left out, so none is both trained on and "
+                    f"{rows.dropped:,} of {rows.rows:,} sequences of {rows.split} also stood in "
+                    "the file of a later split. They were left out, so none is both trained on and "
                     "tested; sequences that are alike but not equal are not looked for."
                 )
     elif not manifest.split.startswith("contig"):
@@ -76,17 +86,18 @@ def _scored(contents: Contents) -> list[Block]:
     low, high = found.intervals[metric]
     value = getattr(found.metrics, metric)
     where = "the test windows" if found.split == "test" else f"the windows of {found.split}"
+    nothing = ", which chose nothing" if found.split == "test" else ""
     lines: list[Block] = [
-        f"{METRICS[metric]} {number(value)} on {where}, which chose nothing "
-        f"(95 % interval {between(low, high)})."
-        if found.split == "test"
-        else f"{METRICS[metric]} {number(value)} on {where} (95 % interval {between(low, high)})."
+        Headline(
+            f"{METRICS[metric]} {number(value)}",
+            f"95 % interval {between(low, high)}, on {where}{nothing}.",
+        )
     ]
     regions = ""
     if found.regions is not None:
         regions = (
-            f" Of {found.regions.regions:,} labelled regions {found.regions.found:,} are found, and "
-            f"{found.regions.false:,} of {found.regions.called:,} called runs touch none."
+            f" Of {found.regions.regions:,} labelled regions {found.regions.found:,} are found, "
+            f"and {found.regions.false:,} of {found.regions.called:,} called runs touch none."
         )
     what = "bases" if task.kind == "base" else "sequences"
     lines.append(
@@ -94,7 +105,8 @@ def _scored(contents: Contents) -> list[Block]:
         f"{number(found.metrics.recall)}, over {found.labels:,} {what} of {found.windows:,} "
         f"windows.{regions}"
     )
-    lines.append(_beside(contents, Score("this model", OURS, value, low, high)))
+    if _scores(contents, metric):
+        lines.append(_beside(contents, Score("this model", OURS, value, low, high)))
     if (
         contents.compared_data is not None
         and contents.origin is not None
@@ -116,7 +128,9 @@ def _scores(contents: Contents, metric: str) -> list[Score]:
                 edges = (None, None) if spread is None else (mean - spread, mean + spread)
                 scores.append(Score(row["preset"], COMPARED, mean, *edges))
     task = contents.task
-    published = PUBLISHED.get(task.name) if task is not None else None
+    # Simulated DNA has nothing to do with what others found on real DNA.
+    real = task is not None and not contents.simulated
+    published = PUBLISHED.get(task.name) if task is not None and real else None
     if published is not None and task is not None:
         scores.append(Score("the study", STUDY, published.metrics[metric]))
         if metric == task.metric:
@@ -189,14 +203,14 @@ def _ranked(title: str, scores: list[Score], ours: Score | None) -> str:
     return f"{title} {number(ours.value)}{': ' if said else ''}{listed(said)}."
 
 
-def _validated(contents: Contents) -> str:
+def _validated(contents: Contents) -> Headline:
     record, task = contents.record, contents.task
     assert record is not None
     assert task is not None
-    return (
-        f"{METRICS[task.metric]} {number(record.validation[task.metric])} on the validation "
-        "windows, which chose epoch and threshold. The test windows were not scored: train with "
-        "--test, or run jobs/evaluate.py."
+    return Headline(
+        f"{METRICS[task.metric]} {number(record.validation[task.metric])}",
+        "on the validation windows, which chose epoch and threshold. The test windows were not "
+        "scored: train with --test, or run jobs/evaluate.py.",
     )
 
 
@@ -208,12 +222,16 @@ def _compared(contents: Contents) -> list[Block]:
     if not rows:
         return ["Every run of the comparison diverged."]
     best = max(rows, key=lambda row: row[metric])
-    spread = "" if best[f"{metric}_sd"] is None else f" ± {number(best[f'{metric}_sd'])}"
+    spread = best[f"{metric}_sd"]
     lines: list[Block] = [
-        f"{best['preset']} is best of {counted(len(rows), 'preset')}: {METRICS[metric]} "
-        f"{number(best[metric])}{spread} on the test windows ({best['about']})."
+        Headline(
+            f"{METRICS[metric]} {number(best[metric])}",
+            ("" if spread is None else f"± {number(spread)} over runs, ")
+            + f"on the test windows: {best['preset']}, the best of "
+            f"{counted(len(rows), 'preset')} ({best['about']}).",
+        )
     ]
-    return [*lines, _beside(contents, None)] if task is not None else lines
+    return lines if task is None else [*lines, _beside(contents, None)]
 
 
 def _kmers(contents: Contents) -> list[Block]:

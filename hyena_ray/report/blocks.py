@@ -37,13 +37,15 @@ class Figure(NamedTuple):
     """Takes the whole width of a page."""
 
 
-class Warned(NamedTuple):
-    """What a reader must know before anything else."""
+class Headline(NamedTuple):
+    """The answer in a number."""
 
+    value: str
     text: str
+    """What the number is."""
 
 
-Block: TypeAlias = str | Table | Figure | Warned
+Block: TypeAlias = str | Table | Figure | Headline
 """A string is a paragraph."""
 
 
@@ -95,6 +97,15 @@ def listed(words: Iterable[str]) -> str:
     """One, two and three."""
     *first, last = list(words) or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """`training.batch_size` to `batch_size`, where no other name ends alike."""
+    every = list(names)
+    ends = [name.rpartition(".")[2] for name in every]
+    return {
+        name: end if ends.count(end) == 1 else name for name, end in zip(every, ends, strict=True)
+    }
 
 
 def grid(title: str, table: pa.Table, heads: Mapping[str, str], *, rows: int) -> Table:

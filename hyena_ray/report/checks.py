@@ -61,8 +61,8 @@ def _curve(found: Sanity, kind: str, what: str, goes: str, better: str) -> Figur
         svg,
         f"{what} from the highest score on, and the target {goes}: area {area} by "
         f"{titles[0]}, {random} in random order.",
-        f"Mean over {first.windows:,} windows of what is left of the target, as a share of what all "
-        f"bases make; bases come from a dinucleotide shuffle. A {better} area is better.",
+        f"Mean over {first.windows:,} windows of what is left of the target, as a share of what "
+        f"all bases make; bases come from a dinucleotide shuffle. A {better} area is better.",
         Table(f"Target by share of bases, {kind}", ["share", *titles, "random order"], rows),
     )
 

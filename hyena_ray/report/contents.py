@@ -89,7 +89,7 @@ def read_contents(
     compared: AnyPath | None = None,
     sanity: AnyPath | None = None,
 ) -> Contents:
-    """Read a folder of jobs/tune_*.py, train.py, evaluate.py, attribute.py, compare.py or sanity.py.
+    """Read a folder of tune_*.py, train.py, evaluate.py, attribute.py, compare.py or sanity.py.
 
     Args:
         folder: of a run; `sanity/` in it is read as if it was given.
@@ -147,7 +147,7 @@ def _manifest(folder: AnyPath) -> dict[str, Any]:
                 path,
                 None,
                 "not the manifest of a run",
-                "give the --out of a job that found something",
+                "give the --out of another job",
             )
         return values
     for name, what in BEGUN.items():

@@ -104,8 +104,8 @@ def _slim(text: str, name: str) -> str:
 
     text = re.sub(r' id="([^"]+)"', renamed, text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    # A hundredth of a point is finer than any screen.
-    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+    # A hundredth of a point is finer than any screen; numbers between tags are for people.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)

@@ -20,7 +20,7 @@ from hyena_ray.report.blocks import (
     number,
 )
 from hyena_ray.report.contents import Contents, Kmers
-from hyena_ray.report.drawing import BLUE, GOLD, MUTED, SERIES, WIDTH, style, svg_of
+from hyena_ray.report.drawing import BLUE, GOLD, INK, MUTED, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.logos import logos
 
 SHOWN = 15
@@ -55,7 +55,7 @@ def _bars(rows: list[dict[str, Any]], value: str, low: str, high: str, colour: s
             axes.barh(place, row[value], color=colour, height=0.7)
             if row[low] is not None:
                 edges = [row[low], row[high]]
-                axes.plot(edges, [place, place], color="#010203", linewidth=1.3)
+                axes.plot(edges, [place, place], color=INK, linewidth=1.3)
         axes.set_yticks(range(len(rows)), [row["kmer"] for row in reversed(rows)])
         for label in axes.get_yticklabels():
             label.set_family("DejaVu Sans Mono")
@@ -69,6 +69,7 @@ def _scores(name: str, table: pa.Table, found: Kmers) -> Figure:
     title = METHODS[name].title
     axes = _bars(rows, "score", "ci_low", "ci_high", BLUE)
     with style():
+        axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel("mean score of an occurrence, logits")
         if "background" in table.column_names:
             for place, row in enumerate(reversed(rows)):
@@ -112,6 +113,7 @@ def _true_positives(table: pa.Table) -> Figure:
         row["low"], row["high"] = test.proportion_ci(method="wilson")
     axes = _bars(rows, "importance", "low", "high", SERIES[2])
     with style():
+        axes.set_title("True positives", loc="left", fontsize=10)
         axes.set(xlabel="share of occurrences inside true positives", xlim=(0, None))
         svg = svg_of(axes.figure, "kmers-tp")
     first = rows[0]

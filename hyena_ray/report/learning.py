@@ -131,7 +131,7 @@ def _trials(contents: Contents) -> Figure:
         "all-trials",
         svg,
         f"{stopped} of {len(trials)} trials were stopped early, which left time for the others.",
-        f"{METRICS[task.metric]} on the validation windows after each epoch, a line for each trial.",
+        f"{METRICS[task.metric]} on the validation windows after each epoch, a line a trial.",
         Table(
             "Last score of each trial",
             ["trial", "state", "epochs", METRICS[task.metric]],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scipy.stats import binomtest
+
 from hyena_ray.report.blocks import Block, Figure, Section, Table, between, number
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
@@ -72,27 +74,36 @@ def _precision_recall(found: Evaluation) -> Figure:
 
 def _reliability(found: Evaluation) -> Figure:
     curve = found.calibration
+    intervals = [
+        binomtest(round(share * count), count).proportion_ci(method="wilson")
+        for share, count in zip(curve.observed, curve.labels, strict=True)
+    ]
     with style() as new_figure:
         figure, axes = _square(new_figure)
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
         axes.plot(curve.predicted, curve.observed, "o-", color=BLUE, markersize=6)
+        for at, edges in zip(curve.predicted, intervals, strict=True):
+            axes.plot([at, at], edges, color=BLUE, linewidth=1.2)
         axes.set(xlabel="predicted probability", ylabel="share that is labelled")
         svg = svg_of(figure, "reliability")
+    bins = list(zip(curve.predicted, curve.observed, curve.labels, intervals, strict=True))
     rows = [
-        [number(predicted), number(observed), f"{labels:,}"]
-        for predicted, observed, labels in zip(*curve[1:], strict=True)
+        [number(predicted), number(observed), between(*edges), f"{labels:,}"]
+        for predicted, observed, labels, edges in bins
     ]
-    inner = [row for row in zip(*curve[1:3], strict=True) if 0.1 <= row[0] <= 0.9]
-    gap = sum(observed - predicted for predicted, observed in inner) / max(1, len(inner))
+    inner = [row for row in bins if 0.1 <= row[0] <= 0.9]
+    total = sum(labels for _, _, labels, _ in inner)
+    gap = sum(labels * (seen - said) for said, seen, labels, _ in inner) / max(1, total)
     tendency = "too low" if gap > 0.05 else "too high" if gap < -0.05 else "about right"
     return Figure(
         "reliability",
         svg,
         f"Brier score {number(curve.brier, 4)}; probabilities between 0.1 and 0.9 are {tendency}.",
         "Share of labels that are 1 against predicted probability, in bins of equal width; on the "
-        "dashed line a probability means what it says. A genome has fewer positives than these "
+        "dashed line a probability means what it says. Upright lines: 95 % intervals of Wilson, "
+        "which take labels as independent. A genome has fewer positives than these "
         "windows, so there all shares are lower.",
-        Table("Reliability", ["predicted", "observed", "labels"], rows),
+        Table("Reliability", ["predicted", "observed", "95 % interval", "labels"], rows),
     )
 
 

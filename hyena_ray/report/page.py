@@ -9,20 +9,29 @@ from typing import NamedTuple
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from hyena_ray.report.blocks import NOTHING, Figure, Section, Table, Warned
+from hyena_ray.report.blocks import NOTHING, Figure, Headline, Section, Table
 from hyena_ray.report.style import STYLE
 
 _TEMPLATES = {
     "table": """\
-{% macro cells(table, label) %}
-<div class="scroll" role="region" tabindex="0" aria-label="{{ label }}">
-<table>
-<caption>{{ table.title }}</caption>
-<thead><tr>{% for head in table.heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
+{% macro cells(table, name, titled) %}
+{% set kind = kinds(table) %}
+{% if titled %}
+<p class="title" id="{{ name }}">{{ table.title }}</p>
+{% endif %}
+<div class="scroll" role="region" tabindex="0" \
+{% if titled %}aria-labelledby="{{ name }}"{% else %}aria-label="{{ table.title }}"{% endif %}>
+<table {% if titled %}aria-labelledby="{{ name }}"{% else %}aria-label="{{ table.title }}"\
+{% endif %}>
+<thead><tr>
+{% for head in table.heads %}
+<th scope="col"{{ kind[loop.index0] }}>{{ head }}</th>
+{% endfor %}
+</tr></thead>
 <tbody>
 {% for row in table.rows %}
 <tr><th scope="row">{{ row[0] }}</th>
-{%- for cell in row[1:] %}<td{{ kind(cell) }}>{{ cell }}</td>{% endfor %}</tr>
+{%- for cell in row[1:] %}<td{{ kind[loop.index] }}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table>
@@ -66,22 +75,26 @@ class="{{ section.name }}">
 {% for block in section.blocks %}
 {% if block is string %}
 <p>{{ block }}</p>
-{% elif is_warned(block) %}
-<p class="warned" role="note">{{ block.text }}</p>
+{% elif is_headline(block) %}
+<p class="headline"><strong>{{ block.value }}</strong> {{ block.text }}</p>
 {% elif is_figure(block) %}
 <figure id="{{ block.name }}"{% if block.wide %} class="wide"{% endif %}>
 {{ drawn(block) }}
 <figcaption><strong>{{ block.finding }}</strong> {{ block.caption }}</figcaption>
 {% if block.table %}
-<details><summary>The numbers of this figure</summary>
-{{ cells(block.table, block.table.title) }}</details>
+<details><summary>The numbers<span class="apart"> of {{ block.table.title }}</span></summary>
+{{ cells(block.table, "", false) }}</details>
 {% endif %}
 </figure>
-{% elif block.folded %}
-<div class="table"><details><summary>{{ block.title }}</summary>
-{{ cells(block, block.title) }}</details></div>
 {% else %}
-<div class="table">{{ cells(block, block.title) }}</div>
+{% set name = section.name ~ "-table-" ~ loop.index %}
+{% if block.folded %}
+<div class="folded"><details><summary>{{ block.title }}</summary>
+{{ cells(block, name, false) }}</details></div>
+{% else %}
+<div class="table{% if block.heads|length < 4 %} small{% endif %}">
+{{ cells(block, name, true) }}</div>
+{% endif %}
 {% endif %}
 {% endfor %}
 </div>
@@ -94,7 +107,7 @@ class="{{ section.name }}">
 </html>
 """,
 }
-_NUMBER = re.compile(r"[\N{MINUS SIGN}+]?[\d,]*\.?\d+(e[-+\d]+)?( ?[%s×])?")
+_NUMBER = re.compile(r"[\N{MINUS SIGN}+]?[\d,]*\.?\d+(e[-+\d]+)?( ?[%s])?")
 _LONG = 60
 """Letters of a cell that is broken into lines."""
 
@@ -122,9 +135,9 @@ def html_of(page: Page) -> str:
     )
     environment.globals.update(
         drawn=_drawn,
-        kind=_kind,
+        kinds=_kinds,
         is_figure=lambda block: isinstance(block, Figure),
-        is_warned=lambda block: isinstance(block, Warned),
+        is_headline=lambda block: isinstance(block, Headline),
     )
     # The style is this project's own text.
     return environment.get_template("page").render(page=page, style=Markup(STYLE))
@@ -136,11 +149,13 @@ def _drawn(figure: Figure) -> Markup:
     return head + Markup(figure.svg.removeprefix("<svg"))
 
 
-def _kind(cell: str) -> Markup:
-    """Text stands to the left, numbers to the right; long text may be broken."""
-    if cell == NOTHING or _NUMBER.fullmatch(cell):
+def _kinds(table: Table) -> list[Markup]:
+    """Of each column: text stands to the left, numbers to the right; long text may be broken."""
+    return [_kind([row[at] for row in table.rows]) for at in range(len(table.heads))]
+
+
+def _kind(cells: Sequence[str]) -> Markup:
+    if all(cell in ("", NOTHING) or _NUMBER.fullmatch(cell) for cell in cells):
         return Markup("")
-    return Markup(' class="text long"' if len(cell) > _LONG else ' class="text"')
-
-
-__all__ = ["Page", "Table", "html_of"]
+    longest = max(map(len, cells))
+    return Markup(' class="text long"' if longest > _LONG else ' class="text"')

@@ -10,7 +10,16 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from hyena_ray.report.blocks import Block, Figure, Section, Table, brief, listed, number
+from hyena_ray.report.blocks import (
+    Block,
+    Figure,
+    Section,
+    Table,
+    brief,
+    listed,
+    number,
+    short_names,
+)
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.tuning.comparison import METRICS
@@ -41,8 +50,8 @@ def search(contents: Contents) -> Section | None:
             blocks.append(_importance(study, varied))
         else:
             blocks.append(
-                f"Which settings matter is not drawn: {len(complete)} of {len(study.trials)} trials "
-                f"were trained to their end, and it takes {LEAST} that differ."
+                f"Which settings matter is not drawn: {len(complete)} of {len(study.trials)} "
+                f"trials were trained to their end, and it takes {LEAST} that differ."
             )
     blocks.append(_trials(contents))
     return Section("search", "The search", blocks)
@@ -103,7 +112,9 @@ def _history(contents: Contents, study: optuna.Study) -> Figure:
         for line in axes.lines:
             line.set(color=ORANGE, alpha=1)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set(xlabel="trial, from 0", ylabel=name)
+        # Optuna counts from 0; the rest of the page, and the terminal, from 1.
+        axes.xaxis.set_major_formatter(lambda at, _: f"{at + 1:.0f}")
+        axes.set(xlabel="trial", ylabel=name)
         axes.legend(axes.get_legend_handles_labels()[0], ["trial", "best so far"])
         svg = svg_of(axes.figure, "history")
     best = study.trials[contents.summary.best_trial]
@@ -129,7 +140,9 @@ def _parallel(contents: Contents, study: optuna.Study, varied: list[str]) -> Fig
         for lines in axes.collections:
             # Dark blue to yellow, without the ends, which one of the two pages would swallow.
             lines.set_cmap(_middle_of("viridis"))
-            lines.set_linewidth(2)
+            lines.set(linewidth=3, clip_on=False)
+        short = short_names(varied)
+        axes.set_xticks(range(len(varied) + 1), [title, *(short[name] for name in varied)])
         axes.tick_params(axis="x", labelrotation=20)
         axes.set_xlabel("")
         svg = svg_of(axes.figure, "parallel")
@@ -207,6 +220,6 @@ def _trials(contents: Contents) -> Table:
     which = f"the best {SHOWN} of {len(rows)}" if len(rows) > SHOWN else f"all {len(rows)}"
     return Table(
         f"Trials ({which}; trials.parquet has every metric)",
-        ["trial", "state", score, *settings, "epochs", "seconds", *problem],
+        ["trial", "state", score, *short_names(settings).values(), "epochs", "seconds", *problem],
         cells,
     )

@@ -43,10 +43,20 @@ nav ul { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; list-style: none; pa
   margin: 1.2rem 0 0; }
 nav a { display: inline-block; padding: .3rem 0; }
 section { border-top: 1px solid var(--grid); margin-top: 2rem; padding-top: 1.4rem; }
-.answer > p:first-of-type { font-size: 1.25rem; line-height: 1.45; max-width: 44rem; }
+.headline { font-size: 1.05rem; }
+.headline strong { display: block; font-size: clamp(2.2rem, 1.6rem + 3vw, 3.4rem);
+  line-height: 1.1; font-weight: 700; }
 .blocks { display: grid; gap: 1.5rem 2rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
-.blocks > p, .blocks > .wide, .blocks > .table { grid-column: 1 / -1; margin-bottom: 0; }
+.blocks > p, .blocks > .wide, .blocks > .table, .blocks > .folded { grid-column: 1 / -1;
+  margin-bottom: 0; }
+.blocks > .small { grid-column: auto; }
+.blocks > .folded { margin-top: -1.2rem; }
+@media (min-width: 60rem) {
+  .answer .blocks { grid-template-columns: 1fr 1fr; gap: 1rem 2rem; }
+  .answer .blocks > p { grid-column: 1; }
+  .answer .blocks > figure { grid-column: 2; grid-row: 1 / span 8; }
+}
 figure { margin: 0; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; max-width: 40rem; }
 figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -58,13 +68,15 @@ summary { cursor: pointer; color: var(--blue); font-size: .92rem; padding: .25re
 .table { min-width: 0; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: 0 0 .4rem; }
+.title { font-weight: 600; font-size: .92rem; margin: 0 0 .3rem; }
+.apart { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 th, td { text-align: right; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--grid);
   white-space: nowrap; }
-th:first-child, td.text { text-align: left; }
-td.long { white-space: normal; min-width: 16rem; }
+th:first-child, .text { text-align: left; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 12rem; }
 thead th { color: var(--muted); font-weight: 600; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 4rem; max-width: 16rem; white-space: normal; }
+.small td.text { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
 footer { border-top: 1px solid var(--grid); margin-top: 2.5rem; padding-top: 1rem;
   color: var(--muted); font-size: .92rem; }
 @media print {

@@ -11,8 +11,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
 from hyena_ray.report.blocks import Block, Figure, Section, Table, counted, listed, number
 from hyena_ray.report.contents import Contents
-from hyena_ray.report.drawing import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
-from hyena_ray.report.logos import draw_logo
+from hyena_ray.report.drawing import BLUE, LETTERS, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.sample import Sample
 
 EXAMPLES = 4
@@ -21,6 +20,8 @@ ROW = 50
 """Bases of a line, so that letters can be read on a phone."""
 MOST = 100
 """Bases of a window that are drawn, about its true positives."""
+BESIDE = 5
+"""Bases that are to be seen on each side of what is marked."""
 _TABLE = 10
 """Bases in the table of a window, those with the highest scores."""
 
@@ -35,8 +36,8 @@ def windows(contents: Contents) -> Section | None:
     rows = chosen_windows(sample)
     said: Block = (
         f"{counted(len(rows), 'window')} of {len(sample.bases):,} with a true positive, out of "
-        f"{sample.read:,} read of {sample.of:,}: those whose share of true positives is nearest to "
-        "the quantiles, so neither the best nor the worst."
+        f"{sample.read:,} read of {sample.of:,}: those whose summed score lies at "
+        "even quantiles of all, so neither the best nor the worst."
         if several
         else f"{counted(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
     )
@@ -53,21 +54,23 @@ def chosen_windows(sample: Sample) -> NDArray[np.int64]:
     return np.unique(order[np.round(at).astype(np.int64)])
 
 
-def part_shown(true_positive: NDArray[np.bool_]) -> slice:
-    """At most `MOST` of the (W,) bases of a window, with the middle of its true positives amid."""
-    length = len(true_positive)
-    if length <= MOST:
-        return slice(0, length)
-    middle = int(np.flatnonzero(true_positive).mean())
-    first = min(max(0, middle - MOST // 2), length - MOST)
-    return slice(first, first + MOST)
+def part_shown(marked: NDArray[np.bool_]) -> slice:
+    """A line, or as many as what is marked takes up to `MOST` bases, of the (W,) of a window; with
+    the middle of what is marked amid."""
+    places = np.flatnonzero(marked)
+    size = ROW if np.ptp(places) + 2 * BESIDE < ROW else MOST
+    size = min(size, len(marked))
+    middle = int(places[0] + places[-1]) // 2
+    first = min(max(0, middle - size // 2), len(marked) - size)
+    return slice(first, first + size)
 
 
 def _window(sample: Sample, row: int, at: int) -> Figure:
-    shown = part_shown(sample.true_positive[row])
     labels = None
     if sample.labels is not None and sample.labels.shape[1] == sample.bases.shape[1]:
         labels = sample.labels[row] == POSITIVE
+    marked = sample.true_positive[row]
+    shown = part_shown(marked if labels is None else marked | labels)
     names = list(sample.scores)[:METHODS_SHOWN]
     svg = _drawn(sample, row, shown, labels, names, f"window-{at}")
     scores = sample.scores[names[0]][row]
@@ -93,10 +96,9 @@ def _window(sample: Sample, row: int, at: int) -> Figure:
         f"{place}: {int(positive.sum())}{of} found, which carry {share:.0%} of the "
         f"{METHODS[names[0]].title} scores.",
         "Letters as high as their score, in logits, of "
-        f"{listed(METHODS[name].title for name in names)} from the top. "
-        + ("" if labels is None else "Upper line below: the true region. ")
-        + ("Lower line" if labels is not None else "Line below")
-        + ": true positives.",
+        f"{listed(METHODS[name].title for name in names)}. "
+        + ("Lines below: what is labelled, and" if labels is not None else "Line below:")
+        + " what of it the model finds.",
         Table(
             f"The {len(cells)} bases with the highest scores",
             [
@@ -127,9 +129,14 @@ def _drawn(
     name: str,
 ) -> str:
     lines = range(shown.start, shown.stop, ROW)
-    heights = [*([1.0] * len(names)), 0.32]
+    heights = [*([1.0] * len(names)), 0.45, 0.3]
     with style() as new_figure:
-        figure = new_figure(figsize=(WIDTH, len(lines) * (0.85 * len(names) + 0.45)))
+        height = len(lines) * (0.95 * len(names) + 0.7)
+        figure = new_figure(figsize=(WIDTH, height), layout="none")
+        # What a layout engine would find out by drawing everything twice.
+        figure.subplots_adjust(
+            left=0.13, right=0.995, bottom=0.02 / height, top=1 - 0.2 / height, hspace=0.45
+        )
         grid = figure.subplots(
             len(lines) * len(heights), 1, squeeze=False, height_ratios=heights * len(lines)
         )[:, 0]
@@ -144,26 +151,43 @@ def _drawn(
                 axes.set_xlim(-0.5, ROW - 0.5)
                 axes.set_xticks([])
                 axes.locator_params(axis="y", nbins=3)
+                axes.set_title(METHODS[method].title, loc="left", fontsize=8, pad=2, color=MUTED)
                 axes.spines["bottom"].set_visible(False)
-            marks = [(sample.true_positive[row], BLUE)]
+            marks = [("found", sample.true_positive[row], BLUE)]
             if labels is not None:
-                marks.insert(0, (labels, ORANGE))
+                marks.append(("labelled", labels, ORANGE))
             start = int(sample.start[row]) if len(sample.start) else 0
-            _marks(of_line[-1], marks, part, start)
+            of_line[-1].axis("off")  # keeps lines apart
+            _marks(of_line[-2], marks, part, start)
         return svg_of(figure, name)
 
 
 def _letters(axes: Any, bases: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
-    heights = np.zeros((len(bases), 4))
-    known = bases < 4
-    heights[np.flatnonzero(known), bases[known]] = scores[known]
-    draw_logo(axes, heights)
+    """One letter a base, where `logomaker.Logo` would draw the three of height nothing as well."""
+    from logomaker import Glyph
+
+    for place, (base, score) in enumerate(zip(bases.tolist(), scores.tolist(), strict=True)):
+        if base < 4:
+            letter = "ACGT"[base]
+            Glyph(
+                place,
+                letter,
+                ax=axes,
+                floor=min(score, 0.0),
+                ceiling=max(score, 0.0),
+                color=LETTERS[letter],
+                flip=score < 0,
+                font_name="DejaVu Sans",
+            )
     axes.axhline(0, color=MUTED, linewidth=0.6)
+    axes.grid(visible=False)
 
 
-def _marks(axes: Any, marks: list[tuple[NDArray[np.bool_], str]], part: slice, start: int) -> None:
+def _marks(
+    axes: Any, marks: list[tuple[str, NDArray[np.bool_], str]], part: slice, start: int
+) -> None:
     """Lines under the letters that are marked, and the position of the first and every tenth."""
-    for level, (marked, colour) in enumerate(reversed(marks)):
+    for level, (_, marked, colour) in enumerate(marks):
         runs = np.flatnonzero(np.diff(np.pad(marked[part].astype(np.int8), 1)))
         for first, last in runs.reshape(-1, 2):
             axes.plot(
@@ -174,6 +198,7 @@ def _marks(axes: Any, marks: list[tuple[NDArray[np.bool_], str]], part: slice, s
                 solid_capstyle="butt",
             )
     axes.set(xlim=(-0.5, ROW - 0.5), ylim=(-0.7, len(marks) - 0.3), yticks=())
+    axes.set_yticks(range(len(marks)), [name for name, *_ in marks], fontsize=7.5)
     ticks = range(0, part.stop - part.start, 10)
     axes.set_xticks(ticks, [f"{start + part.start + tick:,}" for tick in ticks], fontsize=7.5)
     axes.grid(visible=False)
