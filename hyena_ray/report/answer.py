@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.report.blocks import (
     Block,
     Figure,
@@ -256,6 +257,6 @@ def _believed(contents: Contents) -> list[Block]:
     good = kept < chance and check.curves.insertion_area > check.by_chance.insertion_area
     return [
         f"Its attribution scores {'point' if good else 'do not point'} at the bases that carry the "
-        f"prediction: taken out in the order of {check.method} scores, they leave an area of "
-        f"{number(kept)}, in random order {number(chance)}; lower is better."
+        f"prediction: taken out in the order of the scores of {METHODS[check.method].title}, they "
+        f"leave an area of {number(kept)}, in random order {number(chance)}; lower is better."
     ]

@@ -29,6 +29,9 @@ from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.loop import HISTORY
 from hyena_ray.training.run import CONFIG, EVALUATION, RunRecord
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.tuning.comparison import COST, METRICS
+from hyena_ray.tuning.search import PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.study import STUDY_FILE
 from hyena_ray.tuning.summary import RunSummary
 
@@ -39,6 +42,9 @@ BEGUN = {
     "shards/plan.json": "an attribution",
 }
 """File that stands in an unfinished folder too, and what that is."""
+SCORED = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
+"""Columns of the table of a method."""
+EPOCHS = "epochs"
 REMEDY = "finish it with --resume, or make it again"
 
 
@@ -119,13 +125,16 @@ def read_contents(
     if sanity is None and (folder / "sanity" / SANITY).exists():
         sanity = folder / "sanity"
     if attributed is not None:
-        if attributed != folder:
-            own = own._replace(simulated=own.simulated or bool(_manifest(attributed)["simulated"]))
-        own = own._replace(kmers=_kmers(attributed))
-    if compared is not None:
-        of = _manifest(compared)
+        of = _manifest_of(attributed, ("attributed", "attribution"), "attribute.py")
         own = own._replace(
-            comparison=_table(compared / "comparison.parquet"),
+            kmers=_kmers(attributed), simulated=own.simulated or bool(of.get("simulated"))
+        )
+    if compared is not None:
+        of = _manifest_of(compared, ("diverged",), "compare.py")
+        own = own._replace(
+            comparison=_table(
+                compared / "comparison.parquet", ("preset", "about", *METRICS, *COST)
+            ),
             compared_data=of.get("data"),
             simulated=own.simulated or bool(of.get("simulated")),
         )
@@ -156,6 +165,14 @@ def _manifest(folder: AnyPath) -> dict[str, Any]:
     return {}
 
 
+def _manifest_of(folder: AnyPath, keys: tuple[str, ...], job: str) -> dict[str, Any]:
+    """Of a complete folder of one job, whose manifest has one of these keys."""
+    manifest = _manifest(folder)
+    if not any(key in manifest for key in keys):
+        raise InputError(folder, None, f"not a folder of {job}", f"give the --out of {job}")
+    return manifest
+
+
 def _searched(folder: AnyPath) -> Contents:
     summary = RunSummary.read(folder)
     best = folder / "trials" / f"{summary.best_trial:04d}" / HISTORY
@@ -168,20 +185,23 @@ def _searched(folder: AnyPath) -> Contents:
         settings=load_yaml(folder / "config.yaml"),
         evaluation=_evaluation(folder),
         history=_history(best),
-        trials=_table(folder / "trials.parquet"),
+        trials=_table(
+            folder / "trials.parquet", ("trial", "state", SCORE, EPOCHS, SECONDS, PROBLEM)
+        ),
         study=read_study(folder / STUDY_FILE, summary.task),
     )
 
 
 def _trained(folder: AnyPath) -> Contents:
-    record, settings = RunRecord.read(folder), read_json(folder / CONFIG)
+    record = RunRecord.read(folder)
+    settings = RunSettings.parse(read_json(folder / CONFIG), folder / CONFIG)
     return Contents(
         folder,
         "training run",
-        task_named(settings["task"], str(folder / CONFIG)),
+        task_named(settings.task, str(folder / CONFIG)),
         record.simulated,
         record=record,
-        settings=settings,
+        settings=settings.model_dump(mode="json"),
         evaluation=_evaluation(folder),
         history=_history(folder / HISTORY),
     )
@@ -220,21 +240,32 @@ def _kmers(folder: AnyPath) -> Kmers:
     agreement = at / "agreement.parquet"
     return Kmers(
         plan,
-        methods={name: _table(at / f"{name}.parquet") for name in names},
-        tp=_table(at / "tp.parquet") if "tp" in plan.settings.methods else None,
-        consensus=_table(at / "consensus.parquet") if agreement.exists() else None,
-        agreement=_table(agreement) if agreement.exists() else None,
+        methods={name: _table(at / f"{name}.parquet", SCORED) for name in names},
+        tp=_table(at / "tp.parquet", ("kmer", "tp_count", "occurrences"))
+        if "tp" in plan.settings.methods
+        else None,
+        consensus=_table(at / "consensus.parquet", ("kmer", "mean_rank"))
+        if agreement.exists()
+        else None,
+        agreement=_table(agreement, ("first", "second", "rbo")) if agreement.exists() else None,
         sample=read_sample(plan, folder),
     )
 
 
-def _table(path: AnyPath) -> pa.Table:
+def _table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
+    """A file with at least these columns, page checksums verified, and a row."""
     try:
         with arrow_file(path) as stream:
-            return pq.read_table(stream, page_checksum_verification=True)
+            table = pq.read_table(stream, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
         raise InputError(path, None, problem, REMEDY) from None
+    for name in columns:
+        if name not in table.column_names:
+            raise InputError(path, name, "the column is missing", REMEDY)
+    if not table.num_rows:
+        raise InputError(path, None, "the table has no row", REMEDY)
+    return table
 
 
 def _with_origin(own: Contents) -> Contents:

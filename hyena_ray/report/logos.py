@@ -126,8 +126,8 @@ def _sites(sample: Sample, *, strands: bool) -> Figure | None:
         f"{number(found.information, 1)} bits, and {number(chance.information, 1)} bits when the "
         "bases of each are shuffled.",
         f"The {SITE} bases around the middle of each run of true positives, moved by up to "
-        f"{MARGIN} bases to look most like each other, and turned round where strands are alike. Moving "
-        "alone makes a logo: compare with the bits of shuffled bases.",
+        f"{MARGIN} bases to look most like each other, and turned round where strands are alike. "
+        "Moving alone makes a logo: compare with the bits of shuffled bases.",
         Table(
             "Share of bases by position",
             ["position", "A", "C", "G", "T"],

@@ -73,9 +73,10 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { text-align: right; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--grid);
   white-space: nowrap; }
 th:first-child, .text { text-align: left; }
-td.long { white-space: normal; overflow-wrap: anywhere; min-width: 12rem; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 20rem; }
+.small td.long { min-width: 9rem; }
 thead th { color: var(--muted); font-weight: 600; }
-tbody th { font-weight: 500; min-width: 4rem; max-width: 16rem; white-space: normal; }
+tbody th { font-weight: 500; min-width: 7rem; max-width: 16rem; white-space: normal; }
 .small td.text { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
 footer { border-top: 1px solid var(--grid); margin-top: 2.5rem; padding-top: 1rem;
   color: var(--muted); font-size: .92rem; }

@@ -19,6 +19,7 @@ ROOMS = (
     "attribution",
     "cluster",
     "tuning",
+    "report",
 )
 FOUNDATION = ("errors", "files", "settings", "storage", "tasks", "trust", "commands")
 RAY_ROOMS = ("cluster", "tuning")
