@@ -60,6 +60,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     from hyena_ray.attribution.settings import AttributionSettings
     from hyena_ray.attribution.targets import labelled
     from hyena_ray.cluster.folder import check_output, only_writer
+    from hyena_ray.dataset.origin import Origin
     from hyena_ray.dataset.reader import PreparedData
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.tasks import task_named
@@ -106,6 +107,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         progress.update(State(done=total))
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
     with only_writer(out, overwrite=given.overwrite):
+        Origin.of(data).write(out)
         write_json(out / NAME, found)
     return Outcome(table_of(checks), found, {"checks": out / NAME}, simulated)
 

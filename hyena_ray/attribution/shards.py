@@ -30,6 +30,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.sharded import read_shard_file, shard_file_is_complete, write_shard_file
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
@@ -86,6 +87,8 @@ def run_shard(
             attribute_windows(model, windows.rows(np.array([row])), plan.settings)
         note.write_text(f"{told}all\n")
     table = shard_table(attribute_windows(model, windows, plan.settings))
+    for name, column in _places(windows).items():
+        table = table.append_column(name, column)
     write_shard_file(table, path, plan.key)
     note.unlink(missing_ok=True)  # another worker may have done the same shard meanwhile
     return path
@@ -121,14 +124,24 @@ def shard_table(attribution: WindowAttribution) -> pa.Table:
 
 
 def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttribution:
-    """Read a complete shard back, page checksums verified.
+    """Read a complete shard back, as `read_shard_table` does."""
+    return shard_of_table(plan, read_shard_table(plan, index, folder))
+
+
+def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
+    """Read the file of a complete shard, page checksums verified: the columns of `shard_table`, and
+    `contig`, `start` and `labels` of the windows.
 
     Raises:
         InputError: the file is missing, damaged or of another plan.
     """
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
-    table = read_shard_file(shard_path(folder, index), plan.key, rows)
+    return read_shard_file(shard_path(folder, index), plan.key, rows)
+
+
+def shard_of_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:
+    """The attribution that a shard's table holds."""
     methods = [name for name in plan.settings.methods if name in table.column_names]
     return WindowAttribution(
         window_id=table["window_id"].to_numpy(),
@@ -143,6 +156,16 @@ def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttributio
             if METHODS[name].path
         },
     )
+
+
+def _places(windows: Windows) -> dict[str, pa.Array]:
+    """What a reader of the shard without the data wants to know of its windows: `contig`, `start`
+    and `labels`, as `Windows` has them."""
+    return {
+        "contig": pa.array(windows.contig.tolist(), pa.string()).dictionary_encode(),
+        "start": pa.array(windows.start),
+        "labels": _tensor(windows.labels),
+    }
 
 
 def _tensor(array: NDArray[Any]) -> pa.Array:

@@ -22,6 +22,7 @@ from hyena_ray.cluster.resources import Placement, Resources, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.timing import makespan, on_workers
 from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate
 from hyena_ray.files import write_json
@@ -86,6 +87,7 @@ def attribute(options: AttributeOptions) -> Attributed:
     with connect(options.address) as cluster:
         placement = place_actors(plan, cluster, options.actors, options.each)
         with only_writer(out, overwrite=options.overwrite):
+            Origin.of(data).write(out)
             found = attribute_on_actors(
                 plan, options.model, data, out, actors=placement.concurrent, each=options.each
             )

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
 from hyena_ray.model.window import WindowModel
 from hyena_ray.outcomes import plain
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.bootstrap import (
     REPLICATES,
@@ -24,6 +28,7 @@ from hyena_ray.training.bootstrap import (
     bootstrap,
 )
 from hyena_ray.training.calibration import Calibration, calibrate
+from hyena_ray.training.curves import PrecisionRecall, precision_recall
 from hyena_ray.training.losses import IGNORED, weighted_cross_entropy
 from hyena_ray.training.metrics import Metrics, measure
 from hyena_ray.training.prevalence import genome_weights
@@ -83,6 +88,24 @@ class Evaluation(NamedTuple):
     regions: RegionScores | None
     """None for sequences."""
     calibration: Calibration
+    curve: PrecisionRecall | None = None
+    """None in what was written before there was one."""
+
+    @classmethod
+    def read(cls, path: AnyPath) -> Evaluation:
+        """Read what `as_json` gave.
+
+        Raises:
+            InputError: missing or not of this form.
+        """
+        values = read_json(path)
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            remedy = "score the model again with jobs/evaluate.py"
+            raise InputError(f"{path}: {key}", None, first["msg"], remedy) from None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; null for what is not defined."""
@@ -226,6 +249,7 @@ def evaluate_on_split(
         replicates=REPLICATES,
         regions=regions,
         calibration=calibrate(scored.labels, scored.scores),
+        curve=precision_recall(scored.labels, scored.scores),
     )
 
 

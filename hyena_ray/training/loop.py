@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from hyena_ray.files import write_json
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.saved import save_window_model
@@ -26,6 +27,10 @@ from hyena_ray.training.stages import stage_of_epoch, stage_optimizer, stages_of
 from hyena_ray.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
+
+
+HISTORY = "history.json"
+"""In a run's folder: metrics of every finished epoch."""
 
 
 class EpochReport(NamedTuple):
@@ -68,7 +73,8 @@ def train_run(
         settings: of the run.
         train: windows to learn from.
         validation: windows that choose epoch and threshold.
-        folder: takes `checkpoint.pt` (state of the run) and `model/` (best epoch).
+        folder: takes `checkpoint.pt` (state of the run), `history.json` (metrics of every epoch)
+            and `model/` (best epoch).
         report: called after every epoch, by every worker.
         workers: that train this run together; the first alone writes into `folder`. Their number
             may change when a run is resumed.
@@ -124,6 +130,8 @@ def train_run(
             if workers.writes:
                 save_window_model(kept, model_folder)
         if workers.writes:
+            # Before the state, which a resumed run goes on from: never behind it.
+            write_json(folder / HISTORY, history)
             save_state(
                 checkpoint,
                 RunState(

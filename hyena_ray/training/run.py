@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from hyena_ray.dataset.manifest import NAME
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
@@ -99,8 +100,8 @@ def complete_run(
         data: what was prepared, as the run sees it; the test split is read from it.
         train: its training windows.
         validation: its validation windows.
-        folder: takes `config.json`, what `train_run` writes, `tensorboard/`, the card of the model,
-            `evaluation.json` and last `manifest.json`.
+        folder: takes `config.json`, `data.json`, what `train_run` writes, `tensorboard/`, the card
+            of the model, `evaluation.json` and last `manifest.json`.
         report: called after every epoch.
         test: whether the test split is scored.
         tell: called with the number of windows of every batch that was trained on or scored.
@@ -111,6 +112,7 @@ def complete_run(
     check_begun(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, settings.model_dump(mode="json"))
+    Origin.of(data).write(folder)
     began = time.monotonic()
     seconds: list[float] = []
     state = load_state(folder / CHECKPOINT, settings.fingerprint())

@@ -18,6 +18,7 @@ from hyena_ray.cluster.resources import Placement, Resources, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Handle, Key, fits, share_windows
 from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file, write_json
@@ -110,6 +111,7 @@ def compare(options: CompareOptions) -> Compared:
         with only_writer(out, overwrite=options.overwrite):
             plan = {"data": data_plan(data), "threads": placement.threads}
             threads = begin(out, plan, may_change=("threads",))["threads"]
+            Origin.of(data).write(out)
             # Of a comparison of fewer runs, where this one goes on.
             (out / MANIFEST).unlink(missing_ok=True)
             _run_all(runs, data, out, cluster, placement.concurrent, threads, options.each)

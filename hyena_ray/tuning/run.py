@@ -32,6 +32,7 @@ from hyena_ray.cluster.resources import Placement, place
 from hyena_ray.cluster.start import Cluster, connect
 from hyena_ray.cluster.windows import Key, fits, share_windows
 from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
@@ -40,6 +41,7 @@ from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.tasks import Task, task_named
+from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import new_model
 from hyena_ray.training.run import EVALUATION, score_and_describe
@@ -243,6 +245,7 @@ class _Run:
         settings = self.space.run_settings(best.user_attrs[SETTINGS])
         with self._timed("test"):
             test = self._test(data, settings)
+            write_json(self.out / EVALUATION, test.as_json())
         with self._timed("attribute"):
             found = self._attribute(data)
         RunSummary(
@@ -253,7 +256,7 @@ class _Run:
             best_trial=best.number,
             settings=best.user_attrs[SETTINGS],
             validation=best.user_attrs[METRICS],
-            test=test,
+            test=test.metrics._asdict(),
             attribution=found.digest,
             kmers={
                 name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in found.tables.items()
@@ -279,6 +282,7 @@ class _Run:
         """Also writes, or compares, what the run is made of."""
         plan = made_of(self.space, data, self.placement)
         first = begin(self.out, plan, may_change=MAY_CHANGE)
+        Origin.of(data).write(self.out)
         self.placement = Placement(concurrent=self.placement.concurrent, threads=first["threads"])
         if not (self.out / MANIFEST).exists():
             return False
@@ -318,23 +322,22 @@ class _Run:
         actors = place_actors(plan, self.cluster, None, each).concurrent
         return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
 
-    def _test(self, data: PreparedData, settings: RunSettings) -> dict[str, float]:
+    def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
         """Once, after everything is chosen; on a worker, since the driver may have no GPU. Writes
         the model's card."""
-        folder, out = data.folder, self.out
+        folder, model_folder = data.folder, self.out / "model"
 
-        def score() -> dict[str, float]:
+        def score() -> Evaluation:
             torch.set_num_threads(1)
-            model = load_window_model(out / "model")
+            model = load_window_model(model_folder)
             model.to("cuda" if torch.cuda.is_available() else "cpu")
             windows = PreparedData.open(folder)
-            found = score_and_describe(model, out / "model", settings, windows, test=True)
+            found = score_and_describe(model, model_folder, settings, windows, test=True)
             assert found is not None
-            write_json(out / EVALUATION, found.as_json())
-            return found.metrics._asdict()
+            return found
 
         each = self.space.resources
         task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)
         with Progress("score test windows"):
-            found: dict[str, float] = ray.get(task.options(name="score test windows").remote())
+            found: Evaluation = ray.get(task.options(name="score test windows").remote())
         return found

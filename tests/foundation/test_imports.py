@@ -20,6 +20,7 @@ ROOMS = (
     "prediction",
     "cluster",
     "tuning",
+    "report",
 )
 FOUNDATION = (
     *("errors", "files", "settings", "storage", "tasks", "trust"),

@@ -1,0 +1,113 @@
+"""Draw with matplotlib, to SVG that stands inside a page and takes its colours from there.
+
+Colours are drawn as stand-ins and become CSS variables, so that one drawing serves a light and a
+dark page; text stays text.  matplotlib is imported at the first figure, since it is slow to.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+INK, MUTED, GRID, SURFACE = "#010203", "#040506", "#070809", "#0a0b0c"
+BLUE, ORANGE, GREEN, GOLD, PURPLE = "#1a0001", "#1a0002", "#1a0003", "#1a0004", "#1a0005"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, GOLD)
+"""In the order in which things that are compared take them; told apart by the colour-blind."""
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    SURFACE: "surface",
+    BLUE: "blue",
+    ORANGE: "orange",
+    GREEN: "green",
+    GOLD: "gold",
+    PURPLE: "purple",
+}
+"""Stand-in to the CSS variable of style.py."""
+LETTERS = {"A": GREEN, "C": BLUE, "G": GOLD, "T": ORANGE}
+"""Of logos."""
+WIDTH = 5.0
+"""Inches of a figure: as wide as a phone, so that its text can be read there."""
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+@contextmanager
+def style() -> Iterator[Any]:
+    """matplotlib's `Figure` class, inside the block in this page's style.
+
+    No pyplot: figures do not outlive the block, and nothing outside it changes.
+    """
+    import matplotlib
+
+    # The canvas that needs no screen.
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield Figure
+
+
+def svg_of(figure: Any, name: str) -> str:
+    """A figure as an `<svg>` element; the page gives it role and text.
+
+    Args:
+        figure: of matplotlib.
+        name: of the figure; begins the ids inside, which are unique on the page then.
+    """
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", metadata=nothing)
+    return _slim(stream.getvalue(), name)
+
+
+def _slim(text: str, name: str) -> str:
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # The page says how large it is.
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) (?:version|xmlns|xmlns:xlink)="[^"]*"', r"\1", text)
+    text = text.replace("xlink:href", "href")
+    referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+
+    def renamed(match: re.Match[str]) -> str:
+        return f' id="{name}-{match[1]}"' if match[1] in referred else ""
+
+    text = re.sub(r' id="([^"]+)"', renamed, text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    # A hundredth of a point is finer than any screen; numbers between tags are for people.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
+    return text.strip()
