@@ -16,7 +16,8 @@ from hyena_ray.attribution.plan import model_sha256
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.sharded import WorkPlan
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import N_CODE, Fasta
+from hyena_ray.genome.fasta import N_CODE
+from hyena_ray.genome.reading import open_genome, told
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
@@ -110,7 +111,7 @@ def plan_prediction(
 
     Args:
         model: of bases.
-        genome: its file.
+        genome: its file, or the name of an assembly.
         contigs: to score; None takes all.
         overlap: bases that a window has in common with the next one; None is half a window.
         batch: windows of one forward pass.
@@ -131,11 +132,11 @@ def plan_prediction(
         )
     if batch < 1:
         raise InputError("--batch", batch, "below 1", "give 1 or more")
-    source = Fasta(genome)
+    source = open_genome(genome)
     entries: list[ContigEntry] = []
     pieces: list[Piece] = []
     simulated = False
-    for contig in source:
+    for contig in told(source):
         size = len(contig.codes)
         entries.append(ContigEntry(name=contig.name, length=size))
         simulated |= contig.description.startswith(SIMULATED)
