@@ -51,6 +51,7 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
+    "svg.hashsalt": "hyena-ray",
     "text.color": INK,
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
@@ -108,6 +109,8 @@ def _slim(text: str, name: str) -> str:
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    # The page's own fonts; k-mers stand in letters of one width.
+    text = re.sub(r"font-family: '[^']*Mono'[^;\"]*", "font-family: ui-monospace, monospace", text)
+    text = re.sub(r"font-family: 'DejaVu Sans'[^;\"]*;? ?", "", text)
     text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
     return text.strip()

@@ -25,12 +25,14 @@ def test_curve_and_brier_score_agree_with_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     scores, labels = rng.random(1000), rng.integers(0, 2, 1000)
     found = calibrate(labels, scores)
-    observed, predicted = calibration_curve(labels, scores, n_bins=BINS, strategy="quantile")
+    observed, predicted = calibration_curve(labels, scores, n_bins=BINS, strategy="uniform")
     assert found.observed == pytest.approx(observed)
     assert found.predicted == pytest.approx(predicted)
     assert found.brier == pytest.approx(brier_score_loss(labels, scores))
 
 
-def test_bins_hold_equal_counts_even_of_equal_scores() -> None:
-    assert calibrate(np.arange(25) % 2, np.full(25, 0.5)).labels == (3,) * 5 + (2,) * 5
-    assert calibrate(np.array([0, 1, 1]), np.array([0.2, 0.4, 0.9])).labels == (1, 1, 1)
+def test_bins_have_equal_width_and_empty_ones_are_left_out() -> None:
+    found = calibrate(np.array([0, 0, 1, 1]), np.array([0.0, 0.09, 0.1, 1.0]))
+    assert found.labels == (2, 1, 1)
+    assert found.predicted == pytest.approx((0.045, 0.1, 1.0))
+    assert found.observed == (0.0, 1.0, 1.0)

@@ -1,0 +1,54 @@
+"""One small real run for all tests of this room, with sanity checks and a comparison beside it."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from report_runs import SPACE, Runs, comparison
+
+from hyena_ray.commands import Outcome
+from hyena_ray.tuning.job import tuning_job
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def runs(cluster: object, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("report")
+    space, tuned = folder / "space.yaml", folder / "tuned"
+    space.write_text(SPACE)
+    arguments = ["--data", str(small_data), "--space", str(space), "--out", str(tuned)]
+    tuning_job("zdna", ROOT / "search_spaces")(arguments)
+    sanity = runpy.run_path(str(ROOT / "jobs" / "sanity.py"))["main"]
+    given = [
+        "--model",
+        str(tuned / "model"),
+        "--data",
+        str(small_data),
+        "--methods",
+        "input_x_gradient",
+    ]
+    sanity([*given, "--limit", "6", "--out", str(tuned / "sanity")])
+    return Runs(tuned, comparison(folder / "compared", small_data), small_data)
+
+
+@pytest.fixture
+def tuned(runs: Runs, tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return Path(shutil.copytree(runs.tuned, tmp_path / "tuned"))
+
+
+@pytest.fixture(scope="session")
+def report() -> Callable[..., Outcome]:
+    """`main` of the job."""
+    main = runpy.run_path(str(ROOT / "jobs" / "report.py"))["main"]
+
+    def job(*arguments: object) -> Outcome:
+        found: Outcome = main([str(argument) for argument in arguments])
+        return found
+
+    return job

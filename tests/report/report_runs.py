@@ -1,0 +1,66 @@
+"""What the tests of this room look at: folders of jobs, and one that is made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hyena_ray.training.run import RunRecord
+from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison
+from hyena_ray.tuning.presets import PreparedAs, Preset, StudyFigures
+
+SPACE = """\
+task: zdna
+trials: 3
+concurrent: 1
+scheduler: {grace_period: 2}
+settings:
+  data.length: 40
+  data.limit: 400
+  model.d_model: 16
+  model.n_layer: 1
+  model.max_seq_len: 130
+  readout.flank: 8
+  training.epochs: 2
+search:
+  readout.lookahead: {choices: [4, 8]}
+  training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
+attribution: {shuffles: 1, samples: 2, steps: 4, tolerance: null}
+"""
+
+
+class Runs(NamedTuple):
+    """Folders of jobs; tests that change one copy it first."""
+
+    tuned: Path
+    """Of a search on simulated DNA, with sanity checks inside."""
+    compared: Path
+    data: Path
+
+
+def comparison(folder: Path, data: Path) -> Path:
+    """What jobs/compare.py would write of two presets with figures that are made up."""
+    folder.mkdir()
+    rows = []
+    for name, scores in (("zdna/strong", (0.7, 0.8)), ("zdna/<b>weak</b>", (0.2,))):
+        preset = Preset(
+            "zdna", name, "a baseline & more", StudyFigures(f1=0.64), PreparedAs(), {}, {}
+        )
+        rows.append(row_of(preset, [Outcome(record(score)) for score in scores]))
+    write_comparison(folder, rows, Facts(data, "contig", True, (0, 1), 0, {}, {}))
+    (folder / "manifest.json").write_text('{"diverged": {}, "data": "0", "simulated": true}')
+    return folder
+
+
+def record(score: float) -> RunRecord:
+    names = ("f1", "mcc", "average_precision", "precision", "recall", "roc_auc")
+    test = dict.fromkeys((*names, "balanced_accuracy", "accuracy"), score)
+    return RunRecord(
+        simulated=True,
+        best_epoch=1,
+        validation=test,
+        test=test,
+        trainable_share=1.0,
+        seconds_per_epoch=2.0,
+        peak_memory=2**20,
+    )

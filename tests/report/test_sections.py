@@ -1,0 +1,307 @@
+"""A page holds what its folder holds, and a folder that is not whole gets none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from report_runs import Runs
+
+from hyena_ray.commands import Outcome
+from hyena_ray.dataset.manifest import SequenceRows
+from hyena_ray.dataset.origin import Origin
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json, write_json
+from hyena_ray.report.answer import warnings
+from hyena_ray.report.blocks import Figure, Section, Table
+from hyena_ray.report.contents import Contents, read_contents
+from hyena_ray.report.published import PUBLISHED
+from hyena_ray.report.windows import ROW, part_shown
+from hyena_ray.report.write import page_of, write_report
+from hyena_ray.storage import AnyPath, S3Path
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.tuning.presets import load_preset
+from hyena_ray.tuning.summary import RunSummary
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+Job = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def contents(runs: Runs) -> Contents:
+    return read_contents(runs.tuned, compared=runs.compared)
+
+
+@pytest.fixture(scope="session")
+def sections(contents: Contents) -> dict[str, Section]:
+    return {section.name: section for section in page_of(contents).sections}
+
+
+def figures(section: Section) -> dict[str, Figure]:
+    return {block.name: block for block in section.blocks if isinstance(block, Figure)}
+
+
+def test_a_search_has_every_section_and_figure(sections: dict[str, Section]) -> None:
+    names = ["answer", "run", "measured", "learning", "search", "kmers", "windows", "checks"]
+    assert list(sections) == [*names, "compared"]
+    drawn = {name for section in sections.values() for name in figures(section)}
+    assert {
+        *("beside", "precision-recall", "reliability", "losses", "scores", "all-trials"),
+        *("history", "parallel", "importance", "consensus", "kmers-ig", "kmers-smoothgrad"),
+        *("kmers-tp", "family-1", "true-positives", "window-1", "deletion", "insertion"),
+    } <= drawn
+
+
+def test_the_answer_is_the_score_with_its_interval(
+    sections: dict[str, Section], contents: Contents
+) -> None:
+    head = sections["answer"].blocks[0]
+    found = contents.evaluation
+    assert found is not None
+    low, high = found.intervals["f1"]
+    assert head[0] == f"F1 {found.metrics.f1:.3f}"
+    assert f"{low:.3f} to {high:.3f}" in head[1]
+    assert RunSummary.read(contents.folder).test["f1"] == found.metrics.f1
+
+
+def test_presets_stand_beside_the_score_in_order(sections: dict[str, Section]) -> None:
+    beside = figures(sections["answer"])["beside"]
+    assert beside.table is not None
+    rows = {row[0]: row for row in beside.table.rows}
+    assert rows["zdna/strong"][2:] == ["0.750", "0.679 to 0.821"]
+    values = [float(row[2]) for row in beside.table.rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_published_figures_stand_beside_real_ones_only(contents: Contents) -> None:
+    simulated, real = contents, contents._replace(simulated=False)
+    for of, there in ((simulated, False), (real, True)):
+        beside = figures(page_of(of._replace(kmers=None, study=None)).sections[0])["beside"]
+        assert beside.table is not None
+        assert ("the study" in [row[0] for row in beside.table.rows]) == there
+
+
+@pytest.mark.parametrize("task", PUBLISHED)
+def test_what_the_study_states_is_what_its_preset_says(task: str) -> None:
+    published = PUBLISHED[task]
+    stated = load_preset(published.preset, ROOT / "search_spaces" / "presets").study
+    for name, value in published.metrics.items():
+        assert getattr(stated, name) == value
+
+
+def test_simulated_data_are_said_first(contents: Contents) -> None:
+    assert warnings(contents)[0].startswith("Simulated: no figure here says anything")
+    assert warnings(contents._replace(simulated=False)) == []
+
+
+def test_what_the_check_for_leaks_found_is_said_first(contents: Contents) -> None:
+    assert contents.origin is not None
+    manifest = contents.origin.manifest
+    rows = SequenceRows(split="train", rows=900, dropped=42, repeated=0, conflicting=1)
+    sequences = manifest.model_copy(update={"contigs": (), "sequences": (rows,)})
+    stratified = manifest.model_copy(update={"split": "stratified:0.6/0.2/0.2"})
+    for changed, words in (
+        (sequences, ["42 of 900 sequences of train", "1 sequence stands with both labels"]),
+        (stratified, ["neighbours of training windows are tested"]),
+    ):
+        origin = contents.origin.model_copy(update={"manifest": changed})
+        found = warnings(contents._replace(simulated=False, origin=origin))
+        assert len(found) == len(words)
+        assert all(word in text for word, text in zip(words, found, strict=True))
+
+
+def test_a_run_remembers_its_data_and_every_epoch(contents: Contents, runs: Runs) -> None:
+    assert contents.origin == Origin.read(contents.folder)
+    assert contents.origin.folder == str(runs.data)
+    assert contents.history is not None
+    assert len(contents.history) == 2
+    assert {"train_loss", "loss", "f1"} <= set(contents.history[0])
+
+
+def test_windows_show_true_region_and_what_is_found(
+    contents: Contents, sections: dict[str, Section]
+) -> None:
+    assert contents.kmers is not None
+    sample = contents.kmers.sample
+    assert sample.labels is not None
+    # A true positive is labelled, by what the word means; so both lie at the same bases.
+    assert (sample.labels[sample.true_positive] == 1).all()
+    window = figures(sections["windows"])["window-1"]
+    assert window.table is not None
+    assert list(window.table.heads)[-2:] == ["true positive", "labelled"]
+    assert re.match(r"sim\d:[\d,]+-[\d,]+: \d+ of \d+ labelled bases found", window.finding)
+
+
+def test_every_trial_stands_in_the_table_best_first(
+    contents: Contents, sections: dict[str, Section]
+) -> None:
+    table = next(b for b in sections["search"].blocks if isinstance(b, Table))
+    assert contents.summary is not None
+    assert len(table.rows) == 3
+    assert table.rows[0][0] == str(contents.summary.best_trial + 1)
+    assert "learning_rate" in table.heads
+
+
+def test_text_of_a_file_is_never_markup(runs: Runs, tuned: Path) -> None:
+    text = write_report(tuned, compared=runs.compared).read_text()
+    assert "<b>weak</b>" not in text
+    assert "zdna/&lt;b&gt;weak&lt;/b&gt;" in text
+
+
+def test_a_page_needs_nothing_else(runs: Runs, tuned: Path) -> None:
+    text = write_report(tuned, compared=runs.compared).read_text()
+    assert not re.search(r"<script|<link(?! rel=\"icon\" href=\"data:,\")|@import|\bon\w+=", text)
+    assert not re.search(r"(src|href|url\()=?[\"']?https?:", text)
+    assert len(text) < 1_000_000
+
+
+def test_the_job_says_where_the_page_lies(report: Job, tuned: Path) -> None:
+    before = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
+    found = report(tuned)
+    assert found.written == {"report": tuned / "report.html"}
+    assert found.found["bytes"] == (tuned / "report.html").stat().st_size
+    after = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
+    assert set(after) - set(before) == {tuned / "report.html"}
+    assert all(after[path] == content for path, content in before.items())
+
+
+def test_parts_of_a_run_have_pages_of_their_own(report: Job, runs: Runs, tuned: Path) -> None:
+    (tuned / "evaluated").mkdir()
+    shutil.copy(tuned / "evaluation.json", tuned / "evaluated")
+    for folder, names in (
+        (tuned / "sanity", ["answer", "run", "checks"]),
+        (tuned / "evaluated", ["answer", "run", "measured"]),
+        (Path(shutil.copytree(runs.compared, tuned / "beside")), ["answer", "run", "compared"]),
+        (Path(shutil.copytree(tuned / "trials" / "0000", tuned / "one")), ["answer", "run"]),
+    ):
+        if folder.name == "one":
+            as_trained(folder, tuned)
+            names = [*names, "learning"]
+        report(folder)
+        text = (folder / "report.html").read_text()
+        assert re.findall(r'<section id="([^"]+)"', text) == names
+
+
+def as_trained(folder: Path, tuned: Path) -> None:
+    """Give a trial's folder what jobs/train.py writes last."""
+    write_json(folder / "config.json", RunSettings().model_dump(mode="json"))
+    summary = RunSummary.read(tuned)
+    write_json(
+        folder / "manifest.json",
+        {
+            "simulated": True,
+            "best_epoch": 1,
+            "validation": summary.validation,
+            "test": None,
+            "trainable_share": 1.0,
+            "seconds_per_epoch": None,
+            "peak_memory": 1,
+        },
+    )
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def without_column(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["score"]), path)
+
+
+def without_rows(path: Path) -> None:
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+
+
+def changed(**values: object) -> Callable[[Path], None]:
+    return lambda path: write_json(path, read_json(path) | values)
+
+
+def no_list(path: Path) -> None:
+    path.write_text('{"f1": 1}')
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "unfinished": ("manifest.json", Path.unlink, "search or a comparison that is not complete"),
+    "manifest cut": ("manifest.json", truncate, "manifest.json: not readable as JSON"),
+    "manifest of data": ("manifest.json", changed(schema_version=2), "not the manifest of a run"),
+    "summary": ("manifest.json", changed(test="good"), "manifest.json: test"),
+    "trials cut": ("trials.parquet", truncate, "trials.parquet: is damaged"),
+    "trials gone": ("trials.parquet", Path.unlink, "trials.parquet: is missing"),
+    "trials without score": ("trials.parquet", without_column, "score: the column is missing"),
+    "study": ("study.db", truncate, "study.db: not the study of this run"),
+    "evaluation": ("evaluation.json", changed(metrics={}), "evaluation.json: metrics"),
+    "history": ("trials/{best}/history.json", no_list, "history.json: damaged"),
+    "k-mers": ("kmers/ig.parquet", truncate, "ig.parquet: is damaged"),
+    "no k-mer": ("kmers/ig.parquet", without_rows, "ig.parquet: the table has no row"),
+    "shard": ("shards/shard-00000.parquet", truncate, "shard-00000.parquet: missing, or not"),
+    "plan": ("shards/plan.json", Path.unlink, "plan.json: there is no such file"),
+    "data": ("data.json", changed(folder=1), "data.json: folder"),
+    "sanity": ("sanity/sanity.json", changed(checks=[]), "sanity.json: checks"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_run_is_refused_and_nothing_is_written(
+    report: Job, tuned: Path, case: str
+) -> None:
+    name, damage, message = DAMAGES[case]
+    best = json.loads((tuned / "manifest.json").read_text())["best_trial"]
+    damage(tuned / name.format(best=f"{best:04d}"))
+    with pytest.raises(InputError, match=message):
+        report(tuned)
+    assert not (tuned / "report.html").exists()
+
+
+def test_folders_of_another_job_are_refused(report: Job, runs: Runs, tuned: Path) -> None:
+    for arguments, message in (
+        ([tuned / "nowhere"], "there is no such folder"),
+        ([runs.data], "not the manifest of a run"),
+        ([tuned / "tune"], "holds no result of a job"),
+        ([tuned, "--compared", tuned], "not a folder of compare.py"),
+        ([tuned, "--attributed", runs.compared], "not a folder of attribute.py"),
+        ([tuned, "--sanity", runs.compared], "sanity.json: there is no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            report(*arguments)
+    assert not (tuned / "report.html").exists()
+
+
+def test_a_run_on_s3_has_its_page_there(runs: Runs, bucket: S3Path) -> None:
+    there = bucket / "run"
+    for path in runs.tuned.rglob("*"):
+        if path.is_file() and "tune" not in path.relative_to(runs.tuned).parts:
+            there.joinpath(*path.relative_to(runs.tuned).parts).write_bytes(path.read_bytes())
+    page: AnyPath = write_report(there)
+    assert page == there / "report.html"
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_part_of_a_window_holds_what_is_marked() -> None:
+    for first, last, length in ((0, 9, 100), (91, 100, 100), (20, 80, 100), (300, 330, 1024)):
+        marked = np.zeros(length, bool)
+        marked[first:last] = True
+        part = part_shown(marked)
+        assert 0 <= part.start <= first
+        assert last <= part.stop <= length
+        assert (part.stop - part.start) % ROW == 0
+    assert part_shown(np.ones(30, bool)) == slice(0, 30)
+
+
+def test_shards_of_earlier_versions_show_true_positives_alone(tuned: Path) -> None:
+    for path in (tuned / "shards").glob("*.parquet"):
+        table: pa.Table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["contig", "start", "labels"]), path)
+    contents = read_contents(tuned)
+    assert contents.kmers is not None
+    assert contents.kmers.sample.labels is None
+    section = next(s for s in page_of(contents).sections if s.name == "windows")
+    assert figures(section)["window-1"].finding.startswith("A window: ")
