@@ -26,6 +26,8 @@ class Outcome(NamedTuple):
     """What was written, to where it lies."""
     simulated: bool | None = None
     """Whether the data was simulated; None where the job reads none."""
+    folder: AnyPath | None = None
+    """Of all results, where a report is made of them."""
 
     def as_json(self, job: str, seconds: float) -> str:
         """One JSON object; what is not a finite number is null.

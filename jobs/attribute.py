@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from hyena_ray.attribution.settings import DEFINITIONS, AttributionSettings, MethodName
 from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
+from hyena_ray.report.job import with_report
 from hyena_ray.settings import parse_assignments
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def main(arguments: Sequence[str]) -> Outcome:
         "agreement": None if found.agreement is None else found.agreement.to_pylist(),
         "digest": found.digest,
     }
-    return Outcome(text_of(found), values, done.written, done.simulated)
+    folder = given.out.absolute()
+    return Outcome(text_of(found), values, done.written, done.simulated, folder)
 
 
 def text_of(found: MergeResult) -> str:
@@ -147,4 +149,4 @@ def text_of(found: MergeResult) -> str:
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hyena_ray.commands import DONE, Outcome, Parser, run_job
 from hyena_ray.errors import InputError
+from hyena_ray.report.job import with_report
 from hyena_ray.settings import parse_assignments
 
 EXAMPLES = """\
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str]) -> Outcome:
     if given.dry_run:
         return plan_comparison(options).outcome()
     done = compare(options)
-    return Outcome(done.text, {"presets": done.rows}, done.written, done.simulated)
+    found, folder = {"presets": done.rows}, given.out.absolute()
+    return Outcome(done.text, found, done.written, done.simulated, folder)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
@@ -81,4 +83,4 @@ def seeds_of(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hyena_ray.commands import DONE, READ, Outcome, Parser, run_job
 from hyena_ray.files import new_output, write_json
 from hyena_ray.progress import Progress, State
+from hyena_ray.report.job import with_report
 
 EXAMPLES = """\
 examples:
@@ -83,8 +84,9 @@ def main(arguments: Sequence[str]) -> Outcome:
         out.mkdir(parents=True)
         write_json(out / NAME, evaluation.as_json())
         written["evaluation"] = out / NAME
-    return Outcome(evaluation.table(), evaluation.as_json(), written, data.manifest.simulated)
+    found, simulated = evaluation.as_json(), data.manifest.simulated
+    return Outcome(evaluation.table(), found, written, simulated, out)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

@@ -16,65 +16,96 @@ complete prediction gets new regions without being scored again.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hyena_ray.cluster.predict import BATCH, Prediction, PredictOptions, predict
-from hyena_ray.cluster.resources import Resources
-from hyena_ray.commands import Outcome, Parser, place, run_job
-from hyena_ray.dataset.manifest import NAME as MANIFEST
-from hyena_ray.prediction.results import BED, TABLE, TRACK
+from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, place, run_job
 
-EXAMPLE = """\
+if TYPE_CHECKING:
+    from hyena_ray.cluster.predict import Prediction
+
+EXAMPLES = """\
 examples:
   python jobs/predict.py --model run/model --genome genome.fa.gz --out tracks
+  python jobs/predict.py --model run/model --genome genome.fa.gz --out tracks --dry-run
   python jobs/predict.py --model run/model --genome genome.fa.gz --out tracks --resume \\
       --threshold 0.9 --min-length 10
 """
 
 
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="predict.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        found="contigs, bases, scored, called, share, regions, in_regions, digest, threshold, "
+        "expected",
+    )
+    options.add_model()
+    read = options.group(READ)
+    read.add_argument(
+        "--genome",
+        metavar="FILE|NAME",
+        type=place,
+        required=True,
+        help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38",
+    )
+    read.add_argument("--contigs", metavar="C,C", help="to score; default: all")
+    done = options.group(DONE)
+    done.add_argument(
+        "--threshold",
+        metavar="X",
+        type=float,
+        help="probability from which a base is called; default: the model's",
+    )
+    done.add_argument(
+        "--min-length",
+        metavar="N",
+        type=int,
+        default=1,
+        help="leave out regions of fewer bases, after joining",
+    )
+    done.add_argument(
+        "--merge-gap",
+        metavar="N",
+        type=int,
+        default=0,
+        help="join runs of called bases that at most N others keep apart",
+    )
+    done.add_argument(
+        "--overlap",
+        metavar="N",
+        type=int,
+        help="bases that a window has in common with the next one; default: half a window. 0 takes "
+        "half the time, and is as good where the model reads 32 bases on each side of a window",
+    )
+    options.add_output("new folder; takes the results", required=True)
+    options.add_existing_output()
+    options.add_dry_run()
+    where = options.group(WHERE)
+    where.add_argument(
+        "--batch",
+        metavar="N",
+        type=int,
+        default=128,
+        help="windows of one forward pass; more are no faster on a CPU",
+    )
+    where.add_argument(
+        "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
+    )
+    options.add_resources("an actor")
+    options.add_address()
+    return options
+
+
 def main(arguments: Sequence[str]) -> Outcome:
-    """Predict, and say what was found."""
-    found = predict(options_of(parser().parse_args(arguments)))
-    values = found.result.model_dump(mode="json")
-    values |= {
-        "threshold": found.settings.threshold,
-        "expected": None if found.expected is None else found.expected._asdict(),
-    }
-    written = {
-        "track": found.out / TRACK,
-        "regions": found.out / BED,
-        "table": found.out / TABLE,
-        "manifest": found.out / MANIFEST,
-    }
-    return Outcome(table(found), values, written)
+    """Predict, or say what a prediction would take."""
+    given = parser().parse_args(arguments)
+    from hyena_ray.cluster.predict import PredictOptions, plan_job, predict, written_by
+    from hyena_ray.cluster.resources import Resources
 
-
-def table(found: Prediction) -> str:
-    """What was found, for people."""
-    result, threshold = found.result, found.settings.threshold
-    lines = ["simulated: no figure here says anything about real DNA"] * found.plan.simulated
-    lines += [
-        f"scored      {result.scored:,} of {result.bases:,} bases on {result.contigs} contigs; the "
-        "others are N",
-        f"called      {result.called:,} bases, {result.share:.3%} of them, with a probability of "
-        f"at least {threshold:.3g}",
-        f"regions     {result.regions:,} with {result.in_regions:,} bases",
-        f"precision   {found.expected or _UNKNOWN}",
-        f"digest      {result.digest}",
-    ]
-    return "\n".join(lines)
-
-
-_UNKNOWN = (
-    "not known, and lower than on windows, where negatives are a sample: train.py --test leaves "
-    "what an estimate at the model's own threshold needs"
-)
-
-
-def options_of(given: argparse.Namespace) -> PredictOptions:
-    """Check what can be checked without reading a file."""
-    return PredictOptions(
+    options = PredictOptions(
         model=given.model,
         genome=given.genome,
         out=given.out,
@@ -90,62 +121,38 @@ def options_of(given: argparse.Namespace) -> PredictOptions:
         overwrite=given.overwrite,
         address=given.address,
     )
+    if given.dry_run:
+        return plan_job(options).outcome()
+    found = predict(options)
+    values = found.result.model_dump(mode="json")
+    values |= {
+        "share": found.result.share,
+        "threshold": found.settings.threshold,
+        "expected": None if found.expected is None else found.expected._asdict(),
+    }
+    return Outcome(text_of(found), values, written_by(found.out), found.plan.simulated)
 
 
-def parser() -> Parser:
-    """The command line."""
-    options = Parser(prog="predict.py", description=__doc__, epilog=EXAMPLE)
-    options.add_argument(
-        "--model", metavar="DIR", type=place, required=True, help="model/ of a run"
-    )
-    options.add_argument(
-        "--genome", metavar="FASTA", type=place, required=True, help="plain, gzip or bgzip"
-    )
-    options.add_argument(
-        "--out", metavar="DIR", type=place, required=True, help="new folder; takes the results"
-    )
-    options.add_argument("--contigs", metavar="C,C", help="to score; default: all")
-    options.add_argument(
-        "--threshold",
-        metavar="X",
-        type=float,
-        help="probability from which a base is called; default: the model's",
-    )
-    options.add_argument(
-        "--min-length",
-        metavar="N",
-        type=int,
-        default=1,
-        help="leave out regions of fewer bases, after joining; default: 1",
-    )
-    options.add_argument(
-        "--merge-gap",
-        metavar="N",
-        type=int,
-        default=0,
-        help="join runs of called bases that at most N others keep apart; default: 0",
-    )
-    options.add_argument(
-        "--overlap",
-        metavar="N",
-        type=int,
-        help="bases that a window has in common with the next one; default: half a window. 0 takes "
-        "half the time, and is as good where the model reads 32 bases on each side of a window",
-    )
-    options.add_argument(
-        "--batch",
-        metavar="N",
-        type=int,
-        default=BATCH,
-        help=f"windows of one forward pass; default: {BATCH}, enough for a CPU",
-    )
-    options.add_argument(
-        "--actors", metavar="N", type=int, help="at once; default: as many as the cluster holds"
-    )
-    options.add_resources("an actor")
-    options.add_existing_output()
-    options.add_address()
-    return options
+def text_of(found: Prediction) -> str:
+    """What was found, for people."""
+    result, threshold = found.result, found.settings.threshold
+    lines = ["simulated: no figure here says anything about real DNA"] * found.plan.simulated
+    lines += [
+        f"scored      {result.scored:,} of {result.bases:,} bases on {result.contigs} contigs; the "
+        "others are N",
+        f"called      {result.called:,} bases, {result.share:.3%} of them, with a probability of "
+        f"at least {threshold:.3g}",
+        f"regions     {result.regions:,} with {result.in_regions:,} bases",
+        f"precision   {found.expected or UNKNOWN}",
+        f"digest      {result.digest}",
+    ]
+    return "\n".join(lines)
+
+
+UNKNOWN = (
+    "not known, and lower than on windows, where negatives are a sample: train.py --test leaves "
+    "what an estimate at the model's own threshold needs"
+)
 
 
 if __name__ == "__main__":

@@ -4,43 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hyena_ray.commands import Outcome, Parser, place, run_job
-from hyena_ray.report.write import write_report
+from hyena_ray.commands import READ, Outcome, Parser, place, run_job
 
-EXAMPLE = """\
+EXAMPLES = """\
 examples:
   python jobs/report.py run
   python jobs/report.py one_run --attributed kmers --sanity checked --compared compared
 """
 
 
-def main(arguments: Sequence[str]) -> Outcome:
-    """Write the page, and say where it lies."""
-    parser = Parser(prog="report.py", description=__doc__, epilog=EXAMPLE)
-    parser.add_argument(
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(prog="report.py", description=__doc__, epilog=EXAMPLES, found="bytes")
+    read = options.group(READ)
+    read.add_argument(
         "run",
         metavar="RUN_DIR",
         type=place,
-        help="folder that a tune_*, train, evaluate, attribute, compare or sanity job wrote",
+        help="folder that a tune_*, train, evaluate, attribute, compare or sanity job wrote; "
+        "required",
     )
-    parser.add_argument(
-        "--attributed", metavar="DIR", type=place, help="folder of attribute.py for the same page"
-    )
-    parser.add_argument(
-        "--compared", metavar="DIR", type=place, help="folder of compare.py: baselines beside it"
-    )
-    parser.add_argument(
-        "--sanity",
-        metavar="DIR",
-        type=place,
-        help="folder of sanity.py; default: sanity/ in RUN_DIR, if there is one",
-    )
-    given = parser.parse_args(arguments)
+    for name, text in (
+        ("attributed", "folder of attribute.py for the same page; default: none"),
+        ("compared", "folder of compare.py: baselines beside it; default: none"),
+        ("sanity", "folder of sanity.py; default: sanity/ in RUN_DIR, if there is one"),
+    ):
+        read.add_argument(f"--{name}", metavar="DIR", type=place, help=text)
+    return options
+
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Write the page."""
+    given = parser().parse_args(arguments)
+    from hyena_ray.report.write import write_report
+
     report = write_report(
         given.run, attributed=given.attributed, compared=given.compared, sanity=given.sanity
     )
     size = len(report.read_bytes())
-    return Outcome(f"{report}  ({size / 1000:,.0f} kB)", {"bytes": size}, {"report": report})
+    return Outcome(f"a page of {size / 1000:,.0f} kB", {"bytes": size}, {"report": report})
 
 
 if __name__ == "__main__":

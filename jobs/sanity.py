@@ -9,6 +9,7 @@ from hyena_ray.commands import DONE, READ, Outcome, Parser, place, run_job
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.progress import Progress, State
+from hyena_ray.report.job import with_report
 
 EXAMPLES = """\
 examples:
@@ -109,8 +110,8 @@ def main(arguments: Sequence[str]) -> Outcome:
     with only_writer(out, overwrite=given.overwrite):
         Origin.of(data).write(out)
         write_json(out / NAME, found)
-    return Outcome(table_of(checks), found, {"checks": out / NAME}, simulated)
+    return Outcome(table_of(checks), found, {"checks": out / NAME}, simulated, out)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

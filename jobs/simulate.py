@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from hyena_ray.commands import Outcome, Parser, place, run_job
-from hyena_ray.dataset.simulated import simulate
+from hyena_ray.commands import DONE, READ, Outcome, Parser, run_job
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, new_output
 from hyena_ray.tasks import TASKS, task_named
 
-EXAMPLE = """\
+EXAMPLES = """\
 examples:
   python jobs/simulate.py zdna --out simulated
   python jobs/simulate.py promoter --out simulated --seed 1
 """
-
 INPUTS = ("genome", "regions", "train", "val", "test")
 """Settings of a recipe that are files: of a genome, or of labelled sequences."""
+
+
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(prog="simulate.py", description=__doc__, epilog=EXAMPLES, found="task, seed")
+    options.group(READ).add_argument(
+        "task", metavar="TASK", help=f"one of {', '.join(TASKS)}; required"
+    )
+    options.group(DONE).add_argument(
+        "--seed", metavar="N", type=int, default=0, help="fixes every byte"
+    )
+    options.add_output("folder to make", required=True)
+    return options
 
 
 def main(arguments: Sequence[str]) -> Outcome:
@@ -28,6 +39,8 @@ def main(arguments: Sequence[str]) -> Outcome:
     out = new_output(given.out)
     if given.seed < 0:
         raise InputError("--seed", given.seed, "below 0", "raise it")
+    from hyena_ray.dataset.simulated import simulate
+
     last = "genome.fa" if task.kind == "base" else "test.csv"
     with atomic_folder(out, last=last) as temporary:
         recipe = simulate(task, temporary, given.seed, lengths=task.lengths, flank=task.flank)
@@ -38,22 +51,12 @@ def main(arguments: Sequence[str]) -> Outcome:
         }
     options = " ".join(f"--{name} {path}" for name, path in inputs.items())
     return Outcome(
-        text="simulated: no figure from it says anything about real DNA\n"
+        "simulated: no figure from it says anything about real DNA\n"
         f"go on with python jobs/prepare.py {task.name} {options} --out DIR",
-        found={"simulated": True, "task": task.name, "seed": given.seed},
-        written=inputs,
+        {"task": task.name, "seed": given.seed},
+        inputs,
+        simulated=True,
     )
-
-
-def parser() -> Parser:
-    """The command line."""
-    options = Parser(prog="simulate.py", description=__doc__, epilog=EXAMPLE)
-    options.add_argument("task", metavar="TASK", help=f"one of {', '.join(TASKS)}")
-    options.add_argument("--out", metavar="DIR", required=True, type=place, help="folder to make")
-    options.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="fixes every byte; default: 0"
-    )
-    return options
 
 
 if __name__ == "__main__":

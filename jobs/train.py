@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyena_ray.commands import DONE, READ, Outcome, Parser, run_job
+from hyena_ray.report.job import with_report
 from hyena_ray.settings import parse_assignments
 
 EXAMPLES = """\
@@ -80,8 +81,9 @@ def main(arguments: Sequence[str]) -> Outcome:
         "evaluation": None if evaluation is None else evaluation.as_json(),
     }
     text = [f"validation {shown}", *([] if evaluation is None else [evaluation.table()])]
-    return Outcome("\n".join(text), found, written, record.simulated)
+    folder = given.out.absolute()
+    return Outcome("\n".join(text), found, written, record.simulated, folder)
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

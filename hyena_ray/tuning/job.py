@@ -58,9 +58,8 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], Outcome]:
         keys = ("trials", "best_trial", "settings", "validation", "test", "kmers", "attribution")
         found = {key: getattr(summary, key) for key in (*keys, "seconds")}
         data = PreparedData.open(given.data or folder / "data")
-        return Outcome(
-            summary.text(folder), found, written_by(folder, data, summary.kmers), summary.simulated
-        )
+        written = written_by(folder, data, summary.kmers)
+        return Outcome(summary.text(folder), found, written, summary.simulated, folder)
 
     return main
 
