@@ -60,11 +60,13 @@ WAYS: dict[str, Way] = {
     "attribute": Way(f"{ATTRIBUTE} --methods tp --k 3"),
     "compare": Way(f"{COMPARE.replace('--presets zdna/two_stage', SMALL)}"),
     "tune_zdna": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),
+    "predict": Way("predict --model model --genome genome.fa --out out"),
+    "simulate": Way("simulate zdna --out out", simulated=True, plans=False),
 }
 """Of every job that works on these inputs, at least one."""
-ELSEWHERE = {"benchmark", "tune_g4", "tune_promoter"}
-"""Another task of a job that is here, and what test_benchmark.py runs."""
-ON_RAY = ("attribute", "compare", "tune_zdna")
+ELSEWHERE = {"benchmark", "report", "tune_g4", "tune_promoter"}
+"""Another task of a job that is here, and what test_benchmark.py and tests/report run."""
+ON_RAY = ("attribute", "compare", "tune_zdna", "predict")
 """Wait for a worker that imports torch."""
 EACH = [
     pytest.param(name, marks=pytest.mark.slow) if name in ON_RAY else pytest.param(name)
@@ -231,6 +233,7 @@ def test_what_was_written_closes_the_text_as_a_table(user: User) -> None:
         f"  settings    {out}/config.json",
         f"  summary     {out}/manifest.json",
         f"  evaluation  {out}/evaluation.json",
+        f"  report      {out}/report.html",
     ]
 
 
