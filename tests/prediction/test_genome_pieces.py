@@ -1,0 +1,254 @@
+"""Pieces of a genome: what is planned, kept, refused, and written as track and regions."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyBigWig
+import pytest
+import torch
+from pattern_model import FLANK, PATTERN, REVERSED, pattern_model
+
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.tokens import N_TOKEN
+from hyena_ray.errors import InputError
+from hyena_ray.model.build import build_model
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.prediction.pieces import (
+    is_complete,
+    missing,
+    piece_path,
+    read_piece,
+    run_piece,
+    write_sequences,
+)
+from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
+from hyena_ray.prediction.regions import RegionSettings
+from hyena_ray.prediction.results import SHOWN, PredictionResult, stretches, write_results
+from hyena_ray.tasks import TASKS
+
+ORDER = ("chr2", "chr10", "chr1", "tiny", "gaps")
+"""In the file, which is no alphabet's."""
+
+
+@pytest.fixture(scope="module")
+def sequences() -> dict[str, str]:
+    rng = np.random.default_rng(3)
+    made = {name: "".join(rng.choice(list("ACGTacgt"), 2_000)) for name in ORDER[:3]}
+    made["chr1"] = PATTERN + made["chr1"][:995] + REVERSED
+    made["chr2"] = made["chr2"][:700] + "N" * 900 + made["chr2"][700:] + "NN"
+    return made | {"tiny": f"A{PATTERN}", "gaps": "N" * 500}
+
+
+@pytest.fixture(scope="module")
+def genome(sequences: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("genome") / "genome.fa"
+    path.write_text("".join(f">{name}\n{bases}\n" for name, bases in sequences.items()))
+    return path
+
+
+def planned(genome: Path, piece: int = 300, **options: object) -> PredictionPlan:
+    given = {"contigs": None, "overlap": None} | options
+    return plan_prediction(pattern_model(), genome, piece=piece, **given)  # type: ignore[arg-type]
+
+
+def run(plan: PredictionPlan, genome: Path, folder: Path, threshold: float = 0.4, **settings: int):
+    plan.begin(folder)
+    write_sequences(plan, genome, folder)
+    for index in missing(plan, folder)[::-1]:
+        run_piece(pattern_model(), plan, index, folder)
+    return write_results(plan, RegionSettings(threshold=threshold, **settings), folder)
+
+
+def planted(sequences: dict[str, str]) -> list[tuple[str, int]]:
+    """Contig and base of every pattern on either strand, sorted."""
+    return [
+        (name, place + FLANK)
+        for name, bases in sorted(sequences.items())
+        for place in range(len(bases) - 4)
+        if bases[place : place + 5].upper() in (PATTERN, REVERSED)
+    ]
+
+
+def test_every_known_base_is_in_one_piece_and_pieces_of_n_are_left_out(
+    genome: Path, sequences: dict[str, str]
+) -> None:
+    plan = planned(genome)
+    places = [(p.contig, base) for p in plan.pieces for base in range(p.start, p.end)]
+    assert places == sorted(set(places))
+    known = {(n, i) for n, bases in sequences.items() for i, b in enumerate(bases) if b != "N"}
+    assert known <= set(places)
+    assert ("chr2", 1_000) not in places
+    assert {piece.contig for piece in plan.pieces} == {*ORDER} - {"gaps"}
+    assert plan.lengths == {name: len(sequences[name]) for name in sorted(ORDER)}
+    assert pickle.loads(pickle.dumps(plan)).key == plan.key
+
+
+@pytest.mark.parametrize("piece", [40, 300, 10_000])
+def test_track_and_regions_are_right_to_the_base_however_the_genome_is_cut(
+    genome: Path, sequences: dict[str, str], tmp_path: Path, piece: int
+) -> None:
+    result = run(planned(genome, piece), genome, tmp_path)
+    expected = planted(sequences)
+    assert len(expected) > 5
+    with (tmp_path / "regions.bed").open() as stream:
+        bed = list(csv.reader(stream, delimiter="\t"))
+    assert [(row[0], int(row[1]), int(row[2])) for row in bed] == [
+        (contig, base, base + 1) for contig, base in expected
+    ]
+    assert [row[3:] for row in bed] == [
+        [f"region{number}", "500", ".", str(base), str(base + 1)]
+        for number, (_, base) in enumerate(expected, 1)
+    ]
+    with pyBigWig.open(str(tmp_path / "probabilities.bw")) as track:
+        assert track.isBigWig()
+        assert list(track.chroms().items()) == sorted(
+            (name, len(bases)) for name, bases in sequences.items()
+        )
+        assert track.intervals("gaps") is None
+        for name in ORDER[:4]:
+            values = np.array(track.values(name, 0, len(sequences[name])))
+            shown = np.zeros(len(values))
+            shown[[base for contig, base in expected if contig == name]] = 0.5
+            shown[[base == "N" for base in sequences[name]]] = np.nan
+            np.testing.assert_array_equal(values, shown)
+    scored = sum(len(bases) - bases.count("N") for bases in sequences.values())
+    assert (result.contigs, result.scored, result.called) == (4, scored, len(expected))
+    assert (result.regions, result.in_regions) == (len(expected), len(expected))
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_the_table_has_every_region_with_its_probabilities(genome: Path, tmp_path: Path) -> None:
+    gap = 400
+    result = run(planned(genome), genome, tmp_path, merge_gap=gap, min_length=2)
+    with (tmp_path / "regions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == result.regions > 1
+    assert sum(int(row["length"]) for row in rows) == result.in_regions
+    found: dict[str, np.ndarray] = {}
+    for each in stretches(planned(genome), tmp_path):
+        whole = found.setdefault(each.contig, np.full(3_000, np.nan, np.float32))
+        whole[each.start : each.start + len(each.values)] = each.values
+    for row in rows:
+        values = found[row["contig"]][int(row["start"]) : int(row["end"])]
+        assert float(row["mean"]) == pytest.approx(np.nanmean(values), abs=1e-6)
+        assert float(row["max"]) == 0.5
+        assert values[int(row["summit"]) - int(row["start"])] == 0.5
+        assert len(values) == int(row["length"]) >= 2
+
+
+def test_pieces_that_are_done_are_kept_and_other_ones_are_not_taken(
+    genome: Path, tmp_path: Path
+) -> None:
+    plan = planned(genome)
+    digest = run(plan, genome, tmp_path).digest
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("shards/piece-*")}
+    piece_path(tmp_path, 3).write_bytes(piece_path(tmp_path, 3).read_bytes()[:-50])
+    assert missing(plan, tmp_path) == [3]
+    assert run(plan, genome, tmp_path).digest == digest
+    changed = [path.name for path, time in before.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["piece-000003.parquet"]
+    other = planned(genome, overlap=0)
+    assert not is_complete(other, 0, tmp_path)
+    with pytest.raises(InputError, match="the prediction was begun with other overlap"):
+        other.begin(tmp_path)
+    with pytest.raises(InputError, match="not a shard of this plan"):
+        read_piece(other, 0, tmp_path)
+
+
+def test_neither_another_model_nor_another_genome_is_taken_on_the_way(
+    genome: Path, tmp_path: Path
+) -> None:
+    plan = planned(genome)
+    plan.begin(tmp_path / "out")
+    write_sequences(plan, genome, tmp_path / "out")
+    with pytest.raises(InputError, match="not the model that the plan was made for"):
+        run_piece(pattern_model("forward"), plan, 0, tmp_path / "out")
+    changed = tmp_path / "changed.fa"
+    changed.write_text(genome.read_text().replace("A", "C"))
+    with pytest.raises(InputError, match="changed while it was read"):
+        write_sequences(plan, changed, tmp_path / "new")
+
+
+def test_windows_have_the_scores_that_evaluation_gives_them(
+    small_data: Path, tmp_path: Path
+) -> None:
+    """Flanks, surroundings, ends of contigs: all that a window comes with is what was prepared."""
+    model = build_model(
+        ModelSettings(d_model=16, n_layer=2, max_seq_len=130),
+        Readout(window=40, flank=8, lookahead=8, surroundings=8),
+        LoraSettings(),
+        TASKS["zdna"],
+        seed=0,
+    ).eval()
+    with torch.no_grad():  # so that the surroundings are heard
+        torch.nn.init.normal_(model.classifier.surroundings.out_proj.weight)
+    genome = small_data.parent / "genome.fa"
+    plan = plan_prediction(model, genome, contigs=["sim1"], overlap=0, piece=17_001)
+    plan.begin(tmp_path)
+    write_sequences(plan, genome, tmp_path)
+    found = np.full(plan.lengths["sim1"], np.nan)
+    for index, piece in enumerate(plan.pieces):
+        run_piece(model, plan, index, tmp_path)
+        found[piece.start : piece.end] = read_piece(plan, index, tmp_path)
+    data, compared = PreparedData.open(small_data), 0
+    for split in data.manifest.splits:
+        windows = data.read(40, split)
+        windows = windows.rows(windows.contig == "sim1")
+        if not len(windows.start):
+            continue
+        with torch.inference_mode():
+            scores = model.predict(torch.from_numpy(windows.tokens)).softmax(-1)[..., 1].numpy()
+        of_windows = found[windows.start[:, None] + np.arange(40)]
+        known = np.isfinite(of_windows)
+        assert (known == (windows.tokens[:, 8:48] != N_TOKEN)).all()
+        np.testing.assert_allclose(of_windows[known], scores[known], atol=3e-6)
+        compared += len(scores)
+    assert compared > 100
+    assert np.nanstd(found) > 0.01
+
+
+def test_the_track_is_rounded_but_regions_are_not(genome: Path, tmp_path: Path) -> None:
+    plan = planned(genome)
+    run(plan, genome, tmp_path, threshold=SHOWN / 100)
+    assert (tmp_path / "regions.bed").read_text().count("\n") == len(
+        [1 for each in stretches(plan, tmp_path) for v in each.values if v > 0]
+    )
+
+
+def test_only_the_contigs_that_are_named_are_scored(genome: Path, tmp_path: Path) -> None:
+    result: PredictionResult = run(planned(genome, contigs=["tiny", "chr1"]), genome, tmp_path)
+    assert (result.contigs, result.bases) == (2, 6 + 1_005)
+
+
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    "contig": ({"contigs": ["chrX"]}, r"--contigs: chrX: the genome has no such contig; it has"),
+    "only N": ({"contigs": ["gaps"]}, "--contigs: gaps: every base is N"),
+    "overlap": ({"overlap": 10}, "--overlap: 10: the model reads windows of 10 bases; give 0 to 9"),
+    "negative": ({"overlap": -1}, "--overlap: -1: "),
+    "batch": ({"batch": 0}, "--batch: 0: below 1"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_planned_is_refused(genome: Path, case: str) -> None:
+    options, message = REFUSED[case]
+    with pytest.raises(InputError, match=message):
+        planned(genome, **options)
+
+
+def test_a_model_of_sequences_is_refused() -> None:
+    promoter = build_model(
+        ModelSettings(d_model=8, n_layer=1),
+        Readout(window=20, flank=0, lookahead=0),
+        LoraSettings(),
+        TASKS["promoter"],
+        seed=0,
+    )
+    assert isinstance(promoter, WindowModel)
+    with pytest.raises(InputError, match=r"run/model: labels whole sequences: .*base by base"):
+        check_labels_bases(promoter, Path("run/model"))

@@ -1,0 +1,217 @@
+"""The prediction job gives one result through any number of actors and any death."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyBigWig
+import pytest
+from pattern_model import save_pattern_model
+
+from hyena_ray.cluster import predict as module
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.commands import Outcome
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
+from hyena_ray.model.build import build_model
+from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.saved import save_window_model
+from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.tasks import TASKS
+
+JOB = Path(__file__).parents[2] / "jobs" / "predict.py"
+CONTIGS = 6
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`model/` of the pattern, `promoter/`, and `genome.fa` of six contigs, each a piece."""
+    folder = tmp_path_factory.mktemp("predict")
+    save_pattern_model(folder / "run" / "model")
+    promoter = build_model(
+        ModelSettings(d_model=8, n_layer=1),
+        Readout(window=20, flank=0, lookahead=0),
+        LoraSettings(),
+        TASKS["promoter"],
+        seed=0,
+    )
+    save_window_model(promoter, folder / "promoter")
+    rng = np.random.default_rng(0)
+    with (folder / "genome.fa").open("w") as stream:
+        for number in range(CONTIGS):
+            stream.write(f">c{number}\n{''.join(rng.choice(list('ACGT'), 3_000))}\n")
+    return folder
+
+
+def job(inputs: Path, out: Path, *more: str) -> Outcome:
+    """Run it; of an option that is given twice the later one counts."""
+    given = ["--model", f"{inputs}/run/model", "--genome", f"{inputs}/genome.fa"]
+    given += ["--out", str(out), "--cpu", "0.5", *more]
+    found: Outcome = runpy.run_path(str(JOB))["main"](given)
+    return found
+
+
+@pytest.fixture(scope="module")
+def calm(
+    inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Outcome, Path]:
+    out = tmp_path_factory.mktemp("calm") / "out"
+    return job(inputs, out, "--actors", "1"), out
+
+
+def test_the_job_leaves_track_regions_and_a_manifest_and_says_so(
+    calm: tuple[Outcome, Path],
+) -> None:
+    outcome, out = calm
+    assert {path.name for path in out.iterdir()} == {
+        ".lock",
+        "manifest.json",
+        "probabilities.bw",
+        "regions.bed",
+        "regions.csv",
+        "shards",
+    }
+    assert {path.name for path in outcome.written.values()} < {path.name for path in out.iterdir()}
+    manifest = read_json(out / "manifest.json")
+    regions = (out / "regions.bed").read_text().splitlines()
+    assert manifest["state"] == "complete"
+    assert manifest["called"] == manifest["regions"] == len(regions) > 10
+    assert (manifest["scored"], manifest["contigs"]) == (CONTIGS * 3_000, CONTIGS)
+    assert f"{len(regions)} with {len(regions)} bases" in outcome.text
+    assert "18,000 of 18,000 bases on 6 contigs" in outcome.text
+    assert manifest["digest"] in outcome.text
+    assert json.loads(json.dumps(outcome.found))["digest"] == manifest["digest"]
+
+
+@pytest.mark.slow
+def test_two_actors_of_which_one_is_killed_leave_what_one_leaves(
+    inputs: Path, calm: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = module.run_piece, tmp_path / "out"
+
+    def killed_once(model: object, plan: object, index: int, folder: Path) -> None:
+        marker = folder / "killed"
+        if index == 2 and not marker.exists():
+            marker.touch()
+            (folder / "shards" / ".piece-000002.parquet.999.tmp").write_text("half a piece")
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(model, plan, index, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "run_piece", killed_once)
+    job(inputs, out, "--actors", "2")
+    assert (out / "killed").exists()
+    check_same(out, calm[1])
+
+
+def check_same(out: Path, calm: Path) -> None:
+    for name in ("manifest.json", "regions.bed", "regions.csv", "probabilities.bw"):
+        assert (out / name).read_bytes() == (calm / name).read_bytes(), name
+
+
+def test_what_is_left_of_a_stopped_job_is_done_and_nothing_else(
+    inputs: Path, calm: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_results", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            job(inputs, out)
+    assert not (out / "manifest.json").exists()
+    (out / "shards" / "piece-000004.parquet").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/piece-*")}
+    job(inputs, out, "--resume")
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/piece-*")}
+    assert before.items() < after.items()
+    assert after.keys() - before.keys() == {"piece-000004.parquet"}
+    check_same(out, calm[1])
+
+
+def test_other_regions_of_a_complete_prediction_need_no_actor(
+    inputs: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = job(inputs, out, "--contigs", "c1,c2")
+    monkeypatch.setattr(module, "run_piece", None)
+    again = job(inputs, out, "--contigs", "c1,c2", "--threshold", "0.6", "--resume")
+    assert first.found["regions"] > 0 == again.found["regions"]
+    assert first.found["digest"] == again.found["digest"]
+    assert (out / "regions.bed").read_text() == ""
+    with pyBigWig.open(str(out / "probabilities.bw")) as track:
+        assert track.header()["maxVal"] == 0.5
+
+
+def test_precision_in_the_genome_is_that_of_the_test_split_at_the_same_threshold(
+    inputs: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    path = inputs / "run" / "evaluation.json"
+    figures = {
+        "metrics": {"threshold": 0.4, "precision": 0.9},
+        "prevalence": 0.05,
+        "genome": {"prevalence": 0.001, "average_precision": 0.5, "precision": 0.25},
+    }
+    try:
+        path.write_text(json.dumps(figures))
+        found = job(inputs, tmp_path / "out", "--contigs", "c1")
+        assert re.search(r"precision   about 0\.25, .* 5\.00% .* 0\.90, .* 0\.10%", found.text)
+        other = job(inputs, tmp_path / "out", "--contigs", "c1", "--threshold", "0.3", "--resume")
+    finally:
+        path.unlink()
+    assert "precision   not known, and lower than on windows" in other.text
+    assert read_json(tmp_path / "out" / "manifest.json")["expected"] is None
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "model": (["--model", "nowhere"], r"nowhere/readout\.json: there is no such file"),
+    "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
+    "contig": (["--contigs", "c1,chr1"], "--contigs: chr1: the genome has no such contig"),
+    "no contig": (["--contigs", ""], "--contigs: '': the genome has no such contig"),
+    "overlap": (["--overlap", "10"], "--overlap: 10: the model reads windows of 10 bases"),
+    "threshold": (["--threshold", "1.5"], r"--threshold: 1\.5: not a probability; give 0 to 1"),
+    "no number": (["--threshold", "nan"], "--threshold: nan: not a probability"),
+    "length": (["--min-length", "0"], "--min-length: 0: below 1; give 1 or more"),
+    "gap": (["--merge-gap", "-1"], "--merge-gap: -1: below 0; give 0 or more"),
+    "batch": (["--batch", "0"], "--batch: 0: below 1"),
+    "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    inputs: Path, cluster: Cluster, tmp_path: Path, case: str
+) -> None:
+    more, message = REFUSED[case]
+    with pytest.raises(InputError, match=message):
+        job(inputs, tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_sequences_is_refused_with_what_to_give(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"labels whole sequences: .*; give a model of bases"):
+        job(inputs, tmp_path / "out", "--model", f"{inputs}/promoter")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_neither_replaced_nor_mixed_with_something_else(
+    inputs: Path, calm: tuple[Outcome, Path], tmp_path: Path
+) -> None:
+    out = calm[1]
+    with pytest.raises(InputError, match=r"--out: .*: exists already"):
+        job(inputs, out)
+    with pytest.raises(InputError, match="the prediction was begun with other overlap"):
+        job(inputs, out, "--overlap", "0", "--resume")
+    with pytest.raises(InputError, match=r"--out: .*: holds the input"):
+        job(inputs, inputs, "--overwrite")
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError, match="so it is not a run"):
+        job(inputs, tmp_path, "--overwrite")
+    assert read_json(out / "manifest.json")["state"] == "complete"
