@@ -62,6 +62,8 @@ def test_a_run_writes_and_prints_its_evaluation(
     found = read_json(out / "evaluation.json")
     assert found["metrics"] == read_json(out / "manifest.json")["test"]
     assert found["simulated"]
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+    assert "Simulated DNA" in (out / "model" / "README.md").read_text()
     printed = capsys.readouterr().out
     assert f"f1                  {found['metrics']['f1']:.3f}  (" in printed
     arguments = ["--model", str(out / "model"), "--data", str(folder / "data")]
