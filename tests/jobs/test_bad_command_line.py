@@ -151,6 +151,22 @@ def test_a_command_that_means_nothing_is_refused(user: User, case: str) -> None:
     user.is_refused(Case(*BAD[case]))
 
 
+TRACKERS: dict[str, tuple[str, str]] = {
+    "unknown": ("comet=x", "comet: no tracker and where it writes; write mlflow=URI or ..."),
+    "no uri": ("mlflow=runs", "mlflow=runs: not a URI; give http://HOST:5000, or sqlite:..."),
+    "a secret": (
+        "mlflow=https://me:hush@host",
+        "mlflow=https://...: holds a password, which would stand in logs; set ...",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TRACKERS)
+def test_a_tracker_that_cannot_be_told_is_refused(user: User, case: str) -> None:
+    given, line = TRACKERS[case]
+    user.is_refused(Case(as_it_is, f"{TUNE} --track {given}", f"--track: {line}"))
+
+
 LARGER = "ask for less or join a larger cluster"
 BEYOND: dict[str, tuple[Change, str, str]] = {
     "attribute": (

@@ -61,6 +61,8 @@ def test_a_run_writes_and_prints_its_evaluation(folder: Path, tmp_path: Path) ->
     found = read_json(out / "evaluation.json")
     assert found["metrics"] == read_json(out / "manifest.json")["test"]
     assert found["simulated"]
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+    assert "Simulated DNA" in (out / "model" / "README.md").read_text()
     assert f"f1                  {found['metrics']['f1']:.3f}  (" in done.text
     assert done.found["evaluation"] == found
     arguments = ["--model", str(out / "model"), "--data", str(folder / "data")]

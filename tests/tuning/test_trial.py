@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hyena_ray.dataset.reader import Windows
+from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.sources import ArraySource, WindowSource
 from hyena_ray.tuning import trial
@@ -74,6 +77,13 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
     run_trial(CONFIG, plan)
     assert [result[EPOCH] for result in told] == [1, 2, 3]
     assert [result[FINISHED] for result in told] == [False, False, True]
+    curve = EventAccumulator(str(plan.events_of(0)))
+    curve.Reload()
+    # The last report has the figures of the best epoch, the curve those of the last.
+    history = torch.load(plan.folder_of(0) / CHECKPOINT, weights_only=True)["history"]
+    assert [event.step for event in curve.Scalars("loss")] == [1, 2, 3]
+    losses = [metrics["loss"] for metrics in history]
+    assert [event.value for event in curve.Scalars("loss")] == pytest.approx(losses)
 
 
 def test_a_trial_has_no_folder_but_that_of_its_number(tmp_path: Path) -> None:
