@@ -82,9 +82,9 @@ footer { border-top: 1px solid var(--grid); margin-top: 2.5rem; padding-top: 1re
   color: var(--muted); font-size: .92rem; }
 @media print {
   @page { margin: 15mm; }
-  body { font-size: 10pt; }
+  html { font-size: 9.5pt; }
   .page { max-width: none; padding: 0; }
-  nav, .skip, details { display: none; }
+  nav, .skip, details, .folded { display: none; }
   .blocks { grid-template-columns: 1fr 1fr; }
   figure, table, .warned { break-inside: avoid; }
   h2 { break-after: avoid; }

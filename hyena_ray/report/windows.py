@@ -37,7 +37,7 @@ def windows(contents: Contents) -> Section | None:
     said: Block = (
         f"{counted(len(rows), 'window')} of {len(sample.bases):,} with a true positive, out of "
         f"{sample.read:,} read of {sample.of:,}: those whose summed score lies at "
-        "even quantiles of all, so neither the best nor the worst."
+        "even quantiles of all, so neither the best nor the worst. Positions are 0-based."
         if several
         else f"{counted(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
     )
@@ -88,13 +88,14 @@ def _window(sample: Sample, row: int, at: int) -> Figure:
         for base in np.sort(best)
     ]
     positive = sample.true_positive[row]
-    share = scores[positive].sum() / np.abs(scores).sum() if np.abs(scores).sum() else 0.0
+    size = np.abs(scores)
+    share = size[positive].sum() / size.sum() if size.any() else 0.0
     of = "" if labels is None else f" of {int(labels.sum())} labelled bases"
     return Figure(
         f"window-{at}",
         svg,
         f"{place}: {int(positive.sum())}{of} found, which carry {share:.0%} of the "
-        f"{METHODS[names[0]].title} scores.",
+        f"absolute {METHODS[names[0]].title} scores.",
         "Letters as high as their score, in logits, of "
         f"{listed(METHODS[name].title for name in names)}. "
         + ("Lines below: what is labelled, and" if labels is not None else "Line below:")

@@ -23,6 +23,7 @@ from hyena_ray.attribution.shards import (
     is_complete,
     missing,
     read_shard,
+    read_shard_table,
     run_shard,
     shard_path,
     suspect,
@@ -148,6 +149,19 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
     run_shard(model, data, plan, 1, tmp_path)
     assert is_complete(plan, 1, tmp_path)
     assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
+
+
+def test_a_shard_says_where_its_windows_stand_and_what_is_labelled(data, tmp_path):
+    plan = make_plan(SmallModel(), data)
+    plan.begin(tmp_path)
+    run_shard(SmallModel(), data, plan, 1, tmp_path)
+    table = read_shard_table(plan, 1, tmp_path)
+    shard = plan.shards[1]
+    windows = data.read_rows(WINDOW, "test", shard.first_row, shard.last_row)
+    assert table["contig"].to_pylist() == windows.contig.tolist()
+    assert table["start"].to_pylist() == windows.start.tolist()
+    labels = table["labels"].combine_chunks().to_numpy_ndarray()
+    assert (labels == windows.labels).all()
 
 
 def test_merging_more_windows_takes_no_more_memory(data, tmp_path):

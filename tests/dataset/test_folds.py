@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from small_genome import SPLIT, Inputs
 
 from hyena_ray.dataset import parts
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
@@ -45,6 +46,14 @@ def test_one_fold_tests_the_next_validates_and_all_others_train(
         assert sum(path.exists() for path in view.files(20, split)) == sum(
             len(data.files(20, f"fold{number}")) for number in folds
         )
+
+
+def test_a_result_of_a_fold_remembers_the_whole_data(data: PreparedData, tmp_path: Path) -> None:
+    origin = Origin.of(data.for_fold(1))
+    assert origin == Origin.of(data)
+    assert origin.manifest == data.manifest.model_copy(update={"files": ()})
+    origin.write(tmp_path)
+    assert Origin.read(tmp_path) == origin
 
 
 def test_every_window_is_tested_once(data: PreparedData) -> None:

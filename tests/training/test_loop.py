@@ -11,9 +11,10 @@ import torch
 
 from hyena_ray.dataset.reader import Windows
 from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
-from hyena_ray.training.loop import DivergenceError, EpochReport, RunResult, train_run
+from hyena_ray.training.loop import HISTORY, DivergenceError, EpochReport, RunResult, train_run
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.sources import ArraySource
 
@@ -126,6 +127,16 @@ def test_a_frozen_backbone_does_not_move(tmp_path: Path) -> None:
     moved = {name for name, weight in states[0].items() if not torch.equal(weight, states[1][name])}
     assert moved
     assert all("backbone" not in name and "hyena" not in name for name in moved)
+
+
+def test_the_history_of_every_epoch_is_kept_through_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, {}, stop_after=2)
+    assert len(read_json(tmp_path / HISTORY)) == 2
+    result = run(tmp_path, {})
+    history = read_json(tmp_path / HISTORY)
+    assert len(history) == 3
+    assert history[result.best_epoch - 1] == result.metrics
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
