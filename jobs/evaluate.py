@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> Outcome:
 
     splits = [given.on] if given.strands is None else ["val", given.on]
     total = sum(data.count(length, split) for split in splits)
-    with Progress("scoring", total, "windows") as progress:
+    with Progress("scoring", total, "windows", brief=True) as progress:
         if given.strands is not None:
             model.readout = model.readout.updated({"strands": given.strands}, "--strands")
             validation = CountedSource(ArraySource(data.read(length, "val")), tell)

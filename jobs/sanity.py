@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         progress.update(State(done=steps - 1, at_work=(what,)))
 
     total = steps_of(settings, random_labels=other is not None)
-    with Progress("sanity checks", total, "steps") as progress:
+    with Progress("sanity checks", total, "steps", brief=True) as progress:
         checks = check_attribution(
             model, windows, settings, planted=planted, of_random_labels=other, tell=tell
         )

@@ -4,7 +4,6 @@ and that no file came, went or changed."""
 from __future__ import annotations
 
 import json
-import logging
 import re
 import runpy
 import shlex
@@ -80,8 +79,6 @@ class User:
         arguments = arguments_of(command)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self._monkeypatch.setattr("sys.argv", arguments)
-        # Its log goes to what is standard error now.
-        self._monkeypatch.setattr(logging.root, "handlers", [])
         self._capsys.readouterr()
         code: object = 0
         try:
