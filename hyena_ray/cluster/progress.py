@@ -33,6 +33,7 @@ METRICS = {
     "shards_done": "Shards that are done",
     "shards_total": "Shards that there were to do",
     "best_score": "Highest validation score of a trial that finished",
+    "loss": "Training loss of the last step, in nats",
     "trials": "Trials in each state",
 }
 """Gauges, each named `hyena_ray_NAME`; Ray's endpoint puts `ray_` before that. All have the tags
@@ -53,6 +54,8 @@ class State(NamedTuple):
     """How many are in each; those with none of them too, so that the metric becomes 0."""
     best: float | None = None
     """Score."""
+    loss: float | None = None
+    """Of the last step."""
     waiting: str = ""
     """What is waited for, if anything."""
     at_work: tuple[str, ...] = ()
@@ -171,6 +174,8 @@ class Progress:
         parts += [f"{count} {name}" for name, count in state.states.items() if count]
         if state.best is not None:
             parts.append(f"best score {state.best:.4f}")
+        if state.loss is not None:
+            parts.append(f"loss {state.loss:.4f}")
         if over:
             return ", ".join(parts)
         if speed > 0:
@@ -197,7 +202,11 @@ class _Metrics:
 
     def record(self, state: State, total: int, windows_per_second: float | None) -> None:
         """Set all that is known."""
-        values = {"best_score": state.best, "windows_per_second": windows_per_second}
+        values = {
+            "best_score": state.best,
+            "loss": state.loss,
+            "windows_per_second": windows_per_second,
+        }
         if not state.states:
             values |= {"shards_done": state.done, "shards_total": total}
         for name, value in values.items():
