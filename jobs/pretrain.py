@@ -23,7 +23,7 @@ EXAMPLE = """\
 examples:
   python jobs/pretrain.py --genome hg19.fa.gz --out pretrained --held-out chr7 --leave-out chr20
   python jobs/pretrain.py --genome hg19.fa.gz --out masked --objective masked \\
-      --set training.steps=2000 --set training.lengths=64,256 --workers 2
+      --set training.steps=2000 --set 'training.lengths=[64, 256]' --workers 2
   python jobs/train.py --data prepared --out run --backbone pretrained/backbone
 """
 
