@@ -24,7 +24,7 @@ from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import write_json
 from hyena_ray.model.provenance import Provenance
 from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
-from hyena_ray.pretraining.loop import StepReport, check_resumable, pretrain, text_of
+from hyena_ray.pretraining.loop import StepReport, check_start, pretrain, text_of
 from hyena_ray.pretraining.markov import markov_perplexities
 from hyena_ray.pretraining.objectives import save_backbone
 from hyena_ray.pretraining.packed import PackedBases
@@ -82,7 +82,7 @@ def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
         overwrite=options.overwrite,
     )
     settings = options.settings
-    done = check_resumable(settings, out) if options.resume else 0
+    done = check_start(settings, out if options.resume else None)
     genome = read_genome(
         options.genome, settings, leave_out=options.leave_out, held_out=options.held_out
     )

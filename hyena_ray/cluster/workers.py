@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,10 @@ def run_on_workers(
 
     def fit() -> None:
         try:
-            trainer.fit()
+            with warnings.catch_warnings():
+                # Ray's own context sets options that Ray has deprecated.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                trainer.fit()
         except Exception as error:
             failures.append(error)
         reports.put(None)

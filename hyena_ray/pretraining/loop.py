@@ -190,15 +190,23 @@ def _restore(
         ) from None
 
 
-def check_resumable(settings: PretrainSettings, folder: AnyPath) -> int:
-    """Steps that are done in `folder`, 0 where nothing is.
+def check_start(settings: PretrainSettings, folder: AnyPath | None) -> int:
+    """Refuse what `pretrain` would refuse, before anything is written.
+
+    Args:
+        settings: of the run.
+        folder: that it goes on from; None starts anew.
+
+    Returns:
+        Steps that are done in `folder`.
 
     Raises:
         InputError: as `pretrain`, or the weights to go on from cannot be used.
     """
-    model, path = new_objective(settings), folder / CHECKPOINT
-    state = load_state(path, settings.fingerprint(), PretrainState)
-    if state is None:
+    model = new_objective(settings)
+    path = None if folder is None else folder / CHECKPOINT
+    state = None if path is None else load_state(path, settings.fingerprint(), PretrainState)
+    if path is None or state is None:
         return 0
     optimizer = _optimizer(model, settings.training)
     schedule = Schedule(optimizer, "cosine", settings.training.steps, settings.training.warmup)

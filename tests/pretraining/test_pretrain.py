@@ -17,7 +17,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.heads import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
 from hyena_ray.pretraining.evaluation import ALL, evaluate
-from hyena_ray.pretraining.loop import Pretrained, StepReport, check_resumable, pretrain
+from hyena_ray.pretraining.loop import Pretrained, StepReport, check_start, pretrain
 from hyena_ray.pretraining.objectives import MaskedBases, new_objective, save_backbone, summed_loss
 from hyena_ray.pretraining.packed import PackedBases
 from hyena_ray.pretraining.settings import PretrainSettings
@@ -126,7 +126,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
     whole = run(settings, codes, tmp_path / "whole", held_out)
     with pytest.raises(KeyboardInterrupt):
         run(settings, codes, tmp_path / "broken", held_out, stop_after)
-    assert check_resumable(settings, tmp_path / "broken") == stop_after // 7 * 7
+    assert check_start(settings, tmp_path / "broken") == stop_after // 7 * 7
     again = run(settings, codes, tmp_path / "broken", held_out)
     assert again.history == whole.history
     assert [of["step"] for of in whole.history] == [8, 16, 20]
@@ -185,7 +185,11 @@ def test_the_backbone_is_one_that_a_run_takes_with_the_same_weights(
         "config.json",
         "model.safetensors",
         PROVENANCE,
-    } | ({"generation_config.json"} if (tmp_path / "backbone/generation_config.json").exists() else set())
+    } | (
+        {"generation_config.json"}
+        if (tmp_path / "backbone/generation_config.json").exists()
+        else set()
+    )
     run_settings = RunSettings().updated(
         {"model.backbone": str(tmp_path / "backbone"), "data.length": 20, "readout.flank": 16}
         | {"readout.lookahead": 16},
@@ -275,12 +279,12 @@ def test_a_checkpoint_of_another_size_or_of_other_settings_is_refused(tmp_path: 
     settings = settings_of()
     run(settings, periodic(2000), tmp_path)
     with pytest.raises(InputError, match=r"checkpoint\.pt: .* belongs to other settings"):
-        check_resumable(settings_of(training__seed=1), tmp_path)
+        check_start(settings_of(training__seed=1), tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     state["model"] = new_objective(settings_of(model__d_model=24)).state_dict()
     torch.save(state, tmp_path / CHECKPOINT)
     with pytest.raises(InputError, match=r"checkpoint\.pt: the weights of a model of another size"):
-        check_resumable(settings, tmp_path)
+        check_start(settings, tmp_path)
 
 
 def test_a_run_that_diverges_says_at_which_step_and_keeps_no_such_state(tmp_path: Path) -> None:
