@@ -92,7 +92,7 @@ def pretrain(
     """
     recipe, path = settings.training, folder / CHECKPOINT
     model = new_objective(settings).to("cuda" if torch.cuda.is_available() else "cpu")
-    optimizer = _optimizer(model, recipe)
+    optimizer = new_optimizer(model, recipe)
     schedule = Schedule(optimizer, "cosine", recipe.steps, recipe.warmup)
     done, losses, history = 0, list[float](), list[dict[str, Any]]()
     state = load_state(path, settings.fingerprint(), PretrainState)
@@ -104,7 +104,7 @@ def pretrain(
     for stage in settings.stages():
         steps = range(max(stage.first, done), stage.last)
         for batch in feed(steps, workers) if steps else ():
-            loss = _step(replica.train(), batch, optimizer, recipe, workers)
+            loss = take_step(replica.train(), batch, optimizer, recipe, workers)
             done += 1
             if not math.isfinite(loss):
                 raise DivergenceError(f"the loss is {loss} at step {done}; lower the learning rate")
@@ -135,7 +135,7 @@ def pretrain(
     return Pretrained(model, history)
 
 
-def _step(
+def take_step(
     replica: nn.Module,
     batch: Batch,
     optimizer: Optimizer,
@@ -164,7 +164,7 @@ def _step(
     return float(workers.mean(loss))
 
 
-def _optimizer(model: Model, recipe: StepSettings) -> Optimizer:
+def new_optimizer(model: Model, recipe: StepSettings) -> Optimizer:
     filters = filter_parameters(model)
     every = list(model.parameters())
     rates = [
@@ -208,7 +208,7 @@ def check_start(settings: PretrainSettings, folder: AnyPath | None) -> int:
     state = None if path is None else load_state(path, settings.fingerprint(), PretrainState)
     if path is None or state is None:
         return 0
-    optimizer = _optimizer(model, settings.training)
+    optimizer = new_optimizer(model, settings.training)
     schedule = Schedule(optimizer, "cosine", settings.training.steps, settings.training.warmup)
     _restore(state, model, optimizer, schedule, path)
     return state.step

@@ -37,4 +37,4 @@ def test_every_line_has_a_rate_and_its_ratio_to_ours() -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     done = run("nothing")
     assert done.returncode == 2
-    assert "'prepare', 'convolution', 'training', 'attribution', 'shards', 'tune'" in done.stderr
+    assert "'prepare', 'convolution', 'training', 'pretraining', 'attribution'," in done.stderr
