@@ -31,9 +31,8 @@ class BackboneSettings(Settings):
     filters: Filters = "local"
     """As published, or from finer features with channels that decay within 5 bases and upward; see
     `ModelSettings.filters`."""
-    initializer_range: float | None = Field(default=None, gt=0)
-    """Standard deviation of the initial weights, 0.02 as published; None takes torch's own ones, from
-    which a short training comes further."""
+    initializer_range: float | None = Field(default=0.02, gt=0)
+    """Standard deviation of the initial weights, as published; None takes torch's own."""
 
 
 class StepSettings(Settings):
