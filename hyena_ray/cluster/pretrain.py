@@ -19,6 +19,7 @@ from hyena_ray.cluster.progress import Progress, State
 from hyena_ray.cluster.resources import Resources, TrialResources, place
 from hyena_ray.cluster.start import connect, reason_of
 from hyena_ray.cluster.steps import STREAM_CPU, StreamedSteps
+from hyena_ray.cluster.watchdog import watchdog
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import write_json
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("hyena-ray", "torch", "ray", "transformers", "numpy")
 RETRIES = 3
 """Times that the workers are started again, and go on from the last checkpoint, after one died."""
+STALL_SECONDS = 1800.0
+"""Without a report of the workers until the job gives up: they start, or do a step and a look."""
 TELL_SECONDS = 1.0
 """Between two reports of a worker to the driver."""
 
@@ -72,7 +75,8 @@ def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
         InputError: bad options, files or settings, or more workers than the cluster holds; nothing
             was written.
         DivergenceError: the loss is NaN or infinite.
-        JobError: workers died once too often; what finished is kept, and --resume goes on.
+        JobError: workers died once too often, or nothing happened for too long; what finished is
+            kept, and --resume goes on.
     """
     out = check_output(
         options.out,
@@ -83,6 +87,8 @@ def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
     )
     settings = options.settings
     done = check_start(settings, out if options.resume else None)
+    if done:
+        logger.info("going on after step %d of %d", done, settings.training.steps)
     genome = read_genome(
         options.genome, settings, leave_out=options.leave_out, held_out=options.held_out
     )
@@ -202,6 +208,7 @@ def _train(
 
         def tell(report: Mapping[str, Any]) -> None:
             nonlocal history, first, last
+            dog.progress()
             if "problem" in report:
                 raise DivergenceError(report["problem"])
             if "history" in report:
@@ -215,9 +222,10 @@ def _train(
                 logger.info("%s", text_of(report["look"]))
 
         try:
-            run_on_workers(
-                train, resources, out / "train", name="pretraining", tell=tell, retries=RETRIES
-            )
+            with watchdog(STALL_SECONDS, "the pretraining") as dog:
+                run_on_workers(
+                    train, resources, out / "train", name="pretraining", tell=tell, retries=RETRIES
+                )
         except TrainingFailedError as error:
             raise _failure(error) from error
     if first is None or last is None or last[1] == first[1]:

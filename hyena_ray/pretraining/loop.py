@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -22,8 +21,6 @@ from hyena_ray.training.epoch import PRECISIONS, DivergenceError
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.stages import adamw, filter_parameters
 from hyena_ray.training.workers import ALONE, Workers
-
-logger = logging.getLogger(__name__)
 
 Feed = Callable[[Iterable[int], Workers], Iterator[Batch]]
 """A worker's batches of these steps, such as `WindowStream.batches`."""
@@ -99,7 +96,6 @@ def pretrain(
     if state is not None:
         _restore(state, model, optimizer, schedule, path)
         done, losses, history = state.step, state.losses, state.history
-        logger.info("resuming after step %d of %d", done, recipe.steps)
     replica = workers.replica(model)
     for stage in settings.stages():
         steps = range(max(stage.first, done), stage.last)

@@ -32,6 +32,9 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     Source: the study's best Z-DNA run trains the head for 3 epochs at 1e-3, then everything for
     6 epochs at 1e-5 (backbone) and 5e-4 (head).
     """
+    if settings.stages == "frozen":
+        rate = settings.learning_rate
+        return (Stage(epochs=settings.epochs, backbone_rate=None, head_rate=rate),)
     if settings.stages == "single":
         rate = settings.learning_rate
         return (
