@@ -13,6 +13,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 from ray.train import TrainingFailedError
+from ray.util.queue import Queue
 
 from hyena_ray.cluster.folder import begin, check_output, only_writer
 from hyena_ray.cluster.progress import Progress, State
@@ -223,9 +224,7 @@ def _train(
 
         try:
             with watchdog(STALL_SECONDS, "the pretraining") as dog:
-                run_on_workers(
-                    train, resources, out / "train", name="pretraining", tell=tell, retries=RETRIES
-                )
+                _run_apart(train, resources, out / "train", tell)
         except TrainingFailedError as error:
             raise _failure(error) from error
     if first is None or last is None or last[1] == first[1]:
@@ -233,9 +232,32 @@ def _train(
     return history, (last[1] - first[1]) * recipe.tokens_per_step / (last[0] - first[0])
 
 
+def _run_apart(train: Any, resources: TrialResources, folder: AnyPath, tell: Report) -> None:
+    """`run_on_workers` in a process of its own: it waits in two threads, and a driver that is told
+    to end while one of them is inside Ray would sometimes do so without its exit code.
+
+    Raises:
+        TrainingFailedError: as `run_on_workers`.
+    """
+    reports = Queue(actor_options={"num_cpus": 0})
+
+    def drive() -> None:
+        try:
+            run_on_workers(
+                train, resources, folder, name="pretraining", tell=reports.put, retries=RETRIES
+            )
+        finally:
+            reports.put(None)
+
+    ended = ray.remote(num_cpus=0)(drive).options(name="pretraining").remote()
+    while (report := reports.get()) is not None:
+        tell(report)
+    ray.get(ended)
+
+
 def _failure(error: TrainingFailedError) -> Exception:
     """What a worker was stopped by, in one line."""
-    causes = getattr(error, "worker_failures", {}).values()
+    causes = getattr(getattr(error, "cause", error), "worker_failures", {}).values()
     for cause in causes:
         if isinstance(cause, InputError | JobError):
             return cause
