@@ -68,15 +68,20 @@ def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, Nex
     return run, model
 
 
-def peer(model: NextBase, length: int, tokens: int, precision: str = "float32") -> Run:
-    """The same step of a plain loop over a model of the published design, from the same weights;
-    its windows are cut and turned beforehand."""
+def plain_of(model: NextBase) -> PlainHyenaDNA:
+    """The published design with the same weights: its label of a base is the next one."""
     with_labels = HyenaDNAForTokenClassification(
         model.model.config, num_labels=model.model.config.padded_vocab_size
     )
     with_labels.hyena.load_state_dict(model.model.hyena.state_dict())
     with_labels.score.load_state_dict(model.model.lm_head.state_dict())
-    plain = PlainHyenaDNA(with_labels)
+    return PlainHyenaDNA(with_labels)
+
+
+def peer(model: NextBase, length: int, tokens: int, precision: str = "float32") -> Run:
+    """The same step of a plain loop over a model of the published design, from the same weights;
+    its windows are cut and turned beforehand."""
+    plain = plain_of(model)
     recipe = settings_of(length, tokens).training
     optimizer = AdamW(plain.parameters(), lr=recipe.learning_rate, weight_decay=0.1)
     ids = torch.randint(7, 11, (tokens // length, length))

@@ -25,6 +25,8 @@ from hyena_ray.pretraining.markov import markov_perplexities
 from hyena_ray.pretraining.record import PretrainRecord
 from hyena_ray.pretraining.stream import WindowStream
 
+pytestmark = pytest.mark.slow
+
 JOBS = Path(__file__).parents[2] / "jobs"
 SMALL = [
     *("--held-out", "sim2", "--leave-out", "sim3"),
