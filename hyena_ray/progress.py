@@ -41,6 +41,8 @@ class State(NamedTuple):
     """How many are in each; those with none of them too, so that the metric becomes 0."""
     best: float | None = None
     """Score."""
+    loss: float | None = None
+    """Of the last step."""
     waiting: str = ""
     """What is waited for, if anything."""
     at_work: tuple[str, ...] = ()
@@ -160,6 +162,8 @@ class Progress:
         parts += [f"{count} {name}" for name, count in state.states.items() if count]
         if state.best is not None:
             parts.append(f"best score {state.best:.4f}")
+        if state.loss is not None:
+            parts.append(f"loss {state.loss:.4f}")
         if over:
             return ", ".join(parts)
         if speed > 0:

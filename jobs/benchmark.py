@@ -26,7 +26,7 @@ examples:
   python jobs/benchmark.py startup --rounds 1 --json
 """
 NAMES = (
-    *("prepare", "convolution", "training", "attribution"),
+    *("prepare", "convolution", "training", "pretraining", "attribution"),
     *("shards", "tune", "startup", "memory"),
 )
 Shown: TypeAlias = tuple[list[str], list[dict[str, Any]]]

@@ -17,6 +17,7 @@ METRICS = {
     "shards_done": "Shards that are done",
     "shards_total": "Shards that there were to do",
     "best_score": "Highest validation score of a trial that finished",
+    "loss": "Training loss of the last step, in nats",
     "trials": "Trials in each state",
 }
 """Gauges, each named `hyena_ray_NAME`; Ray's endpoint puts `ray_` before that. All have the tags
@@ -62,7 +63,11 @@ class _Metrics:
 
     def record(self, state: State, total: int, windows_per_second: float | None) -> None:
         """Set all that is known."""
-        values = {"best_score": state.best, "windows_per_second": windows_per_second}
+        values = {
+            "best_score": state.best,
+            "loss": state.loss,
+            "windows_per_second": windows_per_second,
+        }
         if not state.states:
             values |= {"shards_done": state.done, "shards_total": total}
         for name, value in values.items():

@@ -55,6 +55,7 @@ def place(
     streams: bool,
     name: str,
     workers: int = 1,
+    stream_cpu: float = 1.0,
 ) -> Placement:
     """Fit trials or actors into the cluster.
 
@@ -63,9 +64,10 @@ def place(
         each: resources of one, or of each of its workers.
         wanted: how many at once; None takes as many as fit and are useful.
         useful: more than this many would have nothing to do.
-        streams: each worker reads its own data stream, which needs one more CPU.
+        streams: each worker reads its own data stream, which needs `stream_cpu` more CPUs.
         name: of the setting that asks, for the message, such as `--actors`.
         workers: of each; several work under a process that needs `DRIVER_CPU`.
+        stream_cpu: what the tasks of a stream hold.
 
     Raises:
         InputError: a request that this cluster can never meet.
@@ -78,7 +80,7 @@ def place(
         raise InputError(f"{name}: gpu", each.gpu, "neither whole nor below 1", "give 1, 2 or 0.5")
     if workers > 1 and each.gpu != int(each.gpu):
         raise InputError(f"{name}: gpu", each.gpu, "is shared by workers", "give 1, or workers 1")
-    cpu = workers * (each.cpu + (1 if streams else 0)) + (DRIVER_CPU if workers > 1 else 0)
+    cpu = workers * (each.cpu + (stream_cpu if streams else 0)) + (DRIVER_CPU if workers > 1 else 0)
     gpu = workers * each.gpu
     asked = f"{cpu:g} CPUs and {gpu:g} GPUs each"
     room = math.floor(cluster.cpus / cpu)

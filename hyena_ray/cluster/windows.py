@@ -119,7 +119,7 @@ def read_files(
 
     On one CPU at a time and with a block per file, so that the order is the same on any cluster.
     """
-    with _own_context() as context:
+    with own_context() as context:
         # Ray 2.60's second reader, its default, drops every Parquet option, and with them the
         # verification of page checksums: a flipped bit is read as a base.
         context.use_datasource_v2 = False
@@ -137,7 +137,7 @@ def read_files(
 
 
 @contextmanager
-def _own_context() -> Iterator[ray.data.DataContext]:
+def own_context() -> Iterator[ray.data.DataContext]:
     """Datasets made inside keep these options; others of the process are left alone."""
     with warnings.catch_warnings():
         # Ray's own copy sets options that Ray has deprecated.

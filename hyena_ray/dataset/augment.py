@@ -13,6 +13,13 @@ def reverse_complement(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return COMPLEMENT[tokens[..., ::-1]]
 
 
+def random_half(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Which rows of a batch of `count` are turned: half of them, or one more when `count` is odd
+    and a coin says so."""
+    half = (count + int(rng.integers(2))) // 2
+    return rng.permutation(count)[:half]
+
+
 def reverse_half(
     tokens: NDArray[np.uint8], labels: NDArray[np.int8], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
@@ -21,13 +28,12 @@ def reverse_half(
     Args:
         tokens: (B, length + 2 * flank) token ids.
         labels: (B, length) one label per base; the flanks are equally long, so they stay aligned.
-        rng: draws B // 2 rows, or one more when B is odd and a coin says so.
+        rng: see `random_half`.
 
     Returns:
         Copies of both.
     """
-    count = (len(tokens) + int(rng.integers(2))) // 2
-    rows = rng.permutation(len(tokens))[:count]
+    rows = random_half(len(tokens), rng)
     tokens, labels = tokens.copy(), labels.copy()
     tokens[rows] = reverse_complement(tokens[rows])
     labels[rows] = labels[rows, ::-1]

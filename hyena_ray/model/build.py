@@ -28,7 +28,7 @@ from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.lora import LoraSettings, adapted_names, apply_lora
 from hyena_ray.model.saved import HYENADNA, MODEL_CLASSES
-from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
+from hyena_ray.model.window import Architecture, Filters, ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import Task
 
 HEADLESS = ("kmer_logistic", "rule")
@@ -99,17 +99,26 @@ def _hyenadna(
             d_inner=4 * settings.d_model,
             n_layer=settings.n_layer,
             initializer_range=None,
-            **_time_scale(settings, readout),
+            **time_scale(settings.filters, _longest(settings, readout)),
             **chosen,
         )
     )
 
 
-def _time_scale(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
-    """Values of HyenaDNA's configuration that say how far and how finely its filters see."""
+def _longest(settings: ModelSettings, readout: Readout) -> int:
+    """`max_seq_len` of a model from random weights."""
     longest = readout.window + 2 * readout.flank + readout.special_tokens
-    length = settings.max_seq_len or max(SHORTEST_SCALE, 1 << (longest - 1).bit_length())
-    if settings.filters == "published":
+    return settings.max_seq_len or max(SHORTEST_SCALE, 1 << (longest - 1).bit_length())
+
+
+def time_scale(filters: Filters, length: int) -> dict[str, Any]:
+    """Values of HyenaDNA's configuration that say how far and how finely its filters see.
+
+    Args:
+        filters: published or local ones.
+        length: longest input in tokens.
+    """
+    if filters == "published":
         return {"max_seq_len": length}
     return {
         "max_seq_len": length,

@@ -24,6 +24,8 @@ from hyena_ray.settings import Settings
 
 Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
 
+Filters = Literal["published", "local"]
+
 
 class Readout(Settings):
     """How a window's labels are read from a classifier's output."""
@@ -72,7 +74,7 @@ class ModelSettings(Settings):
     max_seq_len: int | None = Field(default=None, ge=2)
     """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
     of two, at least 256, that holds a window with its flanks."""
-    filters: Literal["published", "local"] = "local"
+    filters: Filters = "local"
     """HyenaDNA's filters as published, made for 1,000 bases and more: in tiny-1k no channel decays
     within 300 bases, and the finest feature of a time step spans 1,000. Or from finer features,
     with channels that decay within 5 bases and upward, which learn from far fewer windows."""

@@ -1,9 +1,9 @@
-"""The state of an unfinished run, saved after every epoch, so that resuming changes no bit."""
+"""The state of an unfinished run, saved every so often, so that resuming changes no bit."""
 
 from __future__ import annotations
 
 import io
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -13,6 +13,20 @@ from hyena_ray.storage import AnyPath
 
 CHECKPOINT = "checkpoint.pt"
 """In a run's folder: its state."""
+
+
+class State(Protocol):
+    """A NamedTuple of what a run needs to go on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the settings."""
+        ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+StateType = TypeVar("StateType", bound=State)
 
 
 class RunState(NamedTuple):
@@ -33,14 +47,14 @@ class RunState(NamedTuple):
     """Metrics of every finished epoch."""
 
 
-def save_state(path: AnyPath, state: RunState) -> None:
+def save_state(path: AnyPath, state: State) -> None:
     """Write the state atomically."""
     with atomic_file(path) as temporary:
         torch.save(state._asdict(), temporary)
 
 
-def load_state(path: AnyPath, fingerprint: str) -> RunState | None:
-    """Read a state, or None where there is none yet.
+def load_state(path: AnyPath, fingerprint: str, kind: type[StateType]) -> StateType | None:
+    """Read a state of this kind, or None where there is none yet.
 
     Raises:
         InputError: it is damaged, or belongs to a run with other settings.
@@ -49,7 +63,7 @@ def load_state(path: AnyPath, fingerprint: str) -> RunState | None:
         return None
     try:
         values = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-        state = RunState(**values)
+        state = kind(**values)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError...
         raise InputError(
             path, None, f"damaged checkpoint ({type(error).__name__})", "delete it and start again"

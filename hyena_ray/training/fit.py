@@ -8,11 +8,13 @@ from hyena_ray.model.build import refuse_unused
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
+from hyena_ray.training.leaks import warn_of_leak
 from hyena_ray.training.settings import RunSettings
 
 
 def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
-    """Refuse settings that the prepared windows, the task, the model or the device cannot serve.
+    """Refuse settings that the prepared windows, the task, the model or the device cannot serve,
+    and warn of a backbone that has seen test contigs in pretraining.
 
     Args:
         settings: of the run.
@@ -33,6 +35,7 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
     _check_windows(settings, data, place)
     _check_fold(settings, data, place)
     _check_model(settings, place)
+    warn_of_leak(settings, data.manifest)
     if settings.training.precision == "float16" and not gpu:
         raise InputError(
             f"{place}: training.precision",

@@ -94,7 +94,7 @@ def train_run(
     scaler, average = new_scaler(model, recipe), WeightAverage(model, recipe.ema_decay)
     stages = stages_of(recipe)
     epochs = sum(stage.epochs for stage in stages)
-    state = load_state(checkpoint, settings.fingerprint())
+    state = load_state(checkpoint, settings.fingerprint(), RunState)
     history: list[dict[str, float]] = []
     first_epoch = 0
     if state is not None:

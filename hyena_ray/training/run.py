@@ -19,7 +19,7 @@ from hyena_ray.settings import Settings, dotted
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import write_card
 from hyena_ray.training.card_text import CardFacts
-from hyena_ray.training.checkpoint import CHECKPOINT, load_state
+from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.events import TENSORBOARD, learning_curve
 from hyena_ray.training.loop import EpochReport, train_run
@@ -115,7 +115,7 @@ def complete_run(
     Origin.of(data).write(folder)
     began = time.monotonic()
     seconds: list[float] = []
-    state = load_state(folder / CHECKPOINT, settings.fingerprint())
+    state = load_state(folder / CHECKPOINT, settings.fingerprint(), RunState)
     with learning_curve(folder / TENSORBOARD, dotted(settings.model_dump(mode="json"))) as curve:
         for number, metrics in enumerate(state.history if state else [], start=1):
             curve.add(number, metrics)

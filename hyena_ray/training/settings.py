@@ -46,9 +46,9 @@ class ReadoutSettings(Settings):
 class TrainingSettings(Settings):
     """Optimisation of one run."""
 
-    stages: Literal["single", "discriminative", "two_stage"] = "single"
-    """Train everything at one rate; at one rate for the backbone and one for the head; or first the
-    head on a frozen backbone, and then as `discriminative`."""
+    stages: Literal["single", "discriminative", "two_stage", "frozen"] = "single"
+    """Train everything at one rate; at one rate for the backbone and one for the head; first the
+    head on a frozen backbone, and then as `discriminative`; or the head alone."""
     epochs: int = Field(default=8, ge=1)
     """Epochs that train everything."""
     batch_size: int = Field(default=32, ge=1)
@@ -56,7 +56,7 @@ class TrainingSettings(Settings):
     accumulation: int = Field(default=1, ge=1)
     """Passes of one optimiser step, which so sees batch_size times this many windows."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak rate of a single stage."""
+    """Peak rate of a single stage, and of the head alone on a frozen backbone."""
     head_stage_epochs: int = Field(default=3, ge=1)
     """Two stages: epochs with the backbone frozen."""
     head_stage_rate: float = Field(default=1e-3, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from torch import nn
@@ -31,6 +32,9 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     Source: the study's best Z-DNA run trains the head for 3 epochs at 1e-3, then everything for
     6 epochs at 1e-5 (backbone) and 5e-4 (head).
     """
+    if settings.stages == "frozen":
+        rate = settings.learning_rate
+        return (Stage(epochs=settings.epochs, backbone_rate=None, head_rate=rate),)
     if settings.stages == "single":
         rate = settings.learning_rate
         return (
@@ -69,12 +73,27 @@ def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Op
     for parameter in backbone:
         parameter.requires_grad_(stage.backbone_rate is not None)
     filters = filter_parameters(model)
-    rates = [(head, stage.head_rate)]
+    rates: list[tuple[list[nn.Parameter], float]] = [(head, stage.head_rate)]
     if stage.backbone_rate is not None:
         rates += [
             ([p for p in backbone if p not in filters], stage.backbone_rate),
             ([p for p in backbone if p in filters], stage.backbone_rate * stage.filter_rate),
         ]
+    return adamw(rates, filters, weight_decay)
+
+
+def adamw(
+    rates: Sequence[tuple[Sequence[nn.Parameter], float]],
+    filters: Set[nn.Parameter],
+    weight_decay: float,
+) -> Optimizer:
+    """AdamW with weight decay on matrices alone.
+
+    Args:
+        rates: parameters, and their peak rate.
+        filters: those of `filter_parameters`, which do not decay.
+        weight_decay: of all others but vectors.
+    """
     groups = []
     for parameters, rate in rates:
         # Shrinking vectors (biases, weights of norms) is no regularisation, and what a filter

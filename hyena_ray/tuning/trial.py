@@ -14,7 +14,7 @@ from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.checkpoint import CHECKPOINT, load_state
+from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.events import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.loop import EpochReport, train_run
@@ -53,10 +53,14 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     if resources.workers == 1:
         _train(config, plan, ALONE, tune.report)
     else:
+        context = tune.get_context()
+        # When Tune stops the trial, the workers end too.
         run_on_workers(
             lambda workers, report: _train(config, plan, workers, report),
             resources,
             plan.folder_of(config["number"]),
+            name=f"{context.get_trial_name()}_{context.get_trial_id()}",
+            tell=tune.report,
         )
 
 
@@ -107,7 +111,7 @@ def _train_and_tell(
             tell(epoch.epoch, epoch.metrics, "", finished=False)
 
     folder = plan.folder_of(config["number"])
-    state = load_state(folder / CHECKPOINT, settings.fingerprint())
+    state = load_state(folder / CHECKPOINT, settings.fingerprint(), RunState)
     if state is not None:
         # A run that was killed may have been ahead of what Tune had heard of it.
         epochs = sum(stage.epochs for stage in stages_of(settings.training))

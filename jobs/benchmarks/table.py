@@ -11,6 +11,7 @@ from benchmarks.figures import Figures
 from benchmarks.memory import benchmark_memory
 from benchmarks.model import benchmark_convolution, benchmark_training
 from benchmarks.prepare import benchmark_prepare
+from benchmarks.pretraining import benchmark_pretraining
 from benchmarks.shards import benchmark_shards
 from benchmarks.startup import benchmark_startup
 from benchmarks.tune import benchmark_tune
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
     "prepare": benchmark_prepare,
     "convolution": benchmark_convolution,
     "training": benchmark_training,
+    "pretraining": benchmark_pretraining,
     "attribution": benchmark_attribution,
     "shards": benchmark_shards,
     "tune": benchmark_tune,

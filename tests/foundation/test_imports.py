@@ -16,6 +16,7 @@ ROOMS = (
     "dataset",
     "model",
     "training",
+    "pretraining",
     "attribution",
     "prediction",
     "cluster",

@@ -40,6 +40,11 @@ search:
 TUNE = "tune_zdna --data data --out out --space space.yaml"
 ATTRIBUTE = "attribute --model model --data data --out out"
 SANITY = "sanity --model model --data data --out out"
+PRETRAIN = (
+    "pretrain --genome genome.fa --out out --set training.steps=2 "
+    "--set 'training.lengths=[16, 32]' --set training.tokens_per_step=64 "
+    "--set model.d_model=8 --set model.n_layer=1"
+)
 COMPARE = "compare --data data --out out --presets zdna/two_stage --set data.length=20"
 
 Change = Callable[[Path], object]

@@ -10,6 +10,7 @@ from bad_inputs import (
     COMPARE,
     EVALUATE,
     PREPARE,
+    PRETRAIN,
     SANITY,
     SEQUENCES,
     TRAIN,
@@ -31,6 +32,7 @@ from hyena_ray.dataset.reader import PreparedData
 
 RUNS = {command.split()[0]: command for command in (TRAIN, TUNE, ATTRIBUTE, COMPARE)}
 WRITERS = RUNS | {
+    "pretrain": PRETRAIN,
     "prepare windows": PREPARE,
     "prepare sequences": SEQUENCES,
     "evaluate": EVALUATE,
@@ -57,12 +59,12 @@ THESIS = both(is_folder("out"), holds("out/thesis.tex", "years of work"))
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
-@pytest.mark.parametrize("job", RUNS)
+@pytest.mark.parametrize("job", [*RUNS, "pretrain"])
 def test_a_folder_that_is_no_run_is_neither_resumed_nor_replaced(
     user: User, job: str, flag: str
 ) -> None:
     line = "--out: out: has no ..., so it is not a run; give a new folder"
-    user.is_refused(Case(THESIS, f"{RUNS[job]} {flag}", line))
+    user.is_refused(Case(THESIS, f"{WRITERS[job]} {flag}", line))
 
 
 def test_a_folder_that_prepare_or_sanity_did_not_write_is_not_replaced(user: User) -> None:
@@ -91,6 +93,10 @@ CHANGED: dict[str, tuple[Change, str]] = {
         both(is_folder("out"), holds("out/config.yaml", "space: {}\n"), holds("out/.lock", "")),
         f"out/config.yaml: space: the run was begun with another one; {ANEW}",
     ),
+    "pretrain": (
+        both(is_folder("out"), holds("out/config.yaml", "settings: {}\n"), holds("out/.lock", "")),
+        f"out/config.yaml: settings: the run was begun with another one; {ANEW}",
+    ),
     "compare": (
         both(
             lambda folder: (folder / BEGUN).mkdir(parents=True),
@@ -107,7 +113,7 @@ def test_a_run_is_not_resumed_with_a_changed_configuration(
     user: User, cluster: Cluster, job: str
 ) -> None:
     change, line = CHANGED[job]
-    user.is_refused(Case(change, f"{RUNS[job]} --resume", line))
+    user.is_refused(Case(change, f"{WRITERS[job]} --resume", line))
 
 
 def test_a_training_run_is_not_resumed_with_a_changed_configuration(begun: User) -> None:
@@ -127,6 +133,8 @@ def test_the_data_are_never_the_output(user: User, job: str, flag: str) -> None:
 INPUTS: dict[str, tuple[str, str, str]] = {
     "genome": (PREPARE, "genome.fa", "genome.fa"),
     "folder of the genome": (PREPARE, "../{here}", "genome.fa"),
+    "genome that is pretrained on": (PRETRAIN, "../{here}", "genome.fa"),
+    "backbone that it goes on from": (f"{PRETRAIN} --backbone backbone", "backbone", "backbone"),
     "folder of the sequences": (SEQUENCES, "../{here}", "train.csv"),
     "model that is attributed": (ATTRIBUTE, "model", "model"),
     "model that is checked": (SANITY, "model", "model"),

@@ -45,4 +45,4 @@ def test_every_name_of_the_command_line_is_timed(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_name_lists_the_known_ones() -> None:
     done = run("nothing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'prepare', 'convolution', 'training', 'attribution', 'shards', 'tune'" in done.stderr
+    assert "'prepare', 'convolution', 'training', 'pretraining', 'attribution'," in done.stderr

@@ -64,8 +64,8 @@ WAYS: dict[str, Way] = {
     "simulate": Way("simulate zdna --out out", simulated=True, plans=False),
 }
 """Of every job that works on these inputs, at least one."""
-ELSEWHERE = {"benchmark", "report", "tune_g4", "tune_promoter"}
-"""Another task of a job that is here, and what test_benchmark.py and tests/report run."""
+ELSEWHERE = {"benchmark", "pretrain", "report", "tune_g4", "tune_promoter"}
+"""Another task of a job that is here, and what other files of tests run."""
 ON_RAY = ("attribute", "compare", "tune_zdna", "predict")
 """Wait for a worker that imports torch."""
 EACH = [

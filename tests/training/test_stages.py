@@ -31,6 +31,16 @@ def test_two_stages_are_the_studys() -> None:
     )
 
 
+def test_a_frozen_backbone_is_one_stage_of_the_head_alone() -> None:
+    recipe = TrainingSettings(stages="frozen", epochs=3, learning_rate=2e-3)
+    (stage,) = stages_of(recipe)
+    assert stage == Stage(epochs=3, backbone_rate=None, head_rate=2e-3)
+    model = small_model()
+    stage_optimizer(model, stage, 0.1)
+    trained = {name for name, of in model.classifier.named_parameters() if of.requires_grad}
+    assert trained == {name for name, _ in model.classifier.named_parameters() if "score." in name}
+
+
 @pytest.mark.parametrize("stages", ["single", "discriminative", "two_stage"])
 def test_filters_learn_at_their_share_of_the_backbones_rate(stages: str) -> None:
     recipe = TrainingSettings(stages=stages, filter_rate=0.25)

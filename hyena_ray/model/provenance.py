@@ -1,0 +1,55 @@
+"""What a backbone has seen in pretraining: stands beside its weights, lest it be tested on that."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Literal
+
+from pydantic import Field
+
+from hyena_ray.files import read_json
+from hyena_ray.settings import Settings
+from hyena_ray.storage import location
+
+PROVENANCE = "pretraining.json"
+"""In a backbone's folder."""
+
+Use = Literal["trained", "held_out", "left_out"]
+"""What a contig was to a pretraining: weights were learnt from it; it was scored, and may so have
+chosen settings; or nothing of it was looked at."""
+
+
+class ContigUse(Settings):
+    """A contig of the genome."""
+
+    name: str
+    length: int = Field(gt=0)
+    sha256: str
+    """Of its bases: upper-case letters A C G T, N for any other."""
+    use: Use
+
+
+class Provenance(Settings):
+    """Of the weights of a backbone."""
+
+    objective: str
+    genome: str
+    """Name of the file."""
+    genome_sha256: str
+    """Of the file as stored."""
+    contigs: tuple[ContigUse, ...]
+    """All of the genome."""
+    began_from: str | None
+    """The weights that it went on from; what those had seen comes on top. None: random ones."""
+
+
+def read_provenance(backbone: str | PurePath) -> Provenance | None:
+    """What stands beside the weights in a folder; None for a hub id and for weights of others.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = location(str(backbone)).expanduser() / PROVENANCE
+    if not path.is_file():
+        return None
+    return Provenance.parse(read_json(path), path)

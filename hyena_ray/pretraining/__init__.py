@@ -1,0 +1,1 @@
+"""Pretraining on a genome: the stream of windows, objectives, the loop, Markov baselines."""

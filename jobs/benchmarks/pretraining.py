@@ -1,0 +1,157 @@
+"""Steps of next-base pretraining, and what a base costs in windows from 1 kb to 32 kb."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.optim import AdamW
+
+from benchmarks.comparison import Comparison, Run
+from benchmarks.figures import Figures, Rows
+from benchmarks.model import matrix_products
+from benchmarks.published import PlainHyenaDNA
+from hyena_ray.model import HyenaDNAForTokenClassification
+from hyena_ray.pretraining.loop import new_optimizer, take_step
+from hyena_ray.pretraining.objectives import NextBase, new_objective
+from hyena_ray.pretraining.packed import PackedBases
+from hyena_ray.pretraining.settings import PretrainSettings
+from hyena_ray.pretraining.stream import WindowStream
+from hyena_ray.training.workers import ALONE
+
+KB = 1024
+TOKENS = 32 * KB
+"""Bases of a step where lengths are compared."""
+LENGTHS = (1, 2, 4, 8, 16, 32)
+"""kb."""
+GENOME = 1 << 20
+"""Random bases."""
+
+
+def benchmark_pretraining(folder: Path) -> list[Comparison | Figures]:
+    return [steps(KB, 8 * KB), cost_per_base(LENGTHS, TOKENS)]
+
+
+def settings_of(length: int, tokens: int, precision: str = "float32") -> PretrainSettings:
+    """tiny-1k's sizes with the published filters, at one length; all bases in one pass."""
+    changes: dict[str, Any] = {
+        "model.filters": "published",
+        "training.lengths": [length],
+        "training.tokens_per_step": tokens,
+        "training.tokens_per_pass": tokens,
+        "training.precision": precision,
+    }
+    return PretrainSettings().updated(changes, "benchmark")
+
+
+def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, NextBase]:
+    """A step, windows cut from packed bases included."""
+    settings = settings_of(length, tokens, precision)
+    codes = np.random.default_rng(0).integers(0, 4, GENOME, np.uint8)
+    stream = WindowStream(PackedBases.of([(0, codes)]), settings)
+    model = new_objective(settings)
+    assert isinstance(model, NextBase)
+    optimizer = new_optimizer(model, settings.training)
+    number = count()
+
+    def run() -> None:
+        batch = stream.batch(next(number))
+        take_step(model, batch, optimizer, settings.training, ALONE)
+
+    return run, model
+
+
+def plain_of(model: NextBase) -> PlainHyenaDNA:
+    """The published design with the same weights: its label of a base is the next one."""
+    with_labels = HyenaDNAForTokenClassification(
+        model.model.config, num_labels=model.model.config.padded_vocab_size
+    )
+    with_labels.hyena.load_state_dict(model.model.hyena.state_dict())
+    with_labels.score.load_state_dict(model.model.lm_head.state_dict())
+    return PlainHyenaDNA(with_labels)
+
+
+def peer(model: NextBase, length: int, tokens: int, precision: str = "float32") -> Run:
+    """The same step of a plain loop over a model of the published design, from the same weights;
+    its windows are cut and turned beforehand."""
+    plain = plain_of(model)
+    recipe = settings_of(length, tokens).training
+    optimizer = AdamW(plain.parameters(), lr=recipe.learning_rate, weight_decay=0.1)
+    ids = torch.randint(7, 11, (tokens // length, length))
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = plain(ids)
+        loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), recipe.clip_norm)
+        optimizer.step()
+
+    return run
+
+
+def flop_per_base(model: NextBase) -> float:
+    """Multiply-adds of the weights alone, twice for the forward pass and twice that backward; not
+    those of the filters' own networks, of the embedding, which is looked up, and of the FFT."""
+    weights = sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if "filter_fn" not in name and "embeddings" not in name
+    )
+    return 2 * weights * 3
+
+
+def steps(length: int, tokens: int) -> Comparison:
+    """Ours against the published design and against the weights' matrix products at peak."""
+    mine, model = ours(length, tokens)
+    rounded, _ = ours(length, tokens, "bfloat16")
+    return Comparison(
+        f"pretraining, a step of {tokens // length} windows of {length} bases",
+        "bases/s",
+        tokens,
+        {
+            "ours": mine,
+            "peer: plain PyTorch, published design": peer(model, length, tokens),
+            "limit: matrix product": matrix_products(tokens * flop_per_base(model)),
+            "ours, bfloat16": rounded,
+            "peer, bfloat16": peer(model, length, tokens, "bfloat16"),
+        },
+    )
+
+
+def cost_per_base(lengths: tuple[int, ...], tokens: int) -> Figures:
+    """Of a step of the same number of bases in fewer and longer windows. An FFT costs the logarithm
+    of its length a base: the last column is the cost over that of the first length, as many times
+    as the logarithm is more."""
+    runs: dict[int, dict[str, Callable[[], object]]] = {}
+    for kb in lengths:
+        mine, model = ours(kb * KB, tokens)
+        runs[kb] = {"ours": mine, "peer": peer(model, kb * KB, tokens)}
+        for run in runs[kb].values():
+            run()
+
+    def measure() -> Rows:
+        rows: dict[str, dict[str, float]] = {}
+        first: dict[str, float] = {}
+        for kb, of in runs.items():
+            cells: dict[str, float] = {}
+            for who, run in of.items():
+                begun = time.perf_counter()
+                run()
+                cells[f"{who} us/base"] = 1e6 * (time.perf_counter() - begun) / tokens
+            first = first or cells
+            cells["ours over first"] = cells["ours us/base"] / first["ours us/base"]
+            logarithm = math.log2(2 * kb * KB) / math.log2(2 * lengths[0] * KB)
+            cells["over logarithm"] = cells["ours over first"] / logarithm
+            rows[f"{kb} kb"] = cells
+        return rows
+
+    return Figures(f"cost of a base, steps of {tokens} bases", measure)

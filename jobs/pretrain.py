@@ -1,0 +1,126 @@
+"""Pretrain a HyenaDNA backbone on a genome: python jobs/pretrain.py --help"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, place, run_job
+from hyena_ray.pretraining.settings import Objective, PretrainSettings
+from hyena_ray.settings import load_yaml, parse_assignments
+from hyena_ray.storage import location
+
+DESCRIPTION = """\
+Pretrain a HyenaDNA backbone on a genome, from random weights or from others, and compare its
+held-out perplexity with Markov models. DIR/backbone is what --backbone and model.backbone take.
+"""
+EXAMPLES = """\
+examples:
+  python jobs/pretrain.py --genome hg19.fa.gz --out pretrained --held-out chr7 --leave-out chr20
+  python jobs/pretrain.py --genome hg19.fa.gz --out masked --objective masked \\
+      --set training.steps=2000 --set 'training.lengths=[64, 256]' --workers 2
+"""
+
+
+def parser() -> Parser:
+    """The command line."""
+    options = Parser(
+        prog="pretrain.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        found="perplexity by contig, markov by order and contig, train_loss",
+    )
+    read = options.group(READ)
+    read.add_argument(
+        "--genome",
+        metavar="FILE|NAME",
+        type=place,
+        required=True,
+        help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38",
+    )
+    read.add_argument(
+        "--leave-out",
+        metavar="C,C",
+        help="contigs of which nothing is looked at, those of tests; default: none",
+    )
+    read.add_argument(
+        "--held-out",
+        metavar="C,C",
+        help="contigs that are scored and not trained on; default: the last 5 %% of each",
+    )
+    read.add_argument(
+        "--backbone",
+        metavar="DIR|ID",
+        help="weights to go on from, a folder or a hub id; default: random weights",
+    )
+    done = options.group(DONE)
+    fields = PretrainSettings.model_fields
+    done.add_argument(
+        "--objective",
+        choices=get_args(Objective),
+        help=f"{fields['objective'].description} Default: {PretrainSettings().objective}",
+    )
+    done.add_argument(
+        "--config", metavar="YAML", type=Path, help="settings in place of these; default: none"
+    )
+    options.add_settings("one setting in place of all these; may be given again")
+    options.add_output("new folder; takes backbone/ and manifest.json", required=True)
+    options.add_existing_output()
+    options.group(WHERE).add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=1,
+        help="processes that train together, each on its part of every step",
+    )
+    options.add_resources("a worker")
+    options.add_address()
+    return options
+
+
+def main(arguments: Sequence[str]) -> Outcome:
+    """Pretrain."""
+    given = parser().parse_args(arguments)
+    settings = PretrainSettings()
+    if given.config:
+        settings = PretrainSettings.parse(load_yaml(given.config), given.config)
+    changes = parse_assignments(given.set, "--set")
+    for key, value in (("objective", given.objective), ("model.backbone", given.backbone)):
+        if value is not None:
+            changes[key] = value
+    settings = settings.updated(changes, "--set")
+    from hyena_ray.cluster.pretrain import PretrainOptions, pretrain_on_genome
+    from hyena_ray.cluster.resources import Resources, TrialResources
+    from hyena_ray.pretraining.record import BACKBONE, RECORD
+
+    asked = {"cpu": given.cpu, "gpu": given.gpu, "workers": given.workers}
+    TrialResources.parse(asked, "command line")
+    inputs = [given.config, settings.model.backbone]
+    options = PretrainOptions(
+        genome=given.genome,
+        out=given.out,
+        settings=settings,
+        leave_out=_names(given.leave_out),
+        held_out=_names(given.held_out),
+        workers=given.workers,
+        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        inputs=tuple(location(str(path)) for path in inputs if path),
+        resume=given.resume,
+        overwrite=given.overwrite,
+        address=given.address,
+    )
+    record = pretrain_on_genome(options)
+    out = options.out.expanduser().absolute()
+    last = record.history[-1]
+    found = {"perplexity": last.perplexity, "markov": record.markov, "train_loss": last.train_loss}
+    written = {"backbone": out / BACKBONE, "summary": out / RECORD}
+    return Outcome(record.text(), found, written)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(text.split(","))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,129 @@
+"""A backbone that has seen test contigs in pretraining is named; others are let by in silence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifest
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.files import write_json
+from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
+from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.leaks import leak_of
+from hyena_ray.training.settings import RunSettings
+
+
+def seen(uses: dict[str, Use], **values: Any) -> Provenance:
+    contigs = tuple(
+        ContigUse(name=name, length=100, sha256=name, use=use) for name, use in uses.items()
+    )
+    made: dict[str, Any] = {"objective": "next_base", "genome": "hg.fa", "genome_sha256": "same"}
+    return Provenance(**made | {"contigs": contigs, "began_from": None} | values)
+
+
+def prepared(genome: str | None = "same", split: str = "contig", **values: Any) -> Manifest:
+    """Tested on chr3 alone, in folds on one contig each."""
+    names = ("train", "val", "test") if split == "contig" else ("fold0", "fold1", "fold2")
+    counts = [("chr1", names[0], 5), ("chr2", names[1], 5), ("chr3", names[2], 5)]
+    counts += [("chr4", names[2], 0)]
+    numbers = {"length": 100, "negative": 0, "candidates": 0, "labelled": 0}
+    made: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "task": "zdna",
+        "simulated": True,
+        "lengths": (100,),
+        "flank": 64,
+        "negatives": 3.0,
+        "train_stride": None,
+        "seed": 0,
+        "split": "contig:train=a;val=b;test=c" if split == "contig" else "kfold:3",
+        "splits": names,
+        "tokens": {},
+        "inputs": ()
+        if genome is None
+        else (InputFile(role="genome", name="hg.fa", sha256=genome),),
+        "contigs": (),
+        "counts": tuple(
+            Count(contig=contig, split=of, positive=count, **numbers)
+            for contig, of, count in counts
+        ),
+        "dropped": (),
+        "sequences": (),
+        "files": (),
+    }
+    return Manifest(**made | values)
+
+
+def test_a_test_contig_that_was_trained_on_or_held_out_is_named_with_what_it_was() -> None:
+    message = leak_of(seen({"chr1": "trained", "chr3": "trained"}), prepared())
+    assert message.startswith("test contigs were seen in pretraining: chr3 (trained on);")
+    message = leak_of(seen({"chr3": "held_out"}), prepared())
+    assert "chr3 (held out, so it may have chosen)" in message
+
+
+@pytest.mark.parametrize(
+    "uses",
+    [
+        {"chr1": "trained", "chr2": "held_out", "chr3": "left_out"},
+        {"chr1": "trained", "chr4": "trained"},  # no test window lies on it
+    ],
+)
+def test_nothing_is_said_where_no_test_contig_was_seen(uses: dict[str, Use]) -> None:
+    assert leak_of(seen(uses), prepared()) == ""
+
+
+def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
+    uses: dict[str, Use] = {"chr1": "trained", "chr3": "left_out"}
+    other = leak_of(seen(uses, genome_sha256="other", genome="mm.fa"), prepared())
+    assert "another genome file (mm.fa)" in other
+    assert other.endswith("unknown")
+    sequences = leak_of(seen(uses), prepared(genome=None))
+    assert "do not say where they lie" in sequences
+    assert sequences.endswith("unknown")
+    before = leak_of(seen(uses, began_from="LongSafari/x"), prepared())
+    assert before == (
+        "its pretraining went on from LongSafari/x: whether that had seen test contigs is unknown"
+    )
+
+
+def warnings_of(
+    backbone: str | None, manifest: Manifest, caplog: pytest.LogCaptureFixture, **changes: object
+) -> list[str]:
+    """What the check of a run says, asked twice as for two trials of a search."""
+    settings = RunSettings().updated({"model.backbone": backbone, **changes}, "test")
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            check_run_fits(settings, PreparedData(Path("data"), manifest), "here", gpu=False)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_the_check_of_a_run_warns_once_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uses: dict[str, Use] = {"chr1": "trained", "chr2": "left_out", "chr3": "trained"}
+    write_json(tmp_path / PROVENANCE, seen(uses).model_dump(mode="json"))
+    (warning,) = warnings_of(str(tmp_path), prepared(), caplog)
+    assert warning.startswith(f"{tmp_path}: test contigs were seen in pretraining: chr3")
+    assert "\n" not in warning
+
+
+def test_of_folds_the_one_that_is_tested_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uses: dict[str, Use] = {"chr1": "trained", "chr2": "left_out", "chr3": "trained"}
+    write_json(tmp_path / PROVENANCE, seen(uses).model_dump(mode="json"))
+    (warning,) = warnings_of(str(tmp_path), prepared(split="kfold"), caplog, **{"data.fold": 0})
+    assert "chr1 (trained on);" in warning
+    assert not warnings_of(str(tmp_path), prepared(split="kfold"), caplog, **{"data.fold": 1})
+
+
+def test_nothing_is_said_of_random_weights_and_of_those_without_a_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for backbone in (None, str(tmp_path), "LongSafari/hyenadna-tiny-1k-seqlen-hf"):
+        assert warnings_of(backbone, prepared(), caplog) == []
