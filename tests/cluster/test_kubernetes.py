@@ -16,7 +16,7 @@ import pytest
 from kuberay import RAY_JOB
 
 from hyena_ray.settings import load_yaml, parse_yaml
-from hyena_ray.tuning.job import _options
+from hyena_ray.tuning.job import parser
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "kubernetes" / "rayjob.yaml"
@@ -140,7 +140,7 @@ def test_the_entry_point_is_a_command_of_the_job_and_every_try_goes_on(
     python, job, *arguments = shlex.split(spec["entrypoint"])
     assert (python, job) == ("python", "jobs/tune_zdna.py")
     assert (ROOT / job).is_file()
-    options = _options("zdna", ROOT / "search_spaces", arguments)
+    options = parser("zdna").parse_args(arguments)
     assert options.resume
     # A new cluster per try, and a suspended job gives its cluster up.
     assert spec["backoffLimit"] > 0

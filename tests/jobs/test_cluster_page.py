@@ -14,7 +14,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli
 
 from hyena_ray.settings import load_yaml, parse_yaml
-from hyena_ray.tuning.job import _options
+from hyena_ray.tuning.job import parser
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -57,7 +57,7 @@ def test_the_page_shows_a_job_from_its_start_to_its_resumption() -> None:
     assert {"up cluster.yaml", "down cluster.yaml", "dashboard cluster.yaml"} <= shown
     assert {"job submit", "job logs", "job status", "job stop"} <= shown
     entries = [words[words.index("--") + 1 :] for words in RAY if "--" in words]
-    options = [_options("zdna", ROOT / "search_spaces", words[2:]) for words in entries]
+    options = [parser("zdna").parse_args(words[2:]) for words in entries]
     assert all((ROOT / words[1]).is_file() for words in entries)
     assert {given.resume for given in options if given.out == Path("/shared/run")} == {True, False}
 
