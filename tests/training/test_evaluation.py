@@ -95,6 +95,8 @@ def test_the_genomes_average_precision_is_that_of_all_its_tiles(
     truth_share = windows.labels.mean()
     assert whole.genome.prevalence == pytest.approx(truth_share)
     assert whole.genome.average_precision == pytest.approx(whole.metrics.average_precision)
+    precision = whole.metrics.precision
+    assert whole.genome.precision == pytest.approx(precision)
     sampled = []
     for seed in range(6):
         changes = {"negatives": 1.0, "seed": seed}
@@ -105,6 +107,8 @@ def test_the_genomes_average_precision_is_that_of_all_its_tiles(
     assert all(found.prevalence == pytest.approx(truth_share, rel=0.01) for found in genomes)
     assert np.mean([found.average_precision for found in genomes]) == pytest.approx(truth, abs=0.05)
     assert min(found.metrics.average_precision for found in sampled) > truth + 0.2
+    assert np.mean([found.precision for found in genomes]) == pytest.approx(precision, abs=0.05)
+    assert min(found.metrics.precision for found in sampled) > precision + 0.1
 
 
 def test_sequences_have_neither_regions_nor_a_genome(tmp_path: Path) -> None:
