@@ -45,12 +45,12 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             ran.append(job)
     assert ran == [
-        *("prepare", "train", "evaluate", "attribute", "sanity"),
+        *("prepare", "train", "evaluate", "attribute", "sanity", "predict", "report"),
         *("prepare", "train", "compare"),
     ]
     (code,) = blocks(README, "python")
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "(64, 100)\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "(64, 100)\n(20,)\n"), done.stderr
 
 
 def test_every_job_that_the_readme_names_is_there() -> None:
