@@ -87,6 +87,7 @@ def attribute(options: AttributeOptions) -> Attributed:
     with connect(options.address) as cluster:
         placement = place_actors(plan, cluster, options.actors, options.each)
         with only_writer(out, overwrite=options.overwrite):
+            plan.check_begun(out)  # before anything is written
             Origin.of(data).write(out)
             found = attribute_on_actors(
                 plan, options.model, data, out, actors=placement.concurrent, each=options.each

@@ -30,6 +30,8 @@ FIRST_WORK = {
     "attribute": "hyena_ray.cluster.attribute:attribute_on_actors",
     "compare": "hyena_ray.tuning.compare:share_windows",
     "tune_zdna": "hyena_ray.tuning.experiment:run_trials",
+    "predict": "hyena_ray.cluster.predict:predict_on_actors",
+    "simulate": "hyena_ray.dataset.simulated:simulate",
 }
 """Of each job the function that works: before it, inputs are read and checked, and Ray starts."""
 
@@ -71,6 +73,8 @@ def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
         "sanity": both,
         "attribute": both,
         "compare": ["--data", str(data), "--presets", "zdna/lookahead_head"],
+        "predict": ["--model", str(model), "--genome", str(recipe.genome)],
+        "simulate": ["zdna"],
         "tune_zdna": [
             "--data",
             str(data),

@@ -274,7 +274,7 @@ def test_a_sequence_of_train_and_test_is_dropped_from_train_and_said(user: User)
     row("ACACA,0\n", CSV)(user.folder)
     done = user.runs(SEQUENCES)
     assert done.code == 0
-    assert "train: dropped 1 of 3 sequences that a later split has as well" in done.stderr
+    assert "train: dropped 1 of 3 sequences that a later split has as well" in done.stdout
     assert positives(read_manifest(user.folder / "out"))["train"] == 1
 
 
@@ -282,5 +282,5 @@ def test_conflicting_labels_of_a_sequence_are_kept_and_said(user: User) -> None:
     row("ACGTA,0\n", CSV)(user.folder)
     done = user.runs(SEQUENCES)
     assert done.code == 0
-    assert "train: " in done.stderr
-    assert "kept 1 that repeat an earlier one and 2 that have both labels" in done.stderr
+    assert "train: " in done.stdout
+    assert "kept 1 that repeat an earlier one and 2 that have both labels" in done.stdout
