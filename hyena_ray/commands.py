@@ -130,6 +130,16 @@ class Parser(argparse.ArgumentParser):
             "--model", metavar="DIR", type=place, required=True, help=text
         )
 
+    def add_genome(self) -> None:
+        """`--genome`: whole, as prepare.py takes it."""
+        self.group(READ).add_argument(
+            "--genome",
+            metavar="FILE|NAME",
+            type=place,
+            required=True,
+            help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38",
+        )
+
     def add_split(self) -> None:
         """`--on`: which windows are looked at."""
         self.group(READ).add_argument("--on", metavar="SPLIT", default="test", help="its windows")

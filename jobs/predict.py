@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, place, run_job
+from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.predict import Prediction
@@ -43,15 +43,8 @@ def parser() -> Parser:
         "expected",
     )
     options.add_model()
-    read = options.group(READ)
-    read.add_argument(
-        "--genome",
-        metavar="FILE|NAME",
-        type=place,
-        required=True,
-        help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38",
-    )
-    read.add_argument("--contigs", metavar="C,C", help="to score; default: all")
+    options.add_genome()
+    options.group(READ).add_argument("--contigs", metavar="C,C", help="to score; default: all")
     done = options.group(DONE)
     done.add_argument(
         "--threshold",

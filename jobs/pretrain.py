@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, place, run_job
-from hyena_ray.pretraining.settings import Objective, PretrainSettings
+from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
 from hyena_ray.settings import load_yaml, parse_assignments
 from hyena_ray.storage import location
 
@@ -21,6 +19,8 @@ examples:
   python jobs/pretrain.py --genome hg19.fa.gz --out masked --objective masked \\
       --set training.steps=2000 --set 'training.lengths=[64, 256]' --workers 2
 """
+OBJECTIVES = ("next_base", "masked")
+"""Those of `PretrainSettings`, which imports torch."""
 
 
 def parser() -> Parser:
@@ -31,14 +31,8 @@ def parser() -> Parser:
         epilog=EXAMPLES,
         found="perplexity by contig, markov by order and contig, train_loss",
     )
+    options.add_genome()
     read = options.group(READ)
-    read.add_argument(
-        "--genome",
-        metavar="FILE|NAME",
-        type=place,
-        required=True,
-        help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38",
-    )
     read.add_argument(
         "--leave-out",
         metavar="C,C",
@@ -55,11 +49,11 @@ def parser() -> Parser:
         help="weights to go on from, a folder or a hub id; default: random weights",
     )
     done = options.group(DONE)
-    fields = PretrainSettings.model_fields
     done.add_argument(
         "--objective",
-        choices=get_args(Objective),
-        help=f"{fields['objective'].description} Default: {PretrainSettings().objective}",
+        choices=OBJECTIVES,
+        help="predict the next base, as HyenaDNA was trained; or masked bases, for a backbone "
+        "whose states are read from both sides; default: next_base",
     )
     done.add_argument(
         "--config", metavar="YAML", type=Path, help="settings in place of these; default: none"
@@ -82,6 +76,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> Outcome:
     """Pretrain."""
     given = parser().parse_args(arguments)
+    from hyena_ray.pretraining.settings import PretrainSettings
+
     settings = PretrainSettings()
     if given.config:
         settings = PretrainSettings.parse(load_yaml(given.config), given.config)

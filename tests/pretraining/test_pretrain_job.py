@@ -6,6 +6,7 @@ import logging
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from hyena_ray.pretraining.genome import held_out_windows, read_genome
 from hyena_ray.pretraining.loop import pretrain
 from hyena_ray.pretraining.markov import markov_perplexities
 from hyena_ray.pretraining.record import PretrainRecord
+from hyena_ray.pretraining.settings import Objective
 from hyena_ray.pretraining.stream import WindowStream
 
 pytestmark = pytest.mark.slow
@@ -125,3 +127,8 @@ def test_a_run_that_diverges_ends_in_one_line(
     with pytest.raises(JobError, match=r"^the loss is nan at step \d+; lower the learning rate$"):
         job("pretrain")([*arguments, "--set=training.learning_rate=1e30"])
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_the_command_line_offers_every_objective() -> None:
+    offered = runpy.run_path(str(JOBS / "pretrain.py"))["OBJECTIVES"]
+    assert offered == get_args(Objective)
