@@ -97,7 +97,7 @@ def followed(
         patch.setattr(ray, "remote", spy)
         patch.setitem(trackers.MAKERS, "broken", lambda *given: Broken())
         broken = trackers.Tracker("broken", "")
-        patch.setattr(job, "parse_trackers", lambda texts: (broken, *parse(texts)))
+        patch.setattr(trackers, "parse_trackers", lambda texts: (broken, *parse(texts)))
         job.tuning_job("zdna", ROOT / "search_spaces")(
             [
                 *("--data", str(small_data), "--out", str(done.out)),
