@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -299,8 +299,11 @@ class _Run:
             try:
                 windows = share_windows(data, _keys(self.space), self.cluster)
                 run_trials(self.space, stored, windows, self.out, self.placement, self.trackers)
-            finally:
-                write_trials(study, self.space, self.out / TRIALS)
+            except BaseException:
+                with suppress(OSError):  # a full disk, of which the first error tells
+                    write_trials(study, self.space, self.out / TRIALS)
+                raise
+            write_trials(study, self.space, self.out / TRIALS)
             best = best_trial(study)
         model = self.out / "model"
         with (
