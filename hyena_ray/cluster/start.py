@@ -109,8 +109,9 @@ def reason_of(error: Exception) -> str:
     # Tune wraps some of Ray's errors in one that only says that it did not expect them.
     cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    # Before the message of a task stands its traceback; behind that of a death stand its details.
-    if isinstance(cause, RayTaskError):
+    # Before the message of a task stands its traceback, and Tune passes tracebacks on as messages;
+    # behind the message of a death stand its details.
+    if isinstance(cause, RayTaskError) or lines[0].startswith("Traceback"):
         return lines[-1]
     return textwrap.shorten(lines[0], 160, placeholder=" ...")
 

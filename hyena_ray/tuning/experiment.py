@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
@@ -85,6 +86,10 @@ def run_trials(
             raise
         # Of a trial that took too much memory Tune says that it is unexpected, a RuntimeError.
         except (RayError, TuneError, RuntimeError) as error:
+            if isinstance(error.__context__, StorageInternalError):
+                # Tune hands on the text alone of what its searcher raises. Where the study cannot
+                # be written, starting again helps nothing: `study_errors` says why.
+                raise error.__context__ from error.__context__.__cause__
             problem = reason_of(error)
             logger.warning("Ray Tune ended early, starting it again: %s", problem)
             continue

@@ -76,8 +76,8 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
         below = error.__cause__ or error
         cause = str(getattr(below, "orig", below)).splitlines()[0]
         raise StudyError(
-            f"{folder / STUDY_FILE}: {cause}: the study cannot be used; close other programs that "
-            "have it open, and run again with --resume"
+            f"{folder / STUDY_FILE}: {cause}: the study cannot be used; make room on its disk, "
+            "or close other programs that have it open, and run again with --resume"
         ) from None
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.tune.error import TuneError
 
 from hyena_ray.cluster import start
-from hyena_ray.cluster.start import Cluster, available_cores, connect
+from hyena_ray.cluster.start import Cluster, available_cores, connect, reason_of
 from hyena_ray.errors import InputError
 
 
@@ -39,6 +40,18 @@ def test_an_address_without_a_cluster_is_refused(
         connect(address),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("Traceback (most recent call last):\n  File x\nOSError: no space\n", "OSError: no space"),
+        ("The actor died.\nname: x\n", "The actor died."),
+        ("", "TuneError"),
+    ],
+)
+def test_the_reason_is_the_line_that_says_why(message: str, reason: str) -> None:
+    assert reason_of(TuneError(message)) == reason
 
 
 SIGNAL = """
