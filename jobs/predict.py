@@ -95,7 +95,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> Outcome:
     """Predict, or say what a prediction would take."""
     given = parser().parse_args(arguments)
-    from hyena_ray.cluster.predict import PredictOptions, plan_job, predict, written_by
+    from hyena_ray.cluster.dry_predict import plan_job
+    from hyena_ray.cluster.predict import PredictOptions, predict, written_by
     from hyena_ray.cluster.resources import Resources
 
     options = PredictOptions(

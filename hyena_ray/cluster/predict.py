@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,10 +13,8 @@ from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import Resources, place
 from hyena_ray.cluster.start import Cluster, connect
-from hyena_ray.cluster.timing import makespan, on_workers
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.dataset.sharded import PLAN
-from hyena_ray.dry_run import DryRun, Estimate
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
@@ -33,8 +30,6 @@ from hyena_ray.prediction.pieces import (
 from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
 from hyena_ray.prediction.regions import RegionSettings
 from hyena_ray.prediction.results import BED, TABLE, TRACK, PredictionResult, write_results
-from hyena_ray.prediction.timing import PredictionTiming, time_windows
-from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath, remove_folder
 
 logger = logging.getLogger(__name__)
@@ -86,9 +81,9 @@ def predict(options: PredictOptions) -> Prediction:
             holds; nothing was written.
         ShardError, StalledError: what finished is kept, and resuming goes on.
     """
-    settings, out, plan = _checked(options)
+    settings, out, plan = checked(options)
     with connect(options.address) as cluster:
-        actors = _place(options, plan, cluster)
+        actors = place_actors(options, plan, cluster)
         with only_writer(out, overwrite=options.overwrite):
             result = predict_on_actors(
                 plan,
@@ -104,66 +99,13 @@ def predict(options: PredictOptions) -> Prediction:
     return Prediction(result, plan, settings, expected, out)
 
 
-def plan_job(options: PredictOptions) -> DryRun:
-    """Do all checks of `predict`, and time some windows on workers. Writes nothing.
-
-    Raises:
-        InputError: as `predict`.
-    """
-    settings, out, plan = _checked(options)
-    model_folder = options.model.absolute()
-
-    def work(batch: int) -> PredictionTiming:
-        model = load_window_model(model_folder)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return time_windows(model, batch=batch)
-
-    with connect(options.address) as cluster:
-        actors = _place(options, plan, cluster)
-        if options.resume:
-            plan.check_begun(out)
-        todo = missing(plan, out) if options.resume else list(range(len(plan.pieces)))
-        timed = on_workers(work, [plan.batch], each=options.each, concurrent=actors, threads=1)
-    (timings,) = timed.found
-    window = statistics.mean(timing.window for timing in timings)
-    each = [window * windows_of(plan, index) for index in todo]
-    scored = sum(piece.end - piece.start for piece in plan.pieces)
-    contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
-    return DryRun(
-        plan={
-            "genome": f"{options.genome}: {scored:,} bases of {counted(len(contigs), 'contig')}",
-            "windows": f"{plan.window} bases, each with {plan.overlap} of the next one",
-            "pieces": f"{len(plan.pieces)}, {len(todo)} of them to do",
-            "threshold": f"{settings.threshold:.3g}",
-            "actors": f"{actors} at once, each {options.each.text} and 1 torch thread",
-            "cluster": cluster.text,
-        },
-        values={
-            "bases": scored,
-            "contigs": contigs,
-            "pieces": len(plan.pieces),
-            "pieces_to_do": len(todo),
-            "actors": actors,
-            "resources": options.each.model_dump(),
-            "cluster": cluster._asdict(),
-        },
-        writes=written_by(out),
-        time=Estimate(
-            timed.start + makespan(each, actors) if each else 0.0,
-            f"{max(timing.timed for timing in timings):.1f} s of this model on random bases, on "
-            f"{counted(len(timings), 'worker')} at once",
-        ),
-        simulated=plan.simulated,
-    )
-
-
 def written_by(out: AnyPath) -> dict[str, AnyPath]:
     """What a prediction leaves, to where it lies."""
     names = {"track": TRACK, "regions": BED, "table": TABLE, "summary": MANIFEST}
     return {what: out / name for what, name in names.items()}
 
 
-class _Checked(NamedTuple):
+class Checked(NamedTuple):
     """What passed every check but for the cluster's; nothing was written."""
 
     settings: RegionSettings
@@ -171,7 +113,12 @@ class _Checked(NamedTuple):
     plan: PredictionPlan
 
 
-def _checked(options: PredictOptions) -> _Checked:
+def checked(options: PredictOptions) -> Checked:
+    """All checks but the cluster's. Writes nothing.
+
+    Raises:
+        InputError: bad options or files.
+    """
     model = load_window_model(options.model)
     check_labels_bases(model, options.model)
     settings = _regions(options, model.threshold)
@@ -190,10 +137,10 @@ def _checked(options: PredictOptions) -> _Checked:
         overlap=options.overlap,
         batch=options.batch,
     )
-    return _Checked(settings, out, plan)
+    return Checked(settings, out, plan)
 
 
-def _place(options: PredictOptions, plan: PredictionPlan, cluster: Cluster) -> int:
+def place_actors(options: PredictOptions, plan: PredictionPlan, cluster: Cluster) -> int:
     """Actors at once.
 
     Raises:

@@ -270,13 +270,7 @@ def _settings(facts: CardFacts) -> list[str]:
     backbone = facts.settings.model.backbone
     if backbone is not None and not from_hub(backbone):
         values["model"]["backbone"] = PurePath(backbone).name
-    return [
-        "## Settings",
-        "",
-        "```json",
-        json.dumps(values, indent=2, sort_keys=True),
-        "```",
-    ]
+    return ["## Settings", "", "```json", json.dumps(values, indent=2, sort_keys=True), "```"]
 
 
 def _origin(facts: CardFacts) -> list[str]:

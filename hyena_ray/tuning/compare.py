@@ -28,7 +28,7 @@ from hyena_ray.training.fit import check_run_fits
 from hyena_ray.training.loop import new_model
 from hyena_ray.training.run import EVALUATION, RunRecord, check_begun, complete_run, view_of
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison
+from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison, written_by
 from hyena_ray.tuning.presets import Preset, Selection, select_presets
 
 logger = logging.getLogger(__name__)
@@ -151,18 +151,6 @@ def place_runs(
         streams=not _fit(data, runs, cluster),
         name="--cpu, --gpu",
     )
-
-
-def written_by(out: AnyPath) -> dict[str, AnyPath]:
-    """What a comparison leaves, to where it lies."""
-    names = {
-        "comparison": "comparison.md",
-        "table": "comparison.csv",
-        "as Parquet": "comparison.parquet",
-        "runs": "runs",
-        "summary": MANIFEST,
-    }
-    return {what: out / name for what, name in names.items()}
 
 
 def _runs(options: CompareOptions, presets: list[Preset], data: PreparedData) -> list[Run]:

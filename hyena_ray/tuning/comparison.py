@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import RunRecord
@@ -203,3 +204,15 @@ def write_comparison(out: AnyPath, rows: Sequence[Row], facts: Facts) -> str:
     with atomic_file(out / "comparison.md") as temporary:
         temporary.write_text(text)
     return text
+
+
+def written_by(out: AnyPath) -> dict[str, AnyPath]:
+    """What a comparison leaves, to where it lies."""
+    names = {
+        "comparison": "comparison.md",
+        "table": "comparison.csv",
+        "as Parquet": "comparison.parquet",
+        "runs": "runs",
+        "summary": MANIFEST,
+    }
+    return {what: out / name for what, name in names.items()}

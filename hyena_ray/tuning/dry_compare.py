@@ -15,7 +15,8 @@ from hyena_ray.progress import counted
 from hyena_ray.training.run import view_of
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.timing import RunTiming, sample_of, time_run
-from hyena_ray.tuning.compare import CompareOptions, Run, checked, place_runs, written_by
+from hyena_ray.tuning.compare import CompareOptions, Run, checked, place_runs
+from hyena_ray.tuning.comparison import written_by
 
 
 def plan_comparison(options: CompareOptions) -> DryRun:

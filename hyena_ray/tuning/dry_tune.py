@@ -27,8 +27,7 @@ from hyena_ray.training.loop import new_model
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.stages import stages_of
 from hyena_ray.training.timing import RunTiming, Sample, sample_of, time_run
-from hyena_ray.tuning.results import TRIALS, finished_in
-from hyena_ray.tuning.run import (
+from hyena_ray.tuning.plan import (
     MAY_CHANGE,
     TuneOptions,
     checked,
@@ -37,6 +36,7 @@ from hyena_ray.tuning.run import (
     simulated_data,
     written_by,
 )
+from hyena_ray.tuning.results import TRIALS, finished_in
 from hyena_ray.tuning.space import SearchSpace
 
 TIMED_DRAWS = 4

@@ -31,7 +31,8 @@ from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.tasks import task_named
-from hyena_ray.tuning.run import TuneOptions, tune_task
+from hyena_ray.tuning.plan import TuneOptions
+from hyena_ray.tuning.run import tune_task
 
 PATIENCE = 120.0
 SPACE = """\
