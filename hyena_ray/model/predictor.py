@@ -1,7 +1,4 @@
-"""A trained model for a notebook: letters in, probabilities out.
-
-`predict_bases` is how a sequence of any length is read in windows, whoever asks for it.
-"""
+"""A trained model for a notebook: letters in, probabilities out."""
 
 from __future__ import annotations
 
@@ -12,16 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.tokens import N_TOKEN, encode, refuse_foreign
+from hyena_ray.dataset.tokens import codes_of, encode, refuse_foreign
 from hyena_ray.errors import InputError
-from hyena_ray.genome.labels import gather, spans_of
+from hyena_ray.genome.labels import spans_of
 from hyena_ray.model.checkpoint import resolve_checkpoint
 from hyena_ray.model.saved import READOUT, load_window_model
+from hyena_ray.model.scoring import BATCH, Sequence, probabilities, score_piece
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath, location
-
-BATCH = 128
-"""Windows of one forward pass: past this, larger batches are no faster on a CPU."""
 
 
 class PredictedRegion(NamedTuple):
@@ -31,60 +26,6 @@ class PredictedRegion(NamedTuple):
     end: int
     score: float
     """Mean probability of its bases."""
-
-
-@torch.inference_mode()
-def probabilities(model: WindowModel, tokens: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probability of class 1, with the model's own strands, in float32.
-
-    Args:
-        model: in evaluation mode, on any device.
-        tokens: (B, window + 2 * stored) ids; see `WindowModel`.
-
-    Returns:
-        (B, window) of every base, or (B, 1) of every sequence.
-    """
-    device = next(model.parameters()).device
-    logits = model.predict(torch.from_numpy(tokens).to(device))
-    scores: NDArray[np.float32] = logits.float().softmax(-1)[..., 1].cpu().numpy()
-    return scores
-
-
-def window_starts(length: int, window: int, stride: int) -> NDArray[np.int64]:
-    """(n,) first bases of windows that cover `length` bases: multiples of the stride, and one that
-    ends with the last base; 0 alone where the sequence is no longer than a window."""
-    last = max(length - window, 0)
-    return np.append(np.arange(0, last, stride, dtype=np.int64), last)
-
-
-def predict_bases(
-    model: WindowModel, tokens: NDArray[np.uint8], *, stride: int, batch: int = BATCH
-) -> NDArray[np.float32]:
-    """Probability of class 1 of every base of a sequence, the mean over the windows that hold it.
-
-    Past both ends the model reads N, as windows at the ends of a contig were prepared.
-
-    Args:
-        model: labels bases; in evaluation mode, on any device.
-        tokens: (L,) ids, L >= 1.
-        stride: bases from one window to the next, 1 to the model's window.
-        batch: windows of one forward pass.
-
-    Returns:
-        (L,) float32.
-    """
-    window, stored = model.readout.window, model.readout.stored
-    starts = window_starts(len(tokens), window, stride)
-    size = max(len(tokens), window)
-    total, times = np.zeros(size), np.zeros(size, np.int32)
-    for first in range(0, len(starts), batch):
-        some = starts[first : first + batch]
-        read = gather(tokens, some - stored, window + 2 * stored, N_TOKEN)
-        for start, scores in zip(some.tolist(), probabilities(model, read), strict=True):
-            total[start : start + window] += scores
-            times[start : start + window] += 1
-    mean: NDArray[np.float32] = (total / times)[: len(tokens)].astype(np.float32)
-    return mean
 
 
 class SequencePredictor:
@@ -142,8 +83,8 @@ class SequencePredictor:
             stride: bases from one window to the next; None takes half a window.
 
         Returns:
-            (L,) float32, one for each base; for sequences with one label a float. A list of them
-            for a list.
+            (L,) float32, one for each base, NaN for N, as predict.py scores a contig; for
+            sequences with one label a float. A list of them for a list.
 
         Raises:
             InputError: another letter, an empty sequence, a length that the model does not read, or
@@ -194,7 +135,10 @@ class SequencePredictor:
                 )
         encoded = [encode(sequence) for sequence in sequences]
         if self.model.labels_bases:
-            return [predict_bases(self.model, tokens, stride=stride) for tokens in encoded]
+            return [
+                score_piece(self.model, Sequence(0, codes_of(tokens)), size, 0, size, step=stride)
+                for tokens, size in zip(encoded, map(len, encoded), strict=True)
+            ]
         found: list[float] = []
         for first in range(0, len(encoded), BATCH):
             tokens = np.stack(encoded[first : first + BATCH])

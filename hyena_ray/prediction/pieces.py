@@ -23,9 +23,9 @@ from hyena_ray.attribution.plan import model_sha256
 from hyena_ray.dataset.sharded import read_shard_file, shard_file_is_complete, write_shard_file
 from hyena_ray.errors import InputError
 from hyena_ray.genome.reading import open_genome, told
+from hyena_ray.model.scoring import Sequence, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.prediction.plan import PredictionPlan
-from hyena_ray.prediction.windows import Sequence, score_piece, window_starts
 from hyena_ray.storage import AnyPath
 
 SEQUENCES = "sequences"

@@ -19,14 +19,13 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.fasta import N_CODE
 from hyena_ray.genome.reading import open_genome, told
 from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.model.scoring import BATCH
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 PIECE = 250_000
 """Bases of a piece: seconds of work, and less is lost with a worker than it costs to keep."""
-BATCH = 128
-"""Windows of one forward pass: past this, larger batches are no faster on a CPU."""
 
 
 class Piece(Settings):

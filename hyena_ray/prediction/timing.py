@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hyena_ray.model.scoring import Sequence, score_piece
 from hyena_ray.model.window import WindowModel
-from hyena_ray.prediction.windows import Sequence, score_piece
 
 BATCHES = 4
 """That are timed, after one that is not: memory is got, and kernels are chosen."""

@@ -14,8 +14,8 @@ from torch import nn
 
 from hyena_ray.dataset.tokens import tokens_of
 from hyena_ray.genome.fasta import N_CODE
+from hyena_ray.model.scoring import PRECISION, Sequence, score_piece, window_starts
 from hyena_ray.model.window import Readout
-from hyena_ray.prediction.windows import PRECISION, Sequence, score_piece, window_starts
 
 
 class PlaceModel(nn.Module):

@@ -1,4 +1,5 @@
-"""Score a piece of a contig: overlapping windows, and the mean at every base."""
+"""Score a sequence of any length, or a piece of one: overlapping windows, and the mean at every
+base."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from hyena_ray.genome.fasta import N_CODE
 from hyena_ray.genome.labels import gather
 from hyena_ray.model.window import WindowModel
 
+BATCH = 128
+"""Windows of one forward pass: past this, larger batches are no faster on a CPU."""
 PRECISION = 2.0**-20
 """Probabilities are rounded to multiples of this, a millionth: what lies below is the noise of
 float32. Sums of them are exact in float64, so that no mean depends on how a genome was cut."""
@@ -25,6 +28,23 @@ class Sequence(NamedTuple):
     """First base, 0-based on the contig."""
     codes: NDArray[np.uint8]
     """(n,) base codes."""
+
+
+@torch.inference_mode()
+def probabilities(model: WindowModel, tokens: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Probability of class 1, with the model's own strands, in float32.
+
+    Args:
+        model: in evaluation mode, on any device.
+        tokens: (B, window + 2 * stored) ids; see `WindowModel`.
+
+    Returns:
+        (B, window) of every base, or (B, 1) of every sequence.
+    """
+    device = next(model.parameters()).device
+    logits = model.predict(torch.from_numpy(tokens).to(device))
+    scores: NDArray[np.float32] = logits.float().softmax(-1)[..., 1].cpu().numpy()
+    return scores
 
 
 def window_starts(size: int, window: int, step: int, first: int, last: int) -> NDArray[np.int64]:
@@ -51,7 +71,6 @@ def window_starts(size: int, window: int, step: int, first: int, last: int) -> N
     return starts
 
 
-@torch.inference_mode()
 def score_piece(
     model: WindowModel,
     sequence: Sequence,
@@ -60,7 +79,7 @@ def score_piece(
     last: int,
     *,
     step: int,
-    batch: int,
+    batch: int = BATCH,
 ) -> NDArray[np.float32]:
     """Probability of class 1 of every base of [first, last) of a contig.
 
@@ -81,7 +100,6 @@ def score_piece(
         (last - first,) rounded to `PRECISION`; NaN for N.
     """
     window, stored = model.readout.window, model.readout.stored
-    device = next(model.parameters()).device
     known = sequence.codes[first - sequence.start : last - sequence.start] != N_CODE
     starts = window_starts(size, window, step, first, last)
     before = np.append(0, np.cumsum(known))
@@ -93,9 +111,7 @@ def score_piece(
         codes = gather(
             sequence.codes, of_batch - stored - sequence.start, window + 2 * stored, N_CODE
         )
-        logits = model.predict(torch.from_numpy(tokens_of(codes)).to(device))
-        probability = logits.float().softmax(-1)[..., 1].cpu().numpy()
-        for start, scores in zip(of_batch, probability, strict=True):
+        for start, scores in zip(of_batch, probabilities(model, tokens_of(codes)), strict=True):
             begin, end = max(start, first), min(start + window, last)
             sums[begin - first : end - first] += scores[begin - start : end - start]
             counts[begin - first : end - first] += 1
