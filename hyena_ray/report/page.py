@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
 
 from hyena_ray.report.blocks import NOTHING, Figure, Headline, Section, Table
 from hyena_ray.report.style import STYLE
@@ -25,13 +24,14 @@ _TEMPLATES = {
 {% endif %}>
 <thead><tr>
 {% for head in table.heads %}
-<th scope="col"{{ kind[loop.index0] }}>{{ head }}</th>
+<th scope="col"{{ {"class": kind[loop.index0] or none}|xmlattr }}>{{ head }}</th>
 {% endfor %}
 </tr></thead>
 <tbody>
 {% for row in table.rows %}
 <tr><th scope="row">{{ row[0] }}</th>
-{%- for cell in row[1:] %}<td{{ kind[loop.index] }}>{{ cell }}</td>{% endfor %}</tr>
+{%- for cell in row[1:] %}<td{{ {"class": kind[loop.index] or none}|xmlattr }}>\
+{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table>
@@ -49,7 +49,8 @@ _TEMPLATES = {
 img-src data:">
 <title>{{ page.title }}</title>
 <link rel="icon" href="data:,">
-<style>{{ style }}</style>
+{# the project's own text #}
+<style>{{ style|safe }}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the result</a>
@@ -79,7 +80,8 @@ class="{{ section.name }}">
 <p class="headline"><strong>{{ block.value }}</strong> {{ block.text }}</p>
 {% elif is_figure(block) %}
 <figure id="{{ block.name }}"{% if block.wide %} class="wide"{% endif %}>
-{{ drawn(block) }}
+{# one image with words; what stands in it, matplotlib has escaped #}
+<svg role="img" aria-label="{{ block.finding }}"{{ block.svg.removeprefix("<svg")|safe }}
 <figcaption><strong>{{ block.finding }}</strong> {{ block.caption }}</figcaption>
 {% if block.table %}
 <details><summary>The numbers<span class="apart"> of {{ block.table.title }}</span></summary>
@@ -134,28 +136,20 @@ def html_of(page: Page) -> str:
         undefined=StrictUndefined,
     )
     environment.globals.update(
-        drawn=_drawn,
         kinds=_kinds,
         is_figure=lambda block: isinstance(block, Figure),
         is_headline=lambda block: isinstance(block, Headline),
     )
-    # The style is this project's own text.
-    return environment.get_template("page").render(page=page, style=Markup(STYLE))
+    return environment.get_template("page").render(page=page, style=STYLE)
 
 
-def _drawn(figure: Figure) -> Markup:
-    """Its `<svg>`, as one image with words; what matplotlib wrote is escaped already."""
-    head = Markup('<svg role="img" aria-label="{}"').format(figure.finding)
-    return head + Markup(figure.svg.removeprefix("<svg"))
-
-
-def _kinds(table: Table) -> list[Markup]:
+def _kinds(table: Table) -> list[str]:
     """Of each column: text stands to the left, numbers to the right; long text may be broken."""
     return [_kind([row[at] for row in table.rows]) for at in range(len(table.heads))]
 
 
-def _kind(cells: Sequence[str]) -> Markup:
+def _kind(cells: Sequence[str]) -> str:
     if all(cell in ("", NOTHING) or _NUMBER.fullmatch(cell) for cell in cells):
-        return Markup("")
+        return ""
     longest = max(map(len, cells))
-    return Markup(' class="text long"' if longest > _LONG else ' class="text"')
+    return "text long" if longest > _LONG else "text"
