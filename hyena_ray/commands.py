@@ -199,6 +199,8 @@ def run_job(main: Callable[[Sequence[str]], Outcome | None]) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    # It tells every user once that it has made a list of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     terminated = False
 
     def terminate(signum: int, frame: FrameType | None) -> NoReturn:

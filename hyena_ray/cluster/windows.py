@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 import ray
 import ray.data
+from numpy.typing import NDArray
 from ray.exceptions import RayTaskError
 
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.start import Cluster
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
+from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.training.sources import ArraySource, Batch, WindowSource
 
@@ -43,7 +45,7 @@ class Handle(Protocol):
     """Small and picklable; opened by the trial that uses it."""
 
     def open(self, limit: int | None = None) -> WindowSource:
-        """The windows, or the first `limit` of them."""
+        """The windows, or `limit` of them, evenly over all; see `even_rows`."""
         ...
 
 
@@ -53,32 +55,52 @@ class SharedWindows(NamedTuple):
     reference: ray.ObjectRef[Windows]
 
     def open(self, limit: int | None = None) -> WindowSource:
-        """Without a copy: the arrays are those of shared memory, and read-only."""
+        """Without a copy but of a part: the arrays are those of shared memory, and read-only."""
         windows: Windows = ray.get(self.reference)
-        return ArraySource(windows.rows(slice(limit)))
+        if limit is None:
+            return ArraySource(windows)
+        return ArraySource(windows.rows(even_rows(len(windows.window_id), limit)))
 
 
 class StreamedWindows(NamedTuple):
     """Windows in Parquet files, in order of window_id."""
 
     files: tuple[str, ...]
-    rows: int
+    window_ids: ray.ObjectRef[NDArray[np.int64]]
+    """(n,) in ascending order."""
     title: str
     """Of their datasets, on the dashboard."""
 
     def open(self, limit: int | None = None) -> WindowSource:
         """Nothing is read before the first batch."""
-        count = self.rows if limit is None else min(limit, self.rows)
-        return StreamSource(self.files, count, whole=count == self.rows, title=self.title)
+        ids: NDArray[np.int64] = ray.get(self.window_ids)
+        if limit is None or limit >= len(ids):
+            return StreamSource(self.files, len(ids), chosen=None, title=self.title)
+        chosen = ids[even_rows(len(ids), limit)]
+        return StreamSource(self.files, len(chosen), chosen=chosen, title=self.title)
 
 
 class StreamSource:
     """A `WindowSource` over Parquet files that memory need not hold."""
 
-    def __init__(self, files: tuple[str, ...], count: int, *, whole: bool, title: str) -> None:
+    def __init__(
+        self,
+        files: tuple[str, ...],
+        count: int,
+        *,
+        chosen: NDArray[np.int64] | None,
+        title: str,
+    ) -> None:
+        """
+        Args:
+            files: that hold the windows.
+            count: of the windows that are wanted.
+            chosen: their ids; None takes all.
+            title: of the datasets.
+        """
         self._files = files
         self._count = count
-        self._whole = whole
+        self._chosen = chosen
         self._title = title
 
     @property
@@ -89,26 +111,32 @@ class StreamSource:
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
         """One pass. The same (seed, epoch) gives the same order; None keeps window_id order.
 
-        Shuffled are the files, when all of them are wanted, and `BUFFER_ROWS` rows at a time.
+        Shuffled are the files, and `BUFFER_ROWS` rows at a time.
         """
         files = list(self._files)
         shuffle: dict[str, Any] = {}
         if epoch is not None:
             numbers = np.random.default_rng([seed, epoch])
-            if self._whole:
-                files = [files[index] for index in numbers.permutation(len(files))]
+            files = [files[index] for index in numbers.permutation(len(files))]
             shuffle = {
                 "local_shuffle_buffer_size": BUFFER_ROWS,
                 "local_shuffle_seed": int(numbers.integers(2**31)),
             }
         title = self._title if epoch is None else f"{self._title} epoch {epoch + 1}"
-        rows = read_files(files, f"stream {title}", columns=["tokens", "labels"])
-        if not self._whole:
-            rows = rows.limit(self.count)
+        rows = read_files(files, f"stream {title}", columns=["window_id", "tokens", "labels"])
+        if self._chosen is not None:
+            rows = rows.map_batches(
+                only, fn_args=[self._chosen], batch_size=None, batch_format="pyarrow"
+            )
         for batch in rows.iter_batches(
             batch_size=batch_size, batch_format="numpy", prefetch_batches=2, **shuffle
         ):
             yield Batch(batch["tokens"], batch["labels"])
+
+
+def only(table: pa.Table, window_ids: NDArray[np.int64]) -> pa.Table:
+    """The rows of a table with these ids."""
+    return table.filter(np.isin(np.asarray(table.column("window_id")), window_ids))
 
 
 def read_files(
@@ -158,15 +186,14 @@ def share_windows(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> 
     Raises:
         InputError: a file is damaged or is not what the manifest says.
     """
-    for length, split in keys:
-        data.window_ids(length, split)
+    ids = {key: data.window_ids(*key) for key in keys}
     if fits(data, keys, cluster):
         return {key: SharedWindows(ray.put(_gather(data, *key))) for key in keys}
     logger.info("the windows are too many for shared memory: every trial streams them")
     return {
         (length, split): StreamedWindows(
             tuple(map(str, data.files(length, split))),
-            data.count(length, split),
+            ray.put(ids[length, split]),
             _title(data, length, split),
         )
         for length, split in keys

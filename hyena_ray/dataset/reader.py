@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import DataFile, Manifest, read_manifest
 from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
+from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
@@ -78,13 +79,13 @@ class PreparedData:
         return sum(file.rows for file in self._files(length, split))
 
     def read(self, length: int, split: str, limit: int | None = None) -> Windows:
-        """Read all windows of a length and split, or the first `limit`.
+        """Read all windows of a length and split, or `limit`, evenly over all; see `even_rows`.
 
         Raises:
             InputError: a file is damaged or is not what the manifest says.
         """
-        count = self.count(length, split)
-        return self.read_rows(length, split, 0, count if limit is None else min(limit, count))
+        windows = self.read_rows(length, split, 0, self.count(length, split))
+        return windows if limit is None else windows.rows(even_rows(len(windows.window_id), limit))
 
     def read_rows(self, length: int, split: str, first: int, last: int) -> Windows:
         """Read rows [first, last) in order of window ids; reads few rows beyond them.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.genome.fasta import N_CODE
 from hyena_ray.genome.reading import open_genome, told
@@ -160,8 +161,7 @@ def held_out_windows(
         ]
         if positions:
             tiles = np.concatenate(positions)
-            kept = min(len(tiles), settings.held_out.windows)
-            rows = np.arange(kept) * len(tiles) // kept
+            rows = even_rows(len(tiles), settings.held_out.windows)
             yield contig.name, bases.cut(tiles[rows], length)
 
 

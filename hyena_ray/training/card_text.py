@@ -174,7 +174,7 @@ def _data(facts: CardFacts) -> list[str]:
         f"- split {_code(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
     )
     if facts.settings.data.limit is not None:
-        lines.append(f"- of the training windows the first {facts.settings.data.limit:,} alone")
+        lines.append(f"- of the training windows {facts.settings.data.limit:,}, evenly over them")
     unit = "bases" if manifest.contigs else "sequences"
     lines += ["", f"| split | with | without | {unit} labelled 1 |", "|---|---|---|---|"]
     for split in manifest.splits:

@@ -21,7 +21,7 @@ class DataSettings(Settings):
     length: int = Field(default=100, ge=1)
     """Window length in bases; must be among the prepared lengths."""
     limit: int | None = Field(default=None, ge=1)
-    """Use only the first so many training windows; None uses all."""
+    """Use only so many training windows, evenly over all of them; None uses all."""
     fold: int | None = Field(default=None, ge=0)
     """Of data that was split into folds: the one that is tested. The next one validates, and all
     others train."""

@@ -74,9 +74,9 @@ def sample_of(settings: RunSettings, data: PreparedData) -> Sample:
     most = TIMED_STEPS * recipe.batch_size * recipe.accumulation
     if settings.data.limit is not None:
         most = min(most, settings.data.limit)
-    return Sample(
-        data.read(length, "train", most), data.read(length, "val", TIMED_BATCHES * EVALUATION_BATCH)
-    )
+    wanted = {"train": most, "val": TIMED_BATCHES * EVALUATION_BATCH}
+    first = {split: min(rows, data.count(length, split)) for split, rows in wanted.items()}
+    return Sample(*(data.read_rows(length, split, 0, rows) for split, rows in first.items()))
 
 
 def time_run(settings: RunSettings, sample: Sample) -> RunTiming:
