@@ -11,11 +11,12 @@ but runs at the speed of a matrix product: it is the faster one for short window
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hyena_ray.model.arguments import ALL
@@ -26,12 +27,17 @@ CROSSOVER = {"cpu": 164, "cuda": 164}
 """Longest input that is convolved by Toeplitz product, per type of device.
 
 CPU: `measure_crossover("cpu", batch=32)` and `batch=64`, milliseconds of Toeplitz product and FFT,
-on one core of an AMD EPYC with AVX-512 whose other core trained a model: at 128 bases 14 and 14,
-18 and 27; at 164 bases 25 and 19, 29 and 39; at 192 bases 34 and 17, 36 and 36; at 256 bases 94
-and 33, 84 and 74. The matrices are made once per step, so that larger batches favour them, and
-once for all where the filters are frozen.
+on one core of an Intel Xeon with AVX-512: at 128 bases 6.4 and 5.4, 7.5 and 10.8; at 164 bases 9.5
+and 8.6, 12 and 18; at 192 bases 11 and 8.4, 18 and 20; at 256 bases 58 and 13, 68 and 30. The
+matrices are made once per step, so that larger batches favour them, and once for all where the
+filters are frozen.
 CUDA: not measured, for want of a device; set to the CPU's.
 """
+
+
+PART_BYTES = 1 << 20
+"""Padded input of the channels that an FFT convolves at once on the CPU: with its spectrum and the
+inverse it fills the second cache."""
 
 
 def method_for(length: int, device: torch.device) -> Method:
@@ -70,11 +76,69 @@ def convolve(u: Tensor, prepared: Tensor, method: Method, positions: slice = ALL
     with torch.autocast(u.device.type, enabled=False):
         if method == "toeplitz":
             return torch.bmm(prepared[:, positions], u.to(prepared.dtype))
+        given = u.to(prepared.real.dtype), prepared
+        if not torch.is_grad_enabled():  # a Function cannot tell, and would keep what it needs
+            given = given[0].detach(), prepared.detach()
+        mixed: Tensor = _SpectralConvolution.apply(*given, positions)  # type: ignore[no-untyped-call]
+        return mixed
+
+
+class _SpectralConvolution(torch.autograd.Function):
+    """irfft(rfft(u) * spectra), on the CPU in parts of channels whose transforms stay in the cache.
+
+    autograd would send the gradient of a real transform through a complex one of the same size, and
+    every step over all channels through memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, spectra: Tensor, positions: slice) -> Tensor:
         length, size = u.shape[1], _fft_size(u.shape[1])
-        # Along the last axis: the transposed copy costs less than strided transforms.
-        spectrum = torch.fft.rfft(u.to(prepared.real.dtype).transpose(1, 2), n=size)
-        mixed: Tensor = torch.fft.irfft(spectrum * prepared[:, None], n=size)
-        return mixed[..., :length][..., positions].transpose(1, 2)
+        ctx.length, ctx.positions = length, positions
+        mixed = torch.empty_like(u[:, positions])
+        kept = spectra.new_empty(
+            len(u) if ctx.needs_input_grad[1] else 0, u.shape[2], size // 2 + 1
+        )
+        for part, padded in _channels(u, size):
+            # Along the last axis: the transposed copy costs less than strided transforms.
+            padded[..., :length] = u[part].transpose(1, 2)
+            spectrum = torch.fft.rfft(padded)
+            if len(kept):
+                kept[part] = spectrum
+            inverse = torch.fft.irfft(spectrum.mul_(spectra[part, None]), n=size)
+            mixed[part] = inverse[..., :length][..., positions].transpose(1, 2)
+        ctx.save_for_backward(spectra, kept)
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        spectra, kept = ctx.saved_tensors
+        for_u, for_spectra, _ = ctx.needs_input_grad
+        length, size = ctx.length, _fft_size(ctx.length)
+        to_u = gradient.new_empty(len(gradient) if for_u else 0, length, gradient.shape[2])
+        to_spectra = torch.zeros_like(spectra)
+        for part, padded in _channels(gradient, size):
+            padded[..., :length][..., ctx.positions] = gradient[part].transpose(1, 2)
+            spectrum = torch.fft.rfft(padded)
+            if for_spectra:
+                torch.sum(kept[part].conj() * spectrum, 1, out=to_spectra[part])
+            if for_u:
+                back = torch.fft.irfft(spectrum.mul_(spectra[part, None].conj()), n=size)
+                to_u[part] = back[..., :length].transpose(1, 2)
+        # A real signal has every frequency twice, but for 0 and half the rate of an even size.
+        to_spectra[:, 1 : size - size // 2] *= 2
+        return to_u if for_u else None, to_spectra.div_(size) if for_spectra else None, None
+
+
+def _channels(u: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Parts of the channels of (D, L, B), each with zeros (part, B, size) that keep their tail."""
+    channels, _, batch = u.shape
+    bytes_each = max(1, batch * size * u.element_size())
+    most = max(1, PART_BYTES // bytes_each) if u.device.type == "cpu" else channels
+    zeros = u.new_zeros(min(most, channels), batch, size)
+    for first in range(0, channels, most):
+        part = slice(first, min(first + most, channels))
+        yield part, zeros[: part.stop - part.start]
 
 
 def toeplitz(filters: Tensor) -> Tensor:

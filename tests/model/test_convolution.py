@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import get_args
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from hyena_ray.model import convolution
 from hyena_ray.model.convolution import (
     CROSSOVER,
+    Method,
     convolve,
     measure_crossover,
     method_for,
@@ -24,23 +29,46 @@ from hyena_ray.model.operator import ChannelMajorLinear, short_convolution
     channels=st.integers(1, 5),
     length=st.integers(1, 70),
     batch=st.integers(1, 4),
+    ends=st.tuples(st.integers(0, 70), st.integers(0, 70)),
+    of_u=st.booleans(),
+    at_once=st.integers(1, 5),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_both_methods_agree_in_values_and_gradients(
-    channels: int, length: int, batch: int, seed: int
+    channels: int,
+    length: int,
+    batch: int,
+    ends: tuple[int, int],
+    of_u: bool,
+    at_once: int,
+    seed: int,
 ) -> None:
+    """Whichever positions are wanted, whatever needs a gradient, however many channels at once."""
+    positions = slice(*sorted(min(end, length) for end in ends))
     generator = torch.Generator().manual_seed(seed)
     u = torch.randn(channels, length, batch, generator=generator, dtype=torch.float64)
     filters = torch.randn(channels, length, generator=generator, dtype=torch.float64)
     weight = torch.randn(channels, length, batch, generator=generator, dtype=torch.float64)
     results = []
-    for method in ("toeplitz", "fft"):
-        u, filters = u.detach().requires_grad_(), filters.detach().requires_grad_()
-        y = convolve(u, prepare_filters(filters, method), method)
-        results.append((y, *torch.autograd.grad((y * weight).sum(), (u, filters))))
+    for method in get_args(Method):
+        u, filters = u.detach().requires_grad_(of_u), filters.detach().requires_grad_()
+        wanted = (u, filters) if of_u else (filters,)
+        with patch.object(convolution, "PART_BYTES", at_once * batch * 8 * length):
+            y = convolve(u, prepare_filters(filters, method), method, positions)
+            loss = (y * weight[:, positions]).sum()
+            results.append((y, *torch.autograd.grad(loss, wanted)))
+            with torch.no_grad():
+                again = convolve(u, prepare_filters(filters, method), method, positions)
+            assert torch.equal(again, y)
     for by_toeplitz, by_fft in zip(*results, strict=True):
         assert torch.allclose(by_toeplitz, by_fft, atol=1e-10)
+
+
+def test_frozen_filters_are_convolved_with_and_take_no_gradient() -> None:
+    u, filters = torch.randn(2, 9, 3, dtype=torch.float64), torch.randn(2, 9, dtype=torch.float64)
+    spectra = prepare_filters(filters, "fft")
+    assert torch.autograd.gradcheck(lambda u: convolve(u, spectra, "fft"), u.requires_grad_())
 
 
 @pytest.mark.parametrize("method", ["toeplitz", "fft"])
