@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
+from hyena_ray.progress import counted
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.predict import Prediction
@@ -132,8 +133,8 @@ def text_of(found: Prediction) -> str:
     result, threshold = found.result, found.settings.threshold
     lines = ["simulated: no figure here says anything about real DNA"] * found.plan.simulated
     lines += [
-        f"scored      {result.scored:,} of {result.bases:,} bases on {result.contigs} contigs; the "
-        "others are N",
+        f"scored      {result.scored:,} of {result.bases:,} bases on "
+        f"{counted(result.contigs, 'contig')}; the others are N",
         f"called      {result.called:,} bases, {result.share:.3%} of them, with a probability of "
         f"at least {threshold:.3g}",
         f"regions     {result.regions:,} with {result.in_regions:,} bases",

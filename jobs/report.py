@@ -42,7 +42,9 @@ def main(arguments: Sequence[str]) -> Outcome:
         given.run, attributed=given.attributed, compared=given.compared, sanity=given.sanity
     )
     size = len(report.read_bytes())
-    return Outcome(f"a page of {size / 1000:,.0f} kB", {"bytes": size}, {"report": report})
+    return Outcome(
+        f"a page of {size / 1000:,.0f} kB", {"bytes": size}, {"report": report.absolute()}
+    )
 
 
 if __name__ == "__main__":

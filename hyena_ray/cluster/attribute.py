@@ -261,11 +261,11 @@ def attribute_on_actors(
     plan.begin(out)
     todo = missing(plan, out)
     logger.info(
-        "attributing %s: %d of %d shards to do on %d actors",
+        "attributing %s: %d of %d shards to do on %s",
         ", ".join(plan.settings.methods),
         len(todo),
         len(plan.shards),
-        actors,
+        counted(actors, "actor"),
     )
     # Not the driver's working directory: a worker may have another.
     model_folder = model_folder.absolute()

@@ -30,6 +30,7 @@ from hyena_ray.prediction.pieces import (
 from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
 from hyena_ray.prediction.regions import RegionSettings
 from hyena_ray.prediction.results import BED, TABLE, TRACK, PredictionResult, write_results
+from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath, remove_folder
 
 logger = logging.getLogger(__name__)
@@ -185,7 +186,10 @@ def predict_on_actors(
     (out / MANIFEST).unlink(missing_ok=True)  # of regions that are about to be replaced
     todo = missing(plan, out)
     logger.info(
-        "predicting: %d of %d pieces to do on %d actors", len(todo), len(plan.pieces), actors
+        "predicting: %d of %d pieces to do on %s",
+        len(todo),
+        len(plan.pieces),
+        counted(actors, "actor"),
     )
     write_sequences(plan, genome, out)
     # Not the driver's working directory: a worker may have another.

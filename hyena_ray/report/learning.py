@@ -98,7 +98,7 @@ def _scores(contents: Contents) -> Figure:
 
 
 def _whose(contents: Contents) -> str:
-    return "" if contents.summary is None else f" of trial {contents.summary.best_trial + 1}"
+    return "" if contents.summary is None else f" of trial {contents.summary.best_trial}"
 
 
 def _trials(contents: Contents) -> Figure:
@@ -137,7 +137,7 @@ def _trials(contents: Contents) -> Figure:
             ["trial", "state", "epochs", METRICS[task.metric]],
             [
                 [
-                    str(trial.number + 1),
+                    str(trial.number),
                     STATES[trial.state],
                     str(max(trial.intermediate_values)),
                     number(trial.intermediate_values[max(trial.intermediate_values)]),

@@ -41,7 +41,7 @@ def _run(contents: Contents) -> Iterator[list[str]]:
     if summary is not None:
         states = listed(f"{number:,} {state}" for state, number in summary.trials.items())
         yield ["trials", states]
-        yield ["best trial", str(summary.best_trial + 1)]
+        yield ["best trial", str(summary.best_trial)]
         for key, value in summary.settings.items():
             yield [f"its {key}", brief(value)]
         took = listed(f"{step} {seconds:,.0f} s" for step, seconds in summary.seconds.items())

@@ -112,8 +112,6 @@ def _history(contents: Contents, study: optuna.Study) -> Figure:
         for line in axes.lines:
             line.set(color=ORANGE, alpha=1)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        # Optuna counts from 0; the rest of the page, and the terminal, from 1.
-        axes.xaxis.set_major_formatter(lambda at, _: f"{at + 1:.0f}")
         axes.set(xlabel="trial", ylabel=name)
         axes.legend(axes.get_legend_handles_labels()[0], ["trial", "best so far"])
         svg = svg_of(axes.figure, "history")
@@ -121,7 +119,7 @@ def _history(contents: Contents, study: optuna.Study) -> Figure:
     return Figure(
         "history",
         svg,
-        f"Trial {best.number + 1} of {len(study.trials)} is the best, with {title} "
+        f"Of {len(study.trials)} trials number {best.number} is the best, with {title} "
         f"{number(best.value)} on validation.",
         "The complete trials in their order, and the best until then (Optuna's optimisation "
         "history).",

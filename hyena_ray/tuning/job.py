@@ -60,7 +60,7 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], Outcome]:
         found = {key: getattr(summary, key) for key in (*keys, "seconds")}
         data = PreparedData.open(given.data or folder / "data")
         written = written_by(folder, data, summary.kmers)
-        return Outcome(summary.text(folder), found, written, summary.simulated, folder)
+        return Outcome(summary.text(), found, written, summary.simulated, folder)
 
     return main
 

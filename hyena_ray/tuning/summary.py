@@ -27,6 +27,7 @@ class RunSummary(Settings):
     trials: dict[str, int]
     """State to number of trials."""
     best_trial: int
+    """Its number in the study, from 0, as everywhere."""
     settings: dict[str, Any]
     """Searched settings of the best trial."""
     validation: dict[str, float]
@@ -55,11 +56,11 @@ class RunSummary(Settings):
         """
         return cls.parse(read_json(folder / NAME), folder / NAME)
 
-    def text(self, folder: AnyPath) -> str:
+    def text(self) -> str:
         """For people."""
         lines = [SIMULATED] if self.simulated else []
         states = ", ".join(f"{number} {state}" for state, number in self.trials.items())
-        lines += [f"trials      {states}", f"best        trial {self.best_trial + 1}"]
+        lines += [f"trials      {states}", f"best        trial {self.best_trial}"]
         lines += [f"            {key} = {value}" for key, value in self.settings.items()]
         for name, metrics in (("validation", self.validation), ("test", self.test)):
             shown = "  ".join(f"{key} {metrics[key]:.3f}" for key in _SHOWN if key in metrics)
@@ -67,4 +68,4 @@ class RunSummary(Settings):
         lines.append(f"top {TOP} k-mers")
         lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in self.kmers.items()]
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
-        return "\n".join([*lines, f"took        {took}", f"folder      {folder}"])
+        return "\n".join([*lines, f"took        {took}"])

@@ -146,7 +146,7 @@ def test_every_trial_stands_in_the_table_best_first(
     table = next(b for b in sections["search"].blocks if isinstance(b, Table))
     assert contents.summary is not None
     assert len(table.rows) == 3
-    assert table.rows[0][0] == str(contents.summary.best_trial + 1)
+    assert table.rows[0][0] == str(contents.summary.best_trial)
     assert "learning_rate" in table.heads
 
 
