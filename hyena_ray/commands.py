@@ -137,7 +137,7 @@ class Parser(argparse.ArgumentParser):
             metavar="FILE|NAME",
             type=place,
             required=True,
-            help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38, which "
+            help="FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly, such as hg38, that "
             "is downloaded once, by a dry run too",
         )
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
 from hyena_ray.progress import counted
+from hyena_ray.report.job import with_report
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.predict import Prediction
@@ -74,7 +75,7 @@ def parser() -> Parser:
         help="bases that a window has in common with the next one; default: half a window. 0 takes "
         "half the time, and is as good where the model reads 32 bases on each side of a window",
     )
-    options.add_output("new folder; takes the results", required=True)
+    options.add_output("new folder; takes the results and report.html", required=True)
     options.add_existing_output()
     options.add_dry_run()
     where = options.group(WHERE)
@@ -125,7 +126,8 @@ def main(arguments: Sequence[str]) -> Outcome:
         "threshold": found.settings.threshold,
         "expected": None if found.expected is None else found.expected._asdict(),
     }
-    return Outcome(text_of(found), values, written_by(found.out), found.plan.simulated)
+    written, simulated = written_by(found.out), found.plan.simulated
+    return Outcome(text_of(found), values, written, simulated, found.out)
 
 
 def text_of(found: Prediction) -> str:
@@ -151,4 +153,4 @@ UNKNOWN = (
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
+from hyena_ray.report.job import with_report
 from hyena_ray.settings import load_yaml, parse_assignments
 from hyena_ray.storage import location
 
@@ -59,7 +60,7 @@ def parser() -> Parser:
         "--config", metavar="YAML", type=Path, help="settings in place of these; default: none"
     )
     options.add_settings("one setting in place of all these; may be given again")
-    options.add_output("new folder; takes backbone/ and manifest.json", required=True)
+    options.add_output("new folder; takes backbone/, manifest.json and report.html", required=True)
     options.add_existing_output()
     options.group(WHERE).add_argument(
         "--workers",
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     last = record.history[-1]
     found = {"perplexity": last.perplexity, "markov": record.markov, "train_loss": last.train_loss}
     written = {"backbone": out / BACKBONE, "summary": out / RECORD}
-    return Outcome(record.text(), found, written)
+    return Outcome(record.text(), found, written, folder=out)
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -119,4 +120,4 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    run_job(main)
+    run_job(with_report(main))

@@ -21,8 +21,7 @@ def parser() -> Parser:
         "run",
         metavar="RUN_DIR",
         type=place,
-        help="folder that a tune_*, train, evaluate, attribute, compare or sanity job wrote; "
-        "required",
+        help="folder that a job wrote: any but benchmark, report and simulate; required",
     )
     for name, text in (
         ("attributed", "folder of attribute.py for the same page; default: none"),

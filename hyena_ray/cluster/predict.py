@@ -96,7 +96,7 @@ def predict(options: PredictOptions) -> Prediction:
                 each=options.each,
             )
             expected = expected_precision(options.model, settings.threshold)
-            write_json(out / MANIFEST, _manifest(plan, settings, result, expected))
+            write_json(out / MANIFEST, manifest_of(plan, settings, result, expected))
     return Prediction(result, plan, settings, expected, out)
 
 
@@ -234,12 +234,13 @@ def _regions(options: PredictOptions, of_model: float) -> RegionSettings:
     )
 
 
-def _manifest(
+def manifest_of(
     plan: PredictionPlan,
     settings: RegionSettings,
     result: PredictionResult,
     expected: Expected | None,
 ) -> dict[str, object]:
+    """What stands in manifest.json of a complete prediction."""
     return {
         "state": "complete",
         "simulated": plan.simulated,

@@ -18,6 +18,9 @@ from hyena_ray.report.blocks import (
 )
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, GOLD, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.report.predicted import predicted_answer
+from hyena_ray.report.prepared import prepared_answer
+from hyena_ray.report.pretrained import pretrained_answer
 from hyena_ray.report.published import PUBLISHED
 from hyena_ray.tuning.comparison import METRICS
 from hyena_ray.tuning.summary import SIMULATED
@@ -74,6 +77,12 @@ def answer(contents: Contents) -> Section | None:
         blocks.append(_validated(contents))
     elif contents.comparison is not None:
         blocks += _compared(contents)
+    elif contents.pretrained is not None:
+        blocks += pretrained_answer(contents.pretrained)
+    elif contents.predicted is not None:
+        blocks += predicted_answer(contents.predicted)
+    elif contents.prepared is not None:
+        blocks += prepared_answer(contents.prepared)
     blocks += _kmers(contents)
     blocks += _believed(contents)
     return Section("answer", "The answer", blocks) if blocks else None

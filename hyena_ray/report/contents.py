@@ -16,11 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin
+from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.pretraining.record import PretrainRecord
 from hyena_ray.report.faith import Sanity
+from hyena_ray.report.predicted import Predicted, read_predicted
 from hyena_ray.report.sample import Sample, read_sample
 from hyena_ray.report.study import read_study
 from hyena_ray.settings import load_yaml
@@ -37,9 +41,9 @@ from hyena_ray.tuning.summary import RunSummary
 
 SANITY = "sanity.json"
 BEGUN = {
-    "config.yaml": "a search or a comparison",
+    "config.yaml": "a search, a comparison or a pretraining",
     CONFIG: "a training run",
-    "shards/plan.json": "an attribution",
+    "shards/plan.json": "an attribution or a prediction",
 }
 """File that stands in an unfinished folder too, and what that is."""
 SCORED = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
@@ -86,6 +90,9 @@ class Contents(NamedTuple):
     compared_data: str | None = None
     """sha256 of the manifest of the comparison's data."""
     sanity: Sanity | None = None
+    pretrained: PretrainRecord | None = None
+    predicted: Predicted | None = None
+    prepared: Manifest | None = None
 
 
 def read_contents(
@@ -95,7 +102,7 @@ def read_contents(
     compared: AnyPath | None = None,
     sanity: AnyPath | None = None,
 ) -> Contents:
-    """Read a folder of tune_*.py, train.py, evaluate.py, attribute.py, compare.py or sanity.py.
+    """Read a folder that a job left: any but benchmark.py, report.py and simulate.py.
 
     Args:
         folder: of a run; `sanity/` in it is read as if it was given.
@@ -117,6 +124,24 @@ def read_contents(
     elif "diverged" in manifest:
         own = Contents(folder, "comparison of presets", None, bool(manifest.get("simulated")))
         compared = compared or folder
+    elif "markov" in manifest:
+        record = PretrainRecord.read(folder)
+        settings = record.settings.model_dump(mode="json")
+        own = Contents(folder, "pretraining", None, False, settings=settings, pretrained=record)
+    elif "regions_settings" in manifest:
+        of_genome = read_predicted(folder, manifest)
+        own = Contents(folder, "prediction", None, of_genome.plan.simulated, predicted=of_genome)
+    elif "schema_version" in manifest:
+        origin = Origin.of(PreparedData.open(folder))
+        task = task_named(origin.manifest.task)
+        own = Contents(
+            folder,
+            "prepared data",
+            task,
+            origin.manifest.simulated,
+            origin=origin,
+            prepared=origin.manifest,
+        )
     else:
         own = _without_manifest(folder)
         sanity = sanity or (folder if (folder / SANITY).exists() else None)
@@ -151,13 +176,8 @@ def _manifest(folder: AnyPath) -> dict[str, Any]:
     path = folder / MANIFEST
     if path.exists():
         values = read_json(path)
-        if not isinstance(values, dict) or "schema_version" in values:
-            raise InputError(
-                path,
-                None,
-                "not the manifest of a run",
-                "give the --out of another job",
-            )
+        if not isinstance(values, dict):
+            raise InputError(path, None, "not the manifest of a job", "give the --out of a job")
         return values
     for name, what in BEGUN.items():
         if (folder / name).exists():

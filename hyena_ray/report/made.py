@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hyena_ray.pretraining.record import PretrainRecord
 from hyena_ray.report.blocks import Block, Section, Table, brief, listed
 from hyena_ray.report.contents import Contents
+from hyena_ray.report.predicted import Predicted
 
 
 def made(contents: Contents) -> Section:
@@ -26,8 +28,8 @@ def made(contents: Contents) -> Section:
         chosen = contents.kmers.plan.settings.model_dump(mode="json")
         rows = [[key, brief(value)] for key, value in chosen.items()]
         blocks.append(Table("Settings of the attribution", ["setting", "value"], rows, folded=True))
-    if contents.summary is not None:
-        versions = [[name, value] for name, value in contents.summary.versions.items()]
+    if (of := contents.summary or contents.pretrained) is not None:
+        versions = [[name, value] for name, value in of.versions.items()]
         blocks.append(Table("Versions", ["package", "version"], versions, folded=True))
     return Section("run", "What was run", blocks)
 
@@ -52,11 +54,36 @@ def _run(contents: Contents) -> Iterator[list[str]]:
         if record.seconds_per_epoch is not None:
             yield ["time of an epoch", f"{record.seconds_per_epoch:,.1f} s"]
         yield ["memory at most", f"{record.peak_memory / 2**20:,.0f} MiB"]
+    if contents.pretrained is not None:
+        yield from _pretraining(contents.pretrained)
+    if contents.predicted is not None:
+        yield from _prediction(contents.predicted)
     if contents.origin is not None:
         yield ["data", contents.origin.folder]
         yield ["sha256 of their manifest", contents.origin.manifest_sha256]
     elif summary is not None:
         yield ["sha256 of the data's manifest", summary.data]
+
+
+def _pretraining(record: PretrainRecord) -> Iterator[list[str]]:
+    provenance = record.provenance
+    yield ["objective", record.settings.objective.replace("_", " ")]
+    yield ["genome", provenance.genome]
+    yield ["sha256 of the genome", provenance.genome_sha256]
+    yield ["began from", provenance.began_from or "random weights"]
+    if record.bases_per_second is not None:
+        yield ["bases a second", f"{record.bases_per_second:,.0f}"]
+
+
+def _prediction(found: Predicted) -> Iterator[list[str]]:
+    plan, settings = found.plan, found.settings
+    yield ["sha256 of the genome", plan.genome]
+    yield ["sha256 of the model", plan.model]
+    yield ["windows", f"{plan.window:,} bases, each with {plan.overlap:,} of the next one"]
+    yield ["threshold", brief(settings.threshold)]
+    yield ["regions of at least", f"{settings.min_length:,} bases"]
+    yield ["joined over", f"{settings.merge_gap:,} bases"]
+    yield ["sha256 of the probabilities", found.result.digest]
 
 
 def _data(contents: Contents) -> Table:

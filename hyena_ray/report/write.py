@@ -16,6 +16,9 @@ from hyena_ray.report.learning import learning
 from hyena_ray.report.made import made
 from hyena_ray.report.measured import measured
 from hyena_ray.report.page import Page, html_of
+from hyena_ray.report.predicted import predicted
+from hyena_ray.report.prepared import prepared
+from hyena_ray.report.pretrained import pretrained
 from hyena_ray.report.search import search
 from hyena_ray.report.windows import windows
 from hyena_ray.storage import AnyPath
@@ -23,6 +26,9 @@ from hyena_ray.storage import AnyPath
 NAME = "report.html"
 SECTIONS: tuple[Callable[[Contents], Section | None], ...] = (
     answer,
+    pretrained,
+    predicted,
+    prepared,
     made,
     measured,
     learning,
@@ -45,8 +51,7 @@ def write_report(
     """Write `folder/report.html`: one page that needs no other file and no network.
 
     Args:
-        folder: that jobs/tune_*.py, train.py, evaluate.py, attribute.py, compare.py or sanity.py
-            wrote.
+        folder: that a job wrote, see `read_contents`.
         attributed, compared, sanity: other folders whose results stand on the same page; see
             `read_contents`.
 

@@ -230,9 +230,9 @@ def no_list(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "unfinished": ("manifest.json", Path.unlink, "search or a comparison that is not complete"),
+    "unfinished": ("manifest.json", Path.unlink, "a pretraining that is not complete"),
     "manifest cut": ("manifest.json", truncate, "manifest.json: not readable as JSON"),
-    "manifest of data": ("manifest.json", changed(schema_version=2), "not the manifest of a run"),
+    "manifest of a list": ("manifest.json", lambda path: path.write_text("[]"), "not the manifest"),
     "summary": ("manifest.json", changed(test="good"), "manifest.json: test"),
     "trials cut": ("trials.parquet", truncate, "trials.parquet: is damaged"),
     "trials gone": ("trials.parquet", Path.unlink, "trials.parquet: is missing"),
@@ -264,7 +264,7 @@ def test_a_damaged_run_is_refused_and_nothing_is_written(
 def test_folders_of_another_job_are_refused(report: Job, runs: Runs, tuned: Path) -> None:
     for arguments, message in (
         ([tuned / "nowhere"], "there is no such folder"),
-        ([runs.data], "not the manifest of a run"),
+        ([tuned, "--attributed", runs.data], "not a folder of attribute.py"),
         ([tuned / "tune"], "holds no result of a job"),
         ([tuned, "--compared", tuned], "not a folder of compare.py"),
         ([tuned, "--attributed", runs.compared], "not a folder of attribute.py"),

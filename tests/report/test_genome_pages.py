@@ -1,0 +1,201 @@
+"""Pages of prepared data, of a scored genome and of a pretraining."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from hyena_ray.cluster.predict import manifest_of
+from hyena_ray.dataset.manifest import ContigEntry
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.files import write_json
+from hyena_ray.model.provenance import ContigUse, Provenance
+from hyena_ray.prediction.expected import Expected
+from hyena_ray.prediction.plan import Piece, PredictionPlan
+from hyena_ray.prediction.regions import RegionSettings
+from hyena_ray.prediction.results import COLUMNS, PredictionResult
+from hyena_ray.pretraining.record import Look, PretrainRecord
+from hyena_ray.pretraining.settings import Objective, PretrainSettings
+from hyena_ray.report.blocks import Figure, Headline, Section, Table
+from hyena_ray.report.contents import read_contents
+from hyena_ray.report.write import page_of, write_report
+
+REGIONS = (("b", 10, 14, 0.7, 0.95), ("a", 5, 25, 0.6, 0.8), ("a", 40, 42, 0.9, 0.9))
+"""Contig, start, end, mean and highest probability."""
+
+
+def sections(folder: Path) -> dict[str, Section]:
+    return {section.name: section for section in page_of(read_contents(folder)).sections}
+
+
+def tables(section: Section) -> list[Table]:
+    """Those of its figures too."""
+    found = [block for block in section.blocks if isinstance(block, Table)]
+    drawn = [block.table for block in section.blocks if isinstance(block, Figure)]
+    return found + [table for table in drawn if table is not None]
+
+
+def words(section: Section) -> str:
+    return " ".join(
+        f"{block.value} {block.text}" if isinstance(block, Headline) else block
+        for block in section.blocks
+        if isinstance(block, Headline | str)
+    )
+
+
+def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], ...]) -> Path:
+    """What predict.py leaves."""
+    folder.mkdir()
+    plan = PredictionPlan(
+        genome="0" * 64,
+        model="1" * 64,
+        simulated=True,
+        window=20,
+        stored=4,
+        overlap=10,
+        batch=2,
+        contigs=(ContigEntry(name="a", length=1000), ContigEntry(name="b", length=500)),
+        pieces=tuple(
+            Piece(contig=name, start=0, end=end) for name, end in (("a", 1000), ("b", 500))
+        ),
+    )
+    plan.begin(folder)
+    with (folder / "regions.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(COLUMNS)
+        for number, (contig, start, end, mean, highest) in enumerate(regions, start=1):
+            rows.writerow(
+                (contig, start, end, f"region{number}", end - start, mean, highest, start)
+            )
+    result = PredictionResult(
+        contigs=2,
+        bases=1500,
+        scored=1400,
+        called=28,
+        regions=len(regions),
+        in_regions=26,
+        digest="2",
+    )
+    expected = Expected(0.05, 0.8, 0.01, 0.4)
+    write_json(
+        folder / "manifest.json",
+        manifest_of(plan, RegionSettings(threshold=0.55), result, expected),
+    )
+    return folder
+
+
+def pretrained(folder: Path, objective: Objective, perplexity: dict[str, float]) -> Path:
+    """What pretrain.py leaves."""
+    folder.mkdir()
+    settings = PretrainSettings(objective=objective)
+    contigs = [
+        ContigUse(name=name, length=9, sha256="0", use=use)
+        for name, use in (("a", "trained"), ("b", "held_out"), ("c", "left_out"))
+    ]
+    looks = [
+        Look(step=step, length=64, train_loss=1.3, perplexity=perplexity) for step in (50, 100)
+    ]
+    record = PretrainRecord(
+        settings=settings,
+        provenance=Provenance(
+            objective=objective,
+            genome="g.fa",
+            genome_sha256="3",
+            contigs=tuple(contigs),
+            began_from=None,
+        ),
+        history=tuple(looks),
+        markov={"1": {"b": 3.9, "all": 3.9}, "2": {"b": 3.5, "all": 3.5}} if perplexity else {},
+        bases_per_second=None,
+        versions={},
+    )
+    write_json(folder / "manifest.json", record.model_dump(mode="json"))
+    return folder
+
+
+def test_prepared_data_are_counted_by_split_and_contig(small_data: Path) -> None:
+    found = sections(small_data)
+    assert list(found) == ["answer", "windows", "run"]
+    manifest = PreparedData.open(small_data).manifest
+    every = sum(count.positive + count.negative for count in manifest.counts)
+    assert words(found["answer"]).startswith(f"{every:,} windows of 40 bases")
+    by_contig = tables(found["windows"])[1]
+    assert [row[:3] for row in by_contig.rows] == [
+        [count.contig, count.split, f"{count.positive:,}"] for count in manifest.counts
+    ]
+
+
+def test_a_scored_genome_tells_its_regions_the_surest_first(tmp_path: Path) -> None:
+    folder = predicted(tmp_path / "tracks", REGIONS)
+    found = sections(folder)
+    assert list(found) == ["answer", "regions", "run"]
+    assert "3 regions on 2 contigs: 28 bases" in words(found["answer"])
+    assert "40% may be right" in words(found["answer"])
+    surest, by_contig, lengths, probabilities = tables(found["regions"])
+    assert [row[0] for row in surest.rows] == ["a:40-42", "b:10-14", "a:5-25"]
+    assert list(by_contig.rows) == [
+        ["a", "1,000", "2", "22", "2,000.0"],
+        ["b", "500", "1", "4", "2,000.0"],
+    ]
+    for table in (lengths, probabilities):
+        assert sum(int(row[1]) for row in table.rows) == 3
+    assert "Simulated" in write_report(folder).read_text()
+
+
+def test_a_genome_without_a_region_has_a_page_too(tmp_path: Path) -> None:
+    found = sections(predicted(tmp_path / "tracks", ()))
+    assert words(found["answer"]).startswith("0 regions")
+    assert [row[2] for row in tables(found["regions"])[0].rows] == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (3.4, "lower than that of every Markov model, of orders 1 and 2"),
+        (3.7, "lower than that of Markov models of order 1, and higher than that of order 2"),
+        (4.0, "Every Markov model, of orders 1 and 2, has a lower one"),
+    ],
+)
+def test_a_pretraining_is_placed_among_markov_models(
+    tmp_path: Path, value: float, said: str
+) -> None:
+    folder = pretrained(tmp_path / "pretrained", "next_base", {"b": value, "all": value})
+    found = sections(folder)
+    assert list(found) == ["answer", "perplexity", "run"]
+    assert f"Perplexity {value:.3f} of the next base, on held-out windows of b." in words(
+        found["answer"]
+    )
+    assert said in words(found["answer"])
+    assert "Trained on a; of c nothing was looked at." in words(found["answer"])
+    assert tables(found["perplexity"])[0].rows[-1] == ["all", f"{value:.3f}", "3.900", "3.500"]
+
+
+def test_masked_bases_are_not_placed_among_markov_models(tmp_path: Path) -> None:
+    folder = pretrained(tmp_path / "pretrained", "masked", {"b": 3.0, "all": 3.0})
+    assert "Markov models cannot be put beside it" in words(sections(folder)["answer"])
+
+
+def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> None:
+    found = sections(pretrained(tmp_path / "pretrained", "next_base", {}))
+    assert list(found) == ["answer", "run"]
+    assert "Nothing was held out" in words(found["answer"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("regions.csv", "regions.csv: cannot be read"),
+        ("shards/plan.json", "plan.json: there is no such file"),
+    ],
+)
+def test_a_scored_genome_without_a_file_is_refused(
+    tmp_path: Path, damage: str, message: str
+) -> None:
+    folder = predicted(tmp_path / "tracks", REGIONS)
+    (folder / damage).unlink()
+    with pytest.raises(InputError, match=message):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
