@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
+from hyena_ray.outcomes import SIMULATED
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.predict import Prediction
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str]) -> Outcome:
 def text_of(found: Prediction) -> str:
     """What was found, for people."""
     result, threshold = found.result, found.settings.threshold
-    lines = ["simulated: no figure here says anything about real DNA"] * found.plan.simulated
+    lines = [SIMULATED] * found.plan.simulated
     lines += [
         f"scored      {result.scored:,} of {result.bases:,} bases on {result.contigs} contigs; the "
         "others are N",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.report.blocks import (
     Block,
     Figure,
@@ -20,7 +21,6 @@ from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, GOLD, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.published import PUBLISHED
 from hyena_ray.tuning.comparison import METRICS
-from hyena_ray.tuning.summary import SIMULATED
 
 TOP = 5
 """k-mers and presets that a sentence names."""
