@@ -74,9 +74,11 @@ def plan_job(options: PretrainOptions) -> DryRun:
             + (f"; left out: {listed(left_out)}" if left_out else ""),
             "backbone": f"{model.backbone or start}, {settings.objective}",
             "steps": f"{recipe.steps:,}, {run.done:,} of them done",
-            **{f"  {steps}": windows for steps, windows in run.stages().items()},
+            **{f"  {steps}": text for steps, text in run.stages().items()},
             "looks": f"{recipe.looks_after(run.done)} to do, each at {windows:,} held-out windows "
-            f"of {settings.longest} bases",
+            f"of {settings.longest} bases"
+            if windows
+            else "at nothing: nothing is held out",
             "workers": f"{options.workers}, each {options.each.text} and "
             f"{counted(threads, 'torch thread')}",
             "cluster": cluster.text,
@@ -96,8 +98,8 @@ def plan_job(options: PretrainOptions) -> DryRun:
         writes=written_by(run.out),
         time=Estimate(
             0.0 if complete else STARTS * timed.start + seconds,
-            f"{max(timing.timed for timing in timings):.0f} s of steps of every length, looks and "
-            f"Markov models, untrained, on {counted(len(timings), 'worker')} at once"
+            f"{max(timing.timed for timing in timings):.0f} s of steps of every length, of scores "
+            f"and of k-mer counts, untrained, on {counted(len(timings), 'worker')} at once"
             + ("; what workers tell each other is not in it" if options.workers > 1 else ""),
         ),
         simulated=run.genome.simulated,
