@@ -24,9 +24,9 @@ from hyena_ray.pretraining.timing import (
 )
 from hyena_ray.progress import counted, listed
 
-STARTS = 3
-"""Processes that start one after the other before the first step, each with its imports: what
-waits for Ray Train, its controller, the workers."""
+STARTS = 6
+"""Processes that start one after the other before the first step, each with its imports: two queues
+of reports, what waits for Ray Train, its controller, the workers, the tasks that cut windows."""
 
 
 def plan_job(options: PretrainOptions) -> DryRun:
