@@ -13,6 +13,8 @@ from hyena_ray.progress import duration
 from hyena_ray.storage import AnyPath
 
 BOLD, PLAIN = "\033[1m", "\033[0m"
+SIMULATED = "simulated: no figure here says anything about real DNA"
+"""What a reader is told before anything that was found in simulated data."""
 
 
 class Outcome(NamedTuple):

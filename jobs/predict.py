@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyena_ray.commands import DONE, READ, WHERE, Outcome, Parser, run_job
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.progress import counted
 from hyena_ray.report.job import with_report
 
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str]) -> Outcome:
 def text_of(found: Prediction) -> str:
     """What was found, for people."""
     result, threshold = found.result, found.settings.threshold
-    lines = ["simulated: no figure here says anything about real DNA"] * found.plan.simulated
+    lines = [SIMULATED] * found.plan.simulated
     lines += [
         f"scored      {result.scored:,} of {result.bases:,} bases on "
         f"{counted(result.contigs, 'contig')}; the others are N",

@@ -18,7 +18,7 @@ EXAMPLES = """\
 examples:
   python jobs/pretrain.py --genome hg19.fa.gz --out pretrained --held-out chr7 --leave-out chr20
   python jobs/pretrain.py --genome hg19.fa.gz --out masked --objective masked \\
-      --set training.steps=2000 --set 'training.lengths=[64, 256]' --workers 2
+      --set training.steps=2000 --set 'training.lengths=[64, 256]' --workers 2 --dry-run
 """
 OBJECTIVES = ("next_base", "masked")
 """Those of `PretrainSettings`, which imports torch."""
@@ -62,6 +62,7 @@ def parser() -> Parser:
     options.add_settings("one setting in place of all these; may be given again")
     options.add_output("new folder; takes backbone/, manifest.json and report.html", required=True)
     options.add_existing_output()
+    options.add_dry_run()
     options.group(WHERE).add_argument(
         "--workers",
         metavar="N",
@@ -75,7 +76,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> Outcome:
-    """Pretrain."""
+    """Pretrain, or say what a pretraining would take."""
     given = parser().parse_args(arguments)
     from hyena_ray.pretraining.settings import PretrainSettings
 
@@ -87,9 +88,10 @@ def main(arguments: Sequence[str]) -> Outcome:
         if value is not None:
             changes[key] = value
     settings = settings.updated(changes, "--set")
-    from hyena_ray.cluster.pretrain import PretrainOptions, pretrain_on_genome
+    from hyena_ray.cluster.dry_pretrain import plan_job
+    from hyena_ray.cluster.plan_pretrain import PretrainOptions, written_by
+    from hyena_ray.cluster.pretrain import pretrain_on_genome
     from hyena_ray.cluster.resources import Resources, TrialResources
-    from hyena_ray.pretraining.record import BACKBONE, RECORD
 
     asked = {"cpu": given.cpu, "gpu": given.gpu, "workers": given.workers}
     TrialResources.parse(asked, "command line")
@@ -107,12 +109,13 @@ def main(arguments: Sequence[str]) -> Outcome:
         overwrite=given.overwrite,
         address=given.address,
     )
+    if given.dry_run:
+        return plan_job(options).outcome()
     record = pretrain_on_genome(options)
-    out = options.out.expanduser().absolute()
     last = record.history[-1]
     found = {"perplexity": last.perplexity, "markov": record.markov, "train_loss": last.train_loss}
-    written = {"backbone": out / BACKBONE, "summary": out / RECORD}
-    return Outcome(record.text(), found, written, folder=out)
+    out = options.out.expanduser().absolute()
+    return Outcome(record.text(), found, written_by(out), record.provenance.simulated, out)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

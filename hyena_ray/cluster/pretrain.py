@@ -6,7 +6,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import ray
@@ -15,24 +15,29 @@ from numpy.typing import NDArray
 from ray.train import TrainingFailedError
 from ray.util.queue import Queue
 
-from hyena_ray.cluster.folder import begin, check_output, only_writer
+from hyena_ray.cluster.folder import begin, only_writer
+from hyena_ray.cluster.plan_pretrain import (
+    MAY_CHANGE,
+    Checked,
+    PretrainOptions,
+    checked,
+    made_of,
+    place_workers,
+)
 from hyena_ray.cluster.progress import Progress, State
-from hyena_ray.cluster.resources import Resources, TrialResources, place
+from hyena_ray.cluster.resources import Resources, TrialResources
 from hyena_ray.cluster.start import connect, reason_of
-from hyena_ray.cluster.steps import STREAM_CPU, StreamedSteps
+from hyena_ray.cluster.steps import StreamedSteps
 from hyena_ray.cluster.watchdog import watchdog
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import write_json
-from hyena_ray.model.provenance import Provenance
-from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
-from hyena_ray.pretraining.loop import StepReport, check_start, pretrain, text_of
+from hyena_ray.pretraining.loop import StepReport, pretrain, text_of
 from hyena_ray.pretraining.markov import markov_perplexities
 from hyena_ray.pretraining.objectives import save_backbone
 from hyena_ray.pretraining.packed import PackedBases
 from hyena_ray.pretraining.record import BACKBONE, RECORD, PretrainRecord
 from hyena_ray.pretraining.settings import PretrainSettings
-from hyena_ray.pretraining.stream import WindowStream
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.epoch import DivergenceError
 from hyena_ray.training.workers import Workers
@@ -48,27 +53,6 @@ TELL_SECONDS = 1.0
 """Between two reports of a worker to the driver."""
 
 
-class PretrainOptions(NamedTuple):
-    """What the command line of the pretraining job says."""
-
-    genome: AnyPath
-    """FASTA file."""
-    out: AnyPath
-    settings: PretrainSettings
-    leave_out: tuple[str, ...]
-    held_out: tuple[str, ...]
-    """Contigs; none holds out a share of each."""
-    workers: int
-    each: Resources
-    """Of a worker."""
-    inputs: tuple[AnyPath, ...]
-    """Other files that are read."""
-    resume: bool
-    overwrite: bool
-    address: str | None
-    """Ray cluster; see `connect`."""
-
-
 def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
     """Do a whole pretraining, or what is left of one. `manifest.json` is written last.
 
@@ -79,79 +63,30 @@ def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
         JobError: workers died once too often, or nothing happened for too long; what finished is
             kept, and --resume goes on.
     """
-    out = check_output(
-        options.out,
-        None,
-        inputs=[options.genome, *options.inputs],
-        resume=options.resume,
-        overwrite=options.overwrite,
-    )
-    settings = options.settings
-    done = check_start(settings, out if options.resume else None)
-    if done:
-        logger.info("going on after step %d of %d", done, settings.training.steps)
-    genome = read_genome(
-        options.genome, settings, leave_out=options.leave_out, held_out=options.held_out
-    )
+    run = checked(options)
+    if run.done:
+        logger.info("going on after step %d of %d", run.done, options.settings.training.steps)
     resources = TrialResources(**options.each.model_dump(), workers=options.workers)
     with connect(options.address, dashboard=options.workers > 1) as cluster:
-        placement = place(
-            cluster,
-            options.each,
-            wanted=None,
-            useful=1,
-            streams=True,
-            stream_cpu=STREAM_CPU,
-            name="--workers, --cpu, --gpu",
-            workers=options.workers,
-        )
-        with only_writer(out, overwrite=options.overwrite):
-            plan = {
-                "settings": settings.model_dump(mode="json"),
-                "genome": genome.sha256,
-                "leave_out": sorted(options.leave_out),
-                "held_out": sorted(options.held_out),
-                "threads": placement.threads,
-            }
-            threads = begin(out, plan, may_change=("threads",))["threads"]
-            if (out / RECORD).exists():
+        plan = made_of(options, run.genome, place_workers(options, cluster))
+        with only_writer(run.out, overwrite=options.overwrite):
+            threads = begin(run.out, plan, MAY_CHANGE)["threads"]
+            if (run.out / RECORD).exists():
                 logger.info("the pretraining is complete already")
-                return PretrainRecord.read(out)
-            return _run(options, genome, out, resources, threads, done)
+                return PretrainRecord.read(run.out)
+            return _run(run, options.settings, resources, threads)
 
 
 def _run(
-    options: PretrainOptions,
-    genome: Genome,
-    out: AnyPath,
-    resources: TrialResources,
-    threads: int,
-    done: int,
+    run: Checked, settings: PretrainSettings, resources: TrialResources, threads: int
 ) -> PretrainRecord:
-    settings = options.settings
-    provenance = Provenance(
-        objective=settings.objective,
-        genome=options.genome.name,
-        genome_sha256=genome.sha256,
-        contigs=genome.contigs,
-        began_from=settings.model.backbone,
-    )
-    windows = dict(held_out_windows(genome, settings))
-    if not windows:
+    out, provenance = run.out, run.provenance(settings)
+    if not run.held_out:
         logger.warning("nothing is held out: there will be no perplexity")
-    stream = WindowStream(genome.train, settings)
-    for stage, of in enumerate(stream.stages):
-        logger.info(
-            "steps %d to %d: %d windows of %d bases a step, %.2f epochs of %d",
-            of.first + 1,
-            of.last,
-            of.rows,
-            of.length,
-            (of.last - of.first) * of.rows / stream.count(stage),
-            stream.count(stage),
-        )
-    shared = StreamedSteps(ray.put(stream))
-    held_out = ray.put(windows)
+    for steps, windows in run.stages().items():
+        logger.info("%s: %s", steps, windows)
+    shared = StreamedSteps(ray.put(run.stream))
+    held_out = ray.put(run.held_out)
 
     def train(workers: Workers, report: Report) -> None:
         torch.set_num_threads(threads)
@@ -175,8 +110,8 @@ def _run(
             save_backbone(result.model, out / BACKBONE, provenance)
         report({"history": result.history})
 
-    history, rate = _train(train, settings, resources, out, done)
-    markov = _markov(ray.put(genome.train), held_out, settings, options.each)
+    history, rate = _train(train, settings, resources, out, run.done)
+    markov = _markov(ray.put(run.genome.train), held_out, settings, resources)
     record = PretrainRecord.parse(
         {
             "settings": settings.model_dump(mode="json"),
@@ -224,7 +159,7 @@ def _train(
 
         try:
             with watchdog(STALL_SECONDS, "the pretraining") as dog:
-                _run_apart(train, resources, out / "train", tell)
+                run_apart(train, resources, out / "train", tell)
         except TrainingFailedError as error:
             raise _failure(error) from error
     if first is None or last is None or last[1] == first[1]:
@@ -232,7 +167,7 @@ def _train(
     return history, (last[1] - first[1]) * recipe.tokens_per_step / (last[0] - first[0])
 
 
-def _run_apart(train: Any, resources: TrialResources, folder: AnyPath, tell: Report) -> None:
+def run_apart(train: Any, resources: TrialResources, folder: AnyPath, tell: Report) -> None:
     """`run_on_workers` in a process of its own: it waits in two threads, and a driver that is told
     to end while one of them is inside Ray would sometimes do so without its exit code.
 

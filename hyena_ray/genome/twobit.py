@@ -2,6 +2,8 @@
 
 py2bit decodes; it trusts the file, and crashes or gives wrong bases where one is damaged, so that
 the structure is checked first. Whether it has masked (lower case) bases makes no difference here.
+It keeps names and no descriptions, so that a simulated genome written as 2bit passes for real: give
+that one as FASTA.
 Format: https://genome.ucsc.edu/FAQ/FAQformat.html#format7
 """
 

@@ -61,6 +61,11 @@ def is_hub_id(source: str | PurePath) -> bool:
     )
 
 
+def public_name(source: str | PurePath) -> str:
+    """A hub id, or the last part of a folder's path: the rest tells of somebody's machine."""
+    return str(source) if is_hub_id(source) else PurePath(source).name
+
+
 def resolve_checkpoint(
     source: str | PurePath, revision: str | None = None, *, more: tuple[str, ...] = ()
 ) -> Path:

@@ -37,18 +37,30 @@ class Provenance(Settings):
     """Name of the file."""
     genome_sha256: str
     """Of the file as stored."""
+    simulated: bool
+    """Whether the genome is."""
     contigs: tuple[ContigUse, ...]
     """All of the genome."""
     began_from: str | None
-    """The weights that it went on from; what those had seen comes on top. None: random ones."""
+    """The weights that it went on from, a hub id or the name of a folder; None: random ones."""
+    before: Provenance | None
+    """Of those weights: what they had seen comes on top. None where nothing stands beside them."""
+
+    @property
+    def lineage(self) -> tuple[Provenance, ...]:
+        """This pretraining, the one that it went on from, and so on, as far as is known."""
+        return (self, *(() if self.before is None else self.before.lineage))
 
 
-def read_provenance(backbone: str | PurePath) -> Provenance | None:
-    """What stands beside the weights in a folder; None for a hub id and for weights of others.
+def read_provenance(backbone: str | PurePath | None) -> Provenance | None:
+    """What stands beside the weights in a folder; None for random weights, a hub id, and weights of
+    others.
 
     Raises:
         InputError: the file is damaged.
     """
+    if backbone is None:
+        return None
     path = location(str(backbone)).expanduser() / PROVENANCE
     if not path.is_file():
         return None

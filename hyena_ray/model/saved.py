@@ -23,6 +23,7 @@ from hyena_ray.model.heads import (
     HyenaDNAForTokenClassification,
 )
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
+from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.tokenizer import HyenaDNATokenizer
 from hyena_ray.model.window import Readout, WindowModel
 from hyena_ray.settings import Settings
@@ -59,12 +60,20 @@ class StoredReadout(Settings):
     """Of model.safetensors."""
 
 
-def save_window_model(model: WindowModel, folder: AnyPath) -> None:
+def save_window_model(
+    model: WindowModel, folder: AnyPath, provenance: Provenance | None = None
+) -> None:
     """Write config.json, model.safetensors, the tokenizer's configuration and readout.json (readout
     and threshold), atomically.
 
     Adapters are merged into a copy, so that training can go on, and written by themselves to
     adapter/. An existing model is replaced.
+
+    Args:
+        model: a trained one.
+        folder: to make.
+        provenance: of the backbone that it was made from, which then stands beside these weights
+            too: they may become somebody's backbone.
     """
     classifier = model.classifier
     merged = merge_lora(copy.deepcopy(classifier)) if has_lora(classifier) else classifier
@@ -81,6 +90,8 @@ def save_window_model(model: WindowModel, folder: AnyPath) -> None:
             sha256=sha256_file(temporary / "model.safetensors"),
         )
         write_json(temporary / READOUT, stored.model_dump(mode="json"))
+        if provenance is not None:
+            write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
 
 
 def load_window_model(folder: AnyPath) -> WindowModel:

@@ -13,6 +13,7 @@ from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.genome.fasta import N_CODE
 from hyena_ray.genome.reading import open_genome, told
+from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
 from hyena_ray.pretraining.packed import PackedBases, stretches_of
 from hyena_ray.pretraining.settings import PretrainSettings
@@ -30,8 +31,11 @@ class Genome(NamedTuple):
     """Stretches to score, likewise."""
     contigs: tuple[ContigUse, ...]
     """All, in the order of the file."""
+    name: str
+    """Of the file."""
     sha256: str
     """Of the file as stored."""
+    simulated: bool
 
 
 def read_genome(
@@ -62,7 +66,7 @@ def read_genome(
     train: list[PackedBases] = []
     scored: list[PackedBases] = []
     contigs: list[ContigUse] = []
-    longest, known = 0, False
+    longest, known, simulated = 0, False, False
     source = open_genome(path)
     for number, contig in enumerate(told(source)):
         use: Use = "trained"
@@ -70,6 +74,7 @@ def read_genome(
             use = "left_out"
         elif contig.name in held_out:
             use = "held_out"
+        simulated |= contig.description.startswith(SIMULATED)
         checksum = hashlib.sha256(_LETTERS[contig.codes].data).hexdigest()
         contigs.append(
             ContigUse(name=contig.name, length=len(contig.codes), sha256=checksum, use=use)
@@ -91,7 +96,12 @@ def read_genome(
                 )
     _check_enough(path, settings, contigs, longest, known=known)
     found = Genome(
-        PackedBases.joined(train), PackedBases.joined(scored), tuple(contigs), source.sha256
+        PackedBases.joined(train),
+        PackedBases.joined(scored),
+        tuple(contigs),
+        source.path.name,
+        source.sha256,
+        simulated,
     )
     for number, of in enumerate(contigs):
         if of.use == "held_out" and not (found.held_out.contigs == number).any():

@@ -7,6 +7,7 @@ from typing import Any
 
 from hyena_ray.files import read_json
 from hyena_ray.model.provenance import Provenance
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.pretraining.evaluation import ALL
 from hyena_ray.pretraining.settings import Objective, PretrainSettings
 from hyena_ray.settings import Settings
@@ -53,10 +54,13 @@ class PretrainRecord(Settings):
 
     def text(self) -> str:
         """For people: held-out perplexity of model and Markov models, contig by contig."""
+        lines = [SIMULATED] if self.provenance.simulated else []
         perplexity = self.history[-1].perplexity
-        if not perplexity:
-            return "nothing was held out: there is no perplexity"
-        return perplexity_table(self.settings.objective, perplexity, self.markov)
+        if perplexity:
+            lines.append(perplexity_table(self.settings.objective, perplexity, self.markov))
+        else:
+            lines.append("nothing was held out: there is no perplexity")
+        return "\n".join(lines)
 
 
 def perplexity_table(

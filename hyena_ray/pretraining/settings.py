@@ -79,6 +79,11 @@ class StepSettings(Settings):
             raise ValueError("a step of tokens_per_step bases holds no window of the last length")
         return self
 
+    def looks_after(self, done: int) -> int:
+        """Looks at the held-out windows that are to come once so many steps are done."""
+        every = self.steps // self.evaluate_every - done // self.evaluate_every
+        return every + (done < self.steps and self.steps % self.evaluate_every > 0)
+
 
 class MaskSettings(Settings):
     """Of the masked objective. The defaults are BERT's (Devlin et al. 2019)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.report.blocks import (
     Block,
     Figure,
@@ -23,7 +24,6 @@ from hyena_ray.report.prepared import prepared_answer
 from hyena_ray.report.pretrained import pretrained_answer
 from hyena_ray.report.published import PUBLISHED
 from hyena_ray.tuning.comparison import METRICS
-from hyena_ray.tuning.summary import SIMULATED
 
 TOP = 5
 """k-mers and presets that a sentence names."""

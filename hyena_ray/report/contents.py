@@ -127,7 +127,8 @@ def read_contents(
     elif "markov" in manifest:
         record = PretrainRecord.read(folder)
         settings = record.settings.model_dump(mode="json")
-        own = Contents(folder, "pretraining", None, False, settings=settings, pretrained=record)
+        simulated = record.provenance.simulated
+        own = Contents(folder, "pretraining", None, simulated, settings=settings, pretrained=record)
     elif "regions_settings" in manifest:
         of_genome = read_predicted(folder, manifest)
         own = Contents(folder, "prediction", None, of_genome.plan.simulated, predicted=of_genome)

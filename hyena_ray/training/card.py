@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind
-from hyena_ray.training.card_text import METRICS, CardFacts, card_text, from_hub, name_of, task_of
+from hyena_ray.training.card_backbone import from_hub
+from hyena_ray.training.card_text import METRICS, CardFacts, card_text, name_of, task_of
 
 CARD = "README.md"
 PIPELINES: dict[Kind, str] = {"base": "token-classification", "sequence": "text-classification"}

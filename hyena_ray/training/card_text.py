@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from pathlib import PurePath
 from typing import NamedTuple
 
 from hyena_ray.dataset.manifest import Manifest
-from hyena_ray.model.checkpoint import is_hub_id
+from hyena_ray.model.checkpoint import public_name
+from hyena_ray.model.provenance import Provenance
 from hyena_ray.tasks import Task, task_named
+from hyena_ray.training.card_backbone import as_text, from_hub, pretrained_on, start_of
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.settings import RunSettings
 
@@ -43,6 +44,8 @@ class CardFacts(NamedTuple):
     """None where the test windows were not scored."""
     adapter: bool
     """Whether adapters lie beside the weights, as peft has them."""
+    provenance: Provenance | None
+    """Of the backbone, where it is known."""
 
 
 def card_text(facts: CardFacts) -> str:
@@ -69,20 +72,6 @@ def name_of(facts: CardFacts) -> str:
     return f"{facts.settings.task}-{facts.settings.model.architecture.replace('_', '-')}"
 
 
-def from_hub(backbone: str | None) -> bool:
-    """Whether a backbone is one that others can get."""
-    return backbone is not None and is_hub_id(backbone)
-
-
-def _backbone(facts: CardFacts) -> str:
-    backbone, revision = facts.settings.model.backbone, facts.settings.model.revision
-    if backbone is None:
-        return "random weights"
-    if from_hub(backbone):
-        return f"`{backbone}` at revision `{revision}`"
-    return f"pretrained weights in a folder `{PurePath(backbone).name}`"
-
-
 def _what(facts: CardFacts) -> list[str]:
     settings, task = facts.settings, task_of(facts)
     readout, of_bases = settings.readout, task.kind == "base"
@@ -92,7 +81,7 @@ def _what(facts: CardFacts) -> list[str]:
     about = (
         f"Recognises {task.title} in DNA: gives {'every base' if of_bases else 'a whole sequence'} "
         f"a probability. A `{settings.model.architecture}` model, trained by hyena-ray from "
-        f"{_backbone(facts)}. It reads {'windows' if of_bases else 'sequences'} of "
+        f"{start_of(settings.model)}. It reads {'windows' if of_bases else 'sequences'} of "
         f"{settings.data.length} bases"
     )
     if readout.flank:
@@ -100,11 +89,15 @@ def _what(facts: CardFacts) -> list[str]:
     if readout.surroundings:
         about += f", is told GC content and CpG frequency of {readout.surroundings:,} on each side"
     strands = "averages both strands" if readout.strands == "both" else "reads the given strand"
-    return [*lines, f"{about}, and {strands}."]
+    lines.append(f"{about}, and {strands}.")
+    if facts.provenance is not None:
+        lines += ["", pretrained_on(facts.provenance)]
+    return lines
 
 
 def _how_to_load(facts: CardFacts) -> list[str]:
-    backbone, of_bases = facts.settings.model.backbone, task_of(facts).kind == "base"
+    model, of_bases = facts.settings.model, task_of(facts).kind == "base"
+    backbone = model.backbone
     auto = f"AutoModelFor{'Token' if of_bases else 'Sequence'}Classification"
     result = "probabilities" if of_bases else "probability"
     lines = [
@@ -127,12 +120,12 @@ def _how_to_load(facts: CardFacts) -> list[str]:
     ]
     if not facts.adapter:
         return lines
-    revision = f', revision="{facts.settings.model.revision}"' if from_hub(backbone) else ""
+    revision = f', revision="{model.revision}"' if from_hub(backbone) else ""
     lines += [
         "",
         "The adapters are merged into these weights. By themselves, with the head, they lie in "
         "`adapter/`; `BASE` is what they were trained on: "
-        + (_backbone(facts) if backbone else "the random start of this run, which was not kept")
+        + (start_of(model) if backbone else "the random start of this run, which was not kept")
         + ".",
         "",
         "```python",
@@ -151,7 +144,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
 def _data(facts: CardFacts) -> list[str]:
     manifest, length = facts.manifest, facts.settings.data.length
     lines = ["## Data", "", "| file | name | sha256 |", "|---|---|---|"]
-    lines += [f"| {f.role} | {_code(f.name)} | `{f.sha256}` |" for f in manifest.inputs]
+    lines += [f"| {f.role} | {as_text(f.name)} | `{f.sha256}` |" for f in manifest.inputs]
     lines.append("")
     if manifest.contigs:
         bases = sum(contig.length for contig in manifest.contigs)
@@ -171,7 +164,7 @@ def _data(facts: CardFacts) -> list[str]:
         lines.append(f"- training windows begin every {manifest.train_stride} bases")
     fold = facts.settings.data.fold
     lines.append(
-        f"- split {_code(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
+        f"- split {as_text(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
     )
     if facts.settings.data.limit is not None:
         lines.append(f"- of the training windows {facts.settings.data.limit:,}, evenly over them")
@@ -268,8 +261,8 @@ def _use(facts: CardFacts) -> list[str]:
 def _settings(facts: CardFacts) -> list[str]:
     values = facts.settings.model_dump(mode="json")
     backbone = facts.settings.model.backbone
-    if backbone is not None and not from_hub(backbone):
-        values["model"]["backbone"] = PurePath(backbone).name
+    if backbone is not None:
+        values["model"]["backbone"] = public_name(backbone)
     return ["## Settings", "", "```json", json.dumps(values, indent=2, sort_keys=True), "```"]
 
 
@@ -290,8 +283,3 @@ def _origin(facts: CardFacts) -> list[str]:
     if facts.settings.model.architecture == "hyenadna":
         lines += ["", "## Citation", "", "```bibtex", CITATION, "```"]
     return lines
-
-
-def _code(text: str) -> str:
-    """Somebody's name for a file, as nothing but text."""
-    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', '/')}`"

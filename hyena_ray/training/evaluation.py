@@ -16,7 +16,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.window import WindowModel
-from hyena_ray.outcomes import plain
+from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.bootstrap import (
@@ -119,7 +119,7 @@ class Evaluation(NamedTuple):
             f"{self.prevalence:.2%} of them 1"
         ]
         if self.simulated:
-            lines.append("simulated DNA: no figure here says anything about real DNA")
+            lines.append(SIMULATED)
         for name in ("f1", "mcc", "precision", "recall", "average_precision"):
             low, high = self.intervals[name]
             value = getattr(self.metrics, name)

@@ -26,7 +26,7 @@ def warn_of_leak(settings: RunSettings, manifest: Manifest) -> None:
         InputError: the record beside the backbone is damaged.
     """
     backbone = settings.model.backbone
-    provenance = None if backbone is None else read_provenance(backbone)
+    provenance = read_provenance(backbone)
     if provenance is not None:
         if settings.data.fold is not None:
             manifest = manifest.for_fold(settings.data.fold, "data.fold")
@@ -36,11 +36,22 @@ def warn_of_leak(settings: RunSettings, manifest: Manifest) -> None:
 
 
 def leak_of(provenance: Provenance, manifest: Manifest) -> str:
-    """What the test windows have in common with a pretraining, in words; empty where nothing.
+    """What the test windows have in common with a pretraining, or those that it went on from, or
+    that simulated DNA has come into real data; in words, empty where there is nothing.
 
     Weights of others, which stand beside no record, are not asked about: published ones have read
     whole genomes.
     """
+    problems = [_leak_of_one(of, manifest) for of in provenance.lineage]
+    return "; ".join(dict.fromkeys(filter(None, problems)))
+
+
+def _leak_of_one(provenance: Provenance, manifest: Manifest) -> str:
+    if provenance.simulated and not manifest.simulated:
+        return (
+            f"was pretrained on a simulated genome ({provenance.genome}), from which it knows "
+            "nothing of real DNA"
+        )
     genomes = [file.sha256 for file in manifest.inputs if file.role == "genome"]
     if not genomes:
         return (
@@ -64,7 +75,7 @@ def leak_of(provenance: Provenance, manifest: Manifest) -> str:
     ]
     if seen:
         return f"test contigs were seen in pretraining: {', '.join(seen)}; test figures flatter it"
-    if provenance.began_from is not None:
+    if provenance.began_from is not None and provenance.before is None:
         return (
             f"its pretraining went on from {provenance.began_from}: whether that had seen test "
             "contigs is unknown"

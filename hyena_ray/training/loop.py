@@ -12,6 +12,7 @@ import torch
 from hyena_ray.files import write_json
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import trainable_share
+from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
@@ -85,6 +86,7 @@ def train_run(
         DivergenceError: a loss is NaN or infinite.
     """
     model = start_model(settings, train, validation)
+    provenance = read_provenance(settings.model.backbone)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, model_folder = folder / CHECKPOINT, folder / "model"
     recipe, metric = settings.training, task_named(settings.task).metric
@@ -128,7 +130,7 @@ def train_run(
         if _best_epoch(history, metric) == epoch:
             kept.threshold = metrics.threshold
             if workers.writes:
-                save_window_model(kept, model_folder)
+                save_window_model(kept, model_folder, provenance)
         if workers.writes:
             # Before the state, which a resumed run goes on from: never behind it.
             write_json(folder / HISTORY, history)

@@ -13,6 +13,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings, dotted
@@ -175,8 +176,8 @@ def score_and_describe(
     weights = settings.training.class_weights()
     validation = evaluate_on_split(model, data, "val", weights)
     tested = evaluate_on_split(model, data, "test", weights, tell) if test else None
-    adapter = (folder / ADAPTER).is_dir()
-    write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter))
+    adapter, provenance = (folder / ADAPTER).is_dir(), read_provenance(folder)
+    write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
     return tested
 
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from hyena_ray.dataset.manifest import NAME as MANIFEST
 from hyena_ray.files import atomic_file
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning.presets import Preset, StudyFigures
-from hyena_ray.tuning.summary import SIMULATED
 
 METRICS = {
     "f1": "F1",

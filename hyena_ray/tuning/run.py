@@ -26,6 +26,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.saved import READOUT, load_window_model
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.run import EVALUATION, score_and_describe
@@ -44,7 +45,7 @@ from hyena_ray.tuning.results import STATES, TRIALS, best_trial, write_trials
 from hyena_ray.tuning.search import METRICS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.study import StoredStudy, study_errors
-from hyena_ray.tuning.summary import SIMULATED, TOP, RunSummary
+from hyena_ray.tuning.summary import TOP, RunSummary
 from hyena_ray.tuning.trackers import Tracker
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from typing import Any
 
 from hyena_ray.dataset.manifest import NAME
 from hyena_ray.files import read_json, write_json
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
-SIMULATED = "simulated: no figure here says anything about real DNA"
 TOP = 10
 """k-mers of each table that the summary names."""
 _SHOWN = ("f1", "mcc", "average_precision", "roc_auc", "precision", "recall")

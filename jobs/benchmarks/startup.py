@@ -24,7 +24,7 @@ PROBE = Path(__file__).with_name("first_work.py")
 FIRST_WORK = {
     "prepare": "hyena_ray.dataset.prepare:prepare",
     "train": "hyena_ray.training.run:complete_run",
-    "pretrain": "hyena_ray.cluster.pretrain:_train",
+    "pretrain": "hyena_ray.cluster.pretrain:run_apart",
     "evaluate": "hyena_ray.training.evaluation:evaluate_on_split",
     "sanity": "hyena_ray.attribution.sanity:check_attribution",
     "attribute": "hyena_ray.cluster.attribute:attribute_on_actors",

@@ -110,6 +110,11 @@ BAD: dict[str, tuple[Change, str, str]] = {
         f"{PRETRAIN} --backbone backbone",
         "backbone/model.safetensors: damaged or unsafe weights (...); ...",
     ),
+    "a damaged record beside the weights to go on from": (
+        holds("backbone/pretraining.json", "{}"),
+        f"{PRETRAIN} --backbone backbone",
+        "backbone/pretraining.json: objective: {}: Field required; correct the value",
+    ),
 }
 
 

@@ -1,16 +1,25 @@
-"""Jobs that work alone take places on S3 as they take folders."""
+"""Jobs take places on S3 as they take folders."""
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file
 from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.model.provenance import read_provenance
+from hyena_ray.pretraining.genome import held_out_windows, read_genome
+from hyena_ray.pretraining.loop import pretrain
+from hyena_ray.pretraining.record import PretrainRecord
+from hyena_ray.pretraining.stream import WindowStream
 from hyena_ray.storage import AnyPath, S3Path
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -68,6 +77,51 @@ def test_a_run_on_s3_is_that_on_a_disk(
     assert not (bucket / "run" / ".lock").exists()
     with pytest.raises(InputError, match=r"s3://.*/run: exists already"):
         job("train", "--data", bucket / "data", "--out", bucket / "run", *SMALL)
+
+
+@pytest.mark.slow
+def test_a_backbone_is_pretrained_and_fine_tuned_on_s3(
+    bucket: S3Path, s3_server: dict[str, str], tmp_path: Path
+) -> None:
+    made = simulate_genome(tmp_path, contig_length=10_000, tracts=120, decoys=60)
+    (bucket / "genome.fa").upload(made.genome)
+    # In a process of its own: workers of a Ray that was started before would not find the server.
+    done = subprocess.run(
+        [
+            *(sys.executable, JOBS / "pretrain.py", "--genome", str(bucket / "genome.fa")),
+            *("--out", str(bucket / "pretrained"), "--held-out", "sim2", "--leave-out", "sim4"),
+            *("--set=training.steps=4", "--set=training.lengths=[16, 64]"),
+            *("--set=training.tokens_per_step=128", "--set=training.checkpoint_every=2"),
+            *("--set=model.d_model=8", "--set=model.n_layer=1", "--set=held_out.windows=5"),
+        ],
+        env={**os.environ, **s3_server, "HOME": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"  backbone  {bucket}/pretrained/backbone\n" in done.stdout
+    record = PretrainRecord.read(bucket / "pretrained")
+    read = read_genome(made.genome, record.settings, leave_out=["sim4"], held_out=["sim2"])
+    torch.set_num_threads(1)
+    here = pretrain(
+        record.settings,
+        WindowStream(read.train, record.settings).batches,
+        dict(held_out_windows(read, record.settings)),
+        tmp_path,
+        lambda step: None,
+    )
+    assert [look.model_dump() for look in record.history] == here.history
+    job(
+        *("prepare", "zdna", "--genome", bucket / "genome.fa", "--regions", made.regions),
+        *("--lengths", 40, "--flank", 8, "--out", bucket / "data"),
+    )
+    backbone = ("--backbone", bucket / "pretrained" / "backbone")
+    job("train", "--data", bucket / "data", "--out", bucket / "run", *backbone, *SMALL)
+    assert read_provenance(bucket / "run" / "model") == record.provenance
+    assert record.provenance.simulated
+    card = (bucket / "run" / "model" / "README.md").read_text()
+    assert "trained on `sim1`, `sim3`; held out `sim2`; left out `sim4`" in card
 
 
 def test_what_is_not_on_s3_is_named_by_its_uri(bucket: S3Path, tmp_path: Path) -> None:

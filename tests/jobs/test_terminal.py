@@ -21,6 +21,7 @@ from bad_inputs import (
     EVALUATE,
     JOBS,
     PREPARE,
+    PRETRAIN,
     SANITY,
     SEQUENCES,
     SPACE,
@@ -61,12 +62,13 @@ WAYS: dict[str, Way] = {
     "compare": Way(f"{COMPARE.replace('--presets zdna/two_stage', SMALL)}"),
     "tune_zdna": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),
     "predict": Way("predict --model model --genome genome.fa --out out"),
+    "pretrain": Way(PRETRAIN),
     "simulate": Way("simulate zdna --out out", simulated=True, plans=False),
 }
 """Of every job that works on these inputs, at least one."""
-ELSEWHERE = {"benchmark", "pretrain", "report", "tune_g4", "tune_promoter"}
+ELSEWHERE = {"benchmark", "report", "tune_g4", "tune_promoter"}
 """Another task of a job that is here, and what other files of tests run."""
-ON_RAY = ("attribute", "compare", "tune_zdna", "predict")
+ON_RAY = ("attribute", "compare", "tune_zdna", "predict", "pretrain")
 """Wait for a worker that imports torch."""
 EACH = [
     pytest.param(name, marks=pytest.mark.slow) if name in ON_RAY else pytest.param(name)

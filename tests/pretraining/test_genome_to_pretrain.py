@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hyena_ray.files import sha256_file
+from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
 from hyena_ray.pretraining.settings import PretrainSettings
 
@@ -57,11 +58,17 @@ def test_contigs_are_trained_on_held_out_or_left_out_as_asked(path: Path) -> Non
 
 def test_the_genome_and_every_contig_have_a_checksum(path: Path) -> None:
     genome = read_genome(path, settings_of(), leave_out=["c"])
-    assert genome.sha256 == sha256_file(path)
+    assert (genome.name, genome.sha256) == ("g.fa", sha256_file(path))
     letters = f"{'CCGTA' * 4}NN{'GATTA' * 5}NAAAA"
     assert genome.contigs[1].sha256 == hashlib.sha256(letters.encode()).hexdigest()
     # Also of what is left out: another file may have the same contig.
     assert genome.contigs[2].sha256 == hashlib.sha256(b"TTGCA" * 6).hexdigest()
+
+
+def test_a_genome_with_a_simulated_contig_is_simulated(path: Path) -> None:
+    assert not read_genome(path, settings_of()).simulated
+    path.write_text(GENOME.replace(">c", f">c {SIMULATED} seed=0"))
+    assert read_genome(path, settings_of(), leave_out=["c"]).simulated
 
 
 def test_without_held_out_contigs_the_last_share_of_each_is(path: Path) -> None:

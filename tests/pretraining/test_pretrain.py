@@ -40,7 +40,13 @@ SMALL: dict[str, Any] = {
     "masking.lookahead": 6,
 }
 PROVENANCE_OF_A_TEST = Provenance(
-    objective="next_base", genome="g.fa", genome_sha256="0", contigs=(), began_from=None
+    objective="next_base",
+    genome="g.fa",
+    genome_sha256="0",
+    simulated=False,
+    contigs=(),
+    began_from=None,
+    before=None,
 )
 
 

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from hyena_ray.cluster.start import Cluster
 from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.errors import JobError
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.model.provenance import read_provenance
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.pretraining.evaluation import ALL
 from hyena_ray.pretraining.genome import held_out_windows, read_genome
 from hyena_ray.pretraining.loop import pretrain
@@ -62,7 +63,9 @@ def done(genome: Path, tmp_path_factory: pytest.TempPathFactory, cluster: Cluste
     out = tmp_path_factory.mktemp("run") / "out"
     found = job("pretrain")(["--genome", str(genome), "--out", str(out), *SMALL])
     assert found.written["backbone"] == out / "backbone"
-    assert found.text.splitlines()[0].split()[:4] == ["perplexity", "model", "order", "1"]
+    assert found.simulated
+    assert found.text.splitlines()[0] == SIMULATED
+    assert found.text.splitlines()[1].split()[:4] == ["perplexity", "model", "order", "1"]
     return out
 
 
@@ -115,6 +118,39 @@ def test_a_finished_run_is_not_trained_again(
     with caplog.at_level(logging.INFO):
         job("pretrain")(["--genome", str(genome), "--out", str(done), *SMALL, "--resume"])
     assert "complete already" in caplog.text
+    after = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_dry_run_plans_what_the_job_does_and_writes_nothing(
+    done: Path, genome: Path, tmp_path: Path
+) -> None:
+    arguments = ["--genome", str(genome), "--dry-run", *SMALL]
+    planned = job("pretrain")([*arguments, "--out", str(tmp_path / "out")])
+    assert list(tmp_path.iterdir()) == []
+    assert planned.written == {}
+    assert planned.simulated
+    settings = PretrainRecord.read(done).settings
+    read = read_genome(genome, settings, leave_out=["sim3"], held_out=["sim2"])
+    assert planned.found["bases"] == {
+        "trained": read.train.lengths.sum(),
+        "held_out": read.held_out.lengths.sum(),
+    }
+    assert planned.found["left_out"] == ["sim3"]
+    assert planned.found["held_out_windows"] == 20
+    assert planned.found["stages"] == [stage._asdict() for stage in settings.stages()]
+    assert planned.found["estimated_seconds"] > 0
+    assert "    steps 1 to 4" in planned.text
+    assert "2 to do, each at 20 held-out windows of 32 bases" in planned.text
+
+
+def test_a_dry_run_of_what_is_begun_plans_what_is_left(done: Path, genome: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
+    arguments = ["--genome", str(genome), "--out", str(done), "--dry-run", "--resume", *SMALL]
+    planned = job("pretrain")(arguments)
+    assert (planned.found["steps_done"], planned.found["estimated_seconds"]) == (12, 0)
+    with pytest.raises(InputError, match=r"config\.yaml: held_out: the run was begun with another"):
+        job("pretrain")([*arguments, "--held-out", "sim1"])
     after = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
     assert after == before
 

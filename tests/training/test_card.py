@@ -10,8 +10,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.files import read_json, sha256_file
+from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
+from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.card import CARD, METRIC_TYPES, model_card
 from hyena_ray.training.card_text import CardFacts
@@ -150,6 +151,33 @@ def test_without_a_test_it_says_so_and_tells_nothing_of_this_machine(
     assert names["classifier"].peft_config["default"].r == 2
 
 
+def test_what_the_backbone_has_read_goes_with_the_model(data: PreparedData, tmp_path: Path) -> None:
+    contigs = [("chr1", "trained"), ("chr|2", "trained"), ("chr3", "held_out")]
+    stored = {
+        "objective": "masked",
+        "genome": "hg.fa",
+        "genome_sha256": "0f",
+        "simulated": True,
+        "contigs": [{"name": name, "length": 9, "sha256": "", "use": use} for name, use in contigs],
+        "began_from": "LongSafari/some",
+        "before": None,
+    }
+    config = HyenaDNAConfig(d_model=8, d_inner=32, n_layer=1, max_seq_len=64, filter_order=8)
+    HyenaDNAForCausalLM(config).save_pretrained(tmp_path / "backbone")
+    write_json(tmp_path / "backbone" / PROVENANCE, stored)
+    run(data, tmp_path / "run", test=False, **{"model.backbone": str(tmp_path / "backbone")})
+    model = tmp_path / "run" / "model"
+    assert read_json(model / PROVENANCE) == stored
+    assert (
+        "The backbone was pretrained on the **simulated** genome `hg.fa` (sha256 `0f`) to predict "
+        "masked bases: trained on `chr1`, `chr/2`; held out `chr3`; before that from "
+        "`LongSafari/some`, whose own pretraining is unknown."
+    ) in ModelCard.load(model / CARD).text
+    # And with what is made of that.
+    run(data, tmp_path / "again", test=False, **{"model.backbone": str(model)})
+    assert read_json(tmp_path / "again" / "model" / PROVENANCE) == stored
+
+
 def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path: Path) -> None:
     run(data, tmp_path, test=False)
     before = sha256_file(tmp_path / "model" / "model.safetensors")
@@ -168,6 +196,7 @@ def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData
     odd = "a`|b: [c]\n# d.fa"
     files = tuple(file.model_copy(update={"name": odd}) for file in data.manifest.inputs)
     manifest = data.manifest.model_copy(update={"inputs": files})
-    card = model_card(CardFacts(settings, manifest, validation, None, adapter=False))
+    facts = CardFacts(settings, manifest, validation, None, adapter=False, provenance=None)
+    card = model_card(facts)
     assert "| genome | `a'/b: [c] # d.fa` |" in card.text
     assert odd in ModelCard(str(card)).data.eval_results[0].dataset_name

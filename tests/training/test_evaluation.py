@@ -16,6 +16,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.genome.simulate import simulate_genome
 from hyena_ray.model.window import Readout
+from hyena_ray.outcomes import SIMULATED
 from hyena_ray.training.evaluation import Evaluation, evaluate, evaluate_on_split
 from hyena_ray.training.metrics import measure
 from hyena_ray.training.sources import ArraySource
@@ -155,8 +156,8 @@ def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path
     assert values["calibration"]["observed"] == list(found.calibration.observed)
     low, high = found.intervals["f1"]
     assert f"f1                  {found.metrics.f1:.3f}  ({low:.3f} to {high:.3f})" in found.table()
-    assert "simulated DNA" in found.table()
-    assert "simulated DNA" not in found._replace(simulated=False).table()
+    assert SIMULATED in found.table()
+    assert SIMULATED not in found._replace(simulated=False).table()
 
 
 def test_what_was_written_is_read_back(data: PreparedData, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def seen(uses: dict[str, Use], **values: Any) -> Provenance:
         ContigUse(name=name, length=100, sha256=name, use=use) for name, use in uses.items()
     )
     made: dict[str, Any] = {"objective": "next_base", "genome": "hg.fa", "genome_sha256": "same"}
-    return Provenance(**made | {"contigs": contigs, "began_from": None} | values)
+    made |= {"simulated": False, "contigs": contigs, "began_from": None, "before": None}
+    return Provenance(**made | values)
 
 
 def prepared(genome: str | None = "same", split: str = "contig", **values: Any) -> Manifest:
@@ -34,7 +35,7 @@ def prepared(genome: str | None = "same", split: str = "contig", **values: Any) 
     made: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "task": "zdna",
-        "simulated": True,
+        "simulated": False,
         "lengths": (100,),
         "flank": 64,
         "negatives": 3.0,
@@ -88,6 +89,26 @@ def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
     assert before == (
         "its pretraining went on from LongSafari/x: whether that had seen test contigs is unknown"
     )
+
+
+def test_a_simulated_genome_is_told_of_where_the_data_are_real() -> None:
+    simulated = seen({"chr3": "trained"}, simulated=True, genome="genome.fa")
+    for data in (prepared(), prepared(genome=None), prepared(genome="other")):
+        assert leak_of(simulated, data) == (
+            "was pretrained on a simulated genome (genome.fa), from which it knows nothing of real "
+            "DNA"
+        )
+    assert leak_of(simulated, prepared(simulated=True)).startswith("test contigs were seen")
+
+
+def test_what_the_weights_had_seen_before_is_told_too() -> None:
+    first = seen({"chr3": "trained"}, simulated=True)
+    second = seen({"chr3": "held_out"}, began_from="first", before=first)
+    third = seen({"chr1": "trained"}, began_from="second", before=second)
+    message = leak_of(third, prepared())
+    assert "chr3 (held out, so it may have chosen); test figures flatter it; was pre" in message
+    assert "a simulated genome" in message
+    assert "unknown" not in message
 
 
 def warnings_of(
