@@ -62,7 +62,7 @@ def read_predicted(folder: AnyPath, manifest: Mapping[str, Any]) -> Predicted:
         raise InputError(table, None, f"cannot be read ({error})", "predict again") from None
     return Predicted(
         PredictionPlan.parse(read_json(path), path),
-        RegionSettings.parse(manifest.get("regions_settings"), folder / "manifest.json"),
+        RegionSettings.parse(manifest["regions_settings"], folder / "manifest.json"),
         PredictionResult.parse(found, folder / "manifest.json"),
         told,
         regions,
