@@ -204,7 +204,7 @@ def _trials(contents: Contents) -> Table:
     problem = [PROBLEM] if any(row[PROBLEM] for row in rows) else []
     cells = [
         [
-            str(row["trial"] + 1),
+            str(row["trial"]),
             row["state"],
             number(row[SCORE]),
             *(brief(row[name]) for name in settings),
