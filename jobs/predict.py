@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     values |= {
         "share": found.result.share,
         "threshold": found.settings.threshold,
-        "expected": None if found.expected is None else found.expected._asdict(),
+        "expected": None if found.expected is None else found.expected.model_dump(mode="json"),
     }
     written, simulated = written_by(found.out), found.plan.simulated
     return Outcome(text_of(found), values, written, simulated, found.out)

@@ -28,6 +28,7 @@ from hyena_ray.prediction.pieces import (
     write_sequences,
 )
 from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
+from hyena_ray.prediction.record import PredictionRecord
 from hyena_ray.prediction.regions import RegionSettings
 from hyena_ray.prediction.results import BED, TABLE, TRACK, PredictionResult, write_results
 from hyena_ray.progress import counted
@@ -96,7 +97,8 @@ def predict(options: PredictOptions) -> Prediction:
                 each=options.each,
             )
             expected = expected_precision(options.model, settings.threshold)
-            write_json(out / MANIFEST, manifest_of(plan, settings, result, expected))
+            record = PredictionRecord.of(plan, settings, result, expected)
+            write_json(out / MANIFEST, record.model_dump(mode="json"))
     return Prediction(result, plan, settings, expected, out)
 
 
@@ -232,24 +234,3 @@ def _regions(options: PredictOptions, of_model: float) -> RegionSettings:
     return RegionSettings(
         threshold=threshold, min_length=options.min_length, merge_gap=options.merge_gap
     )
-
-
-def manifest_of(
-    plan: PredictionPlan,
-    settings: RegionSettings,
-    result: PredictionResult,
-    expected: Expected | None,
-) -> dict[str, object]:
-    """What stands in manifest.json of a complete prediction."""
-    return {
-        "state": "complete",
-        "simulated": plan.simulated,
-        "plan": plan.key,
-        "genome": plan.genome,
-        "model": plan.model,
-        "window": plan.window,
-        "overlap": plan.overlap,
-        "regions_settings": settings.model_dump(mode="json"),
-        "expected": None if expected is None else expected._asdict(),
-        **result.model_dump(mode="json"),
-    }

@@ -123,7 +123,10 @@ class StreamSource:
                 "local_shuffle_seed": int(numbers.integers(2**31)),
             }
         title = self._title if epoch is None else f"{self._title} epoch {epoch + 1}"
-        rows = read_files(files, f"stream {title}", columns=["window_id", "tokens", "labels"])
+        columns = ["tokens", "labels"]
+        if self._chosen is not None:
+            columns.append("window_id")
+        rows = read_files(files, f"stream {title}", columns=columns)
         if self._chosen is not None:
             rows = rows.map_batches(
                 only, fn_args=[self._chosen], batch_size=None, batch_format="pyarrow"

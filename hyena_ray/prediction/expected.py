@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from hyena_ray.files import read_json
+from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import EVALUATION
 
 
-class Expected(NamedTuple):
+class Expected(Settings):
     """Figures of the test split, on its windows and weighed to the genome that they came from."""
 
     windows_prevalence: float

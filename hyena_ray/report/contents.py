@@ -130,8 +130,8 @@ def read_contents(
         simulated = record.provenance.simulated
         own = Contents(folder, "pretraining", None, simulated, settings=settings, pretrained=record)
     elif "regions_settings" in manifest:
-        of_genome = read_predicted(folder, manifest)
-        own = Contents(folder, "prediction", None, of_genome.plan.simulated, predicted=of_genome)
+        of_genome = read_predicted(folder)
+        own = Contents(folder, "prediction", None, of_genome.record.simulated, predicted=of_genome)
     elif "schema_version" in manifest:
         origin = Origin.of(PreparedData.open(folder))
         task = task_named(origin.manifest.task)

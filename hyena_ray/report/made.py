@@ -76,14 +76,14 @@ def _pretraining(record: PretrainRecord) -> Iterator[list[str]]:
 
 
 def _prediction(found: Predicted) -> Iterator[list[str]]:
-    plan, settings = found.plan, found.settings
-    yield ["sha256 of the genome", plan.genome]
-    yield ["sha256 of the model", plan.model]
-    yield ["windows", f"{plan.window:,} bases, each with {plan.overlap:,} of the next one"]
+    record, settings = found.record, found.record.regions_settings
+    yield ["sha256 of the genome", record.genome]
+    yield ["sha256 of the model", record.model]
+    yield ["windows", f"{record.window:,} bases, each with {record.overlap:,} of the next one"]
     yield ["threshold", brief(settings.threshold)]
     yield ["regions of at least", f"{settings.min_length:,} bases"]
     yield ["joined over", f"{settings.merge_gap:,} bases"]
-    yield ["sha256 of the probabilities", found.result.digest]
+    yield ["sha256 of the probabilities", record.digest]
 
 
 def _data(contents: Contents) -> Table:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.prediction.expected import Expected
 from hyena_ray.prediction.plan import PredictionPlan
-from hyena_ray.prediction.regions import RegionSettings
-from hyena_ray.prediction.results import TABLE, PredictionResult
-from hyena_ray.report.blocks import Block, Figure, Headline, Section, Table, counted, number
+from hyena_ray.prediction.record import PredictionRecord
+from hyena_ray.prediction.results import TABLE
+from hyena_ray.report.blocks import (
+    Block,
+    Figure,
+    Headline,
+    Section,
+    Table,
+    between,
+    counted,
+    number,
+)
 from hyena_ray.report.drawing import BLUE, WIDTH, style, svg_of
 from hyena_ray.storage import AnyPath, arrow_file
 
@@ -34,62 +44,48 @@ class Predicted(NamedTuple):
     """What predict.py leaves."""
 
     plan: PredictionPlan
-    settings: RegionSettings
-    result: PredictionResult
-    expected: Expected | None
+    record: PredictionRecord
     regions: pa.Table
     """Columns `contig, start, end, length, mean, max, summit`; may have no row."""
 
 
-def read_predicted(folder: AnyPath, manifest: Mapping[str, Any]) -> Predicted:
+def read_predicted(folder: AnyPath) -> Predicted:
     """A complete prediction.
-
-    Args:
-        folder: of predict.py.
-        manifest: its manifest.json.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    names, path, table = PredictionResult.model_fields, folder / PLAN, folder / TABLE
-    found = {name: manifest.get(name) for name in names}
-    expected = manifest.get("expected")
+    record, path, table = PredictionRecord.read(folder), folder / PLAN, folder / TABLE
     try:
         with arrow_file(table) as stream:
             regions = csv.read_csv(stream)
-        told = None if expected is None else Expected(**expected)
-    except (OSError, pa.ArrowException, TypeError) as error:
+    except (OSError, pa.ArrowException) as error:
         raise InputError(table, None, f"cannot be read ({error})", "predict again") from None
-    return Predicted(
-        PredictionPlan.parse(read_json(path), path),
-        RegionSettings.parse(manifest["regions_settings"], folder / "manifest.json"),
-        PredictionResult.parse(found, folder / "manifest.json"),
-        told,
-        regions,
-    )
+    return Predicted(PredictionPlan.parse(read_json(path), path), record, regions)
 
 
 def predicted_answer(found: Predicted) -> list[Block]:
     """How much of the genome is called, and how much of that may be right."""
-    result = found.result
+    record = found.record
     blocks: list[Block] = [
         Headline(
-            f"{counted(result.regions, 'region')}",
-            f"on {counted(result.contigs, 'contig')}: {result.called:,} bases have a probability "
-            f"of at least {found.settings.threshold:.3g}, {result.share:.3%} of the "
-            f"{result.scored:,} that are not N.",
+            f"{counted(record.regions, 'region')}",
+            f"on {counted(record.contigs, 'contig')}: {record.called:,} bases have a probability "
+            f"of at least {found.record.regions_settings.threshold:.3g}, {record.share:.3%} of the "
+            f"{record.scored:,} that are not N.",
         )
     ]
-    if found.expected is None:
+    expected = found.record.expected
+    if expected is None:
         blocks.append(
             "How many of them are right is not known, and fewer than on windows, where negatives "
             "are a sample."
         )
     else:
         blocks.append(
-            f"Of the called bases {found.expected.genome_precision:.0%} may be right, by the "
-            "model's test split weighed to its genome; on the windows of that split, where "
-            f"negatives are a sample, it was {found.expected.windows_precision:.0%}."
+            f"Of the called bases {expected.genome_precision:.0%} may be right, by the model's "
+            "test split weighed to its genome; on the windows of that split, where negatives are "
+            f"a sample, it was {expected.windows_precision:.0%}."
         )
     return blocks
 
@@ -109,47 +105,25 @@ def predicted(contents: Contents) -> Section | None:
 def _lengths(regions: pa.Table) -> Figure:
     lengths = regions["length"].to_numpy()
     edges = np.unique(np.geomspace(1, max(2, lengths.max() + 1), 24).astype(np.int64))
-    counts, _ = np.histogram(lengths, edges)
-    with style() as new_figure:
-        figure = new_figure(figsize=(WIDTH, 3.0))
-        axes = figure.add_subplot()
-        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="none")
-        axes.set(xlabel="bases of a region", ylabel="regions", xscale="log")
-        axes.xaxis.set_major_formatter(lambda at, _: f"{at:,.0f}")
-        svg = svg_of(figure, "lengths")
+    svg, counts = _histogram("lengths", lengths, edges, "bases of a region")
     low, middle, high = np.quantile(lengths, (0.1, 0.5, 0.9))
+    spans = [_span(first, last - 1) for first, last in pairwise(edges)]
     return Figure(
         "lengths",
         svg,
         f"Half of the regions have {middle:,.0f} bases or fewer; eight of ten have {low:,.0f} to "
         f"{high:,.0f}.",
         "How long regions are, on a logarithmic axis.",
-        Table(
-            "Regions by length",
-            ["bases", "regions"],
-            [
-                [_span(first, last - 1), f"{count:,}"]
-                for first, last, count in zip(edges, edges[1:], counts, strict=False)
-            ],
-        ),
+        Table("Regions by length", ["bases", "regions"], list(zip(spans, counts, strict=True))),
     )
-
-
-def _span(first: int, last: int) -> str:
-    return f"{first:,}" if first == last else f"{first:,} to {last:,}"
 
 
 def _probabilities(found: Predicted) -> Figure:
     highest = found.regions["max"].to_numpy()
-    edges = np.linspace(min(found.settings.threshold, highest.min()), 1, 21)
-    counts, _ = np.histogram(highest, edges)
-    with style() as new_figure:
-        figure = new_figure(figsize=(WIDTH, 3.0))
-        axes = figure.add_subplot()
-        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="none")
-        axes.set(xlabel="highest probability in a region", ylabel="regions")
-        svg = svg_of(figure, "probabilities")
+    edges = np.linspace(min(found.record.regions_settings.threshold, highest.min()), 1, 21)
+    svg, counts = _histogram("probabilities", highest, edges, "highest probability in a region")
     sure = int((highest >= 0.9).sum())
+    spans = [between(first, last, 2) for first, last in pairwise(edges)]
     return Figure(
         "probabilities",
         svg,
@@ -159,12 +133,30 @@ def _probabilities(found: Predicted) -> Figure:
         Table(
             "Regions by highest probability",
             ["probability", "regions"],
-            [
-                [f"{number(first, 2)} to {number(last, 2)}", f"{count:,}"]
-                for first, last, count in zip(edges, edges[1:], counts, strict=False)
-            ],
+            list(zip(spans, counts, strict=True)),
         ),
     )
+
+
+def _histogram(
+    name: str, values: NDArray[Any], edges: NDArray[Any], title: str
+) -> tuple[str, list[str]]:
+    """Regions by a figure of theirs, drawn and as numbers; integer edges stand on a logarithmic
+    axis."""
+    counts, _ = np.histogram(values, edges)
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 3.0))
+        axes = figure.add_subplot()
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="none")
+        axes.set(xlabel=title, ylabel="regions")
+        if np.issubdtype(edges.dtype, np.integer):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda at, _: f"{at:,.0f}")
+        return svg_of(figure, name), [f"{count:,}" for count in counts]
+
+
+def _span(first: int, last: int) -> str:
+    return f"{first:,}" if first == last else f"{first:,} to {last:,}"
 
 
 def _surest(regions: pa.Table) -> Table:

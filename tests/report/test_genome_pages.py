@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.cluster.predict import manifest_of
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
@@ -15,6 +14,7 @@ from hyena_ray.files import write_json
 from hyena_ray.model.provenance import ContigUse, Provenance
 from hyena_ray.prediction.expected import Expected
 from hyena_ray.prediction.plan import Piece, PredictionPlan
+from hyena_ray.prediction.record import PredictionRecord
 from hyena_ray.prediction.regions import RegionSettings
 from hyena_ray.prediction.results import COLUMNS, PredictionResult
 from hyena_ray.pretraining.record import Look, PretrainRecord
@@ -79,11 +79,12 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         in_regions=26,
         digest="2",
     )
-    expected = Expected(0.05, 0.8, 0.01, 0.4)
-    write_json(
-        folder / "manifest.json",
-        manifest_of(plan, RegionSettings(threshold=0.55), result, expected),
+    expected = Expected(
+        windows_prevalence=0.05, windows_precision=0.8, genome_prevalence=0.01, genome_precision=0.4
     )
+    settings = RegionSettings(threshold=0.55)
+    record = PredictionRecord.of(plan, settings, result, expected)
+    write_json(folder / "manifest.json", record.model_dump(mode="json"))
     return folder
 
 
