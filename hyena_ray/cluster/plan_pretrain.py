@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ from hyena_ray.cluster.steps import STREAM_CPU
 from hyena_ray.model.checkpoint import public_name
 from hyena_ray.model.provenance import Provenance, read_provenance
 from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
+from hyena_ray.pretraining.leaks import leak_of
 from hyena_ray.pretraining.loop import check_start
 from hyena_ray.pretraining.record import BACKBONE, RECORD
 from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.pretraining.stream import WindowStream
 from hyena_ray.storage import AnyPath
+
+logger = logging.getLogger(__name__)
 
 MAY_CHANGE = ("threads",)
 """Of what a pretraining is made of, what one that is resumed may differ in."""
@@ -84,7 +88,8 @@ class Checked(NamedTuple):
 
 
 def checked(options: PretrainOptions) -> Checked:
-    """All checks but the cluster's. Writes nothing.
+    """All checks but the cluster's. Writes nothing, and warns where the weights to go on from have
+    seen what is held out.
 
     Raises:
         InputError: bad options, files or settings.
@@ -103,7 +108,11 @@ def checked(options: PretrainOptions) -> Checked:
         options.genome, settings, leave_out=options.leave_out, held_out=options.held_out
     )
     windows = dict(held_out_windows(genome, settings))
-    return Checked(out, genome, WindowStream(genome.train, settings), windows, before, done)
+    run = Checked(out, genome, WindowStream(genome.train, settings), windows, before, done)
+    leak = leak_of(run.provenance(settings))
+    if leak:
+        logger.warning("%s: %s", settings.model.backbone, leak)
+    return run
 
 
 def place_workers(options: PretrainOptions, cluster: Cluster) -> Placement:

@@ -155,6 +155,18 @@ def test_a_dry_run_of_what_is_begun_plans_what_is_left(done: Path, genome: Path)
     assert after == before
 
 
+def test_going_on_from_weights_that_know_what_is_held_out_is_warned_of(
+    done: Path, genome: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ["--genome", str(genome), "--out", str(tmp_path / "out"), "--dry-run", *SMALL]
+    job("pretrain")([*arguments, "--backbone", str(done / "backbone"), "--held-out", "sim1"])
+    (warning,) = (of for of in caplog.records if of.levelno >= logging.WARNING)
+    assert warning.getMessage() == (
+        f"{done / 'backbone'}: held-out contigs were trained on before: sim1; their perplexity "
+        "flatters it"
+    )
+
+
 def test_a_run_that_diverges_ends_in_one_line(
     genome: Path, tmp_path: Path, cluster: Cluster
 ) -> None:

@@ -1,0 +1,45 @@
+"""Weights to go on from that have seen what is held out now, or only simulated DNA, are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hyena_ray.model.provenance import ContigUse, Provenance, Use
+from hyena_ray.pretraining.leaks import leak_of
+
+
+def seen(uses: dict[str, Use], before: Provenance | None = None, **values: Any) -> Provenance:
+    """Of a pretraining; a contig's letter, whatever its case, stands for its bases."""
+    contigs = tuple(
+        ContigUse(name=name, length=100, sha256=name.lower(), use=use) for name, use in uses.items()
+    )
+    made: dict[str, Any] = {"objective": "next_base", "genome": "hg.fa", "genome_sha256": "same"}
+    made |= {"simulated": False, "contigs": contigs, "began_from": None, "before": before}
+    return Provenance(**made | values)
+
+
+def test_what_was_trained_on_before_and_is_held_out_now_is_named_by_its_bases() -> None:
+    first = seen({"a": "trained", "b": "trained", "c": "held_out"}, genome_sha256="other")
+    second = seen({"a": "trained"}, first)
+    third = seen({"A": "held_out", "B": "trained", "C": "held_out"}, second)
+    assert leak_of(third) == (
+        "held-out contigs were trained on before: A; their perplexity flatters it"
+    )
+
+
+@pytest.mark.parametrize(
+    "before",
+    [None, seen({"a": "held_out", "b": "trained"}), seen({"a": "left_out", "c": "trained"})],
+)
+def test_nothing_is_said_where_nothing_was_seen(before: Provenance | None) -> None:
+    assert leak_of(seen({"a": "held_out", "b": "trained"}, before)) == ""
+
+
+def test_simulated_dna_is_told_of_where_real_is_read() -> None:
+    before = seen({"s": "trained"}, simulated=True, genome="toy.fa")
+    assert leak_of(seen({"a": "held_out"}, before)) == (
+        "was pretrained on a simulated genome (toy.fa), from which it knows nothing of real DNA"
+    )
+    assert leak_of(seen({"a": "held_out"}, before, simulated=True)) == ""
