@@ -213,7 +213,7 @@ class _Pool:
             self._idle.append(actor)
 
     def _settle(self, reference: ray.ObjectRef[None]) -> None:
-        number, actor = self._running.pop(reference)
+        number, actor = self._running[reference]
         error: Exception | None = None
         try:
             ray.get(reference)
@@ -222,8 +222,11 @@ class _Pool:
             actor, error = None, death
         except RayTaskError as failure:
             if isinstance(failure.cause, InputError):
+                # The actor is still among those that `stop` kills: the error's traceback holds its
+                # handle, so that it would live, and keep its CPUs, as long as the error.
                 raise failure.cause from None
             error = failure
+        del self._running[reference]
         if self.shards.apart and actor is not None:
             ray.kill(actor)
             actor = None

@@ -141,6 +141,19 @@ def test_bad_input_found_by_an_actor_is_not_tried_again(tmp_path: Path) -> None:
     assert begins_total(tmp_path) == 1
 
 
+def test_no_actor_outlives_an_error(tmp_path: Path, cluster: Cluster) -> None:
+    def refuse(number: int, begin: int) -> None:
+        raise InputError("part-0.parquet", None, "damaged", "prepare again")
+
+    most = Resources(cpu=cluster.cpus - 0.5)
+    with pytest.raises(InputError) as held:
+        run_shards(squares(tmp_path, refuse), actors=1, each=most)
+    # The error and its traceback are alive, and all CPUs but half a one are to be had.
+    report = run_shards(squares(tmp_path), actors=1, each=most, stall_seconds=60)
+    assert report.finished == 8
+    assert "prepare again" in str(held.value)
+
+
 def begins_total(folder: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in folder.glob("*.begun"))
 
