@@ -33,7 +33,7 @@ from hyena_ray.model.surroundings import SilentLinear
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
 
 
-class HyenaBlock(GradientCheckpointingLayer):  # type: ignore[misc]
+class HyenaBlock(GradientCheckpointingLayer):
     """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out.
 
     What stands behind the long convolution is computed at `positions` alone. `letters`, where x was
@@ -104,7 +104,7 @@ class HyenaBackbone(nn.Module):
         return states[-1].transpose(0, 1), tuple(state.transpose(0, 1) for state in states)
 
 
-class HyenaDNAPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class HyenaDNAPreTrainedModel(PreTrainedModel):
     """Loading, saving and initial weights, common to HyenaDNA with any head."""
 
     config_class = HyenaDNAConfig

@@ -12,7 +12,7 @@ from hyena_ray.model.classification import Pooling
 
 
 @strict
-class HyenaDNAConfig(PreTrainedConfig):  # type: ignore[misc]
+class HyenaDNAConfig(PreTrainedConfig):
     """Sizes of a HyenaDNA model; the defaults are those of tiny-1k.
 
     Raises:

@@ -15,7 +15,7 @@ from hyena_ray.dataset.tokens import TOKEN_IDS
 _LETTERS = {token_id: token for token, token_id in TOKEN_IDS.items()}
 
 
-class HyenaDNATokenizer(PreTrainedTokenizer):  # type: ignore[misc]
+class HyenaDNATokenizer(PreTrainedTokenizer):
     """One token per letter; appends [SEP] and pads on the left, as published.
 
     Anything but A C G T N, lower case included, becomes [UNK].

@@ -153,7 +153,7 @@ def take_step(
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 logits = replica(inputs[part].long())
             mean = summed_loss(logits, targets[part]) / weight
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
         loss += mean.detach()
     torch.nn.utils.clip_grad_norm_(replica.parameters(), recipe.clip_norm)
     optimizer.step()

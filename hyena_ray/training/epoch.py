@@ -126,7 +126,7 @@ def train_epoch(
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     logits = replica(tokens[rows], window)
                 part = loss_of(logits, labels[rows], class_weights).total / weight
-                scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+                scaler.scale(part).backward()
             loss += part.detach()
         loss = workers.mean(loss)
         scaler.unscale_(optimizer)

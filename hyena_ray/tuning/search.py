@@ -37,7 +37,7 @@ SETTINGS = "settings"
 """Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
 
 
-class StudySearch(Searcher):  # type: ignore[misc]
+class StudySearch(Searcher):
     """Suggests the trials that a study lacks, the unfinished ones first."""
 
     def __init__(self, stored: StoredStudy, space: SearchSpace) -> None:

@@ -126,7 +126,7 @@ def _mlflow(target: str, task: str, folder: AnyPath) -> tune.Callback:
 def _wandb(target: str, task: str, folder: AnyPath) -> tune.Callback:
     from ray.air.integrations.wandb import WandbLoggerCallback
 
-    class Wandb(WandbLoggerCallback):  # type: ignore[misc]
+    class Wandb(WandbLoggerCallback):
         """Ray's, but for two things."""
 
         def _start_logging_actor(
@@ -167,7 +167,7 @@ MAKERS: dict[str, Callable[[str, str, AnyPath], tune.Callback]] = {
 """By name of the package, and of the extra that installs it."""
 
 
-class _Guest(tune.Callback):  # type: ignore[misc]
+class _Guest(tune.Callback):
     """A callback that may fail: once, and then it is not called again."""
 
     def __init__(self, name: str, make: Callable[[], tune.Callback]) -> None:

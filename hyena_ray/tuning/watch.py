@@ -81,7 +81,7 @@ class SearchWatch:
         )
 
 
-class TrialEvents(tune.Callback):  # type: ignore[misc]
+class TrialEvents(tune.Callback):
     """Hears Tune, and passes it on: to the watchdog, the progress, and the log as trials end."""
 
     def __init__(self, dog: Watchdog, watch: SearchWatch, progress: Progress) -> None:

@@ -24,7 +24,7 @@ from hyena_ray.model.classification import (
 from hyena_ray.model.surroundings import SilentLinear
 
 
-class Baseline(Classifier, PreTrainedModel):  # type: ignore[misc]
+class Baseline(Classifier, PreTrainedModel):
     """A label per base or per sequence; arguments and output as HyenaDNA's classifiers."""
 
     config_class: type[BaselineConfig]

@@ -12,7 +12,7 @@ from hyena_ray.model.classification import Pooling
 
 
 @strict
-class BaselineConfig(PreTrainedConfig):  # type: ignore[misc]
+class BaselineConfig(PreTrainedConfig):
     """What all baselines are told."""
 
     causal: ClassVar[bool] = False
