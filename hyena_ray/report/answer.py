@@ -14,7 +14,7 @@ from hyena_ray.report.blocks import (
     Table,
     between,
     counted,
-    listed,
+    in_a_sentence,
     number,
 )
 from hyena_ray.report.contents import Contents
@@ -210,7 +210,7 @@ def _ranked(title: str, scores: list[Score], ours: Score | None) -> str:
     if compared:
         beaten = sum(score.value < ours.value for score in compared)
         said.append(f"above {beaten} of {counted(len(compared), 'preset')} compared")
-    return f"{title} {number(ours.value)}{': ' if said else ''}{listed(said)}."
+    return f"{title} {number(ours.value)}{': ' if said else ''}{in_a_sentence(said)}."
 
 
 def _validated(contents: Contents) -> Headline:
@@ -254,7 +254,7 @@ def _kmers(contents: Contents) -> list[Block]:
     whose = "all methods together" if tables.consensus is not None else "its table"
     return [
         f"The {tables.plan.settings.k}-mers that it relies on most are "
-        f"{listed(table['kmer'][:TOP].to_pylist())}, by {whose}."
+        f"{in_a_sentence(table['kmer'][:TOP].to_pylist())}, by {whose}."
     ]
 
 

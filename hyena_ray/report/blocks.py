@@ -93,7 +93,7 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
-def listed(words: Iterable[str]) -> str:
+def in_a_sentence(words: Iterable[str]) -> str:
     """One, two and three."""
     *first, last = list(words) or [""]
     return f"{', '.join(first)} and {last}" if first else last

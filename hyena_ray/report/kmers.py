@@ -16,7 +16,7 @@ from hyena_ray.report.blocks import (
     between,
     brief,
     grid,
-    listed,
+    in_a_sentence,
     number,
 )
 from hyena_ray.report.contents import Contents, Kmers
@@ -168,7 +168,7 @@ def _consensus(found: Kmers, table: pa.Table) -> Figure:
     return Figure(
         "consensus",
         svg,
-        f"All methods together put {listed(row['kmer'] for row in rows[:3])} first.",
+        f"All methods together put {in_a_sentence(row['kmer'] for row in rows[:3])} first.",
         f"Rank percentile of the k-mers under each method, ordered by {_order(found)}. Where marks "
         "lie apart, the methods disagree.",
         grid("Consensus of the methods", table, heads, rows=LISTED),

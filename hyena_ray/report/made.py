@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hyena_ray.pretraining.record import PretrainRecord
-from hyena_ray.report.blocks import Block, Section, Table, brief, listed
+from hyena_ray.report.blocks import Block, Section, Table, brief, in_a_sentence
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.predicted import Predicted
 
@@ -41,12 +41,14 @@ def _run(contents: Contents) -> Iterator[list[str]]:
     yield ["folder", str(contents.folder)]
     summary, record = contents.summary, contents.record
     if summary is not None:
-        states = listed(f"{number:,} {state}" for state, number in summary.trials.items())
+        states = in_a_sentence(f"{number:,} {state}" for state, number in summary.trials.items())
         yield ["trials", states]
         yield ["best trial", str(summary.best_trial)]
         for key, value in summary.settings.items():
             yield [f"its {key}", brief(value)]
-        took = listed(f"{step} {seconds:,.0f} s" for step, seconds in summary.seconds.items())
+        took = in_a_sentence(
+            f"{step} {seconds:,.0f} s" for step, seconds in summary.seconds.items()
+        )
         yield ["time", took]
     if record is not None:
         yield ["best epoch", str(record.best_epoch)]
@@ -101,7 +103,7 @@ def _data(contents: Contents) -> Table:
                     f"{sum(c.negative for c in of):,}",
                     f"{sum(c.candidates for c in of):,}",
                     f"{sum(c.labelled for c in of):,}",
-                    listed(dict.fromkeys(c.contig for c in of)) if manifest.contigs else "",
+                    in_a_sentence(dict.fromkeys(c.contig for c in of)) if manifest.contigs else "",
                 ]
             )
     heads = ["split", "positive", "negative", "negatives there are", "labels of 1", "contigs"]

@@ -6,7 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.manifest import Manifest
-from hyena_ray.report.blocks import Block, Figure, Headline, Section, Table, counted, listed
+from hyena_ray.report.blocks import Block, Figure, Headline, Section, Table, counted, in_a_sentence
 from hyena_ray.report.drawing import SERIES, WIDTH, style, svg_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def prepared_answer(manifest: Manifest) -> list[Block]:
         Headline(
             f"{every:,} {what}",
             f"of {length:,} bases, {positive:,} of them with a label of 1: "
-            f"{listed([first, *others])}.",
+            f"{in_a_sentence([first, *others])}.",
         )
     ]
 

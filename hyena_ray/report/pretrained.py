@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from hyena_ray.pretraining.evaluation import ALL
 from hyena_ray.pretraining.record import PretrainRecord
-from hyena_ray.progress import listed as named
-from hyena_ray.report.blocks import Block, Figure, Headline, Section, Table, listed, number
+from hyena_ray.progress import listed
+from hyena_ray.report.blocks import Block, Figure, Headline, Section, Table, in_a_sentence, number
 from hyena_ray.report.drawing import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def pretrained_answer(record: PretrainRecord) -> list[Block]:
     """The perplexity, and between which Markov models it lies."""
     contigs = {of.name: of.use for of in record.provenance.contigs}
-    left_out = named(name for name, use in contigs.items() if use == "left_out")
-    trained = f"Trained on {named(name for name, use in contigs.items() if use == 'trained')}" + (
+    left_out = listed(name for name, use in contigs.items() if use == "left_out")
+    trained = f"Trained on {listed(name for name, use in contigs.items() if use == 'trained')}" + (
         f"; of {left_out} nothing was looked at." if left_out else "; no contig was left out."
     )
     perplexity = record.history[-1].perplexity
@@ -27,7 +27,7 @@ def pretrained_answer(record: PretrainRecord) -> list[Block]:
         return ["Nothing was held out: there is no perplexity.", trained]
     value = perplexity[ALL]
     told = "the next base" if record.settings.objective == "next_base" else "masked bases"
-    names = named(name for name in perplexity if name != ALL)
+    names = listed(name for name in perplexity if name != ALL)
     return [
         Headline(f"Perplexity {number(value)}", f"of {told}, on held-out windows of {names}."),
         _among(record, value),
@@ -41,12 +41,12 @@ def _among(record: PretrainRecord, value: float) -> str:
     better = [order for order, of in record.markov.items() if of[ALL] < value]
     beaten = [order for order, of in record.markov.items() if of[ALL] >= value]
     if not better:
-        return f"It is lower than that of every Markov model, of orders {listed(beaten)}."
+        return f"It is lower than that of every Markov model, of orders {in_a_sentence(beaten)}."
     if not beaten:
-        return f"Every Markov model, of orders {listed(better)}, has a lower one."
+        return f"Every Markov model, of orders {in_a_sentence(better)}, has a lower one."
     return (
-        f"It is lower than that of Markov models of order {listed(beaten)}, and higher than that "
-        f"of order {listed(better)}."
+        f"It is lower than that of Markov models of order {in_a_sentence(beaten)}, and higher than "
+        f"that of order {in_a_sentence(better)}."
     )
 
 
@@ -82,7 +82,7 @@ def _curve(record: PretrainRecord) -> Figure:
             axes.axvline(stage.first, color=ORANGE, linewidth=1, linestyle=":")
         axes.set(xlabel="step", ylabel="perplexity on held-out windows")
         svg = svg_of(figure, "perplexity")
-    lengths = listed(f"{stage.length:,}" for stage in record.settings.stages())
+    lengths = in_a_sentence(f"{stage.length:,}" for stage in record.settings.stages())
     lines = "Dashed: Markov models, by order. " if markov else ""
     return Figure(
         "perplexity",

@@ -16,7 +16,7 @@ from hyena_ray.report.blocks import (
     Section,
     Table,
     brief,
-    listed,
+    in_a_sentence,
     number,
     short_names,
 )
@@ -145,7 +145,7 @@ def _parallel(contents: Contents, study: optuna.Study, varied: list[str]) -> Fig
         axes.set_xlabel("")
         svg = svg_of(axes.figure, "parallel")
     best = study.trials[contents.summary.best_trial]
-    chosen = listed(f"{name} {brief(best.params[name])}" for name in varied)
+    chosen = in_a_sentence(f"{name} {brief(best.params[name])}" for name in varied)
     return Figure(
         "parallel",
         svg,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
-from hyena_ray.report.blocks import Block, Figure, Section, Table, counted, listed, number
+from hyena_ray.report.blocks import Block, Figure, Section, Table, counted, in_a_sentence, number
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, LETTERS, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.sample import Sample
@@ -97,7 +97,7 @@ def _window(sample: Sample, row: int, at: int) -> Figure:
         f"{place}: {int(positive.sum())}{of} found, which carry {share:.0%} of the "
         f"absolute {METHODS[names[0]].title} scores.",
         "Letters as high as their score, in logits, of "
-        f"{listed(METHODS[name].title for name in names)}. "
+        f"{in_a_sentence(METHODS[name].title for name in names)}. "
         + ("Lines below: what is labelled, and" if labels is not None else "Line below:")
         + " what of it the model finds.",
         Table(
