@@ -27,6 +27,8 @@ class ContigUse(Settings):
     sha256: str
     """Of its bases: upper-case letters A C G T, N for any other."""
     use: Use
+    trained: int = Field(ge=0)
+    """Its first bases, as many as weights were learnt from; what is scored comes after them."""
 
 
 class Provenance(Settings):
@@ -50,6 +52,15 @@ class Provenance(Settings):
     def lineage(self) -> tuple[Provenance, ...]:
         """This pretraining, the one that it went on from, and so on, as far as is known."""
         return (self, *(() if self.before is None else self.before.lineage))
+
+    def simulated_only(self) -> str:
+        """What to say where real DNA is read with such weights; empty if their genome is real."""
+        if not self.simulated:
+            return ""
+        return (
+            f"was pretrained on a simulated genome ({self.genome}), from which it knows nothing of "
+            "real DNA"
+        )
 
 
 def read_provenance(backbone: str | PurePath | None) -> Provenance | None:

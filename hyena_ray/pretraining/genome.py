@@ -17,6 +17,7 @@ from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
 from hyena_ray.pretraining.packed import PackedBases, stretches_of
 from hyena_ray.pretraining.settings import PretrainSettings
+from hyena_ray.progress import listed
 from hyena_ray.storage import AnyPath
 
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
@@ -76,12 +77,13 @@ def read_genome(
             use = "held_out"
         simulated |= contig.description.startswith(SIMULATED)
         checksum = hashlib.sha256(_LETTERS[contig.codes].data).hexdigest()
+        length = len(contig.codes)
+        cut = length - int(share * length) if use == "trained" else 0
         contigs.append(
-            ContigUse(name=contig.name, length=len(contig.codes), sha256=checksum, use=use)
+            ContigUse(name=contig.name, length=length, sha256=checksum, use=use, trained=cut)
         )
         if use == "left_out":
             continue
-        cut = 0 if use == "held_out" else len(contig.codes) - int(share * len(contig.codes))
         shortest = settings.training.lengths[0]
         train.append(_packed(number, contig.codes[:cut], shortest))
         scored.append(_packed(number, contig.codes[cut:], settings.longest))
@@ -92,7 +94,7 @@ def read_genome(
         for name in asked:
             if name not in names:
                 raise InputError(
-                    option, name, f"{path} has no such contig", f"it has {_listed(names)}"
+                    option, name, f"{path} has no such contig", f"it has {listed(names, 30)}"
                 )
     _check_enough(path, settings, contigs, longest, known=known)
     found = Genome(
@@ -173,8 +175,3 @@ def held_out_windows(
             tiles = np.concatenate(positions)
             rows = even_rows(len(tiles), settings.held_out.windows)
             yield contig.name, bases.cut(tiles[rows], length)
-
-
-def _listed(names: Sequence[str], most: int = 30) -> str:
-    more = [f"{len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more])

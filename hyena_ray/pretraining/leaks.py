@@ -8,7 +8,7 @@ from hyena_ray.model.provenance import Provenance
 
 
 def leak_of(provenance: Provenance) -> str:
-    """What the weights that a pretraining goes on from have seen of the contigs that it holds out,
+    """What the weights that a pretraining goes on from have seen of the bases that it holds out,
     or that they know simulated DNA and it reads real; in words, empty where there is nothing.
 
     A contig is told by its bases, so that neither its name nor its file hides it. Weights of
@@ -21,18 +21,17 @@ def leak_of(provenance: Provenance) -> str:
 
 
 def _leaks_of(provenance: Provenance) -> Iterator[str]:
-    held_out = {of.sha256: of.name for of in provenance.contigs if of.use == "held_out"}
-    _, *earlier = provenance.lineage
-    for before in earlier:
-        if before.simulated and not provenance.simulated:
-            yield (
-                f"was pretrained on a simulated genome ({before.genome}), from which it knows "
-                "nothing of real DNA"
-            )
-        trained = {of.sha256 for of in before.contigs if of.use == "trained"}
-        seen = [name for sha256, name in held_out.items() if sha256 in trained]
+    for before in provenance.lineage[1:]:
+        if not provenance.simulated and (problem := before.simulated_only()):
+            yield problem
+        trained = {contig.sha256: contig.trained for contig in before.contigs}
+        seen = [
+            contig.name
+            for contig in provenance.contigs
+            if contig.use != "left_out" and trained.get(contig.sha256, 0) > contig.trained
+        ]
         if seen:
             yield (
-                f"held-out contigs were trained on before: {', '.join(seen)}; their perplexity "
+                f"held-out bases were trained on before, of {', '.join(seen)}; their perplexity "
                 "flatters it"
             )

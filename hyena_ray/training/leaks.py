@@ -47,11 +47,8 @@ def leak_of(provenance: Provenance, manifest: Manifest) -> str:
 
 
 def _leak_of_one(provenance: Provenance, manifest: Manifest) -> str:
-    if provenance.simulated and not manifest.simulated:
-        return (
-            f"was pretrained on a simulated genome ({provenance.genome}), from which it knows "
-            "nothing of real DNA"
-        )
+    if not manifest.simulated and (problem := provenance.simulated_only()):
+        return problem
     genomes = [file.sha256 for file in manifest.inputs if file.role == "genome"]
     if not genomes:
         return (

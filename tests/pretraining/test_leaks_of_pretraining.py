@@ -10,10 +10,20 @@ from hyena_ray.model.provenance import ContigUse, Provenance, Use
 from hyena_ray.pretraining.leaks import leak_of
 
 
-def seen(uses: dict[str, Use], before: Provenance | None = None, **values: Any) -> Provenance:
-    """Of a pretraining; a contig's letter, whatever its case, stands for its bases."""
+def seen(
+    uses: dict[str, Use], before: Provenance | None = None, *, trained: int = 100, **values: Any
+) -> Provenance:
+    """Of a pretraining on the first of 100 bases; a contig's letter, whatever its case, stands for
+    its bases."""
     contigs = tuple(
-        ContigUse(name=name, length=100, sha256=name.lower(), use=use) for name, use in uses.items()
+        ContigUse(
+            name=name,
+            length=100,
+            sha256=name.lower(),
+            use=use,
+            trained=trained if use == "trained" else 0,
+        )
+        for name, use in uses.items()
     )
     made: dict[str, Any] = {"objective": "next_base", "genome": "hg.fa", "genome_sha256": "same"}
     made |= {"simulated": False, "contigs": contigs, "began_from": None, "before": before}
@@ -25,8 +35,15 @@ def test_what_was_trained_on_before_and_is_held_out_now_is_named_by_its_bases() 
     second = seen({"a": "trained"}, first)
     third = seen({"A": "held_out", "B": "trained", "C": "held_out"}, second)
     assert leak_of(third) == (
-        "held-out contigs were trained on before: A; their perplexity flatters it"
+        "held-out bases were trained on before, of A; their perplexity flatters it"
     )
+
+
+def test_the_end_of_a_contig_may_be_held_out_again_and_not_more_of_it() -> None:
+    before = seen({"a": "trained", "b": "held_out"}, trained=90)
+    assert leak_of(seen({"a": "trained", "b": "trained"}, before, trained=90)) == ""
+    assert "of a; their" in leak_of(seen({"a": "trained"}, before, trained=80))
+    assert "of a; their" in leak_of(seen({"a": "held_out"}, before))
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_going_on_from_weights_that_know_what_is_held_out_is_warned_of(
     job("pretrain")([*arguments, "--backbone", str(done / "backbone"), "--held-out", "sim1"])
     (warning,) = (of for of in caplog.records if of.levelno >= logging.WARNING)
     assert warning.getMessage() == (
-        f"{done / 'backbone'}: held-out contigs were trained on before: sim1; their perplexity "
+        f"{done / 'backbone'}: held-out bases were trained on before, of sim1; their perplexity "
         "flatters it"
     )
 

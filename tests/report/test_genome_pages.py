@@ -93,7 +93,7 @@ def pretrained(folder: Path, objective: Objective, perplexity: dict[str, float])
     folder.mkdir()
     settings = PretrainSettings(objective=objective)
     contigs = [
-        ContigUse(name=name, length=9, sha256="0", use=use)
+        ContigUse(name=name, length=9, sha256="0", use=use, trained=9 * (use == "trained"))
         for name, use in (("a", "trained"), ("b", "held_out"), ("c", "left_out"))
     ]
     looks = [

@@ -158,7 +158,10 @@ def test_what_the_backbone_has_read_goes_with_the_model(data: PreparedData, tmp_
         "genome": "hg.fa",
         "genome_sha256": "0f",
         "simulated": True,
-        "contigs": [{"name": name, "length": 9, "sha256": "", "use": use} for name, use in contigs],
+        "contigs": [
+            {"name": name, "length": 9, "sha256": "", "use": use, "trained": 9 * (use == "trained")}
+            for name, use in contigs
+        ],
         "began_from": "LongSafari/some",
         "before": None,
     }

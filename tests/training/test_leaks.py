@@ -19,7 +19,8 @@ from hyena_ray.training.settings import RunSettings
 
 def seen(uses: dict[str, Use], **values: Any) -> Provenance:
     contigs = tuple(
-        ContigUse(name=name, length=100, sha256=name, use=use) for name, use in uses.items()
+        ContigUse(name=name, length=100, sha256=name, use=use, trained=100 * (use == "trained"))
+        for name, use in uses.items()
     )
     made: dict[str, Any] = {"objective": "next_base", "genome": "hg.fa", "genome_sha256": "same"}
     made |= {"simulated": False, "contigs": contigs, "began_from": None, "before": None}
