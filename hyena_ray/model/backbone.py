@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import fields
 from pathlib import PurePath
@@ -18,10 +19,10 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
 from hyena_ray.model.checkpoint import (
     complete_weights,
+    quiet_transformers,
     read_config,
     read_weights,
     resolve_checkpoint,
-    without_progress_bars,
 )
 from hyena_ray.model.classification import HEAD_PREFIXES, PositionPool
 from hyena_ray.model.configuration import HyenaDNAConfig
@@ -29,6 +30,8 @@ from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
 from hyena_ray.model.mlp import HyenaMLP
 from hyena_ray.model.operator import HyenaOperator, Letters, ResidualLinear
 from hyena_ray.model.surroundings import SilentLinear
+
+logger = logging.getLogger(__name__)
 
 _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"num_labels"}
 
@@ -123,7 +126,8 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):
         revision: str | None = None,
         **options: Any,
     ) -> Self:
-        """Load a checkpoint of any published layout; see checkpoint.py.
+        """Load a checkpoint of any published layout; see checkpoint.py. Of a head that it lacks
+        the weights are drawn, and a line of the log says so.
 
         Args:
             pretrained_model_name_or_path: a folder, or a hub id with `revision`.
@@ -144,12 +148,16 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):
         with torch.device("meta"):
             empty = cls(config, *arguments).state_dict()
         shapes = {name.removeprefix("hyena."): tensor.shape for name, tensor in empty.items()}
-        for prefix in HEAD_PREFIXES:
-            if not any(name.startswith(prefix) for name in found):  # it is yet to be trained
-                shapes = {n: shape for n, shape in shapes.items() if not n.startswith(prefix)}
+        absent = tuple(of for of in HEAD_PREFIXES if not any(name.startswith(of) for name in found))
+        untrained = {name for name in shapes if name.startswith(absent)}
+        if untrained:
+            parts = ", ".join(sorted({name.split(".")[0] for name in untrained}))
+            said = "%s: holds no weights of a head (%s), which is to be trained"
+            logger.info(said, pretrained_model_name_or_path, parts)
+        shapes = {name: shape for name, shape in shapes.items() if name not in untrained}
         weights = complete_weights(found, shapes, folder)
         named = {name: weights.get(name.removeprefix("hyena.")) for name in empty}
-        with without_progress_bars():
+        with quiet_transformers():
             loaded: Self = super().from_pretrained(
                 None,
                 *arguments,

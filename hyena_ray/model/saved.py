@@ -13,8 +13,8 @@ from hyena_ray.model.baselines import BASELINES
 from hyena_ray.model.checkpoint import (
     checked_config,
     complete_weights,
+    quiet_transformers,
     read_tensors,
-    without_progress_bars,
 )
 from hyena_ray.model.classification import kind_of
 from hyena_ray.model.configuration import HyenaDNAConfig
@@ -78,7 +78,7 @@ def save_window_model(
     classifier = model.classifier
     merged = merge_lora(copy.deepcopy(classifier)) if has_lora(classifier) else classifier
     with atomic_folder(folder, last=READOUT, replace=True) as temporary:
-        with without_progress_bars():
+        with quiet_transformers():
             merged.save_pretrained(temporary)
         HyenaDNATokenizer().save_pretrained(temporary)
         if has_peft_adapters(classifier):

@@ -14,7 +14,7 @@ from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
 from hyena_ray.model.build import time_scale
-from hyena_ray.model.checkpoint import without_progress_bars
+from hyena_ray.model.checkpoint import quiet_transformers
 from hyena_ray.model.classification import LookaheadHead
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.heads import HyenaDNAForCausalLM
@@ -133,7 +133,7 @@ def save_backbone(model: Model, folder: AnyPath, provenance: Provenance) -> None
     objective trained one. A backbone that is there is replaced.
     """
     with atomic_folder(folder, last=PROVENANCE, replace=True) as temporary:
-        with without_progress_bars():
+        with quiet_transformers():
             if isinstance(model, NextBase):
                 model.model.save_pretrained(temporary)
             else:

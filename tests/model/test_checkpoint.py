@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification
+from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
 from hyena_ray.model import (
@@ -169,6 +171,21 @@ def test_auto_classes_know_the_models(folder: Path) -> None:
     classifier = AutoModelForTokenClassification.from_pretrained(folder, num_labels=4)
     assert type(classifier) is HyenaDNAForTokenClassification
     assert classifier.score.out_features == 4
+
+
+def test_a_head_that_is_to_be_trained_is_one_line_of_the_log(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = hf_logging.get_verbosity()
+    with caplog.at_level(logging.INFO):
+        model = HyenaDNAForTokenClassification.from_pretrained(folder)
+        (line,) = caplog.messages
+        assert line == f"{folder}: holds no weights of a head (score), which is to be trained"
+        model.save_pretrained(tmp_path / "whole")
+        HyenaDNAForTokenClassification.from_pretrained(tmp_path / "whole")
+        HyenaDNAModel.from_pretrained(folder)
+        assert caplog.messages == [line]
+    assert hf_logging.get_verbosity() == before
 
 
 def test_values_of_the_configuration_may_be_given(folder: Path) -> None:
