@@ -24,6 +24,8 @@ PROGRESS_SECONDS = 30.0
 """Between two lines in the log."""
 TICK_SECONDS = 1.0
 """Between two looks at how far the work is: for the bar, and for the metrics."""
+FORESEEN_FROM = 0.01
+"""Share of the work after which the time left is told: the first steps waited for processes."""
 NAMED = 4
 """Of what is at work, so many are named."""
 
@@ -166,8 +168,9 @@ class Progress:
             parts.append(f"loss {state.loss:.4f}")
         if over:
             return ", ".join(parts)
-        if speed > 0:
-            parts.append(f"about {duration((size - self._amount()) / speed)} left")
+        done, left = self._amount() - self._before, size - self._amount()
+        if done > 0 and done >= FORESEEN_FROM * (done + left):
+            parts.append(f"about {duration(left / speed)} left")
         if state.waiting:
             parts.append(f"waiting for {state.waiting}")
         if state.at_work:

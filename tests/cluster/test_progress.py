@@ -99,6 +99,14 @@ def test_what_an_earlier_start_has_done_does_not_count_for_speed() -> None:
     )
 
 
+def test_what_has_hardly_begun_says_nothing_of_the_time_left() -> None:
+    progress = Progress("pretraining", 10_000, "steps", begun=State(done=5_000))
+    progress.update(State(done=5_001))
+    assert progress.text(30.0) == "5001 of 10000 steps in 30 s"
+    progress.update(State(done=5_050))
+    assert progress.text(60.0) == "5050 of 10000 steps in 1 min 0 s, about 1 h 39 min left"
+
+
 def test_a_terminal_has_a_bar_and_lines_of_the_log_above_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
