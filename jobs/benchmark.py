@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     """Time."""
     given = parser().parse_args(arguments)
     import torch
+
     from benchmarks.figures import Figures
     from benchmarks.table import BENCHMARKS
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from small_model import FLANK, WINDOW, CpGModel, SmallModel, draw_windows, hyenadna
 
 from hyena_ray.attribution import engine, targets
 from hyena_ray.attribution.engine import attribute_windows
@@ -22,6 +21,14 @@ from hyena_ray.attribution.targets import sequence_keys
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
+from tests.attribution.small_model import (
+    FLANK,
+    WINDOW,
+    CpGModel,
+    SmallModel,
+    draw_windows,
+    hyenadna,
+)
 
 
 def told_of_surroundings(strands: str = "both", seed: int = 0) -> WindowModel:

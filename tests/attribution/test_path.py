@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_model import SmallModel, draw_windows
 
 from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.path import OnPath, integrate
 from hyena_ray.attribution.quadrature import clenshaw_curtis, gauss_legendre, nested
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.errors import InputError
+from tests.attribution.small_model import SmallModel, draw_windows
 
 
 @pytest.mark.parametrize(("rule", "degree"), [(gauss_legendre(4), 7), (clenshaw_curtis(8), 8)])

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from small_model import WINDOW, CpGModel, draw_windows, hyenadna
 
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
 from hyena_ray.attribution.sanity import (
@@ -21,6 +20,7 @@ from hyena_ray.attribution.sanity import (
 )
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.errors import InputError
+from tests.attribution.small_model import WINDOW, CpGModel, draw_windows, hyenadna
 
 SETTINGS = AttributionSettings(
     methods=("ig", "occlusion"), baseline="n", steps=4, tolerance=None, batch=512, k=2, min_count=1

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_model import FLANK, WINDOW, SmallModel
 
 from hyena_ray.attribution import shards
 from hyena_ray.attribution.engine import attribute_windows
@@ -31,6 +30,7 @@ from hyena_ray.attribution.shards import (
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from tests.attribution.small_model import FLANK, WINDOW, SmallModel
 
 SETTINGS = AttributionSettings(k=3, steps=4, tolerance=None, samples=2, batch=256, min_count=1)
 

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pyBigWig
 import pytest
 import torch
-from small_model import WINDOW, SmallModel
 
 from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
@@ -20,6 +19,7 @@ from hyena_ray.attribution.tracks import stretches, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.arguments import ALL
+from tests.attribution.small_model import WINDOW, SmallModel
 
 CONTIGS = ("chr2", "chr10", "chr1", "chr3")
 """In the order of the FASTA file, which is no alphabet's."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from kuberay import RAY_JOB
 
 from hyena_ray.settings import load_yaml, parse_yaml
 from hyena_ray.tuning.job import parser
+from tests.cluster.kuberay import RAY_JOB
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "kubernetes" / "rayjob.yaml"

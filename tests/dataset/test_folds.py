@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_genome import SPLIT, Inputs
 
 from hyena_ray.dataset import parts
 from hyena_ray.dataset.origin import Origin
@@ -16,6 +15,7 @@ from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
+from tests.dataset.small_genome import SPLIT, Inputs
 
 FOLDS = 4
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_genome import SPLIT, Inputs
 
 from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData, Windows
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
+from tests.dataset.small_genome import SPLIT, Inputs
 
 STRATIFIED = "stratified:0.6/0.2/0.2"
 

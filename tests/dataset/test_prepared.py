@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_genome import SPLIT, Inputs
 
 from hyena_ray.dataset import parts
 from hyena_ray.dataset.manifest import Manifest, read_manifest
@@ -21,6 +20,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulate import simulate_genome
+from tests.dataset.small_genome import SPLIT, Inputs
 
 
 @pytest.fixture(scope="module")

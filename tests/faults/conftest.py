@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_runs import ROOT, SPACE, Inputs, Nodes, Result, result_of
 
 from hyena_ray.tuning.job import tuning_job
+from tests.faults.small_runs import ROOT, SPACE, Inputs, Nodes, Result, result_of
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_runs import ROOT, SPACE, Inputs, Job, Nodes, result_of
 
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulate import simulate_genome
+from tests.faults.small_runs import ROOT, SPACE, Inputs, Job, Nodes, result_of
 
 pytestmark = pytest.mark.slow
 SECONDS = 120

@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from small_runs import ROOT, Inputs, Job, Result, result_of
 
 from hyena_ray.files import read_json
 from hyena_ray.tuning.job import tuning_job
+from tests.faults.small_runs import ROOT, Inputs, Job, Result, result_of
 
 pytestmark = pytest.mark.slow
 

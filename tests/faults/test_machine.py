@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_runs import ROOT, Inputs, Job, Result, result_of
 
 from hyena_ray.errors import JobError
 from hyena_ray.tuning.job import tuning_job
+from tests.faults.small_runs import ROOT, Inputs, Job, Result, result_of
 
 pytestmark = pytest.mark.slow
 

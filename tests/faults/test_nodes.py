@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_runs import Inputs, Nodes, Result, result_of
 
 from hyena_ray.files import read_json
 from hyena_ray.storage import S3Path
+from tests.faults.small_runs import Inputs, Nodes, Result, result_of
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import ROOT, Inputs, Result, result_of
 
 from hyena_ray.cluster.folder import only_writer
 from hyena_ray.errors import InputError, JobError
@@ -19,6 +18,7 @@ from hyena_ray.tuning.job import tuning_job
 from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.summary import RunSummary
 from hyena_ray.tuning.trial import run_trial
+from tests.faults.small_runs import ROOT, Inputs, Result, result_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 Fault = Callable[[Path], None]

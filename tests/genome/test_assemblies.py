@@ -15,11 +15,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from file_server import Served, file_server
 
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.genome import assemblies, download
 from hyena_ray.genome.assemblies import ASSEMBLIES, assembly, located
+from tests.file_server import Served, file_server
 
 PATH = "/goldenPath/hg38/bigZips/hg38.2bit"
 CONTENT = np.random.default_rng(0).bytes(400_000)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyBigWig
 import pytest
-from binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.intervals import Regions
 from hyena_ray.genome.reading import open_genome, read_regions
 from hyena_ray.storage import S3Path
+from tests.binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
 
 SIZES = {"chr1": 2000, "chr10": 900, "chr2": 50, "chrX": 300}
 INTERVALS = [("chr1", 10, 25), ("chr1", 160, 175), ("chr1", 170, 400), ("chr10", 0, 1)]

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import py2bit
 import pytest
-from binary_files import twobit_bytes, write_twobit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from hyena_ray.genome.labels import gather
 from hyena_ray.genome.reading import open_genome
 from hyena_ray.genome.twobit import TwoBit
 from hyena_ray.storage import S3Path
+from tests.binary_files import twobit_bytes, write_twobit
 
 CONTIGS = [("one", "NNACGTacgtNnnACGTG" * 3), ("zwei", "T"), ("3", "ACGTA"), ("n", "NNNN")]
 STORED = twobit_bytes(CONTIGS)

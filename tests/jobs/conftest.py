@@ -16,9 +16,9 @@ from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import ModelSettings, Readout
 from hyena_ray.tasks import TASKS
 
-pytest.register_assert_rewrite("bad_inputs")
+pytest.register_assert_rewrite("tests.jobs.bad_inputs")
 
-from bad_inputs import SPACE, SPLIT, TRAIN, User  # noqa: E402  (its asserts are rewritten first)
+from tests.jobs.bad_inputs import SPACE, SPLIT, TRAIN, User  # noqa: E402  (its asserts are rewritten first)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from bad_inputs import (
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hyena_ray.files import sha256_file
+from tests.jobs.bad_inputs import (
     EVALUATE,
     TRAIN,
     Case,
@@ -21,10 +25,6 @@ from bad_inputs import (
     removed,
     with_json,
 )
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from hyena_ray.files import sha256_file
 
 WEIGHTS, CONFIG = "model/model.safetensors", "model/config.json"
 SAME = "give weights and config.json of the same model"

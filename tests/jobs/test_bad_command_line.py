@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from bad_inputs import (
+
+from hyena_ray.cluster.start import Cluster
+from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
     EVALUATE,
@@ -29,8 +31,6 @@ from bad_inputs import (
     reads,
     with_json,
 )
-
-from hyena_ray.cluster.start import Cluster
 
 LEAST_1 = "Input should be greater than or equal to 1; correct the value"
 ABOVE_0 = "Input should be greater than 0; correct the value"

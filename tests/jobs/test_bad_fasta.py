@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bad_inputs import PREPARE, Case, Change, User, edited, holds, is_folder, removed
 
 from hyena_ray.dataset.manifest import read_manifest
 from hyena_ray.genome.source import BGZF_END
+from tests.jobs.bad_inputs import PREPARE, Case, Change, User, edited, holds, is_folder, removed
 
 GENOME = "genome.fa"
 

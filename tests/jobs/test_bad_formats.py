@@ -9,14 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_inputs import PREPARE, SEQUENCES, Case, Change, User, as_it_is, both, edited, holds
-from binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
-from file_server import Served, file_server
 
 from hyena_ray.dataset.manifest import read_manifest
 from hyena_ray.genome import download
 from hyena_ray.genome.fasta import Fasta
 from hyena_ray.genome.simulate import BASES
+from tests.binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
+from tests.file_server import Served, file_server
+from tests.jobs.bad_inputs import (
+    PREPARE,
+    SEQUENCES,
+    Case,
+    Change,
+    User,
+    as_it_is,
+    both,
+    edited,
+    holds,
+)
 
 HG38 = PREPARE.replace("genome.fa", "hg38")
 PATH = "/hg38/bigZips/hg38.2bit"

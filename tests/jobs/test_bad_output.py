@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bad_inputs import (
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.cluster.attribute import plan_attribution
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.dataset.reader import PreparedData
+from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
     EVALUATE,
@@ -24,11 +29,6 @@ from bad_inputs import (
     holds,
     is_folder,
 )
-
-from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.cluster.attribute import plan_attribution
-from hyena_ray.cluster.start import Cluster
-from hyena_ray.dataset.reader import PreparedData
 
 RUNS = {command.split()[0]: command for command in (TRAIN, TUNE, ATTRIBUTE, COMPARE)}
 WRITERS = RUNS | {

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_inputs import (
+
+from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
     EVALUATE,

@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from bad_inputs import PRETRAIN, Case, Change, User, as_it_is, both, edited, holds, is_folder
 
 from hyena_ray.cluster.start import Cluster
 from hyena_ray.pretraining.loop import PretrainState
 from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.training.checkpoint import CHECKPOINT, save_state
+from tests.jobs.bad_inputs import (
+    PRETRAIN,
+    Case,
+    Change,
+    User,
+    as_it_is,
+    both,
+    edited,
+    holds,
+    is_folder,
+)
 
 SMALL: dict[str, Any] = {
     "training.steps": 2,

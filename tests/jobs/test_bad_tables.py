@@ -7,7 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bad_inputs import (
+
+from hyena_ray.dataset.manifest import Manifest, read_manifest
+from tests.jobs.bad_inputs import (
     PREPARE,
     SEQUENCES,
     Case,
@@ -19,8 +21,6 @@ from bad_inputs import (
     is_folder,
     removed,
 )
-
-from hyena_ray.dataset.manifest import Manifest, read_manifest
 
 BED, CSV = "regions.bed", "train.csv"
 TABS = "write contig, start and end with tabs between"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from bad_inputs import SPACE, TRAIN, TUNE, Case, User, holds
 
 from hyena_ray.files import read_json
+from tests.jobs.bad_inputs import SPACE, TRAIN, TUNE, Case, User, holds
 
 CONFIGURED = f"{TRAIN} --config config.yaml"
 CONFIG: dict[str, tuple[str, str]] = {

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 import pytest
-from pages import ROOT, blocks, lines
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli
 
 from hyena_ray.settings import load_yaml, parse_yaml
 from hyena_ray.tuning.job import parser
+from tests.jobs.pages import ROOT, blocks, lines
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 README = (ROOT / "README.md").read_text()

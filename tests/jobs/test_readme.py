@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import ROOT, blocks, job_commands, job_of, type_in
 
 from hyena_ray.genome.promoters import simulate_promoters
 from hyena_ray.genome.simulate import simulate_genome
+from tests.jobs.pages import ROOT, blocks, job_commands, job_of, type_in
 
 README = (ROOT / "README.md").read_text()
 CONTIGS = ("chr13", "chr14", "chrX", "chr7", "chr20")

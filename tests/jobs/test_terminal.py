@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from bad_inputs import (
+
+from hyena_ray.cluster.start import Cluster
+from hyena_ray.commands import Parser
+from hyena_ray.dataset.reader import PreparedData
+from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
     EVALUATE,
@@ -31,10 +35,6 @@ from bad_inputs import (
     User,
     contents,
 )
-
-from hyena_ray.cluster.start import Cluster
-from hyena_ray.commands import Parser
-from hyena_ray.dataset.reader import PreparedData
 
 NAMES = sorted(path.stem for path in JOBS.glob("*.py"))
 SMALL = (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow.csv
 import pytest
-from pages import ROOT, blocks, job_commands, job_of, lines, type_in
 
 from hyena_ray.tuning.summary import RunSummary
+from tests.jobs.pages import ROOT, blocks, job_commands, job_of, lines, type_in
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 README = (ROOT / "README.md").read_text()

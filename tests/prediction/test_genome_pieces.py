@@ -10,7 +10,6 @@ import numpy as np
 import pyBigWig
 import pytest
 import torch
-from pattern_model import FLANK, PATTERN, REVERSED, pattern_model
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
@@ -30,6 +29,7 @@ from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_p
 from hyena_ray.prediction.regions import RegionSettings
 from hyena_ray.prediction.results import SHOWN, PredictionResult, stretches, write_results
 from hyena_ray.tasks import TASKS
+from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, pattern_model
 
 ORDER = ("chr2", "chr10", "chr1", "tiny", "gaps")
 """In the file, which is no alphabet's."""

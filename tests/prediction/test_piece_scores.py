@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
 from torch import nn
 
 from hyena_ray.dataset.tokens import tokens_of
 from hyena_ray.genome.fasta import N_CODE
 from hyena_ray.model.scoring import PRECISION, Sequence, score_piece, window_starts
 from hyena_ray.model.window import Readout
+from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
 
 
 class PlaceModel(nn.Module):

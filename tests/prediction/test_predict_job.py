@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 import pytest
-from pattern_model import save_pattern_model
 
 from hyena_ray.cluster import predict as module
 from hyena_ray.cluster.start import Cluster
@@ -24,6 +23,7 @@ from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import ModelSettings, Readout
 from hyena_ray.tasks import TASKS
+from tests.prediction.pattern_model import save_pattern_model
 
 JOB = Path(__file__).parents[2] / "jobs" / "predict.py"
 CONTIGS = 6

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_runs import SPACE, Runs, comparison
 
 from hyena_ray.commands import Outcome
 from hyena_ray.tuning.job import tuning_job
+from tests.report.report_runs import SPACE, Runs, comparison
 
 ROOT = Path(__file__).parents[2]
 

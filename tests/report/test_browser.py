@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import Runs
 
 from hyena_ray.report.write import write_report
+from tests.report.report_runs import Runs
 
 pytestmark = pytest.mark.slow
 CHROMIUM = Path("/usr/bin/chromium")

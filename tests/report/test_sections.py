@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from report_runs import Runs
 
 from hyena_ray.commands import Outcome
 from hyena_ray.dataset.manifest import SequenceRows
@@ -29,6 +28,7 @@ from hyena_ray.storage import AnyPath, S3Path
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.presets import load_preset
 from hyena_ray.tuning.summary import RunSummary
+from tests.report.report_runs import Runs
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unread_data import prepared
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.lora import trainable_share
@@ -20,6 +19,7 @@ from hyena_ray.tuning.presets import (
     load_presets,
     select_presets,
 )
+from tests.tuning.unread_data import prepared
 
 FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
 PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]

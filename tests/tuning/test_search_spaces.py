@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unread_data import prepared
 
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.fit import check_run_fits
 from hyena_ray.tuning.space import SearchSpace
+from tests.tuning.unread_data import prepared
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "search_spaces"

@@ -1,0 +1,1 @@
+"""Tests of hyena-ray, in the rooms of the package."""
