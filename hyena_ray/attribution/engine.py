@@ -127,7 +127,7 @@ def attribute_windows(
                     _spread(integral.error[alike], chosen, len(tokens), np.nan),
                     _spread(integral.nodes[alike], chosen, len(tokens), 0),
                 )
-    stored = model.readout.stored
+    stored = model.readout.required_flank
     bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
     # A sequence is a true positive as a whole.
     true_positive = np.broadcast_to(true_positive, shape).copy()

@@ -28,7 +28,7 @@ def substitutions(targets: Targets, settings: AttributionSettings) -> NDArray[np
     for strand, of_strand in enumerate(losses):
         inputs = targets.inputs[strand].cpu().numpy()
         # What is behind the last position that a target depends on changes nothing.
-        read = np.arange(first, last) < targets.reach[strand][:, None]
+        read = np.arange(first, last) < targets.receptive_end[strand][:, None]
         tried_there = read[..., None] & (inputs[:, first:last, None] != letters)
         window, position, letter = np.nonzero(tried_there)
         position += first

@@ -160,7 +160,7 @@ def plan_prediction(
         model=model_sha256(model),
         simulated=simulated,
         window=window,
-        stored=model.readout.stored,
+        stored=model.readout.required_flank,
         overlap=overlap,
         batch=batch,
         contigs=tuple(sorted(entries, key=lambda entry: entry.name)),

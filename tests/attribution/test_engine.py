@@ -31,12 +31,12 @@ from tests.attribution.small_model import (
 )
 
 
-def told_of_surroundings(strands: str = "both", seed: int = 0) -> WindowModel:
+def with_flank_composition(strands: str = "both", seed: int = 0) -> WindowModel:
     """HyenaDNA that is told the composition of more bases than it reads."""
-    return hyenadna(strands, seed, flank=4, surroundings=FLANK)
+    return hyenadna(strands, seed, flank=4, flank_composition=FLANK)
 
 
-MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "told": told_of_surroundings}
+MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "told": with_flank_composition}
 
 
 @pytest.fixture(params=MODELS)
@@ -386,7 +386,7 @@ def test_what_a_causal_model_need_not_read_changes_no_score(head, strands, monke
     monkeypatch.setattr(model, "strand_logits", counted)
     cut = attribute_windows(model, windows, chosen)
     assert len(set(lengths)) > 3
-    monkeypatch.setattr(model, "reach", lambda strand, labels: FLANK + WINDOW + 4)
+    monkeypatch.setattr(model, "receptive_end", lambda strand, labels: FLANK + WINDOW + 4)
     whole = attribute_windows(model, windows, chosen)
     assert max(lengths) == FLANK + WINDOW + 4
     for name, expected in whole.scores.items():
