@@ -64,8 +64,8 @@ class Classifier:
             attention_mask: not used, as published; peft and Trainer pass it on.
             output_attentions: not used, likewise; there is no attention.
             positions: of bases whose logits are wanted, and are returned alone.
-            composition: (B, FEATURES) of windows and flanks, for a classifier whose configuration has
-                `flank_composition`, and for no other; see flank_composition.py.
+            composition: (B, FEATURES) of windows and flanks, for a classifier whose configuration
+                has `flank_composition`, and for no other; see flank_composition.py.
 
         Raises:
             InputError: both or neither input is given, L exceeds `max_seq_len`, or `composition` is

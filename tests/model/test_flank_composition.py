@@ -180,7 +180,7 @@ def test_a_classifier_without_place_for_it_takes_no_composition() -> None:
         lambda: told(input_ids=ids),
         lambda: untold(input_ids=ids, composition=torch.zeros(3, FEATURES)),
     ):
-        with pytest.raises(InputError, match="composition goes with"):
+        with pytest.raises(InputError, match="composition belongs to"):
             call()
 
 
