@@ -48,8 +48,8 @@ def kmer_table(
         Columns `kmer` (string), `count`, `windows` (int64), `score` (mean over occurrences, in
         logits), `shrunken_score`, `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %),
         `background` (its mean score), `p_value`, `q_value` (float64); the highest first, then by
-        k-mer.  A k-mer of one window has neither interval nor p-value, nor has p-value one whose background stands
-        in fewer than two, and one of one occurrence no sd: null.
+        k-mer.  A k-mer of one window has neither interval nor p-value, nor has p-value one whose
+        background stands in fewer than two, and one of one occurrence no sd: null.
 
     Source: Cameron & Miller, A practitioner's guide to cluster-robust inference, 2015, for means
     as ratios; Benjamini & Hochberg 1995.
