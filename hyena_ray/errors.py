@@ -53,7 +53,7 @@ class InputError(ValueError):
         return (str(self),)
 
 
-class InputErrors(InputError):
+class CombinedInputError(InputError):
     """Several problems of one command, each of them an `InputError`.
 
     Args:
@@ -128,7 +128,7 @@ class Problems:
 
 
 def raise_together(errors: Sequence[InputError]) -> None:
-    """Raise one error as it is, and several as `InputErrors`; none is no error.
+    """Raise one error as it is, and several as `CombinedInputError`; none is no error.
 
     Args:
         errors: Problems in the order in which they are printed. Equal ones are printed once.
@@ -140,7 +140,7 @@ def raise_together(errors: Sequence[InputError]) -> None:
     if len(distinct) == 1:
         raise distinct[0] from None
     if distinct:
-        raise InputErrors(distinct) from None
+        raise CombinedInputError(distinct) from None
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
