@@ -1,4 +1,4 @@
-"""What a job takes for its own work: no link, nobody else's file, no path that leads elsewhere."""
+"""Refuse to continue a run that holds a link, somebody else's file, or one that all may write."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import TextIO
 from hyena_ray.errors import InputError
 
 
-def check_state(folder: Path) -> None:
-    """Refuse to go on from a run that somebody else has made or could have changed.
+def check_ownership(folder: Path) -> None:
+    """Refuse to continue a run that somebody else has made or could have changed.
 
-    What is found there counts as this user's own work and is written over, so everything in it must
-    be a plain file or folder of this user that not all may write. A group may: with the usual
-    umask of 002 it can write into whatever a user makes.
+    A resumed job takes what is in the folder for its own work and writes over it, so everything in
+    it must be a plain file or folder of this user that not all may write. A group may write: with
+    the usual umask of 002 it can write into whatever a user makes.
 
     Args:
-        folder: of the run; nothing is checked where there is none.
+        folder: Folder of the run; nothing is checked where there is none.
 
     Raises:
-        InputError: names the first file or folder that is otherwise.
+        InputError: Names the first file or folder that is otherwise.
     """
     for path, found in _entries(folder):
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
@@ -46,7 +46,7 @@ def check_state(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The folder and everything in it; links are not followed."""
+    """Yield the folder and everything in it; links are not followed."""
     waiting = [folder]
     while waiting:
         path = waiting.pop()
@@ -60,10 +60,13 @@ def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def open_lock(path: Path) -> TextIO:
-    """Open a file to lock, made where there is none; what is in it stays.
+    """Open a file to lock. It is made where there is none, and keeps its content.
+
+    Args:
+        path: File of the lock.
 
     Raises:
-        InputError: it is a link.
+        InputError: The file is a link.
     """
     try:
         # Path.open follows a link, and would make or empty a file anywhere.
