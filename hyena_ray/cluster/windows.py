@@ -27,7 +27,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
 from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
-from hyena_ray.training.sources import ArraySource, Batch, WindowSource
+from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 
 logger = logging.getLogger(__name__)
 

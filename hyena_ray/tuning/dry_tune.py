@@ -23,9 +23,9 @@ from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.genome.splits import NAMES
 from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.loop import new_model
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import new_model
 from hyena_ray.training.timing import RunTiming, Sample, sample_of, time_run
 from hyena_ray.tuning.plan import (
     MAY_CHANGE,
@@ -193,7 +193,7 @@ def _seconds(settings: RunSettings, data: PreparedData, timings: list[_Timing]) 
 def _least_share(settings: RunSettings, space: SearchSpace) -> float:
     """Of the epochs of many trials with these settings, those that are run where each cut lets one
     in `reduction_factor` go on."""
-    epochs = sum(stage.epochs for stage in stages_of(settings.training))
+    epochs = sum(stage.epochs for stage in training_stages(settings.training))
     cut, share, run = float(space.scheduler.grace_period), 1.0, 0.0
     begin = 0.0
     while cut < epochs:

@@ -18,9 +18,9 @@ from hyena_ray.dataset.simulated import simulate
 from hyena_ray.errors import InputError
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
+from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import new_model
 from hyena_ray.tuning.results import TRIALS
 from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.study import STUDY_FILE

@@ -12,7 +12,7 @@ from ray import tune
 
 from hyena_ray.cluster.progress import Progress, State, counted
 from hyena_ray.cluster.watchdog import Watchdog
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.stages import training_stages
 from hyena_ray.tuning.results import STATES
 from hyena_ray.tuning.search import EPOCH, FINISHED, PROBLEM, SCORE
 from hyena_ray.tuning.space import SearchSpace
@@ -42,7 +42,7 @@ class SearchWatch:
     def started(self, number: int, values: dict[str, Any]) -> None:
         """A trial has its place, for the first time or again."""
         recipe = self._space.run_settings(values).training
-        self._epochs[number] = sum(stage.epochs for stage in stages_of(recipe))
+        self._epochs[number] = sum(stage.epochs for stage in training_stages(recipe))
         self._running[number] = 0
 
     def reported(self, number: int, epoch: int) -> None:

@@ -23,9 +23,9 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.files import sha256_file
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.loop import train_run
+from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource, WindowSource
+from hyena_ray.training.supervised import train_run
 from hyena_ray.tuning.experiment import run_trials
 from hyena_ray.tuning.search import SECONDS, SETTINGS
 from hyena_ray.tuning.space import SearchSpace
@@ -171,7 +171,14 @@ def train(settings: RunSettings, folder: Path) -> float:
     """One trial there; its seconds."""
     training, validation = _SOURCES
     begun = time.time()
-    train_run(settings, training, validation, folder, lambda report: None)
+    train_run(
+        settings,
+        training,
+        validation,
+        folder,
+        lambda report: None,
+        fingerprint=settings.fingerprint(),
+    )
     return time.time() - begun
 
 

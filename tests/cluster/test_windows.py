@@ -18,7 +18,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulate import simulate_genome
-from hyena_ray.training.sources import WindowSource
+from hyena_ray.training.loaders import WindowSource
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

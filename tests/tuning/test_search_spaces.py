@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.tuning.space import SearchSpace
 from tests.tuning.unread_data import prepared
 

@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hyena_ray.dataset.reader import Windows
 from hyena_ray.training.checkpoint import CHECKPOINT
-from hyena_ray.training.loop import EpochReport, train_run
-from hyena_ray.training.sources import ArraySource, WindowSource
+from hyena_ray.training.loaders import ArraySource, WindowSource
+from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.tuning import trial
 from hyena_ray.tuning.search import EPOCH, FINISHED
 from hyena_ray.tuning.space import SearchSpace
@@ -73,7 +73,14 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
     if killed_after:
         settings, windows = SPACE.run_settings(CONFIG["values"]), InMemory().open()
         with pytest.raises(KeyboardInterrupt):
-            train_run(settings, windows, windows, plan.folder_of(0), report)
+            train_run(
+                settings,
+                windows,
+                windows,
+                plan.folder_of(0),
+                report,
+                fingerprint=settings.fingerprint(),
+            )
     run_trial(CONFIG, plan)
     assert [result[EPOCH] for result in told] == [1, 2, 3]
     assert [result[FINISHED] for result in told] == [False, False, True]

@@ -15,10 +15,10 @@ from hyena_ray.genome.fasta import N_CODE
 from hyena_ray.genome.reading import open_genome, with_progress
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
-from hyena_ray.pretraining.packed import PackedBases, stretches_of
-from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.progress import listed
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.genome_stream import PackedBases, known_stretches
+from hyena_ray.training.settings import PretrainSettings
 
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
@@ -156,7 +156,7 @@ def _check_enough(
 
 
 def _packed(number: int, codes: NDArray[np.uint8], shortest: int) -> PackedBases:
-    return PackedBases.of((number, codes[part]) for part in stretches_of(codes, shortest))
+    return PackedBases.of((number, codes[part]) for part in known_stretches(codes, shortest))
 
 
 def held_out_windows(
