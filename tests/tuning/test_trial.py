@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.sources import ArraySource, WindowSource
