@@ -59,7 +59,8 @@ def parser() -> Parser:
         "--definition",
         choices=DEFINITIONS,
         default="default",
-        help="the corrected definitions of target, baseline and noise (default), or the study's",
+        help="the corrected definitions of target, baseline and noise (default), or those of the "
+        "original work (original)",
     )
     done.add_argument("--seed", metavar="N", type=int, help=_help("seed"))
     options.add_settings(

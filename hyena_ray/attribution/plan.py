@@ -69,7 +69,7 @@ class ShardPlan(WorkPlan):
         """
         if limit is not None and limit < size:
             raise InputError("--limit", limit, f"below a shard of {size} windows", "raise it")
-        length, flank = model.readout.window, model.readout.stored
+        length, flank = model.readout.window, model.readout.required_flank
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
         if data.manifest.flank < flank:

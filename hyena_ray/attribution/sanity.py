@@ -197,7 +197,7 @@ def faithfulness(
     Source: Petsiuk, Das & Saenko 2018 (deletion and insertion).
     """
     tokens = tokens_read(model, windows)
-    length, stored = model.readout.window, model.readout.stored
+    length, stored = model.readout.window, model.readout.required_flank
     targets = Targets(model, tokens, true_positive, settings)
     other = tokens.copy()
     for row, identity in zip(other, windows.window_id.tolist(), strict=True):

@@ -32,7 +32,7 @@ from hyena_ray.genome.fasta import N_CODE, Contig
 from hyena_ray.genome.intervals import Regions, Spans
 from hyena_ray.genome.labels import base_labels, gather, spans_of
 from hyena_ray.genome.negatives import NegativeSampler
-from hyena_ray.genome.reading import open_genome, read_regions, told
+from hyena_ray.genome.reading import open_genome, read_regions, with_progress
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NO_SPLIT, Tiles, cut_tiles, overlapping_split, tile_count
@@ -131,7 +131,7 @@ def _write(
         _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
     simulated = False
-    for contig in told(genome):
+    for contig in with_progress(genome):
         size = len(contig.codes)
         labels = regions.on(contig.name, size)
         banned = blacklist.on(contig.name, size) if blacklist else Spans.none()

@@ -71,7 +71,7 @@ def open_genome(path: AnyPath) -> Genome:
     return _reader(GENOMES, path, GIVE)(path)
 
 
-def told(genome: Genome) -> Iterator[Contig]:
+def with_progress(genome: Genome) -> Iterator[Contig]:
     """The contigs, while it is told how far they are.
 
     Raises:

@@ -99,7 +99,7 @@ def score_piece(
     Returns:
         (last - first,) rounded to `PRECISION`; NaN for N.
     """
-    window, stored = model.readout.window, model.readout.stored
+    window, stored = model.readout.window, model.readout.required_flank
     known = sequence.codes[first - sequence.start : last - sequence.start] != N_CODE
     starts = window_starts(size, window, step, first, last)
     before = np.append(0, np.cumsum(known))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.plan import model_sha256
 from hyena_ray.dataset.sharded import read_shard_file, shard_file_is_complete, write_shard_file
 from hyena_ray.errors import InputError
-from hyena_ray.genome.reading import open_genome, told
+from hyena_ray.genome.reading import open_genome, with_progress
 from hyena_ray.model.scoring import Sequence, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.prediction.plan import PredictionPlan
@@ -69,7 +69,7 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
         return
     (folder / SEQUENCES).mkdir(parents=True, exist_ok=True)
     source = open_genome(genome)
-    for contig in told(source):
+    for contig in with_progress(source):
         for index in wanted.get(contig.name, ()):
             first, last = _reach(plan, index)
             table = pa.table({"code": pa.array(contig.codes[first:last])})

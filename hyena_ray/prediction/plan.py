@@ -17,7 +17,7 @@ from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.sharded import WorkPlan
 from hyena_ray.errors import InputError
 from hyena_ray.genome.fasta import N_CODE
-from hyena_ray.genome.reading import open_genome, told
+from hyena_ray.genome.reading import open_genome, with_progress
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.model.scoring import BATCH
 from hyena_ray.model.window import WindowModel
@@ -135,7 +135,7 @@ def plan_prediction(
     entries: list[ContigEntry] = []
     pieces: list[Piece] = []
     simulated = False
-    for contig in told(source):
+    for contig in with_progress(source):
         size = len(contig.codes)
         entries.append(ContigEntry(name=contig.name, length=size))
         simulated |= contig.description.startswith(SIMULATED)
@@ -160,7 +160,7 @@ def plan_prediction(
         model=model_sha256(model),
         simulated=simulated,
         window=window,
-        stored=model.readout.stored,
+        stored=model.readout.required_flank,
         overlap=overlap,
         batch=batch,
         contigs=tuple(sorted(entries, key=lambda entry: entry.name)),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.genome.fasta import N_CODE
-from hyena_ray.genome.reading import open_genome, told
+from hyena_ray.genome.reading import open_genome, with_progress
 from hyena_ray.genome.simulate import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
 from hyena_ray.pretraining.packed import PackedBases, stretches_of
@@ -69,7 +69,7 @@ def read_genome(
     contigs: list[ContigUse] = []
     longest, known, simulated = 0, False, False
     source = open_genome(path)
-    for number, contig in enumerate(told(source)):
+    for number, contig in enumerate(with_progress(source)):
         use: Use = "trained"
         if contig.name in leave_out:
             use = "left_out"

@@ -109,7 +109,7 @@ def simulated_data(space: SearchSpace, folder: AnyPath) -> None:
             Path(sources),
             SIMULATION_SEED,
             lengths=space.lengths(),
-            flank=max(draw.window_readout().stored for draw in space.draws()),
+            flank=max(draw.window_readout().required_flank for draw in space.draws()),
         )
         prepare(recipe, folder)
 

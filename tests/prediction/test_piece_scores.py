@@ -36,7 +36,7 @@ class PlaceModel(nn.Module):
 
 def by_hand(model: PlaceModel, codes: np.ndarray, step: int) -> np.ndarray:
     """Every window of a contig, one after the other."""
-    window, stored, size = model.readout.window, model.readout.stored, len(codes)
+    window, stored, size = model.readout.window, model.readout.required_flank, len(codes)
     starts = [start for start in range(0, size, step) if start + window <= size]
     if not starts or starts[-1] + window < size:
         starts.append(max(0, size - window))

@@ -58,7 +58,7 @@ def test_every_task_searches_what_the_study_varied(task: str) -> None:
 
 
 def test_what_is_searched_beside_follows_from_what_has_a_label() -> None:
-    bases = {"data.length", "readout.lookahead", "readout.flank", "readout.surroundings"}
+    bases = {"data.length", "readout.lookahead", "readout.flank", "readout.flank_composition"}
     bases |= {"training.positive_weight"}
     sequences = {"model.pooling", "readout.special_tokens"}
     for task in TASKS.values():

@@ -1,4 +1,4 @@
-"""The first layer may project each letter once: that changes time, and nothing else."""
+"""The first layer may project each token once: that changes time, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from hyena_ray.model.backbone import HyenaDNAModel
 from hyena_ray.model.lora import LoraSettings, apply_lora
 from hyena_ray.model.operator import (
     HyenaOperator,
-    Letters,
+    TokenLookup,
     short_convolution,
-    short_convolution_of_letters,
+    short_convolution_from_lookup,
 )
 
 
 @pytest.mark.parametrize(("length", "taps"), [(1, 3), (2, 3), (12, 3), (12, 1), (3, 5)])
-def test_the_convolution_of_letters_is_that_of_what_they_stand_for(length: int, taps: int) -> None:
+def test_the_convolution_of_a_lookup_is_that_of_its_rows(length: int, taps: int) -> None:
     ids = torch.randint(5, (length, 3))
     rows, weight, bias = parameters = [
         torch.randn(shape, dtype=torch.float64, requires_grad=True)
         for shape in ((5, 4), (4, 1, taps), (4,))
     ]
     expected = short_convolution(rows[ids].permute(2, 0, 1), weight, bias)
-    found = short_convolution_of_letters(Letters(ids, rows), weight, bias)
+    found = short_convolution_from_lookup(TokenLookup(ids, rows), weight, bias)
     upstream = torch.randn_like(expected)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
@@ -52,7 +52,7 @@ def test_ids_and_their_embeddings_give_the_same_states_and_gradients(
     ("targets", "expected"),
     [("mixer", False), ("short_filter", False), ("ffn", True), ("embeddings", True)],
 )
-def test_letters_are_read_where_adapters_allow_it(
+def test_the_token_lookup_is_used_where_adapters_allow_it(
     targets: str,
     expected: bool,
     config: HyenaDNAConfig,
@@ -60,13 +60,13 @@ def test_letters_are_read_where_adapters_allow_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     used = []
-    original = HyenaOperator.of_letters
+    original = HyenaOperator.forward_from_lookup
 
-    def spy(self: HyenaOperator, letters: Letters, positions: slice) -> Tensor:
-        used.append(len(letters.rows))
-        return original(self, letters, positions)
+    def spy(self: HyenaOperator, lookup: TokenLookup, positions: slice) -> Tensor:
+        used.append(len(lookup.table))
+        return original(self, lookup, positions)
 
-    monkeypatch.setattr(HyenaOperator, "of_letters", spy)
+    monkeypatch.setattr(HyenaOperator, "forward_from_lookup", spy)
     classifier = HyenaDNAForTokenClassification(config)
     classifier(ids)
     assert used == [config.padded_vocab_size]

@@ -16,13 +16,13 @@ from torch import Tensor
 from hyena_ray.dataset.augment import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model
+from hyena_ray.model.flank_composition import FEATURES, measure_composition
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import load_window_model, save_window_model
-from hyena_ray.model.surroundings import FEATURES, composition_of
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
 
-READOUT = Readout(window=20, flank=8, lookahead=4, surroundings=32)
+READOUT = Readout(window=20, flank=8, lookahead=4, flank_composition=32)
 STORED = 40
 NETWORKS = ["hyenadna", "dilated_cnn", "bilstm"]
 
@@ -68,7 +68,7 @@ def test_composition_is_that_counted_letter_by_letter(
     text = "C" * beyond + letters + "G" * beyond
     tokens = torch.tensor([["ACGTN".index(letter) + 7 for letter in text]], dtype=number)
     expected = [value for span in (16, 4, 1) for value in counted(letters[16 - span : 20 + span])]
-    found = composition_of(tokens, 4, 16)
+    found = measure_composition(tokens, 4, 16)
     assert found.shape == (1, FEATURES)
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-5)
 
@@ -77,7 +77,7 @@ def test_composition_is_that_counted_letter_by_letter(
 def test_at_the_start_a_model_gives_what_it_gives_without(architecture: str) -> None:
     tokens = some_tokens()
     told = a_model(architecture)
-    untold = a_model(architecture, READOUT.updated({"surroundings": 0}, "test"))
+    untold = a_model(architecture, READOUT.updated({"flank_composition": 0}, "test"))
     state = {
         name: value for name, value in told.state_dict().items() if "surroundings." not in name
     }
@@ -87,7 +87,9 @@ def test_at_the_start_a_model_gives_what_it_gives_without(architecture: str) -> 
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
-def test_after_training_bases_count_as_far_as_the_surroundings_reach(architecture: str) -> None:
+def test_after_training_bases_count_as_far_as_the_composition_flank_extends(
+    architecture: str,
+) -> None:
     model = a_model(architecture)
     disturb(model)
     tokens = some_tokens()
@@ -154,7 +156,7 @@ def test_a_saved_model_predicts_the_same(
 
 
 def test_a_backbone_of_another_task_gives_all_but_head_and_surroundings(tmp_path: Path) -> None:
-    plain = a_model("hyenadna", READOUT.updated({"surroundings": 0}, "test"))
+    plain = a_model("hyenadna", READOUT.updated({"flank_composition": 0}, "test"))
     save_window_model(plain, tmp_path / "model")
     settings = ModelSettings(backbone=str(tmp_path / "model"))
     model = build_model(settings, READOUT, LoraSettings(), TASKS["zdna"], seed=3).eval()
@@ -172,24 +174,26 @@ def test_flanks_that_do_not_hold_the_surroundings_are_refused() -> None:
 
 def test_a_classifier_without_place_for_it_takes_no_composition() -> None:
     told = a_model("hyenadna").classifier
-    untold = a_model("hyenadna", READOUT.updated({"surroundings": 0}, "test")).classifier
+    untold = a_model("hyenadna", READOUT.updated({"flank_composition": 0}, "test")).classifier
     ids = some_tokens().long()
     for call in (
         lambda: told(input_ids=ids),
         lambda: untold(input_ids=ids, composition=torch.zeros(3, FEATURES)),
     ):
-        with pytest.raises(InputError, match="composition goes with"):
+        with pytest.raises(InputError, match="composition belongs to"):
             call()
 
 
 @pytest.mark.parametrize("architecture", ["kmer_logistic", "rule"])
 def test_models_without_embeddings_are_refused(architecture: str) -> None:
-    with pytest.raises(InputError, match=rf"readout.surroundings: 32: {architecture} has nothing"):
+    with pytest.raises(
+        InputError, match=rf"readout.flank_composition: 32: {architecture} has nothing"
+    ):
         a_model(architecture)
 
 
-@pytest.mark.parametrize("surroundings", [1, 15])
-def test_in_narrow_surroundings_the_nearest_part_is_the_window(surroundings: int) -> None:
+@pytest.mark.parametrize("flank_composition", [1, 15])
+def test_in_narrow_surroundings_the_nearest_part_is_the_window(flank_composition: int) -> None:
     tokens = some_tokens()
-    found = composition_of(tokens, 20, surroundings)
-    assert torch.equal(found[:, -2:], composition_of(tokens[:, STORED:-STORED], 20, 0)[:, -2:])
+    found = measure_composition(tokens, 20, flank_composition)
+    assert torch.equal(found[:, -2:], measure_composition(tokens[:, STORED:-STORED], 20, 0)[:, -2:])

@@ -10,7 +10,7 @@ import pytest
 
 from hyena_ray import progress
 from hyena_ray.genome.fasta import Fasta
-from hyena_ray.genome.reading import told
+from hyena_ray.genome.reading import with_progress
 
 GENOME = "".join(f">chr{number}\n{'ACGTACGTAC' * 100_000}\n" for number in range(1, 9))
 
@@ -36,7 +36,7 @@ def test_contigs_come_as_they_are_and_what_is_read_is_named(
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.01)
     with caplog.at_level(logging.INFO):
         names = []
-        for contig in told(Fasta(tmp_path / "genome.fa")):
+        for contig in with_progress(Fasta(tmp_path / "genome.fa")):
             names.append(contig.name)
             while len(names) == 3 and "at work: chr3" not in caplog.text:
                 progress.time.sleep(0.01)

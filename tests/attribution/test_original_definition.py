@@ -91,7 +91,7 @@ def pipeline(
     model: WindowModel, data: PreparedData, methods: tuple[str, ...], folder: Path
 ) -> Found:
     changes = {"methods": methods, "k": K, "samples": SAMPLES}
-    settings = definition("study", TASKS[data.manifest.task].kind).updated(changes, "test")
+    settings = definition("original", TASKS[data.manifest.task].kind).updated(changes, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings, size=7)
     plan.begin(folder)
     for index in missing(plan, folder):
@@ -252,7 +252,7 @@ def test_the_consensus_of_sequences_holds_only_what_both_methods_score_above_zer
 
 def test_sequences_stand_in_no_genome_and_have_no_track(of_sequences, tmp_path):
     model, data = of_sequences
-    settings = definition("study", "sequence").updated({"methods": ("ig",), "k": K}, "test")
+    settings = definition("original", "sequence").updated({"methods": ("ig",), "k": K}, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings)
     plan.begin(tmp_path)
     run_shard(model, data, plan, 0, tmp_path)

@@ -11,16 +11,16 @@ from hyena_ray.attribution.targets import Targets
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
 
 
-def substitutions(targets: Targets, settings: AttributionSettings) -> NDArray[np.float64]:
+def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> NDArray[np.float64]:
     """(S, M, T) f(x) less the mean of f over what may stand at a base in its place.
 
-    That is each of the other letters, or N with `occlusion="n"`. Only bases of the windows
+    That is each of the other letters, or N with `ism_substitute="n"`. Only bases of the windows
     themselves have scores; those of the flanks, and an N in the place of an N, have 0.
 
     Source: Zhou & Troyanskaya 2015 (mutagenesis); Zeiler & Fergus 2014 (occlusion).
     """
     letters = np.arange(FIRST_BASE, FIRST_BASE + 4)
-    if settings.occlusion == "n":
+    if settings.ism_substitute == "n":
         letters = np.array([N_TOKEN])
     model = targets.model
     first, last = model.left, model.left + model.readout.window
@@ -28,7 +28,7 @@ def substitutions(targets: Targets, settings: AttributionSettings) -> NDArray[np
     for strand, of_strand in enumerate(losses):
         inputs = targets.inputs[strand].cpu().numpy()
         # What is behind the last position that a target depends on changes nothing.
-        read = np.arange(first, last) < targets.reach[strand][:, None]
+        read = np.arange(first, last) < targets.receptive_end[strand][:, None]
         tried_there = read[..., None] & (inputs[:, first:last, None] != letters)
         window, position, letter = np.nonzero(tried_there)
         position += first
