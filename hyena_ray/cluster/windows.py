@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayTaskError
 
 from hyena_ray.cluster.progress import Progress
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
 from hyena_ray.errors import InputError
@@ -30,7 +30,7 @@ from hyena_ray.training.sources import ArraySource, Batch, WindowSource
 
 logger = logging.getLogger(__name__)
 
-SHARE_OF_STORE = 0.3
+FRACTION_OF_STORE = 0.3
 """Most of the object store that shared windows take; while they are gathered they lie there twice,
 and trials need room for their own."""
 BUFFER_ROWS = 8_192
@@ -208,7 +208,7 @@ def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
         data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
         for length, split in keys
     )
-    return size < SHARE_OF_STORE * cluster.object_store
+    return size < FRACTION_OF_STORE * cluster.object_store
 
 
 def _title(data: PreparedData, length: int, split: str) -> str:

@@ -37,7 +37,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
         timed = on_workers(
             lambda item: time_run(*item),
             items,
-            each=options.each,
+            resources=options.resources,
             concurrent=placement.concurrent,
             threads=placement.threads,
         )
@@ -63,7 +63,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
             f"{counted(len(first), 'preset')}, {counted(len(options.seeds), 'seed')}"
             + (f", {data.manifest.folds} folds" if data.manifest.folds else ""),
-            "at once": f"{placement.concurrent}, each {options.each.text} and "
+            "at once": f"{placement.concurrent}, each {options.resources.text} and "
             f"{counted(placement.threads, 'torch thread')}",
             "cluster": cluster.text,
         },
@@ -73,7 +73,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
             "runs_to_do": [run.name for run in todo],
             "left_out": {preset.name: preset.data.options for preset in chosen.left_out},
             "at_once": placement.concurrent,
-            "resources": options.each.model_dump(),
+            "resources": options.resources.model_dump(),
             "threads": placement.threads,
             "cluster": cluster._asdict(),
         },

@@ -79,8 +79,10 @@ def attributed(folder: Path, shards: int) -> dict[str, float]:
     with connect(None):
         before = peak_mb(os.getpid())
         with Watch() as watch:
-            out, each = folder / f"out-{os.getpid()}", Resources(cpu=1)
-            attribute_on_actors(plan, folder / "model", data, out, actors=ACTORS, each=each)
+            out, resources = folder / f"out-{os.getpid()}", Resources(cpu=1)
+            attribute_on_actors(
+                plan, folder / "model", data, out, actors=ACTORS, resources=resources
+            )
     return {
         "before_mb": before,
         "driver_mb": peak_mb(os.getpid()),

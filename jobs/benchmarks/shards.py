@@ -91,7 +91,9 @@ def of_actors(folder: Path, data_folder: Path) -> Comparison:
 
     def run(actors: int) -> None:
         out = folder / f"run-{next(numbers)}"
-        attribute_on_actors(plan, model_folder, data, out, actors=actors, each=Resources(cpu=1))
+        attribute_on_actors(
+            plan, model_folder, data, out, actors=actors, resources=Resources(cpu=1)
+        )
 
     return Comparison(
         "attribution on actors",

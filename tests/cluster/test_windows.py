@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster import windows as module
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.cluster.windows import StreamSource, read_files, share_windows
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly

@@ -20,6 +20,7 @@ ROOMS = (
     "attribution",
     "prediction",
     "cluster",
+    "search",
     "tuning",
     "report",
 )
@@ -27,7 +28,7 @@ FOUNDATION = (
     *("errors", "files", "settings", "storage", "tasks", "trust"),
     *("commands", "dry_run", "outcomes", "progress"),
 )
-RAY_ROOMS = ("cluster", "tuning")
+RAY_ROOMS = ("cluster", "search", "tuning")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

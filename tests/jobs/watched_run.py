@@ -133,7 +133,7 @@ def main(folder: Path) -> None:
             (folder / "go").touch()
 
         threading.Thread(target=go, daemon=True).start()
-        run_shards(squares(folder), actors=1, each=Resources(cpu=1))
+        run_shards(squares(folder), actors=1, resources=Resources(cpu=1))
         tune_task(
             TuneOptions(
                 task=task_named("zdna"),

@@ -19,7 +19,7 @@ from hyena_ray.tuning.presets import (
     load_presets,
     select_presets,
 )
-from tests.tuning.unread_data import prepared
+from tests.search.unread_data import prepared
 
 FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
 PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]

@@ -11,13 +11,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.search import trial
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial import TrialPlan, run_trial
+from hyena_ray.search.trial_fields import EPOCH, FINISHED
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.sources import ArraySource, WindowSource
-from hyena_ray.tuning import trial
-from hyena_ray.tuning.search import EPOCH, FINISHED
-from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.trial import TrialPlan, run_trial
 
 EPOCHS = 3
 SPACE = SearchSpace.parse(

@@ -9,19 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hyena_ray.tuning.results import best_trial, write_trials
-from hyena_ray.tuning.search import (
-    EPOCH,
-    FINISHED,
-    METRIC,
-    PROBLEM,
-    SCORE,
-    SECONDS,
-    StudySearch,
-    scheduler,
-)
-from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.study import StoredStudy, missing
+from hyena_ray.search.searcher import StudySearch, scheduler
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import StoredStudy, best_trial, missing, write_trials
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 
 SPACE = SearchSpace.parse(
     {

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hyena_ray.search.space import SearchSpace
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.fit import check_run_fits
-from hyena_ray.tuning.space import SearchSpace
-from tests.tuning.unread_data import prepared
+from tests.search.unread_data import prepared
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "search_spaces"

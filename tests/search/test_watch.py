@@ -6,8 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.watch import COMPLETE, CRASHED, DIVERGED, STOPPED, SearchWatch
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial_fields import COMPLETE, DIVERGED, STOPPED
+from hyena_ray.search.tune_experiment import CRASHED, SearchWatch
 
 SPACE = SearchSpace.parse(
     {

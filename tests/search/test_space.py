@@ -9,8 +9,8 @@ import pytest
 
 from hyena_ray.attribution.settings import definition
 from hyena_ray.errors import InputError
+from hyena_ray.search.space import SearchSpace
 from hyena_ray.tasks import TASKS
-from hyena_ray.tuning.space import SearchSpace
 
 HEAD = "task: zdna\nsearch:\n"
 

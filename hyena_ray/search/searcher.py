@@ -16,25 +16,18 @@ from optuna.trial import Trial, TrialState
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
-from hyena_ray.tuning.space import SearchSpace, Values
-from hyena_ray.tuning.study import StoredStudy, unfinished
-
-SCORE = "score"
-"""Key of a report: the task's metric, higher is better."""
-EPOCH = "epoch"
-"""Key of a report: finished epochs, from 1."""
-FINISHED = "finished"
-"""Key of a report: the run is over, and its score is that of its best epoch."""
-PROBLEM = "problem"
-"""Key of a report: why the run diverged, or nothing."""
-SECONDS = "seconds"
-"""Key of a report: wall time of the run since it was started or resumed."""
-METRICS = "metrics"
-"""Attribute of an Optuna trial: its last metrics, or those of its best epoch when finished."""
-METRIC = "metric/"
-"""Begins the key of every metric of a report."""
-SETTINGS = "settings"
-"""Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
+from hyena_ray.search.space import SearchSpace, Values
+from hyena_ray.search.stored_study import StoredStudy, unfinished
+from hyena_ray.search.trial_fields import (
+    EPOCH,
+    FINISHED,
+    METRIC,
+    METRICS,
+    PROBLEM,
+    SCORE,
+    SECONDS,
+    SETTINGS,
+)
 
 
 class StudySearch(Searcher):

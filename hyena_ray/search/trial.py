@@ -12,6 +12,8 @@ from ray import tune
 
 from hyena_ray.cluster.windows import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
@@ -20,8 +22,6 @@ from hyena_ray.training.events import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.loop import EpochReport, train_run
 from hyena_ray.training.stages import stages_of
 from hyena_ray.training.workers import ALONE, Workers
-from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
-from hyena_ray.tuning.space import SearchSpace
 
 
 class TrialPlan(NamedTuple):

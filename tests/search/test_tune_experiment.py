@@ -19,11 +19,11 @@ from ray import tune
 from hyena_ray import progress
 from hyena_ray.cluster.resources import Placement
 from hyena_ray.cluster.watchdog import StalledError
-from hyena_ray.tuning import experiment
-from hyena_ray.tuning.experiment import UnfinishedError, run_trials
-from hyena_ray.tuning.search import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
-from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.study import StoredStudy
+from hyena_ray.search import tune_experiment as experiment
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import StoredStudy
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
+from hyena_ray.search.tune_experiment import UnfinishedError, run_trials
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.slow]
 EPOCHS = 3

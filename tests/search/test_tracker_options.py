@@ -11,8 +11,8 @@ import pytest
 from ray import tune
 
 from hyena_ray.errors import InputError
-from hyena_ray.tuning import trackers
-from hyena_ray.tuning.trackers import Tracker, parse_trackers, tracker_callbacks
+from hyena_ray.search import trackers
+from hyena_ray.search.trackers import Tracker, parse_trackers, tracker_callbacks
 
 
 def test_trackers_are_read_in_order() -> None:
