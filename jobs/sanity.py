@@ -15,7 +15,7 @@ EXAMPLES = """\
 examples:
   python jobs/sanity.py --model run/model --data prepared --out checked --limit 200
   python jobs/sanity.py --model run/model --random-labels permuted/model --data prepared \\
-      --out checked --methods ig,occlusion
+      --out checked --methods ig,ism
 """
 
 NAME = "sanity.json"

@@ -102,7 +102,7 @@ METHODS: dict[str, Method] = {
     "noisy_ig": Method(title="noisy Integrated Gradients", score=along_path, path=True, noisy=True),
     "smoothgrad": Method(title="SmoothGrad", score=smoothed, noisy=True),
     "input_x_gradient": Method(title="input x gradient", score=above_usual_base),
-    "occlusion": Method(title="in-silico mutagenesis", substitutes=True),
+    "ism": Method(title="in-silico mutagenesis", substitutes=True),
     "tp": Method(title="true-positive importance"),
 }
 

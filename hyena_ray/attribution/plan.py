@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import tokens_read, true_positives
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.sharded import WorkPlan
 from hyena_ray.errors import InputError
@@ -69,7 +69,7 @@ class ShardPlan(WorkPlan):
         """
         if limit is not None and limit < size:
             raise InputError("--limit", limit, f"below a shard of {size} windows", "raise it")
-        length, flank = model.readout.window, model.readout.stored
+        length, flank = model.readout.window, model.readout.required_flank
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
         if data.manifest.flank < flank:

@@ -52,7 +52,7 @@ def plan_job(options: PretrainOptions) -> DryRun:
             complete = (run.out / RECORD).exists()
         threads = int(plan["threads"])
         timed = on_workers(
-            work, [sample], each=options.each, concurrent=options.workers, threads=threads
+            work, [sample], resources=options.resources, concurrent=options.workers, threads=threads
         )
     (timings,) = timed.found
     bases = int(run.genome.train.lengths.sum())
@@ -79,7 +79,7 @@ def plan_job(options: PretrainOptions) -> DryRun:
             f"held-out windows of {settings.longest} bases"
             if windows
             else "at nothing: nothing is held out",
-            "workers": f"{options.workers}, each {options.each.text} and "
+            "workers": f"{options.workers}, each {options.resources.text} and "
             f"{counted(threads, 'torch thread')}",
             "cluster": cluster.text,
         },
@@ -91,7 +91,7 @@ def plan_job(options: PretrainOptions) -> DryRun:
             "steps_done": run.done,
             "held_out_windows": windows,
             "workers": options.workers,
-            "resources": options.each.model_dump(),
+            "resources": options.resources.model_dump(),
             "threads": threads,
             "cluster": cluster._asdict(),
         },

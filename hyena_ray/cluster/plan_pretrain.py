@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.cluster.folder import check_output
-from hyena_ray.cluster.resources import Placement, Resources, place
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resources
 from hyena_ray.cluster.steps import STREAM_CPU
 from hyena_ray.model.checkpoint import public_name
 from hyena_ray.model.provenance import Provenance, read_provenance
@@ -39,7 +38,7 @@ class PretrainOptions(NamedTuple):
     held_out: tuple[str, ...]
     """Contigs; none holds out a share of each."""
     workers: int
-    each: Resources
+    resources: Resources
     """Of a worker."""
     inputs: tuple[AnyPath, ...]
     """Other files that are read."""
@@ -121,9 +120,9 @@ def place_workers(options: PretrainOptions, cluster: Cluster) -> Placement:
     Raises:
         InputError: the cluster cannot hold them.
     """
-    return place(
+    return fit_resources(
         cluster,
-        options.each,
+        options.resources,
         wanted=None,
         useful=1,
         streams=True,

@@ -65,7 +65,7 @@ def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
     run = checked(options)
     if run.done:
         logger.info("going on after step %d of %d", run.done, options.settings.training.steps)
-    resources = TrialResources(**options.each.model_dump(), workers=options.workers)
+    resources = TrialResources(**options.resources.model_dump(), workers=options.workers)
     with connect(options.address, dashboard=options.workers > 1) as cluster:
         plan = made_of(options, run.genome, place_workers(options, cluster))
         with only_writer(run.out, overwrite=options.overwrite):
@@ -211,7 +211,7 @@ def _markov(
     bases: ray.ObjectRef[PackedBases],
     held_out: ray.ObjectRef[dict[str, NDArray[np.uint8]]],
     settings: PretrainSettings,
-    each: Resources,
+    resources: Resources,
 ) -> dict[str, dict[str, float]]:
     """On a worker, since the driver may have no CPU."""
     both = settings.training.reverse_complement
@@ -222,7 +222,7 @@ def _markov(
         found = markov_perplexities(bases, windows, both_strands=both)
         return {str(order): of for order, of in found.items()}
 
-    task = ray.remote(num_cpus=each.cpu)(count).options(name="Markov models")
+    task = ray.remote(num_cpus=resources.cpu)(count).options(name="Markov models")
     with Progress("Markov models"):
         done: dict[str, dict[str, float]] = ray.get(task.remote(bases, held_out))
     return done

@@ -142,8 +142,10 @@ def _what(facts: CardFacts) -> list[str]:
     )
     if readout.flank:
         about += f" with {readout.flank} real bases on each side"
-    if readout.surroundings:
-        about += f", is told GC content and CpG frequency of {readout.surroundings:,} on each side"
+    if readout.flank_composition:
+        about += (
+            f", is told GC content and CpG frequency of {readout.flank_composition:,} on each side"
+        )
     strands = "averages both strands" if readout.strands == "both" else "reads the given strand"
     lines.append(f"{about}, and {strands}.")
     if facts.provenance is not None:

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from hyena_ray.dataset.manifest import Count
-from hyena_ray.dataset.reader import PreparedData, Windows
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.window import WindowModel

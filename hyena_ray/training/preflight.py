@@ -74,12 +74,12 @@ def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) ->
             "bases",
             f"prepare data with --lengths {readout.window}, or give another model",
         )
-    if readout.stored > manifest.flank:
+    if readout.required_flank > manifest.flank:
         raise InputError(
             folder,
-            f"flank of {readout.stored} bases",
+            f"flank of {readout.required_flank} bases",
             f"the data in {data.folder} has {manifest.flank} bases on each side",
-            f"prepare data with --flank {readout.stored} or more, or give another model",
+            f"prepare data with --flank {readout.required_flank} or more, or give another model",
         )
 
 
@@ -88,7 +88,7 @@ def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
     for key, value, remedy in (
         ("readout.flank", settings.readout.flank, "set it to 0"),
         ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
-        ("readout.surroundings", settings.readout.surroundings, "set it to 0"),
+        ("readout.flank_composition", settings.readout.flank_composition, "set it to 0"),
         ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
         ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
     ):
@@ -111,7 +111,7 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
             f"the data in {data.folder} has windows of {prepared} bases",
             f"choose one of these or prepare with --lengths {length}",
         )
-    for key, bases in (("flank", flank), ("surroundings", settings.readout.surroundings)):
+    for key, bases in (("flank", flank), ("flank_composition", settings.readout.flank_composition)):
         if bases > manifest.flank:
             raise InputError(
                 f"{place}: readout.{key}",
@@ -151,7 +151,7 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
-    refuse_unused(model, settings.readout.surroundings, place)
+    refuse_unused(model, settings.readout.flank_composition, place)
     needs_hyenadna = {
         "lora.enabled": settings.lora.enabled,
         "training.checkpoint_activations": settings.training.checkpoint_activations,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from hyena_ray.dataset.tokens import IGNORED, tokens_of
+from hyena_ray.dataset.tokens import IGNORED, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
 from hyena_ray.model.build import time_scale
@@ -208,7 +208,7 @@ def _batches(codes: NDArray[np.uint8], settings: PretrainSettings, number: int) 
     rows = max(1, settings.training.tokens_per_pass // codes.shape[1])
     found = []
     for first in range(0, len(codes), rows):
-        tokens = tokens_of(codes[first : first + rows])
+        tokens = codes_to_tokens(codes[first : first + rows])
         if settings.objective == "next_base":
             targets = next_bases(tokens)
             found.append(Batch(tokens, targets, len(tokens) * (tokens.shape[1] - 1)))

@@ -34,9 +34,9 @@ class ReadoutSettings(Settings):
     """Real bases given on each side of a window."""
     lookahead: int = Field(default=32, ge=0)
     """A causal model's label of base i is read this many bases further right."""
-    surroundings: int = Field(default=0, ge=0)
-    """Bases on each side of which the model is told GC content and CpG frequency, or 0: what the
-    windows cost does not depend on it. See model/surroundings.py."""
+    flank_composition: int = Field(default=0, ge=0)
+    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
+    The cost of a window does not depend on it. See model/flank_composition.py."""
     strands: Literal["forward", "both"] = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: bool = False

@@ -7,10 +7,10 @@ import statistics
 from hyena_ray.cluster.folder import check_begun, data_plan
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
 from hyena_ray.training.run import run_view
 from hyena_ray.training.settings import RunSettings
@@ -37,7 +37,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
         timed = on_workers(
             lambda item: time_run(*item),
             items,
-            each=options.each,
+            resources=options.resources,
             concurrent=placement.concurrent,
             threads=placement.threads,
         )
@@ -63,7 +63,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
             f"{counted(len(first), 'preset')}, {counted(len(options.seeds), 'seed')}"
             + (f", {data.manifest.folds} folds" if data.manifest.folds else ""),
-            "at once": f"{placement.concurrent}, each {options.each.text} and "
+            "at once": f"{placement.concurrent}, each {options.resources.text} and "
             f"{counted(placement.threads, 'torch thread')}",
             "cluster": cluster.text,
         },
@@ -73,7 +73,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
             "runs_to_do": [run.name for run in todo],
             "left_out": {preset.name: preset.data.options for preset in chosen.left_out},
             "at_once": placement.concurrent,
-            "resources": options.each.model_dump(),
+            "resources": options.resources.model_dump(),
             "threads": placement.threads,
             "cluster": cluster._asdict(),
         },
@@ -88,7 +88,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
 
 def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
     """By split."""
-    counts = {split: data.count(settings.data.length, split) for split in NAMES}
+    counts = {split: data.count(settings.data.length, split) for split in SPLITS}
     if settings.data.limit is not None:
         counts["train"] = min(counts["train"], settings.data.limit)
     return counts
@@ -96,7 +96,7 @@ def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
 
 def _seconds(run: Run, data: PreparedData, timings: list[RunTiming]) -> float:
     counts = _windows(run.settings, run_view(run.settings, data))
-    train, validation, test = (counts[split] for split in NAMES)
+    train, validation, test = (counts[split] for split in SPLITS)
     return statistics.mean(
         timing.seconds(run.settings, train=train, validation=validation, test=test)
         for timing in timings

@@ -15,13 +15,17 @@ from hyena_ray.attribution.plan import SHARD_SIZE
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.timing import time_labelled
 from hyena_ray.cluster.folder import check_begun
-from hyena_ray.cluster.resources import place
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.resources import Cluster, fit_resources
+from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.reader import PreparedData, Windows
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import finished_in
+from hyena_ray.search.trial_fields import TRIALS
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.stages import training_stages
@@ -36,8 +40,6 @@ from hyena_ray.tuning.plan import (
     simulated_data,
     written_by,
 )
-from hyena_ray.tuning.results import TRIALS, finished_in
-from hyena_ray.tuning.space import SearchSpace
 
 TIMED_DRAWS = 4
 """Settings from all over the space that are timed."""
@@ -90,7 +92,7 @@ def plan_tuning(options: TuneOptions) -> DryRun:
         timed = on_workers(
             _time,
             items,
-            each=space.resources,
+            resources=space.resources,
             concurrent=placement.concurrent,
             threads=placement.threads,
         )
@@ -98,7 +100,7 @@ def plan_tuning(options: TuneOptions) -> DryRun:
     finished = _finished(options, out)
     left = max(0, space.trials - finished)
     windows = {
-        f"{length} bases": {split: data.count(length, split) for split in NAMES}
+        f"{length} bases": {split: data.count(length, split) for split in SPLITS}
         for length in space.lengths()
     }
     trials = [
@@ -169,7 +171,7 @@ def _time(item: _Item) -> _Timing:
 def _actors(space: SearchSpace, data: PreparedData, cluster: Cluster) -> int:
     test = max(data.count(length, "test") for length in space.lengths())
     shards = math.ceil(test / SHARD_SIZE)
-    return place(
+    return fit_resources(
         cluster, space.resources, wanted=None, useful=shards, streams=False, name="--actors"
     ).concurrent
 

@@ -32,7 +32,7 @@ def rows_of(table):
 def test_columns_are_those_of_the_contract_and_rows_are_sorted_by_score_then_kmer(by):
     table = kmer_table(fold_kmers(*draw(20), KmerConfig(k=3)), by=by)
     assert table.column_names == [
-        *("kmer", "count", "windows", "score", "shrunk", "sd"),
+        *("kmer", "count", "windows", "score", "shrunken_score", "sd"),
         *("ci_low", "ci_high", "background", "p_value", "q_value"),
     ]
     keys = [

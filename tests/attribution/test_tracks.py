@@ -119,8 +119,8 @@ def test_a_base_has_the_mean_of_the_windows_that_hold_it_however_they_were_cut(
 
 def test_a_motif_of_either_strand_lights_up_at_its_own_bases(genome, tmp_path):
     data, sequences = genome
-    write_tracks(attributed(data, tmp_path, 16, "occlusion"), data, tmp_path)
-    track = pyBigWig.open(str(tmp_path / "tracks" / "occlusion.bw"))
+    write_tracks(attributed(data, tmp_path, 16, "ism"), data, tmp_path)
+    track = pyBigWig.open(str(tmp_path / "tracks" / "ism.bw"))
     assert track.chroms() == dict.fromkeys(CONTIGS, SIZE)
     assert track.intervals("chr1") is None
     lit = 0

@@ -13,11 +13,12 @@ import pytest
 
 from hyena_ray.cluster.folder import only_writer
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.tuning import experiment, study
+from hyena_ray.search import stored_study as study
+from hyena_ray.search import tune_experiment as experiment
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial import run_trial
 from hyena_ray.tuning.job import tuning_job
-from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.summary import RunSummary
-from hyena_ray.tuning.trial import run_trial
 from tests.faults.small_runs import ROOT, Inputs, Result, result_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.training.checkpoint import CHECKPOINT, save_state
 from hyena_ray.training.pretraining import PretrainState
 from hyena_ray.training.settings import PretrainSettings

@@ -13,14 +13,14 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.search.space import SearchSpace
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.tuning.job import tuning_job
-from hyena_ray.tuning.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "tune_zdna.py"

@@ -180,7 +180,7 @@ def test_windows_have_the_scores_that_evaluation_gives_them(
     """Flanks, surroundings, ends of contigs: all that a window comes with is what was prepared."""
     model = build_model(
         ModelSettings(d_model=16, n_layer=2, max_seq_len=130),
-        Readout(window=40, flank=8, lookahead=8, surroundings=8),
+        Readout(window=40, flank=8, lookahead=8, flank_composition=8),
         LoraSettings(),
         TASKS["zdna"],
         seed=0,

@@ -57,7 +57,11 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> 
         (ZDNA, {"task": "g4"}, "here: task: g4: the data is zdna"),
         (ZDNA, {"data.length": 256}, "here: data.length: 256: .* windows of 100 bases"),
         (ZDNA, {"readout.flank": 65}, "here: readout.flank: 65: .* 64 bases on each side"),
-        (ZDNA, {"readout.surroundings": 65}, "readout.surroundings: 65: .*prepare with --flank 65"),
+        (
+            ZDNA,
+            {"readout.flank_composition": 65},
+            "readout.flank_composition: 65: .*prepare with --flank 65",
+        ),
         (ZDNA, {"readout.lookahead": 33}, "here: readout.lookahead: 33: reaches past"),
         (ZDNA, {"model.max_seq_len": 163}, "max_seq_len: 163: .* has 164 tokens"),
         (
@@ -70,7 +74,11 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> 
         (ZDNA, {"data.fold": 0}, "here: data.fold: 0: .* not into folds"),
         (FOLDS, {}, "here: data.fold: is missing, .* 3 folds; .* 0 to 2"),
         (FOLDS, {"data.fold": 3}, "here: data.fold: 3: there is no such fold"),
-        (PROMOTERS, {"readout.surroundings": 4}, "here: readout.surroundings: 4: promoters are"),
+        (
+            PROMOTERS,
+            {"readout.flank_composition": 4},
+            "here: readout.flank_composition: 4: promoters are",
+        ),
         (PROMOTERS, {"readout.flank": 4}, "here: readout.flank: 4: promoters are whole"),
         (
             PROMOTERS,

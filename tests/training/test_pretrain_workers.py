@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretrain_genome import held_out_windows, read_genome

@@ -19,7 +19,7 @@ from hyena_ray.tuning.presets import (
     load_presets,
     select_presets,
 )
-from tests.tuning.unread_data import prepared
+from tests.search.unread_data import prepared
 
 FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
 PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]
@@ -169,7 +169,7 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     assert len(set(names)) == len(names)
     left_out = {preset.name.partition("/")[2] for preset in found.left_out}
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
-    overlapping |= {"dilated_cnn_surroundings", "best"}
+    overlapping |= {"dilated_cnn_flank_composition", "best"}
     assert left_out == overlapping | {"five_folds", "length_512", "length_1024"}
     assert len(names) + len(left_out) == len(load_presets("zdna", FOLDER))
 
