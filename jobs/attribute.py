@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         definition=given.definition,
         changes=changes,
         actors=given.actors,
-        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resources=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         resume=given.resume,
         overwrite=given.overwrite,
         address=given.address,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import tokens_read, true_positives
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.sharded import WorkPlan
 from hyena_ray.errors import InputError

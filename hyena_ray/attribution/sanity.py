@@ -27,7 +27,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.targets import POSITIVE, Targets, tokens_read
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import codes_of, tokens_of
+from hyena_ray.dataset.tokens import codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 
@@ -203,7 +203,7 @@ def faithfulness(
     for row, identity in zip(other, windows.window_id.tolist(), strict=True):
         generator = generator_of(settings.seed, _CURVES, identity)
         inner = row[stored : stored + length]
-        inner[:] = tokens_of(dinucleotide_shuffle(codes_of(inner), generator))
+        inner[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(inner), generator))
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     shares = np.linspace(0, 1, STEPS + 1)
     replaced = [rank < round(share * length) for share in shares]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.plan import ShardPlan, model_sha256
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.sharded import read_shard_file, shard_file_is_complete, write_shard_file

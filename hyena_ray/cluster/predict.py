@@ -11,9 +11,9 @@ import torch
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.progress import Progress
-from hyena_ray.cluster.resources import Resources, place
-from hyena_ray.cluster.start import Cluster, connect
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.cluster.resources import Cluster, Resources, fit_resources
+from hyena_ray.cluster.start import connect
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
@@ -55,7 +55,7 @@ class PredictOptions(NamedTuple):
     batch: int
     actors: int | None
     """At once; None takes as many as the cluster holds."""
-    each: Resources
+    resources: Resources
     resume: bool
     overwrite: bool
     address: str | None
@@ -94,7 +94,7 @@ def predict(options: PredictOptions) -> Prediction:
                 settings,
                 out,
                 actors=actors,
-                each=options.each,
+                resources=options.resources,
             )
             expected = expected_precision(options.model, settings.threshold)
             record = PredictionRecord.of(plan, settings, result, expected)
@@ -149,9 +149,9 @@ def place_actors(options: PredictOptions, plan: PredictionPlan, cluster: Cluster
     Raises:
         InputError: the cluster cannot hold them.
     """
-    return place(
+    return fit_resources(
         cluster,
-        options.each,
+        options.resources,
         wanted=options.actors,
         useful=len(plan.pieces),
         streams=False,
@@ -167,7 +167,7 @@ def predict_on_actors(
     out: AnyPath,
     *,
     actors: int,
-    each: Resources,
+    resources: Resources,
 ) -> PredictionResult:
     """Score the pieces of a plan that are missing in `out`, and write track and regions anew.
 
@@ -178,7 +178,7 @@ def predict_on_actors(
         settings: of the regions.
         out: takes `shards/`, the track and the regions; on storage that every node sees.
         actors: at once; the result does not depend on it.
-        each: resources of one actor.
+        resources: of one actor.
 
     Raises:
         InputError: another plan in `out`.
@@ -214,7 +214,7 @@ def predict_on_actors(
         unit="pieces",
         windows=lambda index: windows_of(plan, index),
     )
-    run_shards(shards, actors=actors, each=each)
+    run_shards(shards, actors=actors, resources=resources)
     with Progress("writing of track and regions"):
         result = write_results(plan, settings, out)
     remove_folder(out / SEQUENCES)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.plan import model_sha256
 from hyena_ray.dataset.sharded import read_shard_file, shard_file_is_complete, write_shard_file
 from hyena_ray.errors import InputError
-from hyena_ray.genome.reading import open_genome, with_progress
+from hyena_ray.genome.contigs import open_genome, with_progress
 from hyena_ray.model.scoring import Sequence, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.prediction.plan import PredictionPlan

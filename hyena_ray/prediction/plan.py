@@ -16,9 +16,8 @@ from hyena_ray.attribution.plan import model_sha256
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.sharded import WorkPlan
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import N_CODE
-from hyena_ray.genome.reading import open_genome, with_progress
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.scoring import BATCH
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hyena_ray.genome.labels import spans_of
+from hyena_ray.genome.intervals import true_runs
 from hyena_ray.settings import Settings
 
 
@@ -68,7 +68,7 @@ class RegionCaller:
         settings = self._settings
         if self._open is not None and self._open.contig != stretch.contig:
             yield from self.finish()
-        runs = spans_of(stretch.values >= settings.threshold)
+        runs = true_runs(stretch.values >= settings.threshold)
         known = np.isfinite(stretch.values)
         values = np.where(known, stretch.values, 0).astype(np.float64)
         # Exact, since probabilities are multiples of `PRECISION`.

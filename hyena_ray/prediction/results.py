@@ -15,7 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from hyena_ray.files import atomic_file
-from hyena_ray.genome.bigwig import bigwig
+from hyena_ray.genome.bigwig import create_bigwig
 from hyena_ray.prediction.pieces import read_piece
 from hyena_ray.prediction.plan import PredictionPlan
 from hyena_ray.prediction.regions import Region, RegionCaller, RegionSettings, Stretch
@@ -70,7 +70,7 @@ def write_results(
     scored = called = 0
     contigs: set[str] = set()
     with ExitStack() as files:
-        track = files.enter_context(bigwig(folder / TRACK, list(sizes.items())))
+        track = files.enter_context(create_bigwig(folder / TRACK, list(sizes.items())))
         regions = _RegionFiles(
             files.enter_context(
                 files.enter_context(atomic_file(folder / BED)).open("w", encoding="utf-8")

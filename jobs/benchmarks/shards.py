@@ -21,7 +21,7 @@ from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
@@ -91,7 +91,9 @@ def of_actors(folder: Path, data_folder: Path) -> Comparison:
 
     def run(actors: int) -> None:
         out = folder / f"run-{next(numbers)}"
-        attribute_on_actors(plan, model_folder, data, out, actors=actors, each=Resources(cpu=1))
+        attribute_on_actors(
+            plan, model_folder, data, out, actors=actors, resources=Resources(cpu=1)
+        )
 
     return Comparison(
         "attribution on actors",
