@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     planted = simulated and task_named(data.manifest.task).kind == "base"
     steps = 0
 
-    def tell(what: str) -> None:
+    def on_progress(what: str) -> None:
         nonlocal steps
         steps += 1
         progress.update(State(done=steps - 1, at_work=(what,)))
@@ -103,7 +103,12 @@ def main(arguments: Sequence[str]) -> Outcome:
     total = count_steps(settings, random_labels=other is not None)
     with Progress("sanity checks", total, "steps", brief=True) as progress:
         checks = check_attribution(
-            model, windows, settings, planted=planted, of_random_labels=other, tell=tell
+            model,
+            windows,
+            settings,
+            planted=planted,
+            permuted_label_model=other,
+            on_progress=on_progress,
         )
         progress.update(State(done=total))
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}

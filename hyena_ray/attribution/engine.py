@@ -20,7 +20,7 @@ from hyena_ray.attribution.methods import METHODS, Method, Rows, draw_noise, noi
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import codes_of
+from hyena_ray.dataset.tokens import tokens_to_codes
 from hyena_ray.model.window import WindowModel
 
 WINDOWS = 64
@@ -129,7 +129,7 @@ def attribute_windows(
                     _spread(integral.nodes[alike], chosen, len(tokens), 0),
                 )
     stored = model.readout.required_flank
-    bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
+    bases = tokens_to_codes(tokens[:, stored : tokens.shape[1] - stored])
     # A sequence is a true positive as a whole.
     true_positive = np.broadcast_to(true_positive, shape).copy()
     return WindowAttribution(windows.window_id, bases, true_positive, scores, integrals)

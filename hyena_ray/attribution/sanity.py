@@ -26,7 +26,7 @@ from hyena_ray.attribution.methods import METHODS, random_stream
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import POSITIVE, Targets, tokens_read
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import codes_of, tokens_of
+from hyena_ray.dataset.tokens import codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 
@@ -86,8 +86,8 @@ def check_attribution(
     settings: AttributionSettings,
     *,
     planted: bool,
-    of_random_labels: WindowModel | None = None,
-    tell: Callable[[str], None] = lambda what: None,
+    permuted_label_model: WindowModel | None = None,
+    on_progress: Callable[[str], None] = lambda what: None,
 ) -> list[Check]:
     """Check every method of the settings that scores bases.
 
@@ -96,13 +96,13 @@ def check_attribution(
         windows: with labels.
         settings: of the attribution.
         planted: whether the labels are what was planted in a simulated genome.
-        of_random_labels: a model that was trained on permuted labels, of the same windows.
-        tell: called before each of `count_steps`, with what is done in it.
+        permuted_label_model: a model that was trained on permuted labels, of the same windows.
+        on_progress: called before each of `count_steps`, with what is done in it.
 
     Raises:
         InputError: the windows do not fit the model, or none has a true positive.
     """
-    tell("attribution")
+    on_progress("attribution")
     found = attribute_windows(model, windows, settings)
     rows = np.flatnonzero(found.true_positive.any(axis=1))
     if not len(rows):
@@ -114,14 +114,14 @@ def check_attribution(
         )
     chosen, labels = windows.rows(rows), windows.labels.shape[1]
     true_positive = found.true_positive[rows][:, :labels]
-    others = {"weights": with_random_weights(model, settings.seed), "labels": of_random_labels}
+    others = {"weights": with_random_weights(model, settings.seed), "labels": permuted_label_model}
     unlearnt = {}
     for what, other in others.items():
         if other is not None:
-            tell(f"attribution under random {what}")
+            on_progress(f"attribution under random {what}")
             unlearnt[what] = attribute_windows(other, chosen, settings, true_positive).scores
     model.eval()
-    tell("faithfulness by chance")
+    on_progress("faithfulness by chance")
     chance = faithfulness(
         model,
         chosen,
@@ -131,7 +131,7 @@ def check_attribution(
     )
     checks = []
     for method, scores in found.scores.items():
-        tell(f"faithfulness of {METHODS[method].title}")
+        on_progress(f"faithfulness of {METHODS[method].title}")
         checks.append(
             Check(
                 method=method,
@@ -140,7 +140,7 @@ def check_attribution(
                 by_chance=chance,
                 random_weights=correlation(scores[rows], unlearnt["weights"][method]),
                 random_labels=correlation(scores[rows], unlearnt["labels"][method])
-                if of_random_labels
+                if permuted_label_model
                 else None,
                 planted_auroc=planted_auroc(found, method, windows.labels, settings)
                 if planted
@@ -202,7 +202,7 @@ def faithfulness(
     for row, identity in zip(other, windows.window_id.tolist(), strict=True):
         generator = random_stream(settings.seed, _CURVES, identity)
         inner = row[stored : stored + length]
-        inner[:] = tokens_of(dinucleotide_shuffle(codes_of(inner), generator))
+        inner[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(inner), generator))
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     shares = np.linspace(0, 1, STEPS + 1)
     replaced = [rank < round(share * length) for share in shares]

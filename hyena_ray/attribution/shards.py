@@ -22,7 +22,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.attribution.targets import tokens_read, true_positives
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.sharded import (
@@ -199,6 +199,7 @@ def run_shard(
     shard = plan.shards[index]
     windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
     note = _note(folder, index)
+    note.parent.mkdir(parents=True, exist_ok=True)
     told = f"{note.read_text() if note.exists() else ''}begun\n"
     note.write_text(told)
     if told.count("begun") > CAREFUL_AFTER:

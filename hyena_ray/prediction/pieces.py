@@ -20,9 +20,8 @@ from hyena_ray.dataset.sharded import (
     write_shard_file,
 )
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import N_CODE
-from hyena_ray.genome.reading import open_genome, with_progress
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
@@ -179,7 +178,7 @@ def _check_contigs(contigs: Collection[str] | None, names: Collection[str]) -> N
                 "--contigs",
                 contig or "''",
                 "the genome has no such contig",
-                f"it has {', '.join(names[:8])}",
+                f"it has {', '.join(list(names)[:8])}",
             )
 
 
@@ -262,7 +261,9 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
         step=plan.step,
         batch=plan.batch,
     )
-    write_shard_file(pa.table({"probability": found}), piece_path(folder, index), plan.key)
+    path = piece_path(folder, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_shard_file(pa.table({"probability": found}), path, plan.key)
 
 
 def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> NDArray[np.float32]:

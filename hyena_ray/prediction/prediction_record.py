@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.files import read_json
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.region_calling import PredictionResult

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.files import atomic_file
-from hyena_ray.genome.bigwig import bigwig
-from hyena_ray.genome.labels import spans_of
+from hyena_ray.genome.bigwig import create_bigwig
+from hyena_ray.genome.intervals import true_runs
 from hyena_ray.prediction.pieces import PredictionPlan, read_piece
 from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.settings import Settings
@@ -61,7 +61,7 @@ class RegionCaller:
         settings = self._settings
         if self._open is not None and self._open.contig != stretch.contig:
             yield from self.finish()
-        runs = spans_of(stretch.values >= settings.threshold)
+        runs = true_runs(stretch.values >= settings.threshold)
         known = np.isfinite(stretch.values)
         values = np.where(known, stretch.values, 0).astype(np.float64)
         # Exact, since probabilities are multiples of `PRECISION`.
@@ -168,7 +168,7 @@ def write_results(
     scored = called = 0
     contigs: set[str] = set()
     with ExitStack() as files:
-        track = files.enter_context(bigwig(folder / TRACK, list(sizes.items())))
+        track = files.enter_context(create_bigwig(folder / TRACK, list(sizes.items())))
         regions = _RegionFiles(
             files.enter_context(
                 files.enter_context(atomic_file(folder / BED)).open("w", encoding="utf-8")

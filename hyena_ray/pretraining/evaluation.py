@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.tokens import tokens_of
+from hyena_ray.dataset.tokens import codes_to_tokens
 from hyena_ray.pretraining.objectives import Model, summed_loss
 from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.pretraining.stream import KEPT, Batch, mask_of, masked, next_bases
@@ -84,7 +84,7 @@ def _batches(codes: NDArray[np.uint8], settings: PretrainSettings, number: int) 
     rows = max(1, settings.training.tokens_per_pass // codes.shape[1])
     found = []
     for first in range(0, len(codes), rows):
-        tokens = tokens_of(codes[first : first + rows])
+        tokens = codes_to_tokens(codes[first : first + rows])
         if settings.objective == "next_base":
             targets = next_bases(tokens)
             found.append(Batch(tokens, targets, len(tokens) * (tokens.shape[1] - 1)))

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.subset import even_rows
+from hyena_ray.dataset.reader import sample_evenly
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import N_CODE
-from hyena_ray.genome.reading import open_genome, with_progress
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
 from hyena_ray.pretraining.packed import PackedBases, stretches_of
 from hyena_ray.pretraining.settings import PretrainSettings
@@ -173,5 +172,5 @@ def held_out_windows(
         ]
         if positions:
             tiles = np.concatenate(positions)
-            rows = even_rows(len(tiles), settings.held_out.windows)
+            rows = sample_evenly(len(tiles), settings.held_out.windows)
             yield contig.name, bases.cut(tiles[rows], length)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.genome.fasta import N_CODE
+from hyena_ray.genome.contigs import N_CODE
 
 _PER_BYTE = 4
 

@@ -14,8 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.augment import random_half, reverse_complement
-from hyena_ray.dataset.tokens import FIRST_BASE, IGNORED, TOKEN_IDS, tokens_of
+from hyena_ray.dataset.tokens import (
+    FIRST_BASE,
+    IGNORED,
+    TOKEN_IDS,
+    codes_to_tokens,
+    random_half,
+    reverse_complement,
+)
 from hyena_ray.pretraining.packed import PackedBases
 from hyena_ray.pretraining.settings import MaskSettings, PretrainSettings
 from hyena_ray.pretraining.shuffle import key_of, mixed, permuted
@@ -72,7 +78,7 @@ class WindowStream:
             spare = self.batch(step, ALONE)
             targets = np.full_like(spare.targets[:1], IGNORED)
             return Batch(spare.inputs[:1], targets, spare.weight)
-        tokens = tokens_of(self.bases.cut(self.positions(step, own), whole.length))
+        tokens = codes_to_tokens(self.bases.cut(self.positions(step, own), whole.length))
         if self._recipe.reverse_complement:
             turned = random_half(whole.rows, self._draws(_STRANDS, step))
             rows = np.isin(own, turned)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from hyena_ray.dataset.augment import random_crop, reverse_half
+from hyena_ray.dataset.tokens import random_crop, reverse_half
 from hyena_ray.errors import JobError
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.average import WeightAverage

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import Count
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 
 
 def genome_weights(windows: Windows, counts: Sequence[Count]) -> NDArray[np.float64] | None:

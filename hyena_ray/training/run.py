@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hyena_ray.dataset.manifest import NAME
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
@@ -59,7 +59,7 @@ class RunRecord(Settings):
         Raises:
             InputError: missing or not of this form.
         """
-        return cls.parse(read_json(folder / NAME), folder / NAME)
+        return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
 
 
 def view_of(settings: RunSettings, data: PreparedData) -> PreparedData:
@@ -144,7 +144,7 @@ def complete_run(
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         peak_memory=peak_memory(),
     )
-    write_json(folder / NAME, record.model_dump(mode="json"))
+    write_json(folder / MANIFEST, record.model_dump(mode="json"))
     return record, evaluation
 
 

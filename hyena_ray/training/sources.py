@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 
 

@@ -7,10 +7,10 @@ import statistics
 from hyena_ray.cluster.folder import check_begun, data_plan
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
 from hyena_ray.training.run import view_of
 from hyena_ray.training.settings import RunSettings
@@ -88,7 +88,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
 
 def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
     """By split."""
-    counts = {split: data.count(settings.data.length, split) for split in NAMES}
+    counts = {split: data.count(settings.data.length, split) for split in SPLITS}
     if settings.data.limit is not None:
         counts["train"] = min(counts["train"], settings.data.limit)
     return counts
@@ -96,7 +96,7 @@ def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
 
 def _seconds(run: Run, data: PreparedData, timings: list[RunTiming]) -> float:
     counts = _windows(run.settings, view_of(run.settings, data))
-    train, validation, test = (counts[split] for split in NAMES)
+    train, validation, test = (counts[split] for split in SPLITS)
     return statistics.mean(
         timing.seconds(run.settings, train=train, validation=validation, test=test)
         for timing in timings

@@ -18,9 +18,10 @@ from hyena_ray.cluster.folder import check_begun
 from hyena_ray.cluster.resources import Cluster, fit_resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.reader import PreparedData, Windows
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import finished_in
@@ -99,7 +100,7 @@ def plan_tuning(options: TuneOptions) -> DryRun:
     finished = _finished(options, out)
     left = max(0, space.trials - finished)
     windows = {
-        f"{length} bases": {split: data.count(length, split) for split in NAMES}
+        f"{length} bases": {split: data.count(length, split) for split in SPLITS}
         for length in space.lengths()
     }
     trials = [

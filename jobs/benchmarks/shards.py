@@ -25,7 +25,7 @@ from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model

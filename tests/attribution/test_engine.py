@@ -17,7 +17,7 @@ from hyena_ray.attribution.methods import METHODS, random_stream, shuffle_genera
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.attribution.targets import sequence_keys
-from hyena_ray.dataset.augment import reverse_complement
+from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 from tests.attribution.small_model import (

@@ -80,7 +80,7 @@ def test_every_folder_of_the_package_is_a_known_room() -> None:
     [
         ("genome/x.py", "from hyena_ray.dataset import tokens"),
         ("training/x.py", "import ray.data"),
-        ("errors.py", "import hyena_ray.genome.fasta"),
+        ("errors.py", "import hyena_ray.genome.contigs"),
         ("model/x.py", "from . import heads"),
         ("model/x.py", "def f():\n    from hyena_ray.training import loop"),
     ],

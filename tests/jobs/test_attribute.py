@@ -23,7 +23,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model

@@ -15,7 +15,7 @@ from hyena_ray.cluster.resources import Cluster, Resources
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning import compare as module
 from hyena_ray.tuning.compare import CompareOptions, compare

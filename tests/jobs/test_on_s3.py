@@ -14,7 +14,7 @@ import torch
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.pretraining.genome import held_out_windows, read_genome
 from hyena_ray.pretraining.loop import pretrain

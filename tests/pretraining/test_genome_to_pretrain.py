@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hyena_ray.files import sha256_file
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
 from hyena_ray.pretraining.settings import PretrainSettings
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, tokens_of
+from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.model.heads import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
@@ -149,7 +149,7 @@ def test_a_masked_base_is_seen_neither_by_the_input_nor_by_the_prediction() -> N
     codes = np.random.default_rng(0).integers(0, 4, (1, 32), np.uint8)
     seen = np.full((1, 32), KEPT, np.int8)
     seen[0, 12] = HIDDEN
-    batches = [masked(tokens_of(changed), seen, 1) for changed in _with_every_base(codes, 12)]
+    batches = [masked(codes_to_tokens(changed), seen, 1) for changed in _with_every_base(codes, 12)]
     assert {int(batch.targets[0, 12]) for batch in batches} == {7, 8, 9, 10}
     assert all((batch.targets[0] != IGNORED).sum() == 1 for batch in batches)
     logits = [model(torch.from_numpy(batch.inputs).long())[0, 12] for batch in batches]
@@ -249,7 +249,7 @@ def test_perplexity_is_exp_of_the_mean_loss_of_all_but_the_first_base() -> None:
     model = new_objective(settings)
     codes = np.random.default_rng(0).integers(0, 4, (5, 32), np.uint8)
     found = evaluate(model, {"a": codes, "b": codes[:2]}, settings)
-    tokens = torch.from_numpy(tokens_of(codes)).long()
+    tokens = torch.from_numpy(codes_to_tokens(codes)).long()
     with torch.no_grad():
         log_p = model(tokens)[:, :-1].log_softmax(-1)
     losses = -log_p.gather(-1, tokens[:, 1:, None])
@@ -269,7 +269,9 @@ def test_masked_windows_are_scored_on_the_same_hidden_bases_each_time() -> None:
     other = settings_of(objective="masked", training__seed=3)
     assert evaluate(model, codes, settings) == evaluate(model, codes, other)
     hidden = seen[0] == TOKEN_IDS["[MASK]"]
-    assert torch.equal(seen[0][~hidden], torch.from_numpy(tokens_of(codes["a"])).long()[~hidden])
+    assert torch.equal(
+        seen[0][~hidden], torch.from_numpy(codes_to_tokens(codes["a"])).long()[~hidden]
+    )
     assert 0 < hidden.float().mean() < 0.3
 
 

@@ -17,7 +17,7 @@ from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import sha256_file
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.pretraining.evaluation import ALL

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.pretraining.genome import held_out_windows, read_genome
 from hyena_ray.pretraining.loop import pretrain
 from hyena_ray.pretraining.packed import PackedBases

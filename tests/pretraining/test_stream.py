@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.tokens import COMPLEMENT, FIRST_BASE, IGNORED, TOKEN_IDS, tokens_of
-from hyena_ray.genome.fasta import N_CODE
+from hyena_ray.dataset.tokens import COMPLEMENT, FIRST_BASE, IGNORED, TOKEN_IDS, codes_to_tokens
+from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.pretraining.packed import PackedBases, stretches_of
 from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.pretraining.shuffle import permuted
@@ -166,14 +166,14 @@ def test_half_of_the_windows_are_on_the_other_strand() -> None:
         stream = WindowStream(bases, settings)
         tokens = stream.batch(step).inputs
         rows = np.arange(len(tokens))
-        given_ = tokens_of(bases.cut(stream.positions(step, rows), tokens.shape[1]))
+        given_ = codes_to_tokens(bases.cut(stream.positions(step, rows), tokens.shape[1]))
         other = COMPLEMENT[given_[:, ::-1]]
         forward, reverse = (tokens == given_).all(1), (tokens == other).all(1)
         assert (forward | reverse).all()
         turned.append((reverse & ~forward).sum() / len(tokens))
     assert np.mean(turned) == pytest.approx(0.5, abs=0.1)
     one = WindowStream(bases, settings_of(training__reverse_complement=False))
-    expected = tokens_of(bases.cut(one.positions(7, np.arange(5)), 8))
+    expected = codes_to_tokens(bases.cut(one.positions(7, np.arange(5)), 8))
     assert (one.batch(7).inputs == expected).all()
 
 

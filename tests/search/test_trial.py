@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.search import trial
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import TrialPlan, run_trial

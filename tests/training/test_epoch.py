@@ -12,7 +12,7 @@ import torch
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.model.lora import Targets
 from hyena_ray.training.average import WeightAverage

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.saved import load_window_model

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import multiprocessing
 from torch.optim import SGD, Optimizer
 
-from hyena_ray.dataset.reader import Windows
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.epoch import DivergenceError, Updates, new_scaler, train_epoch

@@ -24,18 +24,22 @@ from hyena_ray.dataset.manifest import (
     InputFile,
     Manifest,
 )
-from hyena_ray.dataset.parts import PartWriter
-from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, tokens_of
+from hyena_ray.dataset.schema import PartWriter, Windows
+from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import N_CODE, Contig
-from hyena_ray.genome.intervals import Regions, Spans
-from hyena_ray.genome.labels import base_labels, gather, spans_of
-from hyena_ray.genome.negatives import NegativeSampler
-from hyena_ray.genome.reading import open_genome, read_regions, with_progress
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
+from hyena_ray.genome.intervals import Spans, base_labels, gather_windows, true_runs
+from hyena_ray.genome.region_files import Regions, read_regions
+from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
-from hyena_ray.genome.tiling import NO_SPLIT, Tiles, cut_tiles, overlapping_split, tile_count
+from hyena_ray.genome.tiling import (
+    NO_SPLIT,
+    NegativeSampler,
+    Tiles,
+    cut_tiles,
+    overlapping_split,
+    tile_count,
+)
 from hyena_ray.settings import Location, Settings
 from hyena_ray.storage import AnyPath
 
@@ -135,7 +139,7 @@ def _write(
         size = len(contig.codes)
         labels = regions.on(contig.name, size)
         banned = blacklist.on(contig.name, size) if blacklist else Spans.none()
-        unknown = spans_of(contig.codes == N_CODE)
+        unknown = true_runs(contig.codes == N_CODE)
         for cutter in cutters:
             cutter.cut(contig, labels, banned, unknown)
         contigs.append(ContigEntry(name=contig.name, length=size))
@@ -254,8 +258,10 @@ class _Cutter:
             window_id=self._first_id + start // self._train_stride,
             contig=np.full(len(start), contig.name),
             start=start,
-            tokens=tokens_of(gather(contig.codes, start - self._flank, width, N_CODE)),
-            labels=gather(per_base, start, self._length, IGNORED),
+            tokens=codes_to_tokens(
+                gather_windows(contig.codes, start - self._flank, width, N_CODE)
+            ),
+            labels=gather_windows(per_base, start, self._length, IGNORED),
         )
 
     def close(self) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyena_ray.genome.fasta import Fasta
-from hyena_ray.genome.intervals import merge, read_bed
-from hyena_ray.genome.labels import base_labels
-from hyena_ray.genome.simulate import SIMULATED, Simulation, simulate_genome
+from hyena_ray.genome.contigs import Fasta
+from hyena_ray.genome.intervals import base_labels, merge
+from hyena_ray.genome.region_files import read_bed
+from hyena_ray.genome.simulation import SIMULATED, Simulation, simulate_genome
 
 A, C, G, T = range(4)
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from hyena_ray.genome.formats import PACKED
+from hyena_ray.genome.source import PACKED
 from hyena_ray.storage import AnyPath
 
 _HUMAN = [*map(str, range(1, 23)), "x", "y"]

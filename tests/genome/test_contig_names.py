@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.names import alike, plain, renaming
-from hyena_ray.genome.reading import read_regions
+from hyena_ray.genome.contig_names import alike, plain, renaming
+from hyena_ray.genome.region_files import read_regions
 from hyena_ray.genome.splits import parse_split
 from hyena_ray.storage import S3Path
 
