@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     from hyena_ray.dataset.reader import PreparedData
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.tasks import task_named
-    from hyena_ray.training.fit import check_model_fits
+    from hyena_ray.training.preflight import check_model_fits
 
     changes = {"methods": given.methods.split(",")}
     settings = AttributionSettings().updated(changes, "command line")

@@ -36,7 +36,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.fit import check_model_fits
+from hyena_ray.training.preflight import check_model_fits
 
 logger = logging.getLogger(__name__)
 

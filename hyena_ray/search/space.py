@@ -17,7 +17,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings, load_yaml
 from hyena_ray.tasks import task_named
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.stages import training_stages
 
 Scalar = str | int | float | bool | None
 Values = dict[str, Any]
@@ -230,7 +230,8 @@ class SearchSpace(Settings):
     def longest_run(self) -> int:
         """Epochs of the longest trial."""
         return max(
-            sum(stage.epochs for stage in stages_of(settings.training)) for settings in self.draws()
+            sum(stage.epochs for stage in training_stages(settings.training))
+            for settings in self.draws()
         )
 
 

@@ -28,8 +28,8 @@ from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import predict
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import ArraySource
 
 WINDOW, FLANK = 40, 8
 

@@ -18,13 +18,12 @@ import torch.distributed as dist
 from torch import multiprocessing
 
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.pretraining.genome import held_out_windows, read_genome
-from hyena_ray.pretraining.loop import pretrain
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.record import PretrainRecord
-from hyena_ray.pretraining.settings import Objective, PretrainSettings
-from hyena_ray.pretraining.stream import WindowStream
-from hyena_ray.training.workers import ALONE, Workers
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.genome_stream import PackedBases, WindowStream
+from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
+from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretraining import pretrain
+from hyena_ray.training.settings import Objective, PretrainSettings
 
 JOB = Path(__file__).parents[2] / "jobs" / "pretrain.py"
 OBJECTIVES: tuple[Objective, ...] = ("next_base", "masked")
@@ -56,7 +55,9 @@ def all_of_it(folder: Path, workers: Workers) -> dict[str, Any]:
         out = folder / f"{objective} of {workers.size}"
         out.mkdir(exist_ok=True)
         stream = WindowStream(bases, settings)
-        result = pretrain(settings, stream.batches, windows, out, lambda step: None, workers)
+        result = pretrain(
+            settings, stream.batches, windows, out, lambda step: None, workers, fingerprint="f"
+        )
         found[objective] = {"weights": result.model.state_dict(), "history": result.history}
     return found
 
@@ -112,7 +113,9 @@ def test_a_job_of_two_workers_that_was_killed_goes_on_and_ends_as_one_worker(
     (look,) = PretrainRecord.read(out).history
     read = read_genome(made.genome, settings, held_out=["sim2"])
     windows, stream = dict(held_out_windows(read, settings)), WindowStream(read.train, settings)
-    alone = pretrain(settings, stream.batches, windows, tmp_path, lambda step: None)
+    alone = pretrain(
+        settings, stream.batches, windows, tmp_path, lambda step: None, fingerprint="f"
+    )
     (expected,) = alone.history
     assert look.train_loss == pytest.approx(expected["train_loss"], rel=1e-3)
     assert look.perplexity == pytest.approx(expected["perplexity"], rel=1e-2)

@@ -11,15 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.pretraining.evaluation import evaluate
-from hyena_ray.pretraining.loop import new_optimizer, take_step
-from hyena_ray.pretraining.markov import ORDERS, count_kmers, markov_perplexities
-from hyena_ray.pretraining.objectives import new_objective
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.settings import PretrainSettings
-from hyena_ray.pretraining.stream import Batch, WindowStream
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.genome_stream import Batch, PackedBases, WindowStream
+from hyena_ray.training.markov import ORDERS, count_kmers, markov_perplexities
+from hyena_ray.training.pretraining import evaluate, new_objective, new_optimizer, take_step
+from hyena_ray.training.settings import PretrainSettings
 from hyena_ray.training.timing import TIMED_SECONDS, TIMED_STEPS
-from hyena_ray.training.workers import ALONE, Workers
 
 COUNTED_BASES = 1 << 20
 """Of which k-mers are counted, at the most."""
@@ -55,7 +52,7 @@ class PretrainTiming(NamedTuple):
             max(0, stage.last - max(stage.first, done)) * step
             for stage, step in zip(settings.stages(), self.step, strict=True)
         )
-        looks = settings.training.looks_after(done) * windows * self.scored / workers
+        looks = settings.training.remaining_evaluations(done) * windows * self.scored / workers
         return trained + looks + bases * self.counted + windows * self.predicted
 
 

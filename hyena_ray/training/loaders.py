@@ -50,17 +50,17 @@ class ArraySource:
             yield Batch(self._windows.tokens[rows], self._windows.labels[rows])
 
 
-class CountedSource:
+class ProgressSource:
     """A source that says how many windows it has handed out, for whoever tells how far work is."""
 
-    def __init__(self, source: WindowSource, tell: Callable[[int], None]) -> None:
+    def __init__(self, source: WindowSource, on_progress: Callable[[int], None]) -> None:
         """
         Args:
             source: of the windows.
-            tell: called with the number of windows of every batch, once it has been used.
+            on_progress: called with the number of windows of every batch, once it has been used.
         """
         self._source = source
-        self._tell = tell
+        self._on_progress = on_progress
 
     @property
     def count(self) -> int:
@@ -69,7 +69,7 @@ class CountedSource:
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
         for batch in self._source.batches(batch_size, epoch=epoch, seed=seed):
             yield batch
-            self._tell(len(batch.labels))
+            self._on_progress(len(batch.labels))
 
 
 def check_both_classes(source: WindowSource, place: str) -> None:

@@ -20,13 +20,12 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.outcomes import SIMULATED
-from hyena_ray.pretraining.evaluation import ALL
-from hyena_ray.pretraining.genome import held_out_windows, read_genome
-from hyena_ray.pretraining.loop import pretrain
-from hyena_ray.pretraining.markov import markov_perplexities
-from hyena_ray.pretraining.record import PretrainRecord
-from hyena_ray.pretraining.settings import Objective
-from hyena_ray.pretraining.stream import WindowStream
+from hyena_ray.training.genome_stream import WindowStream
+from hyena_ray.training.markov import ALL, markov_perplexities
+from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
+from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretraining import pretrain
+from hyena_ray.training.settings import Objective
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +77,12 @@ def test_the_job_trains_what_the_loop_alone_trains(
     windows = dict(held_out_windows(read, settings))
     torch.set_num_threads(1)
     alone = pretrain(
-        settings, WindowStream(read.train, settings).batches, windows, tmp_path, lambda step: None
+        settings,
+        WindowStream(read.train, settings).batches,
+        windows,
+        tmp_path,
+        lambda step: None,
+        fingerprint=settings.fingerprint(),
     )
     assert [look.model_dump() for look in record.history] == alone.history
     weights = load_file(done / "backbone" / "model.safetensors")

@@ -9,21 +9,43 @@ Source: MacKay and Peto 1995, with a fixed a.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
-from hyena_ray.pretraining.evaluation import Loss, perplexities
-from hyena_ray.pretraining.packed import PackedBases
+from hyena_ray.training.genome_stream import PackedBases
 
+ALL = "all"
+"""Name of all held-out windows together, among those of contigs."""
 ORDERS = tuple(range(1, 9))
 """That are compared with a model."""
 PRIOR = 16.0
 """a: how many bases the next lower order is worth."""
 CHUNK = 1 << 22
 """Bases that are counted at once."""
+
+
+class Loss(NamedTuple):
+    """Of some bases."""
+
+    total: float
+    """Nats."""
+    bases: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean."""
+        return math.exp(self.total / self.bases)
+
+
+def perplexities(losses: Mapping[str, Loss]) -> dict[str, float]:
+    """By contig, and of all bases together."""
+    whole = Loss(sum(of.total for of in losses.values()), sum(of.bases for of in losses.values()))
+    return {name: of.perplexity for name, of in {**losses, ALL: whole}.items()}
 
 
 def count_kmers(bases: PackedBases, order: int, *, both_strands: bool) -> list[NDArray[np.int64]]:

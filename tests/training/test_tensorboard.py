@@ -9,8 +9,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hyena_ray.storage import AnyPath, S3Path, local_copy
-from hyena_ray.training import events
-from hyena_ray.training.events import learning_curve
+from hyena_ray.training import tensorboard
+from hyena_ray.training.tensorboard import learning_curve
 
 
 def curve_in(folder: AnyPath, name: str = "f1") -> list[tuple[int, float]]:
@@ -53,7 +53,7 @@ def test_a_full_disk_ends_the_picture_and_not_the_run(
         raise OSError(28, "No space left on device")
 
     with (
-        caplog.at_level(logging.WARNING, events.logger.name),
+        caplog.at_level(logging.WARNING, tensorboard.logger.name),
         learning_curve(tmp_path / "tensorboard", {}) as curve,
     ):
         curve.add(1, {"f1": 0.25})

@@ -10,7 +10,7 @@ import pytest
 from hyena_ray.dataset.manifest import SCHEMA_VERSION, Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
 
 

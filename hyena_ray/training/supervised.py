@@ -17,15 +17,15 @@ from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
-from hyena_ray.training.epoch import DivergenceError, Updates, new_scaler, train_epoch
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.evaluation import evaluate
+from hyena_ray.training.loaders import WindowSource, check_both_classes
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import WindowSource, check_both_classes
-from hyena_ray.training.stages import stage_of_epoch, stage_optimizer, stages_of
-from hyena_ray.training.workers import ALONE, Workers
+from hyena_ray.training.stages import stage_at_epoch, stage_optimizer, training_stages
+from hyena_ray.training.trainer import DivergenceError, Updates, new_scaler, train_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,10 @@ def train_run(
     train: WindowSource,
     validation: WindowSource,
     folder: AnyPath,
-    report: Callable[[EpochReport], None],
+    on_epoch: Callable[[EpochReport], None],
     workers: Workers = ALONE,
+    *,
+    fingerprint: str,
 ) -> RunResult:
     """Train, keep the best epoch, and continue from `folder` where a run was interrupted.
 
@@ -76,9 +78,10 @@ def train_run(
         validation: windows that choose epoch and threshold.
         folder: takes `checkpoint.pt` (state of the run), `history.json` (metrics of every epoch)
             and `model/` (best epoch).
-        report: called after every epoch, by every worker.
+        on_epoch: called after every epoch, by every worker.
         workers: that train this run together; the first alone writes into `folder`. Their number
             may change when a run is resumed.
+        fingerprint: what identifies the run; a checkpoint with another one is refused.
 
     Raises:
         InputError: one class is missing, or the checkpoint in `folder` is damaged or belongs to
@@ -94,9 +97,9 @@ def train_run(
     share = trainable_share(model.classifier)
     logger.info("%.2f %% of the weights are trained", 100 * share)
     scaler, average = new_scaler(model, recipe), WeightAverage(model, recipe.ema_decay)
-    stages = stages_of(recipe)
+    stages = training_stages(recipe)
     epochs = sum(stage.epochs for stage in stages)
-    state = load_state(checkpoint, settings.fingerprint(), RunState)
+    state = load_state(checkpoint, fingerprint, RunState)
     history: list[dict[str, float]] = []
     first_epoch = 0
     if state is not None:
@@ -109,7 +112,7 @@ def train_run(
     for epoch in range(first_epoch, epochs):
         if _out_of_patience(history, metric, recipe.patience):
             break
-        index, stage_start = stage_of_epoch(stages, epoch)
+        index, stage_start = stage_at_epoch(stages, epoch)
         if index != stage_index:
             stage_index, stage = index, stages[index]
             optimizer = stage_optimizer(model, stage, recipe.weight_decay)
@@ -137,7 +140,7 @@ def train_run(
             save_state(
                 checkpoint,
                 RunState(
-                    settings.fingerprint(),
+                    fingerprint,
                     epoch,
                     model.state_dict(),
                     optimizer.state_dict(),
@@ -147,7 +150,7 @@ def train_run(
                     history,
                 ),
             )
-        report(EpochReport(epoch + 1, epochs, history[-1]))
+        on_epoch(EpochReport(epoch + 1, epochs, history[-1]))
     best = _best_epoch(history, metric)
     return RunResult(best + 1, history[best], model_folder, share)
 

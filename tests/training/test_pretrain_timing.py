@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.pretraining import timing
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.settings import PretrainSettings, StepSettings
-from hyena_ray.pretraining.stream import WindowStream
-from hyena_ray.pretraining.timing import PretrainTiming, sample_of, time_pretraining
+from hyena_ray.training import pretrain_timing as timing
+from hyena_ray.training.genome_stream import PackedBases, WindowStream
+from hyena_ray.training.pretrain_timing import PretrainTiming, sample_of, time_pretraining
+from hyena_ray.training.settings import PretrainSettings, StepSettings
 
 
 def settings_of(**changes: object) -> PretrainSettings:
@@ -28,7 +27,7 @@ def test_looks_to_come_are_those_that_a_loop_takes(
 ) -> None:
     done = data.draw(st.integers(0, steps))
     looks = [of for of in range(done + 1, steps + 1) if of % every == 0 or of == steps]
-    assert StepSettings(steps=steps, evaluate_every=every).looks_after(done) == len(looks)
+    assert StepSettings(steps=steps, evaluate_every=every).remaining_evaluations(done) == len(looks)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
-from hyena_ray.pretraining.packed import PackedBases, stretches_of
-from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.progress import listed
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.genome_stream import PackedBases, known_stretches
+from hyena_ray.training.settings import PretrainSettings
 
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
@@ -155,7 +155,7 @@ def _check_enough(
 
 
 def _packed(number: int, codes: NDArray[np.uint8], shortest: int) -> PackedBases:
-    return PackedBases.of((number, codes[part]) for part in stretches_of(codes, shortest))
+    return PackedBases.of((number, codes[part]) for part in known_stretches(codes, shortest))
 
 
 def held_out_windows(

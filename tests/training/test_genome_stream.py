@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.tokens import COMPLEMENT, FIRST_BASE, IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.genome.contigs import N_CODE
-from hyena_ray.pretraining.packed import PackedBases, stretches_of
-from hyena_ray.pretraining.settings import PretrainSettings
-from hyena_ray.pretraining.shuffle import permuted
-from hyena_ray.pretraining.stream import WindowStream, tiles_of
-from hyena_ray.training.workers import Workers
+from hyena_ray.training.data_parallel import Workers
+from hyena_ray.training.genome_stream import (
+    PackedBases,
+    WindowStream,
+    known_stretches,
+    permuted,
+    tile_counts,
+)
+from hyena_ray.training.settings import PretrainSettings
 
 
 def settings_of(**changes: object) -> PretrainSettings:
@@ -79,7 +83,7 @@ def test_stretches_are_all_runs_without_n_that_are_long_enough(
 ) -> None:
     text = "".join("ACGTN"[code] for code in codes)
     expected = [run for run in text.split("N") if len(run) >= shortest]
-    found = stretches_of(np.array(codes, np.uint8), shortest)
+    found = known_stretches(np.array(codes, np.uint8), shortest)
     assert [text[part] for part in found] == expected
 
 
@@ -95,7 +99,7 @@ def test_an_epoch_has_every_window_once_and_none_over_a_stretchs_end(
     stream = WindowStream(bases, settings_of(training__seed=seed))
     for stage, of in enumerate(stream.stages):
         count = stream.count(stage)
-        assert count == tiles_of(bases.lengths, of.length).sum()
+        assert count == tile_counts(bases.lengths, of.length).sum()
         starts = stream.starts(stage, np.arange(epoch * count, (epoch + 1) * count))
         covered = places(bases, starts, of.length)
         assert len(covered) == count * of.length

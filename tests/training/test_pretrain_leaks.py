@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hyena_ray.model.provenance import ContigUse, Provenance, Use
-from hyena_ray.pretraining.leaks import leak_of
+from hyena_ray.training.leaks import held_out_leak
 
 
 def seen(
@@ -34,16 +34,16 @@ def test_what_was_trained_on_before_and_is_held_out_now_is_named_by_its_bases() 
     first = seen({"a": "trained", "b": "trained", "c": "held_out"}, genome_sha256="other")
     second = seen({"a": "trained"}, first)
     third = seen({"A": "held_out", "B": "trained", "C": "held_out"}, second)
-    assert leak_of(third) == (
+    assert held_out_leak(third) == (
         "held-out bases were trained on before, of A; their perplexity flatters it"
     )
 
 
 def test_the_end_of_a_contig_may_be_held_out_again_and_not_more_of_it() -> None:
     before = seen({"a": "trained", "b": "held_out"}, trained=90)
-    assert leak_of(seen({"a": "trained", "b": "trained"}, before, trained=90)) == ""
-    assert "of a; their" in leak_of(seen({"a": "trained"}, before, trained=80))
-    assert "of a; their" in leak_of(seen({"a": "held_out"}, before))
+    assert held_out_leak(seen({"a": "trained", "b": "trained"}, before, trained=90)) == ""
+    assert "of a; their" in held_out_leak(seen({"a": "trained"}, before, trained=80))
+    assert "of a; their" in held_out_leak(seen({"a": "held_out"}, before))
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_the_end_of_a_contig_may_be_held_out_again_and_not_more_of_it() -> None:
     [None, seen({"a": "held_out", "b": "trained"}), seen({"a": "left_out", "c": "trained"})],
 )
 def test_nothing_is_said_where_nothing_was_seen(before: Provenance | None) -> None:
-    assert leak_of(seen({"a": "held_out", "b": "trained"}, before)) == ""
+    assert held_out_leak(seen({"a": "held_out", "b": "trained"}, before)) == ""
 
 
 def test_simulated_dna_is_told_of_where_real_is_read() -> None:
     before = seen({"s": "trained"}, simulated=True, genome="toy.fa")
-    assert leak_of(seen({"a": "held_out"}, before)) == (
+    assert held_out_leak(seen({"a": "held_out"}, before)) == (
         "was pretrained on a simulated genome (toy.fa), from which it knows nothing of real DNA"
     )
-    assert leak_of(seen({"a": "held_out"}, before, simulated=True)) == ""
+    assert held_out_leak(seen({"a": "held_out"}, before, simulated=True)) == ""

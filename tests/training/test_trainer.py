@@ -15,13 +15,19 @@ from torch.optim import SGD
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.model.lora import Targets
-from hyena_ray.training.average import WeightAverage
-from hyena_ray.training.epoch import Augmentation, DivergenceError, Updates, new_scaler, train_epoch
-from hyena_ray.training.loop import new_model
+from hyena_ray.training.ema import WeightAverage
+from hyena_ray.training.loaders import ArraySource, Batch
 from hyena_ray.training.losses import IGNORED
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings, TrainingSettings
-from hyena_ray.training.sources import ArraySource, Batch
+from hyena_ray.training.supervised import new_model
+from hyena_ray.training.trainer import (
+    Augmentation,
+    DivergenceError,
+    Updates,
+    new_scaler,
+    train_epoch,
+)
 
 WINDOW, FLANK = 20, 8
 SETTINGS = RunSettings().updated(

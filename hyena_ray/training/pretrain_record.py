@@ -8,10 +8,10 @@ from typing import Any
 from hyena_ray.files import read_json
 from hyena_ray.model.provenance import Provenance
 from hyena_ray.outcomes import SIMULATED
-from hyena_ray.pretraining.evaluation import ALL
-from hyena_ray.pretraining.settings import Objective, PretrainSettings
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.markov import ALL
+from hyena_ray.training.settings import Objective, PretrainSettings
 
 RECORD = "manifest.json"
 """In the folder of a pretraining; written last, so that its presence means complete."""
@@ -19,7 +19,7 @@ BACKBONE = "backbone"
 """There: what `model.backbone` takes."""
 
 
-class Look(Settings):
+class HeldOutEvaluation(Settings):
     """At the held-out windows, in the course of a run."""
 
     step: int
@@ -36,7 +36,7 @@ class PretrainRecord(Settings):
 
     settings: PretrainSettings
     provenance: Provenance
-    history: tuple[Look, ...]
+    history: tuple[HeldOutEvaluation, ...]
     markov: dict[str, dict[str, float]]
     """Perplexity by order and contig on the same held-out windows, of the next base."""
     bases_per_second: float | None

@@ -16,16 +16,23 @@ from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.model.heads import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
-from hyena_ray.pretraining.evaluation import ALL, evaluate
-from hyena_ray.pretraining.loop import Pretrained, StepReport, check_start, pretrain
-from hyena_ray.pretraining.objectives import MaskedBases, new_objective, save_backbone, summed_loss
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.settings import PretrainSettings
-from hyena_ray.pretraining.stream import HIDDEN, KEPT, WindowStream, masked
 from hyena_ray.training.checkpoint import CHECKPOINT
-from hyena_ray.training.epoch import DivergenceError
-from hyena_ray.training.loop import new_model
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.genome_stream import HIDDEN, KEPT, PackedBases, WindowStream, masked
+from hyena_ray.training.markov import ALL
+from hyena_ray.training.pretraining import (
+    MaskedBases,
+    Pretrained,
+    StepReport,
+    check_start,
+    evaluate,
+    new_objective,
+    pretrain,
+    save_backbone,
+    summed_loss,
+)
+from hyena_ray.training.settings import PretrainSettings, RunSettings
+from hyena_ray.training.supervised import new_model
+from hyena_ray.training.trainer import DivergenceError
 
 SMALL: dict[str, Any] = {
     "model.d_model": 16,
@@ -87,7 +94,9 @@ def run(
             raise KeyboardInterrupt
 
     stream = WindowStream(packed(codes), settings)
-    return pretrain(settings, stream.batches, held_out or {}, folder, report)
+    return pretrain(
+        settings, stream.batches, held_out or {}, folder, report, fingerprint=settings.fingerprint()
+    )
 
 
 def test_a_periodic_genome_has_a_perplexity_near_one(tmp_path: Path) -> None:
@@ -132,7 +141,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
     whole = run(settings, codes, tmp_path / "whole", held_out)
     with pytest.raises(KeyboardInterrupt):
         run(settings, codes, tmp_path / "broken", held_out, stop_after)
-    assert check_start(settings, tmp_path / "broken") == stop_after // 7 * 7
+    assert check_start(settings, tmp_path / "broken", settings.fingerprint()) == stop_after // 7 * 7
     again = run(settings, codes, tmp_path / "broken", held_out)
     assert again.history == whole.history
     assert [of["step"] for of in whole.history] == [8, 16, 20]
@@ -287,12 +296,12 @@ def test_a_checkpoint_of_another_size_or_of_other_settings_is_refused(tmp_path: 
     settings = settings_of()
     run(settings, periodic(2000), tmp_path)
     with pytest.raises(InputError, match=r"checkpoint\.pt: .* belongs to other settings"):
-        check_start(settings_of(training__seed=1), tmp_path)
+        check_start(settings, tmp_path, "other")
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     state["model"] = new_objective(settings_of(model__d_model=24)).state_dict()
     torch.save(state, tmp_path / CHECKPOINT)
     with pytest.raises(InputError, match=r"checkpoint\.pt: the weights of a model of another size"):
-        check_start(settings, tmp_path)
+        check_start(settings, tmp_path, settings.fingerprint())
 
 
 def test_a_run_that_diverges_says_at_which_step_and_keeps_no_such_state(tmp_path: Path) -> None:

@@ -14,9 +14,15 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
-from hyena_ray.training.loop import HISTORY, DivergenceError, EpochReport, RunResult, train_run
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource
+from hyena_ray.training.supervised import (
+    HISTORY,
+    DivergenceError,
+    EpochReport,
+    RunResult,
+    train_run,
+)
 
 WINDOW, FLANK = 20, 8
 AHEAD = 3
@@ -55,7 +61,10 @@ def run(folder: Path, changes: dict[str, Any], stop_after: int | None = None) ->
         if epoch.epoch == stop_after:
             raise KeyboardInterrupt
 
-    return train_run(SETTINGS.updated(changes, "test"), TRAIN, VALIDATION, folder, report)
+    settings = SETTINGS.updated(changes, "test")
+    return train_run(
+        settings, TRAIN, VALIDATION, folder, report, fingerprint=settings.fingerprint()
+    )
 
 
 # The rule holds on the given strand alone.
@@ -148,6 +157,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
         VALIDATION,
         tmp_path,
         lambda epoch: seen.append(epoch.epoch),
+        fingerprint="f",
     )
     assert len(seen) < 30
 
@@ -183,5 +193,5 @@ def test_windows_without_a_positive_are_refused(tmp_path: Path) -> None:
         )
     )
     with pytest.raises(InputError, match="both classes"):
-        train_run(SETTINGS, TRAIN, empty, tmp_path / "run", lambda epoch: None)
+        train_run(SETTINGS, TRAIN, empty, tmp_path / "run", lambda epoch: None, fingerprint="f")
     assert not (tmp_path / "run").exists()

@@ -10,8 +10,8 @@ import pytest
 
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
-from hyena_ray.pretraining.settings import PretrainSettings
+from hyena_ray.training.pretrain_genome import Genome, held_out_windows, read_genome
+from hyena_ray.training.settings import PretrainSettings
 
 GENOME = f""">a first
 {"ACGTT" * 8}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.average import WeightAverage
-from hyena_ray.training.loop import new_model
+from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import new_model
 
 DECAY = 0.4
 """From the seventh update on; (1 + n) / (10 + n) before."""

@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 from hyena_ray.dataset.tokens import random_crop, reverse_half
 from hyena_ray.errors import JobError
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.average import WeightAverage
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.ema import WeightAverage
+from hyena_ray.training.loaders import Batch, WindowSource
 from hyena_ray.training.losses import IGNORED, focal_loss, total_weight, weighted_cross_entropy
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import Batch, WindowSource
-from hyena_ray.training.workers import ALONE, Workers
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

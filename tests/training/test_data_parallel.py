@@ -17,16 +17,16 @@ from torch.optim import SGD, Optimizer
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.average import WeightAverage
-from hyena_ray.training.epoch import DivergenceError, Updates, new_scaler, train_epoch
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.evaluation import EVALUATION_BATCH, predict
-from hyena_ray.training.loop import new_model, train_run
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import IGNORED
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings, TrainingSettings
-from hyena_ray.training.sources import ArraySource
 from hyena_ray.training.stages import Stage, stage_optimizer
-from hyena_ray.training.workers import ALONE, Workers
+from hyena_ray.training.supervised import new_model, train_run
+from hyena_ray.training.trainer import DivergenceError, Updates, new_scaler, train_epoch
 
 WINDOW, FLANK = 20, 8
 SETTINGS = RunSettings().updated(
@@ -141,7 +141,13 @@ def whole_run(folder: Path, workers: Workers, stop_after: int | None = None) -> 
 
     try:
         result = train_run(
-            SETTINGS.updated(RUN, "test"), TRAIN, VALIDATION, folder, report, workers
+            SETTINGS.updated(RUN, "test"),
+            TRAIN,
+            VALIDATION,
+            folder,
+            report,
+            workers,
+            fingerprint="f",
         )
     except KeyboardInterrupt:
         return reported
