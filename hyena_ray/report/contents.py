@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.attribution.plan import ShardPlan
+from hyena_ray.attribution.shards import ShardPlan
 from hyena_ray.dataset.manifest import MANIFEST, Manifest
 from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin

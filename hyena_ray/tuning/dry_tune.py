@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hyena_ray.attribution.plan import SHARD_SIZE
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.shards import SHARD_SIZE
 from hyena_ray.attribution.timing import time_labelled
 from hyena_ray.cluster.folder import check_begun
 from hyena_ray.cluster.resources import Cluster, fit_resources

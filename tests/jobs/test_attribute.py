@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.attribution import shards
-from hyena_ray.attribution.merge import MergeResult
-from hyena_ray.attribution.plan import Shard
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import run_shard
+from hyena_ray.attribution.shards import MergeResult, Shard, run_shard
 from hyena_ray.cluster import attribute as module
 from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
 from hyena_ray.cluster.pool import ShardError

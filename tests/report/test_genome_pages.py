@@ -12,11 +12,10 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.provenance import ContigUse, Provenance
-from hyena_ray.prediction.expected import Expected
-from hyena_ray.prediction.plan import Piece, PredictionPlan
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.prediction.regions import RegionSettings
-from hyena_ray.prediction.results import COLUMNS, PredictionResult
+from hyena_ray.prediction.pieces import Piece, PredictionPlan
+from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
+from hyena_ray.prediction.region_calling import COLUMNS, PredictionResult
+from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.report.blocks import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
 from hyena_ray.report.write import page_of, write_report
@@ -79,7 +78,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         in_regions=26,
         digest="2",
     )
-    expected = Expected(
+    expected = ExpectedPrecision(
         windows_prevalence=0.05, windows_precision=0.8, genome_prevalence=0.01, genome_precision=0.4
     )
     settings = RegionSettings(threshold=0.55)
