@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from types import UnionType
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
@@ -29,6 +29,27 @@ def _location(value: object) -> AnyPath:
 
 Location = Annotated[AnyPath, PlainValidator(_location), PlainSerializer(str)]
 """A field that takes what `hyena_ray.storage.location` reads."""
+
+
+READ, DO, WRITE, WHERE = "what is read", "what is done", "what is written", "where it runs"
+"""Groups of options in the help, in this order."""
+
+
+class Option(NamedTuple):
+    """How a setting of a job appears on the command line."""
+
+    metavar: str = ""
+    """Placeholder of the value in the help, where the type of the setting says too little."""
+    group: str = DO
+    """Group of options in the help."""
+    flag: str = ""
+    """Name of the option, where it is not that of the setting."""
+    positional: bool = False
+    """Whether the value is given by its position, without a name."""
+    repeated: bool = False
+    """Whether the option may be given again, each time with one value."""
+    default: str = ""
+    """What the help says of the default, where the value itself says too little."""
 
 
 class Settings(BaseModel):

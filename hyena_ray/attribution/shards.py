@@ -22,11 +22,11 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.attribution.targets import tokens_read, true_positives
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.sharded import (
-    WorkPlan,
+from hyena_ray.runs.shards import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,
@@ -52,10 +52,10 @@ class Shard(Settings):
     """The last window's own id."""
 
 
-class ShardPlan(WorkPlan):
+class ShardPlan(Plan):
     """What an attribution depends on."""
 
-    work: ClassVar[str] = "attribution"
+    KIND: ClassVar[str] = "attribute"
 
     length: int
     """Bases of a window."""
@@ -167,7 +167,7 @@ def shard_is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
     """Whether a shard's file is there and was made by this plan; reads its footer only."""
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
-    return shard_file_is_complete(shard_path(folder, index), plan.key, rows)
+    return shard_file_is_complete(shard_path(folder, index), plan.fingerprint, rows)
 
 
 def missing_shards(plan: ShardPlan, folder: AnyPath) -> list[int]:
@@ -210,7 +210,7 @@ def run_shard(
     table = shard_table(attribute_windows(model, windows, plan.settings))
     for name, column in _places(windows).items():
         table = table.append_column(name, column)
-    write_shard_file(table, path, plan.key)
+    write_shard_file(table, path, plan.fingerprint)
     note.unlink(missing_ok=True)  # another worker may have done the same shard meanwhile
     return path
 
@@ -258,7 +258,7 @@ def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
     """
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
-    return read_shard_file(shard_path(folder, index), plan.key, rows)
+    return read_shard_file(shard_path(folder, index), plan.fingerprint, rows)
 
 
 def parse_shard_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:

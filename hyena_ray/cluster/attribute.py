@@ -27,7 +27,7 @@ from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate

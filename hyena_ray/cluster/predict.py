@@ -13,8 +13,8 @@ from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import Cluster, Resources, fit_resources
 from hyena_ray.cluster.start import connect
-from hyena_ray.dataset.manifest import MANIFEST
-from hyena_ray.dataset.sharded import PLAN
+from hyena_ray.runs.record import MANIFEST
+from hyena_ray.runs.shards import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model

@@ -1,20 +1,22 @@
-"""What stands in a prepared folder, written last: its presence means complete."""
+"""The manifest of prepared data: where it comes from, how it was cut, and which files it has."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
+from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json
 from hyena_ray.genome.splits import SPLITS, fold_name
+from hyena_ray.runs.plan import fingerprint
+from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
-from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 2
+DECISIVE = ("task", "inputs", "lengths", "flank", "negatives", "train_stride", "seed", "split")
+"""Fields that decide all others: the plan of a preparation."""
 
 
 class InputFile(Settings):
@@ -88,13 +90,13 @@ class DataFile(Settings):
     sha256: str
 
 
-class Manifest(Settings):
+class Manifest(Record):
     """The contents of a prepared folder; equal inputs and settings give equal bytes."""
 
-    schema_version: int
+    KIND: ClassVar[str] = "prepare"
+
     task: str
-    simulated: bool
-    """Made from simulated DNA: no figure from it says anything about real DNA."""
+    """Name of the task."""
     lengths: tuple[int, ...]
     flank: int = Field(ge=0)
     negatives: float | None = Field(ge=0)
@@ -114,6 +116,20 @@ class Manifest(Settings):
     sequences: tuple[SequenceRows, ...]
     """Of files of sequences."""
     files: tuple[DataFile, ...]
+
+    @classmethod
+    def describe(cls, *, simulated: bool, **values: Any) -> Self:
+        """Make the manifest of prepared data.
+
+        Args:
+            simulated: Whether the data was made from simulated DNA.
+            values: All fields of the manifest's own.
+        """
+        plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
+        outputs = {f"windows of {size} bases": f"length={size}" for size in values["lengths"]}
+        return cls.make(
+            fingerprint=fingerprint(plain), simulated=simulated, outputs=outputs, **values
+        )
 
     def labels_per_window(self, length: int) -> int:
         """One of each base, or one of the whole sequence."""
@@ -181,29 +197,3 @@ class Manifest(Settings):
         if self.simulated:
             lines.append("simulated: no figure from it says anything about real DNA")
         return "\n".join(lines)
-
-
-def read_manifest(folder: AnyPath) -> Manifest:
-    """Read and check a prepared folder's manifest.
-
-    Raises:
-        InputError: no such folder, no manifest, not valid, or of another schema version.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        problem = (
-            "has no manifest.json: not a prepared folder, or an unfinished one"
-            if folder.is_dir()
-            else "there is no such folder"
-        )
-        raise InputError(folder, None, problem, "make it with jobs/prepare.py")
-    values = read_json(path)
-    version = values.get("schema_version") if isinstance(values, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema_version",
-            version,
-            f"this version reads {SCHEMA_VERSION}",
-            "prepare the data again",
-        )
-    return Manifest.parse(values, path)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import DataFile, Manifest, read_manifest
+from hyena_ray.dataset.manifest import DataFile, Manifest
 from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
@@ -43,7 +43,7 @@ class PreparedData:
             InputError: not a prepared folder, one of its files is missing, or there is one more.
         """
         folder = folder.expanduser().absolute()
-        manifest = read_manifest(folder)
+        manifest = Manifest.read(folder)
         listed = {folder / file.path for file in manifest.files}
         found: set[AnyPath] = set(folder.glob("length=*/split=*/part-*.parquet"))
         for path in sorted(listed - found):

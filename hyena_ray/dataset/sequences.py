@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifest, SequenceRows
+from hyena_ray.dataset.manifest import Count, InputFile, Manifest, SequenceRows
 from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import TOKEN_IDS, encode, validate_letters
 from hyena_ray.errors import InputError
@@ -187,8 +187,7 @@ def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequence
         written += writer.files
         counts.append(_count(length, split, labels))
         rows.append(_row_counts(split, file, of_split))
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return Manifest.describe(
         task=settings.task,
         simulated=any(file.simulated for file in files),
         lengths=(length,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.files import read_json
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.region_calling import PredictionResult
@@ -87,7 +87,7 @@ class PredictionRecord(PredictionResult):
         return cls(
             **result.model_dump(),
             simulated=plan.simulated,
-            plan=plan.key,
+            plan=plan.fingerprint,
             genome=plan.genome,
             model=plan.model,
             window=plan.window,

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.shards import ShardPlan
-from hyena_ray.dataset.manifest import MANIFEST, Manifest
+from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from hyena_ray.dataset.sharded import PLAN
+from hyena_ray.runs.shards import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.prediction.pieces import PredictionPlan

@@ -17,7 +17,7 @@ from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.windows import Handle, Key, fits, share_windows
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError

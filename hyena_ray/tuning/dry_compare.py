@@ -7,7 +7,7 @@ import statistics
 from hyena_ray.cluster.folder import check_begun, data_plan
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.genome.splits import SPLITS

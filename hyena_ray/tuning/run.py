@@ -21,7 +21,7 @@ from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import Cluster, Placement
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.windows import share_windows
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json

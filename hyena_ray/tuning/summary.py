@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hyena_ray.cluster.folder import check_output, only_writer
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.progress import Progress, State
