@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
 """Name of the file with all figures of the test split."""
+SAMPLE = 256
+"""Windows that a dry run takes its batches from."""
 HISTORY = "history.json"
 """Name of the file with the metrics of every epoch."""
 
@@ -185,10 +187,12 @@ def dry_run(training: Training) -> DryRun:
     """
     import torch
 
-    from hyena_ray.training.timing import batch_seconds
+    from hyena_ray.workflows.timing import training_seconds
 
     settings, windows = training.settings, training.windows
-    step, scored = batch_seconds(settings, training.train, training.validation)
+    length, rows = settings.data.length, min(windows["train"], SAMPLE)
+    sample = training.data.read_rows(length, "train", 0, rows)
+    step, scored = training_seconds(settings, sample)
     recipe, left = settings.training, training.epochs - training.epochs_done
     per_step = recipe.batch_size * recipe.accumulation
     epoch = step * -(-windows["train"] // per_step) + scored * windows["val"]
