@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def benchmark_convolution(folder: Path) -> list[Comparison]:
                 f"convolution of {length} bases",
                 "windows/s",
                 32,
-                {"toeplitz": lambda run=run: run("toeplitz"), "fft": lambda run=run: run("fft")},
+                {method: partial(run, method) for method in ("toeplitz", "fft")},
             )
         )
     return found
