@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from hyena_ray.model.window import Filters
+from hyena_ray.model.settings import Filters
 from hyena_ray.settings import Settings
 
 Objective = Literal["next_base", "masked"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyena_ray.model.checkpoint import is_hub_id, public_name
 from hyena_ray.model.provenance import Provenance, Use
-from hyena_ray.model.window import ModelSettings
+from hyena_ray.model.settings import ModelSettings
 from hyena_ray.progress import listed
 
 NAMED = 30

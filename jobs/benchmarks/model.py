@@ -16,8 +16,8 @@ from benchmarks.published import PlainHyenaDNA
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.build import build_model
 from hyena_ray.model.convolution import convolve, prepare_filters
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.epoch import Updates, new_scaler, train_epoch

@@ -18,7 +18,7 @@ from benchmarks.comparison import Comparison, Run
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import matrix_products
 from benchmarks.published import PlainHyenaDNA
-from hyena_ray.model import HyenaDNAForTokenClassification
+from hyena_ray.model.huggingface import HyenaDNAForTokenClassification
 from hyena_ray.pretraining.loop import new_optimizer, take_step
 from hyena_ray.pretraining.objectives import NextBase, new_objective
 from hyena_ray.pretraining.packed import PackedBases

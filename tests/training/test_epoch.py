@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from hyena_ray.dataset.reader import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.model.lora import Targets
+from hyena_ray.model.settings import Targets
 from hyena_ray.training.average import WeightAverage
 from hyena_ray.training.epoch import Augmentation, DivergenceError, Updates, new_scaler, train_epoch
 from hyena_ray.training.loop import new_model
