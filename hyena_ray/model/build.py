@@ -26,13 +26,19 @@ from hyena_ray.model.baselines.rule import RULE_OF_TASK
 from hyena_ray.model.checkpoint import is_hub_id
 from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.lora import LoraSettings, adapted_names, apply_lora
+from hyena_ray.model.lora import adapted_names, apply_lora
 from hyena_ray.model.saved import HYENADNA, MODEL_CLASSES
-from hyena_ray.model.window import Architecture, Filters, ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import (
+    Architecture,
+    Filters,
+    LoraSettings,
+    ModelSettings,
+    Readout,
+    refuse_unused,
+)
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import Task
 
-HEADLESS = ("kmer_logistic", "rule")
-"""Architectures whose score of a base is a sum, without hidden states that a head could read."""
 SHORTEST_SCALE = 256
 """Least `max_seq_len` of a model from random weights, in tokens."""
 FINEST_PERIOD = 8
@@ -69,7 +75,7 @@ def build_model(
         "pooling": settings.pooling if task.kind == "sequence" else None,
         "pooled_length": readout.window + readout.special_tokens,
     }
-    refuse_unused(settings, readout.surroundings, "build")
+    refuse_unused(settings, readout.flank_composition, "build")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
@@ -89,7 +95,7 @@ def _hyenadna(
         "head": settings.head or ("lookahead" if task.kind == "base" else "linear"),
         "head_dropout": settings.dropout,
         "lookahead": readout.lookahead,
-        "surroundings": readout.surroundings,
+        "flank_composition": readout.flank_composition,
     }
     if settings.backbone is not None:
         return model_class.from_pretrained(settings.backbone, revision=settings.revision, **chosen)
@@ -172,32 +178,11 @@ def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
     """The values of a network's configuration."""
     return {
         "channels": settings.channels,
-        "surroundings": readout.surroundings,
+        "flank_composition": readout.flank_composition,
         "dropout": settings.dropout,
         "head": settings.head or "linear",
         "head_dropout": settings.dropout,
     }
-
-
-def refuse_unused(settings: ModelSettings, surroundings: int, place: str) -> None:
-    """Refuse settings of which the architecture has nothing.
-
-    Raises:
-        InputError: names `place` and the setting.
-    """
-    architecture = settings.architecture
-    given: dict[str, object] = {}
-    if architecture != "hyenadna":
-        given["model.backbone"] = settings.backbone
-    if architecture in HEADLESS:
-        given["readout.surroundings"] = surroundings
-    if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
-        given["model.head"] = settings.head
-    for key, value in given.items():
-        if value:
-            raise InputError(
-                f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
-            )
 
 
 def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -83,7 +83,7 @@ def _scores(name: str, table: pa.Table, found: Kmers) -> Figure:
         "ci_high": "to",
         "count": "occurrences",
         "windows": "windows",
-        "shrunk": "shrunk",
+        "shrunken_score": "shrunken score",
         "background": "background",
         "q_value": "q",
     }

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForTokenClassification
 from hyena_ray.model.filters import HyenaFilter
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForTokenClassification
 
 
 class PlainMixer(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 WINDOW, FLANK = 10, 2
