@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hyena_ray.attribution._path_integral import Integral, OnPath, integrate
 from hyena_ray.attribution.ism import saturation_mutagenesis
-from hyena_ray.attribution.methods import METHODS, Method, Rows, noise_of, noise_scale
-from hyena_ray.attribution.path import Integral, OnPath, integrate
+from hyena_ray.attribution.methods import METHODS, Method, Rows, draw_noise, noise_scale
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
@@ -242,7 +242,7 @@ def _rows(
     bases, noise = targets.bases, inputs.new_zeros(())
     if method.noisy:
         shape = (length, inputs.shape[2])
-        drawn = noise_of(targets.keys[window], strand, copy, shape, settings.seed)
+        drawn = draw_noise(targets.keys[window], strand, copy, shape, settings.seed)
         noise = noise_scale(bases, settings) * torch.from_numpy(drawn).to(inputs.device)
     return Rows(inputs=inputs, noise=noise, baseline=baseline, bases=bases)
 

@@ -26,7 +26,7 @@ from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
 from hyena_ray.errors import InputError
-from hyena_ray.training.sources import ArraySource, Batch, WindowSource
+from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 
 logger = logging.getLogger(__name__)
 

@@ -397,10 +397,10 @@ class SearchSpace(Settings):
 
     def longest_run(self) -> int:
         """Return the number of epochs of the longest trial."""
-        from hyena_ray.training.stages import stages_of
+        from hyena_ray.training.stages import training_stages
 
         return max(
-            sum(stage.epochs for stage in stages_of(self.run_settings(values).training))
+            sum(stage.epochs for stage in training_stages(self.run_settings(values).training))
             for values in self._trials_by(["training", *EPOCHS])
         )
 

@@ -17,11 +17,11 @@ from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCOR
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
-from hyena_ray.training.epoch import DivergenceError
-from hyena_ray.training.events import TENSORBOARD, LearningCurve, learning_curve
-from hyena_ray.training.loop import EpochReport, train_run
-from hyena_ray.training.stages import stages_of
-from hyena_ray.training.workers import ALONE, Workers
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import EpochReport, train_run
+from hyena_ray.training.tensorboard import TENSORBOARD, LearningCurve, learning_curve
+from hyena_ray.training.trainer import DivergenceError
 
 
 class TrialPlan(NamedTuple):
@@ -114,7 +114,7 @@ def _train_and_tell(
     state = load_state(folder / CHECKPOINT, settings.fingerprint(), RunState)
     if state is not None:
         # A run that was killed may have been ahead of what Tune had heard of it.
-        epochs = sum(stage.epochs for stage in stages_of(settings.training))
+        epochs = sum(stage.epochs for stage in training_stages(settings.training))
         for number, metrics in enumerate(state.history, start=1):
             after_epoch(EpochReport(number, epochs, metrics))
     try:
@@ -125,6 +125,7 @@ def _train_and_tell(
             folder,
             after_epoch,
             workers,
+            fingerprint=settings.fingerprint(),
         )
     except DivergenceError as error:
         tell(last.epoch + 1, {}, str(error), finished=True)

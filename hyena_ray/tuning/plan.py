@@ -20,9 +20,9 @@ from hyena_ray.search.trackers import Tracker
 from hyena_ray.search.trial_fields import STUDY_FILE, TRIALS
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
+from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import new_model
 
 SIMULATION_SEED = 0
 MAY_CHANGE = ("trials", "threads")

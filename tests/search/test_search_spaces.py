@@ -8,7 +8,7 @@ import pytest
 
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.preflight import check_run_fits
 from tests.search.unread_data import prepared
 
 ROOT = Path(__file__).parents[2]
