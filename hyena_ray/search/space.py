@@ -397,10 +397,9 @@ class SearchSpace(Settings):
 
     def longest_run(self) -> int:
         """Return the number of epochs of the longest trial."""
-        from hyena_ray.training.stages import training_stages
 
         return max(
-            sum(stage.epochs for stage in training_stages(self.run_settings(values).training))
+            self.run_settings(values).training.total_epochs
             for values in self._trials_by(["training", *EPOCHS])
         )
 

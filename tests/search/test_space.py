@@ -205,10 +205,10 @@ def test_a_rule_of_four_settings_is_checked_at_every_combination(tmp_path: Path)
     assert len(shown) == 2 * 3 * 2 * 2
 
 
-def test_reading_a_space_loads_neither_ray_nor_optuna() -> None:
+def test_reading_a_space_loads_neither_ray_nor_optuna_nor_torch() -> None:
     code = (
         "import sys; from hyena_ray.search.space import SearchSpace; "
-        "sys.exit(', '.join({'ray', 'optuna'} & set(sys.modules)))"
+        "sys.exit(', '.join({'ray', 'optuna', 'torch', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
