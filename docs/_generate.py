@@ -20,14 +20,14 @@ from pydantic_core import PydanticUndefined
 
 SETTINGS = (
     ("One run", "hyena_ray.training.settings", "RunSettings", "`train`, presets, `--set`"),
-    ("Search space", "hyena_ray.tuning.space", "SearchSpace", "the YAML file of `tune`"),
+    ("Search space", "hyena_ray.search.space", "SearchSpace", "the YAML file of `tune`"),
     (
         "Attribution",
         "hyena_ray.attribution.settings",
         "AttributionSettings",
         "`attribute --set`, and `attribution` in a search space",
     ),
-    ("Pretraining", "hyena_ray.pretraining.settings", "PretrainSettings", "`pretrain --set`"),
+    ("Pretraining", "hyena_ray.training.settings", "PretrainSettings", "`pretrain --set`"),
     ("Windows of a genome", "hyena_ray.dataset.windows", "PrepareSettings", "`prepare zdna`, `g4`"),
     ("Sequences", "hyena_ray.dataset.sequences", "SequenceSettings", "`prepare promoter`"),
     ("Regions", "hyena_ray.prediction.regions", "RegionSettings", "`predict`"),

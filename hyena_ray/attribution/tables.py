@@ -10,8 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from hyena_ray.attribution.kmer_sums import KmerSums
-from hyena_ray.attribution.kmers import KmerCounts
+from hyena_ray.attribution.kmers import KmerCounts, KmerSums
 
 CONFIDENCE = 0.95
 

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyena_ray.attribution.baselines import dinucleotide_shuffle
 from hyena_ray.attribution.methods import shuffle_generator
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_of, tokens_of
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 
@@ -29,7 +29,7 @@ GRAIN = 16
 """Inputs are cut to multiples of so many positions: filters are made anew for every length."""
 
 
-def labelled(windows: Windows, limit: int) -> Windows:
+def labelled_windows(windows: Windows, limit: int) -> Windows:
     """Up to `limit` windows that have a label of 1, evenly over those there are."""
     rows = np.flatnonzero((windows.labels == POSITIVE).any(axis=1))
     return windows.rows(rows[:: -(-len(rows) // limit)] if len(rows) else rows)
@@ -188,7 +188,7 @@ def _baselines(
         shuffled = tokens.copy()
         for row, key in zip(shuffled[:, _read(model, tokens)], keys.tolist(), strict=True):
             generator = shuffle_generator(settings.seed, key, number)
-            row[:] = tokens_of(dinucleotide_shuffle(codes_of(row), generator))
+            row[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(row), generator))
         found.append(shuffled)
     return found
 

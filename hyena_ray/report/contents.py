@@ -14,29 +14,27 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.attribution.plan import ShardPlan
-from hyena_ray.dataset.manifest import NAME as MANIFEST
-from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.attribution.shards import ShardPlan
+from hyena_ray.dataset.manifest import MANIFEST, Manifest
 from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.pretraining.record import PretrainRecord
 from hyena_ray.report.faith import Sanity
 from hyena_ray.report.predicted import Predicted, read_predicted
 from hyena_ray.report.sample import Sample, read_sample
 from hyena_ray.report.study import read_study
+from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
 from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.evaluation import Evaluation
-from hyena_ray.training.loop import HISTORY
+from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.training.run import CONFIG, EVALUATION, RunRecord
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import HISTORY
 from hyena_ray.tuning.comparison import COST, METRICS
-from hyena_ray.tuning.search import PROBLEM, SCORE, SECONDS
-from hyena_ray.tuning.study import STUDY_FILE
 from hyena_ray.tuning.summary import RunSummary
 
 SANITY = "sanity.json"

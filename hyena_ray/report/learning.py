@@ -5,8 +5,8 @@ from __future__ import annotations
 from hyena_ray.report.blocks import Block, Figure, Section, Table, number
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.search.stored_study import STATES
 from hyena_ray.tuning.comparison import METRICS
-from hyena_ray.tuning.results import STATES
 
 _LINES = {"complete": BLUE, "stopped early": MUTED, "diverged": ORANGE, "unfinished": GREEN}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hyena_ray.pretraining.record import PretrainRecord
 from hyena_ray.report.blocks import Block, Section, Table, brief, in_a_sentence
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.predicted import Predicted
+from hyena_ray.training.pretrain_record import PretrainRecord
 
 
 def made(contents: Contents) -> Section:

@@ -15,9 +15,9 @@ from pyarrow import csv
 from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.prediction.plan import PredictionPlan
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.prediction.results import TABLE
+from hyena_ray.prediction.pieces import PredictionPlan
+from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.prediction.region_calling import TABLE
 from hyena_ray.report.blocks import (
     Block,
     Figure,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hyena_ray.pretraining.evaluation import ALL
-from hyena_ray.pretraining.record import PretrainRecord
 from hyena_ray.progress import listed
 from hyena_ray.report.blocks import Block, Figure, Headline, Section, Table, in_a_sentence, number
 from hyena_ray.report.drawing import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.training.markov import ALL
+from hyena_ray.training.pretrain_record import PretrainRecord
 
 if TYPE_CHECKING:
     from hyena_ray.report.contents import Contents

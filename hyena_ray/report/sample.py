@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.plan import ShardPlan
-from hyena_ray.attribution.shards import read_shard_table, shard_of_table
+from hyena_ray.attribution.shards import ShardPlan, parse_shard_table, read_shard_table
 from hyena_ray.storage import AnyPath
 
 SHARDS = 40
@@ -48,7 +47,7 @@ def read_sample(plan: ShardPlan, folder: AnyPath) -> Sample:
     read = 0
     for index in range(0, len(plan.shards), step):
         table = read_shard_table(plan, index, folder)
-        part = shard_of_table(plan, table)
+        part = parse_shard_table(plan, table)
         rows = np.flatnonzero(part.true_positive.any(axis=1))
         read += len(part.window_id)
         bases.append(part.bases[rows])

@@ -22,8 +22,8 @@ from hyena_ray.report.blocks import (
 )
 from hyena_ray.report.contents import Contents
 from hyena_ray.report.drawing import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.comparison import METRICS
-from hyena_ray.tuning.search import PROBLEM, SCORE, SECONDS
 
 SHOWN = 50
 """Trials in the table, the best first."""

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray import progress
-from hyena_ray.genome.fasta import Fasta
-from hyena_ray.genome.reading import with_progress
+from hyena_ray.genome.contigs import Fasta, with_progress
 
 GENOME = "".join(f">chr{number}\n{'ACGTACGTAC' * 100_000}\n" for number in range(1, 9))
 
