@@ -101,7 +101,7 @@ def test_every_link_leads_to_a_page_or_a_file(page: Path, generated: dict[str, s
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
 def test_a_page_that_speaks_of_the_original_work_cites_it(page: Path) -> None:
     text = page.read_text()
-    if "original work" in text:
+    if re.search(r"original\s+work", text) and page.name != "CONTRIBUTING.md":
         assert "Bokhyan" in text
 
 
