@@ -1,48 +1,200 @@
-"""The two errors that are meant for people: what they gave cannot be used, a job cannot go on."""
+"""The errors that are meant for people: what they gave cannot be used, or a job cannot continue."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class JobError(RuntimeError):
-    """Why a job stopped that was given nothing wrong, in one line; what it finished is kept.
+    """A job that was given valid input cannot continue, said in one line.
 
-    A job prints it after `error: ` and exits 1.
+    What the job has finished is kept. The command line prints the line after `error: ` and exits 1.
     """
 
 
 class InputError(ValueError):
-    """A file, setting or argument that cannot be used, said in one line.
+    """A file, setting or argument cannot be used, said in one line.
 
-    Reads `PLACE: VALUE: problem; remedy`; a job prints it after `error: ` and exits 2.
+    The line reads `PLACE: VALUE: problem; remedy`. The command line prints it after `error: ` and
+    exits 2.
 
     Args:
-        place: file with line number, setting or option, such as `peaks.bed:17` or `--k`.
-        value: what was found there; None where the place says it all.
-        problem: what is wrong, and what is allowed.
-        remedy: what to do about it.
+        place: File with line number, setting or option, such as `peaks.bed:17` or `--k`.
+        value: The value that is refused, or None where the place says it all.
+        problem: What is wrong, and what is allowed.
+        remedy: What to do about it.
+
+    Example:
+        >>> str(InputError("--k", 0, "below 1", "give 1 to 12"))
+        '--k: 0: below 1; give 1 to 12'
     """
 
     def __init__(self, place: str | PurePath, value: object, problem: str, remedy: str) -> None:
-        found = "" if value is None else f"{_short(value)}: "
-        super().__init__(_printable(f"{place}: {found}{problem}; {remedy}"))
+        shown = "" if value is None else f"{_shortened(value)}: "
+        super().__init__(_printable(f"{place}: {shown}{problem}; {remedy}"))
         self._parts = (place, value, problem, remedy)
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str | PurePath, object, str, str]]:
+    def __reduce__(self) -> tuple[type[InputError], tuple[object, ...]]:
         # Ray sends errors between processes; the default would call InputError(message).
         place, value, problem, remedy = self._parts
-        shown = None if value is None else _short(value)
+        shown = None if value is None else _shortened(value)
         return (type(self), (str(place), shown, problem, remedy))
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line for each problem."""
+        return (str(self),)
 
-def _short(value: object) -> str:
+
+class CombinedInputError(InputError):
+    """Several problems of one command, each of them an `InputError`.
+
+    Args:
+        problems: At least two errors, in the order in which they are printed.
+    """
+
+    def __init__(self, problems: Sequence[InputError]) -> None:
+        ValueError.__init__(self, "\n".join(line for error in problems for line in error.lines))
+        self._problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[object, ...]]:
+        return (type(self), (self._problems,))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(line for error in self._problems for line in error.lines)
+
+
+class Problems:
+    """Collect the problems of independent checks, and raise them together at the end of the block.
+
+    Example:
+        >>> with Problems() as problems:
+        ...     problems.collect(int, "3")
+        3
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[InputError] = []
+
+    def collect(
+        self,
+        check: Callable[Arguments, Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result | None:
+        """Run one check, and remember the `InputError` that it raises.
+
+        Args:
+            check: Function that validates something.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            The value of the check, or None where it raised.
+        """
+        try:
+            return check(*args, **kwargs)
+        except InputError as error:
+            self._errors.append(error)
+            return None
+
+    def raise_any(self) -> None:
+        """Raise what has been collected so far, if anything.
+
+        Raises:
+            InputError: At least one check failed.
+        """
+        raise_together(self._errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.raise_any()
+
+
+def raise_together(errors: Sequence[InputError]) -> None:
+    """Raise one error as it is, and several as `CombinedInputError`; none is no error.
+
+    Args:
+        errors: Problems in the order in which they are printed. Equal ones are printed once.
+
+    Raises:
+        InputError: There is at least one.
+    """
+    distinct = list({str(error): error for error in errors}.values())
+    if len(distinct) == 1:
+        raise distinct[0] from None
+    if distinct:
+        raise CombinedInputError(distinct) from None
+
+
+def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that is most like a mistyped one.
+
+    Args:
+        name: What was typed.
+        allowed: Names that exist.
+
+    Returns:
+        The nearest name, or None where none is near.
+
+    Example:
+        >>> nearest_name("tarin", ["train", "val", "test"])
+        'train'
+    """
+    folded = {candidate.lower(): candidate for candidate in allowed}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None
+
+
+def unknown_name(
+    place: str | PurePath, value: str, what: str, allowed: Iterable[str]
+) -> InputError:
+    """Make the refusal of a name that does not exist.
+
+    Args:
+        place: Option, setting or file that holds the name.
+        value: The name as it was typed.
+        what: What kind of name it is, such as `split`.
+        allowed: Names that exist, in the order in which they are listed.
+
+    Returns:
+        An error that names the nearest right name, and the first twelve that there are.
+
+    Example:
+        >>> str(unknown_name("--split", "tset", "split", ["train", "val", "test"]))
+        '--split: tset: unknown split, did you mean test?; give one of train, val, test'
+    """
+    names = list(allowed)
+    nearest = nearest_name(value, names)
+    guess = f", did you mean {nearest}?" if nearest else ""
+    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    remedy = f"give one of {listed}" if names else "there is none to give"
+    return InputError(place, value or "''", f"unknown {what}{guess}", remedy)
+
+
+def _shortened(value: object) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _printable(text: str) -> str:
-    """One line whatever a file or library said, and nothing that a terminal would act on."""
+    """Keep an error on one line, whatever a file or library said, without terminal controls."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import unknown_name
 
 Kind = Literal["base", "sequence"]
 """What has a label: every base of a window, or the window as a whole."""
@@ -56,5 +56,5 @@ def task_named(name: str, place: str = "task") -> Task:
         InputError: there is no such task; names `place`.
     """
     if name not in TASKS:
-        raise InputError(place, name, "unknown task", f"give one of {', '.join(TASKS)}")
+        raise unknown_name(place, name, "task", TASKS)
     return TASKS[name]

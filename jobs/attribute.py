@@ -11,7 +11,7 @@ from hyena_ray.report.job import with_report
 from hyena_ray.settings import parse_assignments
 
 if TYPE_CHECKING:
-    from hyena_ray.attribution.merge import MergeResult
+    from hyena_ray.attribution.shards import MergeResult
 
 EXAMPLES = """\
 examples:
@@ -59,7 +59,8 @@ def parser() -> Parser:
         "--definition",
         choices=DEFINITIONS,
         default="default",
-        help="the corrected definitions of target, baseline and noise (default), or the study's",
+        help="the corrected definitions of target, baseline and noise (default), or those of the "
+        "original work (original)",
     )
     done.add_argument("--seed", metavar="N", type=int, help=_help("seed"))
     options.add_settings(
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         definition=given.definition,
         changes=changes,
         actors=given.actors,
-        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resources=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         resume=given.resume,
         overwrite=given.overwrite,
         address=given.address,

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         folder=PRESETS,
         seeds=seeds,
         changes=changes,
-        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resources=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         resume=given.resume,
         overwrite=given.overwrite,
         address=given.address,

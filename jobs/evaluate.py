@@ -53,9 +53,9 @@ def main(arguments: Sequence[str]) -> Outcome:
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.tasks import task_named
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
-    from hyena_ray.training.fit import check_model_fits
+    from hyena_ray.training.loaders import ArraySource, ProgressSource
+    from hyena_ray.training.preflight import check_model_fits
     from hyena_ray.training.settings import TrainingSettings
-    from hyena_ray.training.sources import ArraySource, CountedSource
 
     data, model = PreparedData.open(given.data), load_window_model(given.model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     with Progress("scoring", total, "windows", brief=True) as progress:
         if given.strands is not None:
             model.readout = model.readout.updated({"strands": given.strands}, "--strands")
-            validation = CountedSource(ArraySource(data.read(length, "val")), tell)
+            validation = ProgressSource(ArraySource(data.read(length, "val")), tell)
             metric = task_named(data.manifest.task).metric
             model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
         evaluation = evaluate_on_split(model, data, given.on, weights, tell)

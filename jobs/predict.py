@@ -113,7 +113,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         overlap=given.overlap,
         batch=given.batch,
         actors=given.actors,
-        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resources=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         resume=given.resume,
         overwrite=given.overwrite,
         address=given.address,

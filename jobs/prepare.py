@@ -9,13 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic.fields import FieldInfo
 
 from hyena_ray.commands import READ, Outcome, Parser, run_job
-from hyena_ray.dataset.prepare import (
-    RECIPES,
-    Recipe,
-    plan_preparation,
-    prepare,
-    written_by,
-)
+from hyena_ray.dataset.prepare import RECIPES, Recipe, plan_preparation, prepare, written_by
 from hyena_ray.tasks import TASKS, Task, task_named
 
 EXAMPLE = """\

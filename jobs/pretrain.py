@@ -78,7 +78,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> Outcome:
     """Pretrain, or say what a pretraining would take."""
     given = parser().parse_args(arguments)
-    from hyena_ray.pretraining.settings import PretrainSettings
+    from hyena_ray.training.settings import PretrainSettings
 
     settings = PretrainSettings()
     if given.config:
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> Outcome:
         leave_out=_names(given.leave_out),
         held_out=_names(given.held_out),
         workers=given.workers,
-        each=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
+        resources=Resources.parse({"cpu": given.cpu, "gpu": given.gpu}, "command line"),
         inputs=tuple(location(str(path)) for path in inputs if path),
         resume=given.resume,
         overwrite=given.overwrite,

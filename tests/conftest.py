@@ -14,7 +14,7 @@ from hypothesis import settings
 from pyarrow import fs
 
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.storage import S3Path
 
 # Ray makes its workers nice, so that on a busy machine a test would wait for everything else.

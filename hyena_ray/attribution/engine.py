@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.methods import METHODS, Method, Rows, noise_of, noise_scale
-from hyena_ray.attribution.path import Integral, OnPath, integrate
+from hyena_ray.attribution._path_integral import Integral, OnPath, integrate
+from hyena_ray.attribution.ism import saturation_mutagenesis
+from hyena_ray.attribution.methods import METHODS, Method, Rows, draw_noise, noise_scale
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.substitutions import substitutions
 from hyena_ray.attribution.targets import Targets, batches, tokens_read, true_positives
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import codes_of
+from hyena_ray.dataset.tokens import tokens_to_codes
 from hyena_ray.model.window import WindowModel
 
 WINDOWS = 64
@@ -97,7 +97,8 @@ def attribute_windows(
     Raises:
         InputError: the windows do not have the length or the flank that the model reads.
 
-    Source: with `definition("study", ...)` Algorithms 4 and 5 of the study, of sequences 2 and 3.
+    Reference: with `definition("original", ...)` Bokhyan 2025, Algorithms 4 and 5 for labels of
+    bases, 2 and 3 for labels of sequences.
     """
     settings = settings or AttributionSettings()
     tokens = tokens_read(model, windows)
@@ -127,8 +128,8 @@ def attribute_windows(
                     _spread(integral.error[alike], chosen, len(tokens), np.nan),
                     _spread(integral.nodes[alike], chosen, len(tokens), 0),
                 )
-    stored = model.readout.stored
-    bases = codes_of(tokens[:, stored : tokens.shape[1] - stored])
+    stored = model.readout.required_flank
+    bases = tokens_to_codes(tokens[:, stored : tokens.shape[1] - stored])
     # A sequence is a true positive as a whole.
     true_positive = np.broadcast_to(true_positive, shape).copy()
     return WindowAttribution(windows.window_id, bases, true_positive, scores, integrals)
@@ -179,7 +180,7 @@ def _by_strand(
         integral = _integral(targets, method, settings)
         return integral.scores, integral
     if method.substitutes:
-        return substitutions(targets, settings), None
+        return saturation_mutagenesis(targets, settings), None
     copies = method.copies(settings)
     scores = np.zeros((len(targets.inputs), len(targets), targets.length))
     for strand, of_strand in enumerate(scores):
@@ -241,7 +242,7 @@ def _rows(
     bases, noise = targets.bases, inputs.new_zeros(())
     if method.noisy:
         shape = (length, inputs.shape[2])
-        drawn = noise_of(targets.keys[window], strand, copy, shape, settings.seed)
+        drawn = draw_noise(targets.keys[window], strand, copy, shape, settings.seed)
         noise = noise_scale(bases, settings) * torch.from_numpy(drawn).to(inputs.device)
     return Rows(inputs=inputs, noise=noise, baseline=baseline, bases=bases)
 

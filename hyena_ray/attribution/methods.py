@@ -102,12 +102,12 @@ METHODS: dict[str, Method] = {
     "noisy_ig": Method(title="noisy Integrated Gradients", score=along_path, path=True, noisy=True),
     "smoothgrad": Method(title="SmoothGrad", score=smoothed, noisy=True),
     "input_x_gradient": Method(title="input x gradient", score=above_usual_base),
-    "occlusion": Method(title="in-silico mutagenesis", substitutes=True),
+    "ism": Method(title="in-silico mutagenesis", substitutes=True),
     "tp": Method(title="true-positive importance"),
 }
 
 
-def noise_of(
+def draw_noise(
     keys: NDArray[np.uint64],
     strand: int,
     copy: NDArray[np.int64],
@@ -118,7 +118,7 @@ def noise_of(
     fewer positions T is the beginning of that of more."""
     return np.stack(
         [
-            generator_of(seed, _NOISE, key, strand, number).standard_normal(shape, np.float32)
+            random_stream(seed, _NOISE, key, strand, number).standard_normal(shape, np.float32)
             for key, number in zip(keys.tolist(), copy.tolist(), strict=True)
         ]
     )
@@ -133,9 +133,9 @@ def noise_scale(bases: Tensor, settings: AttributionSettings) -> float:
 
 def shuffle_generator(seed: int, key: int, number: int) -> np.random.Generator:
     """Source of one of a sequence's shuffled baselines, from 0."""
-    return generator_of(seed, _SHUFFLE, key, number)
+    return random_stream(seed, _SHUFFLE, key, number)
 
 
-def generator_of(seed: int, *key: int) -> np.random.Generator:
+def random_stream(seed: int, *key: int) -> np.random.Generator:
     """A random stream of its own for every key, whatever was drawn before from others."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))

@@ -1,6 +1,6 @@
 """What attribution computes: methods, target, baseline, passes.
 
-`definition` has the two that matter: `default`, corrected, and `study`, as published.
+`definition` has the two that matter: `default`, corrected, and `original`, as published.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hyena_ray.attribution.tables import Background, Ranking
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import Kind
 
-MethodName = Literal["ig", "noisy_ig", "smoothgrad", "input_x_gradient", "occlusion", "tp"]
+MethodName = Literal["ig", "noisy_ig", "smoothgrad", "input_x_gradient", "ism", "tp"]
 
 
 class AttributionSettings(Settings):
@@ -61,13 +61,13 @@ class AttributionSettings(Settings):
     merge_strands: bool = False
     """Count each k-mer together with its reverse complement, as the first of the two in the order
     of letters: for labels that hold for both strands."""
-    ranking: Ranking = "shrunk"
+    ranking: Ranking = "shrunken_score"
     """What a table is sorted by: scores drawn towards the mean of all by as much as their windows
     are few, so that a k-mer seen twice cannot lead by chance; or the scores, as the study did."""
     background: Background = "outside"
     """What a k-mer's mean score is tested against: that of the same k-mer outside true positives,
     or of all k-mers inside them, which is all there is where sequences have one label."""
-    occlusion: Literal["mutagenesis", "n"] = "mutagenesis"
+    ism_substitute: Literal["bases", "n"] = "bases"
     """What in-silico mutagenesis puts in a base's place: each of the other three, or N."""
     consensus: Literal["rank", "deviation"] = "rank"
     """What the consensus of the methods is sorted by: mean rank, or the study's mean per cent
@@ -101,7 +101,7 @@ class AttributionSettings(Settings):
         return methods
 
 
-DEFINITIONS = ("default", "study")
+DEFINITIONS = ("default", "original")
 """The corrected definitions, and the published ones."""
 
 

@@ -10,12 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from hyena_ray.attribution.kmer_sums import KmerSums
-from hyena_ray.attribution.kmers import KmerCounts
+from hyena_ray.attribution.kmers import KmerCounts, KmerSums
 
 CONFIDENCE = 0.95
 
-Ranking = Literal["shrunk", "score"]
+Ranking = Literal["shrunken_score", "score"]
 """What a table is sorted by."""
 Background = Literal["outside", "inside"]
 """What a k-mer's mean score is tested against: that of the same k-mer outside the true positives of
@@ -26,7 +25,7 @@ def kmer_table(
     sums: KmerSums,
     *,
     min_count: int = 1,
-    by: Ranking = "shrunk",
+    by: Ranking = "shrunken_score",
     background: Background = "inside",
 ) -> pa.Table:
     """Table of the k-mers inside true positives, best first.
@@ -46,10 +45,10 @@ def kmer_table(
 
     Returns:
         Columns `kmer` (string), `count`, `windows` (int64), `score` (mean over occurrences, in
-        logits), `shrunk`, `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %), `background`
-        (its mean score), `p_value`, `q_value` (float64); the highest first, then by k-mer.  A k-mer
-        of one window has neither interval nor p-value, nor has p-value one whose background stands
-        in fewer than two, and one of one occurrence no sd: null.
+        logits), `shrunken_score`, `sd` (over occurrences, n - 1), `ci_low`, `ci_high` (95 %),
+        `background` (its mean score), `p_value`, `q_value` (float64); the highest first, then by
+        k-mer.  A k-mer of one window has neither interval nor p-value, nor has p-value one whose
+        background stands in fewer than two, and one of one occurrence no sd: null.
 
     Source: Cameron & Miller, A practitioner's guide to cluster-robust inference, 2015, for means
     as ratios; Benjamini & Hochberg 1995.
@@ -74,13 +73,13 @@ def kmer_table(
     p = np.where(fewer < 2, np.nan, p)
     known = np.where(windows < 2, 0.0, half / _quantile(windows))
     shrunk = shrink(score, known, windows)
-    order = np.lexsort((rows, -(shrunk if by == "shrunk" else score)))
+    order = np.lexsort((rows, -(shrunk if by == "shrunken_score" else score)))
     columns = {
         "kmer": pa.array(kmer_names(sums.k, rows)[order]),
         "count": pa.array(sums.count[rows][order]),
         "windows": pa.array(sums.windows[rows][order]),
         "score": pa.array(score[order]),
-        "shrunk": pa.array(shrunk[order]),
+        "shrunken_score": pa.array(shrunk[order]),
     }
     spread = {
         "sd": np.sqrt(np.maximum(variance, 0.0)),

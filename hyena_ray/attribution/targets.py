@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyena_ray.attribution.baselines import dinucleotide_shuffle
 from hyena_ray.attribution.methods import shuffle_generator
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_of, tokens_of
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 
@@ -29,7 +29,7 @@ GRAIN = 16
 """Inputs are cut to multiples of so many positions: filters are made anew for every length."""
 
 
-def labelled(windows: Windows, limit: int) -> Windows:
+def labelled_windows(windows: Windows, limit: int) -> Windows:
     """Up to `limit` windows that have a label of 1, evenly over those there are."""
     rows = np.flatnonzero((windows.labels == POSITIVE).any(axis=1))
     return windows.rows(rows[:: -(-len(rows) // limit)] if len(rows) else rows)
@@ -94,8 +94,8 @@ class Targets:
         spans = [
             slice(*span) for span in zip(self._first.tolist(), self._last.tolist(), strict=True)
         ]
-        self.reach = [
-            np.array([model.reach(strand, span) for span in spans], np.int64)
+        self.receptive_end = [
+            np.array([model.receptive_end(strand, span) for span in spans], np.int64)
             for strand in range(len(self.inputs))
         ]
         """Per strand (M,): positions of the input that the target depends on."""
@@ -117,7 +117,7 @@ class Targets:
         Args:
             window: (P,) whose point each is.
         """
-        reach = np.minimum(-(-self.reach[strand][window] // GRAIN) * GRAIN, self.length)
+        reach = np.minimum(-(-self.receptive_end[strand][window] // GRAIN) * GRAIN, self.length)
         order = np.lexsort((self._first[window], -reach))
         while len(order):
             length = int(reach[order[0]])
@@ -168,7 +168,7 @@ def sequence_keys(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def _read(model: WindowModel, tokens: NDArray[np.uint8]) -> slice:
     """Columns of tokens that the model reads as bases; of the others it is told the composition."""
-    unread = model.readout.stored - model.readout.flank
+    unread = model.readout.required_flank - model.readout.flank
     return slice(unread, tokens.shape[1] - unread)
 
 
@@ -188,7 +188,7 @@ def _baselines(
         shuffled = tokens.copy()
         for row, key in zip(shuffled[:, _read(model, tokens)], keys.tolist(), strict=True):
             generator = shuffle_generator(settings.seed, key, number)
-            row[:] = tokens_of(dinucleotide_shuffle(codes_of(row), generator))
+            row[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(row), generator))
         found.append(shuffled)
     return found
 
@@ -199,7 +199,7 @@ def tokens_read(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:
     Raises:
         InputError: the windows do not have the length or the flank that the model needs.
     """
-    length, needed = model.readout.window, model.readout.stored
+    length, needed = model.readout.window, model.readout.required_flank
     found = windows.labels.shape[1]
     if found == 1:
         # One label for a sequence, which has no flank.

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import labelled, tokens_read, true_positives
+from hyena_ray.attribution.shards import ShardPlan
+from hyena_ray.attribution.targets import labelled_windows, tokens_read, true_positives
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.window import WindowModel
@@ -67,7 +67,7 @@ def time_labelled(model: WindowModel, windows: Windows, settings: AttributionSet
         windows: some have a label.
         settings: of the attribution.
     """
-    chosen = labelled(windows, TIMED_WINDOWS // 4)
+    chosen = labelled_windows(windows, TIMED_WINDOWS // 4)
     return _each(model, chosen, chosen.labels == 1, settings)
 
 

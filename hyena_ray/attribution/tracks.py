@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.plan import ShardPlan
-from hyena_ray.attribution.shards import read_shard
+from hyena_ray.attribution.shards import ShardPlan, read_shard
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_file
-from hyena_ray.genome.bigwig import bigwig
+from hyena_ray.genome.bigwig import create_bigwig
 from hyena_ray.storage import AnyPath
 
 
@@ -61,7 +60,7 @@ def write_tracks(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> list[A
     with ExitStack() as files:
         tracks = {}
         for method, path in paths.items():
-            tracks[method] = files.enter_context(bigwig(path, sizes))
+            tracks[method] = files.enter_context(create_bigwig(path, sizes))
         temporary = files.enter_context(atomic_file(table))
         writer = files.enter_context(
             pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True)

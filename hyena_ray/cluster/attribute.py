@@ -9,19 +9,25 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hyena_ray.attribution.merge import MergeResult, merge
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
-from hyena_ray.attribution.shards import is_complete, missing, run_shard, suspect
+from hyena_ray.attribution.shards import (
+    MergeResult,
+    ShardPlan,
+    merge_shards,
+    missing_shards,
+    run_shard,
+    shard_is_complete,
+    suspect_window,
+)
 from hyena_ray.attribution.timing import TIMED_SHARDS, AttributionTiming, time_attribution
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
-from hyena_ray.cluster.resources import Placement, Resources, place
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resources
+from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate
@@ -30,7 +36,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.fit import check_model_fits
+from hyena_ray.training.preflight import check_model_fits
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +58,7 @@ class AttributeOptions(NamedTuple):
     """Settings that are not the definition's."""
     actors: int | None
     """At once; None takes as many as the cluster holds."""
-    each: Resources
+    resources: Resources
     resume: bool
     overwrite: bool
     address: str | None
@@ -85,12 +91,17 @@ def attribute(options: AttributeOptions) -> Attributed:
     """
     data, out, plan = _checked(options)
     with connect(options.address) as cluster:
-        placement = place_actors(plan, cluster, options.actors, options.each)
+        placement = place_actors(plan, cluster, options.actors, options.resources)
         with only_writer(out, overwrite=options.overwrite):
             plan.check_begun(out)  # before anything is written
             Origin.of(data).write(out)
             found = attribute_on_actors(
-                plan, options.model, data, out, actors=placement.concurrent, each=options.each
+                plan,
+                options.model,
+                data,
+                out,
+                actors=placement.concurrent,
+                resources=options.resources,
             )
             manifest = {
                 "state": "complete",
@@ -120,12 +131,12 @@ def plan_job(options: AttributeOptions) -> DryRun:
         return time_attribution(model, PreparedData.open(folder), plan)
 
     with connect(options.address) as cluster:
-        placement = place_actors(plan, cluster, options.actors, options.each)
+        placement = place_actors(plan, cluster, options.actors, options.resources)
         actors = placement.concurrent
         if options.resume:
             plan.check_begun(out)
-        todo = missing(plan, out) if options.resume else list(range(len(plan.shards)))
-        timed = on_workers(work, [plan], each=options.each, concurrent=actors, threads=1)
+        todo = missing_shards(plan, out) if options.resume else list(range(len(plan.shards)))
+        timed = on_workers(work, [plan], resources=options.resources, concurrent=actors, threads=1)
     (timings,) = timed.found
     sizes = {"all": plan.shards, "todo": [plan.shards[index] for index in todo]}
     windows = {
@@ -145,7 +156,7 @@ def plan_job(options: AttributeOptions) -> DryRun:
             f"about {share:.0%} have a true positive",
             "methods": ", ".join(plan.settings.methods),
             "shards": f"{len(plan.shards)}, {len(todo)} of them to do",
-            "actors": f"{actors} at once, each {options.each.text} and 1 torch thread",
+            "actors": f"{actors} at once, each {options.resources.text} and 1 torch thread",
             "cluster": cluster.text,
         },
         values={
@@ -154,7 +165,7 @@ def plan_job(options: AttributeOptions) -> DryRun:
             "shards": len(plan.shards),
             "shards_to_do": len(todo),
             "actors": actors,
-            "resources": options.each.model_dump(),
+            "resources": options.resources.model_dump(),
             "threads": 1,
             "cluster": cluster._asdict(),
         },
@@ -202,15 +213,15 @@ def written_by(out: AnyPath, data: PreparedData, methods: Iterable[str]) -> dict
 
 
 def place_actors(
-    plan: ShardPlan, cluster: Cluster, actors: int | None, each: Resources
+    plan: ShardPlan, cluster: Cluster, actors: int | None, resources: Resources
 ) -> Placement:
     """Fit actors into the cluster: `actors`, or as many as fit and have a shard to do.
 
     Raises:
         InputError: the cluster cannot hold them.
     """
-    return place(
-        cluster, each, wanted=actors, useful=len(plan.shards), streams=False, name="--actors"
+    return fit_resources(
+        cluster, resources, wanted=actors, useful=len(plan.shards), streams=False, name="--actors"
     )
 
 
@@ -230,7 +241,7 @@ def plan_attribution(
     model = load_window_model(model_folder)
     check_model_fits(model, model_folder, data)
     plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
-    plan.check_found(model, data)
+    plan.require_true_positives(model, data)
     return plan
 
 
@@ -241,7 +252,7 @@ def attribute_on_actors(
     out: AnyPath,
     *,
     actors: int,
-    each: Resources,
+    resources: Resources,
 ) -> MergeResult:
     """Compute the shards of a plan that are missing in `out`, and merge all of them into tables
     and tracks.
@@ -252,14 +263,14 @@ def attribute_on_actors(
         data: prepared windows.
         out: takes `shards/`, `kmers/` and `tracks/`; on storage that every node sees.
         actors: at once; the result does not depend on it.
-        each: resources of one actor.
+        resources: of one actor.
 
     Raises:
         InputError: another plan in `out`, or no true positive.
         ShardError: a shard failed on every try.
     """
     plan.begin(out)
-    todo = missing(plan, out)
+    todo = missing_shards(plan, out)
     logger.info(
         "attributing %s: %d of %d shards to do on %s",
         ", ".join(plan.settings.methods),
@@ -280,7 +291,7 @@ def attribute_on_actors(
         return lambda index: run_shard(model, windows, plan, index, out)
 
     def describe(index: int) -> str:
-        shard, window = plan.shards[index], suspect(index, out)
+        shard, window = plan.shards[index], suspect_window(index, out)
         if window is not None:
             return f"window_id {window} of shard {index}"
         return f"shard {index} (window_id {shard.first_id} to {shard.last_id})"
@@ -289,11 +300,11 @@ def attribute_on_actors(
         name="attribution",
         numbers=todo,
         make=make,
-        is_done=lambda index: is_complete(plan, index, out),
+        is_done=lambda index: shard_is_complete(plan, index, out),
         describe=describe,
         windows=lambda index: plan.shards[index].last_row - plan.shards[index].first_row,
     )
-    run_shards(shards, actors=actors, each=each)
-    found = merge(plan, out)
+    run_shards(shards, actors=actors, resources=resources)
+    found = merge_shards(plan, out)
     write_tracks(plan, data, out)
     return found

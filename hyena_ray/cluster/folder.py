@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hyena_ray.cluster.lease import lease, taken
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, lies_in, new_output, sha256_file, sweep

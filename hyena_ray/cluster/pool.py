@@ -64,19 +64,19 @@ class Shards(NamedTuple):
     """What several are called."""
     windows: Callable[[int], int] | None = None
     """How many a shard holds; None where they are not counted."""
-    apart: bool = False
+    in_own_process: bool = False
     """Every try in a process of its own, so that it says what memory it takes."""
 
 
 def run_shards(
-    shards: Shards, *, actors: int, each: Resources, stall_seconds: float = 1800.0
+    shards: Shards, *, actors: int, resources: Resources, stall_seconds: float = 1800.0
 ) -> PoolReport:
     """Do all shards that are not done, and return when every one is.
 
     Args:
         shards: what is to be done.
         actors: how many work at once.
-        each: resources of one actor.
+        resources: of one actor.
         stall_seconds: stop when nothing was finished for so long.
 
     Raises:
@@ -84,7 +84,7 @@ def run_shards(
         ShardError: a shard failed `TRIES` times.
         StalledError: no progress, for example because no actor could be placed.
     """
-    pool = _Pool(shards, each)
+    pool = _Pool(shards, resources)
     if not pool.unfinished:
         return PoolReport(0, 0)
     try:
@@ -122,13 +122,13 @@ class _Worker:
 class _Pool:
     """Who does what, and what is left."""
 
-    def __init__(self, shards: Shards, each: Resources) -> None:
+    def __init__(self, shards: Shards, resources: Resources) -> None:
         self.shards = shards
         self.finished = self.deaths = 0
         # The dashboard calls actors after their class, and their start after nothing else.
         named = type(f"{shards.name} worker", (_Worker,), {})
         self._actor_class = ray.remote(
-            num_cpus=each.cpu, num_gpus=each.gpu, max_restarts=0, max_task_retries=0
+            num_cpus=resources.cpu, num_gpus=resources.gpu, max_restarts=0, max_task_retries=0
         )(named)
         self._places = self._made = self._stillborn = 0
         self._waiting = deque(number for number in shards.numbers if not shards.is_done(number))
@@ -227,7 +227,7 @@ class _Pool:
                 raise failure.cause from None
             error = failure
         del self._running[reference]
-        if self.shards.apart and actor is not None:
+        if self.shards.in_own_process and actor is not None:
             ray.kill(actor)
             actor = None
         if actor is not None:

@@ -11,26 +11,31 @@ import torch
 from hyena_ray.cluster.folder import check_output, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.progress import Progress
-from hyena_ray.cluster.resources import Resources, place
-from hyena_ray.cluster.start import Cluster, connect
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.cluster.resources import Cluster, Resources, fit_resources
+from hyena_ray.cluster.start import connect
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.prediction.expected import Expected, expected_precision
 from hyena_ray.prediction.pieces import (
     SEQUENCES,
-    is_complete,
-    missing,
+    PredictionPlan,
+    count_windows,
+    missing_pieces,
+    piece_is_complete,
+    plan_prediction,
+    require_base_labels,
     run_piece,
-    windows_of,
     write_sequences,
 )
-from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.prediction.regions import RegionSettings
-from hyena_ray.prediction.results import BED, TABLE, TRACK, PredictionResult, write_results
+from hyena_ray.prediction.prediction_record import (
+    ExpectedPrecision,
+    PredictionRecord,
+    expected_precision,
+)
+from hyena_ray.prediction.region_calling import BED, TABLE, TRACK, PredictionResult, write_results
+from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath, remove_folder
 
@@ -55,7 +60,7 @@ class PredictOptions(NamedTuple):
     batch: int
     actors: int | None
     """At once; None takes as many as the cluster holds."""
-    each: Resources
+    resources: Resources
     resume: bool
     overwrite: bool
     address: str | None
@@ -68,7 +73,7 @@ class Prediction(NamedTuple):
     result: PredictionResult
     plan: PredictionPlan
     settings: RegionSettings
-    expected: Expected | None
+    expected: ExpectedPrecision | None
     out: AnyPath
 
 
@@ -94,7 +99,7 @@ def predict(options: PredictOptions) -> Prediction:
                 settings,
                 out,
                 actors=actors,
-                each=options.each,
+                resources=options.resources,
             )
             expected = expected_precision(options.model, settings.threshold)
             record = PredictionRecord.of(plan, settings, result, expected)
@@ -123,7 +128,7 @@ def checked(options: PredictOptions) -> Checked:
         InputError: bad options or files.
     """
     model = load_window_model(options.model)
-    check_labels_bases(model, options.model)
+    require_base_labels(model, options.model)
     settings = _regions(options, model.threshold)
     out = check_output(
         options.out,
@@ -149,9 +154,9 @@ def place_actors(options: PredictOptions, plan: PredictionPlan, cluster: Cluster
     Raises:
         InputError: the cluster cannot hold them.
     """
-    return place(
+    return fit_resources(
         cluster,
-        options.each,
+        options.resources,
         wanted=options.actors,
         useful=len(plan.pieces),
         streams=False,
@@ -167,7 +172,7 @@ def predict_on_actors(
     out: AnyPath,
     *,
     actors: int,
-    each: Resources,
+    resources: Resources,
 ) -> PredictionResult:
     """Score the pieces of a plan that are missing in `out`, and write track and regions anew.
 
@@ -178,7 +183,7 @@ def predict_on_actors(
         settings: of the regions.
         out: takes `shards/`, the track and the regions; on storage that every node sees.
         actors: at once; the result does not depend on it.
-        each: resources of one actor.
+        resources: of one actor.
 
     Raises:
         InputError: another plan in `out`.
@@ -186,7 +191,7 @@ def predict_on_actors(
     """
     plan.begin(out)
     (out / MANIFEST).unlink(missing_ok=True)  # of regions that are about to be replaced
-    todo = missing(plan, out)
+    todo = missing_pieces(plan, out)
     logger.info(
         "predicting: %d of %d pieces to do on %s",
         len(todo),
@@ -208,13 +213,13 @@ def predict_on_actors(
         name="prediction",
         numbers=todo,
         make=make,
-        is_done=lambda index: is_complete(plan, index, out),
+        is_done=lambda index: piece_is_complete(plan, index, out),
         describe=lambda index: plan.pieces[index].label,
         label=lambda index: plan.pieces[index].label,
         unit="pieces",
-        windows=lambda index: windows_of(plan, index),
+        windows=lambda index: count_windows(plan, index),
     )
-    run_shards(shards, actors=actors, each=each)
+    run_shards(shards, actors=actors, resources=resources)
     with Progress("writing of track and regions"):
         result = write_results(plan, settings, out)
     remove_folder(out / SEQUENCES)

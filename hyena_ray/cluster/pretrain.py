@@ -32,15 +32,14 @@ from hyena_ray.cluster.watchdog import watchdog
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import write_json
-from hyena_ray.pretraining.loop import StepReport, pretrain, text_of
-from hyena_ray.pretraining.markov import markov_perplexities
-from hyena_ray.pretraining.objectives import save_backbone
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.record import BACKBONE, RECORD, PretrainRecord
-from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.epoch import DivergenceError
-from hyena_ray.training.workers import Workers
+from hyena_ray.training.data_parallel import Workers
+from hyena_ray.training.genome_stream import PackedBases
+from hyena_ray.training.markov import markov_perplexities
+from hyena_ray.training.pretrain_record import BACKBONE, RECORD, PretrainRecord
+from hyena_ray.training.pretraining import StepReport, pretrain, save_backbone, text_of
+from hyena_ray.training.settings import PretrainSettings
+from hyena_ray.training.trainer import DivergenceError
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def pretrain_on_genome(options: PretrainOptions) -> PretrainRecord:
     run = checked(options)
     if run.done:
         logger.info("going on after step %d of %d", run.done, options.settings.training.steps)
-    resources = TrialResources(**options.each.model_dump(), workers=options.workers)
+    resources = TrialResources(**options.resources.model_dump(), workers=options.workers)
     with connect(options.address, dashboard=options.workers > 1) as cluster:
         plan = made_of(options, run.genome, place_workers(options, cluster))
         with only_writer(run.out, overwrite=options.overwrite):
@@ -95,14 +94,22 @@ def _run(
         def tell(step: StepReport) -> None:
             nonlocal told
             last = step.step == settings.training.steps
-            if last or step.look is not None or time.monotonic() - told > TELL_SECONDS:
+            if last or step.evaluation is not None or time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 report(step._asdict())
 
         found: dict[str, NDArray[np.uint8]] = ray.get(held_out)
         copies = {name: codes.copy() for name, codes in found.items()}
         try:
-            result = pretrain(settings, shared.batches, copies, out, tell, workers)
+            result = pretrain(
+                settings,
+                shared.batches,
+                copies,
+                out,
+                tell,
+                workers,
+                fingerprint=settings.fingerprint(),
+            )
         except DivergenceError as error:
             report({"problem": str(error)})
             return
@@ -154,8 +161,8 @@ def _train(
             progress.update(State(done=step, windows=step * rows, loss=report["loss"]))
             last = time.monotonic(), step
             first = first or last
-            if report["look"] is not None:
-                logger.info("%s", text_of(report["look"]))
+            if report["evaluation"] is not None:
+                logger.info("%s", text_of(report["evaluation"]))
 
         try:
             with watchdog(STALL_SECONDS, "the pretraining") as dog:
@@ -204,7 +211,7 @@ def _markov(
     bases: ray.ObjectRef[PackedBases],
     held_out: ray.ObjectRef[dict[str, NDArray[np.uint8]]],
     settings: PretrainSettings,
-    each: Resources,
+    resources: Resources,
 ) -> dict[str, dict[str, float]]:
     """On a worker, since the driver may have no CPU."""
     both = settings.training.reverse_complement
@@ -215,7 +222,7 @@ def _markov(
         found = markov_perplexities(bases, windows, both_strands=both)
         return {str(order): of for order, of in found.items()}
 
-    task = ray.remote(num_cpus=each.cpu)(count).options(name="Markov models")
+    task = ray.remote(num_cpus=resources.cpu)(count).options(name="Markov models")
     with Progress("Markov models"):
         done: dict[str, dict[str, float]] = ray.get(task.remote(bases, held_out))
     return done

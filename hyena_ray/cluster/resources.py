@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from pydantic import Field
 
-from hyena_ray.cluster.start import Cluster
 from hyena_ray.errors import InputError
+from hyena_ray.progress import counted
 from hyena_ray.settings import Settings
+
+
+class Cluster(NamedTuple):
+    """What is connected to."""
+
+    cpus: float
+    """Logical CPUs that Ray hands out, counting nodes that autoscaling may add."""
+    gpus: float
+    cores: int | None
+    """Cores of this machine when the cluster was started here: fewer than `cpus` on a small one.
+    None on a cluster that was joined, where a CPU is taken to be a core."""
+    object_store: float
+    """Bytes of shared memory over all nodes."""
+    dashboard: bool = False
+    """Whether one runs. Ray Train asks it who is alive."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        has = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        if self.cores is None:
+            return f"Ray with {has}"
+        return f"this machine with {counted(self.cores, 'core')}; Ray on it has {has}"
 
 
 class Resources(Settings):
@@ -17,7 +41,7 @@ class Resources(Settings):
     cpu: float = Field(default=1.0, gt=0)
     """CPUs."""
     gpu: float = Field(default=0.0, ge=0)
-    """GPUs: a whole number, or a share of one."""
+    """GPUs: a whole number, or a fraction of one."""
 
     @property
     def text(self) -> str:
@@ -38,7 +62,7 @@ DRIVER_CPU = 0.01
 
 
 class Placement(Settings):
-    """How many run at once, and on how many threads each."""
+    """How many run at once, and on how many threads resources."""
 
     concurrent: int
     threads: int
@@ -46,9 +70,9 @@ class Placement(Settings):
     last bits by threads."""
 
 
-def place(
+def fit_resources(
     cluster: Cluster,
-    each: Resources,
+    resources: Resources,
     *,
     wanted: int | None,
     useful: int,
@@ -61,7 +85,7 @@ def place(
 
     Args:
         cluster: what there is.
-        each: resources of one, or of each of its workers.
+        resources: of one, or of each of its workers.
         wanted: how many at once; None takes as many as fit and are useful.
         useful: more than this many would have nothing to do.
         streams: each worker reads its own data stream, which needs `stream_cpu` more CPUs.
@@ -76,12 +100,18 @@ def place(
         raise InputError(name, wanted, "below 1", "ask for one or more, or leave it out")
     has = f"the cluster has {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs"
     remedy = "ask for less or join a larger cluster"
-    if each.gpu > 1 and each.gpu != int(each.gpu):
-        raise InputError(f"{name}: gpu", each.gpu, "neither whole nor below 1", "give 1, 2 or 0.5")
-    if workers > 1 and each.gpu != int(each.gpu):
-        raise InputError(f"{name}: gpu", each.gpu, "is shared by workers", "give 1, or workers 1")
-    cpu = workers * (each.cpu + (stream_cpu if streams else 0)) + (DRIVER_CPU if workers > 1 else 0)
-    gpu = workers * each.gpu
+    if resources.gpu > 1 and resources.gpu != int(resources.gpu):
+        raise InputError(
+            f"{name}: gpu", resources.gpu, "neither whole nor below 1", "give 1, 2 or 0.5"
+        )
+    if workers > 1 and resources.gpu != int(resources.gpu):
+        raise InputError(
+            f"{name}: gpu", resources.gpu, "is shared by workers", "give 1, or workers 1"
+        )
+    cpu = workers * (resources.cpu + (stream_cpu if streams else 0)) + (
+        DRIVER_CPU if workers > 1 else 0
+    )
+    gpu = workers * resources.gpu
     asked = f"{cpu:g} CPUs and {gpu:g} GPUs each"
     room = math.floor(cluster.cpus / cpu)
     if gpu:
@@ -97,8 +127,8 @@ def place(
     cores = cluster.cores or cluster.cpus
     concurrent = min(room, useful)
     if wanted is None:
-        concurrent = min(concurrent, max(1, math.floor(cores / (workers * each.cpu))))
+        concurrent = min(concurrent, max(1, math.floor(cores / (workers * resources.cpu))))
     else:
         concurrent = min(concurrent, wanted)
-    share = math.floor(min(each.cpu, cores / (concurrent * workers)))
-    return Placement(concurrent=max(1, concurrent), threads=max(1, share))
+    threads = math.floor(min(resources.cpu, cores / (concurrent * workers)))
+    return Placement(concurrent=max(1, concurrent), threads=max(1, threads))

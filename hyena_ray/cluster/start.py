@@ -11,42 +11,18 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import ray
 from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
 
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.progress import counted
 
 logger = logging.getLogger(__name__)
 
 LOCAL_OBJECT_STORE = 2 << 30
 """Bytes at most; Ray's default of 30 % of the memory is too much for a laptop."""
-
-
-class Cluster(NamedTuple):
-    """What is connected to."""
-
-    cpus: float
-    """Logical CPUs that Ray hands out, counting nodes that autoscaling may add."""
-    gpus: float
-    cores: int | None
-    """Cores of this machine when the cluster was started here: fewer than `cpus` on a small one.
-    None on a cluster that was joined, where a CPU is taken to be a core."""
-    object_store: float
-    """Bytes of shared memory over all nodes."""
-    dashboard: bool = False
-    """Whether one runs. Ray Train asks it who is alive."""
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        has = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
-        if self.cores is None:
-            return f"Ray with {has}"
-        return f"this machine with {counted(self.cores, 'core')}; Ray on it has {has}"
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def on_workers(
     work: Callable[[Item], Found],
     items: Sequence[Item],
     *,
-    each: Resources,
+    resources: Resources,
     concurrent: int,
     threads: int,
 ) -> Timed[Found]:
@@ -40,7 +40,7 @@ def on_workers(
     Args:
         work: what is timed.
         items: what it is done on.
-        each: resources of one worker.
+        resources: of one worker.
         concurrent: how many the job will have at once.
         threads: torch threads of each.
     """
@@ -50,7 +50,7 @@ def on_workers(
         torch.set_num_threads(threads)
         return begun, work(item)
 
-    task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu, max_retries=0)(measure)
+    task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=0)(measure)
     rounds = max(1, -(-min(concurrent, MOST_AT_ONCE) // len(items)))
     shared = [ray.put(item) for item in items]
     with Progress("dry run: timing a few steps"):

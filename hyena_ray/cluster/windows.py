@@ -22,16 +22,15 @@ from numpy.typing import NDArray
 from ray.exceptions import RayTaskError
 
 from hyena_ray.cluster.progress import Progress
-from hyena_ray.cluster.start import Cluster
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.cluster.resources import Cluster
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
-from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
-from hyena_ray.training.sources import ArraySource, Batch, WindowSource
+from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 
 logger = logging.getLogger(__name__)
 
-SHARE_OF_STORE = 0.3
+FRACTION_OF_STORE = 0.3
 """Most of the object store that shared windows take; while they are gathered they lie there twice,
 and trials need room for their own."""
 BUFFER_ROWS = 8_192
@@ -45,7 +44,7 @@ class Handle(Protocol):
     """Small and picklable; opened by the trial that uses it."""
 
     def open(self, limit: int | None = None) -> WindowSource:
-        """The windows, or `limit` of them, evenly over all; see `even_rows`."""
+        """The windows, or `limit` of them, evenly over all; see `sample_evenly`."""
         ...
 
 
@@ -59,7 +58,7 @@ class SharedWindows(NamedTuple):
         windows: Windows = ray.get(self.reference)
         if limit is None:
             return ArraySource(windows)
-        return ArraySource(windows.rows(even_rows(len(windows.window_id), limit)))
+        return ArraySource(windows.rows(sample_evenly(len(windows.window_id), limit)))
 
 
 class StreamedWindows(NamedTuple):
@@ -76,7 +75,7 @@ class StreamedWindows(NamedTuple):
         ids: NDArray[np.int64] = ray.get(self.window_ids)
         if limit is None or limit >= len(ids):
             return StreamSource(self.files, len(ids), chosen=None, title=self.title)
-        chosen = ids[even_rows(len(ids), limit)]
+        chosen = ids[sample_evenly(len(ids), limit)]
         return StreamSource(self.files, len(chosen), chosen=chosen, title=self.title)
 
 
@@ -209,7 +208,7 @@ def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
         data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
         for length, split in keys
     )
-    return size < SHARE_OF_STORE * cluster.object_store
+    return size < FRACTION_OF_STORE * cluster.object_store
 
 
 def _title(data: PreparedData, length: int, split: str) -> str:

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.genome.splits import NAMES, fold_name
+from hyena_ray.genome.splits import SPLITS, fold_name
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
 
 
@@ -122,7 +122,7 @@ class Manifest(Settings):
     @property
     def folds(self) -> int:
         """Parts of a K-fold split; 0 when the data were split otherwise."""
-        return sum(name not in NAMES for name in self.splits)
+        return sum(name not in SPLITS for name in self.splits)
 
     def for_fold(self, fold: int, place: str | PurePath) -> Manifest:
         """The same windows, where fold `fold` is the test split, the next one validates and all
@@ -152,7 +152,7 @@ class Manifest(Settings):
             counts[key] = counts[key].plus(renamed) if key in counts else renamed
         files = (file.model_copy(update={"split": roles[file.split]}) for file in self.files)
         return self.model_copy(
-            update={"splits": NAMES, "counts": tuple(counts.values()), "files": tuple(files)}
+            update={"splits": SPLITS, "counts": tuple(counts.values()), "files": tuple(files)}
         )
 
     def table(self) -> str:
@@ -189,7 +189,7 @@ def read_manifest(folder: AnyPath) -> Manifest:
     Raises:
         InputError: no such folder, no manifest, not valid, or of another schema version.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     if not path.is_file():
         problem = (
             "has no manifest.json: not a prepared folder, or an unfinished one"

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hyena_ray.dataset.manifest import NAME, Manifest
+from hyena_ray.dataset.genome_windows import PrepareSettings
+from hyena_ray.dataset.manifest import MANIFEST, Manifest
 from hyena_ray.dataset.sequences import SequenceSettings
-from hyena_ray.dataset.windows import PrepareSettings
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, lies_in, new_output, write_json
@@ -54,9 +54,9 @@ def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifes
         InputError: an input cannot be used, `out` exists, or a split would lack a class.
     """
     out = _checked(recipe, out, overwrite)
-    with _parents_of(out), atomic_folder(out, last=NAME, replace=overwrite) as folder:
+    with _parents_of(out), atomic_folder(out, last=MANIFEST, replace=overwrite) as folder:
         manifest = recipe.write(folder)
-        write_json(folder / NAME, manifest.model_dump(mode="json"))
+        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
 
 
@@ -104,7 +104,7 @@ def plan_preparation(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -
 
 def written_by(out: AnyPath) -> dict[str, AnyPath]:
     """What is written, to where it lies."""
-    return {"prepared data": out, "summary": out / NAME}
+    return {"prepared data": out, "summary": out / MANIFEST}
 
 
 def _checked(recipe: Recipe, out: AnyPath, overwrite: bool) -> AnyPath:
@@ -143,7 +143,7 @@ def _checked_output(inputs: Sequence[AnyPath], out: AnyPath, overwrite: bool) ->
             raise InputError("--out", out, f"holds the input {path}", "give another folder")
     if not (overwrite and out.is_dir() and not out.is_symlink()):
         return new_output(out)
-    if any(out.iterdir()) and not (out / NAME).is_file():
+    if any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(
             "--out", out, "holds something other than prepared data", "give another folder"
         )

@@ -1,4 +1,4 @@
-"""Read prepared windows, trusting nothing that the manifest does not confirm."""
+"""Reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import DataFile, Manifest, read_manifest
 from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
-from hyena_ray.dataset.subset import even_rows
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
@@ -79,13 +78,15 @@ class PreparedData:
         return sum(file.rows for file in self._files(length, split))
 
     def read(self, length: int, split: str, limit: int | None = None) -> Windows:
-        """Read all windows of a length and split, or `limit`, evenly over all; see `even_rows`.
+        """Read all windows of a length and split, or `limit`, evenly over all; see `sample_evenly`.
 
         Raises:
             InputError: a file is damaged or is not what the manifest says.
         """
         windows = self.read_rows(length, split, 0, self.count(length, split))
-        return windows if limit is None else windows.rows(even_rows(len(windows.window_id), limit))
+        return (
+            windows if limit is None else windows.rows(sample_evenly(len(windows.window_id), limit))
+        )
 
     def read_rows(self, length: int, split: str, first: int, last: int) -> Windows:
         """Read rows [first, last) in order of window ids; reads few rows beyond them.
@@ -204,3 +205,12 @@ def _rows(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
     )
     skipped = int(ends[groups[0]] - sizes[groups[0]])
     return parquet.read_row_groups(list(groups)).slice(first - skipped, last - first)
+
+
+def sample_evenly(count: int, limit: int) -> NDArray[np.int64]:
+    """(min(count, limit),) ascending rows of `count`, evenly over them.
+
+    Windows lie in the order of the genome: the first ones would be those of one contig.
+    """
+    kept = min(count, limit)
+    return np.arange(kept, dtype=np.int64) * count // max(kept, 1)

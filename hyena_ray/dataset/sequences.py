@@ -15,20 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import (
-    SCHEMA_VERSION,
-    Count,
-    InputFile,
-    Manifest,
-    SequenceRows,
-)
-from hyena_ray.dataset.parts import PartWriter
-from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import TOKEN_IDS, encode, refuse_foreign
+from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifest, SequenceRows
+from hyena_ray.dataset.schema import PartWriter, Windows
+from hyena_ray.dataset.tokens import TOKEN_IDS, encode, validate_letters
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.source import Source
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.settings import Location, Settings
 from hyena_ray.storage import AnyPath
 
@@ -64,7 +57,7 @@ class SequenceSettings(Settings):
         """
         files = [
             read_sequences(path, f"give --{split} a CSV file")
-            for split, path in zip(NAMES, self.inputs, strict=True)
+            for split, path in zip(SPLITS, self.inputs, strict=True)
         ]
         return _write(self, folder, files)
 
@@ -100,7 +93,7 @@ def read_sequences(path: AnyPath, remedy: str) -> Sequences:
     for line, row in _rows(path, source.read(), remedy):
         sequence, label, origin = row
         place = f"{path}:{line}"
-        refuse_foreign(sequence, place)
+        validate_letters(sequence, place)
         if not sequence:
             raise InputError(place, None, "the sequence is empty", "remove the line")
         if len(sequence) != len(sequences[0] if sequences else sequence):
@@ -170,7 +163,7 @@ def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequence
     kept = rows_of_one_split(files)
     counts, rows, written = [], [], []
     first_id = 0
-    for split, file, of_split in zip(NAMES, files, kept, strict=True):
+    for split, file, of_split in zip(SPLITS, files, kept, strict=True):
         if file.tokens.shape[1] != length:
             raise InputError(
                 file.path,
@@ -204,11 +197,11 @@ def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequence
         train_stride=None,
         seed=0,
         split="files",
-        splits=NAMES,
+        splits=SPLITS,
         tokens=TOKEN_IDS,
         inputs=tuple(
             InputFile(role=split, name=file.path.name, sha256=file.sha256)
-            for split, file in zip(NAMES, files, strict=True)
+            for split, file in zip(SPLITS, files, strict=True)
         ),
         contigs=(),
         counts=tuple(counts),

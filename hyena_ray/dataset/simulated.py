@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hyena_ray.dataset.prepare import PrepareSettings, Recipe, SequenceSettings
-from hyena_ray.genome.motifs import MOTIFS
-from hyena_ray.genome.promoters import simulate_promoters
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import MOTIFS, simulate_genome, simulate_promoters
 from hyena_ray.tasks import Task
 
 SEQUENCES = {"promoter": simulate_promoters}

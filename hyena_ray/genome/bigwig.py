@@ -55,7 +55,7 @@ class Track:
 
 
 @contextmanager
-def bigwig(path: AnyPath, contigs: Sequence[tuple[str, int]]) -> Iterator[Track]:
+def create_bigwig(path: AnyPath, contigs: Sequence[tuple[str, int]]) -> Iterator[Track]:
     """A bigWig file to write; it appears whole or not at all.
 
     Args:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.names import alike, listed
+from hyena_ray.genome.contig_names import alike, listed
 
 TRAIN = "train"
-NAMES = (TRAIN, "val", "test")
+SPLITS = (TRAIN, "val", "test")
 SHARES = (0.6, 0.2, 0.2)
 """Of the labelled tiles, what a split by contig that nobody stated aims at."""
 LEAST_FOLDS = 3
@@ -132,8 +132,8 @@ def _parse_contigs(text: str, rest: str) -> ContigSplit:
     for part in rest.split(";"):
         name, _, listed = part.partition("=")
         contigs = tuple(listed.split(","))
-        if name not in NAMES:
-            raise InputError("--split", part, f"a split is one of {', '.join(NAMES)}", EXAMPLES)
+        if name not in SPLITS:
+            raise InputError("--split", part, f"a split is one of {', '.join(SPLITS)}", EXAMPLES)
         if name in splits:
             raise InputError("--split", part, f"{name} is given twice", EXAMPLES)
         if not all(contigs):
@@ -150,12 +150,12 @@ def _parse_contigs(text: str, rest: str) -> ContigSplit:
 
 def _parse_shares(text: str, rest: str) -> StratifiedSplit:
     numbers = rest.split("/")
-    if len(numbers) != len(NAMES) or not all(re.fullmatch(r"0?\.[0-9]+", n) for n in numbers):
+    if len(numbers) != len(SPLITS) or not all(re.fullmatch(r"0?\.[0-9]+", n) for n in numbers):
         raise InputError("--split", text, "shares are three numbers between 0 and 1", EXAMPLES)
     shares = tuple(float(number) for number in numbers)
     if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise InputError("--split", text, "shares are above 0 and add up to 1", EXAMPLES)
-    return StratifiedSplit(text, NAMES, shares)
+    return StratifiedSplit(text, SPLITS, shares)
 
 
 def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
@@ -170,7 +170,7 @@ def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
     Raises:
         InputError: fewer than three contigs have any.
     """
-    if len(labelled) < len(NAMES):
+    if len(labelled) < len(SPLITS):
         raise InputError(
             "--split",
             None,
@@ -178,12 +178,12 @@ def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
             "give --split stratified:0.6/0.2/0.2",
         )
     total = sum(labelled.values())
-    lacks = {name: share * total for name, share in zip(NAMES, SHARES, strict=True)}
-    splits: dict[str, tuple[str, ...]] = dict.fromkeys(NAMES, ())
+    lacks = {name: share * total for name, share in zip(SPLITS, SHARES, strict=True)}
+    splits: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
     ranked = sorted(labelled, key=lambda contig: (-labelled[contig], contig))
     for rank, contig in enumerate(ranked):
-        empty = [name for name in NAMES if not splits[name]]
-        open_to = empty if len(ranked) - rank == len(empty) else NAMES
+        empty = [name for name in SPLITS if not splits[name]]
+        open_to = empty if len(ranked) - rank == len(empty) else SPLITS
         name = max(open_to, key=lambda name: lacks[name])
         splits[name] += (contig,)
         lacks[name] -= labelled[contig]

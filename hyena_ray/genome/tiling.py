@@ -1,8 +1,4 @@
-"""Cut a contig into tiles, and say which are kept, which are positive and which may train.
-
-A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end. Tiles
-that overlap start at multiples of a stride that divides L.
-"""
+"""Tiles."""
 
 from __future__ import annotations
 
@@ -11,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.genome.intervals import Spans
-from hyena_ray.genome.labels import covered_per_tile
+from hyena_ray.genome.intervals import Spans, covered_per_tile
 
 NO_SPLIT = -1
 """Of a tile: dropped, or on a contig that no split names."""
@@ -80,3 +75,43 @@ def overlapping_split(split: NDArray[np.int8], count: int, steps: int) -> NDArra
     one = np.where(first == NO_SPLIT, last, first)
     other = np.where(last == NO_SPLIT, first, last)
     return np.where(one == other, one, np.int8(NO_SPLIT))
+
+
+class NegativeSampler:
+    """Draw negatives for one split, contig by contig.
+
+    Each contig gives `ratio` negatives for each of its own positives, so that the genome is read
+    once and negatives come from where positives do. What a contig cannot give, or a fraction
+    leaves over, the next one owes: the ratio holds over the split and not only on average.
+
+    Args:
+        ratio: negatives per positive, at least 0.
+    """
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self.positives = 0
+        self.drawn = 0
+
+    @property
+    def owed(self) -> int:
+        """Negatives that the positives seen so far ask for and that were not drawn."""
+        return round(self._ratio * self.positives) - self.drawn
+
+    def draw(
+        self, positives: int, candidates: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Draw one contig's negatives.
+
+        Args:
+            positives: positive tiles of the contig in this split.
+            candidates: (n,) its negative tiles in this split.
+
+        Returns:
+            (m,) some of the candidates, ascending, none twice.
+        """
+        self.positives += positives
+        count = min(self.owed, len(candidates))
+        chosen = rng.choice(candidates, count, replace=False, shuffle=False)
+        self.drawn += count
+        return np.sort(chosen)

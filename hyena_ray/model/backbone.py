@@ -27,9 +27,9 @@ from hyena_ray.model.checkpoint import (
 from hyena_ray.model.classification import HEAD_PREFIXES, PositionPool
 from hyena_ray.model.configuration import HyenaDNAConfig
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
+from hyena_ray.model.flank_composition import ZeroInitLinear
 from hyena_ray.model.mlp import HyenaMLP
-from hyena_ray.model.operator import HyenaOperator, Letters, ResidualLinear
-from hyena_ray.model.surroundings import SilentLinear
+from hyena_ray.model.operator import HyenaOperator, ResidualLinear, TokenLookup
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ _CONFIG_KEYS = {field.name for field in fields(HyenaDNAConfig)} - {"dtype"} | {"
 class HyenaBlock(GradientCheckpointingLayer):
     """x + mixer(norm1(x)), then x + mlp(norm2(x)); (L, B, D) float32 in and out.
 
-    What stands behind the long convolution is computed at `positions` alone. `letters`, where x was
-    looked up from them, spare the mixer's projections of every position.
+    Everything after the long convolution is computed at `positions` alone. Given the `lookup` that
+    x came from, the mixer projects the rows of its table instead of every position.
     """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
@@ -51,11 +51,11 @@ class HyenaBlock(GradientCheckpointingLayer):
         self.mlp = HyenaMLP(config)
 
     def forward(
-        self, residual: Tensor, positions: slice = ALL, letters: Letters | None = None
+        self, residual: Tensor, positions: slice = ALL, lookup: TokenLookup | None = None
     ) -> Tensor:
-        if letters is not None and self.mixer.reads_letters:
-            normed = Letters(letters.ids, _normed(self.norm1, letters.rows))
-            mixed = self.mixer.of_letters(normed, positions)
+        if lookup is not None and self.mixer.supports_token_lookup:
+            normed = TokenLookup(lookup.ids, _normed(self.norm1, lookup.table))
+            mixed = self.mixer.forward_from_lookup(normed, positions)
         else:
             mixed = self.mixer(_normed(self.norm1, residual), positions)
         residual = residual[positions] + mixed
@@ -81,14 +81,14 @@ class HyenaBackbone(nn.Module):
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
 
     def forward(
-        self, embedded: Tensor, positions: slice = ALL, letters: Letters | None = None
+        self, embedded: Tensor, positions: slice = ALL, lookup: TokenLookup | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the layers.
 
         Args:
             embedded: (B, L, D).
             positions: whose last hidden state is wanted.
-            letters: that `embedded` was looked up from.
+            lookup: The table and row numbers that `embedded` came from.
 
         Returns:
             The last hidden state (B, P, D), and what went into each layer and came out of the
@@ -100,8 +100,8 @@ class HyenaBackbone(nn.Module):
         states = [residual]
         for number, layer in enumerate(self.layers, start=1):
             last = number == len(self.layers)
-            residual = layer(residual, positions if last else ALL, letters)
-            letters = None
+            residual = layer(residual, positions if last else ALL, lookup)
+            lookup = None
             states.append(residual)
         states.append(_normed(self.ln_f, residual))
         return states[-1].transpose(0, 1), tuple(state.transpose(0, 1) for state in states)
@@ -175,7 +175,7 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Initial weights as published, or torch's own where `initializer_range` is None."""
         deviation = self.config.initializer_range
-        if isinstance(module, SilentLinear):
+        if isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
@@ -254,13 +254,13 @@ class HyenaDNAModel(HyenaDNAPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = embedding(input_ids)
         vocabulary = torch.arange(self.config.padded_vocab_size, device=inputs_embeds.device)
-        letters = None if input_ids is None else Letters(input_ids.T, embedding(vocabulary))
+        lookup = None if input_ids is None else TokenLookup(input_ids.T, embedding(vocabulary))
         length, limit = inputs_embeds.shape[1], self.config.max_seq_len
         if length > limit:
             raise InputError(
                 "input length", length, f"above max_seq_len {limit}", "give shorter windows"
             )
-        last, states = self.backbone(inputs_embeds, positions, letters)
+        last, states = self.backbone(inputs_embeds, positions, lookup)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = BaseModelOutputWithNoAttention(

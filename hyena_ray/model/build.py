@@ -69,7 +69,7 @@ def build_model(
         "pooling": settings.pooling if task.kind == "sequence" else None,
         "pooled_length": readout.window + readout.special_tokens,
     }
-    refuse_unused(settings, readout.surroundings, "build")
+    refuse_unused(settings, readout.flank_composition, "build")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
@@ -89,7 +89,7 @@ def _hyenadna(
         "head": settings.head or ("lookahead" if task.kind == "base" else "linear"),
         "head_dropout": settings.dropout,
         "lookahead": readout.lookahead,
-        "surroundings": readout.surroundings,
+        "flank_composition": readout.flank_composition,
     }
     if settings.backbone is not None:
         return model_class.from_pretrained(settings.backbone, revision=settings.revision, **chosen)
@@ -172,14 +172,14 @@ def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
     """The values of a network's configuration."""
     return {
         "channels": settings.channels,
-        "surroundings": readout.surroundings,
+        "flank_composition": readout.flank_composition,
         "dropout": settings.dropout,
         "head": settings.head or "linear",
         "head_dropout": settings.dropout,
     }
 
 
-def refuse_unused(settings: ModelSettings, surroundings: int, place: str) -> None:
+def refuse_unused(settings: ModelSettings, flank_composition: int, place: str) -> None:
     """Refuse settings of which the architecture has nothing.
 
     Raises:
@@ -190,7 +190,7 @@ def refuse_unused(settings: ModelSettings, surroundings: int, place: str) -> Non
     if architecture != "hyenadna":
         given["model.backbone"] = settings.backbone
     if architecture in HEADLESS:
-        given["readout.surroundings"] = surroundings
+        given["readout.flank_composition"] = flank_composition
     if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
         given["model.head"] = settings.head
     for key, value in given.items():

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
-from hyena_ray.model.surroundings import Surroundings
+from hyena_ray.model.flank_composition import CompositionEmbedding
 from hyena_ray.tasks import Kind
 
 Pooling = Literal["last", "mean", "attention", "position"]
@@ -26,8 +26,9 @@ Pooling = Literal["last", "mean", "attention", "position"]
 mean under learnt weights, or their mean where every position has learnt weights of its own, for
 sequences of one length that are aligned, such as around a start of transcription."""
 HEAD_PREFIXES = ("score.", "pool.", "surroundings.")
-"""How the names of a classifier's parameters begin that belong to its head, and to what it is told
-beside the tokens: no published backbone has them."""
+"""Prefixes of the parameters that belong to a classifier's head, or to its input next to the tokens
+(`surroundings` embeds the flank composition; files of weights have that name). No published
+backbone has them."""
 
 
 class Classifier:
@@ -35,7 +36,7 @@ class Classifier:
 
     config: Any
     output_class: ClassVar[type]
-    surroundings: Surroundings | None
+    surroundings: CompositionEmbedding | None
     get_input_embeddings: Callable[[], nn.Module]
 
     def forward(
@@ -63,8 +64,8 @@ class Classifier:
             attention_mask: not used, as published; peft and Trainer pass it on.
             output_attentions: not used, likewise; there is no attention.
             positions: of bases whose logits are wanted, and are returned alone.
-            composition: (B, FEATURES) of the surroundings (surroundings.py), for a classifier whose
-                configuration has `surroundings`, and for no other.
+            composition: (B, FEATURES) of windows and flanks, for a classifier whose configuration
+                has `flank_composition`, and for no other; see flank_composition.py.
 
         Raises:
             InputError: both or neither input is given, L exceeds `max_seq_len`, or `composition` is
@@ -75,8 +76,8 @@ class Classifier:
             raise InputError(
                 "forward",
                 None,
-                "composition goes with a classifier that was built with surroundings",
-                "give it to such a one, and to no other",
+                "composition belongs to a classifier that was built with flank_composition",
+                "give it to such a classifier, and to no other",
             )
         if self.surroundings is not None:
             if inputs_embeds is None:
@@ -213,9 +214,9 @@ def make_head(config: PreTrainedConfig, width: int, *, bias: bool) -> nn.Module:
     return nn.Linear(width, config.num_labels, bias=bias)
 
 
-def make_surroundings(config: PreTrainedConfig, width: int) -> Surroundings | None:
-    """What takes in the composition of the surroundings, where `config` says there is any."""
-    return Surroundings(width) if config.surroundings else None
+def make_composition_embedding(config: PreTrainedConfig, width: int) -> CompositionEmbedding | None:
+    """Return the embedding of the flank composition, or None if `config` has no such input."""
+    return CompositionEmbedding(width) if config.flank_composition else None
 
 
 def make_pool(config: PreTrainedConfig, width: int) -> nn.Module | None:

@@ -82,8 +82,8 @@ class HyenaDNAConfig(PreTrainedConfig):
     """Dropout of the other two heads."""
     lookahead: int = 0
     """How many positions further right the lookahead head sees."""
-    surroundings: int = 0
-    """Bases on each side of which a classifier is told GC and CpG; 0 tells nothing."""
+    flank_composition: int = 0
+    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input."""
     pooling: Pooling | None = None
     """Which hidden state labels a sequence; None labels every base."""
     pooled_length: int = 70

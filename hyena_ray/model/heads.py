@@ -19,9 +19,9 @@ from hyena_ray.model.classification import (
     Classifier,
     Pooling,
     label_hidden,
+    make_composition_embedding,
     make_head,
     make_pool,
-    make_surroundings,
 )
 from hyena_ray.model.configuration import HyenaDNAConfig
 
@@ -89,7 +89,7 @@ class HyenaDNAClassifier(Classifier, HyenaDNAWithHead):
         self.hyena = HyenaDNAModel(config)
         self.score = make_head(config, config.d_model, bias=False)
         self.pool = make_pool(config, config.d_model)
-        self.surroundings = make_surroundings(config, config.d_model)
+        self.surroundings = make_composition_embedding(config, config.d_model)
         self.post_init()
 
     def _label(

@@ -93,31 +93,31 @@ def short_convolution(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
-class Letters(NamedTuple):
-    """A sequence written with few letters: position (t, b) holds rows[ids[t, b]]."""
+class TokenLookup(NamedTuple):
+    """A sequence of rows of a small table: position (t, b) is table[ids[t, b]]."""
 
     ids: Tensor
-    """(L, B) int64."""
-    rows: Tensor
-    """(V, D)."""
+    """Row numbers, shape (L, B), int64."""
+    table: Tensor
+    """Rows, shape (V, D)."""
 
 
-def short_convolution_of_letters(letters: Letters, weight: Tensor, bias: Tensor) -> Tensor:
+def short_convolution_from_lookup(lookup: TokenLookup, weight: Tensor, bias: Tensor) -> Tensor:
     """`short_convolution` of the sequence, as one product with its one-hot encoding.
 
     Args:
-        letters: with rows (V, C).
+        lookup: A sequence with a table of shape (V, C).
         weight: (C, 1, K), the last tap for the position itself.
         bias: (C,).
 
     Returns:
         (C, L, B).
     """
-    ids, rows = letters
-    alphabet = torch.arange(len(rows), device=ids.device)
-    one_hot = (ids == alphabet[:, None, None]).to(rows.dtype)
+    ids, table = lookup
+    alphabet = torch.arange(len(table), device=ids.device)
+    one_hot = (ids == alphabet[:, None, None]).to(table.dtype)
     delayed = [F.pad(one_hot, (0, 0, d, 0))[:, : len(ids)] for d in range(weight.shape[2])]
-    by_delay = (weight[:, 0].flip(1)[:, :, None] * rows.T[:, None]).flatten(1)
+    by_delay = (weight[:, 0].flip(1)[:, :, None] * table.T[:, None]).flatten(1)
     product = torch.addmm(bias[:, None], by_delay, torch.cat(delayed).flatten(1))
     return product.view(-1, *ids.shape)
 
@@ -179,18 +179,19 @@ class HyenaOperator(nn.Module):
         return self._mix(self.short_filter(self.in_proj(hidden).permute(2, 0, 1)), positions)
 
     @property
-    def reads_letters(self) -> bool:
-        """Whether `of_letters` does what `forward` does: adapters drop out position by position,
-        or mix channels before the gates.
+    def supports_token_lookup(self) -> bool:
+        """Whether `forward_from_lookup` equals `forward`.
+
+        It does not with adapters, which drop out by position or mix channels before the gates.
         """
         plain = type(self.in_proj) is ChannelMajorLinear and type(self.short_filter) is ShortFilter
         return plain and self.short_filter.across is None
 
-    def of_letters(self, letters: Letters, positions: slice = ALL) -> Tensor:
-        """As `forward`, projecting each letter once in place of each position."""
-        projected = Letters(letters.ids, self.in_proj(letters.rows))
+    def forward_from_lookup(self, lookup: TokenLookup, positions: slice = ALL) -> Tensor:
+        """Return what `forward` returns, projecting the table instead of every position."""
+        projected = TokenLookup(lookup.ids, self.in_proj(lookup.table))
         filter_ = self.short_filter
-        filtered = short_convolution_of_letters(projected, filter_.weight, filter_.bias)
+        filtered = short_convolution_from_lookup(projected, filter_.weight, filter_.bias)
         return self._mix(filtered, positions)
 
     def _mix(self, filtered: Tensor, positions: slice) -> Tensor:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.tokens import codes_of, encode, refuse_foreign
+from hyena_ray.dataset.tokens import encode, tokens_to_codes, validate_letters
 from hyena_ray.errors import InputError
-from hyena_ray.genome.labels import spans_of
+from hyena_ray.genome.intervals import true_runs
 from hyena_ray.model.checkpoint import resolve_checkpoint
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.model.scoring import BATCH, Sequence, probabilities, score_piece
@@ -114,7 +114,7 @@ class SequencePredictor:
                 self.source, None, "labels whole sequences and finds no regions", "use predict"
             )
         scores = self._predict([sequence], ["sequence"], stride)[0]
-        spans = spans_of(scores >= (self.threshold if threshold is None else threshold))
+        spans = true_runs(scores >= (self.threshold if threshold is None else threshold))
         return [
             PredictedRegion(start, end, float(scores[start:end].mean()))
             for start, end in zip(spans.start.tolist(), spans.end.tolist(), strict=True)
@@ -126,7 +126,7 @@ class SequencePredictor:
         if not 1 <= stride <= window:
             raise InputError("stride", stride, f"not within 1 to {window}", "give one that is")
         for sequence, place in zip(sequences, places, strict=True):
-            refuse_foreign(sequence, place)
+            validate_letters(sequence, place)
             if not sequence:
                 raise InputError(place, None, "is empty", "give bases")
             if not self.model.labels_bases and len(sequence) != window:
@@ -136,7 +136,9 @@ class SequencePredictor:
         encoded = [encode(sequence) for sequence in sequences]
         if self.model.labels_bases:
             return [
-                score_piece(self.model, Sequence(0, codes_of(tokens)), size, 0, size, step=stride)
+                score_piece(
+                    self.model, Sequence(0, tokens_to_codes(tokens)), size, 0, size, step=stride
+                )
                 for tokens, size in zip(encoded, map(len, encoded), strict=True)
             ]
         found: list[float] = []

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.tokens import tokens_of
-from hyena_ray.genome.fasta import N_CODE
-from hyena_ray.genome.labels import gather
+from hyena_ray.dataset.tokens import codes_to_tokens
+from hyena_ray.genome.contigs import N_CODE
+from hyena_ray.genome.intervals import gather_windows
 from hyena_ray.model.window import WindowModel
 
 BATCH = 128
@@ -99,7 +99,7 @@ def score_piece(
     Returns:
         (last - first,) rounded to `PRECISION`; NaN for N.
     """
-    window, stored = model.readout.window, model.readout.stored
+    window, stored = model.readout.window, model.readout.required_flank
     known = sequence.codes[first - sequence.start : last - sequence.start] != N_CODE
     starts = window_starts(size, window, step, first, last)
     before = np.append(0, np.cumsum(known))
@@ -108,10 +108,12 @@ def score_piece(
     sums, counts = np.zeros(last - first), np.zeros(last - first)
     for row in range(0, len(starts), batch):
         of_batch = starts[row : row + batch]
-        codes = gather(
+        codes = gather_windows(
             sequence.codes, of_batch - stored - sequence.start, window + 2 * stored, N_CODE
         )
-        for start, scores in zip(of_batch, probabilities(model, tokens_of(codes)), strict=True):
+        for start, scores in zip(
+            of_batch, probabilities(model, codes_to_tokens(codes)), strict=True
+        ):
             begin, end = max(start, first), min(start + window, last)
             sums[begin - first : end - first] += scores[begin - start : end - start]
             counts[begin - first : end - first] += 1

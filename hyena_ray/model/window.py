@@ -19,7 +19,7 @@ from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL
 from hyena_ray.model.classification import Pooling, kind_of
-from hyena_ray.model.surroundings import composition_of
+from hyena_ray.model.flank_composition import measure_composition
 from hyena_ray.settings import Settings
 
 Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
@@ -37,8 +37,8 @@ class Readout(Settings):
     lookahead: int = Field(default=32, ge=0)
     """A causal model sees so many bases right of base i, at most `flank`: its label is read there,
     or at i by a head that looks ahead. Models that see both sides do not need it."""
-    surroundings: int = Field(default=0, ge=0)
-    """Bases on each side of which the model is told GC and CpG; 0 tells nothing."""
+    flank_composition: int = Field(default=0, ge=0)
+    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input."""
     strands: Literal["forward", "both"] = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: bool = False
@@ -52,9 +52,9 @@ class Readout(Settings):
         return self
 
     @property
-    def stored(self) -> int:
-        """Bases on each side that windows need to have."""
-        return max(self.flank, self.surroundings)
+    def required_flank(self) -> int:
+        """Bases that stored windows need on each side."""
+        return max(self.flank, self.flank_composition)
 
 
 class ModelSettings(Settings):
@@ -174,15 +174,15 @@ class WindowModel(nn.Module):
         return strands
 
     def composition(self, tokens: Tensor, window: int | None = None) -> Tensor | None:
-        """(B, FEATURES) composition of windows with their surroundings, where the model is told it.
+        """Return the (B, FEATURES) composition of windows and flanks; None for a model without it.
 
         It is the same on both strands.
         """
-        if not self.readout.surroundings:
+        if not self.readout.flank_composition:
             return None
         window = window or self.readout.window
         self._check_stored(tokens, window)
-        return composition_of(tokens, window, self.readout.surroundings)
+        return measure_composition(tokens, window, self.readout.flank_composition)
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, d) input embeddings of (B, T) ids."""
@@ -199,7 +199,7 @@ class WindowModel(nn.Module):
         """Logits from one strand's (B, T, d) embeddings, in forward orientation.
 
         Args:
-            embeddings: of `strand_tokens`, at least the first `reach(strand, labels)`.
+            embeddings: of `strand_tokens`, at least the first `receptive_end(strand, labels)`.
             strand: 0 or 1.
             composition: of the windows, from `composition`.
             labels: of the window, in forward orientation, whose logits are wanted.
@@ -208,8 +208,8 @@ class WindowModel(nn.Module):
         logits = self._logits(wanted, composition, inputs_embeds=embeddings)
         return self._oriented(logits, strand)
 
-    def reach(self, strand: int, labels: slice = ALL) -> int:
-        """How many of a strand's inputs, from its first, the logits of these labels depend on.
+    def receptive_end(self, strand: int, labels: slice = ALL) -> int:
+        """Return the end of the receptive field of these labels, in inputs of a strand.
 
         A causal classifier of bases sees nothing behind the last label that is read.
         """
@@ -234,13 +234,13 @@ class WindowModel(nn.Module):
     def _check_stored(self, tokens: Tensor, window: int) -> int:
         """Bases on each side of these windows."""
         stored, odd = divmod(tokens.shape[1] - window, 2)
-        if odd or stored < self.readout.stored:
+        if odd or stored < self.readout.required_flank:
             raise InputError(
                 "window length",
                 tokens.shape[1],
-                f"needs {window + 2 * self.readout.stored} bases (window {window}, and "
-                f"{self.readout.stored} on each side) or more, evenly on both sides",
-                "prepare longer flanks, or lower readout.flank or readout.surroundings",
+                f"needs {window + 2 * self.readout.required_flank} bases (window {window}, and "
+                f"{self.readout.required_flank} on each side) or more, evenly on both sides",
+                "prepare longer flanks, or lower readout.flank or readout.flank_composition",
             )
         return stored
 

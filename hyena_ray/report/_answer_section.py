@@ -208,9 +208,7 @@ def _other_scores(contents: RunContents, task: Task) -> list[Score]:
 
 
 def _ranking_figure(title: str, others: list[Score], model: Score | None) -> Figure:
-    scores = sorted(
-        [*others, *([] if model is None else [model])], key=lambda score: score.value
-    )
+    scores = sorted([*others, *([] if model is None else [model])], key=lambda score: score.value)
     with style() as new_figure:
         figure = new_figure(figsize=(WIDTH, 0.7 + 0.27 * len(scores)))
         axes = figure.add_subplot()

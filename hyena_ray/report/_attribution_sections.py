@@ -294,9 +294,7 @@ def _faithfulness(
         f"Mean over {first.windows:,} windows of what is left of the target, as a fraction of the "
         "target with all bases; replacements come from a dinucleotide shuffle. A "
         f"{better} area is better.",
-        Table(
-            f"Target by fraction of bases, {curve}", ["fraction", *titles, "random order"], rows
-        ),
+        Table(f"Target by fraction of bases, {curve}", ["fraction", *titles, "random order"], rows),
     )
 
 

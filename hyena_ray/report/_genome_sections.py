@@ -13,10 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import Manifest
-from hyena_ray.prediction.plan import PredictionPlan
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.pretraining.evaluation import ALL
-from hyena_ray.pretraining.record import PretrainRecord
+from hyena_ray.prediction.pieces import PredictionPlan
+from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import listed
 from hyena_ray.report._page import (
     Block,
@@ -31,6 +29,8 @@ from hyena_ray.report._page import (
 )
 from hyena_ray.report._plots import BLUE, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import PredictContents, PrepareContents, PretrainContents
+from hyena_ray.training.markov import ALL
+from hyena_ray.training.pretrain_record import PretrainRecord
 
 SHOWN_REGIONS = 25
 """Regions of the table of the surest."""

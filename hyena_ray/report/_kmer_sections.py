@@ -132,7 +132,7 @@ def _scores(name: str, table: pa.Table, attribution: AttributionResults) -> Figu
         "ci_high": "to",
         "count": "occurrences",
         "windows": "windows",
-        "shrunk": "shrunken score",
+        "shrunken_score": "shrunken score",
         "background": "background",
         "q_value": "q",
     }

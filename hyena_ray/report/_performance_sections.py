@@ -10,9 +10,9 @@ from scipy.stats import binomtest
 from hyena_ray.report._page import Block, Figure, Section, Table, between, number
 from hyena_ray.report._plots import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import ScoredContents, TrainContents, TuneContents
+from hyena_ray.search.stored_study import STATES
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.tuning.comparison import METRICS
-from hyena_ray.tuning.results import STATES
 
 CURVE_ROWS = 12
 """Points of the precision-recall curve in its table."""
@@ -233,9 +233,7 @@ def _scores(history: list[dict[str, float]], best: int, run: str, metric: str) -
     names = (metric, "mcc" if metric == "f1" else "f1", "average_precision")
     curves = [
         (name, METRICS[name], colour, line)
-        for name, colour, line in zip(
-            names, (BLUE, GREEN, ORANGE), ("o-", "s-", "^-"), strict=True
-        )
+        for name, colour, line in zip(names, (BLUE, GREEN, ORANGE), ("o-", "s-", "^-"), strict=True)
     ]
     return Figure(
         "scores",

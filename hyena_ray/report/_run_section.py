@@ -7,8 +7,7 @@ from typing import Any
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.outcomes import SIMULATED
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.pretraining.record import PretrainRecord
+from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.report._page import Block, Section, Table, brief, counted, in_a_sentence
 from hyena_ray.report.run_contents import (
     PredictContents,
@@ -18,6 +17,7 @@ from hyena_ray.report.run_contents import (
     TuneContents,
 )
 from hyena_ray.settings import dotted
+from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning.summary import RunSummary
 

@@ -23,8 +23,8 @@ from hyena_ray.report._page import (
 )
 from hyena_ray.report._plots import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, ScoredContents, TuneContents
+from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS
 from hyena_ray.tuning.comparison import COST, METRICS, STUDIED
-from hyena_ray.tuning.search import PROBLEM, SCORE, SECONDS
 
 SHOWN_TRIALS = 50
 """Trials of the table, the best first."""
@@ -51,7 +51,11 @@ def search_section(contents: TuneContents) -> Section:
             blocks.append(_history(study, best, metric))
         if len(complete) > 1 and varied:
             blocks.append(_parallel(study, best, metric, varied))
-        if len(complete) >= LEAST_TRIALS and len({trial.value for trial in complete}) > 1 and varied:
+        if (
+            len(complete) >= LEAST_TRIALS
+            and len({trial.value for trial in complete}) > 1
+            and varied
+        ):
             blocks.append(_importance(study, varied))
         else:
             blocks.append(
@@ -109,9 +113,7 @@ def _history(study: optuna.Study, best: optuna.trial.FrozenTrial, metric: str) -
     from optuna.visualization.matplotlib import plot_optimization_history
 
     label = f"{metric} on validation"
-    with _drawn_by_optuna(
-        lambda: plot_optimization_history(study, target_name=label), 3.2
-    ) as axes:
+    with _drawn_by_optuna(lambda: plot_optimization_history(study, target_name=label), 3.2) as axes:
         for points in axes.collections:
             points.set(color=BLUE, alpha=1)
         for line in axes.lines:
@@ -273,9 +275,7 @@ def comparison_section(contents: RunContents) -> Section | None:
 
 def _original_figures(rows: list[dict[str, Any]], *, folded: bool) -> Table | None:
     """Return the figures of the original work next to ours; None where it states none."""
-    stated = [
-        row for row in rows if row["study_f1"] is not None or row["study_mcc"] is not None
-    ]
+    stated = [row for row in rows if row["study_f1"] is not None or row["study_mcc"] is not None]
     if not stated:
         return None
     names = [

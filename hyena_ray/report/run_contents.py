@@ -21,18 +21,17 @@ from pyarrow import csv
 from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from hyena_ray.attribution.plan import ShardPlan
-from hyena_ray.attribution.shards import read_shard_table, shard_of_table
+from hyena_ray.attribution.shards import ShardPlan, parse_shard_table, read_shard_table
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
-from hyena_ray.prediction.plan import PredictionPlan
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.pretraining.record import PretrainRecord
+from hyena_ray.prediction.pieces import PredictionPlan
+from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import Evaluation
+from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning.summary import RunSummary
 
@@ -289,7 +288,7 @@ class PretrainContents(RunContents):
 
 
 def read_study(path: AnyPath, name: str) -> optuna.Study | None:
-    """Read all trials of an Optuna study into memory, without a lock or a write in the run's folder.
+    """Read all trials of an Optuna study into memory, from a copy of its file.
 
     Args:
         path: SQLite file of the study.
@@ -352,7 +351,7 @@ def read_sample(plan: ShardPlan, folder: AnyPath) -> WindowSample:
     windows_read = 0
     for index in range(0, len(plan.shards), step):
         table = read_shard_table(plan, index, folder)
-        shard = shard_of_table(plan, table)
+        shard = parse_shard_table(plan, table)
         rows = np.flatnonzero(shard.true_positive.any(axis=1))
         windows_read += len(shard.window_id)
         bases.append(shard.bases[rows])

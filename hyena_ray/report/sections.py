@@ -76,12 +76,6 @@ def page_of(contents: RunContents) -> Page:
 
     Args:
         contents: What the run's folder holds.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from hyena_ray.report.run_contents import RunContents, SanityContents
-        >>> sorted(SECTIONS)[:3]
-        ['attribute', 'compare', 'evaluate']
     """
     sections = [
         section

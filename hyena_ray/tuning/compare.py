@@ -14,20 +14,20 @@ import torch
 
 from hyena_ray.cluster.folder import begin, check_output, data_plan, only_writer
 from hyena_ray.cluster.pool import Shards, run_shards
-from hyena_ray.cluster.resources import Placement, Resources, place
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resources
+from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.windows import Handle, Key, fits, share_windows
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.epoch import DivergenceError
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
-from hyena_ray.training.run import EVALUATION, RunRecord, check_begun, complete_run, view_of
+from hyena_ray.training.preflight import check_run_fits
+from hyena_ray.training.run import EVALUATION, RunRecord, check_begun, complete_run, run_view
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import new_model
+from hyena_ray.training.trainer import DivergenceError
 from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison, written_by
 from hyena_ray.tuning.presets import Preset, Selection, select_presets
 
@@ -52,7 +52,7 @@ class CompareOptions(NamedTuple):
     seeds: tuple[int, ...]
     changes: Mapping[str, Any]
     """Dotted settings that all runs are given."""
-    each: Resources
+    resources: Resources
     """Of one run."""
     resume: bool = False
     overwrite: bool = False
@@ -114,7 +114,7 @@ def compare(options: CompareOptions) -> Compared:
             Origin.of(data).write(out)
             # Of a comparison of fewer runs, where this one goes on.
             (out / MANIFEST).unlink(missing_ok=True)
-            _run_all(runs, data, out, cluster, placement.concurrent, threads, options.each)
+            _run_all(runs, data, out, cluster, placement.concurrent, threads, options.resources)
             return _finish(options, chosen, runs, data, out)
 
 
@@ -143,9 +143,9 @@ def place_runs(
     Raises:
         InputError: the cluster cannot hold one.
     """
-    return place(
+    return fit_resources(
         cluster,
-        options.each,
+        options.resources,
         wanted=None,
         useful=len(runs),
         streams=not _fit(data, runs, cluster),
@@ -157,7 +157,7 @@ def _runs(options: CompareOptions, presets: list[Preset], data: PreparedData) ->
     """Every preset with every seed, and every fold, checked before any work is done."""
     for key in sorted({"training.seed", "data.fold"} & options.changes.keys()):
         raise InputError("--set", key, "differs from run to run", "use --seeds, or leave it out")
-    gpu, runs = options.each.gpu > 0, []
+    gpu, runs = options.resources.gpu > 0, []
     for preset in presets:
         place = f"preset {preset.name}"
         settings = preset.run_settings(gpu=gpu).updated(options.changes, "--set")
@@ -188,7 +188,7 @@ def _views(data: PreparedData, runs: list[Run], cluster: Cluster) -> dict[int | 
     settings = {run.settings.data.fold: run.settings for run in runs}
     room = cluster._replace(object_store=cluster.object_store / len(settings))
     return {
-        fold: _View(view_of(one, data), _keys(runs, fold), room) for fold, one in settings.items()
+        fold: _View(run_view(one, data), _keys(runs, fold), room) for fold, one in settings.items()
     }
 
 
@@ -204,7 +204,7 @@ def _run_all(
     cluster: Cluster,
     concurrent: int,
     threads: int,
-    each: Resources,
+    resources: Resources,
 ) -> None:
     folders = [out / "runs" / run.name for run in runs]
     windows: dict[int | None, dict[Key, Handle]] = {
@@ -223,7 +223,7 @@ def _run_all(
         try:
             complete_run(
                 settings,
-                view_of(settings, prepared),
+                run_view(settings, prepared),
                 shared[length, "train"].open(settings.data.limit),
                 shared[length, "val"].open(),
                 folders[index],
@@ -241,10 +241,10 @@ def _run_all(
         describe=lambda index: f"run {runs[index].name}",
         label=lambda index: f"run {runs[index].name}",
         unit="runs",
-        apart=True,
+        in_own_process=True,
     )
     logger.info("comparing %d runs, %d at once, in %s", len(runs), concurrent, out)
-    run_shards(shards, actors=concurrent, each=each, stall_seconds=STALL_SECONDS)
+    run_shards(shards, actors=concurrent, resources=resources, stall_seconds=STALL_SECONDS)
 
 
 def _outcome(folder: AnyPath) -> Outcome:

@@ -7,12 +7,12 @@ import statistics
 from hyena_ray.cluster.folder import check_begun, data_plan
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
-from hyena_ray.training.run import view_of
+from hyena_ray.training.run import run_view
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.timing import RunTiming, sample_of, time_run
 from hyena_ray.tuning.compare import CompareOptions, Run, checked, place_runs
@@ -28,7 +28,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
     data, chosen, runs, out = checked(options)
     first = {run.preset: run.settings for run in reversed(runs)}
     items = [
-        (settings, sample_of(settings, view_of(settings, data))) for settings in first.values()
+        (settings, sample_of(settings, run_view(settings, data))) for settings in first.values()
     ]
     with connect(options.address) as cluster:
         placement = place_runs(options, runs, data, cluster)
@@ -37,7 +37,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
         timed = on_workers(
             lambda item: time_run(*item),
             items,
-            each=options.each,
+            resources=options.resources,
             concurrent=placement.concurrent,
             threads=placement.threads,
         )
@@ -50,7 +50,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
     # A process for every run.
     seconds = [timed.start + _seconds(run, data, timings[run.preset]) for run in todo]
     windows = {
-        name: _windows(settings, view_of(settings, data)) for name, settings in first.items()
+        name: _windows(settings, run_view(settings, data)) for name, settings in first.items()
     }
     lines = {f"  {name}": windows_text(counts) for name, counts in windows.items()}
     spent = max(timing.timed for of_preset in timed.found for timing in of_preset)
@@ -63,7 +63,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
             f"{counted(len(first), 'preset')}, {counted(len(options.seeds), 'seed')}"
             + (f", {data.manifest.folds} folds" if data.manifest.folds else ""),
-            "at once": f"{placement.concurrent}, each {options.each.text} and "
+            "at once": f"{placement.concurrent}, each {options.resources.text} and "
             f"{counted(placement.threads, 'torch thread')}",
             "cluster": cluster.text,
         },
@@ -73,7 +73,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
             "runs_to_do": [run.name for run in todo],
             "left_out": {preset.name: preset.data.options for preset in chosen.left_out},
             "at_once": placement.concurrent,
-            "resources": options.each.model_dump(),
+            "resources": options.resources.model_dump(),
             "threads": placement.threads,
             "cluster": cluster._asdict(),
         },
@@ -88,15 +88,15 @@ def plan_comparison(options: CompareOptions) -> DryRun:
 
 def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
     """By split."""
-    counts = {split: data.count(settings.data.length, split) for split in NAMES}
+    counts = {split: data.count(settings.data.length, split) for split in SPLITS}
     if settings.data.limit is not None:
         counts["train"] = min(counts["train"], settings.data.limit)
     return counts
 
 
 def _seconds(run: Run, data: PreparedData, timings: list[RunTiming]) -> float:
-    counts = _windows(run.settings, view_of(run.settings, data))
-    train, validation, test = (counts[split] for split in NAMES)
+    counts = _windows(run.settings, run_view(run.settings, data))
+    train, validation, test = (counts[split] for split in SPLITS)
     return statistics.mean(
         timing.seconds(run.settings, train=train, validation=validation, test=test)
         for timing in timings

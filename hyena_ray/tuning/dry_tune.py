@@ -11,21 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hyena_ray.attribution.plan import SHARD_SIZE
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.shards import SHARD_SIZE
 from hyena_ray.attribution.timing import time_labelled
 from hyena_ray.cluster.folder import check_begun
-from hyena_ray.cluster.resources import place
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.resources import Cluster, fit_resources
+from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
-from hyena_ray.dataset.reader import PreparedData, Windows
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
-from hyena_ray.genome.splits import NAMES
+from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import finished_in
+from hyena_ray.search.trial_fields import TRIALS
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.loop import new_model
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import new_model
 from hyena_ray.training.timing import RunTiming, Sample, sample_of, time_run
 from hyena_ray.tuning.plan import (
     MAY_CHANGE,
@@ -36,8 +40,6 @@ from hyena_ray.tuning.plan import (
     simulated_data,
     written_by,
 )
-from hyena_ray.tuning.results import TRIALS, finished_in
-from hyena_ray.tuning.space import SearchSpace
 
 TIMED_DRAWS = 4
 """Settings from all over the space that are timed."""
@@ -90,7 +92,7 @@ def plan_tuning(options: TuneOptions) -> DryRun:
         timed = on_workers(
             _time,
             items,
-            each=space.resources,
+            resources=space.resources,
             concurrent=placement.concurrent,
             threads=placement.threads,
         )
@@ -98,7 +100,7 @@ def plan_tuning(options: TuneOptions) -> DryRun:
     finished = _finished(options, out)
     left = max(0, space.trials - finished)
     windows = {
-        f"{length} bases": {split: data.count(length, split) for split in NAMES}
+        f"{length} bases": {split: data.count(length, split) for split in SPLITS}
         for length in space.lengths()
     }
     trials = [
@@ -169,7 +171,7 @@ def _time(item: _Item) -> _Timing:
 def _actors(space: SearchSpace, data: PreparedData, cluster: Cluster) -> int:
     test = max(data.count(length, "test") for length in space.lengths())
     shards = math.ceil(test / SHARD_SIZE)
-    return place(
+    return fit_resources(
         cluster, space.resources, wanted=None, useful=shards, streams=False, name="--actors"
     ).concurrent
 
@@ -193,7 +195,7 @@ def _seconds(settings: RunSettings, data: PreparedData, timings: list[_Timing]) 
 def _least_share(settings: RunSettings, space: SearchSpace) -> float:
     """Of the epochs of many trials with these settings, those that are run where each cut lets one
     in `reduction_factor` go on."""
-    epochs = sum(stage.epochs for stage in stages_of(settings.training))
+    epochs = sum(stage.epochs for stage in training_stages(settings.training))
     cut, share, run = float(space.scheduler.grace_period), 1.0, 0.0
     begin = 0.0
     while cut < epochs:

@@ -34,11 +34,11 @@ def tuning_job(task: str, spaces: Path) -> Callable[[Sequence[str]], Outcome]:
     def main(arguments: Sequence[str]) -> Outcome:
         given = parser(task).parse_args(arguments)
         from hyena_ray.dataset.reader import PreparedData
+        from hyena_ray.search.trackers import parse_trackers
         from hyena_ray.tuning.dry_tune import plan_tuning
         from hyena_ray.tuning.plan import TuneOptions, written_by
         from hyena_ray.tuning.run import tune_task
         from hyena_ray.tuning.summary import RunSummary
-        from hyena_ray.tuning.trackers import parse_trackers
 
         default = spaces / (f"demo_{task}.yaml" if given.data is None else f"{task}.yaml")
         options = TuneOptions(

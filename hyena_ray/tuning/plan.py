@@ -9,22 +9,20 @@ from typing import Any, NamedTuple
 
 from hyena_ray.cluster import attribute
 from hyena_ray.cluster.folder import check_output, data_plan, default_folder
-from hyena_ray.cluster.resources import Placement, place
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster, Placement, fit_resources
 from hyena_ray.cluster.windows import Key, fits
 from hyena_ray.dataset.prepare import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.errors import InputError
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trackers import Tracker
+from hyena_ray.search.trial_fields import STUDY_FILE, TRIALS
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
+from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.tuning.results import TRIALS
-from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.study import STUDY_FILE
-from hyena_ray.tuning.trackers import Tracker
+from hyena_ray.training.supervised import new_model
 
 SIMULATION_SEED = 0
 MAY_CHANGE = ("trials", "threads")
@@ -111,7 +109,7 @@ def simulated_data(space: SearchSpace, folder: AnyPath) -> None:
             Path(sources),
             SIMULATION_SEED,
             lengths=space.lengths(),
-            flank=max(draw.window_readout().stored for draw in space.draws()),
+            flank=max(draw.window_readout().required_flank for draw in space.draws()),
         )
         prepare(recipe, folder)
 
@@ -155,7 +153,7 @@ def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster
     Raises:
         InputError: the cluster cannot hold what the space asks for.
     """
-    return place(
+    return fit_resources(
         cluster,
         space.resources,
         wanted=space.concurrent,

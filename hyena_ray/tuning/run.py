@@ -14,24 +14,34 @@ import ray
 import torch
 from optuna.trial import FrozenTrial
 
-from hyena_ray.attribution.merge import MergeResult
+from hyena_ray.attribution.shards import MergeResult
 from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
 from hyena_ray.cluster.folder import begin, only_writer
 from hyena_ray.cluster.progress import Progress
-from hyena_ray.cluster.resources import Placement
-from hyena_ray.cluster.start import Cluster, connect
+from hyena_ray.cluster.resources import Cluster, Placement
+from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.windows import share_windows
-from hyena_ray.dataset.manifest import NAME as MANIFEST
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.outcomes import SIMULATED
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import (
+    STATES,
+    StoredStudy,
+    best_trial,
+    study_errors,
+    write_trials,
+)
+from hyena_ray.search.trackers import Tracker
+from hyena_ray.search.trial_fields import METRICS, SETTINGS, TRIALS
+from hyena_ray.search.tune_experiment import run_trials
 from hyena_ray.storage import AnyPath, local_copy, remove_folder
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.run import EVALUATION, score_and_describe
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.tuning.experiment import run_trials
 from hyena_ray.tuning.plan import (
     MAY_CHANGE,
     TuneOptions,
@@ -41,12 +51,7 @@ from hyena_ray.tuning.plan import (
     place_trials,
     simulated_data,
 )
-from hyena_ray.tuning.results import STATES, TRIALS, best_trial, write_trials
-from hyena_ray.tuning.search import METRICS, SETTINGS
-from hyena_ray.tuning.space import SearchSpace
-from hyena_ray.tuning.study import StoredStudy, study_errors
 from hyena_ray.tuning.summary import TOP, RunSummary
-from hyena_ray.tuning.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -172,15 +177,15 @@ class _Run:
         return best, dict(states)
 
     def _attribute(self, data: PreparedData) -> MergeResult:
-        model, each = self.out / "model", self.space.resources
+        model, resources = self.out / "model", self.space.resources
         settings = self.space.attribution_settings()
         plan = plan_attribution(model, data, split="test", settings=settings)
         begun = self.out / "shards" / "plan.json"
         if begun.exists() and read_json(begun) != plan.model_dump(mode="json"):
             # More trials have found a better model since.
             remove_folder(begun.parent)
-        actors = place_actors(plan, self.cluster, None, each).concurrent
-        return attribute_on_actors(plan, model, data, self.out, actors=actors, each=each)
+        actors = place_actors(plan, self.cluster, None, resources).concurrent
+        return attribute_on_actors(plan, model, data, self.out, actors=actors, resources=resources)
 
     def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
         """Once, after everything is chosen; on a worker, since the driver may have no GPU. Writes
@@ -196,8 +201,8 @@ class _Run:
             assert found is not None
             return found
 
-        each = self.space.resources
-        task = ray.remote(num_cpus=each.cpu, num_gpus=each.gpu)(score)
+        resources = self.space.resources
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(score)
         with Progress("score test windows"):
             found: Evaluation = ray.get(task.options(name="score test windows").remote())
         return found

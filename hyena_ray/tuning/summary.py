@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyena_ray.dataset.manifest import NAME
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.settings import Settings
@@ -45,7 +45,7 @@ class RunSummary(Settings):
 
     def write(self, folder: AnyPath) -> None:
         """Write manifest.json."""
-        write_json(folder / NAME, self.model_dump(mode="json"))
+        write_json(folder / MANIFEST, self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, folder: AnyPath) -> RunSummary:
@@ -54,7 +54,7 @@ class RunSummary(Settings):
         Raises:
             InputError: missing or not of this form.
         """
-        return cls.parse(read_json(folder / NAME), folder / NAME)
+        return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
 
     def text(self) -> str:
         """For people."""

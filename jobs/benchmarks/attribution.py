@@ -14,8 +14,7 @@ from benchmarks.comparison import Comparison
 from benchmarks.model import flop_per_window, matrix_products, new_model, random_windows
 from benchmarks.published import PlainHyenaDNA
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmer_sums import fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
 

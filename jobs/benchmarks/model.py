@@ -19,12 +19,12 @@ from hyena_ray.model.convolution import convolve, prepare_filters
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.average import WeightAverage
-from hyena_ray.training.epoch import Updates, new_scaler, train_epoch
+from hyena_ray.training.ema import WeightAverage
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import ArraySource
-from hyena_ray.training.stages import stage_optimizer, stages_of
+from hyena_ray.training.stages import stage_optimizer, training_stages
+from hyena_ray.training.trainer import Updates, new_scaler, train_epoch
 
 PLAIN = TrainingSettings(reverse_complement=False, schedule="constant", weight_decay=0.0)
 """The same steps as a plain loop."""
@@ -108,7 +108,7 @@ def training(flank: int) -> Comparison:
 
     def ours(precision: str) -> None:
         recipe = PLAIN.updated({"precision": precision}, "benchmark")
-        optimizer = stage_optimizer(model, stages_of(recipe)[0], recipe.weight_decay)
+        optimizer = stage_optimizer(model, training_stages(recipe)[0], recipe.weight_decay)
         schedule = Schedule(optimizer, recipe.schedule, source.count, recipe.warmup)
         updates = Updates(optimizer, schedule, new_scaler(model, recipe), WeightAverage(model, 0.0))
         train_epoch(model, source, updates, recipe, 0)

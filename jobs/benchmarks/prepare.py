@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.comparison import Comparison
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 
 
 def benchmark_prepare(folder: Path) -> list[Comparison]:

@@ -19,12 +19,10 @@ from benchmarks.figures import Figures, Rows
 from benchmarks.model import matrix_products
 from benchmarks.published import PlainHyenaDNA
 from hyena_ray.model import HyenaDNAForTokenClassification
-from hyena_ray.pretraining.loop import new_optimizer, take_step
-from hyena_ray.pretraining.objectives import NextBase, new_objective
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.settings import PretrainSettings
-from hyena_ray.pretraining.stream import WindowStream
-from hyena_ray.training.workers import ALONE
+from hyena_ray.training.data_parallel import ALONE
+from hyena_ray.training.genome_stream import PackedBases, WindowStream
+from hyena_ray.training.pretraining import NextBase, new_objective, new_optimizer, take_step
+from hyena_ray.training.settings import PretrainSettings
 
 KB = 1024
 TOKENS = 32 * KB

@@ -11,17 +11,21 @@ from pathlib import Path
 import torch
 
 from benchmarks.comparison import Comparison
-from hyena_ray.attribution.merge import merge
-from hyena_ray.attribution.plan import SHARD_SIZE, ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import missing, run_shard
+from hyena_ray.attribution.shards import (
+    SHARD_SIZE,
+    ShardPlan,
+    merge_shards,
+    missing_shards,
+    run_shard,
+)
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.attribute import attribute_on_actors
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
@@ -58,9 +62,9 @@ def of_windows(folder: Path, data_folder: Path) -> Comparison:
             assert len(shards) * SHARD_SIZE == windows
             plan = whole.model_copy(update={"shards": shards})
             plan.begin(Path(out))
-            for index in missing(plan, Path(out)):
+            for index in missing_shards(plan, Path(out)):
                 run_shard(model, data, plan, index, Path(out))
-            merge(plan, Path(out))
+            merge_shards(plan, Path(out))
             write_tracks(plan, data, Path(out))
 
     def in_turn() -> None:
@@ -91,7 +95,9 @@ def of_actors(folder: Path, data_folder: Path) -> Comparison:
 
     def run(actors: int) -> None:
         out = folder / f"run-{next(numbers)}"
-        attribute_on_actors(plan, model_folder, data, out, actors=actors, each=Resources(cpu=1))
+        attribute_on_actors(
+            plan, model_folder, data, out, actors=actors, resources=Resources(cpu=1)
+        )
 
     return Comparison(
         "attribution on actors",

@@ -29,7 +29,7 @@ FIRST_WORK = {
     "sanity": "hyena_ray.attribution.sanity:check_attribution",
     "attribute": "hyena_ray.cluster.attribute:attribute_on_actors",
     "compare": "hyena_ray.tuning.compare:share_windows",
-    "tune_zdna": "hyena_ray.tuning.experiment:run_trials",
+    "tune_zdna": "hyena_ray.search.tune_experiment:run_trials",
     "predict": "hyena_ray.cluster.predict:predict_on_actors",
     "simulate": "hyena_ray.dataset.simulated:simulate",
 }

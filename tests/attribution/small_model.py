@@ -63,7 +63,7 @@ class SmallModel(nn.Module):
         logits = self.second(self.norm(hidden).transpose(1, 2)).transpose(1, 2)
         return self.to_window(logits, strand)[:, labels]
 
-    def reach(self, strand, labels=ALL):
+    def receptive_end(self, strand, labels=ALL):
         return WINDOW + 2 * FLANK
 
     def to_window(self, per_position, strand):
@@ -92,14 +92,18 @@ def hyenadna(
     strands: str = "both",
     seed: int = 0,
     flank: int = FLANK,
-    surroundings: int = 0,
+    flank_composition: int = 0,
     head: str = "lookahead",
 ) -> WindowModel:
     """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
     model = build_model(
         ModelSettings(d_model=16, n_layer=2, max_seq_len=66, head=head),
         Readout(
-            window=WINDOW, flank=flank, lookahead=4, strands=strands, surroundings=surroundings
+            window=WINDOW,
+            flank=flank,
+            lookahead=4,
+            strands=strands,
+            flank_composition=flank_composition,
         ),
         LoraSettings(),
         TASKS["zdna"],
@@ -112,7 +116,7 @@ def hyenadna(
         score = model.classifier.score
         labels = score.out_proj.weight if head == "lookahead" else score.weight
         labels.copy_(torch.randn(labels.shape, generator=generator) * 0.3)
-        if surroundings:
+        if flank_composition:
             told = model.classifier.surroundings.out_proj.weight
             told.copy_(torch.randn(told.shape, generator=generator))
     # Weights are random: at 0.5 hardly a base is called.

@@ -10,15 +10,14 @@ import torch
 from captum.attr import IntegratedGradients
 
 from hyena_ray.attribution import engine, targets
+from hyena_ray.attribution.baselines import dinucleotide_shuffle
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmer_sums import fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig
-from hyena_ray.attribution.methods import METHODS, generator_of, shuffle_generator
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
+from hyena_ray.attribution.methods import METHODS, random_stream, shuffle_generator
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
-from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.attribution.targets import sequence_keys
-from hyena_ray.dataset.augment import reverse_complement
+from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 from tests.attribution.small_model import (
@@ -31,12 +30,12 @@ from tests.attribution.small_model import (
 )
 
 
-def told_of_surroundings(strands: str = "both", seed: int = 0) -> WindowModel:
+def with_flank_composition(strands: str = "both", seed: int = 0) -> WindowModel:
     """HyenaDNA that is told the composition of more bases than it reads."""
-    return hyenadna(strands, seed, flank=4, surroundings=FLANK)
+    return hyenadna(strands, seed, flank=4, flank_composition=FLANK)
 
 
-MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "told": told_of_surroundings}
+MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "told": with_flank_composition}
 
 
 @pytest.fixture(params=MODELS)
@@ -154,7 +153,7 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
         for strand, (x, _, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
             for sample in range(chosen.samples):
-                generator = generator_of(0, 1, key_of(model, windows, row), strand, sample)
+                generator = random_stream(0, 1, key_of(model, windows, row), strand, sample)
                 noise = generator.standard_normal(x.shape[1:], np.float32)
                 point = (x + scale * torch.from_numpy(noise)).requires_grad_()
                 (gradient,) = torch.autograd.grad(target(point).sum(), point)
@@ -177,7 +176,7 @@ def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(
         for strand, (x, start, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
             for sample in range(chosen.samples):
-                generator = generator_of(0, 1, key_of(model, windows, row), strand, sample)
+                generator = random_stream(0, 1, key_of(model, windows, row), strand, sample)
                 noise = 0.2 * torch.from_numpy(generator.standard_normal(x.shape[1:], np.float32))
                 attribution, delta = IntegratedGradients(target).attribute(
                     x + noise,
@@ -214,10 +213,10 @@ def test_input_x_gradient_is_what_a_base_adds_over_the_mean_of_the_four(model):
         np.testing.assert_allclose(found.scores["input_x_gradient"][row], expected, atol=bound)
 
 
-@pytest.mark.parametrize(("kind", "letters"), [("mutagenesis", [7, 8, 9, 10]), ("n", [11])])
-def test_occlusion_is_the_mean_loss_over_all_letters_in_a_bases_place(model, kind, letters):
+@pytest.mark.parametrize(("kind", "letters"), [("bases", [7, 8, 9, 10]), ("n", [11])])
+def test_ism_is_the_mean_loss_over_all_bases_in_the_place_of_one(model, kind, letters):
     windows = draw_windows(6)
-    found = attribute_windows(model, windows, settings(methods=("occlusion",), occlusion=kind))
+    found = attribute_windows(model, windows, settings(methods=("ism",), ism_substitute=kind))
     for row in np.flatnonzero(found.true_positive.any(axis=1)):
         strands, _ = literal(model, windows, row, settings())
         expected = []
@@ -237,7 +236,7 @@ def test_occlusion_is_the_mean_loss_over_all_letters_in_a_bases_place(model, kin
             expected.append(model.to_window(per_base, strand)[0])
         expected = torch.stack(expected).mean(0).numpy()
         bound = 1e-4 * np.abs(expected).max() + 1e-6
-        np.testing.assert_allclose(found.scores["occlusion"][row], expected, atol=bound)
+        np.testing.assert_allclose(found.scores["ism"][row], expected, atol=bound)
 
 
 def test_the_plain_sum_of_a_gradient_vanishes_on_hyenadna_so_signed_means_more():
@@ -374,7 +373,7 @@ def test_what_a_causal_model_need_not_read_changes_no_score(head, strands, monke
     for row, first in enumerate((0, 0, 3, 5, 8, 8, 11, 13, 16, 17, 18, 19)):
         labels[row, first : first + 1 + row % 3] = 1
     windows = windows._replace(labels=labels)
-    chosen = settings(methods=("ig", "smoothgrad", "input_x_gradient", "occlusion"))
+    chosen = settings(methods=("ig", "smoothgrad", "input_x_gradient", "ism"))
     lengths: list[int] = []
     real = model.strand_logits
 
@@ -386,7 +385,7 @@ def test_what_a_causal_model_need_not_read_changes_no_score(head, strands, monke
     monkeypatch.setattr(model, "strand_logits", counted)
     cut = attribute_windows(model, windows, chosen)
     assert len(set(lengths)) > 3
-    monkeypatch.setattr(model, "reach", lambda strand, labels: FLANK + WINDOW + 4)
+    monkeypatch.setattr(model, "receptive_end", lambda strand, labels: FLANK + WINDOW + 4)
     whole = attribute_windows(model, windows, chosen)
     assert max(lengths) == FLANK + WINDOW + 4
     for name, expected in whole.scores.items():
@@ -460,11 +459,11 @@ def test_the_table_of_methods_and_the_settings_name_the_same():
 
 
 def test_the_studys_definition_is_the_published_one():
-    study = definition("study", "base")
+    study = definition("original", "base")
     assert (study.baseline, study.steps, study.samples, study.noise) == ("zero", 50, 50, 0.1)
     assert (study.noise_unit, study.smoothgrad, study.normalise) == ("absolute", "absolute", False)
     assert (study.consensus, study.kmer_score, study.positive_only) == ("deviation", "sum", False)
-    sequences = definition("study", "sequence")
+    sequences = definition("original", "sequence")
     assert sequences.methods == ("ig", "noisy_ig")
     assert (sequences.baseline, sequences.steps, sequences.samples) == ("zero", 50, 50)
     assert (sequences.noise, sequences.noise_unit) == (0.02, "absolute")

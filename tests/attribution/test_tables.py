@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig, KmerCounts
+from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, fold_kmers
 from hyena_ray.attribution.tables import (
     Ranking,
     benjamini_hochberg,
@@ -32,7 +31,7 @@ def rows_of(table):
 def test_columns_are_those_of_the_contract_and_rows_are_sorted_by_score_then_kmer(by):
     table = kmer_table(fold_kmers(*draw(20), KmerConfig(k=3)), by=by)
     assert table.column_names == [
-        *("kmer", "count", "windows", "score", "shrunk", "sd"),
+        *("kmer", "count", "windows", "score", "shrunken_score", "sd"),
         *("ci_low", "ci_high", "background", "p_value", "q_value"),
     ]
     keys = [

@@ -12,9 +12,8 @@ import pyBigWig
 import pytest
 import torch
 
-from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import missing, read_shard, run_shard
+from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, run_shard
 from hyena_ray.attribution.tracks import stretches, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
@@ -79,7 +78,7 @@ def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> Sh
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
     plan.begin(folder)
-    for index in missing(plan, folder):
+    for index in missing_shards(plan, folder):
         run_shard(MotifModel(), data, plan, index, folder)
     return plan
 
@@ -119,8 +118,8 @@ def test_a_base_has_the_mean_of_the_windows_that_hold_it_however_they_were_cut(
 
 def test_a_motif_of_either_strand_lights_up_at_its_own_bases(genome, tmp_path):
     data, sequences = genome
-    write_tracks(attributed(data, tmp_path, 16, "occlusion"), data, tmp_path)
-    track = pyBigWig.open(str(tmp_path / "tracks" / "occlusion.bw"))
+    write_tracks(attributed(data, tmp_path, 16, "ism"), data, tmp_path)
+    track = pyBigWig.open(str(tmp_path / "tracks" / "ism.bw"))
     assert track.chroms() == dict.fromkeys(CONTIGS, SIZE)
     assert track.intervals("chr1") is None
     lit = 0

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.cluster.resources import Resources, place
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster, Resources, fit_resources
 from hyena_ray.errors import InputError
 
 LAPTOP = Cluster(cpus=4, gpus=0, cores=2, object_store=2e9)
@@ -24,9 +23,9 @@ def placed(
     streams: bool = False,
     workers: int = 1,
 ) -> tuple[int, int]:
-    each = Resources(cpu=cpu, gpu=gpu)
-    found = place(
-        cluster, each, wanted=wanted, useful=useful, streams=streams, name="--actors",
+    resources = Resources(cpu=cpu, gpu=gpu)
+    found = fit_resources(
+        cluster, resources, wanted=wanted, useful=useful, streams=streams, name="--actors",
         workers=workers,
     )  # fmt: skip
     return found.concurrent, found.threads

@@ -13,7 +13,8 @@ import ray
 from ray.tune.error import TuneError
 
 from hyena_ray.cluster import start
-from hyena_ray.cluster.start import Cluster, available_cores, connect, reason_of
+from hyena_ray.cluster.resources import Cluster
+from hyena_ray.cluster.start import available_cores, connect, reason_of
 from hyena_ray.errors import InputError
 
 

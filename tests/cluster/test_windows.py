@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster import windows as module
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.cluster.windows import StreamSource, read_files, share_windows
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.dataset.subset import even_rows
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulate import simulate_genome
-from hyena_ray.training.sources import WindowSource
+from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.training.loaders import WindowSource
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -50,7 +49,7 @@ def test_shared_windows_are_those_of_the_reader(prepared: Path, cluster: Cluster
         source = handle.open()
         assert source.count == len(expected.window_id)
         assert np.array_equal(tokens(source), expected.tokens)
-        some = expected.tokens[even_rows(source.count, 5)]
+        some = expected.tokens[sample_evenly(source.count, 5)]
         assert np.array_equal(tokens(handle.open(limit=5)), some)
         assert np.array_equal(data.read(length, split, 5).tokens, some)
 
@@ -69,7 +68,7 @@ def test_what_does_not_fit_the_object_store_is_streamed(
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, expected)
     assert rows(first) == rows(other) == rows(expected)
-    some = expected[even_rows(len(expected), 40)]
+    some = expected[sample_evenly(len(expected), 40)]
     assert handle.open(limit=40).count == 40
     assert np.array_equal(tokens(handle.open(limit=40)), some)
     assert rows(tokens(handle.open(limit=40), 0)) == rows(some)

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.cluster.resources import Resources
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster, Resources
 from hyena_ray.cluster.timing import makespan, on_workers
 
 
@@ -30,11 +29,11 @@ def test_every_item_is_timed_and_few_are_timed_again_to_fill_the_places(cluster:
     timed = on_workers(
         lambda item: (item, torch.get_num_threads()),
         ["one"],
-        each=Resources(cpu=1),
+        resources=Resources(cpu=1),
         concurrent=2,
         threads=3,
     )
     assert timed.found == [[("one", 3), ("one", 3)]]
     assert timed.start > 0
-    several = on_workers(str.upper, ["a", "b", "c"], each=Resources(), concurrent=2, threads=1)
+    several = on_workers(str.upper, ["a", "b", "c"], resources=Resources(), concurrent=2, threads=1)
     assert several.found == [["A"], ["B"], ["C"]]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.dataset.augment import random_crop
+from hyena_ray.dataset.tokens import random_crop
 
 WINDOW, FLANK = 20, 4
 

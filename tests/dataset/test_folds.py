@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.dataset import parts
+from hyena_ray.dataset import schema
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.prepare import prepare
-from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.dataset.subset import even_rows
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
 from tests.dataset.small_genome import SPLIT, Inputs
 
@@ -24,8 +23,8 @@ FOLDS = 4
 def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     inputs = Inputs(tmp_path_factory.mktemp("folds"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "PART_ROWS", 7)
-        patch.setattr(parts, "GROUP_ROWS", 3)
+        patch.setattr(schema, "PART_ROWS", 7)
+        patch.setattr(schema, "GROUP_ROWS", 3)
         prepare(inputs.settings(split=f"kfold:{FOLDS}"), inputs.folder / "data")
     return PreparedData.open(inputs.folder / "data")
 
@@ -76,7 +75,7 @@ def test_rows_of_a_view_are_those_of_all_its_windows_in_order(
     for column, expected in zip(view.read_rows(20, "train", first, last), whole, strict=True):
         np.testing.assert_array_equal(column, expected[first:last])
     limited = view.read(20, "train", limit=first)
-    np.testing.assert_array_equal(limited.start, whole.start[even_rows(count, first)])
+    np.testing.assert_array_equal(limited.start, whole.start[sample_evenly(count, first)])
 
 
 def test_a_view_counts_what_its_windows_hold(data: PreparedData) -> None:

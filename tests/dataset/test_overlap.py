@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.dataset.prepare import prepare
-from hyena_ray.dataset.reader import PreparedData, Windows
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from tests.dataset.small_genome import SPLIT, Inputs

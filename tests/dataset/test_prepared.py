@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena_ray.dataset import parts
+from hyena_ray.dataset import schema
 from hyena_ray.dataset.manifest import Manifest, read_manifest
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from tests.dataset.small_genome import SPLIT, Inputs
 
 
@@ -133,8 +133,8 @@ def test_the_way_a_genome_is_stored_changes_no_window(inputs: Inputs, tmp_path: 
 def test_parts_and_groups_change_no_row(
     inputs: Inputs, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "PART_ROWS", 13)
-    monkeypatch.setattr(parts, "GROUP_ROWS", 4)
+    monkeypatch.setattr(schema, "PART_ROWS", 13)
+    monkeypatch.setattr(schema, "GROUP_ROWS", 4)
     prepare(inputs.settings(), tmp_path / "data")
     cut = PreparedData.open(tmp_path / "data")
     whole = data.read(20, "train")

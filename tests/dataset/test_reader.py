@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.dataset.manifest import NAME
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 
 PART = "length=50/split=train/part-00000.parquet"
 
@@ -55,11 +55,11 @@ def edit(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[
     """Change the part's entry in the manifest."""
 
     def damage(folder: Path) -> None:
-        manifest = json.loads((folder / NAME).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
         manifest["files"] = [
             change(file) if file["path"] == PART else file for file in manifest["files"]
         ]
-        (folder / NAME).write_text(json.dumps(manifest))
+        (folder / MANIFEST).write_text(json.dumps(manifest))
 
     return damage
 
@@ -149,7 +149,7 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
 def test_a_broken_manifest_is_refused(
     folder: Path, damage: Callable[[Path], None], problem: str
 ) -> None:
-    damage(folder / NAME)
+    damage(folder / MANIFEST)
     with pytest.raises(InputError) as refusal:
         PreparedData.open(folder)
     assert problem in str(refusal.value)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena_ray.dataset.manifest import NAME, read_manifest
+from hyena_ray.dataset.manifest import MANIFEST, read_manifest
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.simulation import SIMULATED
 
 SPLITS = ("train", "val", "test")
 Row = tuple[str, int]
@@ -214,10 +214,10 @@ def test_an_existing_folder_is_replaced_only_on_request(tmp_path: Path) -> None:
         prepare(settings, tmp_path / "data")
     with pytest.raises(InputError, match="holds the input"):
         prepare(settings, tmp_path / "in", overwrite=True)
-    (tmp_path / "data" / NAME).rename(tmp_path / "manifest.json")
+    (tmp_path / "data" / MANIFEST).rename(tmp_path / "manifest.json")
     with pytest.raises(InputError, match="something other than prepared data"):
         prepare(settings, tmp_path / "data", overwrite=True)
-    (tmp_path / "manifest.json").rename(tmp_path / "data" / NAME)
+    (tmp_path / "manifest.json").rename(tmp_path / "data" / MANIFEST)
     prepare(settings, tmp_path / "data", overwrite=True)
     assert PreparedData.open(tmp_path / "data").count(5, "train") == 5
 

@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.dataset.subset import even_rows
+from hyena_ray.dataset.reader import sample_evenly
 
 
 @given(count=st.integers(0, 500), limit=st.integers(1, 600))
 def test_even_rows_are_as_many_as_asked_and_as_far_apart_as_can_be(count: int, limit: int) -> None:
-    rows = even_rows(count, limit)
+    rows = sample_evenly(count, limit)
     assert len(rows) == min(count, limit)
     if len(rows):
         assert rows[0] == 0

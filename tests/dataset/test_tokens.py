@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hyena_ray.dataset.augment import reverse_complement, reverse_half
 from hyena_ray.dataset.tokens import (
     COMPLEMENT,
     TOKEN_IDS,
-    codes_of,
+    codes_to_tokens,
     decode,
     encode,
-    tokens_of,
+    reverse_complement,
+    reverse_half,
+    tokens_to_codes,
 )
 
 TOKENS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=3), elements=st.integers(0, 11))
@@ -24,7 +25,9 @@ TOKENS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=3), elements
 def test_letters_come_back(sequence: str) -> None:
     assert decode(encode(sequence)) == sequence
     np.testing.assert_array_equal(encode(sequence.lower()), encode(sequence))
-    np.testing.assert_array_equal(tokens_of(codes_of(encode(sequence))), encode(sequence))
+    np.testing.assert_array_equal(
+        codes_to_tokens(tokens_to_codes(encode(sequence))), encode(sequence)
+    )
 
 
 def test_ids_are_those_of_the_published_tokenizer() -> None:

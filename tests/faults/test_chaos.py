@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from tests.faults.small_runs import ROOT, SPACE, Inputs, Job, Nodes, result_of
 
 pytestmark = pytest.mark.slow

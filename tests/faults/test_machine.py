@@ -25,10 +25,11 @@ import numpy as np
 import ray
 from hyena_ray.cluster import start
 from hyena_ray.commands import run_job
-from hyena_ray.tuning import experiment, run
+from hyena_ray.search import tune_experiment as experiment
+from hyena_ray.tuning import run
 from hyena_ray.errors import JobError
 from hyena_ray.tuning.job import tuning_job
-from hyena_ray.tuning.trial import run_trial
+from hyena_ray.search.trial import run_trial
 {code}
 run_job(tuning_job("zdna", Path({str(ROOT / "search_spaces")!r})))
 """

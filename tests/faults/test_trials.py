@@ -13,11 +13,12 @@ import pytest
 
 from hyena_ray.cluster.folder import only_writer
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.tuning import experiment, study
+from hyena_ray.search import stored_study as study
+from hyena_ray.search import tune_experiment as experiment
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial import run_trial
 from hyena_ray.tuning.job import tuning_job
-from hyena_ray.tuning.space import SearchSpace
 from hyena_ray.tuning.summary import RunSummary
-from hyena_ray.tuning.trial import run_trial
 from tests.faults.small_runs import ROOT, Inputs, Result, result_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
@@ -54,9 +55,9 @@ def die_at(moment: str) -> Fault:
     """Killed as the checkpoint of the second epoch is saved."""
 
     def fault(folder: Path) -> None:
-        from hyena_ray.training import loop
+        from hyena_ray.training import supervised
 
-        whole = loop.save_state
+        whole = supervised.save_state
 
         def save(path: Path, state: Any) -> None:
             if state.epoch == 1 and moment == "during":
@@ -67,7 +68,7 @@ def die_at(moment: str) -> Fault:
             if state.epoch == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        loop.save_state = save  # type: ignore[assignment]
+        supervised.save_state = save  # type: ignore[assignment]
 
     return fault
 
@@ -85,16 +86,16 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
     inputs: Inputs, calm: Result, tmp_path: Path, inject: Inject
 ) -> None:
     def fault(folder: Path) -> None:
-        from hyena_ray.training import loop
+        from hyena_ray.training import supervised
 
-        whole = loop.train_epoch
+        whole = supervised.train_epoch
 
         def spoil(model: Any, *rest: Any) -> float:
             next(model.parameters()).data.fill_(float("nan"))
-            loop.train_epoch = whole  # the process goes on to another trial
+            supervised.train_epoch = whole  # the process goes on to another trial
             return whole(model, *rest)
 
-        loop.train_epoch = spoil  # type: ignore[assignment]
+        supervised.train_epoch = spoil  # type: ignore[assignment]
 
     inject({1: fault})
     tune(inputs, tmp_path / "run")

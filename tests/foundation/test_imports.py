@@ -16,10 +16,10 @@ ROOMS = (
     "dataset",
     "model",
     "training",
-    "pretraining",
     "attribution",
     "prediction",
     "cluster",
+    "search",
     "tuning",
     "report",
 )
@@ -27,7 +27,7 @@ FOUNDATION = (
     *("errors", "files", "settings", "storage", "tasks", "trust"),
     *("commands", "dry_run", "outcomes", "progress"),
 )
-RAY_ROOMS = ("cluster", "tuning")
+RAY_ROOMS = ("cluster", "search", "tuning")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -79,7 +79,7 @@ def test_every_folder_of_the_package_is_a_known_room() -> None:
     [
         ("genome/x.py", "from hyena_ray.dataset import tokens"),
         ("training/x.py", "import ray.data"),
-        ("errors.py", "import hyena_ray.genome.fasta"),
+        ("errors.py", "import hyena_ray.genome.contigs"),
         ("model/x.py", "from . import heads"),
         ("model/x.py", "def f():\n    from hyena_ray.training import loop"),
     ],

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.genome import assemblies, download
+from hyena_ray.genome import assemblies
 from hyena_ray.genome.assemblies import ASSEMBLIES, assembly, located
 from tests.file_server import Served, file_server
 
@@ -29,8 +29,8 @@ OTHER = np.random.default_rng(1).bytes(400_000)
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A mirror that has hg38, an empty cache, and no patience."""
-    monkeypatch.setattr(download, "WAIT", 0.001)
-    monkeypatch.setattr(download, "CHUNK", 1000)
+    monkeypatch.setattr(assemblies, "WAIT", 0.001)
+    monkeypatch.setattr(assemblies, "CHUNK", 1000)
     monkeypatch.setenv("HYENA_RAY_CACHE", str(tmp_path / "cache"))
     with file_server() as server:
         server.files[PATH] = CONTENT
@@ -70,7 +70,7 @@ def test_a_cut_connection_is_taken_up_where_it_ended(served: Served) -> None:
 def test_the_next_start_goes_on_with_what_an_earlier_one_has(
     served: Served, tmp_path: Path
 ) -> None:
-    served.cut_after = [150_000, *[0] * download.TRIES]
+    served.cut_after = [150_000, *[0] * assemblies.TRIES]
     with pytest.raises(JobError, match="the connection ended early, 4 times in a row; check the n"):
         assembly("hg38")
     assert ".hg38.2bit.part" in cached(tmp_path)
@@ -83,7 +83,7 @@ def test_the_next_start_goes_on_with_what_an_earlier_one_has(
 
 
 def test_a_part_that_is_the_whole_file_is_taken_as_it_is(served: Served, tmp_path: Path) -> None:
-    served.cut_after = [399_000, *[0] * download.TRIES]
+    served.cut_after = [399_000, *[0] * assemblies.TRIES]
     with pytest.raises(JobError):
         assembly("hg38")
     with (tmp_path / "cache" / ".hg38.2bit.part").open("ab") as part:
@@ -95,7 +95,7 @@ def test_a_part_that_is_the_whole_file_is_taken_as_it_is(served: Served, tmp_pat
 
 
 def test_a_part_of_a_file_that_has_changed_is_thrown_away(served: Served) -> None:
-    served.cut_after = [150_000, *[0] * download.TRIES]
+    served.cut_after = [150_000, *[0] * assemblies.TRIES]
     with pytest.raises(JobError):
         assembly("hg38")
     served.cut_after.clear()
@@ -118,7 +118,7 @@ def test_parts_of_two_files_are_never_joined(
         served.files[PATH] = CONTENT
 
     monkeypatch.setattr(assemblies, "_listed", lambda _: hashlib.md5(CONTENT).hexdigest())
-    monkeypatch.setattr(download, "_wait", changed)
+    monkeypatch.setattr(assemblies, "_wait", changed)
     assert assembly("hg38").read_bytes() == CONTENT
     again = [] if marks else [None]
     assert served.asked_for(".2bit") == [None, "bytes=150000-", *again]
@@ -185,7 +185,7 @@ def test_a_server_that_is_busy_is_asked_again(served: Served) -> None:
 
 
 def test_no_answer_in_time_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.05))
+    monkeypatch.setattr(assemblies, "TIMEOUT", (5.0, 0.05))
     served.silent = 0.3
     with pytest.raises(JobError, match=r"md5sum\.txt: no answer in time, 4 times in a row; "):
         assembly("hg38")
@@ -204,7 +204,7 @@ def test_no_network_is_told_in_one_line(served: Served, monkeypatch: pytest.Monk
 def test_a_disk_that_is_too_small_is_told_before_it_is_full(
     served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=399_999))
+    monkeypatch.setattr(assemblies.shutil, "disk_usage", lambda _: SimpleNamespace(free=399_999))
     with pytest.raises(JobError, match="cache: 1 MB are to come and 0 MB are free; free some, or "):
         assembly("hg38")
     assert cached(tmp_path) == [".hg38.lock"]

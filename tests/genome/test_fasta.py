@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome import fasta, source
-from hyena_ray.genome.fasta import Contig, Fasta
+from hyena_ray.genome import contigs, source
+from hyena_ray.genome.contigs import Contig, Fasta
 from hyena_ray.genome.source import BGZF_END
 
 PLAIN = b">one first contig\nACGTAC\nGTNNAC\nGT\n>two\nTTTT\n"
@@ -157,7 +157,7 @@ def test_contigs_come_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read_so_far.append(len(block))
             yield block
 
-    monkeypatch.setattr(fasta.Source, "blocks", counted)
+    monkeypatch.setattr(contigs.Source, "blocks", counted)
     for number, contig in enumerate(Fasta(path), 1):
         assert len(contig.codes) == 400
         assert sum(read_so_far) <= number * 410 + 512

@@ -12,8 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.intervals import Spans, merge, read_bed
-from hyena_ray.genome.labels import base_labels, covered_per_tile, gather, spans_of
+from hyena_ray.genome.intervals import (
+    Spans,
+    base_labels,
+    covered_per_tile,
+    gather_windows,
+    merge,
+    true_runs,
+)
+from hyena_ray.genome.region_files import read_bed
 
 SIZE = 60
 INTERVALS = st.lists(
@@ -76,7 +83,7 @@ def test_merged_spans_are_sorted_apart_and_cover_the_same(
 @settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=40))
 def test_runs_of_a_mask_give_the_mask_back(mask: list[bool]) -> None:
-    runs = spans_of(np.array(mask, bool))
+    runs = true_runs(np.array(mask, bool))
     assert base_labels(runs, len(mask)).tolist() == mask
 
 
@@ -88,7 +95,7 @@ def test_runs_of_a_mask_give_the_mask_back(mask: list[bool]) -> None:
     st.integers(1, 45),
 )
 def test_windows_past_the_ends_are_filled(values: list[int], start: list[int], width: int) -> None:
-    found = gather(np.array(values, np.uint8), np.array(start, np.int64), width, 9)
+    found = gather_windows(np.array(values, np.uint8), np.array(start, np.int64), width, 9)
     at = dict(enumerate(values))
     assert found.tolist() == [[at.get(s + i, 9) for i in range(width)] for s in start]
     assert found.dtype == np.uint8

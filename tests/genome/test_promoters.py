@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyena_ray.genome.promoters import GC_BOX, INITIATOR, TATA_BOX, simulate_promoters
-from hyena_ray.genome.simulate import SIMULATED
+from hyena_ray.genome.simulation import GC_BOX, INITIATOR, SIMULATED, TATA_BOX, simulate_promoters
 
 Rows = list[tuple[str, int]]
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyena_ray.genome.fasta import Fasta
-from hyena_ray.genome.intervals import merge, read_bed
-from hyena_ray.genome.labels import base_labels
-from hyena_ray.genome.motifs import MOTIFS
-from hyena_ray.genome.simulate import Simulation, simulate_genome
+from hyena_ray.genome.contigs import Fasta
+from hyena_ray.genome.intervals import base_labels, merge
+from hyena_ray.genome.region_files import read_bed
+from hyena_ray.genome.simulation import MOTIFS, Simulation, simulate_genome
 
 FOLDS = re.compile("G{3,5}(?:[ACT]{1,7}G{3,5}){3}")
 OPPOSITE = str.maketrans("ACGT", "TGCA")

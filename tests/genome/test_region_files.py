@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.intervals import Regions
-from hyena_ray.genome.reading import open_genome, read_regions
+from hyena_ray.genome.contigs import open_genome
+from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.storage import S3Path
 from tests.binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
 

@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.intervals import Spans
-from hyena_ray.genome.negatives import NegativeSampler
 from hyena_ray.genome.splits import parse_split, split_by_contig
-from hyena_ray.genome.tiling import NO_SPLIT, cut_tiles, overlapping_split, tile_count
+from hyena_ray.genome.tiling import (
+    NO_SPLIT,
+    NegativeSampler,
+    cut_tiles,
+    overlapping_split,
+    tile_count,
+)
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=80)
 

@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.fasta import Fasta
-from hyena_ray.genome.labels import gather
-from hyena_ray.genome.reading import open_genome
-from hyena_ray.genome.twobit import TwoBit
+from hyena_ray.genome.contigs import Fasta, TwoBit, open_genome
+from hyena_ray.genome.intervals import gather_windows
 from hyena_ray.storage import S3Path
 from tests.binary_files import twobit_bytes, write_twobit
 
@@ -104,7 +102,8 @@ def test_windows_of_the_real_genome_are_those_of_its_fasta(tmp_path: Path, share
         start = rng.integers(-500, len(ours.codes) + 500, 200)
         width = int(rng.integers(1, 400))
         np.testing.assert_array_equal(
-            gather(ours.codes, start, width, 4), gather(theirs.codes, start, width, 4)
+            gather_windows(ours.codes, start, width, 4),
+            gather_windows(theirs.codes, start, width, 4),
         )
 
 

@@ -11,22 +11,19 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.attribution import shards
-from hyena_ray.attribution.merge import MergeResult
-from hyena_ray.attribution.plan import Shard
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import run_shard
+from hyena_ray.attribution.shards import MergeResult, Shard, run_shard
 from hyena_ray.cluster import attribute as module
 from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
 from hyena_ray.cluster.pool import ShardError
-from hyena_ray.cluster.resources import Resources
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster, Resources
 from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
@@ -70,7 +67,7 @@ def run(inputs: Path, out: Path, actors: int) -> MergeResult:
     plan = plan_attribution(inputs / "model", data, split="test", settings=SETTINGS)
     plan = plan.model_copy(update={"shards": cut(plan.shards[0].last_row, data)})
     return attribute_on_actors(
-        plan, inputs / "model", data, out, actors=actors, each=Resources(cpu=0.5)
+        plan, inputs / "model", data, out, actors=actors, resources=Resources(cpu=0.5)
     )
 
 

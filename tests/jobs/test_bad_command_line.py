@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,

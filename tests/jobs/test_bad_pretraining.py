@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from hyena_ray.cluster.start import Cluster
-from hyena_ray.pretraining.loop import PretrainState
-from hyena_ray.pretraining.settings import PretrainSettings
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.training.checkpoint import CHECKPOINT, save_state
+from hyena_ray.training.pretraining import PretrainState
+from hyena_ray.training.settings import PretrainSettings
 from tests.jobs.bad_inputs import (
     PRETRAIN,
     Case,

@@ -11,12 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster.pool import ShardError
-from hyena_ray.cluster.resources import Resources
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster, Resources
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning import compare as module
 from hyena_ray.tuning.compare import CompareOptions, compare
@@ -70,7 +69,7 @@ def options(inputs: Path, out: Path, presets: str, **changes: Any) -> CompareOpt
         folder=inputs / "presets",
         seeds=(0, 1),
         changes={},
-        each=Resources(cpu=1),
+        resources=Resources(cpu=1),
     )._replace(**changes)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulate import Simulation, simulate_genome
+from hyena_ray.genome.simulation import Simulation, simulate_genome
 
 JOB = Path(__file__).parents[2] / "jobs" / "prepare.py"
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.genome.promoters import simulate_promoters
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome, simulate_promoters
 from tests.jobs.pages import ROOT, blocks, job_commands, job_of, type_in
 
 README = (ROOT / "README.md").read_text()

@@ -191,7 +191,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 folder = Path(sys.argv[1])
 made = simulate_genome(folder, contig_length=40_000, tracts=120, decoys=120)
 prepare(PrepareSettings(task="zdna", genome=made.genome, regions=made.regions), folder / "data")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.commands import Parser
 from hyena_ray.dataset.reader import PreparedData
 from tests.jobs.bad_inputs import (

@@ -20,11 +20,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import hyena_ray
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.files import read_json
+from hyena_ray.search import trackers
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.trust import check_state
-from hyena_ray.tuning import job, trackers
+from hyena_ray.tuning import job
 from hyena_ray.tuning.summary import RunSummary
 
 pytestmark = [

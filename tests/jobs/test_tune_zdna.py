@@ -11,7 +11,7 @@ import optuna
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.commands import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json

@@ -29,7 +29,7 @@ from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.tasks import task_named
 from hyena_ray.tuning.plan import TuneOptions
 from hyena_ray.tuning.run import tune_task
@@ -133,7 +133,7 @@ def main(folder: Path) -> None:
             (folder / "go").touch()
 
         threading.Thread(target=go, daemon=True).start()
-        run_shards(squares(folder), actors=1, each=Resources(cpu=1))
+        run_shards(squares(folder), actors=1, resources=Resources(cpu=1))
         tune_task(
             TuneOptions(
                 task=task_named("zdna"),

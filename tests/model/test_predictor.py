@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 import hyena_ray
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.dataset.tokens import codes_of, decode, encode, tokens_of
+from hyena_ray.dataset.tokens import codes_to_tokens, decode, encode, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
-from hyena_ray.genome.fasta import Fasta
-from hyena_ray.genome.simulate import simulate_genome
+from hyena_ray.genome.contigs import Fasta
+from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.predictor import SequencePredictor
@@ -28,8 +28,8 @@ from hyena_ray.model.window import ModelSettings, Readout, WindowModel
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import predict
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import ArraySource
 
 WINDOW, FLANK = 40, 8
 
@@ -112,7 +112,7 @@ def test_windows_cover_a_sequence_and_do_not_leave_it(
 
 
 def test_batches_change_nothing_but_the_last_bits(model: WindowModel, sequence: str) -> None:
-    whole, size = Sequence(0, codes_of(encode(sequence))), len(sequence)
+    whole, size = Sequence(0, tokens_to_codes(encode(sequence))), len(sequence)
     one, many = (score_piece(model, whole, size, 0, size, step=7, batch=batch) for batch in (1, 64))
     np.testing.assert_allclose(one, many, atol=1e-6)
 
@@ -133,7 +133,7 @@ def test_windows_of_a_contig_have_the_probabilities_of_evaluate(
     windows = PreparedData.open(tmp_path / "data").read(WINDOW, "test")
     weights = TrainingSettings().class_weights()
     expected = predict(predictor.model, ArraySource(windows), weights).scores
-    contigs = {contig.name: decode(tokens_of(contig.codes)) for contig in Fasta(made.genome)}
+    contigs = {contig.name: decode(codes_to_tokens(contig.codes)) for contig in Fasta(made.genome)}
     found = {
         name: predictor.predict(contigs[name], stride=WINDOW) for name in np.unique(windows.contig)
     }

@@ -25,9 +25,9 @@ from transformers import (
 
 from hyena_ray.dataset.tokens import encode
 from hyena_ray.model.build import build_model
+from hyena_ray.model.flank_composition import FEATURES
 from hyena_ray.model.lora import LoraSettings, Targets
 from hyena_ray.model.saved import ADAPTER, load_window_model, save_window_model
-from hyena_ray.model.surroundings import FEATURES
 from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
 from hyena_ray.tasks import TASKS
 
@@ -42,8 +42,8 @@ PEFT_WARNING = pytest.mark.filterwarnings(
 def build(task: str, lora: LoraSettings | None = None, **settings: Any) -> WindowModel:
     of_bases = task == "zdna"
     readout = Readout(window=20, flank=4 * of_bases, lookahead=4 * of_bases)
-    if settings.pop("surroundings", False):
-        readout = readout.updated({"surroundings": 6}, "test")
+    if settings.pop("flank_composition", False):
+        readout = readout.updated({"flank_composition": 6}, "test")
     return build_model(
         ModelSettings(**{"d_model": 16, "channels": 8, "k": 3, "radius": 4} | settings),
         readout,
@@ -145,7 +145,7 @@ def test_an_adapter_makes_the_trained_classifier_of_its_base(
     targets: Targets, biases: bool, ids: Tensor, tmp_path: Path
 ) -> None:
     lora = LoraSettings(enabled=True, rank=2, targets=targets, biases=biases)
-    settings = {"head": "electra", "surroundings": True}
+    settings = {"head": "electra", "flank_composition": True}
     model = shaken(build("zdna", lora, **settings))
     given = {"input_ids": ids, "composition": torch.rand(len(ids), FEATURES)}
     logits = model.classifier(**given).logits

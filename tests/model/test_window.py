@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hyena_ray.dataset.augment import reverse_complement
+from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model import HyenaDNAForCausalLM
 from hyena_ray.model.build import build_model, parameter_groups

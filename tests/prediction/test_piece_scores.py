@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hyena_ray.dataset.tokens import tokens_of
-from hyena_ray.genome.fasta import N_CODE
+from hyena_ray.dataset.tokens import codes_to_tokens
+from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.scoring import PRECISION, Sequence, score_piece, window_starts
 from hyena_ray.model.window import Readout
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
@@ -36,7 +36,7 @@ class PlaceModel(nn.Module):
 
 def by_hand(model: PlaceModel, codes: np.ndarray, step: int) -> np.ndarray:
     """Every window of a contig, one after the other."""
-    window, stored, size = model.readout.window, model.readout.stored, len(codes)
+    window, stored, size = model.readout.window, model.readout.required_flank, len(codes)
     starts = [start for start in range(0, size, step) if start + window <= size]
     if not starts or starts[-1] + window < size:
         starts.append(max(0, size - window))
@@ -44,7 +44,7 @@ def by_hand(model: PlaceModel, codes: np.ndarray, step: int) -> np.ndarray:
     for start in starts:
         places = range(start - stored, start + window + stored)
         given = np.array([codes[p] if 0 <= p < size else N_CODE for p in places], np.uint8)
-        scores = model.predict(torch.from_numpy(tokens_of(given[None]))).softmax(-1)[0, :, 1]
+        scores = model.predict(torch.from_numpy(codes_to_tokens(given[None]))).softmax(-1)[0, :, 1]
         for offset, score in enumerate(scores.tolist()):
             if start + offset < size:
                 found[start + offset].append(score)

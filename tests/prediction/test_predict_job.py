@@ -14,7 +14,7 @@ import pyBigWig
 import pytest
 
 from hyena_ray.cluster import predict as module
-from hyena_ray.cluster.start import Cluster
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.commands import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json

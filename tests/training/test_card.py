@@ -14,12 +14,11 @@ from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.training.card import CARD, METRIC_TYPES, model_card
-from hyena_ray.training.card_text import CardFacts
+from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.run import RunRecord, complete_run
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource
 
 SMALL = {
     "data.length": 40,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hyena_ray.search.space import SchedulerSettings, SearchSpace
 from hyena_ray.tuning.dry_tune import _least_share
-from hyena_ray.tuning.space import SchedulerSettings, SearchSpace
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from hyena_ray.errors import InputError
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.preflight import check_run_fits
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import new_model
 from hyena_ray.tuning.presets import (
     Preset,
     StudyFigures,
@@ -19,7 +19,7 @@ from hyena_ray.tuning.presets import (
     load_presets,
     select_presets,
 )
-from tests.tuning.unread_data import prepared
+from tests.search.unread_data import prepared
 
 FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
 PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]
@@ -98,7 +98,7 @@ def test_the_rows_of_the_study_stand_under_their_names(
     settings = preset.run_settings(gpu=False)
     section, _, key = own[0].partition(".")
     assert (preset.study.f1, preset.study.mcc) == (f1, mcc)
-    assert stages_of(settings.training)[-1].epochs == epochs
+    assert training_stages(settings.training)[-1].epochs == epochs
     assert settings.training.batch_size == batch
     assert getattr(getattr(settings, section), key) == own[1]
 
@@ -169,7 +169,7 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     assert len(set(names)) == len(names)
     left_out = {preset.name.partition("/")[2] for preset in found.left_out}
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
-    overlapping |= {"dilated_cnn_surroundings", "best"}
+    overlapping |= {"dilated_cnn_flank_composition", "best"}
     assert left_out == overlapping | {"five_folds", "length_512", "length_1024"}
     assert len(names) + len(left_out) == len(load_presets("zdna", FOLDER))
 

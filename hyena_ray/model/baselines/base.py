@@ -17,11 +17,11 @@ from hyena_ray.model.classification import (
     Classifier,
     PositionPool,
     label_hidden,
+    make_composition_embedding,
     make_head,
     make_pool,
-    make_surroundings,
 )
-from hyena_ray.model.surroundings import SilentLinear
+from hyena_ray.model.flank_composition import ZeroInitLinear
 
 
 class Baseline(Classifier, PreTrainedModel):
@@ -58,12 +58,12 @@ class NetworkBaseline(Baseline):
         """The last line of a subclass's __init__."""
         self.score = make_head(self.config, width, bias=True)
         self.pool = make_pool(self.config, width)
-        self.surroundings = make_surroundings(self.config, self.config.channels)
+        self.surroundings = make_composition_embedding(self.config, self.config.channels)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, SilentLinear):
+        if isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, nn.Conv1d):

@@ -43,8 +43,8 @@ class NetworkConfig(BaselineConfig):
     """As `HyenaDNAConfig.head`; the linear one has a bias here."""
     head_dropout: float | int = 0.0
     """Dropout of the Electra head."""
-    surroundings: int = 0
-    """As `HyenaDNAConfig.surroundings`."""
+    flank_composition: int = 0
+    """As `HyenaDNAConfig.flank_composition`."""
 
 
 @strict

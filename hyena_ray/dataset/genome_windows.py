@@ -1,0 +1,298 @@
+"""Cut a genome and its labelled regions into windows.
+
+In: a genome, regions, a blacklist.  Out: `DIR/length=L/split=S/part-*.parquet`, and what the
+manifest says.
+One pass over the genome, one contig in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from hyena_ray.dataset.manifest import (
+    SCHEMA_VERSION,
+    ContigEntry,
+    Count,
+    DataFile,
+    Dropped,
+    InputFile,
+    Manifest,
+)
+from hyena_ray.dataset.schema import PartWriter, Windows
+from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
+from hyena_ray.errors import InputError
+from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
+from hyena_ray.genome.intervals import Spans, base_labels, gather_windows, true_runs
+from hyena_ray.genome.region_files import Regions, read_regions
+from hyena_ray.genome.simulation import SIMULATED
+from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
+from hyena_ray.genome.tiling import (
+    NO_SPLIT,
+    NegativeSampler,
+    Tiles,
+    cut_tiles,
+    overlapping_split,
+    tile_count,
+)
+from hyena_ray.settings import Location, Settings
+from hyena_ray.storage import AnyPath
+
+log = logging.getLogger(__name__)
+
+
+class PrepareSettings(Settings):
+    """What windows are cut from, and how."""
+
+    task: str
+    """Name of the task, such as zdna."""
+    genome: Location
+    """FASTA (plain, gzip or bgzip) or 2bit file; lower case is sequence. Or hg38, hg19, mm39 or
+    mm10: downloaded from UCSC once, checked, and kept in HYENA_RAY_CACHE; a file that is called so
+    goes first."""
+    regions: Location
+    """Labelled regions: BED, narrowPeak or broadPeak (plain or gzip), or bigBed."""
+    blacklist: Location | None = None
+    """Regions that no window may touch, as --regions."""
+    lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
+    """Window lengths in bases; each is prepared by itself."""
+    flank: int = Field(default=64, ge=0)
+    """Real bases stored on each side of a window."""
+    negatives: float = Field(default=3.0, ge=0)
+    """Windows without a labelled base for each one with, within every split."""
+    train_stride: int | None = Field(default=None, ge=1)
+    """Bases from one training window to the next: less than the length makes them overlap; it
+    divides every length. Those of other splits never overlap."""
+    split: str | None = None
+    """contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5; None chooses contigs."""
+    seed: int = Field(default=0, ge=0)
+    """Fixes the negatives and any random split."""
+
+    @field_validator("lengths")
+    @classmethod
+    def _plain_lengths(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        if min(lengths) < 1 or len(set(lengths)) < len(lengths):
+            raise ValueError("lengths are different whole numbers of at least 1")
+        return lengths
+
+    @property
+    def inputs(self) -> tuple[AnyPath, ...]:
+        """Files that are read."""
+        return tuple(path for path in (self.genome, self.regions, self.blacklist) if path)
+
+    def write(self, folder: Path | None) -> Manifest:
+        """Write the Parquet files into `folder`; None only says what they would hold.
+
+        Raises:
+            InputError: an input cannot be used, or a split would hold no positive.
+        """
+        regions = read_regions(self.regions)
+        remedy = "give --blacklist a BED file, or leave it out"
+        blacklist = read_regions(self.blacklist, remedy) if self.blacklist else None
+        split = (
+            split_by_contig({contig: len(rows.start) for contig, rows in regions.rows.items()})
+            if self.split is None
+            else parse_split(self.split)
+        )
+        _check_stride(self, split)
+        return _write(self, folder, regions, blacklist, split)
+
+
+def _check_stride(settings: PrepareSettings, split: Split) -> None:
+    stride = settings.train_stride
+    if stride is None:
+        return
+    if TRAIN not in split.names:
+        raise InputError(
+            "--train-stride",
+            stride,
+            f"with {split.text} no window only trains: overlapping ones would test models that saw "
+            "their bases",
+            "leave it out, or give another --split",
+        )
+    for length in settings.lengths:
+        if length % stride:
+            raise InputError(
+                "--train-stride", stride, f"does not divide the length {length}", "give a divisor"
+            )
+
+
+def _write(
+    settings: PrepareSettings,
+    folder: Path | None,
+    regions: Regions,
+    blacklist: Regions | None,
+    split: Split,
+) -> Manifest:
+    cutters = [_Cutter(settings, folder, length, split) for length in settings.lengths]
+    genome = open_genome(settings.genome)
+    if genome.lengths is not None:
+        _check_contigs(genome.lengths, regions, blacklist, split)
+    contigs: list[ContigEntry] = []
+    simulated = False
+    for contig in with_progress(genome):
+        size = len(contig.codes)
+        labels = regions.on(contig.name, size)
+        banned = blacklist.on(contig.name, size) if blacklist else Spans.none()
+        unknown = true_runs(contig.codes == N_CODE)
+        for cutter in cutters:
+            cutter.cut(contig, labels, banned, unknown)
+        contigs.append(ContigEntry(name=contig.name, length=size))
+        simulated |= contig.description.startswith(SIMULATED)
+    _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
+    for cutter in cutters:
+        cutter.close()
+    inputs = [
+        InputFile(role="genome", name=genome.path.name, sha256=genome.sha256),
+        InputFile(role="regions", name=settings.regions.name, sha256=regions.sha256),
+    ]
+    if blacklist:
+        name = blacklist.path.name
+        inputs.append(InputFile(role="blacklist", name=name, sha256=blacklist.sha256))
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        task=settings.task,
+        simulated=simulated,
+        lengths=settings.lengths,
+        flank=settings.flank,
+        negatives=settings.negatives,
+        train_stride=settings.train_stride,
+        seed=settings.seed,
+        split=split.text,
+        splits=split.names,
+        tokens=TOKEN_IDS,
+        inputs=tuple(inputs),
+        contigs=tuple(contigs),
+        counts=tuple(count for cutter in cutters for count in cutter.counts),
+        dropped=tuple(cutter.dropped for cutter in cutters),
+        sequences=(),
+        files=tuple(file for cutter in cutters for file in cutter.files),
+    )
+
+
+def _check_contigs(
+    names: Collection[str], regions: Regions, blacklist: Regions | None, split: Split
+) -> None:
+    for named in (regions, blacklist, split):
+        if named is not None:
+            named.check_contigs(names)
+
+
+class _Cutter:
+    """Cuts contig after contig into windows of one length and writes those that are wanted."""
+
+    def __init__(
+        self, settings: PrepareSettings, folder: Path | None, length: int, split: Split
+    ) -> None:
+        self._length, self._flank, self._seed = length, settings.flank, settings.seed
+        self._train_stride = settings.train_stride or length
+        self._split = split
+        self._samplers = [NegativeSampler(settings.negatives) for _ in split.names]
+        self._writers = [PartWriter(folder, length, name, self._flank) for name in split.names]
+        self._first_id = 0
+        self.counts: list[Count] = []
+        self.dropped = Dropped(length=length, tiles=0, too_many_n=0, blacklisted=0)
+
+    @property
+    def files(self) -> list[DataFile]:
+        return [file for writer in self._writers for file in writer.files]
+
+    def cut(self, contig: Contig, labels: Spans, blacklist: Spans, unknown: Spans) -> None:
+        size, length = len(contig.codes), self._length
+        grids = {
+            stride: cut_tiles(size, length, stride, labels, blacklist, unknown)
+            for stride in (length, self._train_stride)
+        }
+        kept = grids[length].kept
+        # Seeded by name: neither the other contigs nor their order change what is drawn.
+        rng = np.random.default_rng([self._seed, length, *contig.name.encode()])
+        assigned = np.full(len(grids[length].labelled), NO_SPLIT, np.int8)
+        assigned[kept] = self._split.assign(contig.name, grids[length].labelled[kept] > 0, rng)
+        per_base = base_labels(labels, size)
+        for index, name in enumerate(self._split.names):
+            stride = self._train_stride if name == TRAIN else length
+            tiles = grids[stride]
+            split = overlapping_split(assigned, len(tiles.labelled), length // stride)
+            here = tiles.kept[split[tiles.kept] == index]
+            positive = tiles.labelled[here] > 0
+            positives, candidates = here[positive], here[~positive]
+            negatives = self._samplers[index].draw(len(positives), candidates, rng)
+            chosen = np.sort(np.concatenate((positives, negatives)))
+            if len(chosen):
+                self._writers[index].add(self._windows(contig, chosen * stride, per_base))
+            if len(here):
+                self.counts.append(
+                    Count(
+                        length=length,
+                        split=name,
+                        contig=contig.name,
+                        positive=len(positives),
+                        negative=len(negatives),
+                        candidates=len(candidates),
+                        labelled=int(tiles.labelled[positives].sum()),
+                    )
+                )
+        # A tile's number in the genome is its id, whatever is drawn, split or dropped.
+        self._first_id += tile_count(size, length, self._train_stride)
+        self._count_dropped(grids[length])
+
+    def _count_dropped(self, tiles: Tiles) -> None:
+        n, banned = tiles.too_many_n, tiles.blacklisted & ~tiles.too_many_n
+        self.dropped = Dropped(
+            length=self._length,
+            tiles=self.dropped.tiles + len(n),
+            too_many_n=self.dropped.too_many_n + int(n.sum()),
+            blacklisted=self.dropped.blacklisted + int(banned.sum()),
+        )
+
+    def _windows(
+        self, contig: Contig, start: NDArray[np.int64], per_base: NDArray[np.int8]
+    ) -> Windows:
+        width = self._length + 2 * self._flank
+        return Windows(
+            window_id=self._first_id + start // self._train_stride,
+            contig=np.full(len(start), contig.name),
+            start=start,
+            tokens=codes_to_tokens(
+                gather_windows(contig.codes, start - self._flank, width, N_CODE)
+            ),
+            labels=gather_windows(per_base, start, self._length, IGNORED),
+        )
+
+    def close(self) -> None:
+        """Write what is pending, and check that every split has what it needs.
+
+        Raises:
+            InputError: a split has no positive window, or none but labelled bases.
+        """
+        for name, sampler, writer in zip(
+            self._split.names, self._samplers, self._writers, strict=True
+        ):
+            if not sampler.positives:
+                raise InputError(
+                    "--split",
+                    self._split.text,
+                    f"{name} has no window of {self._length} bases with a labelled one",
+                    "give it contigs that the regions name, or shorter windows",
+                )
+            bases = sum(count.labelled for count in self.counts if count.split == name)
+            if bases == self._length * (sampler.positives + sampler.drawn):
+                raise InputError(
+                    "--regions",
+                    f"{name}, {self._length} bases",
+                    "every base is labelled, so that there is one class only",
+                    "give regions, not whole contigs, or --negatives above 0",
+                )
+            if sampler.owed > 0:
+                log.warning(
+                    "%s, length %d: the genome has %d negatives fewer than asked for",
+                    name,
+                    self._length,
+                    sampler.owed,
+                )
+            writer.close()

@@ -1,0 +1,1 @@
+"""Search of settings: a space in YAML, the Optuna study, the trials of Ray Tune, trackers."""

@@ -1,0 +1,137 @@
+"""Between Ray Tune, which asks for settings, and an Optuna study, which suggests and remembers.
+
+Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are COMPLETE, leaves trials with a
+non-finite score RUNNING, and knows only what it asked for itself. Here the study on disk is all
+there is to know about a search, so that a search goes on from it after any end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import Trial, TrialState
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+
+from hyena_ray.search.space import SearchSpace, Values
+from hyena_ray.search.stored_study import StoredStudy, unfinished
+from hyena_ray.search.trial_fields import (
+    EPOCH,
+    FINISHED,
+    METRIC,
+    METRICS,
+    PROBLEM,
+    SCORE,
+    SECONDS,
+    SETTINGS,
+)
+
+
+class StudySearch(Searcher):
+    """Suggests the trials that a study lacks, the unfinished ones first."""
+
+    def __init__(self, stored: StoredStudy, space: SearchSpace) -> None:
+        super().__init__(metric=SCORE, mode="max")
+        self._study = study = stored.study
+        self._save = stored.save
+        self._space = space
+        self._again = deque(
+            # Settings of a trial that was killed between two of its suggestions are suggested now.
+            Trial(study, trial._trial_id)
+            for trial in unfinished(study)
+        )
+        self._trials: dict[str, Trial] = {}
+        self._seconds_before: dict[str, float] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Number and searched settings of the next trial."""
+        if self._again:
+            trial = self._again.popleft()
+        elif len(self._study.get_trials(deepcopy=False)) < self._space.trials:
+            trial = self._ask()
+        else:
+            return str(Searcher.FINISHED)
+        values: Values = self._space.suggest(trial)
+        trial.set_user_attr(SETTINGS, values)
+        self._trials[trial_id] = trial
+        self._seconds_before[trial_id] = trial.user_attrs.get(SECONDS, 0.0)
+        self._save()
+        return {"number": trial.number, "values": values}
+
+    def _ask(self) -> Trial:
+        # One seed per trial: a search that goes on neither repeats its first suggestions nor
+        # differs, given the same results, from one that was never interrupted.
+        number = len(self._study.get_trials(deepcopy=False))
+        seed = self._space.seed * 1_000_003 + number
+        self._study.sampler = TPESampler(seed=seed, constant_liar=True)
+        return self._study.ask()
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Remember a score, so that ASHA and a later start know it."""
+        trial = self._trials[trial_id]
+        self._note(trial_id, result)
+        known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if result[EPOCH] not in known and not result[PROBLEM]:
+            trial.report(result[SCORE], result[EPOCH])
+        self._save()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study how a trial ended; one that crashed stays unfinished."""
+        if error or result is None:
+            return
+        # Where ASHA stops a trial, Tune has not told this result before.
+        self.on_trial_result(trial_id, result)
+        trial = self._trials[trial_id]
+        if result[PROBLEM]:
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif result[FINISHED]:
+            self._study.tell(trial, result[SCORE])
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        self._save()
+
+    def _note(self, trial_id: str, result: dict[str, Any]) -> None:
+        notes = {key: result[key] for key in (EPOCH, PROBLEM)}
+        notes[SECONDS] = self._seconds_before[trial_id] + result[SECONDS]
+        notes[METRICS] = {
+            key.removeprefix(METRIC): value
+            for key, value in result.items()
+            if key.startswith(METRIC)
+        }
+        for key, value in notes.items():
+            self._trials[trial_id].set_user_attr(key, value)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is saved at every step, and Tune's copy is never read."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+
+def scheduler(study: optuna.Study, space: SearchSpace) -> ASHAScheduler:
+    """ASHA that compares with the trials of earlier starts too."""
+    longest = space.longest_run()
+    asha = ASHAScheduler(
+        time_attr=EPOCH,
+        max_t=max(longest, space.scheduler.grace_period),
+        grace_period=space.scheduler.grace_period,
+        reduction_factor=space.scheduler.reduction_factor,
+        # A trial ends by itself, after its model has been written.
+        stop_last_trials=False,
+    )
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        for epoch, score in sorted(trial.intermediate_values.items()):
+            asha._brackets[0].on_result(_Past(f"past-{trial.number}"), epoch, score)
+    return asha
+
+
+class _Past:
+    """As much of a Tune trial as ASHA's records need."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id

@@ -1,0 +1,187 @@
+"""The Optuna study of a run: all that there is to know about a search."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+from optuna.exceptions import StorageInternalError
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from hyena_ray.errors import InputError, JobError
+from hyena_ray.files import atomic_file
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial_fields import (
+    COMPLETE,
+    DIVERGED,
+    EPOCH,
+    METRICS,
+    PROBLEM,
+    SCORE,
+    SECONDS,
+    SETTINGS,
+    STOPPED,
+    STUDY_FILE,
+    UNFINISHED,
+)
+from hyena_ray.storage import AnyPath, arrow_file
+
+STATES = {
+    TrialState.COMPLETE: COMPLETE,
+    TrialState.PRUNED: STOPPED,
+    TrialState.FAIL: DIVERGED,
+    TrialState.RUNNING: UNFINISHED,
+    TrialState.WAITING: UNFINISHED,
+}
+"""How the table calls Optuna's states."""
+LOCK_SECONDS = 60
+"""To wait for another program, such as a dashboard, that holds the study."""
+
+
+class StudyError(JobError):
+    """The study cannot be read or written."""
+
+
+class StoredStudy:
+    """The study of a run folder, made when it is new; `optuna.load_study` opens it as well.
+
+    Its name is the task's, its storage `sqlite:///FOLDER/study.db`. No database can live on S3:
+    there that file is a copy of the one that this machine works on, as of the last `save`.
+    """
+
+    def __init__(self, folder: AnyPath, space: SearchSpace) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._stored = folder / STUDY_FILE
+        self._here: tempfile.TemporaryDirectory[str] | None = None
+        if isinstance(self._stored, Path):
+            self._database = self._stored
+        else:
+            self._here = tempfile.TemporaryDirectory(prefix="hyena_ray-")
+            self._database = Path(self._here.name) / STUDY_FILE
+            if self._stored.exists():
+                self._database.write_bytes(self._stored.read_bytes())
+        self.study = _open(self._database, space)
+
+    def save(self) -> None:
+        """To be called after every change."""
+        if self._here is None:
+            return
+        with (
+            atomic_file(self._stored) as temporary,
+            closing(sqlite3.connect(self._database)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            # Not the file, which may be in the middle of a change.
+            source.backup(target)
+
+
+@contextmanager
+def study_errors(folder: AnyPath) -> Iterator[None]:
+    """Say in one line that the study is locked or damaged.
+
+    Raises:
+        StudyError: in place of Optuna's errors.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        # Optuna's own error has SQLAlchemy's below it, and that has the database's.
+        below = error.__cause__ or error
+        cause = str(getattr(below, "orig", below)).splitlines()[0]
+        raise StudyError(
+            f"{folder / STUDY_FILE}: {cause}: the study cannot be used; make room on its disk, "
+            "or close other programs that have it open, and run again with --resume"
+        ) from None
+
+
+def _open(path: Path, space: SearchSpace) -> optuna.Study:
+    options = {"connect_args": {"timeout": LOCK_SECONDS}}
+    return optuna.create_study(
+        storage=RDBStorage(f"sqlite:///{path}", engine_kwargs=options),
+        study_name=space.task,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=TPESampler(seed=space.seed),
+    )
+
+
+def unfinished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were begun and neither finished, stopped by ASHA nor diverged."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def missing(study: optuna.Study, space: SearchSpace) -> int:
+    """Trials still to run: those unfinished and those not begun."""
+    return space.trials - len(study.get_trials(deepcopy=False)) + len(unfinished(study))
+
+
+def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None:
+    """Write `trials.parquet`, one row per trial in order of their numbers.
+
+    Columns: trial, state, score, epochs, seconds, problem; one per searched setting, null where
+    it did not apply; one per metric, of the best epoch of a complete trial, else of the last.
+    """
+    trials = study.get_trials(deepcopy=False)
+    rows = [trial.user_attrs for trial in trials]
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([trial.number for trial in trials], pa.int64()),
+        "state": pa.array([STATES[trial.state] for trial in trials], pa.string()),
+        SCORE: pa.array([_score(trial) for trial in trials], pa.float64()),
+        "epochs": pa.array([row.get(EPOCH) for row in rows], pa.int64()),
+        SECONDS: pa.array([row.get(SECONDS) for row in rows], pa.float64()),
+        PROBLEM: pa.array([row.get(PROBLEM) or None for row in rows], pa.string()),
+    }
+    for key in space.search:
+        columns[key] = _column([row.get(SETTINGS, {}).get(key) for row in rows])
+    for name in sorted({name for row in rows for name in row.get(METRICS, {})}):
+        metrics = [row.get(METRICS, {}).get(name) for row in rows]
+        columns[name] = pa.array(metrics, pa.float64())
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, write_page_checksum=True)
+
+
+def finished_in(path: AnyPath) -> int:
+    """Trials of `trials.parquet` that an interrupted search does not run again."""
+    with arrow_file(path) as stream:
+        states = pq.read_table(stream, columns=["state"])["state"].to_pylist()
+    return sum(state != STATES[TrialState.RUNNING] for state in states)
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial:
+    """The complete trial with the best score.
+
+    Raises:
+        InputError: every trial diverged or was stopped.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise InputError(
+            "search space", None, "no trial finished with a finite loss", "lower the learning rates"
+        )
+    return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number))
+
+
+def _score(trial: FrozenTrial) -> float | None:
+    if trial.value is not None:
+        return float(trial.value)
+    scores = trial.intermediate_values
+    return scores[max(scores)] if scores else None
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Values of one setting: of their own type, or as JSON where they have several."""
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        return pa.array([None if value is None else json.dumps(value) for value in values])

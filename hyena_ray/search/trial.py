@@ -1,0 +1,134 @@
+"""What one trial does: train one run, alone or on workers of its own, and tell Tune about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import torch
+from ray import tune
+
+from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.cluster.workers import Report, run_on_workers
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
+from hyena_ray.storage import AnyPath
+from hyena_ray.tasks import task_named
+from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import EpochReport, train_run
+from hyena_ray.training.tensorboard import TENSORBOARD, LearningCurve, learning_curve
+from hyena_ray.training.trainer import DivergenceError
+
+
+class TrialPlan(NamedTuple):
+    """What all trials of a search share."""
+
+    space: SearchSpace
+    folder: AnyPath
+    """Of the run, on storage that every node sees; takes `trials/` and `tensorboard/`, each with a
+    folder per trial."""
+    windows: Mapping[Key, Handle]
+    threads: int
+    """torch threads of each trial, or of each of its workers."""
+
+    def folder_of(self, number: int) -> AnyPath:
+        """Checkpoint and model of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def events_of(self, number: int) -> AnyPath:
+        """Its learning curve."""
+        return self.folder / TENSORBOARD / f"trial_{number:04d}"
+
+
+def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+    """Train with the settings that `StudySearch` suggested; goes on from the trial's checkpoint.
+
+    A run that diverges is a result, not a failure: it is reported as a problem and not retried.
+    """
+    resources = plan.space.resources
+    if resources.workers == 1:
+        _train(config, plan, ALONE, tune.report)
+    else:
+        context = tune.get_context()
+        # When Tune stops the trial, the workers end too.
+        run_on_workers(
+            lambda workers, report: _train(config, plan, workers, report),
+            resources,
+            plan.folder_of(config["number"]),
+            name=f"{context.get_trial_name()}_{context.get_trial_id()}",
+            tell=tune.report,
+        )
+
+
+def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Report) -> None:
+    torch.set_num_threads(plan.threads)
+    with ExitStack() as stack:
+        curve = None
+        if workers.writes:
+            events = learning_curve(plan.events_of(config["number"]), config["values"])
+            curve = stack.enter_context(events)
+        _train_and_tell(config, plan, workers, report, curve)
+
+
+def _train_and_tell(
+    config: dict[str, Any],
+    plan: TrialPlan,
+    workers: Workers,
+    report: Report,
+    curve: LearningCurve | None,
+) -> None:
+    began = time.monotonic()
+    settings = plan.space.run_settings(config["values"])
+    metric = task_named(settings.task).metric
+    length = settings.data.length
+
+    def tell(epoch: int, metrics: Mapping[str, float], problem: str, *, finished: bool) -> None:
+        # Tune ends a whole experiment over a report that lacks a key: always the same ones.
+        report(
+            {
+                EPOCH: epoch,
+                SCORE: metrics.get(metric, -1.0),
+                FINISHED: finished,
+                PROBLEM: problem,
+                SECONDS: time.monotonic() - began,
+                **{METRIC + name: value for name, value in metrics.items()},
+            }
+        )
+
+    last = EpochReport(0, 0, {})
+
+    def after_epoch(epoch: EpochReport) -> None:
+        nonlocal last
+        last = epoch
+        if curve is not None:
+            curve.add(epoch.epoch, epoch.metrics)
+        # The last epoch is told once the best model is in place: ASHA may end a trial at a report.
+        if epoch.epoch < epoch.epochs:
+            tell(epoch.epoch, epoch.metrics, "", finished=False)
+
+    folder = plan.folder_of(config["number"])
+    state = load_state(folder / CHECKPOINT, settings.fingerprint(), RunState)
+    if state is not None:
+        # A run that was killed may have been ahead of what Tune had heard of it.
+        epochs = sum(stage.epochs for stage in training_stages(settings.training))
+        for number, metrics in enumerate(state.history, start=1):
+            after_epoch(EpochReport(number, epochs, metrics))
+    try:
+        result = train_run(
+            settings,
+            plan.windows[length, "train"].open(settings.data.limit),
+            plan.windows[length, "val"].open(),
+            folder,
+            after_epoch,
+            workers,
+            fingerprint=settings.fingerprint(),
+        )
+    except DivergenceError as error:
+        tell(last.epoch + 1, {}, str(error), finished=True)
+    else:
+        epoch = max(last.epoch, result.best_epoch)
+        tell(epoch, {"best_epoch": result.best_epoch, **result.metrics}, "", finished=True)

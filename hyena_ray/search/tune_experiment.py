@@ -1,0 +1,289 @@
+"""Run the trials of a search through Ray Tune, however often it takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+from ray.tune.trainable.function_trainable import wrap_function
+
+from hyena_ray.cluster.progress import Progress, State, counted
+from hyena_ray.cluster.resources import DRIVER_CPU, Placement
+from hyena_ray.cluster.start import reason_of
+from hyena_ray.cluster.watchdog import Watchdog, watchdog
+from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.errors import JobError
+from hyena_ray.search.searcher import StudySearch, scheduler
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import STATES, StoredStudy, missing, unfinished
+from hyena_ray.search.trackers import Tracker, tracker_callbacks
+from hyena_ray.search.trial import TrialPlan, run_trial
+from hyena_ray.search.trial_fields import (
+    COMPLETE,
+    DIVERGED,
+    EPOCH,
+    FINISHED,
+    PROBLEM,
+    SCORE,
+    STOPPED,
+)
+from hyena_ray.storage import AnyPath
+from hyena_ray.training.stages import training_stages
+
+logger = logging.getLogger(__name__)
+
+CRASHED = "crashed"
+"""On every try: for this start of Tune the trial is over, for the study it is unfinished."""
+ROUNDS = 4
+"""Times that Tune is started: an out-of-memory trial ends a whole `fit`."""
+RETRIES = 3
+"""Times that a trial goes on from its checkpoint after it crashed."""
+_ENVIRONMENT = {
+    # Tune would catch Ctrl-C, end as if nothing had happened and keep the driver running.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Its own CSV and JSON files repeat the study's, and its TensorBoard files, among Tune's own,
+    # would have the best epoch's figures at the last epoch: trials write their curves themselves.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # The new output prints a table even when told to be silent.
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class UnfinishedError(JobError):
+    """Trials crashed on every try."""
+
+
+def run_trials(
+    space: SearchSpace,
+    stored: StoredStudy,
+    windows: dict[Key, Handle],
+    folder: AnyPath,
+    placement: Placement,
+    trackers: Sequence[Tracker] = (),
+) -> None:
+    """Run what the study lacks. Returns when no trial is missing.
+
+    Args:
+        space: what is searched.
+        stored: remembers trials; see `StudySearch`.
+        windows: by length and split, all that the space may ask for.
+        folder: of the run; takes `trials/`, `tensorboard/`, and `tune/` for Tune's own files.
+        placement: trials at once and threads of each.
+        trackers: that are told of every trial.
+
+    Raises:
+        UnfinishedError: some trials crashed; those that finished are in the study.
+        StalledError: nothing happened for too long.
+    """
+    study = stored.study
+    plan = TrialPlan(space, folder, windows, placement.threads)
+    guests = tracker_callbacks(trackers, space.task, folder)
+    problem = "it ended early"
+    for _ in range(ROUNDS):
+        count = missing(study, space)
+        if not count:
+            return
+        logger.info("%d of %d trials to run, %d at once", count, space.trials, placement.concurrent)
+        try:
+            errors = _fit(stored, plan, count, placement.concurrent, guests)
+        except JobError:
+            raise
+        # Of a trial that took too much memory Tune says that it is unexpected, a RuntimeError.
+        except (RayError, TuneError, RuntimeError) as error:
+            if isinstance(error.__context__, StorageInternalError):
+                # Tune hands on the text alone of what its searcher raises. Where the study cannot
+                # be written, starting again helps nothing: `study_errors` says why.
+                raise error.__context__ from error.__context__.__cause__
+            problem = reason_of(error)
+            logger.warning("Ray Tune ended early, starting it again: %s", problem)
+            continue
+        if errors:
+            problem = errors[0]
+            break
+    if missing(study, space):
+        numbers = ", ".join(str(trial.number) for trial in unfinished(study))
+        raise UnfinishedError(
+            f"{missing(study, space)} of {space.trials} trials did not finish (trial {numbers}: "
+            f"{problem}); what finished is kept, --resume runs the rest"
+        )
+
+
+def _fit(
+    stored: StoredStudy,
+    plan: TrialPlan,
+    count: int,
+    concurrent: int,
+    guests: Sequence[tune.Callback],
+) -> list[str]:
+    """One start of Tune. The last line of every crashed trial's error."""
+    space = plan.space
+    held = {"cpu": space.resources.cpu, "gpu": space.resources.gpu}
+    if space.resources.workers > 1:
+        held = {"cpu": DRIVER_CPU}
+    run = tune.with_resources(tune.with_parameters(run_trial, plan=plan), held)
+    trainable = wrap_function(run, name=f"{space.task} trial")
+    # What the dashboard calls its actors and their tasks: else ImplicitFunc, whatever they do.
+    trainable.__name__ = trainable.__qualname__ = f"{space.task} trial"
+    search = StudySearch(stored, space)
+    watch = SearchWatch(stored.study, space, concurrent)
+    progress = Progress(f"{space.task} trials", space.trials, "trials", begun=watch.state())
+    with _environment(), watchdog(60 * space.stall_minutes, "the trials") as dog, progress:
+        results = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                metric=SCORE,
+                mode="max",
+                search_alg=search,
+                scheduler=scheduler(stored.study, space),
+                num_samples=count,
+                max_concurrent_trials=concurrent,
+                # A process that is kept saves the seconds that importing torch takes; one that
+                # waits for workers of its own cannot be interrupted.
+                reuse_actors=space.resources.workers == 1,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(plan.folder),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[TrialEvents(dog, watch, progress), *guests],
+                verbose=0,
+            ),
+        ).fit()
+    return [reason_of(error) for error in results.errors]
+
+
+def _name(trial: Any) -> str:
+    return f"trial_{trial.config['number']:04d}"
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+class SearchWatch:
+    """Counts trials by state: those of earlier starts, and what it is told of this one's."""
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, concurrent: int) -> None:
+        self._space = space
+        self._concurrent = concurrent
+        trials = study.get_trials(deepcopy=False)
+        self._ended = Counter(STATES[trial.state] for trial in trials if trial.state.is_finished())
+        self._scores = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
+        self._running: dict[int, int] = {}
+        """Number of a trial to its last epoch."""
+        self._epochs: dict[int, int] = {}
+
+    def started(self, number: int, values: dict[str, Any]) -> None:
+        """A trial has its place, for the first time or again."""
+        recipe = self._space.run_settings(values).training
+        self._epochs[number] = sum(stage.epochs for stage in training_stages(recipe))
+        self._running[number] = 0
+
+    def reported(self, number: int, epoch: int) -> None:
+        """A trial has finished an epoch."""
+        if number in self._running:
+            self._running[number] = epoch
+
+    def lost(self, number: int) -> None:
+        """A trial failed, and is to be tried again."""
+        self._running.pop(number, None)
+
+    def ended(self, number: int, how: str, score: float | None = None) -> None:
+        """A trial is over; one that is complete has a score."""
+        self._running.pop(number, None)
+        self._ended[how] += 1
+        if how == COMPLETE:
+            self._scores.append(score)
+
+    def state(self) -> State:
+        """All of it."""
+        running, done = len(self._running), self._ended.total()
+        left = self._space.trials - done - running
+        states = {"running": running, "pending": left}
+        states |= {how: self._ended[how] for how in (COMPLETE, STOPPED, DIVERGED, CRASHED)}
+        unplaced = min(self._concurrent - running, left)
+        return State(
+            done=done,
+            part=sum(epoch / self._epochs[number] for number, epoch in self._running.items()),
+            states=states,
+            best=max((score for score in self._scores if score is not None), default=None),
+            waiting=f"{counted(unplaced, 'trial')} to be placed" if unplaced else "",
+            at_work=tuple(
+                f"trial {number} (epoch {epoch} of {self._epochs[number]})"
+                for number, epoch in sorted(self._running.items())
+            ),
+        )
+
+
+class TrialEvents(tune.Callback):
+    """Hears Tune, and passes it on: to the watchdog, the progress, and the log as trials end."""
+
+    def __init__(self, dog: Watchdog, watch: SearchWatch, progress: Progress) -> None:
+        self._dog = dog
+        self._watch = watch
+        self._progress = progress
+
+    def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
+        # Tune keeps a copy for a restore, which is never asked for; threads cannot be copied.
+        return tune.Callback, ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._dog.progress()
+        self._watch.started(trial.config["number"], trial.config["values"])
+        self._progress.update(self._watch.state())
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._dog.progress()
+        self._watch.reported(trial.config["number"], result[EPOCH])
+        self._progress.update(self._watch.state())
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number, result = trial.config["number"], trial.last_result
+        how = COMPLETE if result[FINISHED] else STOPPED
+        if result[PROBLEM]:
+            how = DIVERGED
+        self._watch.ended(number, how, result[SCORE])
+        self._progress.update(self._watch.state())
+        logger.info(
+            "trial %d %s: score %.4f, %.0f s",
+            number,
+            f"{how} ({result[PROBLEM]})" if result[PROBLEM] else how,
+            result[SCORE],
+            result["time_total_s"],
+        )
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        self._watch.lost(number)
+        self._progress.update(self._watch.state())
+        logger.warning("trial %d failed, and is tried again from its last epoch", number)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        self._watch.ended(number, CRASHED)
+        self._progress.update(self._watch.state())
+        logger.warning("trial %d %s", number, CRASHED)

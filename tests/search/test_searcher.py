@@ -1,0 +1,180 @@
+"""The study on disk is all there is to know about a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hyena_ray.search.searcher import StudySearch, scheduler
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.stored_study import StoredStudy, best_trial, missing, write_trials
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
+
+SPACE = SearchSpace.parse(
+    {
+        "task": "zdna",
+        "trials": 12,
+        "search": {
+            "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+            "lora.enabled": {"choices": [False, True]},
+            "lora.rank": {"choices": [4, 8], "when": {"lora.enabled": True}},
+        },
+    },
+    "test",
+)
+
+
+def report(
+    score: float, epoch: int, *, finished: bool = False, problem: str = ""
+) -> dict[str, Any]:
+    return {
+        EPOCH: epoch,
+        SCORE: score,
+        FINISHED: finished,
+        PROBLEM: problem,
+        SECONDS: 1.0,
+        METRIC + "f1": score,
+    }
+
+
+def run_one(search: StudySearch, name: str) -> dict[str, Any] | None:
+    """A trial whose score is a function of its settings."""
+    config = search.suggest(name)
+    if not isinstance(config, dict):
+        return None
+    score = 1 - abs(config["values"]["training.learning_rate"] - 2e-3)
+    search.on_trial_result(name, report(score / 2, 1))
+    search.on_trial_complete(name, report(score, 2, finished=True))
+    return config
+
+
+def settings_of(study: optuna.Study) -> list[dict[str, Any]]:
+    return [trial.user_attrs["settings"] for trial in study.get_trials()]
+
+
+def test_an_interrupted_search_tries_the_same_settings_as_an_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    stored = StoredStudy(tmp_path / "a", SPACE)
+    calm = stored.study
+    search = StudySearch(stored, SPACE)
+    while run_one(search, str(len(calm.get_trials()))):
+        pass
+    for stop in (3, 11, 99):
+        stored = StoredStudy(tmp_path / "b", SPACE)
+        study = stored.study
+        search = StudySearch(stored, SPACE)
+        while len(study.get_trials()) < stop and run_one(search, str(len(study.get_trials()))):
+            pass
+        if stop < 99:
+            search.suggest("killed in the middle")
+    assert missing(study, SPACE) == 0
+    assert settings_of(study) == settings_of(calm)
+    assert len({str(values) for values in settings_of(calm)}) == SPACE.trials
+
+
+def test_a_trial_that_was_running_is_run_again_with_its_settings(tmp_path: Path) -> None:
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    first = StudySearch(stored, SPACE).suggest("killed")
+    study.ask()  # killed between `ask` and its suggestions
+    again = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
+    assert again.suggest("x") == first
+    assert again.suggest("y")["number"] == 1  # type: ignore[index]
+    assert again.suggest("z")["number"] == 2  # type: ignore[index]
+    assert missing(study, SPACE) == SPACE.trials
+
+
+def test_the_result_at_which_a_trial_is_stopped_is_remembered(tmp_path: Path) -> None:
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    search = StudySearch(stored, SPACE)
+    search.suggest("stopped")
+    search.on_trial_result("stopped", report(0.5, 1))
+    search.on_trial_complete("stopped", report(0.6, 2))
+    assert study.get_trials()[0].intermediate_values == {1: 0.5, 2: 0.6}
+    assert study.get_trials()[0].value == 0.6
+
+
+def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    search = StudySearch(stored, SPACE)
+    for name in ("good", "stopped", "diverged", "crashed", "better"):
+        search.suggest(name)
+        search.on_trial_result(name, report(0.5, 1))
+    search.on_trial_complete("good", report(0.7, 2, finished=True))
+    search.on_trial_complete("stopped", report(0.5, 1))
+    search.on_trial_complete("diverged", report(-1.0, 2, finished=True, problem="loss is nan"))
+    search.on_trial_complete("crashed", error=True)
+    search.on_trial_complete("better", report(0.8, 2, finished=True))
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+        TrialState.RUNNING,
+        TrialState.COMPLETE,
+    ]
+    assert study.get_trials()[1].value == 0.5
+    assert best_trial(study).number == 4
+    write_trials(study, SPACE, tmp_path / "trials.parquet")
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(tmp_path / "trials.parquet")
+    assert table["state"].to_pylist() == [
+        "complete",
+        "stopped early",
+        "diverged",
+        "unfinished",
+        "complete",
+    ]
+    assert table["score"].to_pylist() == [0.7, 0.5, 0.5, 0.5, 0.8]
+    assert table["problem"][2].as_py() == "loss is nan"
+    assert table["f1"].to_pylist()[:2] == [0.7, 0.5]
+    for row, trial in zip(table.to_pylist(), study.get_trials(), strict=True):
+        assert row["lora.rank"] == trial.user_attrs["settings"].get("lora.rank")
+
+
+def test_optuna_opens_the_study_by_its_name(tmp_path: Path) -> None:
+    search = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
+    run_one(search, "a")
+    loaded = optuna.load_study(study_name="zdna", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert loaded.best_trial.params["training.learning_rate"] > 0
+
+
+def test_wall_time_adds_up_over_starts(tmp_path: Path) -> None:
+    for _ in range(3):
+        stored = StoredStudy(tmp_path, SPACE)
+        study = stored.study
+        search = StudySearch(stored, SPACE)
+        search.suggest("x")
+        search.on_trial_result("x", report(0.5, 1))
+    assert study.get_trials()[0].user_attrs["seconds"] == pytest.approx(3.0)
+
+
+def test_asha_compares_with_trials_of_earlier_starts(tmp_path: Path) -> None:
+    stored = StoredStudy(tmp_path, SPACE)
+    study = stored.study
+    search = StudySearch(stored, SPACE)
+    for index in range(6):
+        name = str(index)
+        search.suggest(name)
+        for epoch in (1, 2):
+            search.on_trial_result(name, report(0.9, epoch))
+        search.on_trial_complete(name, report(0.9, 3, finished=True))
+    asha = scheduler(study, SPACE)
+    asha.set_search_properties(SCORE, "max")
+
+    class Late:
+        trial_id = "late"
+
+    asha.on_trial_add(None, Late())
+    assert asha.on_trial_result(None, Late(), report(0.1, 1)) == "CONTINUE"
+    assert asha.on_trial_result(None, Late(), report(0.1, 2)) == "STOP"

@@ -1,0 +1,133 @@
+"""Search spaces are read strictly, and Optuna sees only settings that apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from hyena_ray.attribution.settings import definition
+from hyena_ray.errors import InputError
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.tasks import TASKS
+
+HEAD = "task: zdna\nsearch:\n"
+
+
+def space_of(folder: Path, text: str) -> SearchSpace:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return SearchSpace.load(path)
+
+
+def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [space.suggest(study.ask()) for _ in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: zdna\nserach: {}\n", "serach: unknown key; allowed are .*search"),
+        ("task: zdna\nsearch: {}\n", "search: is empty"),
+        (HEAD + "  training.rate: {choices: [1]}\n", "training.rate: unknown key; allowed are"),
+        (HEAD + "  nothing.here: {choices: [1]}\n", "nothing.here: unknown key"),
+        (HEAD + "  training.epochs: {lowest: 1}\n", "search.training.epochs.lowest: unknown key"),
+        (HEAD + "  training.epochs: {low: 9, high: 3}\n", "epochs: 9 to 3: low is not below high"),
+        (HEAD + "  training.epochs: {low: 3, high: 3}\n", "epochs: 3 to 3: low is not below high"),
+        (HEAD + "  training.epochs: {low: 3}\n", "epochs: low or high is missing"),
+        (HEAD + "  training.epochs: {low: 1, high: 9, step: 0}\n", "step: 0: must be above 0"),
+        (HEAD + "  training.epochs: {low: 1, high: 9, step: 0.5}\n", "step: 0.5: not whole"),
+        (HEAD + "  training.warmup: {low: 0.0, high: 0.5, log: true}\n", "log needs low above 0"),
+        (HEAD + "  training.epochs: {choices: []}\n", "epochs: choices: is empty"),
+        (HEAD + "  training.epochs: {choices: [3, 3]}\n", "has a value twice"),
+        (HEAD + "  training.epochs: {choices: [3], low: 1}\n", "has not one range"),
+        (HEAD + "  training.epochs: {}\n", "has not one range"),
+        (HEAD + "  training.epochs: {choices: [0, 3]}\n", "training.epochs: 0: .*greater than"),
+        (HEAD + "  training.epochs: {choices: ['3']}\n", "training.epochs: 3: .*valid integer"),
+        (HEAD + "  lora.rank: {choices: [4], when: {lora.enabled: true}}\n", "no searched setting"),
+        (
+            HEAD + "  training.epochs: {choices: [3]}\nsettings: {training.epochs: 3}\n",
+            "stands under settings too",
+        ),
+        (HEAD + "  readout.lookahead: {choices: [16, 48]}\n", "lookahead: 48: reaches past"),
+        (
+            "attribution: {shuffle: 2}\n" + HEAD + "  training.epochs: {choices: [3]}\n",
+            "attribution: shuffle: unknown key; allowed are .*shuffles",
+        ),
+        ("trials: 0\n" + HEAD + "  training.epochs: {choices: [3]}\n", "trials: 0: .*greater"),
+        ("scheduler: {grace_period: 1}\n" + HEAD + "  training.epochs: {choices: [3]}\n", "grace"),
+        (
+            HEAD + "  training.epochs: {choices: [3]}\n  training.epochs: {choices: [4]}\n",
+            "space.y",
+        ),
+        (HEAD + "  training.epochs: &a {choices: [3]}\n", "space.yaml:3: anchors"),
+        (HEAD + "  training.epochs: {choices: !!python/tuple [3]}\n", "space.yaml:3: .*tags"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_with_file_and_key(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refusal:
+        space_of(tmp_path, text)
+    assert str(refusal.value).startswith(str(tmp_path / "space.yaml"))
+    assert "\n" not in str(refusal.value)
+
+
+CONDITIONAL = """\
+task: zdna
+search:
+  lora.enabled: {choices: [false, true]}
+  lora.rank: {choices: [4, 8], when: {lora.enabled: true}}
+  lora.alpha: {low: 8, high: 32, step: 8, when: {lora.rank: [8, 16]}}
+  training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+"""
+
+
+def test_a_setting_is_searched_only_where_its_condition_holds(tmp_path: Path) -> None:
+    found = suggestions(space_of(tmp_path, CONDITIONAL), 100)
+    assert {values["lora.enabled"] for values in found} == {True, False}
+    for values in found:
+        assert ("lora.rank" in values) == values["lora.enabled"]
+        assert ("lora.alpha" in values) == (values.get("lora.rank") == 8)
+        assert values.get("lora.alpha") in (None, 8, 16, 24, 32)
+        assert 1e-4 <= values["training.learning_rate"] <= 1e-2  # type: ignore[operator]
+
+
+def test_settings_of_a_trial_are_the_shared_ones_and_its_own(tmp_path: Path) -> None:
+    space = space_of(
+        tmp_path, "settings: {training.epochs: 3}\n" + HEAD + "  lora.rank: {low: 2, high: 4}\n"
+    )
+    settings = space.run_settings(suggestions(space, 1)[0])
+    assert settings.training.epochs == 3
+    assert settings.lora.rank in (2, 3, 4)
+
+
+def test_choices_that_optuna_cannot_store_come_back_as_they_were(tmp_path: Path) -> None:
+    space = space_of(
+        tmp_path, HEAD + "  data.limit: {choices: [null, 100]}\n  task: {choices: [zdna]}\n"
+    )
+    assert {values["data.limit"] for values in suggestions(space, 20)} == {None, 100}
+
+
+def test_lengths_and_epochs_are_those_that_trials_may_ask_for(tmp_path: Path) -> None:
+    space = space_of(
+        tmp_path,
+        HEAD + "  data.length: {choices: [50, 200, 100]}\n"
+        "  training.stages: {choices: [single, two_stage]}\n"
+        "  training.epochs: {low: 2, high: 7}\n",
+    )
+    assert space.lengths() == (50, 100, 200)
+    assert space.longest_run() == 7 + 3
+
+
+def test_the_attribution_of_a_space_is_the_tasks_default_with_its_changes(tmp_path: Path) -> None:
+    body = "search:\n  training.epochs: {choices: [3]}\nattribution: {shuffles: 2, k: 6}\n"
+    for task, background in (("zdna", "outside"), ("promoter", "inside")):
+        found = space_of(tmp_path, f"task: {task}\n{body}").attribution_settings()
+        assert (found.shuffles, found.k, found.background) == (2, 6, background)
+        plain = space_of(
+            tmp_path, f"task: {task}\n{body.splitlines()[0]}\n{body.splitlines()[1]}\n"
+        )
+        assert plain.attribution_settings() == definition("default", TASKS[task].kind)

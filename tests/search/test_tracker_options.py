@@ -1,0 +1,97 @@
+"""Which trackers can be asked for, and what a failing one may do."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from hyena_ray.errors import InputError
+from hyena_ray.search import trackers
+from hyena_ray.search.trackers import Tracker, parse_trackers, tracker_callbacks
+
+
+def test_trackers_are_read_in_order() -> None:
+    assert parse_trackers(["mlflow=sqlite:////x/y.db?timeout=3", "wandb=some=project"]) == (
+        Tracker("mlflow", "sqlite:////x/y.db?timeout=3"),
+        Tracker("wandb", "some=project"),
+    )
+    assert parse_trackers([]) == ()
+    assert parse_trackers(["mlflow=databricks"]) == (Tracker("mlflow", "databricks"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("comet=x", "--track: comet: no tracker and where it writes; write mlflow=URI or wandb"),
+        ("mlflow", "--track: mlflow: no tracker and where it writes"),
+        ("wandb=", "--track: wandb: no tracker and where it writes"),
+        ("mlflow=mlruns", "--track: mlflow=mlruns: not a URI; give http://HOST:5000"),
+        ("mlflow=https://me:hush@host", "--track: mlflow=https://...: holds a password"),
+    ],
+)
+def test_what_is_no_tracker_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_trackers([text])
+    assert str(error.value).startswith(message)
+    assert "hush" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", trackers.MAKERS)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=rf"{kind}: is not installed; run pip install 'hyena-ray\["
+    ):
+        parse_trackers([f"{kind}=http://host"])
+
+
+def test_every_call_of_tune_reaches_a_tracker_until_it_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    class Inner(tune.Callback):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            def hear(*arguments: Any, **info: Any) -> None:
+                heard.append(name)
+                if info.get("fail"):
+                    raise OSError("no\nnetwork")
+
+            return hear
+
+    monkeypatch.setitem(trackers.MAKERS, "inner", lambda *given: Inner())
+    (guest,) = tracker_callbacks([Tracker("inner", "")], "zdna", Path("run"))
+    hooks = [name for name in vars(tune.Callback) if name.startswith("on_")]
+    assert len(hooks) >= 11
+    for hook in ["setup", *hooks]:
+        getattr(guest, hook)(trials=[])
+    assert heard == ["setup", *hooks]
+    with caplog.at_level(logging.WARNING):
+        guest.on_trial_start(fail=True)
+        guest.on_trial_start(fail=True)
+        guest.on_experiment_end(trials=[])
+    assert heard == ["setup", *hooks, "on_trial_start"]
+    assert [record.message for record in caplog.records] == [
+        "inner follows the search no further (no); the search goes on"
+    ]
+
+
+def test_a_tracker_that_cannot_begin_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def make(*given: object) -> tune.Callback:
+        raise ImportError("half of it is missing")
+
+    monkeypatch.setitem(trackers.MAKERS, "half", make)
+    (guest,) = tracker_callbacks([Tracker("half", "")], "zdna", tmp_path)
+    with caplog.at_level(logging.WARNING):
+        guest.setup()
+        guest.on_trial_start()
+    assert len(caplog.records) == 1
