@@ -28,7 +28,12 @@ SETTINGS = (
         "`attribute --set`, and `attribution` in a search space",
     ),
     ("Pretraining", "hyena_ray.training.settings", "PretrainSettings", "`pretrain --set`"),
-    ("Windows of a genome", "hyena_ray.dataset.genome_windows", "PrepareSettings", "`prepare zdna`, `g4`"),
+    (
+        "Windows of a genome",
+        "hyena_ray.dataset.genome_windows",
+        "PrepareSettings",
+        "`prepare zdna`, `g4`",
+    ),
     ("Sequences", "hyena_ray.dataset.sequences", "SequenceSettings", "`prepare promoter`"),
     ("Regions", "hyena_ray.prediction.settings", "RegionSettings", "`predict`"),
 )
