@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
 
 pytest.register_assert_rewrite("tests.jobs.bad_inputs")
