@@ -302,6 +302,30 @@ def place_actors(
     )
 
 
+def actors_for(windows: int, cluster: Cluster, resources: Resources) -> int:
+    """Return how many actors would attribute windows at once.
+
+    Args:
+        windows: Number of windows.
+        cluster: Cluster that they run on.
+        resources: What an actor takes.
+
+    Raises:
+        InputError: The cluster cannot hold one.
+    """
+    from hyena_ray.attribution.shards import SHARD_SIZE
+    from hyena_ray.cluster.resources import fit_resources
+
+    return fit_resources(
+        cluster,
+        resources,
+        wanted=None,
+        useful=-(-windows // SHARD_SIZE),
+        streams=False,
+        name="--actors",
+    ).concurrent
+
+
 def attribute_in_run(
     run: Run[ShardPlan],
     model_folder: AnyPath,

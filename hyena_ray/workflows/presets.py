@@ -1,27 +1,42 @@
-"""Named settings: the runs of the study's tables, the baselines and ours, from YAML.
+"""Named settings from YAML: the runs of the original work's tables, the baselines and ours.
 
-`FOLDER/TASK.yaml` holds a task's presets; TASK/NAME is what people call one.
+`search_spaces/presets/TASK.yaml` holds a task's presets; TASK/NAME is what people call one.
+
+Original work: Bokhyan, *Identification of biological interrelations in the human genome by methods
+of language model interpretation*, HSE University, 2025.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, Problems, unknown_name
 from hyena_ray.settings import Settings, load_yaml
-from hyena_ray.tasks import TASKS
+from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.training.settings import RunSettings
 
 ALL = "all"
 """TASK/all stands for every preset of the task that the data can serve."""
 
 
-class StudyFigures(Settings):
-    """What the study states of a run, on its own data and from published weights."""
+def _search_spaces() -> Path:
+    """Return the folder of search spaces: inside an installed package, next to it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "search_spaces"
+    return installed if installed.is_dir() else package.parent / "search_spaces"
+
+
+SEARCH_SPACES = _search_spaces()
+"""Folder of the search space of every task, of those of the demo, and of `presets/`."""
+
+
+class OriginalFigures(Settings):
+    """What the original work states of a run, on its own data and from published weights."""
 
     f1: float | None = None
     mcc: float | None = None
@@ -29,9 +44,9 @@ class StudyFigures(Settings):
     recall: float | None = None
     accuracy: float | None = None
     balanced_accuracy: float | None = None
-    """What the study calls ROC-AUC, since it was computed from argmax."""
+    """What the original work calls ROC-AUC, since it was computed from argmax."""
     trainable_share: float | None = None
-    """Of the weights."""
+    """Trained weights over all weights."""
 
 
 class PreparedAs(Settings):
@@ -73,7 +88,7 @@ class _Entry(Settings):
 
     about: str
     """One line."""
-    study: StudyFigures = StudyFigures()
+    original: OriginalFigures = OriginalFigures()
     like: str | None = None
     """Another one, above, whose data and settings are taken over."""
     data: PreparedAs = PreparedAs()
@@ -95,7 +110,7 @@ class Preset(NamedTuple):
     name: str
     """TASK/NAME."""
     about: str
-    study: StudyFigures
+    original: OriginalFigures
     data: PreparedAs
     settings: dict[str, Any]
     """By dotted key; the task's defaults fill the rest."""
@@ -125,71 +140,88 @@ class Preset(NamedTuple):
             )
 
 
-def load_presets(task: str, folder: Path) -> dict[str, Preset]:
-    """All presets of a task, by TASK/NAME.
+@cache
+def load_presets(task: str) -> dict[str, Preset]:
+    """Load all presets of a task.
+
+    Args:
+        task: Name of the task.
+
+    Returns:
+        Presets by TASK/NAME.
 
     Raises:
-        InputError: the task has no presets, or its file is not valid.
+        InputError: The task has no presets, or its file is not valid.
     """
-    if task not in TASKS:
-        raise InputError("preset", task, "unknown task", f"give one of {', '.join(TASKS)}")
-    path = folder / f"{task}.yaml"
+    path = SEARCH_SPACES / "presets" / f"{task_named(task, 'preset').name}.yaml"
+    if not path.is_file():
+        raise InputError(path, None, "there is no such file", "install hyena-ray again")
     presets: dict[str, Preset] = {}
     for name, entry in _File.parse({"presets": load_yaml(path)}, path).presets.items():
         settings, on_gpu, data = entry.settings, entry.on_gpu, entry.data
         if entry.like is not None:
             base = presets.get(f"{task}/{entry.like}")
             if base is None:
-                raise InputError(
+                raise unknown_name(
                     f"{path}: {name}.like",
                     entry.like,
-                    "no preset above has this name",
-                    f"give one of {', '.join(presets) or 'those you place above it'}",
+                    "preset above",
+                    [full.partition("/")[2] for full in presets],
                 )
             settings, on_gpu = {**base.settings, **settings}, {**base.on_gpu, **on_gpu}
             data = base.data.model_copy(update=data.model_dump(exclude_none=True))
         full = f"{task}/{name}"
-        presets[full] = Preset(task, full, entry.about, entry.study, data, settings, on_gpu)
+        presets[full] = Preset(task, full, entry.about, entry.original, data, settings, on_gpu)
     return presets
 
 
-def load_preset(name: str, folder: Path) -> Preset:
-    """The preset TASK/NAME.
+def load_preset(name: str) -> Preset:
+    """Load one preset.
+
+    Args:
+        name: TASK/NAME.
 
     Raises:
-        InputError: there is none; lists those there are.
+        InputError: There is none of this name; names the nearest one.
     """
-    presets = load_presets(name.partition("/")[0], folder)
+    task = name.partition("/")[0]
+    if task not in TASKS:
+        raise unknown_name("preset", name, "preset", [key for t in TASKS for key in load_presets(t)])
+    presets = load_presets(task)
     if name not in presets:
-        raise InputError("preset", name, "there is none", f"give one of {', '.join(presets)}")
+        raise unknown_name("preset", name, "preset", presets)
     return presets[name]
 
 
 class Selection(NamedTuple):
-    """Presets to run on some data."""
+    """Presets to run on prepared data."""
 
     presets: list[Preset]
     left_out: list[Preset]
-    """Those of TASK/all that need other data."""
+    """Presets of TASK/all that need other data."""
 
 
-def select_presets(names: str, folder: Path, data: PreparedData) -> Selection:
-    """The presets of a list such as `zdna/two_stage,zdna/lora_full` or `zdna/all`, each once.
+def select_presets(names: tuple[str, ...], data: PreparedData) -> Selection:
+    """Select the presets of a list, each once.
+
+    Args:
+        names: Names such as `zdna/two_stage`, or `zdna/all`.
+        data: Prepared data that they are run on.
 
     Raises:
-        InputError: an unknown one, one that is named and needs other data, or none is left.
+        InputError: One is unknown, or named and needs other data, or none is left.
     """
     chosen: dict[str, Preset] = {}
     left_out: dict[str, Preset] = {}
-    for name in names.split(","):
-        task, _, rest = name.partition("/")
-        if rest == ALL:
-            for full, preset in load_presets(task, folder).items():
-                (chosen if preset.data.serves(data) else left_out)[full] = preset
-        else:
-            preset = load_preset(name, folder)
-            preset.check_data(data)
-            chosen[name] = preset
+    with Problems() as problems:
+        for name in names:
+            task, _, rest = name.partition("/")
+            if rest == ALL:
+                for full, preset in (problems.collect(load_presets, task) or {}).items():
+                    (chosen if preset.data.serves(data) else left_out)[full] = preset
+            elif (preset := problems.collect(load_preset, name)) is not None:
+                problems.collect(preset.check_data, data)
+                chosen[name] = preset
     if not chosen:
-        raise InputError("presets", names, "all need other data", "see their `data`")
+        raise InputError("--presets", ",".join(names), "all need other data", "see their `data`")
     return Selection(list(chosen.values()), list(left_out.values()))
