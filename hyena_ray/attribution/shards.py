@@ -22,18 +22,18 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.attribution.targets import tokens_read, true_positives
-from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.errors import InputError
+from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.model.window import WindowModel
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.shards import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,
 )
-from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, sha256_file
-from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 

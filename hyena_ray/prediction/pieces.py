@@ -13,17 +13,17 @@ from pydantic import Field
 
 from hyena_ray.attribution.shards import model_sha256
 from hyena_ray.dataset.manifest import ContigEntry
+from hyena_ray.errors import InputError
+from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.simulation import SIMULATED
+from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
+from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.shards import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,
 )
-from hyena_ray.errors import InputError
-from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
-from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
-from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
@@ -193,7 +193,9 @@ def piece_path(folder: AnyPath, index: int) -> AnyPath:
 def piece_is_complete(plan: PredictionPlan, index: int, folder: AnyPath) -> bool:
     """Whether a piece's file is there and was made by this plan; reads its footer only."""
     piece = plan.pieces[index]
-    return shard_file_is_complete(piece_path(folder, index), plan.fingerprint, piece.end - piece.start)
+    return shard_file_is_complete(
+        piece_path(folder, index), plan.fingerprint, piece.end - piece.start
+    )
 
 
 def missing_pieces(plan: PredictionPlan, folder: AnyPath) -> list[int]:
@@ -219,7 +221,9 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     wanted: dict[str, list[int]] = {}
     for index in missing_pieces(plan, folder):
         first, last = _reach(plan, index)
-        if not shard_file_is_complete(_sequence_path(folder, index), plan.fingerprint, last - first):
+        if not shard_file_is_complete(
+            _sequence_path(folder, index), plan.fingerprint, last - first
+        ):
             wanted.setdefault(plan.pieces[index].contig, []).append(index)
     if not wanted:
         return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hyena_ray.runs.record import Record
 from hyena_ray.files import read_json
 from hyena_ray.prediction.region_calling import PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import EVALUATION

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
@@ -16,6 +15,7 @@ from hyena_ray.files import read_json, write_json
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.settings import Settings, dotted
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import CardFacts, write_card

@@ -405,9 +405,7 @@ def attribute_in_run(
     return record
 
 
-def _record_from(
-    run: Run[ShardPlan], data: PreparedData, result: MergeResult
-) -> AttributeRecord:
+def _record_from(run: Run[ShardPlan], data: PreparedData, result: MergeResult) -> AttributeRecord:
     agreement = result.agreement
     return AttributeRecord.make(
         fingerprint=run.plan.fingerprint,

@@ -516,9 +516,7 @@ def _figures(folder: AnyPath) -> RunFigures:
     return RunFigures(TrainRecord.read(folder), precision)
 
 
-def _finish(
-    comparison: Comparison, run: Run[ComparePlan]
-) -> tuple[CompareRecord, list[Row], str]:
+def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecord, list[Row], str]:
     """Write the tables, and then the manifest."""
     figures = {planned.name: _figures(comparison.folder_of(planned)) for planned in comparison.runs}
     rows = [
@@ -536,9 +534,7 @@ def _finish(
         outputs=OUTPUTS,
         data=run.plan.data,
         runs=tuple(figures),
-        left_out={
-            preset.name: preset.data.options for preset in comparison.selection.left_out
-        },
+        left_out={preset.name: preset.data.options for preset in comparison.selection.left_out},
         diverged={
             planned.name: read_json(comparison.folder_of(planned) / DIVERGED)["reason"]
             for planned in comparison.runs
@@ -694,9 +690,7 @@ def _write(folder: AnyPath, rows: Sequence[Row], text: str) -> None:
         temporary.write_text(text)
 
 
-def present(
-    comparison: Comparison, result: tuple[CompareRecord, list[Row], str]
-) -> Outcome:
+def present(comparison: Comparison, result: tuple[CompareRecord, list[Row], str]) -> Outcome:
     """Show the table.
 
     Args:

@@ -186,7 +186,9 @@ def load_preset(name: str) -> Preset:
     """
     task = name.partition("/")[0]
     if task not in TASKS:
-        raise unknown_name("preset", name, "preset", [key for t in TASKS for key in load_presets(t)])
+        raise unknown_name(
+            "preset", name, "preset", [key for t in TASKS for key in load_presets(t)]
+        )
     presets = load_presets(task)
     if name not in presets:
         raise unknown_name("preset", name, "preset", presets)

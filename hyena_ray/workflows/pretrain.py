@@ -64,9 +64,7 @@ class PretrainJob(Resumes, RunsOnActors):
     """Contigs that are scored and not trained on."""
     backbone: Annotated[str | None, Option("DIR|ID", READ, default="random weights")] = None
     """Weights to start from: a folder, or the id of a repository on the hub."""
-    objective: Annotated[
-        Literal["next_base", "masked"] | None, Option(default="next_base")
-    ] = None
+    objective: Annotated[Literal["next_base", "masked"] | None, Option(default="next_base")] = None
     """Predict the next base, as HyenaDNA was trained; or masked bases, for a backbone whose states
     are read from both sides."""
     config: Annotated[Path | None, Option("YAML")] = None
@@ -167,9 +165,7 @@ def validate(job: PretrainJob) -> Pretraining:
 
     check_start(settings, None, "")
     before = read_provenance(settings.model.backbone)
-    genome = read_genome(
-        job.genome, settings, leave_out=job.leave_out, held_out=job.held_out
-    )
+    genome = read_genome(job.genome, settings, leave_out=job.leave_out, held_out=job.held_out)
     windows = dict(held_out_windows(genome, settings))
     provenance = Provenance(
         objective=settings.objective,
@@ -177,7 +173,9 @@ def validate(job: PretrainJob) -> Pretraining:
         genome_sha256=genome.sha256,
         simulated=genome.simulated,
         contigs=genome.contigs,
-        began_from=None if settings.model.backbone is None else public_name(settings.model.backbone),
+        began_from=None
+        if settings.model.backbone is None
+        else public_name(settings.model.backbone),
         before=before,
     )
     stream = WindowStream(genome.train, settings)

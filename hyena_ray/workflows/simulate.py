@@ -65,9 +65,7 @@ def execute(simulation: Simulation) -> dict[str, AnyPath]:
     task, folder = simulation.task, simulation.folder
     last = "genome.fa" if task.kind == "base" else "test.csv"
     with atomic_folder(folder, last=last) as temporary:
-        recipe = simulate(
-            task, temporary, simulation.seed, lengths=task.lengths, flank=task.flank
-        )
+        recipe = simulate(task, temporary, simulation.seed, lengths=task.lengths, flank=task.flank)
         return {
             name: folder / PurePath(path).name
             for name, path in recipe.model_dump(include=set(INPUTS)).items()

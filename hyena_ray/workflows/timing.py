@@ -57,7 +57,9 @@ def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, fl
     device = next(model.parameters()).device
     weights = class_weights(recipe).to(device)
     rows = np.arange(recipe.batch_size) % len(windows.window_id)
-    tokens, labels = (torch.from_numpy(a[rows]).to(device) for a in (windows.tokens, windows.labels))
+    tokens, labels = (
+        torch.from_numpy(a[rows]).to(device) for a in (windows.tokens, windows.labels)
+    )
 
     def step() -> None:
         model.train()

@@ -335,9 +335,7 @@ def dry_run(search: Search) -> DryRun:
         sample = data.read_rows(length, "train", 0, rows)
         test = data.read(length, "test", min(TEST_WINDOWS, counts[length]["test"]))
         step = time_on_worker(lambda: training_seconds(drawn, sample)[0], resources)
-        window = time_on_worker(
-            lambda: attribution_seconds(drawn, test, attribution), resources
-        )
+        window = time_on_worker(lambda: attribution_seconds(drawn, test, attribution), resources)
         labelled = sum(
             count.positive
             for count in data.manifest.counts
@@ -578,9 +576,7 @@ class _Steps:
         output = Output(folder, resume=not stale, overwrite=stale)
         inputs = {"model": model, "data": data.folder}
         with start(output, plan, inputs=inputs) as run:
-            return attribute.attribute_in_run(
-                run, model, data, actors=actors, resources=resources
-            )
+            return attribute.attribute_in_run(run, model, data, actors=actors, resources=resources)
 
 
 def _outputs(data: PreparedData) -> dict[str, str]:

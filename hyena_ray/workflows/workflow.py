@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from hyena_ray.storage import AnyPath, location
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Resources
+
 
 class Job(Settings):
     """Base of the settings of every job."""

@@ -1,0 +1,11 @@
+"""The command `hyena-ray JOB ...`, also `python -m hyena_ray JOB ...` and `python jobs/JOB.py ...`.
+
+The command line of every job is made from its settings (`cli.commands`), and run with the same exit
+codes, signals and printing (`cli.terminal`). The face of the room is `main`.
+"""
+
+from __future__ import annotations
+
+from hyena_ray.cli.commands import main
+
+__all__ = ["main"]
