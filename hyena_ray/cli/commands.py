@@ -348,7 +348,9 @@ def _as_input_error(error: click.ClickException | InputError) -> InputError:
         return error
     context = getattr(error, "ctx", None)
     path = PROGRAM if context is None else context.command_path
-    return InputError("command line", None, error.format_message().rstrip("."), f"see {path} --help")
+    return InputError(
+        "command line", None, error.format_message().rstrip("."), f"see {path} --help"
+    )
 
 
 def _with_report(outcome: Outcome) -> Outcome:
