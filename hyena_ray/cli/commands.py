@@ -394,7 +394,7 @@ def _parameter(argument: Argument) -> click.Parameter:
     return click.Option([argument.flag, argument.name], **options)
 
 
-def _completed(annotation: Any) -> click.ParamType:
+def _completed(annotation: Any) -> click.ParamType[Any]:
     """Return a type that leaves text as it is, and that a shell can complete."""
     if _is_location(annotation) or getattr(annotation, "__name__", "") == "Path":
         return _PathText()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import DataFile, Manifest
 from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
 
@@ -103,6 +103,19 @@ class PreparedData:
             if begin < end:
                 tables.append(self._read(file, partial(_rows, first=begin, last=end)))
         return windows_from_table(pa.concat_tables(tables), self.folder)
+
+    def check_split(self, split: str, place: str = "split") -> None:
+        """Refuse a split that was not prepared; reads no file.
+
+        Args:
+            split: Name of the split.
+            place: Option or setting that names it, for the message.
+
+        Raises:
+            InputError: There is no such split.
+        """
+        if split not in self.manifest.splits:
+            raise unknown_name(place, split, "split", self.manifest.splits)
 
     def check(self, lengths: Collection[int]) -> None:
         """Hold every file of these lengths to the manifest, before hours of work rely on it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -143,9 +143,9 @@ class Provenance(Settings):
     """Words of the command line."""
     started: str = ""
     """Date and time of the last start, UTC."""
-    inputs: dict[str, str] = {}
+    inputs: dict[str, str] = Field(default_factory=dict)
     """Name of everything that was read, and where it was."""
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Versions of Python and packages."""
 
 
@@ -172,7 +172,7 @@ class RunContents:
     """Comparison of presets, its own or that of a folder given along with it."""
     sanity: SanityResults | None = None
     """Sanity checks, its own or those of a folder given along with it."""
-    provenance: Provenance = Provenance()
+    provenance: Provenance = field(default_factory=Provenance)
     """By which command, when, and with which versions the run was made."""
 
 

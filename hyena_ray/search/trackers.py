@@ -153,7 +153,7 @@ def _wandb(target: str, task: str, folder: AnyPath) -> tune.Callback:
     if mode := os.environ.get("WANDB_MODE"):
         options["mode"] = mode
     if isinstance(folder, Path):
-        # Beside the run: W&B makes links, which no run may hold that is resumed (hyena_ray.trust).
+        # Beside the run: W&B makes links, which no run may hold that is resumed (hyena_ray.runs).
         options["dir"] = os.environ.get("WANDB_DIR") or str(folder.parent)
     return Wandb(
         project=target, group=folder.name, upload_timeout=UPLOAD_SECONDS, job_type=task, **options

@@ -144,9 +144,9 @@ def validate(settings: PredictSettings) -> PredictionRun:
 
 def _check_genome(genome: AnyPath) -> None:
     """Refuse a genome that is no file and no assembly, before the model is loaded."""
-    from hyena_ray.genome.contigs import check_genome
+    from hyena_ray.genome.contigs import open_genome
 
-    check_genome(genome)
+    open_genome(genome)
 
 
 def dry_run(prediction: PredictionRun) -> DryRun:

@@ -221,9 +221,9 @@ def select_presets(names: tuple[str, ...], data: PreparedData) -> Selection:
             if rest == ALL:
                 for full, preset in (problems.collect(load_presets, task) or {}).items():
                     (chosen if preset.data.serves(data) else left_out)[full] = preset
-            elif (preset := problems.collect(load_preset, name)) is not None:
-                problems.collect(preset.check_data, data)
-                chosen[name] = preset
+            elif (named := problems.collect(load_preset, name)) is not None:
+                problems.collect(named.check_data, data)
+                chosen[name] = named
     if not chosen:
         raise InputError("--presets", ",".join(names), "all need other data", "see their `data`")
     return Selection(list(chosen.values()), list(left_out.values()))

@@ -199,9 +199,9 @@ def _pretrain_settings(job: PretrainJob) -> PretrainSettings:
 
 def _check_genome(genome: AnyPath) -> None:
     """Refuse a genome that is no file and no assembly, before anything is imported."""
-    from hyena_ray.genome.contigs import check_genome
+    from hyena_ray.genome.contigs import open_genome
 
-    check_genome(genome)
+    open_genome(genome)
 
 
 def place_workers(job: PretrainJob, cluster: Cluster) -> Placement:
@@ -397,7 +397,7 @@ def _train(
 
     from hyena_ray.cluster.progress import Progress
     from hyena_ray.cluster.watchdog import watchdog
-    from hyena_ray.training.pretraining import format_evaluation
+    from hyena_ray.training.pretraining import text_of
     from hyena_ray.training.trainer import DivergenceError
 
     recipe, done = pretraining.settings.training, pretraining.steps_done
@@ -424,7 +424,7 @@ def _train(
             last = time.monotonic(), step
             first = first or last
             if report["evaluation"] is not None:
-                logger.info("%s", format_evaluation(report["evaluation"]))
+                logger.info("%s", text_of(report["evaluation"]))
 
         try:
             with watchdog(STALL_SECONDS, "the pretraining") as dog:
@@ -460,7 +460,7 @@ def _run_in_own_process(
                 resources,
                 folder,
                 name="pretraining",
-                on_report=reports.put,
+                tell=reports.put,
                 retries=RETRIES,
             )
         finally:

@@ -17,7 +17,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.model.scoring import Sequence, score_piece
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.evaluation import EVALUATION_BATCH
-from hyena_ray.training.losses import class_weights, weighted_cross_entropy
+from hyena_ray.training.losses import weighted_cross_entropy
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import new_model
 
@@ -55,7 +55,7 @@ def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, fl
     """
     model, recipe = new_model(settings), settings.training
     device = next(model.parameters()).device
-    weights = class_weights(recipe).to(device)
+    weights = recipe.class_weights().to(device)
     rows = np.arange(recipe.batch_size) % len(windows.window_id)
     tokens, labels = (
         torch.from_numpy(a[rows]).to(device) for a in (windows.tokens, windows.labels)

@@ -194,7 +194,7 @@ def validate(settings: TuneSettings) -> Search:
     from hyena_ray.training.preflight import check_run_fits
     from hyena_ray.training.supervised import new_model
 
-    draws = space.draws(path)
+    draws = space.covering_settings(path)
     if data is not None:
         for draw in draws:
             check_run_fits(draw, data, str(path), gpu=space.resources.gpu > 0)
@@ -268,7 +268,7 @@ def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
             Path(sources),
             SIMULATION_SEED,
             lengths=space.lengths(),
-            flank=max(draw.window_readout().required_flank for draw in space.draws()),
+            flank=max(draw.window_readout().required_flank for draw in space.covering_settings()),
         )
         prepare(recipe, folder)
 
@@ -322,7 +322,7 @@ def dry_run(search: Search) -> DryRun:
 
     space, folder = search.space, search.output.folder
     resources, attribution = space.resources, space.attribution_settings()
-    drawn = space.draws()[0]
+    drawn = space.covering_settings()[0]
     length, recipe = drawn.data.length, drawn.training
     with _data(search) as data, connect(
         search.address, dashboard=resources.workers > 1
