@@ -101,16 +101,10 @@ class JobCommand(click.Command):
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         )
 
-    def _run(self, **given: Any) -> NoReturn:
-        context = click.get_current_context()
-        dry, as_json = bool(given.pop("dry_run", False)), bool(given.pop("json"))
-        path = " ".join(filter(None, (self.workflow.name, self.task)))
-        run_in_terminal(
-            path, lambda: self._work(given, list(context.args), dry=dry), as_json=as_json
-        )
-
-    def _work(self, given: dict[str, Any], extra: list[str], *, dry: bool) -> Outcome:
-        settings = self.parse(given, extra)
+    def _run(self, **given: Any) -> Outcome:
+        dry = bool(given.pop("dry_run", False))
+        given.pop("json")
+        settings = self.parse(given, list(click.get_current_context().args))
         outcome = self.workflow.run(settings, dry_run=dry)
         return outcome if dry else _with_report(outcome)
 
@@ -295,61 +289,58 @@ def command_of(workflow: Workflow[Any, Any, Any]) -> click.Command:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line, and leave with its exit code.
+    """Run a command line, and leave with its exit code.
 
     Args:
-        arguments: Words after the name of the program; by default those of the process.
-
-    Raises:
-        SystemExit: See `run_in_terminal`.
-    """
-    run_command(_program(), arguments)
-
-
-def _program() -> click.Group:
-    return HyenaRay(
-        PROGRAM,
-        help="Find non-B DNA with HyenaDNA on a Ray cluster, and the motifs the model relies on.",
-        params=[_version()],
-        subcommand_metavar="JOB ...",
-        epilog=f"{PROGRAM} JOB --help explains a job, with examples.",
-    )
-
-
-def run_command(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command of click with our errors and exit codes.
-
-    Args:
-        command: The command.
         arguments: Words after the name of the program; by default those of the process.
 
     Raises:
         SystemExit: See `run_in_terminal`.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = PROGRAM if isinstance(command, HyenaRay) else str(command.name)
+    name = words[0] if words[:1] and words[0] in JOBS else PROGRAM
+    run_in_terminal(name, lambda: run(words), as_json="--json" in words)
+
+
+def run(arguments: Sequence[str], command: click.Command | None = None) -> Outcome | None:
+    """Run a command line, and return what it found.
+
+    Args:
+        arguments: Words after the name of the program.
+        command: Command of a job that is none of `JOBS`; by default `hyena-ray`.
+
+    Returns:
+        What the job found, or None where only help or versions were printed.
+
+    Raises:
+        InputError: The command line or the inputs cannot be used; nothing was written.
+        JobError: The job cannot continue; what was finished is kept.
+
+    Example:
+        >>> run(["train", "--dta", "prepared", "--out", "run"])
+        Traceback (most recent call last):
+            ...
+        hyena_ray.errors.CombinedInputError: ...
+    """
+    program = command or hyena_ray_command()
     try:
-        command.main(words, prog_name=name, standalone_mode=False)
-    except (click.ClickException, InputError) as error:
-        problem = _as_input_error(error)
-
-        def refuse() -> NoReturn:
-            raise problem
-
-        run_in_terminal(name, refuse, as_json="--json" in words)
-    except click.Abort:
-        sys.exit(130)
-    sys.exit(0)
+        outcome = program.main(list(arguments), prog_name=program.name, standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = program.name if context is None else context.command_path
+        problem = error.format_message().rstrip(".")
+        raise InputError("command line", None, problem, f"see {path} --help") from None
+    return outcome if isinstance(outcome, Outcome) else None
 
 
-def _as_input_error(error: click.ClickException | InputError) -> InputError:
-    """Turn an error of click, such as an option without its value, into ours."""
-    if isinstance(error, InputError):
-        return error
-    context = getattr(error, "ctx", None)
-    path = PROGRAM if context is None else context.command_path
-    return InputError(
-        "command line", None, error.format_message().rstrip("."), f"see {path} --help"
+def hyena_ray_command() -> click.Group:
+    """Return the command `hyena-ray`, with all jobs."""
+    return HyenaRay(
+        PROGRAM,
+        help="Find non-B DNA with HyenaDNA on a Ray cluster, and the motifs the model relies on.",
+        params=[_version()],
+        subcommand_metavar="JOB ...",
+        epilog=f"{PROGRAM} JOB --help explains a job, with examples.",
     )
 
 

@@ -16,7 +16,9 @@ from hyena_ray.errors import InputError, JobError
 from hyena_ray.outcomes import Outcome
 
 
-def run_in_terminal(job: str, work: Callable[[], Outcome], *, as_json: bool = False) -> NoReturn:
+def run_in_terminal(
+    job: str, work: Callable[[], Outcome | None], *, as_json: bool = False
+) -> NoReturn:
     """Run a job, print what it found, and leave with its exit code.
 
     The result goes to stdout, as text with a table of the outputs or as one JSON object; messages
@@ -24,7 +26,7 @@ def run_in_terminal(job: str, work: Callable[[], Outcome], *, as_json: bool = Fa
 
     Args:
         job: Name of the job.
-        work: The job.
+        work: The job; None stands for help or versions, which are printed already.
         as_json: Whether one JSON object is printed, for an error too.
 
     Raises:
@@ -52,6 +54,8 @@ def run_in_terminal(job: str, work: Callable[[], Outcome], *, as_json: bool = Fa
         # A library that prints would print into the object.
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
             outcome = work()
+        if outcome is None:
+            sys.exit(0)
         seconds = time.monotonic() - started
         print(outcome.as_json(job, seconds) if as_json else outcome.as_text(seconds, sys.stdout))
         sys.exit(0)

@@ -527,7 +527,7 @@ def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecor
         for preset in comparison.selection.presets
     ]
     text = comparison_markdown(rows, comparison)
-    _write(run.folder, rows, text)
+    write_tables(run.folder, rows, text)
     record = CompareRecord.make(
         fingerprint=run.plan.fingerprint,
         simulated=comparison.data.manifest.simulated,
@@ -677,7 +677,14 @@ def _grid(heads: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def _write(folder: AnyPath, rows: Sequence[Row], text: str) -> None:
+def write_tables(folder: AnyPath, rows: Sequence[Row], text: str) -> None:
+    """Write the table of a comparison as Parquet, CSV and Markdown.
+
+    Args:
+        folder: Folder of the comparison.
+        rows: Rows of the presets.
+        text: The table as Markdown.
+    """
     import pyarrow.csv
     import pyarrow.parquet as pq
 

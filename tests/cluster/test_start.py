@@ -58,7 +58,7 @@ def test_the_reason_is_the_line_that_says_why(message: str, reason: str) -> None
 SIGNAL = """
 import os, signal, sys
 from hyena_ray.cluster.start import connect
-from hyena_ray.commands import run_job
+from hyena_ray.cli.terminal import run_in_terminal
 def main(arguments):
     with connect("local"):
         os.kill(os.getpid(), signal.SIGTERM)

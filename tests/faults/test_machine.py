@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from hyena_ray.errors import JobError
-from hyena_ray.tuning.job import tuning_job
+from tests.command_line import run_job
 from tests.faults.small_runs import ROOT, Inputs, Job, Result, result_of
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ from hyena_ray.commands import run_job
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.tuning import run
 from hyena_ray.errors import JobError
-from hyena_ray.tuning.job import tuning_job
+from tests.command_line import run_job
 from hyena_ray.search.trial import run_trial
 {code}
 run_job(tuning_job("zdna", Path({str(ROOT / "search_spaces")!r})))

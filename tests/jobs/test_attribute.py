@@ -17,7 +17,7 @@ from hyena_ray.cluster import attribute as module
 from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Cluster, Resources
-from hyena_ray.commands import Outcome
+from hyena_ray.outcomes import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
@@ -194,7 +194,7 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
 REFUSED: dict[str, tuple[list[str], str]] = {
     "method": (["--methods", "ig,shap"], "command line: methods"),
     "setting": (["--set", "shuffle=4"], "command line: shuffle: unknown key; allowed are"),
-    "split": (["--on", "holdout"], "split: holdout: was not prepared; there is train, val, test"),
+    "split": (["--split", "holdout"], "split: holdout: was not prepared; there is train, val, test"),
     "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
     "model": (["--model", "nowhere"], "nowhere.*no such file"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),

@@ -118,7 +118,7 @@ BAD: dict[str, tuple[Change, str, str]] = {
     ),
     "split that is a path": (
         as_it_is,
-        f"{EVALUATE} --on ../../x",
+        f"{EVALUATE} --split ../../x",
         "data: split: ../../x: was not prepared; there is train, val, test; "
         "choose one of these, or prepare that split",
     ),

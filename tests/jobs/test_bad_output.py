@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.cluster.attribute import plan_attribution
+from hyena_ray.workflows.attribute import plan_attribution
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData
 from tests.jobs.bad_inputs import (

@@ -16,7 +16,7 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.training.run import RunRecord
+from hyena_ray.workflows.train import TrainRecord
 from hyena_ray.tuning import compare as module
 from hyena_ray.tuning.compare import CompareOptions, compare
 
@@ -89,7 +89,7 @@ def test_every_preset_runs_with_every_seed_and_stands_beside_the_study(calm: Pat
     found = rows(calm)
     assert list(found) == ["zdna/small", "zdna/wild"]
     small = found["zdna/small"]
-    records = [RunRecord.read(calm / "runs" / "zdna" / "small" / f"seed={seed}") for seed in (0, 1)]
+    records = [TrainRecord.read(calm / "runs" / "zdna" / "small" / f"seed={seed}") for seed in (0, 1)]
     f1 = [record.test["f1"] for record in records if record.test]
     assert len(f1) == 2
     assert small["f1"] == pytest.approx(sum(f1) / 2)

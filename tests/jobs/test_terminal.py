@@ -161,7 +161,7 @@ def test_an_option_that_jobs_share_takes_the_same_everywhere(parsers: dict[str, 
         for action in options(parser):
             kinds.setdefault(action.option_strings[0], set()).add(action.metavar)
     assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
-    assert {"--data", "--out", "--model", "--on", "--set"} <= set(kinds)
+    assert {"--data", "--out", "--model", "--split", "--set"} <= set(kinds)
 
 
 def test_help_and_version_need_neither_torch_nor_ray() -> None:

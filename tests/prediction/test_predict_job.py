@@ -15,7 +15,7 @@ import pytest
 
 from hyena_ray.cluster import predict as module
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.commands import Outcome
+from hyena_ray.outcomes import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.build import build_model

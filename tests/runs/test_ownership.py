@@ -11,7 +11,7 @@ import pytest
 
 from hyena_ray import trust
 from hyena_ray.errors import InputError
-from hyena_ray.trust import check_state, open_lock
+from hyena_ray.runs._ownership import check_ownership, open_lock
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def run(tmp_path: Path) -> Path:
 def test_a_run_of_this_user_is_gone_on_with_though_its_group_may_write(run: Path) -> None:
     (run / "study.db").chmod(0o664)
     (run / "trials").chmod(0o2775)
-    check_state(run)
+    check_ownership(run)
 
 
 def test_a_run_that_is_not_there_yet_is_none_to_refuse(tmp_path: Path) -> None:
-    check_state(tmp_path / "new")
+    check_ownership(tmp_path / "new")
 
 
 @pytest.mark.parametrize(
@@ -41,27 +41,27 @@ def test_a_link_in_a_run_is_refused_wherever_it_leads(run: Path, tmp_path: Path,
     (run / name).rename(tmp_path / "elsewhere")
     (run / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError) as refusal:
-        check_state(run)
+        check_ownership(run)
     assert str(refusal.value) == f"{run / name}: is a link, and may lead anywhere; remove it"
 
 
 def test_a_link_in_place_of_the_run_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(run)
     with pytest.raises(InputError, match="is a link"):
-        check_state(tmp_path / "link")
+        check_ownership(tmp_path / "link")
 
 
 def test_a_pipe_in_a_run_is_refused(run: Path) -> None:
     os.mkfifo(run / "manifest.json")
     with pytest.raises(InputError, match=r"manifest\.json: is neither file nor folder"):
-        check_state(run)
+        check_ownership(run)
 
 
 def test_a_run_of_another_user_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = os.geteuid()
     monkeypatch.setattr(trust.os, "geteuid", lambda: owner + 1)
     with pytest.raises(InputError) as refusal:
-        check_state(run)
+        check_ownership(run)
     assert str(refusal.value) == (
         f"{run}: user {owner}: belongs to another user than this one ({owner + 1}); "
         "resume as that user, or give a new folder"
@@ -72,7 +72,7 @@ def test_a_run_of_another_user_is_refused(run: Path, monkeypatch: pytest.MonkeyP
 def test_one_file_of_another_user_is_enough(run: Path) -> None:
     os.chown(run / "trials/0000/checkpoint.pt", os.geteuid() + 1, -1)
     with pytest.raises(InputError, match=r"checkpoint\.pt: user \d+: belongs to another user"):
-        check_state(run)
+        check_ownership(run)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_state_that_all_may_write_is_refused_with_the_command_that_mends_it(
 ) -> None:
     (run / name).chmod(mode)
     with pytest.raises(InputError) as refusal:
-        check_state(run)
+        check_ownership(run)
     message = str(refusal.value)
     assert message.startswith(f"{run / name}: mode {mode:o}: writable by all")
     command = message.rpartition("trust it: ")[2]
     assert command == f"chmod -R o-w {run}"
     subprocess.run(shlex.split(command), check=True)
-    check_state(run)
+    check_ownership(run)
 
 
 def test_a_file_that_another_job_removes_meanwhile_is_no_error(
@@ -97,7 +97,7 @@ def test_a_file_that_another_job_removes_meanwhile_is_no_error(
 ) -> None:
     listed = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda path: [*listed(path), path / ".part.7.tmp"])
-    check_state(run)
+    check_ownership(run)
 
 
 def test_a_lock_is_not_opened_through_a_link_and_empties_nothing(tmp_path: Path) -> None:

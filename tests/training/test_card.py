@@ -17,7 +17,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.loaders import ArraySource
-from hyena_ray.training.run import RunRecord, complete_run
+from hyena_ray.training.run import RunFigures, train_and_test
 from hyena_ray.training.settings import RunSettings
 
 SMALL = {
@@ -33,7 +33,7 @@ SMALL = {
 
 def run(data: PreparedData, folder: Path, *, test: bool, **changes: Any) -> RunSettings:
     settings = RunSettings.of_task("zdna").updated(SMALL | changes, "test")
-    complete_run(
+    train_and_test(
         settings,
         data,
         ArraySource(data.read(40, "train", settings.data.limit)),
@@ -66,7 +66,7 @@ def figures(card: ModelCard, split: str) -> dict[str, float]:
 
 
 def test_the_figures_are_those_of_the_run(tested: Path) -> None:
-    card, record = ModelCard.load(tested / "model" / CARD), RunRecord.read(tested)
+    card, record = ModelCard.load(tested / "model" / CARD), TrainRecord.read(tested)
     assert record.test is not None
     assert figures(card, "test") == {name: record.test[name] for name in METRIC_TYPES}
     assert figures(card, "val") == pytest.approx(

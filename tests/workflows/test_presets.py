@@ -1,7 +1,8 @@
-"""The study's runs by name."""
+"""The original work's runs by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,18 @@ from hyena_ray.tasks import TASKS
 from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.stages import training_stages
 from hyena_ray.training.supervised import new_model
-from hyena_ray.tuning.presets import (
+from hyena_ray.workflows import presets
+from hyena_ray.workflows.presets import (
     Preset,
-    StudyFigures,
+    OriginalFigures,
     load_preset,
     load_presets,
     select_presets,
 )
 from tests.search.unread_data import prepared
 
-FOLDER = Path(__file__).parents[2] / "search_spaces" / "presets"
-PRESETS = [preset for task in TASKS for preset in load_presets(task, FOLDER).values()]
+FOLDER = presets.SEARCH_SPACES / "presets"
+PRESETS = [preset for task in TASKS for preset in load_presets(task).values()]
 every = pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 
 
@@ -46,14 +48,14 @@ def test_every_preset_runs_on_the_data_that_it_asks_for(preset: Preset, gpu: boo
 
 
 @every
-def test_what_the_study_ran_reads_causally_on_one_strand_without_flanks(preset: Preset) -> None:
-    if preset.study == StudyFigures():
+def test_what_the_original_work_ran_reads_causally_on_one_strand_without_flanks(preset: Preset) -> None:
+    if preset.original == OriginalFigures():
         return
     readout = preset.run_settings(gpu=False).readout
     assert (readout.flank, readout.lookahead, readout.strands) == (0, 0, "forward")
 
 
-# Typed from the study's tables: F1, MCC, epochs of everything, batch, and one setting of its own.
+# Typed from the original work's tables: F1, MCC, epochs of everything, batch, and one setting of its own.
 ROWS = [
     ("zdna/two_stage", 0.6401, 0.6226, 6, 64, ("training.stages", "two_stage")),
     ("zdna/batch_1", 0.6283, 0.6136, 5, 1, ("training.accumulation", 4)),
@@ -91,79 +93,79 @@ ROWS = [
 @pytest.mark.parametrize(
     ("name", "f1", "mcc", "epochs", "batch", "own"), ROWS, ids=[row[0] for row in ROWS]
 )
-def test_the_rows_of_the_study_stand_under_their_names(
+def test_the_rows_of_the_original_work_stand_under_their_names(
     name: str, f1: float | None, mcc: float | None, epochs: int, batch: int, own: tuple[str, object]
 ) -> None:
-    preset = load_preset(name, FOLDER)
+    preset = load_preset(name)
     settings = preset.run_settings(gpu=False)
     section, _, key = own[0].partition(".")
-    assert (preset.study.f1, preset.study.mcc) == (f1, mcc)
+    assert (preset.original.f1, preset.original.mcc) == (f1, mcc)
     assert training_stages(settings.training)[-1].epochs == epochs
     assert settings.training.batch_size == batch
     assert getattr(getattr(settings, section), key) == own[1]
 
 
 @every
-def test_only_the_rows_of_the_study_have_figures_of_the_study(preset: Preset) -> None:
+def test_only_the_rows_of_the_original_work_have_figures_of_the_original_work(preset: Preset) -> None:
     named = {row[0] for row in ROWS}
-    assert preset.name in named or preset.study == StudyFigures()
+    assert preset.name in named or preset.original == OriginalFigures()
 
 
-def test_the_study_s_roc_auc_is_kept_as_what_it_is() -> None:
-    found = load_preset("zdna/two_stage", FOLDER).study
+def test_the_original_work_s_roc_auc_is_kept_as_what_it_is() -> None:
+    found = load_preset("zdna/two_stage").original
     assert (found.balanced_accuracy, found.accuracy) == (0.8046, 0.9664)
-    assert "roc_auc" not in StudyFigures.model_fields
+    assert "roc_auc" not in OriginalFigures.model_fields
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_the_baselines_and_ours(task: str) -> None:
-    presets = load_presets(task, FOLDER)
+    presets = load_presets(task)
     for name in ("kmer_logistic", "dilated_cnn", "bilstm", "rule"):
         assert presets[f"{task}/{name}"].run_settings(gpu=False).model.architecture == name
     assert presets[f"{task}/best"].run_settings(gpu=False).model.architecture == "hyenadna"
 
 
-STATED_SHARES = [preset for preset in PRESETS if preset.study.trainable_share is not None]
+STATED_SHARES = [preset for preset in PRESETS if preset.original.trainable_share is not None]
 
 
 @pytest.mark.parametrize("preset", STATED_SHARES, ids=lambda preset: preset.name)
-def test_lora_trains_the_share_of_weights_that_the_study_states(preset: Preset) -> None:
+def test_lora_trains_the_share_of_weights_that_the_original_work_states(preset: Preset) -> None:
     settings = preset.run_settings(gpu=False)
 
     def off(rank: int) -> float:
         changed = settings.updated({"lora.rank": rank}, "test")
         share = trainable_share(new_model(changed).classifier)
-        return abs(share / (preset.study.trainable_share or 0.0) - 1)
+        return abs(share / (preset.original.trainable_share or 0.0) - 1)
 
-    # 1 % off with the ranks that the study names; where it names none, the nearest one.
+    # 1 % off with the ranks that the original work names; where it names none, the nearest one.
     assert off(settings.lora.rank) < (0.05 if settings.lora.rank == 4 else 0.01)
     assert min((2, 4, 8, 16, 32), key=off) == settings.lora.rank
 
 
 def test_float16_is_asked_for_only_where_there_is_a_gpu() -> None:
-    preset = load_preset("promoter/exp2", FOLDER)
+    preset = load_preset("promoter/exp2")
     assert preset.run_settings(gpu=True).training.precision == "float16"
     assert preset.run_settings(gpu=False).training.precision == "float32"
 
 
 def test_unknown_names_list_what_there_is() -> None:
-    with pytest.raises(InputError, match=r"preset: zdna/none: .*zdna/two_stage, .*zdna/best"):
-        load_preset("zdna/none", FOLDER)
-    with pytest.raises(InputError, match=r"preset: yeast: unknown task; .* zdna, g4, promoter"):
-        load_preset("yeast/two_stage", FOLDER)
+    with pytest.raises(InputError, match=r"preset: zdna/none: .*zdna/two_stage"):
+        load_preset("zdna/none")
+    with pytest.raises(InputError, match=r"preset: yeast/two_stage: unknown preset"):
+        load_preset("yeast/two_stage")
 
 
 def test_a_preset_that_needs_other_data_says_how_to_prepare_it() -> None:
     with pytest.raises(InputError, match=r"zdna/augmented: .*--lengths 120 --train-stride 60$"):
-        select_presets("zdna/augmented", FOLDER, prepared("zdna"))
+        select_presets(("zdna/augmented",), prepared("zdna"))
     with pytest.raises(InputError, match=r"zdna/best: .*--train-stride 25 --flank 1024$"):
-        select_presets("zdna/best", FOLDER, prepared("zdna", train_stride=25, flank=64))
+        select_presets(("zdna/best",), prepared("zdna", train_stride=25, flank=64))
     with pytest.raises(InputError, match=r"zdna/five_folds: .*prepare with --split kfold:5$"):
-        select_presets("zdna/two_stage,zdna/five_folds", FOLDER, prepared("zdna"))
+        select_presets(("zdna/two_stage", "zdna/five_folds"), prepared("zdna"))
 
 
 def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
-    found = select_presets("zdna/lookahead_head,zdna/all", FOLDER, prepared("zdna"))
+    found = select_presets(("zdna/lookahead_head", "zdna/all"), prepared("zdna"))
     names = [preset.name for preset in found.presets]
     assert names[0] == "zdna/lookahead_head"
     assert len(set(names)) == len(names)
@@ -171,27 +173,39 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
     overlapping |= {"dilated_cnn_flank_composition", "best"}
     assert left_out == overlapping | {"five_folds", "length_512", "length_1024"}
-    assert len(names) + len(left_out) == len(load_presets("zdna", FOLDER))
+    assert len(names) + len(left_out) == len(load_presets("zdna"))
 
 
-def written(folder: Path, text: str) -> Path:
-    (folder / "zdna.yaml").write_text(text)
-    return folder
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Put a file of presets in the place of those of zdna."""
+    (tmp_path / "presets").mkdir()
+    monkeypatch.setattr(presets, "SEARCH_SPACES", tmp_path)
+    load_presets.cache_clear()
+    yield lambda text: void((tmp_path / "presets" / "zdna.yaml").write_text(text))
+    load_presets.cache_clear()
 
 
-def test_a_preset_takes_over_what_another_one_above_says(tmp_path: Path) -> None:
+def void(value: object) -> None:
+    """Do nothing with a value."""
+
+
+def test_a_preset_takes_over_what_another_one_above_says(
+    written: Callable[[str], None],
+) -> None:
     text = """\
 one:
   about: one
-  study: {f1: 0.5}
+  original: {f1: 0.5}
   data: {lengths: [120], train_stride: 60}
   settings: {training.epochs: 3, training.batch_size: 4}
 two: {about: two, like: one, data: {train_stride: 40}, settings: {training.epochs: 5}}
 """
-    two = load_preset("zdna/two", written(tmp_path, text))
+    written(text)
+    two = load_preset("zdna/two")
     assert two.settings == {"training.epochs": 5, "training.batch_size": 4}
     assert (two.data.lengths, two.data.train_stride) == ((120,), 40)
-    assert two.study == StudyFigures()
+    assert two.original == OriginalFigures()
 
 
 BAD = {
@@ -199,22 +213,27 @@ BAD = {
     "no line": ("one: {settings: {}}", "presets.one.about"),
     "like below": (
         "one: {about: a, like: two}\ntwo: {about: b}",
-        r"one.like: two: no preset above has this name",
+        r"one.like: two: unknown preset above",
     ),
     "no mapping": ("one: 3", "presets.one"),
     "name that leads elsewhere": ("../../x: {about: a}", r"presets\.\.\./\.\./x.*pattern"),
-    "made-up figure": ("one: {about: a, study: {roc_auc: 0.8}}", "study.roc_auc: unknown key"),
+    "made-up figure": ("one: {about: a, original: {roc_auc: 0.8}}", "original.roc_auc: unknown key"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_file_of_presets_is_refused_with_its_place(tmp_path: Path, case: str) -> None:
+def test_a_bad_file_of_presets_is_refused_with_its_place(
+    written: Callable[[str], None], case: str
+) -> None:
     text, message = BAD[case]
+    written(text)
     with pytest.raises(InputError, match=message):
-        load_presets("zdna", written(tmp_path, text))
+        load_presets("zdna")
 
 
-def test_a_setting_that_there_is_not_is_refused_with_the_preset(tmp_path: Path) -> None:
-    folder = written(tmp_path, "one: {about: a, settings: {training.epoch: 3}}")
+def test_a_setting_that_there_is_not_is_refused_with_the_preset(
+    written: Callable[[str], None],
+) -> None:
+    written("one: {about: a, settings: {training.epoch: 3}}")
     with pytest.raises(InputError, match=r"preset zdna/one: training\.epoch: unknown"):
-        load_preset("zdna/one", folder).run_settings(gpu=False)
+        load_preset("zdna/one").run_settings(gpu=False)
