@@ -125,7 +125,8 @@ BAD: dict[str, tuple[Change, str, str]] = {
     "method that is a path": (
         as_it_is,
         f"{ATTRIBUTE} --methods ../../x",
-        "command line: methods.0: ../../x: Input should be 'ig', ...; correct the value",
+        "command line: methods: ../../x: unknown method; "
+        "give one of ig, noisy_ig, smoothgrad, input_x_gradient, ism, tp",
     ),
     "one class only": (
         as_it_is,
