@@ -16,7 +16,7 @@ from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
 from hyena_ray.model.checkpoint import is_hub_id, public_name
 from hyena_ray.model.provenance import Provenance, Use
-from hyena_ray.model.window import ModelSettings
+from hyena_ray.model.settings import ModelSettings
 from hyena_ray.progress import listed
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
@@ -171,7 +171,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
         "The classifier alone, without windows, strands and threshold:",
         "",
         "```python",
-        "import hyena_ray.model  # makes transformers know the model",
+        "import hyena_ray.model.huggingface  # registers the model with transformers",
         f"from transformers import {auto}",
         f'classifier = {auto}.from_pretrained("path/to/this/folder")',
         "```",
@@ -187,7 +187,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
         + ".",
         "",
         "```python",
-        "import hyena_ray.model",
+        "import hyena_ray.model.huggingface",
         "from peft import PeftModel",
         f"from transformers import AutoConfig, {auto}",
         'config = AutoConfig.from_pretrained("path/to/this/folder")',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.model.build import refuse_unused
+from hyena_ray.model.settings import refuse_unused
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named

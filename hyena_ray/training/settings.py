@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import Filters, ModelSettings, Readout
+from hyena_ray.model.settings import Filters, LoraSettings, ModelSettings, Readout, ReadoutSettings
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import task_named
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DataSettings(Settings):
@@ -25,22 +25,6 @@ class DataSettings(Settings):
     fold: int | None = Field(default=None, ge=0)
     """Of data that was split into folds: the one that is tested. The next one validates, and all
     others train."""
-
-
-class ReadoutSettings(Settings):
-    """How labels are read from the model's output; see `model.window.Readout`."""
-
-    flank: int = Field(default=32, ge=0)
-    """Real bases given on each side of a window."""
-    lookahead: int = Field(default=32, ge=0)
-    """A causal model's label of base i is read this many bases further right."""
-    flank_composition: int = Field(default=0, ge=0)
-    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
-    The cost of a window does not depend on it. See model/flank_composition.py."""
-    strands: Literal["forward", "both"] = "both"
-    """Predict from the given strand, or average the logits of both."""
-    special_tokens: bool = False
-    """Append [SEP] to each strand, as the published tokenizer does."""
 
 
 class TrainingSettings(Settings):
@@ -111,8 +95,15 @@ class TrainingSettings(Settings):
             raise ValueError("permute_labels needs a batch_size above 1")
         return self
 
+    @property
+    def total_epochs(self) -> int:
+        """Number of epochs over all stages."""
+        return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
+
     def class_weights(self) -> Tensor:
         """(2,) float32, for `weighted_cross_entropy`."""
+        import torch  # not above: a command line reads settings before torch
+
         return torch.tensor([self.negative_weight, self.positive_weight])
 
 

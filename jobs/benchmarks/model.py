@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from benchmarks.published import PlainHyenaDNA
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.build import build_model
 from hyena_ray.model.convolution import convolve, prepare_filters
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.loaders import ArraySource
@@ -83,7 +84,7 @@ def benchmark_convolution(folder: Path) -> list[Comparison]:
                 f"convolution of {length} bases",
                 "windows/s",
                 32,
-                {"toeplitz": lambda run=run: run("toeplitz"), "fft": lambda run=run: run("fft")},
+                {method: partial(run, method) for method in ("toeplitz", "fft")},
             )
         )
     return found

@@ -18,7 +18,7 @@ from benchmarks.comparison import Comparison, Run
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import matrix_products
 from benchmarks.published import PlainHyenaDNA
-from hyena_ray.model import HyenaDNAForTokenClassification
+from hyena_ray.model.huggingface import HyenaDNAForTokenClassification
 from hyena_ray.training.data_parallel import ALONE
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretraining import NextBase, new_objective, new_optimizer, take_step

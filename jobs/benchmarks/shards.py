@@ -27,9 +27,9 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 FEW, MANY = 4 * SHARD_SIZE, 400 * SHARD_SIZE

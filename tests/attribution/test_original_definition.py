@@ -25,8 +25,8 @@ from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 LENGTH, K = 24, 3

@@ -141,7 +141,8 @@ def test_a_locked_study_is_named_with_the_remedy(
 ) -> None:
     out = tmp_path / "run"
     monkeypatch.setattr(study, "LOCK_SECONDS", 1)
-    whole, locks = experiment.scheduler, []
+    whole = experiment.scheduler
+    locks: list[sqlite3.Connection] = []
 
     def lock_first(*arguments: Any) -> Any:
         if not locks:

@@ -20,11 +20,11 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.contigs import Fasta
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.predictor import SequencePredictor
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.scoring import Sequence, score_piece, window_starts
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import predict

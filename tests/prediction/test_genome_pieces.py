@@ -15,8 +15,8 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.prediction.pieces import (
     PredictionPlan,
     missing_pieces,

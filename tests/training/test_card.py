@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import read_json, sha256_file, write_json
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card

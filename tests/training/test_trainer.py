@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.model.lora import Targets
+from hyena_ray.model.settings import Targets
 from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.loaders import ArraySource, Batch
 from hyena_ray.training.losses import IGNORED
