@@ -18,7 +18,6 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.data_parallel import ALONE, Workers
-from hyena_ray.training.stages import training_stages
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.trainer import DivergenceError
@@ -114,7 +113,7 @@ def _train_and_tell(
     state = load_state(folder / CHECKPOINT, settings.fingerprint())
     if state is not None:
         # A run that was killed may have been ahead of what Tune had heard of it.
-        epochs = sum(stage.epochs for stage in training_stages(settings.training))
+        epochs = settings.training.total_epochs
         for number, metrics in enumerate(state.history, start=1):
             after_epoch(EpochReport(number, epochs, metrics))
     try:

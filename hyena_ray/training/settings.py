@@ -92,6 +92,11 @@ class TrainingSettings(Settings):
             raise ValueError("permute_labels needs a batch_size above 1")
         return self
 
+    @property
+    def total_epochs(self) -> int:
+        """Number of epochs over all stages."""
+        return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
+
 
 class RunSettings(Settings):
     """Everything that decides the result of one run, beside the data."""

@@ -16,9 +16,10 @@ from hyena_ray.prediction.pieces import Piece, PredictionPlan
 from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
 from hyena_ray.prediction.region_calling import COLUMNS, PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
-from hyena_ray.report.blocks import Figure, Headline, Section, Table
+from hyena_ray.report._page import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
-from hyena_ray.report.write import page_of, write_report
+from hyena_ray.report.sections import page_of
+from hyena_ray.report.write import write_report
 from hyena_ray.training.pretrain_record import HeldOutEvaluation, PretrainRecord
 from hyena_ray.training.settings import Objective, PretrainSettings
 
@@ -172,13 +173,13 @@ def test_a_pretraining_is_placed_among_markov_models(
         found["answer"]
     )
     assert said in words(found["answer"])
-    assert "Trained on a; of c nothing was looked at." in words(found["answer"])
+    assert "Trained on a; nothing of c was read." in words(found["answer"])
     assert tables(found["perplexity"])[0].rows[-1] == ["all", f"{value:.3f}", "3.900", "3.500"]
 
 
 def test_masked_bases_are_not_placed_among_markov_models(tmp_path: Path) -> None:
     folder = pretrained(tmp_path / "pretrained", "masked", {"b": 3.0, "all": 3.0})
-    assert "Markov models cannot be put beside it" in words(sections(folder)["answer"])
+    assert "cannot be compared with Markov models" in words(sections(folder)["answer"])
 
 
 def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> None:

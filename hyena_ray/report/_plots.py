@@ -1,7 +1,8 @@
-"""Draw with matplotlib, to SVG that stands inside a page and takes its colours from there.
+"""Figures drawn with matplotlib, as SVG that takes its colours from the page.
 
-Colours are drawn as stand-ins and become CSS variables, so that one drawing serves a light and a
-dark page; text stays text.  matplotlib is imported at the first figure, since it is slow to.
+Colours are drawn as placeholders that become CSS variables, so that one drawing serves a light and
+a dark page. Text remains text. matplotlib is imported with the first figure, because it is slow to
+import.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 INK, MUTED, GRID, SURFACE = "#010203", "#040506", "#070809", "#0a0b0c"
 BLUE, ORANGE, GREEN, GOLD, PURPLE = "#1a0001", "#1a0002", "#1a0003", "#1a0004", "#1a0005"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, GOLD)
-"""In the order in which things that are compared take them; told apart by the colour-blind."""
+"""Colours of the things that a figure compares, in order; colour-blind readers tell them apart."""
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -27,11 +28,11 @@ VARIABLES = {
     GOLD: "gold",
     PURPLE: "purple",
 }
-"""Stand-in to the CSS variable of style.py."""
+"""Placeholder to its CSS variable in templates/style.css."""
 LETTERS = {"A": GREEN, "C": BLUE, "G": GOLD, "T": ORANGE}
-"""Of logos."""
+"""Colours of the letters of a logo."""
 WIDTH = 5.0
-"""Inches of a figure: as wide as a phone, so that its text can be read there."""
+"""Width of a figure in inches: that of a phone, so that its text can be read there."""
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -62,13 +63,13 @@ _STYLE = {
 
 @contextmanager
 def style() -> Iterator[Any]:
-    """matplotlib's `Figure` class, inside the block in this page's style.
+    """Yield matplotlib's `Figure` class; inside the block figures have the style of the page.
 
-    No pyplot: figures do not outlive the block, and nothing outside it changes.
+    pyplot is not used: figures do not outlive the block, and nothing outside it changes.
     """
     import matplotlib
 
-    # The canvas that needs no screen.
+    # The class, unlike pyplot, needs no screen.
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
@@ -78,11 +79,11 @@ def style() -> Iterator[Any]:
 
 
 def svg_of(figure: Any, name: str) -> str:
-    """A figure as an `<svg>` element; the page gives it role and text.
+    """Return a figure as an `<svg>` element, to which the page adds role and text.
 
     Args:
-        figure: of matplotlib.
-        name: of the figure; begins the ids inside, which are unique on the page then.
+        figure: Figure of matplotlib.
+        name: Name of the figure on the page; the ids inside begin with it, so they are unique.
     """
     stream = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -93,7 +94,7 @@ def svg_of(figure: Any, name: str) -> str:
 def _slim(text: str, name: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # The page says how large it is.
+    # The style of the page sets the size.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) (?:version|xmlns|xmlns:xlink)="[^"]*"', r"\1", text)
@@ -105,11 +106,11 @@ def _slim(text: str, name: str) -> str:
 
     text = re.sub(r' id="([^"]+)"', renamed, text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    # A hundredth of a point is finer than any screen; numbers between tags are for people.
+    # A hundredth of a point is finer than any screen. Text between tags keeps its digits.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
-    # The page's own fonts; k-mers stand in letters of one width.
+    # Text has the fonts of the page; k-mers have letters of one width.
     text = re.sub(r"font-family: '[^']*Mono'[^;\"]*", "font-family: ui-monospace, monospace", text)
     text = re.sub(r"font-family: 'DejaVu Sans'[^;\"]*;? ?", "", text)
     text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import matplotlib
 import pytest
 
-from hyena_ray.report.drawing import BLUE, VARIABLES, style, svg_of
-from hyena_ray.report.style import STYLE
+from hyena_ray.report._plots import BLUE, VARIABLES, style, svg_of
+
+STYLE = (files("hyena_ray.report") / "templates" / "style.css").read_text()
 
 
 def drawn(name: str) -> str:
