@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.training.checkpoint import CHECKPOINT, save_state
-from hyena_ray.training.pretraining import PretrainState
+from hyena_ray.training.checkpoint import CHECKPOINT, TrainerState, save_state
 from hyena_ray.training.settings import PretrainSettings
 from tests.jobs.bad_inputs import (
     PRETRAIN,
@@ -136,7 +135,7 @@ def test_what_cannot_be_pretrained_on_is_refused(user: User, case: str) -> None:
     user.is_refused(Case(*BAD[case]))
 
 
-def begun_with(content: bytes | Callable[[PretrainSettings], PretrainState]) -> Change:
+def begun_with(content: bytes | Callable[[PretrainSettings], TrainerState]) -> Change:
     """A run that has this checkpoint."""
 
     def change(folder: Path) -> None:
@@ -149,13 +148,13 @@ def begun_with(content: bytes | Callable[[PretrainSettings], PretrainState]) -> 
     return both(is_folder("out"), holds("out/config.yaml", "settings: {}\n"), change)
 
 
-def of_another_size(settings: PretrainSettings) -> PretrainState:
+def of_another_size(settings: PretrainSettings) -> TrainerState:
     weights = {"model.lm_head.weight": torch.zeros(16, 9)}
-    return PretrainState(settings.fingerprint(), 1, weights, {}, {}, [], [])
+    return TrainerState(settings.fingerprint(), 1, weights, {}, {}, {}, {}, [], [])
 
 
-def of_other_settings(settings: PretrainSettings) -> PretrainState:
-    return PretrainState("0" * 64, 1, {}, {}, {}, [], [])
+def of_other_settings(settings: PretrainSettings) -> TrainerState:
+    return TrainerState("0" * 64, 1, {}, {}, {}, {}, {}, [], [])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def of_other_settings(settings: PretrainSettings) -> PretrainState:
     ],
 )
 def test_a_checkpoint_that_is_not_this_runs_is_refused(
-    user: User, content: bytes | Callable[[PretrainSettings], PretrainState], line: Line
+    user: User, content: bytes | Callable[[PretrainSettings], TrainerState], line: Line
 ) -> None:
     user.is_refused(Case(begun_with(content), f"{PRETRAIN} --resume", line))
 
