@@ -19,6 +19,7 @@ from hyena_ray.settings import READ, WHERE, Option
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import (
+    TIMED,
     ReadsData,
     ReadsModel,
     ReadsSplit,
@@ -195,12 +196,14 @@ def dry_run(attribution: Attribution) -> DryRun:
     """
     from hyena_ray.attribution.shards import missing_shards
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.timing import time_on_worker
+    from hyena_ray.cluster.tasks import run_task
 
     plan, data, output = attribution.plan, attribution.data, attribution.output
     with connect(attribution.address) as cluster:
         actors = place_actors(plan, cluster, attribution.actors, attribution.resources).concurrent
-        seconds = time_on_worker(_one_batch(attribution), attribution.resources)
+        seconds = run_task(
+            _one_batch(attribution), attribution.resources, TIMED, threads=1
+        )
     left = missing_shards(plan, output.folder) if output.resume else range(len(plan.shards))
     windows = sum(_windows_in(plan, index) for index in range(len(plan.shards)))
     windows_left = sum(_windows_in(plan, index) for index in left)
@@ -374,12 +377,13 @@ def attribute_in_run(
     def make() -> Callable[[int], object]:
         import torch
 
+        from hyena_ray.model.devices import default_device
         from hyena_ray.model.saved import load_window_model
 
         # One thread whatever the size of the pool: the bits of a score depend on it.
         torch.set_num_threads(1)
         model = load_window_model(model_folder)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(default_device())
         windows = PreparedData.open(data_folder)
         return lambda index: run_shard(model, windows, plan, index, folder)
 

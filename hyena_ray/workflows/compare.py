@@ -27,6 +27,7 @@ from hyena_ray.training.settings import RunSettings
 from hyena_ray.workflows.presets import OriginalFigures, Preset, Selection, select_presets
 from hyena_ray.workflows.train import EVALUATION, SAMPLE, TrainPlan, TrainRecord, train_in_run
 from hyena_ray.workflows.workflow import (
+    TIMED,
     ReadsData,
     Resumes,
     RunsOnActors,
@@ -329,7 +330,7 @@ def dry_run(comparison: Comparison) -> DryRun:
         InputError: The cluster cannot hold a run.
     """
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.timing import time_on_worker
+    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.run import run_view
     from hyena_ray.workflows.timing import training_seconds
 
@@ -341,9 +342,10 @@ def dry_run(comparison: Comparison) -> DryRun:
     sample = view.read_rows(timed.data.length, "train", 0, rows)
     with connect(comparison.address) as cluster:
         placement = place_runs(comparison, cluster)
-        step = time_on_worker(
+        step = run_task(
             lambda: training_seconds(timed, sample)[0],
             comparison.resources,
+            TIMED,
             threads=placement.threads,
         )
     resume = comparison.output.resume

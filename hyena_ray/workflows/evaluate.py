@@ -124,15 +124,15 @@ def execute(run: EvaluationRun) -> Evaluation:
     Args:
         run: The evaluation.
     """
-    import torch
-
+    from hyena_ray.model.devices import default_device
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
     from hyena_ray.training.loaders import ArraySource, ProgressSource
+    from hyena_ray.training.losses import class_weights
     from hyena_ray.training.settings import TrainingSettings
 
     plan, model, data = run.plan, run.model, run.data
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    weights, length, scored = TrainingSettings().class_weights(), model.readout.window, 0
+    model.to(default_device())
+    weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0
 
     def on_progress(windows: int) -> None:
         nonlocal scored

@@ -30,7 +30,7 @@ from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Location, Option
 from hyena_ray.storage import AnyPath, remove_folder
-from hyena_ray.workflows.workflow import ReadsModel, Resumes, RunsOnActors, Workflow, outputs_in
+from hyena_ray.workflows.workflow import TIMED, ReadsModel, Resumes, RunsOnActors, Workflow, outputs_in
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster, Resources
@@ -159,7 +159,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
         InputError: The cluster cannot hold the actors.
     """
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.timing import time_on_worker
+    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.prediction.pieces import count_windows, missing_pieces
     from hyena_ray.workflows.timing import seconds_per_scored_window
 
@@ -167,8 +167,11 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     batch = plan.batch
     with connect(prediction.address) as cluster:
         actors = place_actors(prediction, cluster)
-        seconds = time_on_worker(
-            lambda: seconds_per_scored_window(model_folder, batch), prediction.resources
+        seconds = run_task(
+            lambda: seconds_per_scored_window(model_folder, batch),
+            prediction.resources,
+            TIMED,
+            threads=1,
         )
     left = missing_pieces(plan, output.folder) if output.resume else range(len(plan.pieces))
     windows = sum(count_windows(plan, index) for index in left)
@@ -286,12 +289,13 @@ def predict_in_run(
     def make() -> Callable[[int], object]:
         import torch
 
+        from hyena_ray.model.devices import default_device
         from hyena_ray.model.saved import load_window_model
 
         # One thread whatever the size of the pool: the bits of a score depend on it.
         torch.set_num_threads(1)
         model = load_window_model(model_folder)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(default_device())
         return lambda index: run_piece(model, plan, index, folder)
 
     shards = Shards(

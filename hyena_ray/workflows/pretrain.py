@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from hyena_ray.errors import InputError, JobError, Problems
+from hyena_ray.errors import Problems
 from hyena_ray.outcomes import DryRun, Outcome
 from hyena_ray.progress import State, counted, listed
 from hyena_ray.runs.plan import Plan
@@ -23,13 +23,14 @@ from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Location, Option, load_yaml
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.settings import PretrainSettings
-from hyena_ray.workflows.workflow import Resumes, RunsOnActors, Workflow, changes_from, outputs_in
+from hyena_ray.workflows.workflow import TIMED, Resumes, RunsOnActors, Workflow, changes_from, outputs_in
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from hyena_ray.cluster.resources import Cluster, Placement, Resources, TrialResources
+    from hyena_ray.cluster.tasks import Shared
     from hyena_ray.cluster.workers import Report
     from hyena_ray.model.provenance import Provenance
     from hyena_ray.training.data_parallel import Workers
@@ -239,7 +240,7 @@ def dry_run(pretraining: Pretraining) -> DryRun:
         InputError: The cluster cannot hold the workers.
     """
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.timing import time_on_worker
+    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.data_parallel import Workers
     from hyena_ray.workflows.timing import pretraining_seconds
 
@@ -248,8 +249,8 @@ def dry_run(pretraining: Pretraining) -> DryRun:
     batch = pretraining.stream.batch(recipe.steps - 1, Workers(0, job.workers))
     with connect(job.address, dashboard=job.workers > 1) as cluster:
         threads = place_workers(job, cluster).threads
-        step = time_on_worker(
-            lambda: pretraining_seconds(settings, batch), job.resources, threads=threads
+        step = run_task(
+            lambda: pretraining_seconds(settings, batch), job.resources, TIMED, threads=threads
         )
     bases = int(genome.train.lengths.sum())
     scored = int(genome.held_out.lengths.sum())
@@ -326,10 +327,10 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
 def _pretrain_in_run(
     run: Run[PretrainPlan], pretraining: Pretraining, resources: TrialResources
 ) -> PretrainRecord:
-    import ray
     import torch
 
     from hyena_ray.cluster.steps import StreamedSteps
+    from hyena_ray.cluster.tasks import share
     from hyena_ray.training.pretrain_record import PretrainRecord
     from hyena_ray.training.pretraining import pretrain, save_backbone
     from hyena_ray.training.trainer import DivergenceError
@@ -340,8 +341,8 @@ def _pretrain_in_run(
         logger.warning("nothing is held out: there will be no perplexity")
     for steps, windows in pretraining.stages.items():
         logger.info("%s: %s", steps, windows)
-    shared = StreamedSteps(ray.put(pretraining.stream))
-    held_out = ray.put(pretraining.held_out)
+    shared = StreamedSteps(share(pretraining.stream))
+    held_out = share(pretraining.held_out)
 
     def train(workers: Workers, report: Report) -> None:
         torch.set_num_threads(threads)
@@ -354,8 +355,7 @@ def _pretrain_in_run(
                 reported = time.monotonic()
                 report(step._asdict())
 
-        windows: dict[str, NDArray[np.uint8]] = ray.get(held_out)
-        copies = {name: codes.copy() for name, codes in windows.items()}
+        copies = {name: codes.copy() for name, codes in held_out.get().items()}
         try:
             result = pretrain(
                 settings,
@@ -374,7 +374,7 @@ def _pretrain_in_run(
         report({"history": result.history})
 
     history, rate = _train(train, pretraining, resources)
-    markov = _markov(ray.put(pretraining.genome.train), held_out, settings, resources)
+    markov = _markov(share(pretraining.genome.train), held_out, settings, resources)
     record = PretrainRecord.make(
         fingerprint=fingerprint,
         simulated=provenance.simulated,
@@ -393,10 +393,9 @@ def _train(
     train: Any, pretraining: Pretraining, resources: TrialResources
 ) -> tuple[Sequence[Mapping[str, Any]], float | None]:
     """Return the history of the finished run, and the bases trained on in a second."""
-    from ray.train import TrainingFailedError
-
     from hyena_ray.cluster.progress import Progress
     from hyena_ray.cluster.watchdog import watchdog
+    from hyena_ray.cluster.workers import run_in_own_process
     from hyena_ray.training.pretraining import text_of
     from hyena_ray.training.trainer import DivergenceError
 
@@ -426,83 +425,38 @@ def _train(
             if report["evaluation"] is not None:
                 logger.info("%s", text_of(report["evaluation"]))
 
-        try:
-            with watchdog(STALL_SECONDS, "the pretraining") as dog:
-                _run_in_own_process(
-                    train, resources, pretraining.output.folder / "train", on_report
-                )
-        except TrainingFailedError as error:
-            raise _failure(error) from error
+        with watchdog(STALL_SECONDS, "the pretraining") as dog:
+            run_in_own_process(
+                train,
+                resources,
+                pretraining.output.folder / "train",
+                name="pretraining",
+                tell=on_report,
+                retries=RETRIES,
+            )
     if first is None or last is None or last[1] == first[1]:
         return history, None
     return history, (last[1] - first[1]) * recipe.tokens_per_step / (last[0] - first[0])
 
 
-def _run_in_own_process(
-    train: Any, resources: TrialResources, folder: AnyPath, on_report: Report
-) -> None:
-    """Run the workers from a process of their own.
-
-    `run_on_workers` waits in two threads, and a driver that is told to end while one of them is
-    inside Ray would sometimes do so without its exit code.
-    """
-    import ray
-    from ray.util.queue import Queue
-
-    from hyena_ray.cluster.workers import run_on_workers
-
-    reports = Queue(actor_options={"num_cpus": 0})
-
-    def drive() -> None:
-        try:
-            run_on_workers(
-                train,
-                resources,
-                folder,
-                name="pretraining",
-                tell=reports.put,
-                retries=RETRIES,
-            )
-        finally:
-            reports.put(None)
-
-    ended = ray.remote(num_cpus=0)(drive).options(name="pretraining").remote()
-    while (report := reports.get()) is not None:
-        on_report(report)
-    ray.get(ended)
-
-
-def _failure(error: Exception) -> Exception:
-    """Return what stopped a worker, in one line."""
-    from hyena_ray.cluster.start import reason_of
-
-    causes = getattr(getattr(error, "cause", error), "worker_failures", {}).values()
-    for cause in causes:
-        if isinstance(cause, InputError | JobError):
-            return cause
-    reason = reason_of(next(iter(causes), error))
-    return JobError(f"workers failed ({reason}); what was finished is kept, --resume does the rest")
-
-
-def _markov(bases: Any, held_out: Any, settings: PretrainSettings, resources: Resources) -> Any:
+def _markov(
+    bases: Shared[PackedBases],
+    held_out: Shared[dict[str, NDArray[np.uint8]]],
+    settings: PretrainSettings,
+    resources: Resources,
+) -> dict[str, dict[str, float]]:
     """Return the perplexity of Markov models by order and contig, computed on a worker."""
-    import ray
-
-    from hyena_ray.cluster.progress import Progress
+    from hyena_ray.cluster.tasks import run_task
 
     both = settings.training.reverse_complement
 
-    def count(
-        bases: PackedBases, windows: dict[str, NDArray[np.uint8]]
-    ) -> dict[str, dict[str, float]]:
+    def count() -> dict[str, dict[str, float]]:
         from hyena_ray.training.markov import markov_perplexities
 
-        orders = markov_perplexities(bases, windows, both_strands=both)
+        orders = markov_perplexities(bases.get(), held_out.get(), both_strands=both)
         return {str(order): by_contig for order, by_contig in orders.items()}
 
-    task = ray.remote(num_cpus=resources.cpu)(count).options(name="Markov models")
-    with Progress("Markov models"):
-        return ray.get(task.remote(bases, held_out))
+    return run_task(count, resources, "Markov models")
 
 
 def present(pretraining: Pretraining, record: PretrainRecord) -> Outcome:

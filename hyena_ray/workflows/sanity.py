@@ -150,13 +150,12 @@ def execute(run: SanityRun) -> list[Check]:
     Raises:
         InputError: The model finds no labelled base, or another job writes the folder.
     """
-    import torch
-
     from hyena_ray.attribution.sanity import check_attribution, count_steps
     from hyena_ray.dataset.origin import Origin
+    from hyena_ray.model.devices import default_device
 
     for model in filter(None, (run.model, run.other)):
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(default_device())
     simulated = run.data.manifest.simulated
     planted = simulated and task_named(run.data.manifest.task).kind == "base"
     steps = 0

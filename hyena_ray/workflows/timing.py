@@ -13,11 +13,12 @@ from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.model.scoring import Sequence, score_piece
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.evaluation import EVALUATION_BATCH
-from hyena_ray.training.losses import weighted_cross_entropy
+from hyena_ray.training.losses import class_weights, weighted_cross_entropy
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import new_model
 
@@ -55,7 +56,7 @@ def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, fl
     """
     model, recipe = new_model(settings), settings.training
     device = next(model.parameters()).device
-    weights = recipe.class_weights().to(device)
+    weights = class_weights(recipe).to(device)
     rows = np.arange(recipe.batch_size) % len(windows.window_id)
     tokens, labels = (
         torch.from_numpy(a[rows]).to(device) for a in (windows.tokens, windows.labels)
@@ -89,7 +90,7 @@ def attribution_seconds(
         model = new_model(model_folder)
     else:
         model = load_window_model(model_folder)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(default_device())
     chosen = labelled_windows(windows, ATTRIBUTED)
     work = lambda: attribute_windows(model.eval(), chosen, settings, chosen.labels == 1)  # noqa: E731
     return seconds_of(work) / len(chosen.window_id)
@@ -103,7 +104,7 @@ def seconds_per_scored_window(model_folder: AnyPath, batch: int) -> float:
         batch: Windows of one forward pass.
     """
     model = load_window_model(model_folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(default_device())
     window = model.readout.window
     size = batch * window
     sequence = Sequence(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
@@ -121,7 +122,7 @@ def pretraining_seconds(settings: PretrainSettings, batch: Batch) -> float:
     from hyena_ray.training.pretraining import new_objective, summed_loss
 
     model = new_objective(settings)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(default_device())
     device = next(model.parameters()).device
     # A copy: what is in Ray's object store cannot be written to, of which torch warns.
     inputs, targets = (

@@ -35,7 +35,7 @@ from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import SEARCH_SPACES
 from hyena_ray.workflows.train import EVALUATION
-from hyena_ray.workflows.workflow import Joins, Resumes, Workflow, outputs_in
+from hyena_ray.workflows.workflow import TIMED, Joins, Resumes, Workflow, outputs_in
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -316,7 +316,7 @@ def dry_run(search: Search) -> DryRun:
         InputError: The cluster cannot hold the trials.
     """
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.timing import time_on_worker
+    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.genome.splits import SPLITS
     from hyena_ray.workflows.timing import attribution_seconds, training_seconds
 
@@ -334,8 +334,13 @@ def dry_run(search: Search) -> DryRun:
         rows = min(SAMPLE, counts[length]["train"])
         sample = data.read_rows(length, "train", 0, rows)
         test = data.read(length, "test", min(TEST_WINDOWS, counts[length]["test"]))
-        step = time_on_worker(lambda: training_seconds(drawn, sample)[0], resources)
-        window = time_on_worker(lambda: attribution_seconds(drawn, test, attribution), resources)
+        threads = placement.threads
+        step = run_task(
+            lambda: training_seconds(drawn, sample)[0], resources, TIMED, threads=threads
+        )
+        window = run_task(
+            lambda: attribution_seconds(drawn, test, attribution), resources, TIMED, threads=1
+        )
         labelled = sum(
             count.positive
             for count in data.manifest.counts
@@ -535,31 +540,23 @@ class _Steps:
 
         A worker does it, since the driver may have no GPU.
         """
-        import ray
-
-        from hyena_ray.cluster.progress import Progress
+        from hyena_ray.cluster.tasks import run_task
 
         data_folder, model_folder = data.folder, self.folder / "model"
 
         def score() -> Evaluation:
-            import torch
-
+            from hyena_ray.model.devices import default_device
             from hyena_ray.model.saved import load_window_model
             from hyena_ray.training.run import score_and_describe
 
-            torch.set_num_threads(1)
             model = load_window_model(model_folder)
-            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            model.to(default_device())
             windows = PreparedData.open(data_folder)
             evaluation = score_and_describe(model, model_folder, settings, windows, test=True)
             assert evaluation is not None
             return evaluation
 
-        resources = self.space.resources
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(score)
-        with Progress("score test windows"):
-            evaluation: Evaluation = ray.get(task.options(name="score test windows").remote())
-        return evaluation
+        return run_task(score, self.space.resources, "score test windows", threads=1)
 
     def _attribute(self, data: PreparedData) -> attribute.AttributeRecord:
         """Attribute the best model, in a run of its own inside this one."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Resources
 
 
+TIMED = "dry run: timing one batch"
+"""Name of the task that times a batch for a dry run."""
+
+
 class Job(Settings):
     """Base of the settings of every job."""
 

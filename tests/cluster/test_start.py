@@ -59,11 +59,11 @@ SIGNAL = """
 import os, signal, sys
 from hyena_ray.cluster.start import connect
 from hyena_ray.cli.terminal import run_in_terminal
-def main(arguments):
+def work():
     with connect("local"):
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
-run_job(main)
+run_in_terminal("job", work)
 """
 
 

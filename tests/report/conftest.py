@@ -1,4 +1,4 @@
-"""One small real run for all tests of this room, with sanity checks and a comparison beside it."""
+"""One small real search for all tests of this room, with sanity checks and a comparison."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def runs(cluster: object, small_data: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def tuned(runs: Runs, tmp_path: Path) -> Path:
-    """A copy of the run, to be changed."""
+    """Copy the search, for a test that changes it."""
     return Path(shutil.copytree(runs.tuned, tmp_path / "tuned"))
 
 
