@@ -124,9 +124,7 @@ def run_in_own_process(
 
     def drive() -> None:
         try:
-            run_on_workers(
-                train, resources, folder, name=name, tell=reports.put, retries=retries
-            )
+            run_on_workers(train, resources, folder, name=name, tell=reports.put, retries=retries)
         finally:
             reports.put(None)
 

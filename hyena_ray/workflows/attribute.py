@@ -201,9 +201,7 @@ def dry_run(attribution: Attribution) -> DryRun:
     plan, data, output = attribution.plan, attribution.data, attribution.output
     with connect(attribution.address) as cluster:
         actors = place_actors(plan, cluster, attribution.actors, attribution.resources).concurrent
-        seconds = run_task(
-            _one_batch(attribution), attribution.resources, TIMED, threads=1
-        )
+        seconds = run_task(_one_batch(attribution), attribution.resources, TIMED, threads=1)
     left = missing_shards(plan, output.folder) if output.resume else range(len(plan.shards))
     windows = sum(_windows_in(plan, index) for index in range(len(plan.shards)))
     windows_left = sum(_windows_in(plan, index) for index in left)

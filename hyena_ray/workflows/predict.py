@@ -30,7 +30,14 @@ from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Location, Option
 from hyena_ray.storage import AnyPath, remove_folder
-from hyena_ray.workflows.workflow import TIMED, ReadsModel, Resumes, RunsOnActors, Workflow, outputs_in
+from hyena_ray.workflows.workflow import (
+    TIMED,
+    ReadsModel,
+    Resumes,
+    RunsOnActors,
+    Workflow,
+    outputs_in,
+)
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster, Resources

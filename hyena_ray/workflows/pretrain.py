@@ -23,7 +23,14 @@ from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Location, Option, load_yaml
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.settings import PretrainSettings
-from hyena_ray.workflows.workflow import TIMED, Resumes, RunsOnActors, Workflow, changes_from, outputs_in
+from hyena_ray.workflows.workflow import (
+    TIMED,
+    Resumes,
+    RunsOnActors,
+    Workflow,
+    changes_from,
+    outputs_in,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -396,7 +403,7 @@ def _train(
     from hyena_ray.cluster.progress import Progress
     from hyena_ray.cluster.watchdog import watchdog
     from hyena_ray.cluster.workers import run_in_own_process
-    from hyena_ray.training.pretraining import text_of
+    from hyena_ray.training.pretraining import evaluation_text
     from hyena_ray.training.trainer import DivergenceError
 
     recipe, done = pretraining.settings.training, pretraining.steps_done
@@ -423,7 +430,7 @@ def _train(
             last = time.monotonic(), step
             first = first or last
             if report["evaluation"] is not None:
-                logger.info("%s", text_of(report["evaluation"]))
+                logger.info("%s", evaluation_text(report["evaluation"]))
 
         with watchdog(STALL_SECONDS, "the pretraining") as dog:
             run_in_own_process(

@@ -102,12 +102,7 @@ def validate(settings: SanitySettings) -> SanityRun:
         data = problems.collect(PreparedData.open, settings.data)
         if data is not None:
             problems.collect(data.check_split, settings.split, "--split")
-        chosen = problems.collect(
-            AttributionSettings.parse,
-            {"methods": settings.methods},
-            "--methods",
-            label=lambda key: "--methods",
-        )
+        chosen = problems.collect(_attribution_settings, settings)
         inputs = (settings.model, settings.data, settings.random_labels)
         output = problems.collect(settings.output, SanityPlan.KIND, inputs)
     assert data is not None
@@ -139,6 +134,11 @@ def validate(settings: SanitySettings) -> SanityRun:
     )
     windows = labelled_windows(data.read(model.readout.window, settings.split), settings.limit)
     return SanityRun(plan, output, model, other, data, windows)
+
+
+def _attribution_settings(settings: SanitySettings) -> AttributionSettings:
+    values = {"methods": settings.methods}
+    return AttributionSettings.parse(values, "--methods", label=lambda key: "--methods")
 
 
 def execute(run: SanityRun) -> list[Check]:

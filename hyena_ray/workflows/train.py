@@ -140,7 +140,7 @@ def validate(settings: TrainSettings) -> Training:
     assert output is not None
     import torch
 
-    from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+    from hyena_ray.training.checkpoint import CHECKPOINT, load_state
     from hyena_ray.training.loaders import ArraySource
     from hyena_ray.training.preflight import check_run_fits
     from hyena_ray.training.run import run_view
@@ -160,8 +160,8 @@ def validate(settings: TrainSettings) -> Training:
     start_model(run, train, validation)  # refuses what it must before a file is written
     state = None
     if settings.resume:
-        state = load_state(output.folder / CHECKPOINT, plan.fingerprint, RunState)
-    done = 0 if state is None else state.epoch + 1
+        state = load_state(output.folder / CHECKPOINT, plan.fingerprint)
+    done = 0 if state is None else len(state.history)
     return Training(plan, output, view, train, validation, settings.test, done)
 
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.dataset.manifest import Manifest
-from hyena_ray.runs.record import MANIFEST
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import SIMULATED
+from hyena_ray.runs.record import MANIFEST
 
 SPLITS = ("train", "val", "test")
 Row = tuple[str, int]

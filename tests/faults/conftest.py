@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run_job
-from tests.faults.small_runs import ROOT, SPACE, Inputs, Nodes, Result, result_of
+from tests.faults.small_runs import SPACE, Inputs, Nodes, Result, result_of
 
 
 @pytest.fixture(scope="session")

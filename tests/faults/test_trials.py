@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.runs._lock import only_writer
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.runs._lock import only_writer
 from hyena_ray.search import stored_study as study
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import run_trial
-from tests.command_line import run_job
 from hyena_ray.workflows.tune import TuneRecord
-from tests.faults.small_runs import ROOT, Inputs, Result, result_of
+from tests.command_line import run_job
+from tests.faults.small_runs import Inputs, Result, result_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 Fault = Callable[[Path], None]

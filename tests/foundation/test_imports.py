@@ -25,9 +25,7 @@ ROOMS = (
     "report",
     "cli",
 )
-FOUNDATION = (
-    *("errors", "files", "settings", "storage", "tasks", "outcomes", "progress"),
-)
+FOUNDATION = (*("errors", "files", "settings", "storage", "tasks", "outcomes", "progress"),)
 RAY_ROOMS = ("cluster", "search")
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.outcomes import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
@@ -14,6 +13,7 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.outcomes import Outcome
 from hyena_ray.tasks import TASKS
 from tests.command_line import run_job
 

@@ -22,11 +22,11 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import hyena_ray
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.files import read_json
+from hyena_ray.runs._ownership import check_ownership
 from hyena_ray.search import trackers
 from hyena_ray.training.checkpoint import CHECKPOINT
-from hyena_ray.runs._ownership import check_ownership
-from hyena_ray.tuning import job
 from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
 
 pytestmark = [
     pytest.mark.slow,
@@ -99,12 +99,14 @@ def followed(
         patch.setitem(trackers.MAKERS, "broken", lambda *given: Broken())
         broken = trackers.Tracker("broken", "")
         patch.setattr(trackers, "parse_trackers", lambda texts: (broken, *parse(texts)))
-        job.run_job("tune", "zdna", *
-            [
+        run_job(
+            "tune",
+            "zdna",
+            *[
                 *("--data", str(small_data), "--out", str(done.out)),
                 *("--space", str(folder / "space.yaml")),
                 *("--track", f"mlflow={done.mlflow}", "--track", "wandb=a_project"),
-            ]
+            ],
         )
     trackers.logger.removeHandler(handler)
     return done

@@ -74,7 +74,9 @@ def test_a_run_on_folds_tests_the_fold_that_it_was_given(folder: Path, tmp_path:
         found = read_json(out / "evaluation.json")
         windows[fold] = found["windows"]
         again = tmp_path / f"again{fold}"
-        run_job("evaluate", *["--model", str(out / "model"), *data, "--fold", str(fold), "--out", str(again)]
+        run_job(
+            "evaluate",
+            *["--model", str(out / "model"), *data, "--fold", str(fold), "--out", str(again)],
         )
         assert read_json(again / "evaluation.json") == found
     with pytest.raises(InputError, match=r"data\.fold: is missing, .* 3 folds"):

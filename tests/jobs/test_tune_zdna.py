@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.outcomes import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.model.saved import load_window_model
-from tests.command_line import run_job
+from hyena_ray.outcomes import Outcome
 from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "tune_zdna.py"

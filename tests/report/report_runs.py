@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from hyena_ray.workflows.train import TrainRecord
 from hyena_ray.workflows.compare import CompareRecord, RunFigures, preset_row, write_tables
-from hyena_ray.workflows.presets import PreparedAs, Preset, OriginalFigures
+from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset
+from hyena_ray.workflows.train import TrainRecord
 
 SPACE = """\
 task: zdna

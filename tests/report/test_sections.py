@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.outcomes import Outcome
 from hyena_ray.dataset.manifest import SequenceRows
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.outcomes import Outcome
 from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED
 from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from hyena_ray.errors import InputError
 from hyena_ray.runs import _lock as module
 from hyena_ray.runs._lock import lease, only_writer
-from hyena_ray.errors import InputError
 from hyena_ray.storage import S3Path
 
 

@@ -10,11 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.training.metrics import Metrics
-from hyena_ray.workflows.train import TrainRecord
-from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.runs.run import Output
 from hyena_ray.cluster.resources import Resources
+from hyena_ray.runs.run import Output
+from hyena_ray.training.metrics import Metrics
 from hyena_ray.workflows.compare import (
     METRIC_TITLES,
     ORIGINAL,
@@ -26,6 +24,7 @@ from hyena_ray.workflows.compare import (
     write_tables,
 )
 from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset, Selection
+from hyena_ray.workflows.train import TrainRecord
 from tests.search.unread_data import prepared
 
 STATED = OriginalFigures(f1=0.6, mcc=0.5, balanced_accuracy=0.8, trainable_share=0.07)

@@ -15,8 +15,8 @@ from hyena_ray.training.stages import training_stages
 from hyena_ray.training.supervised import new_model
 from hyena_ray.workflows import presets
 from hyena_ray.workflows.presets import (
-    Preset,
     OriginalFigures,
+    Preset,
     load_preset,
     load_presets,
     select_presets,
@@ -48,14 +48,16 @@ def test_every_preset_runs_on_the_data_that_it_asks_for(preset: Preset, gpu: boo
 
 
 @every
-def test_what_the_original_work_ran_reads_causally_on_one_strand_without_flanks(preset: Preset) -> None:
+def test_what_the_original_work_ran_reads_causally_on_one_strand_without_flanks(
+    preset: Preset,
+) -> None:
     if preset.original == OriginalFigures():
         return
     readout = preset.run_settings(gpu=False).readout
     assert (readout.flank, readout.lookahead, readout.strands) == (0, 0, "forward")
 
 
-# Typed from the original work's tables: F1, MCC, epochs of everything, batch, and one setting of its own.
+# Typed from the original work's tables: F1, MCC, epochs of everything, batch, and one more.
 ROWS = [
     ("zdna/two_stage", 0.6401, 0.6226, 6, 64, ("training.stages", "two_stage")),
     ("zdna/batch_1", 0.6283, 0.6136, 5, 1, ("training.accumulation", 4)),
@@ -106,7 +108,9 @@ def test_the_rows_of_the_original_work_stand_under_their_names(
 
 
 @every
-def test_only_the_rows_of_the_original_work_have_figures_of_the_original_work(preset: Preset) -> None:
+def test_only_the_rows_of_the_original_work_have_figures_of_the_original_work(
+    preset: Preset,
+) -> None:
     named = {row[0] for row in ROWS}
     assert preset.name in named or preset.original == OriginalFigures()
 
@@ -217,7 +221,10 @@ BAD = {
     ),
     "no mapping": ("one: 3", "presets.one"),
     "name that leads elsewhere": ("../../x: {about: a}", r"presets\.\.\./\.\./x.*pattern"),
-    "made-up figure": ("one: {about: a, original: {roc_auc: 0.8}}", "original.roc_auc: unknown key"),
+    "made-up figure": (
+        "one: {about: a, original: {roc_auc: 0.8}}",
+        "original.roc_auc: unknown key",
+    ),
 }
 
 
