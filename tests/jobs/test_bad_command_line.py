@@ -119,8 +119,7 @@ BAD: dict[str, tuple[Change, str, str]] = {
     "split that is a path": (
         as_it_is,
         f"{EVALUATE} --on ../../x",
-        "data: split: ../../x: was not prepared; there is train, val, test; "
-        "choose one of these, or prepare that split",
+        "data: split: ../../x: unknown split; give one of train, val, test",
     ),
     "method that is a path": (
         as_it_is,

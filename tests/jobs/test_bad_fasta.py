@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.dataset.manifest import read_manifest
-from hyena_ray.genome.source import BGZF_END
+from hyena_ray.genome.source import BGZF_EOF
 from tests.jobs.bad_inputs import PREPARE, Case, Change, User, edited, holds, is_folder, removed
 
 GENOME = "genome.fa"
@@ -33,7 +33,7 @@ def bgzip(content: bytes, size: int = 500) -> bytes:
         blocks += b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
         blocks += struct.pack("<H", len(packed) + 25)
         blocks += packed + struct.pack("<II", zlib.crc32(chunk), len(chunk))
-    return blocks + BGZF_END
+    return blocks + BGZF_EOF
 
 
 NOT_DNA = "not a DNA letter (A C G T, or IUPAC codes, read as N); give DNA; proteins, gaps and "
@@ -62,12 +62,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "duplicate name": (
         edited(GENOME, lambda content: content + b">chr1 of a test\nACGT\n"),
-        "genome.fa:76: chr1: the contig name stands in line 1 already; "
+        "genome.fa:76: chr1: line 1 already has a contig of this name; "
         "give every contig its own first word",
     ),
     "duplicate first word": (
         edited(GENOME, lambda content: content + b">chr1 again\nACGT\n"),
-        "genome.fa:76: chr1: the contig name stands in line 1 already; "
+        "genome.fa:76: chr1: line 1 already has a contig of this name; "
         "give every contig its own first word",
     ),
     "empty name": (
@@ -104,7 +104,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "genome.fa: damaged gzip (...); copy or download the file again",
     ),
     "bgzip without its last blocks": (
-        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_END)]),
+        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_EOF)]),
         "genome.fa: damaged gzip (bgzip's closing block is missing: the file is cut short); "
         "copy or download the file again",
     ),

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hyena_ray.dataset.manifest import read_manifest
-from hyena_ray.genome import assemblies
+from hyena_ray.genome import _download
 from hyena_ray.genome.contigs import Fasta
-from hyena_ray.genome.simulation import BASES
+from hyena_ray.genome.simulation import LETTERS
 from tests.binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
 from tests.file_server import Served, file_server
 from tests.jobs.bad_inputs import (
@@ -37,7 +37,7 @@ def twobit(folder: Path) -> bytes:
     """The good genome; every third base is masked."""
     texts = []
     for contig in Fasta(folder / "genome.fa"):
-        letters = BASES[contig.codes].copy()
+        letters = LETTERS[contig.codes].copy()
         letters[::3] |= 32
         texts.append((contig.name, letters.tobytes().decode()))
     return twobit_bytes(texts)
@@ -190,8 +190,8 @@ REFUSED: dict[str, tuple[str, str, Change, str]] = {
         "--genome",
         "hg37",
         as_it_is,
-        "--genome: hg37: neither a file nor an assembly that is known by name; give a FASTA or "
-        "2bit file, or hg38 or hg19 or mm39 or mm10",
+        "--genome: hg37: neither a file nor a known assembly, did you mean hg38?; give a FASTA or "
+        "2bit file, or one of hg38, hg19, mm39, mm10",
     ),
 }
 
@@ -203,14 +203,14 @@ def test_what_cannot_be_read_is_refused(user: User, case: str) -> None:
 
 
 def test_a_split_names_a_contig_as_another_provider(user: User) -> None:
-    line = "--split: 1: the genome has no such contig; it calls it chr1"
+    line = "--split: 1: the genome has no such contig; the genome calls it chr1"
     user.is_refused(Case(as_it_is, PREPARE.replace("train=chr1", "train=1"), line))
 
 
 @pytest.fixture
 def mirror(user: User, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Has the good genome as hg38."""
-    monkeypatch.setattr(assemblies, "WAIT", 0.001)
+    monkeypatch.setattr(_download, "WAIT", 0.001)
     monkeypatch.setenv("HYENA_RAY_CACHE", str(user.folder / "cache"))
     with file_server() as served:
         served.files[PATH] = twobit(user.folder)

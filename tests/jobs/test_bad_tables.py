@@ -91,7 +91,7 @@ BAD_BED: dict[str, tuple[Change, str]] = {
     ),
     "blanks": (
         row("chr1 5 9\n"),
-        f"regions.bed:25: chr1 5 9: columns stand apart by blanks; {TABS}",
+        f"regions.bed:25: chr1 5 9: columns are separated by blanks; {TABS}",
     ),
     "column names": (
         holds(BED, "chrom\tstart\tend\nchr1\t5\t9\n"),
@@ -103,11 +103,11 @@ BAD_BED: dict[str, tuple[Change, str]] = {
     ),
     "duplicate interval": (
         row("chr1\t10\t25\n"),
-        f"regions.bed:25: chr1:10-25: the interval stands in line 1 already; {TWICE}",
+        f"regions.bed:25: chr1:10-25: repeats the interval of line 1; {TWICE}",
     ),
     "conflicting labels": (
         holds(BED, "chr1\t5\t9\tZ-DNA\nchr1\t5\t9\tnone\n"),
-        f"regions.bed:2: chr1:5-9: the interval stands in line 1 already; {TWICE}",
+        f"regions.bed:2: chr1:5-9: repeats the interval of line 1; {TWICE}",
     ),
     "one class": (
         holds(BED, "chr1\t0\t1200\nchr2\t0\t1200\nchr3\t0\t1200\n"),
@@ -129,7 +129,7 @@ BAD_BED: dict[str, tuple[Change, str]] = {
     ),
     "control characters": (
         row("chr1\x1b[31m 5 9\n"),
-        rf"regions.bed:25: chr1\x1b[31m 5 9: columns stand apart by blanks; {TABS}",
+        rf"regions.bed:25: chr1\x1b[31m 5 9: columns are separated by blanks; {TABS}",
     ),
     "truncated gzip": (
         edited(BED, lambda content: gzip.compress(content)[:-9]),
@@ -166,7 +166,7 @@ BAD_CSV: dict[str, tuple[Change, str]] = {
     ),
     "duplicate column": (
         holds(CSV, "sequence,label,label\nACGTA,1,0\n"),
-        f"train.csv:1: sequence,label,label: the column label stands twice; {EXAMPLE}",
+        f"train.csv:1: sequence,label,label: the column label is repeated; {EXAMPLE}",
     ),
     "blanks": (
         holds(CSV, "sequence label\nACGTA 1\n"),
@@ -174,7 +174,7 @@ BAD_CSV: dict[str, tuple[Change, str]] = {
     ),
     "quoted newline": (
         holds(CSV, HEAD + '"ACG\nTA",1\n'),
-        "train.csv:2: a line break stands inside quotes; remove the quotes",
+        "train.csv:2: a line break is inside quotes; remove the quotes",
     ),
     "label not 0 or 1": (
         holds(CSV, HEAD + "ACGTA,2\n"),
@@ -209,7 +209,7 @@ BAD_CSV: dict[str, tuple[Change, str]] = {
     ),
     "the test file as training file": (
         edited(CSV, lambda content: b"sequence,label\nACACA,1\nGTGTG,0\n"),
-        "train.csv: train: every sequence stands in the file of a later split as well; "
+        "train.csv: train: every sequence is in the file of a later split as well; "
         "give sequences of its own, of both labels",
     ),
 }
