@@ -10,28 +10,28 @@ if TYPE_CHECKING:
     from hyena_ray.attribution.engine import attribute_windows
     from hyena_ray.attribution.tables import kmer_table
     from hyena_ray.dataset.reader import PreparedData
-    from hyena_ray.model.backbone import HyenaDNAModel
-    from hyena_ray.model.configuration import HyenaDNAConfig
-    from hyena_ray.model.heads import (
+    from hyena_ray.model.huggingface import (
+        HyenaDNAConfig,
         HyenaDNAForCausalLM,
         HyenaDNAForSequenceClassification,
         HyenaDNAForTokenClassification,
+        HyenaDNAModel,
+        HyenaDNATokenizer,
     )
     from hyena_ray.model.predictor import load
     from hyena_ray.model.saved import load_window_model
-    from hyena_ray.model.tokenizer import HyenaDNATokenizer
 
 __version__ = "0.1.0"
 
 # Imported on first use: torch and transformers take seconds, and a job that refuses its
 # arguments should do so at once.
 _HOMES = {
-    "HyenaDNAConfig": "hyena_ray.model.configuration",
-    "HyenaDNAForCausalLM": "hyena_ray.model.heads",
-    "HyenaDNAForSequenceClassification": "hyena_ray.model.heads",
-    "HyenaDNAForTokenClassification": "hyena_ray.model.heads",
-    "HyenaDNAModel": "hyena_ray.model.backbone",
-    "HyenaDNATokenizer": "hyena_ray.model.tokenizer",
+    "HyenaDNAConfig": "hyena_ray.model.huggingface",
+    "HyenaDNAForCausalLM": "hyena_ray.model.huggingface",
+    "HyenaDNAForSequenceClassification": "hyena_ray.model.huggingface",
+    "HyenaDNAForTokenClassification": "hyena_ray.model.huggingface",
+    "HyenaDNAModel": "hyena_ray.model.huggingface",
+    "HyenaDNATokenizer": "hyena_ray.model.huggingface",
     "PreparedData": "hyena_ray.dataset.reader",
     "attribute_windows": "hyena_ray.attribution.engine",
     "consensus_ranking": "hyena_ray.attribution.consensus",

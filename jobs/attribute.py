@@ -11,7 +11,7 @@ from hyena_ray.report.job import with_report
 from hyena_ray.settings import parse_assignments
 
 if TYPE_CHECKING:
-    from hyena_ray.attribution.merge import MergeResult
+    from hyena_ray.attribution.shards import MergeResult
 
 EXAMPLES = """\
 examples:

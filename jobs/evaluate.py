@@ -53,9 +53,10 @@ def main(arguments: Sequence[str]) -> Outcome:
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.tasks import task_named
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
-    from hyena_ray.training.fit import check_model_fits
+    from hyena_ray.training.loaders import ArraySource, ProgressSource
+    from hyena_ray.training.losses import class_weights
+    from hyena_ray.training.preflight import check_model_fits
     from hyena_ray.training.settings import TrainingSettings
-    from hyena_ray.training.sources import ArraySource, CountedSource
 
     data, model = PreparedData.open(given.data), load_window_model(given.model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     if given.fold is not None:
         data = data.for_fold(given.fold)
     out = None if given.out is None else new_output(given.out)
-    weights, length, scored = TrainingSettings().class_weights(), model.readout.window, 0
+    weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0
 
     def tell(windows: int) -> None:
         nonlocal scored
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     with Progress("scoring", total, "windows", brief=True) as progress:
         if given.strands is not None:
             model.readout = model.readout.updated({"strands": given.strands}, "--strands")
-            validation = CountedSource(ArraySource(data.read(length, "val")), tell)
+            validation = ProgressSource(ArraySource(data.read(length, "val")), tell)
             metric = task_named(data.manifest.task).metric
             model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
         evaluation = evaluate_on_split(model, data, given.on, weights, tell)

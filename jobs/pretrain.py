@@ -78,7 +78,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> Outcome:
     """Pretrain, or say what a pretraining would take."""
     given = parser().parse_args(arguments)
-    from hyena_ray.pretraining.settings import PretrainSettings
+    from hyena_ray.training.settings import PretrainSettings
 
     settings = PretrainSettings()
     if given.config:

@@ -57,15 +57,15 @@ def main(arguments: Sequence[str]) -> Outcome:
         raise InputError("--limit", given.limit, "below 1", "raise it")
     import torch
 
-    from hyena_ray.attribution.sanity import check_attribution, steps_of, table_of
+    from hyena_ray.attribution.sanity import check_attribution, count_steps, format_checks
     from hyena_ray.attribution.settings import AttributionSettings
-    from hyena_ray.attribution.targets import labelled
+    from hyena_ray.attribution.targets import labelled_windows
     from hyena_ray.cluster.folder import check_output, only_writer
     from hyena_ray.dataset.origin import Origin
     from hyena_ray.dataset.reader import PreparedData
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.tasks import task_named
-    from hyena_ray.training.fit import check_model_fits
+    from hyena_ray.training.preflight import check_model_fits
 
     changes = {"methods": given.methods.split(",")}
     settings = AttributionSettings().updated(changes, "command line")
@@ -88,29 +88,34 @@ def main(arguments: Sequence[str]) -> Outcome:
         overwrite=given.overwrite,
         begun_by=NAME,
     )
-    windows = labelled(data.read(model.readout.window, given.on), given.limit)
+    windows = labelled_windows(data.read(model.readout.window, given.on), given.limit)
     for each in filter(None, (model, other)):
         each.to("cuda" if torch.cuda.is_available() else "cpu")
     simulated = data.manifest.simulated
     planted = simulated and task_named(data.manifest.task).kind == "base"
     steps = 0
 
-    def tell(what: str) -> None:
+    def on_progress(what: str) -> None:
         nonlocal steps
         steps += 1
         progress.update(State(done=steps - 1, at_work=(what,)))
 
-    total = steps_of(settings, random_labels=other is not None)
+    total = count_steps(settings, random_labels=other is not None)
     with Progress("sanity checks", total, "steps", brief=True) as progress:
         checks = check_attribution(
-            model, windows, settings, planted=planted, of_random_labels=other, tell=tell
+            model,
+            windows,
+            settings,
+            planted=planted,
+            permuted_label_model=other,
+            on_progress=on_progress,
         )
         progress.update(State(done=total))
     found = {"simulated": simulated, "checks": [check.as_json() for check in checks]}
     with only_writer(out, overwrite=given.overwrite):
         Origin.of(data).write(out)
         write_json(out / NAME, found)
-    return Outcome(table_of(checks), found, {"checks": out / NAME}, simulated, out)
+    return Outcome(format_checks(checks), found, {"checks": out / NAME}, simulated, out)
 
 
 if __name__ == "__main__":

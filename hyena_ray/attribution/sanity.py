@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from hyena_ray.attribution.baselines import CURVES, ORDER, dinucleotide_shuffle, random_stream
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
-from hyena_ray.attribution.kmer_sums import fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig, count_kmers
-from hyena_ray.attribution.methods import METHODS, generator_of
+from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shuffle import dinucleotide_shuffle
-from hyena_ray.attribution.targets import POSITIVE, Targets, tokens_read
+from hyena_ray.attribution.targets import POSITIVE, Targets, trim_tokens
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
@@ -33,7 +32,6 @@ from hyena_ray.model.window import WindowModel
 
 STEPS = 20
 """Points of a curve beside its start."""
-_CURVES, _ORDER = 2, 3
 
 
 class Check(NamedTuple):
@@ -61,7 +59,7 @@ class Check(NamedTuple):
         return values
 
 
-def table_of(checks: list[Check]) -> str:
+def format_checks(checks: list[Check]) -> str:
     """Checks of the same windows, for people."""
     chance = "{:>10.3f}{:>11.3f}".format(*checks[0].by_chance.areas)
     lines = [
@@ -87,8 +85,8 @@ def check_attribution(
     settings: AttributionSettings,
     *,
     planted: bool,
-    of_random_labels: WindowModel | None = None,
-    tell: Callable[[str], None] = lambda what: None,
+    permuted_label_model: WindowModel | None = None,
+    on_progress: Callable[[str], None] = lambda what: None,
 ) -> list[Check]:
     """Check every method of the settings that scores bases.
 
@@ -97,13 +95,13 @@ def check_attribution(
         windows: with labels.
         settings: of the attribution.
         planted: whether the labels are what was planted in a simulated genome.
-        of_random_labels: a model that was trained on permuted labels, of the same windows.
-        tell: called before each of `steps_of`, with what is done in it.
+        permuted_label_model: a model that was trained on permuted labels, of the same windows.
+        on_progress: called before each of `count_steps`, with what is done in it.
 
     Raises:
         InputError: the windows do not fit the model, or none has a true positive.
     """
-    tell("attribution")
+    on_progress("attribution")
     found = attribute_windows(model, windows, settings)
     rows = np.flatnonzero(found.true_positive.any(axis=1))
     if not len(rows):
@@ -115,14 +113,14 @@ def check_attribution(
         )
     chosen, labels = windows.rows(rows), windows.labels.shape[1]
     true_positive = found.true_positive[rows][:, :labels]
-    others = {"weights": with_random_weights(model, settings.seed), "labels": of_random_labels}
+    others = {"weights": with_random_weights(model, settings.seed), "labels": permuted_label_model}
     unlearnt = {}
     for what, other in others.items():
         if other is not None:
-            tell(f"attribution under random {what}")
+            on_progress(f"attribution under random {what}")
             unlearnt[what] = attribute_windows(other, chosen, settings, true_positive).scores
     model.eval()
-    tell("faithfulness by chance")
+    on_progress("faithfulness by chance")
     chance = faithfulness(
         model,
         chosen,
@@ -132,7 +130,7 @@ def check_attribution(
     )
     checks = []
     for method, scores in found.scores.items():
-        tell(f"faithfulness of {METHODS[method].title}")
+        on_progress(f"faithfulness of {METHODS[method].title}")
         checks.append(
             Check(
                 method=method,
@@ -141,7 +139,7 @@ def check_attribution(
                 by_chance=chance,
                 random_weights=correlation(scores[rows], unlearnt["weights"][method]),
                 random_labels=correlation(scores[rows], unlearnt["labels"][method])
-                if of_random_labels
+                if permuted_label_model
                 else None,
                 planted_auroc=planted_auroc(found, method, windows.labels, settings)
                 if planted
@@ -151,7 +149,7 @@ def check_attribution(
     return checks
 
 
-def steps_of(settings: AttributionSettings, *, random_labels: bool) -> int:
+def count_steps(settings: AttributionSettings, *, random_labels: bool) -> int:
     """Steps of `check_attribution`: an attribution by each model, and curves by chance and of each
     method that scores bases."""
     methods = sum(METHODS[name].scores_bases for name in settings.methods)
@@ -196,12 +194,12 @@ def faithfulness(
 
     Source: Petsiuk, Das & Saenko 2018 (deletion and insertion).
     """
-    tokens = tokens_read(model, windows)
+    tokens = trim_tokens(model, windows)
     length, stored = model.readout.window, model.readout.required_flank
     targets = Targets(model, tokens, true_positive, settings)
     other = tokens.copy()
     for row, identity in zip(other, windows.window_id.tolist(), strict=True):
-        generator = generator_of(settings.seed, _CURVES, identity)
+        generator = random_stream(settings.seed, CURVES, identity)
         inner = row[stored : stored + length]
         inner[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(inner), generator))
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
@@ -219,7 +217,7 @@ def faithfulness(
 
 def random_order(windows: Windows, length: int, seed: int) -> NDArray[np.float64]:
     """(N, W) scores that say nothing, to hold a method against."""
-    rows = [generator_of(seed, _ORDER, i).random(length) for i in windows.window_id.tolist()]
+    rows = [random_stream(seed, ORDER, i).random(length) for i in windows.window_id.tolist()]
     return np.stack(rows)
 
 

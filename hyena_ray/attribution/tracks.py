@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.plan import ShardPlan
-from hyena_ray.attribution.shards import read_shard
+from hyena_ray.attribution.shards import ShardPlan, read_shard
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import atomic_file
 from hyena_ray.genome.bigwig import create_bigwig

@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hyena_ray.attribution.merge import MergeResult, merge
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings, definition
-from hyena_ray.attribution.shards import is_complete, missing, run_shard, suspect
+from hyena_ray.attribution.shards import (
+    MergeResult,
+    ShardPlan,
+    merge_shards,
+    missing_shards,
+    run_shard,
+    shard_is_complete,
+    suspect_window,
+)
 from hyena_ray.attribution.timing import TIMED_SHARDS, AttributionTiming, time_attribution
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.folder import check_output, only_writer
@@ -30,7 +36,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.fit import check_model_fits
+from hyena_ray.training.preflight import check_model_fits
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +135,7 @@ def plan_job(options: AttributeOptions) -> DryRun:
         actors = placement.concurrent
         if options.resume:
             plan.check_begun(out)
-        todo = missing(plan, out) if options.resume else list(range(len(plan.shards)))
+        todo = missing_shards(plan, out) if options.resume else list(range(len(plan.shards)))
         timed = on_workers(work, [plan], resources=options.resources, concurrent=actors, threads=1)
     (timings,) = timed.found
     sizes = {"all": plan.shards, "todo": [plan.shards[index] for index in todo]}
@@ -235,7 +241,7 @@ def plan_attribution(
     model = load_window_model(model_folder)
     check_model_fits(model, model_folder, data)
     plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
-    plan.check_found(model, data)
+    plan.require_true_positives(model, data)
     return plan
 
 
@@ -264,7 +270,7 @@ def attribute_on_actors(
         ShardError: a shard failed on every try.
     """
     plan.begin(out)
-    todo = missing(plan, out)
+    todo = missing_shards(plan, out)
     logger.info(
         "attributing %s: %d of %d shards to do on %s",
         ", ".join(plan.settings.methods),
@@ -285,7 +291,7 @@ def attribute_on_actors(
         return lambda index: run_shard(model, windows, plan, index, out)
 
     def describe(index: int) -> str:
-        shard, window = plan.shards[index], suspect(index, out)
+        shard, window = plan.shards[index], suspect_window(index, out)
         if window is not None:
             return f"window_id {window} of shard {index}"
         return f"shard {index} (window_id {shard.first_id} to {shard.last_id})"
@@ -294,11 +300,11 @@ def attribute_on_actors(
         name="attribution",
         numbers=todo,
         make=make,
-        is_done=lambda index: is_complete(plan, index, out),
+        is_done=lambda index: shard_is_complete(plan, index, out),
         describe=describe,
         windows=lambda index: plan.shards[index].last_row - plan.shards[index].first_row,
     )
     run_shards(shards, actors=actors, resources=resources)
-    found = merge(plan, out)
+    found = merge_shards(plan, out)
     write_tracks(plan, data, out)
     return found

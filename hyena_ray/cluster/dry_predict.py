@@ -11,7 +11,7 @@ from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import makespan, on_workers
 from hyena_ray.dry_run import DryRun, Estimate
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.prediction.pieces import missing, windows_of
+from hyena_ray.prediction.pieces import count_windows, missing_pieces
 from hyena_ray.prediction.timing import PredictionTiming, time_windows
 from hyena_ray.progress import counted
 
@@ -34,13 +34,13 @@ def plan_job(options: PredictOptions) -> DryRun:
         actors = place_actors(options, plan, cluster)
         if options.resume:
             plan.check_begun(out)
-        todo = missing(plan, out) if options.resume else list(range(len(plan.pieces)))
+        todo = missing_pieces(plan, out) if options.resume else list(range(len(plan.pieces)))
         timed = on_workers(
             work, [plan.batch], resources=options.resources, concurrent=actors, threads=1
         )
     (timings,) = timed.found
     window = statistics.mean(timing.window for timing in timings)
-    each = [window * windows_of(plan, index) for index in todo]
+    each = [window * count_windows(plan, index) for index in todo]
     scored = sum(piece.end - piece.start for piece in plan.pieces)
     contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
     return DryRun(

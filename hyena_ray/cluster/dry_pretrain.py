@@ -14,15 +14,15 @@ from hyena_ray.cluster.plan_pretrain import (
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.timing import on_workers
 from hyena_ray.dry_run import DryRun, Estimate
-from hyena_ray.pretraining.record import RECORD
-from hyena_ray.pretraining.stream import Batch
-from hyena_ray.pretraining.timing import (
+from hyena_ray.progress import counted, listed
+from hyena_ray.training.genome_stream import Batch
+from hyena_ray.training.pretrain_record import RECORD
+from hyena_ray.training.pretrain_timing import (
     PretrainSample,
     PretrainTiming,
     sample_of,
     time_pretraining,
 )
-from hyena_ray.progress import counted, listed
 
 STARTS = 6
 """Processes that start one after the other before the first step, each with its imports: two queues
@@ -75,8 +75,8 @@ def plan_job(options: PretrainOptions) -> DryRun:
             "backbone": f"{model.backbone or start}, {settings.objective}",
             "steps": f"{recipe.steps:,}, {run.done:,} of them done",
             **{f"  {steps}": text for steps, text in run.stages().items()},
-            "looks": f"{recipe.looks_after(run.done)} to do, each at {windows:,} held-out windows "
-            f"of {settings.longest} bases"
+            "looks": f"{recipe.remaining_evaluations(run.done)} to do, each at {windows:,} "
+            f"held-out windows of {settings.longest} bases"
             if windows
             else "at nothing: nothing is held out",
             "workers": f"{options.workers}, each {options.resources.text} and "

@@ -13,13 +13,13 @@ from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resou
 from hyena_ray.cluster.steps import STREAM_CPU
 from hyena_ray.model.checkpoint import public_name
 from hyena_ray.model.provenance import Provenance, read_provenance
-from hyena_ray.pretraining.genome import Genome, held_out_windows, read_genome
-from hyena_ray.pretraining.leaks import leak_of
-from hyena_ray.pretraining.loop import check_start
-from hyena_ray.pretraining.record import BACKBONE, RECORD
-from hyena_ray.pretraining.settings import PretrainSettings
-from hyena_ray.pretraining.stream import WindowStream
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.genome_stream import WindowStream
+from hyena_ray.training.leaks import held_out_leak
+from hyena_ray.training.pretrain_genome import Genome, held_out_windows, read_genome
+from hyena_ray.training.pretrain_record import BACKBONE, RECORD
+from hyena_ray.training.pretraining import check_start
+from hyena_ray.training.settings import PretrainSettings
 
 logger = logging.getLogger(__name__)
 
@@ -101,14 +101,14 @@ def checked(options: PretrainOptions) -> Checked:
         overwrite=options.overwrite,
     )
     settings = options.settings
-    done = check_start(settings, out if options.resume else None)
+    done = check_start(settings, out if options.resume else None, settings.fingerprint())
     before = read_provenance(settings.model.backbone)
     genome = read_genome(
         options.genome, settings, leave_out=options.leave_out, held_out=options.held_out
     )
     windows = dict(held_out_windows(genome, settings))
     run = Checked(out, genome, WindowStream(genome.train, settings), windows, before, done)
-    leak = leak_of(run.provenance(settings))
+    leak = held_out_leak(run.provenance(settings))
     if leak:
         logger.warning("%s: %s", settings.model.backbone, leak)
     return run

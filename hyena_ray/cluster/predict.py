@@ -18,19 +18,24 @@ from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import write_json
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.prediction.expected import Expected, expected_precision
 from hyena_ray.prediction.pieces import (
     SEQUENCES,
-    is_complete,
-    missing,
+    PredictionPlan,
+    count_windows,
+    missing_pieces,
+    piece_is_complete,
+    plan_prediction,
+    require_base_labels,
     run_piece,
-    windows_of,
     write_sequences,
 )
-from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
-from hyena_ray.prediction.record import PredictionRecord
-from hyena_ray.prediction.regions import RegionSettings
-from hyena_ray.prediction.results import BED, TABLE, TRACK, PredictionResult, write_results
+from hyena_ray.prediction.prediction_record import (
+    ExpectedPrecision,
+    PredictionRecord,
+    expected_precision,
+)
+from hyena_ray.prediction.region_calling import BED, TABLE, TRACK, PredictionResult, write_results
+from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.progress import counted
 from hyena_ray.storage import AnyPath, remove_folder
 
@@ -68,7 +73,7 @@ class Prediction(NamedTuple):
     result: PredictionResult
     plan: PredictionPlan
     settings: RegionSettings
-    expected: Expected | None
+    expected: ExpectedPrecision | None
     out: AnyPath
 
 
@@ -123,7 +128,7 @@ def checked(options: PredictOptions) -> Checked:
         InputError: bad options or files.
     """
     model = load_window_model(options.model)
-    check_labels_bases(model, options.model)
+    require_base_labels(model, options.model)
     settings = _regions(options, model.threshold)
     out = check_output(
         options.out,
@@ -186,7 +191,7 @@ def predict_on_actors(
     """
     plan.begin(out)
     (out / MANIFEST).unlink(missing_ok=True)  # of regions that are about to be replaced
-    todo = missing(plan, out)
+    todo = missing_pieces(plan, out)
     logger.info(
         "predicting: %d of %d pieces to do on %s",
         len(todo),
@@ -208,11 +213,11 @@ def predict_on_actors(
         name="prediction",
         numbers=todo,
         make=make,
-        is_done=lambda index: is_complete(plan, index, out),
+        is_done=lambda index: piece_is_complete(plan, index, out),
         describe=lambda index: plan.pieces[index].label,
         label=lambda index: plan.pieces[index].label,
         unit="pieces",
-        windows=lambda index: windows_of(plan, index),
+        windows=lambda index: count_windows(plan, index),
     )
     run_shards(shards, actors=actors, resources=resources)
     with Progress("writing of track and regions"):

@@ -32,15 +32,14 @@ from hyena_ray.cluster.watchdog import watchdog
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import write_json
-from hyena_ray.pretraining.loop import StepReport, pretrain, text_of
-from hyena_ray.pretraining.markov import markov_perplexities
-from hyena_ray.pretraining.objectives import save_backbone
-from hyena_ray.pretraining.packed import PackedBases
-from hyena_ray.pretraining.record import BACKBONE, RECORD, PretrainRecord
-from hyena_ray.pretraining.settings import PretrainSettings
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.epoch import DivergenceError
-from hyena_ray.training.workers import Workers
+from hyena_ray.training.data_parallel import Workers
+from hyena_ray.training.genome_stream import PackedBases
+from hyena_ray.training.markov import markov_perplexities
+from hyena_ray.training.pretrain_record import BACKBONE, RECORD, PretrainRecord
+from hyena_ray.training.pretraining import StepReport, evaluation_text, pretrain, save_backbone
+from hyena_ray.training.settings import PretrainSettings
+from hyena_ray.training.trainer import DivergenceError
 
 logger = logging.getLogger(__name__)
 
@@ -95,14 +94,22 @@ def _run(
         def tell(step: StepReport) -> None:
             nonlocal told
             last = step.step == settings.training.steps
-            if last or step.look is not None or time.monotonic() - told > TELL_SECONDS:
+            if last or step.evaluation is not None or time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 report(step._asdict())
 
         found: dict[str, NDArray[np.uint8]] = ray.get(held_out)
         copies = {name: codes.copy() for name, codes in found.items()}
         try:
-            result = pretrain(settings, shared.batches, copies, out, tell, workers)
+            result = pretrain(
+                settings,
+                shared.batches,
+                copies,
+                out,
+                tell,
+                workers,
+                fingerprint=settings.fingerprint(),
+            )
         except DivergenceError as error:
             report({"problem": str(error)})
             return
@@ -154,8 +161,8 @@ def _train(
             progress.update(State(done=step, windows=step * rows, loss=report["loss"]))
             last = time.monotonic(), step
             first = first or last
-            if report["look"] is not None:
-                logger.info("%s", text_of(report["look"]))
+            if report["evaluation"] is not None:
+                logger.info("%s", evaluation_text(report["evaluation"]))
 
         try:
             with watchdog(STALL_SECONDS, "the pretraining") as dog:

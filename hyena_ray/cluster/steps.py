@@ -15,8 +15,8 @@ import ray
 import ray.data
 
 from hyena_ray.cluster.windows import own_context
-from hyena_ray.pretraining.stream import Batch, WindowStream
-from hyena_ray.training.workers import Workers
+from hyena_ray.training.data_parallel import Workers
+from hyena_ray.training.genome_stream import Batch, WindowStream
 
 STREAM_CPU = 0.25
 """Of the task that cuts a worker's windows: milliseconds of work a second."""

@@ -27,7 +27,7 @@ from hyena_ray.dataset.manifest import PREPARE_AGAIN
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows, windows_from_table
 from hyena_ray.errors import InputError
-from hyena_ray.training.sources import ArraySource, Batch, WindowSource
+from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 
 logger = logging.getLogger(__name__)
 

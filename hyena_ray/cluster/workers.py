@@ -14,7 +14,7 @@ from ray.util.queue import Queue
 
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.workers import Workers
+from hyena_ray.training.data_parallel import Workers
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the result of an epoch."""

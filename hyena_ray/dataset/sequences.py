@@ -15,13 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import (
-    SCHEMA_VERSION,
-    Count,
-    InputFile,
-    Manifest,
-    SequenceRows,
-)
+from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifest, SequenceRows
 from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import TOKEN_IDS, encode, validate_letters
 from hyena_ray.errors import InputError

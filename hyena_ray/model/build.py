@@ -26,13 +26,19 @@ from hyena_ray.model.baselines.rule import RULE_OF_TASK
 from hyena_ray.model.checkpoint import is_hub_id
 from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.lora import LoraSettings, adapted_names, apply_lora
+from hyena_ray.model.lora import adapted_names, apply_lora
 from hyena_ray.model.saved import HYENADNA, MODEL_CLASSES
-from hyena_ray.model.window import Architecture, Filters, ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import (
+    Architecture,
+    Filters,
+    LoraSettings,
+    ModelSettings,
+    Readout,
+    refuse_unused,
+)
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import Task
 
-HEADLESS = ("kmer_logistic", "rule")
-"""Architectures whose score of a base is a sum, without hidden states that a head could read."""
 SHORTEST_SCALE = 256
 """Least `max_seq_len` of a model from random weights, in tokens."""
 FINEST_PERIOD = 8
@@ -177,27 +183,6 @@ def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
         "head": settings.head or "linear",
         "head_dropout": settings.dropout,
     }
-
-
-def refuse_unused(settings: ModelSettings, flank_composition: int, place: str) -> None:
-    """Refuse settings of which the architecture has nothing.
-
-    Raises:
-        InputError: names `place` and the setting.
-    """
-    architecture = settings.architecture
-    given: dict[str, object] = {}
-    if architecture != "hyenadna":
-        given["model.backbone"] = settings.backbone
-    if architecture in HEADLESS:
-        given["readout.flank_composition"] = flank_composition
-    if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
-        given["model.head"] = settings.head
-    for key, value in given.items():
-        if value:
-            raise InputError(
-                f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
-            )
 
 
 def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

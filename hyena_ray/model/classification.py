@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,6 @@ from hyena_ray.model.arguments import ALL, check_one_input, wants_dict
 from hyena_ray.model.flank_composition import CompositionEmbedding
 from hyena_ray.tasks import Kind
 
-Pooling = Literal["last", "mean", "attention", "position"]
-"""Which hidden state labels a sequence: that of the last token as published, the mean of all, their
-mean under learnt weights, or their mean where every position has learnt weights of its own, for
-sequences of one length that are aligned, such as around a start of transcription."""
 HEAD_PREFIXES = ("score.", "pool.", "surroundings.")
 """Prefixes of the parameters that belong to a classifier's head, or to its input next to the tokens
 (`surroundings` embeds the flank composition; files of weights have that name). No published

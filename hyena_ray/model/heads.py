@@ -17,13 +17,13 @@ from hyena_ray.model.arguments import ALL, wants_dict
 from hyena_ray.model.backbone import HyenaDNAModel, HyenaDNAPreTrainedModel
 from hyena_ray.model.classification import (
     Classifier,
-    Pooling,
     label_hidden,
     make_composition_embedding,
     make_head,
     make_pool,
 )
 from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.settings import Pooling
 
 
 class HyenaDNAWithHead(HyenaDNAPreTrainedModel):

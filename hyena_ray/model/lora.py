@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,11 +16,9 @@ from transformers import PreTrainedModel
 from hyena_ray.errors import InputError
 from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.operator import LowRankConvolution, ShortFilter
-from hyena_ray.settings import Settings
+from hyena_ray.model.settings import LoraSettings, Targets
 
 logger = logging.getLogger(__name__)
-
-Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
 TARGET_MODULES: dict[Targets, list[str]] = {
     "mixer": ["in_proj", "out_proj"],
@@ -32,24 +28,6 @@ TARGET_MODULES: dict[Targets, list[str]] = {
     "embeddings": ["word_embeddings"],
 }
 """What a name of targets stands for; strings, because Optuna takes no lists."""
-
-
-class LoraSettings(Settings):
-    """Which matrices get adapters, and how large."""
-
-    enabled: bool = False
-    """Train adapters and the head alone."""
-    rank: int = Field(default=8, ge=1)
-    """Inner width of an adapter."""
-    alpha: int = Field(default=32, ge=1)
-    """An adapter's output is scaled by alpha / rank."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on an adapter's input; embeddings have none."""
-    targets: Targets = "mixer+ffn"
-    """The mixers' input and output projections, the MLPs, both, the mixers' short convolution, or
-    the table of embeddings."""
-    biases: bool = False
-    """Train all biases beside the adapters."""
 
 
 class ShortFilterAdapter(nn.Module):

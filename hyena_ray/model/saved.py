@@ -24,8 +24,9 @@ from hyena_ray.model.heads import (
 )
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
 from hyena_ray.model.provenance import PROVENANCE, Provenance
+from hyena_ray.model.settings import Readout
 from hyena_ray.model.tokenizer import HyenaDNATokenizer
-from hyena_ray.model.window import Readout, WindowModel
+from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
 from hyena_ray.tasks import Kind

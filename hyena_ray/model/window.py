@@ -7,10 +7,7 @@ A classifier of sequences gives one label for the whole window.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -18,81 +15,9 @@ from transformers import PreTrainedModel
 from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.arguments import ALL
-from hyena_ray.model.classification import Pooling, kind_of
+from hyena_ray.model.classification import kind_of
 from hyena_ray.model.flank_composition import measure_composition
-from hyena_ray.settings import Settings
-
-Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
-
-Filters = Literal["published", "local"]
-
-
-class Readout(Settings):
-    """How a window's labels are read from a classifier's output."""
-
-    window: int = Field(ge=1)
-    """Bases of a window, each with a label."""
-    flank: int = Field(default=32, ge=0)
-    """Real bases given on each side; right of the window a causal model gets `lookahead`."""
-    lookahead: int = Field(default=32, ge=0)
-    """A causal model sees so many bases right of base i, at most `flank`: its label is read there,
-    or at i by a head that looks ahead. Models that see both sides do not need it."""
-    flank_composition: int = Field(default=0, ge=0)
-    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input."""
-    strands: Literal["forward", "both"] = "both"
-    """Predict from the given strand, or average the logits of both."""
-    special_tokens: bool = False
-    """Append [SEP] to each strand, as the published tokenizer does. Bases of a causal model do not
-    see it; a sequence that is read at its last token is read there."""
-
-    @model_validator(mode="after")
-    def _lookahead_within_flank(self) -> Readout:
-        if self.lookahead > self.flank:
-            raise ValueError(f"lookahead {self.lookahead} is above flank {self.flank}")
-        return self
-
-    @property
-    def required_flank(self) -> int:
-        """Bases that stored windows need on each side."""
-        return max(self.flank, self.flank_composition)
-
-
-class ModelSettings(Settings):
-    """Which classifier is built."""
-
-    architecture: Architecture = "hyenadna"
-    """HyenaDNA, or a baseline that it has to beat; see model/baselines/."""
-    backbone: str | None = None
-    """Folder or hub id of pretrained HyenaDNA weights, which then decide the sizes below; None
-    starts from random weights."""
-    revision: str | None = None
-    """Commit of the hub id; required with one."""
-    d_model: int = Field(default=128, ge=8)
-    """Channels of HyenaDNA."""
-    n_layer: int = Field(default=2, ge=1)
-    """Layers of HyenaDNA."""
-    max_seq_len: int | None = Field(default=None, ge=2)
-    """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
-    of two, at least 256, that holds a window with its flanks."""
-    filters: Filters = "local"
-    """HyenaDNA's filters as published, made for 1,000 bases and more: in tiny-1k no channel decays
-    within 300 bases, and the finest feature of a time step spans 1,000. Or from finer features,
-    with channels that decay within 5 bases and upward, which learn from far fewer windows."""
-    channels: int = Field(default=64, ge=1)
-    """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
-    k: int = Field(default=6, ge=1, le=8)
-    """k-mer length of the logistic regression."""
-    radius: int = Field(default=12, ge=0)
-    """Bases on each side of a base whose k-mers the logistic regression counts."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout inside the layers, and of all heads but the linear one."""
-    head: Literal["linear", "electra", "lookahead"] | None = None
-    """From hidden state to labels: one matrix; dense, GELU, dropout and projection; or the same
-    with the next `readout.lookahead` positions. None takes `lookahead` for bases and a causal
-    model, else `linear`."""
-    pooling: Pooling = "last"
-    """Sequence tasks: which hidden state is read, that of the last token as published, the mean
-    of all, their mean under learnt weights, or that under weights of each position."""
+from hyena_ray.model.settings import Readout
 
 
 class WindowModel(nn.Module):

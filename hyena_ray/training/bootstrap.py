@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.training.confusion import Confusion, Numbers, ratio
+from hyena_ray.training.metrics import Confusion, Numbers, ratio
 
 REPLICATES = 1000
 CONTIGS = 10
@@ -38,7 +38,7 @@ class Scored(NamedTuple):
     """How many of the genome each stands for; None where that is not known."""
 
 
-def blocks_of(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDArray[np.int64]:
+def resampling_blocks(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n,) block of every window, from 0: its contig, or a run of neighbours on it.
 
     Args:

@@ -1,18 +1,347 @@
 """The model card: README.md of a model's folder, as the Hugging Face Hub reads it.
 
-It says what a stranger needs to use the model, or to leave it alone.  It holds no path of the
-machine that it was made on: files by name and sha256, and a backbone's folder by its last part.
-"""
+It says what a stranger needs to use the model, or to leave it alone. It holds no path of the
+machine that it was made on: files by name and sha256, and a backbone's folder by its last part."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import platform
+from typing import NamedTuple
+
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
+from hyena_ray.model.checkpoint import is_hub_id, public_name
+from hyena_ray.model.provenance import Provenance, Use
+from hyena_ray.model.settings import ModelSettings
+from hyena_ray.progress import listed
 from hyena_ray.storage import AnyPath
-from hyena_ray.tasks import Kind
-from hyena_ray.training.card_backbone import from_hub
-from hyena_ray.training.card_text import METRICS, CardFacts, card_text, name_of, task_of
+from hyena_ray.tasks import Kind, Task, task_named
+from hyena_ray.training.evaluation import Evaluation
+from hyena_ray.training.settings import RunSettings
+
+NAMED = 30
+"""Contigs that a line names: all of a mammal's chromosomes."""
+_TASKS = {"next_base": "the next base", "masked": "masked bases"}
+"""What the objectives of a pretraining predict."""
+_USES: dict[Use, str] = {"held_out": "held out", "left_out": "left out"}
+
+
+def from_hub(backbone: str | None) -> bool:
+    """Whether a backbone is one that others can get."""
+    return backbone is not None and is_hub_id(backbone)
+
+
+def start_of(model: ModelSettings) -> str:
+    """What a model was trained from."""
+    if model.backbone is None:
+        return "random weights"
+    if from_hub(model.backbone):
+        return f"`{model.backbone}` at revision `{model.revision}`"
+    return f"pretrained weights in a folder `{public_name(model.backbone)}`"
+
+
+def pretrained_on(provenance: Provenance) -> str:
+    """What a backbone was pretrained on, and those that it went on from."""
+    told = [_of_one(of) for of in provenance.lineage]
+    oldest = provenance.lineage[-1].began_from
+    if oldest is not None:
+        told.append(f"from {as_text(oldest)}, whose own pretraining is unknown")
+    return f"The backbone was pretrained {'; before that '.join(told)}."
+
+
+def _of_one(provenance: Provenance) -> str:
+    genome = f"{as_text(provenance.genome)} (sha256 `{provenance.genome_sha256}`)"
+    if provenance.simulated:
+        genome = f"the **simulated** genome {genome}"
+    names: dict[Use, list[str]] = {}
+    for contig in provenance.contigs:
+        names.setdefault(contig.use, []).append(as_text(contig.name))
+    told = f"on {genome} to predict {_TASKS.get(provenance.objective, provenance.objective)}: "
+    told += f"trained on {listed(names.get('trained', ()), NAMED)}"
+    rest = [f"{what} {listed(names[use], NAMED)}" for use, what in _USES.items() if use in names]
+    return "; ".join([told, *rest])
+
+
+def as_text(name: str) -> str:
+    """Somebody's name for something, as nothing but text."""
+    return f"`{' '.join(name.split()).replace('`', chr(39)).replace('|', '/')}`"
+
+
+METRICS = ("f1", "mcc", "precision", "recall", "average_precision", "roc_auc", "accuracy")
+"""Of the table, in its order."""
+PACKAGES = ("hyena-ray", "torch", "transformers", "peft", "safetensors")
+SIMULATED = """\
+> **Simulated DNA.** This model was trained and scored on a simulated genome, in which what it finds
+> was planted. No figure here says anything about real DNA. Do not use it on any."""
+CITATION = """\
+@inproceedings{nguyen2023hyenadna,
+  title = {HyenaDNA: Long-Range Genomic Sequence Modeling at Single Nucleotide Resolution},
+  author = {Nguyen, Eric and Poli, Michael and Faizi, Marjan and Thomas, Armin and
+            Birch-Sykes, Callum and Wornow, Michael and Patel, Aman and Rabideau, Clayton and
+            Massaroli, Stefano and Bengio, Yoshua and Ermon, Stefano and Baccus, Stephen A. and
+            R{\\'e}, Christopher},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2023},
+}"""
+
+
+class CardFacts(NamedTuple):
+    """What a card is made of."""
+
+    settings: RunSettings
+    manifest: Manifest
+    """Of the prepared windows, as the run saw them."""
+    validation: Evaluation
+    test: Evaluation | None
+    """None where the test windows were not scored."""
+    adapter: bool
+    """Whether adapters lie beside the weights, as peft has them."""
+    provenance: Provenance | None
+    """Of the backbone, where it is known."""
+
+
+def card_text(facts: CardFacts) -> str:
+    """Markdown, without the head that the Hub reads."""
+    sections = (
+        _what(facts),
+        _how_to_load(facts),
+        _data(facts),
+        _figures(facts),
+        _use(facts),
+        _settings(facts),
+        _origin(facts),
+    )
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def task_of(facts: CardFacts) -> Task:
+    """The run's task."""
+    return task_named(facts.settings.task)
+
+
+def name_of(facts: CardFacts) -> str:
+    """The model's name."""
+    return f"{facts.settings.task}-{facts.settings.model.architecture.replace('_', '-')}"
+
+
+def _what(facts: CardFacts) -> list[str]:
+    settings, task = facts.settings, task_of(facts)
+    readout, of_bases = settings.readout, task.kind == "base"
+    lines = [f"# {name_of(facts)}", ""]
+    if facts.manifest.simulated:
+        lines += [SIMULATED, ""]
+    about = (
+        f"Recognises {task.title} in DNA: gives {'every base' if of_bases else 'a whole sequence'} "
+        f"a probability. A `{settings.model.architecture}` model, trained by hyena-ray from "
+        f"{start_of(settings.model)}. It reads {'windows' if of_bases else 'sequences'} of "
+        f"{settings.data.length} bases"
+    )
+    if readout.flank:
+        about += f" with {readout.flank} real bases on each side"
+    if readout.flank_composition:
+        about += (
+            f", is told GC content and CpG frequency of {readout.flank_composition:,} on each side"
+        )
+    strands = "averages both strands" if readout.strands == "both" else "reads the given strand"
+    lines.append(f"{about}, and {strands}.")
+    if facts.provenance is not None:
+        lines += ["", pretrained_on(facts.provenance)]
+    return lines
+
+
+def _how_to_load(facts: CardFacts) -> list[str]:
+    model, of_bases = facts.settings.model, task_of(facts).kind == "base"
+    backbone = model.backbone
+    auto = f"AutoModelFor{'Token' if of_bases else 'Sequence'}Classification"
+    result = "probabilities" if of_bases else "probability"
+    lines = [
+        "## Use",
+        "",
+        "```python",
+        "import hyena_ray",
+        'model = hyena_ray.load("path/to/this/folder")',
+        f"{result} = model.predict(sequence)  # letters"
+        + ("" if of_bases else f", {facts.settings.data.length} of them"),
+        "```",
+        "",
+        "The classifier alone, without windows, strands and threshold:",
+        "",
+        "```python",
+        "import hyena_ray.model.huggingface  # registers the model with transformers",
+        f"from transformers import {auto}",
+        f'classifier = {auto}.from_pretrained("path/to/this/folder")',
+        "```",
+    ]
+    if not facts.adapter:
+        return lines
+    revision = f', revision="{model.revision}"' if from_hub(backbone) else ""
+    lines += [
+        "",
+        "The adapters are merged into these weights. By themselves, with the head, they lie in "
+        "`adapter/`; `BASE` is what they were trained on: "
+        + (start_of(model) if backbone else "the random start of this run, which was not kept")
+        + ".",
+        "",
+        "```python",
+        "import hyena_ray.model.huggingface",
+        "from peft import PeftModel",
+        f"from transformers import AutoConfig, {auto}",
+        'config = AutoConfig.from_pretrained("path/to/this/folder")',
+        f'base = {auto}.from_pretrained("{backbone if revision else "BASE"}", config=config'
+        f"{revision})",
+        'classifier = PeftModel.from_pretrained(base, "path/to/this/folder/adapter")',
+        "```",
+    ]
+    return lines
+
+
+def _data(facts: CardFacts) -> list[str]:
+    manifest, length = facts.manifest, facts.settings.data.length
+    lines = ["## Data", "", "| file | name | sha256 |", "|---|---|---|"]
+    lines += [f"| {f.role} | {as_text(f.name)} | `{f.sha256}` |" for f in manifest.inputs]
+    lines.append("")
+    if manifest.contigs:
+        bases = sum(contig.length for contig in manifest.contigs)
+        lines.append(f"- {len(manifest.contigs)} contigs, {bases:,} bases")
+        lines.append(
+            f"- windows of {length} bases, {manifest.flank} real bases stored on each side; past "
+            "the ends of a contig N"
+        )
+    else:
+        lines.append(f"- sequences of {length} bases")
+    if manifest.negatives is not None:
+        lines.append(
+            f"- {manifest.negatives:g} windows without a labelled base for each one with, drawn at "
+            f"random within each split (seed {manifest.seed})"
+        )
+    if manifest.train_stride is not None:
+        lines.append(f"- training windows begin every {manifest.train_stride} bases")
+    fold = facts.settings.data.fold
+    lines.append(
+        f"- split {as_text(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
+    )
+    if facts.settings.data.limit is not None:
+        lines.append(f"- of the training windows {facts.settings.data.limit:,}, evenly over them")
+    unit = "bases" if manifest.contigs else "sequences"
+    lines += ["", f"| split | with | without | {unit} labelled 1 |", "|---|---|---|---|"]
+    for split in manifest.splits:
+        of = [c for c in manifest.counts if (c.length, c.split) == (length, split)]
+        lines.append(
+            f"| {split} | {sum(c.positive for c in of):,} | {sum(c.negative for c in of):,} | "
+            f"{sum(c.labelled for c in of):,} |"
+        )
+    return lines
+
+
+def _figures(facts: CardFacts) -> list[str]:
+    found = [evaluation for evaluation in (facts.validation, facts.test) if evaluation is not None]
+    lines = ["## Figures", ""]
+    if facts.test is None:
+        lines += ["**Not scored on the test windows.**", ""]
+    lines += [
+        f"| metric | {' | '.join(evaluation.split for evaluation in found)} |",
+        "|---|" + "---|" * len(found),
+        *(f"| {name} | {' | '.join(_cell(e, name) for e in found)} |" for name in METRICS),
+        f"| Brier score | {' | '.join(f'{e.calibration.brier:.4f}' for e in found)} |",
+    ]
+    if all(evaluation.genome is not None for evaluation in found):
+        cells = [_genome_cell(evaluation) for evaluation in found]
+        lines.append(f"| average_precision in the genome | {' | '.join(cells)} |")
+        lines += [
+            "",
+            "In the genome: as if no negative had been left out; those drawn are weighed.",
+        ]
+    lines += [
+        "",
+        f"Called from a probability of {facts.validation.metrics.threshold:.3f}. In brackets 95 % "
+        f"intervals: {facts.validation.replicates:,} draws of blocks of neighbouring windows. The "
+        "validation windows chose epoch and threshold, so that figures on them are too good"
+        + ("." if facts.test is None else "; the test windows chose nothing."),
+    ]
+    return lines
+
+
+def _cell(evaluation: Evaluation, name: str) -> str:
+    value = f"{getattr(evaluation.metrics, name):.3f}"
+    if name not in evaluation.intervals:
+        return value
+    low, high = evaluation.intervals[name]
+    return f"{value} ({low:.3f} to {high:.3f})"
+
+
+def _genome_cell(evaluation: Evaluation) -> str:
+    assert evaluation.genome is not None
+    low, high = evaluation.intervals["average_precision_genome"]
+    return f"{evaluation.genome.average_precision:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _use(facts: CardFacts) -> list[str]:
+    task, manifest = task_of(facts), facts.manifest
+    best = facts.test or facts.validation
+    lines = [
+        "## Intended use and limits",
+        "",
+        f"For research: to find candidate {task.title}, and to ask which motifs they have.",
+        "",
+    ]
+    if manifest.simulated:
+        lines.append("- Trained on simulated DNA: for trying out the tool, and nothing else.")
+    lines.append("- **Not for clinical use**, nor for any decision about a person.")
+    if manifest.negatives is not None:
+        share = (
+            f"; in the genome {best.genome.prevalence:.3%} of bases are labelled, here "
+            f"{best.prevalence:.2%}"
+            if best.genome is not None
+            else ""
+        )
+        lines.append(
+            f"- Trained and scored with {manifest.negatives:g} negatives for each positive window"
+            f"{share}. Along a whole genome more of what it calls is wrong than these figures say, "
+            "and probabilities are too high."
+        )
+    lines += [
+        f"- The threshold {best.metrics.threshold:.3f} was chosen for the best "
+        f"{task.metric} on the validation windows; other prevalences want another one.",
+        "- Trained on one set of labels from one source: what these miss, it learns to miss. Other "
+        "species, assemblies and cell types were not tried.",
+        "- N, and what lies past the ends of a sequence, tells it nothing: the figures are of "
+        "windows with real bases around them."
+        if task.kind == "base"
+        else f"- It reads sequences of {facts.settings.data.length} bases, aligned as in training.",
+    ]
+    return lines
+
+
+def _settings(facts: CardFacts) -> list[str]:
+    values = facts.settings.model_dump(mode="json")
+    backbone = facts.settings.model.backbone
+    if backbone is not None:
+        values["model"]["backbone"] = public_name(backbone)
+    return ["## Settings", "", "```json", json.dumps(values, indent=2, sort_keys=True), "```"]
+
+
+def _origin(facts: CardFacts) -> list[str]:
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    lines = [
+        "## Made with",
+        "",
+        f"{', '.join(versions)}, Python {platform.python_version()}.",
+        "",
+        "No licence is stated: add `license:` to the head of this file before you publish it."
+        + (
+            ""
+            if facts.settings.model.backbone is None
+            else " That of the pretrained weights holds for what was made from them, too."
+        ),
+    ]
+    if facts.settings.model.architecture == "hyenadna":
+        lines += ["", "## Citation", "", "```bibtex", CITATION, "```"]
+    return lines
+
 
 CARD = "README.md"
 PIPELINES: dict[Kind, str] = {"base": "token-classification", "sequence": "text-classification"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from hyena_ray.dataset.manifest import Count
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
+from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.window import WindowModel
@@ -24,22 +27,27 @@ from hyena_ray.training.bootstrap import (
     Interval,
     Scored,
     average_precisions,
-    blocks_of,
     bootstrap,
+    resampling_blocks,
 )
-from hyena_ray.training.calibration import Calibration, calibrate
-from hyena_ray.training.curves import PrecisionRecall, precision_recall
-from hyena_ray.training.losses import IGNORED, weighted_cross_entropy
-from hyena_ray.training.metrics import Metrics, measure
-from hyena_ray.training.prevalence import genome_weights
-from hyena_ray.training.regions import RegionScores, score_regions
-from hyena_ray.training.sources import (
+from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.loaders import (
     ArraySource,
-    CountedSource,
+    ProgressSource,
     WindowSource,
     check_both_classes,
 )
-from hyena_ray.training.workers import ALONE, Workers
+from hyena_ray.training.losses import weighted_cross_entropy
+from hyena_ray.training.metrics import (
+    Calibration,
+    Metrics,
+    PrecisionRecall,
+    RegionScores,
+    calibrate,
+    measure,
+    precision_recall,
+    score_regions,
+)
 
 EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
@@ -201,7 +209,7 @@ def evaluate_on_split(
     data: PreparedData,
     split: str,
     class_weights: Tensor,
-    tell: Callable[[int], None] = lambda windows: None,
+    on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation:
     """All figures on a split of the prepared data, at the threshold that the model carries.
 
@@ -210,7 +218,7 @@ def evaluate_on_split(
         data: prepared windows, or a fold's view of them.
         split: its name.
         class_weights: (2,) float32 of the loss.
-        tell: called with the number of windows of every batch that was scored.
+        on_progress: called with the number of windows of every batch that was scored.
 
     Raises:
         InputError: there is no such length or split, or only one class in it.
@@ -218,7 +226,7 @@ def evaluate_on_split(
     task, length = task_named(data.manifest.task), model.readout.window
     windows = data.read(length, split)
     check_both_classes(ArraySource(windows), f"{data.folder}: {split}")
-    source = CountedSource(ArraySource(windows), tell)
+    source = ProgressSource(ArraySource(windows), on_progress)
     found = predict(model, source, class_weights)
     metrics = measure(found.labels, found.scores, loss=found.loss, threshold=model.threshold)
     of_bases = task.kind == "base"
@@ -232,7 +240,7 @@ def evaluate_on_split(
         labels=found.labels[counted],
         scores=found.scores[counted],
         called=found.scores[counted] >= model.threshold,
-        block=_per_label(blocks_of(windows.contig, windows.start), counted),
+        block=_per_label(resampling_blocks(windows.contig, windows.start), counted),
         weight=None if weight is None else _per_label(weight, counted),
     )
     return Evaluation(
@@ -267,3 +275,26 @@ def _in_genome(scored: Scored, weight: NDArray[np.float64]) -> GenomeScores:
         average_precision=float(average_precisions(scored, once)[0]),
         precision=float(true / called) if called else 0.0,
     )
+
+
+def genome_weights(windows: Windows, counts: Sequence[Count]) -> NDArray[np.float64] | None:
+    """(n,) how many windows of the genome each stands for; None where no negative was drawn.
+
+    A positive window stands for itself, since all of them were taken, and a negative one for
+    candidates / drawn of its contig. Candidates of contigs of which none was drawn are shared out
+    to the negatives of the others.
+
+    Args:
+        windows: all of one length and split.
+        counts: of that length and split.
+    """
+    drawn = {count.contig: count for count in counts if count.negative}
+    if not drawn:
+        return None
+    shared_out = sum(c.candidates for c in counts) / sum(c.candidates for c in drawn.values())
+    names, contig = np.unique(windows.contig, return_inverse=True)
+    of_contig = np.ones(len(names))
+    for index, name in enumerate(names):
+        if name in drawn:
+            of_contig[index] = shared_out * drawn[name].candidates / drawn[name].negative
+    return np.where((windows.labels == 1).any(1), 1.0, of_contig[contig])

@@ -1,8 +1,9 @@
-"""Has the backbone seen in pretraining what it will be tested on?"""
+"""Whether weights have seen in pretraining what they will be tested on."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import cache
 
 from hyena_ray.dataset.manifest import Manifest
@@ -30,12 +31,12 @@ def warn_of_leak(settings: RunSettings, manifest: Manifest) -> None:
     if provenance is not None:
         if settings.data.fold is not None:
             manifest = manifest.for_fold(settings.data.fold, "data.fold")
-        problem = leak_of(provenance, manifest)
+        problem = backbone_leak(provenance, manifest)
         if problem:
             _warn_once(f"{backbone}: {problem}")
 
 
-def leak_of(provenance: Provenance, manifest: Manifest) -> str:
+def backbone_leak(provenance: Provenance, manifest: Manifest) -> str:
     """What the test windows have in common with a pretraining, or those that it went on from, or
     that simulated DNA has come into real data; in words, empty where there is nothing.
 
@@ -84,3 +85,33 @@ def _leak_of_one(provenance: Provenance, manifest: Manifest) -> str:
 def _warn_once(message: str) -> None:
     """A search checks every trial's settings."""
     logger.warning("%s", message)
+
+
+def held_out_leak(provenance: Provenance) -> str:
+    """What the weights that a pretraining goes on from have seen of the bases that it holds out,
+    or that they know simulated DNA and it reads real; in words, empty where there is nothing.
+
+    A contig is told by its bases, so that neither its name nor its file hides it. Weights of
+    others, which stand beside no record, are not asked about.
+
+    Args:
+        provenance: of the weights that the run will leave.
+    """
+    return "; ".join(dict.fromkeys(_leaks_of(provenance)))
+
+
+def _leaks_of(provenance: Provenance) -> Iterator[str]:
+    for before in provenance.lineage[1:]:
+        if not provenance.simulated and (problem := before.simulated_only()):
+            yield problem
+        trained = {contig.sha256: contig.trained for contig in before.contigs}
+        seen = [
+            contig.name
+            for contig in provenance.contigs
+            if contig.use != "left_out" and trained.get(contig.sha256, 0) > contig.trained
+        ]
+        if seen:
+            yield (
+                f"held-out bases were trained on before, of {', '.join(seen)}; their perplexity "
+                "flatters it"
+            )

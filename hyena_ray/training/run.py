@@ -13,19 +13,20 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings, dotted
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.card import write_card
-from hyena_ray.training.card_text import CardFacts
-from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+from hyena_ray.training.card import CardFacts, write_card
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
-from hyena_ray.training.events import TENSORBOARD, learning_curve
-from hyena_ray.training.loop import EpochReport, train_run
+from hyena_ray.training.loaders import ProgressSource, WindowSource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import CountedSource, WindowSource
+from hyena_ray.training.supervised import EpochReport, train_run
+from hyena_ray.training.tensorboard import TENSORBOARD, learning_curve
 
 CONFIG = "config.json"
 """In a run's folder: its settings."""
@@ -62,7 +63,7 @@ class RunRecord(Settings):
         return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
 
 
-def view_of(settings: RunSettings, data: PreparedData) -> PreparedData:
+def run_view(settings: RunSettings, data: PreparedData) -> PreparedData:
     """The data as a run sees them: of data in folds, the view of its fold."""
     return data if settings.data.fold is None else data.for_fold(settings.data.fold)
 
@@ -89,10 +90,10 @@ def complete_run(
     train: WindowSource,
     validation: WindowSource,
     folder: AnyPath,
-    report: Callable[[EpochReport], None],
+    on_epoch: Callable[[EpochReport], None],
     *,
     test: bool,
-    tell: Callable[[int], None] = lambda windows: None,
+    on_progress: Callable[[int], None] = lambda windows: None,
 ) -> tuple[RunRecord, Evaluation | None]:
     """Train, or go on with what is in `folder`, and test.
 
@@ -103,9 +104,9 @@ def complete_run(
         validation: its validation windows.
         folder: takes `config.json`, `data.json`, what `train_run` writes, `tensorboard/`, the card
             of the model, `evaluation.json` and last `manifest.json`.
-        report: called after every epoch.
+        on_epoch: called after every epoch.
         test: whether the test split is scored.
-        tell: called with the number of windows of every batch that was trained on or scored.
+        on_progress: called with the number of windows of every batch that was trained on or scored.
 
     Raises:
         InputError, DivergenceError: as `check_begun` and `train_run`.
@@ -114,9 +115,59 @@ def complete_run(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, settings.model_dump(mode="json"))
     Origin.of(data).write(folder)
+    record, evaluation = train_and_test(
+        settings,
+        data,
+        train,
+        validation,
+        folder,
+        on_epoch,
+        fingerprint=settings.fingerprint(),
+        test=test,
+        on_progress=on_progress,
+    )
+    write_json(folder / MANIFEST, record.model_dump(mode="json"))
+    return record, evaluation
+
+
+def train_and_test(
+    settings: RunSettings,
+    data: PreparedData,
+    train: WindowSource,
+    validation: WindowSource,
+    folder: AnyPath,
+    on_epoch: Callable[[EpochReport], None],
+    *,
+    fingerprint: str,
+    test: bool,
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> tuple[RunRecord, Evaluation | None]:
+    """Train a run, or resume the one in `folder`, score its best epoch and write its model card.
+
+    Whether `folder` is that of another run, and its manifest, are the caller's concern.
+
+    Args:
+        settings: Settings of the run.
+        data: Prepared windows as the run sees them; the test split is read from them.
+        train: Training windows.
+        validation: Validation windows.
+        folder: Folder that receives what `train_run` writes, `tensorboard/`, the card of the model
+            and `evaluation.json`.
+        on_epoch: Called after every epoch.
+        fingerprint: What identifies the run; a checkpoint with another one is refused.
+        test: Whether the test split is scored.
+        on_progress: Called with the number of windows of every batch that was trained on or scored.
+
+    Returns:
+        The run in figures, and all figures of the test split if it was scored.
+
+    Raises:
+        InputError: As `train_run`.
+        DivergenceError: A loss is NaN or infinite.
+    """
     began = time.monotonic()
     seconds: list[float] = []
-    state = load_state(folder / CHECKPOINT, settings.fingerprint(), RunState)
+    state = load_state(folder / CHECKPOINT, fingerprint)
     with learning_curve(folder / TENSORBOARD, dotted(settings.model_dump(mode="json"))) as curve:
         for number, metrics in enumerate(state.history if state else [], start=1):
             curve.add(number, metrics)
@@ -124,14 +175,20 @@ def complete_run(
         def after_epoch(epoch: EpochReport) -> None:
             seconds.append(time.monotonic() - began - sum(seconds))
             curve.add(epoch.epoch, epoch.metrics)
-            report(epoch)
+            on_epoch(epoch)
 
-        train, validation = CountedSource(train, tell), CountedSource(validation, tell)
-        result = train_run(settings, train, validation, folder, after_epoch)
+        result = train_run(
+            settings,
+            ProgressSource(train, on_progress),
+            ProgressSource(validation, on_progress),
+            folder,
+            after_epoch,
+            fingerprint=fingerprint,
+        )
     model = load_window_model(result.model_folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(default_device())
     evaluation = score_and_describe(
-        model, result.model_folder, settings, data, test=test, tell=tell
+        model, result.model_folder, settings, data, test=test, on_progress=on_progress
     )
     if evaluation is not None:
         write_json(folder / EVALUATION, evaluation.as_json())
@@ -144,7 +201,6 @@ def complete_run(
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         peak_memory=peak_memory(),
     )
-    write_json(folder / MANIFEST, record.model_dump(mode="json"))
     return record, evaluation
 
 
@@ -155,7 +211,7 @@ def score_and_describe(
     data: PreparedData,
     *,
     test: bool,
-    tell: Callable[[int], None] = lambda windows: None,
+    on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation | None:
     """Score a trained model, and write its card.
 
@@ -165,7 +221,7 @@ def score_and_describe(
         settings: of the run that trained it.
         data: prepared windows, as that run sees them.
         test: whether the test split is scored; the validation split always is.
-        tell: called with the number of windows of every batch of test.
+        on_progress: called with the number of windows of every batch of test.
 
     Returns:
         All figures of the test split, if it was scored.
@@ -173,9 +229,9 @@ def score_and_describe(
     Raises:
         InputError: as `evaluate_on_split`.
     """
-    weights = settings.training.class_weights()
+    weights = class_weights(settings.training)
     validation = evaluate_on_split(model, data, "val", weights)
-    tested = evaluate_on_split(model, data, "test", weights, tell) if test else None
+    tested = evaluate_on_split(model, data, "test", weights, on_progress) if test else None
     adapter, provenance = (folder / ADAPTER).is_dir(), read_provenance(folder)
     write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
     return tested

@@ -26,7 +26,7 @@ class Stage:
     """Of HyenaDNA's filter networks, as a share of the backbone's."""
 
 
-def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
+def training_stages(settings: TrainingSettings) -> tuple[Stage, ...]:
     """The stages of a run in order.
 
     Source: the study's best Z-DNA run trains the head for 3 epochs at 1e-3, then everything for
@@ -57,7 +57,7 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     return (together,) if settings.stages == "discriminative" else (head_alone, together)
 
 
-def stage_of_epoch(stages: tuple[Stage, ...], epoch: int) -> tuple[int, int]:
+def stage_at_epoch(stages: tuple[Stage, ...], epoch: int) -> tuple[int, int]:
     """Index of the stage that holds `epoch` (from 0), and the stage's first epoch."""
     first = 0
     for index, stage in enumerate(stages):

@@ -23,11 +23,11 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.epoch import DivergenceError
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
-from hyena_ray.training.run import EVALUATION, RunRecord, check_begun, complete_run, view_of
+from hyena_ray.training.preflight import check_run_fits
+from hyena_ray.training.run import EVALUATION, RunRecord, check_begun, complete_run, run_view
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import new_model
+from hyena_ray.training.trainer import DivergenceError
 from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison, written_by
 from hyena_ray.tuning.presets import Preset, Selection, select_presets
 
@@ -188,7 +188,7 @@ def _views(data: PreparedData, runs: list[Run], cluster: Cluster) -> dict[int | 
     settings = {run.settings.data.fold: run.settings for run in runs}
     room = cluster._replace(object_store=cluster.object_store / len(settings))
     return {
-        fold: _View(view_of(one, data), _keys(runs, fold), room) for fold, one in settings.items()
+        fold: _View(run_view(one, data), _keys(runs, fold), room) for fold, one in settings.items()
     }
 
 
@@ -223,7 +223,7 @@ def _run_all(
         try:
             complete_run(
                 settings,
-                view_of(settings, prepared),
+                run_view(settings, prepared),
                 shared[length, "train"].open(settings.data.limit),
                 shared[length, "val"].open(),
                 folders[index],

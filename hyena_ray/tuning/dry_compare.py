@@ -12,7 +12,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.genome.splits import SPLITS
 from hyena_ray.progress import counted
-from hyena_ray.training.run import view_of
+from hyena_ray.training.run import run_view
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.timing import RunTiming, sample_of, time_run
 from hyena_ray.tuning.compare import CompareOptions, Run, checked, place_runs
@@ -28,7 +28,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
     data, chosen, runs, out = checked(options)
     first = {run.preset: run.settings for run in reversed(runs)}
     items = [
-        (settings, sample_of(settings, view_of(settings, data))) for settings in first.values()
+        (settings, sample_of(settings, run_view(settings, data))) for settings in first.values()
     ]
     with connect(options.address) as cluster:
         placement = place_runs(options, runs, data, cluster)
@@ -50,7 +50,7 @@ def plan_comparison(options: CompareOptions) -> DryRun:
     # A process for every run.
     seconds = [timed.start + _seconds(run, data, timings[run.preset]) for run in todo]
     windows = {
-        name: _windows(settings, view_of(settings, data)) for name, settings in first.items()
+        name: _windows(settings, run_view(settings, data)) for name, settings in first.items()
     }
     lines = {f"  {name}": windows_text(counts) for name, counts in windows.items()}
     spent = max(timing.timed for of_preset in timed.found for timing in of_preset)
@@ -95,7 +95,7 @@ def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
 
 
 def _seconds(run: Run, data: PreparedData, timings: list[RunTiming]) -> float:
-    counts = _windows(run.settings, view_of(run.settings, data))
+    counts = _windows(run.settings, run_view(run.settings, data))
     train, validation, test = (counts[split] for split in SPLITS)
     return statistics.mean(
         timing.seconds(run.settings, train=train, validation=validation, test=test)

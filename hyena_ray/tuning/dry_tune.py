@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hyena_ray.attribution.plan import SHARD_SIZE
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.shards import SHARD_SIZE
 from hyena_ray.attribution.timing import time_labelled
 from hyena_ray.cluster.folder import check_begun
 from hyena_ray.cluster.resources import Cluster, fit_resources
@@ -27,9 +27,9 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import finished_in
 from hyena_ray.search.trial_fields import TRIALS
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.loop import new_model
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import new_model
 from hyena_ray.training.timing import RunTiming, Sample, sample_of, time_run
 from hyena_ray.tuning.plan import (
     MAY_CHANGE,
@@ -195,7 +195,7 @@ def _seconds(settings: RunSettings, data: PreparedData, timings: list[_Timing]) 
 def _least_share(settings: RunSettings, space: SearchSpace) -> float:
     """Of the epochs of many trials with these settings, those that are run where each cut lets one
     in `reduction_factor` go on."""
-    epochs = sum(stage.epochs for stage in stages_of(settings.training))
+    epochs = sum(stage.epochs for stage in training_stages(settings.training))
     cut, share, run = float(space.scheduler.grace_period), 1.0, 0.0
     begin = 0.0
     while cut < epochs:

@@ -14,7 +14,7 @@ import ray
 import torch
 from optuna.trial import FrozenTrial
 
-from hyena_ray.attribution.merge import MergeResult
+from hyena_ray.attribution.shards import MergeResult
 from hyena_ray.cluster.attribute import attribute_on_actors, place_actors, plan_attribution
 from hyena_ray.cluster.folder import begin, only_writer
 from hyena_ray.cluster.progress import Progress

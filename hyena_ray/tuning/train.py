@@ -16,14 +16,21 @@ from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.progress import Progress, State
 from hyena_ray.settings import dotted, load_yaml
 from hyena_ray.storage import AnyPath, location
-from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import EpochReport, start_model
-from hyena_ray.training.run import CONFIG, EVALUATION, RunRecord, check_begun, complete_run, view_of
+from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.preflight import check_run_fits
+from hyena_ray.training.run import (
+    CONFIG,
+    EVALUATION,
+    RunRecord,
+    check_begun,
+    complete_run,
+    run_view,
+)
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import EpochReport, start_model
 from hyena_ray.training.timing import sample_of, time_run
 from hyena_ray.tuning.presets import load_preset
 
@@ -70,7 +77,7 @@ class _Checked(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        return sum(stage.epochs for stage in stages_of(self.settings.training))
+        return sum(stage.epochs for stage in training_stages(self.settings.training))
 
     @property
     def windows(self) -> dict[str, int]:
@@ -121,7 +128,7 @@ def train(options: TrainOptions) -> Trained:
             run.out,
             after_epoch,
             test=options.test,
-            tell=counted,
+            on_progress=counted,
         )
     return Trained(record, evaluation, run.written(test=options.test))
 
@@ -186,7 +193,7 @@ def _checked(options: TrainOptions) -> _Checked:
         check_begun(out, settings)
     length = settings.data.length
     data.check([length])
-    data = view_of(settings, data)
+    data = run_view(settings, data)
     train = ArraySource(data.read(length, "train", settings.data.limit))
     validation = ArraySource(data.read(length, "val"))
     start_model(settings, train, validation)  # refuses what it must before a file is written
@@ -195,8 +202,8 @@ def _checked(options: TrainOptions) -> _Checked:
 
 def _begun(run: _Checked) -> int:
     """Epochs that an interrupted run has finished."""
-    state = load_state(run.out / CHECKPOINT, run.settings.fingerprint(), RunState)
-    return 0 if state is None else state.epoch + 1
+    state = load_state(run.out / CHECKPOINT, run.settings.fingerprint())
+    return 0 if state is None else len(state.history)
 
 
 def _settings(options: TrainOptions, data: PreparedData) -> RunSettings:

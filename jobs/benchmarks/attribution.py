@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import captum.attr
 import numpy as np
@@ -14,8 +16,7 @@ from benchmarks.comparison import Comparison
 from benchmarks.model import flop_per_window, matrix_products, new_model, random_windows
 from benchmarks.published import PlainHyenaDNA
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmer_sums import fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
 
@@ -39,7 +40,7 @@ def of_length(length: int, windows: int) -> Comparison:
     model.threshold = 0.0  # every labelled base counts as a true positive
     plain = PlainHyenaDNA(model.classifier)
     published = {"baseline": "zero", "steps": STEPS, "tolerance": None, "smoothgrad": "absolute"}
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "Integrated Gradients within 0.001, one shuffle": {"methods": ("ig",), "shuffles": 1},
         "the same, four shuffles": {"methods": ("ig",)},
         f"Integrated Gradients, {STEPS} nodes": {"methods": ("ig",), **published},
@@ -56,7 +57,7 @@ def of_length(length: int, windows: int) -> Comparison:
         windows,
         {
             **{
-                name: lambda chosen=chosen: attribute_windows(model, given, chosen)
+                name: partial(attribute_windows, model, given, chosen)
                 for name, chosen in ours.items()
             },
             "published, Integrated Gradients": lambda: captum_gradients(plain, given, rows=1),

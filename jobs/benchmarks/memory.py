@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.figures import Figures, Rows
 from benchmarks.processes import Watch, peak_mb
 from benchmarks.shards import new_model
-from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.shards import ShardPlan
 from hyena_ray.cluster.attribute import attribute_on_actors
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect

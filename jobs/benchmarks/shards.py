@@ -11,10 +11,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.comparison import Comparison
-from hyena_ray.attribution.merge import merge
-from hyena_ray.attribution.plan import SHARD_SIZE, ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import missing, run_shard
+from hyena_ray.attribution.shards import (
+    SHARD_SIZE,
+    ShardPlan,
+    merge_shards,
+    missing_shards,
+    run_shard,
+)
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.attribute import attribute_on_actors
 from hyena_ray.cluster.resources import Resources
@@ -23,9 +27,9 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 FEW, MANY = 4 * SHARD_SIZE, 400 * SHARD_SIZE
@@ -58,9 +62,9 @@ def of_windows(folder: Path, data_folder: Path) -> Comparison:
             assert len(shards) * SHARD_SIZE == windows
             plan = whole.model_copy(update={"shards": shards})
             plan.begin(Path(out))
-            for index in missing(plan, Path(out)):
+            for index in missing_shards(plan, Path(out)):
                 run_shard(model, data, plan, index, Path(out))
-            merge(plan, Path(out))
+            merge_shards(plan, Path(out))
             write_tracks(plan, data, Path(out))
 
     def in_turn() -> None:

@@ -27,9 +27,9 @@ from hyena_ray.search.stored_study import StoredStudy
 from hyena_ray.search.trial_fields import SECONDS, SETTINGS
 from hyena_ray.search.tune_experiment import run_trials
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.loop import train_run
+from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource, WindowSource
+from hyena_ray.training.supervised import train_run
 
 AT_ONCE = 2
 SETTINGS_OF_ALL = {
@@ -171,7 +171,14 @@ def train(settings: RunSettings, folder: Path) -> float:
     """One trial there; its seconds."""
     training, validation = _SOURCES
     begun = time.time()
-    train_run(settings, training, validation, folder, lambda report: None)
+    train_run(
+        settings,
+        training,
+        validation,
+        folder,
+        lambda report: None,
+        fingerprint=settings.fingerprint(),
+    )
     return time.time() - begun
 
 

@@ -10,14 +10,17 @@ import torch
 from captum.attr import IntegratedGradients
 
 from hyena_ray.attribution import engine, targets
+from hyena_ray.attribution.baselines import (
+    dinucleotide_shuffle,
+    random_stream,
+    sequence_keys,
+    shuffle_stream,
+)
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmer_sums import fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig
-from hyena_ray.attribution.methods import METHODS, generator_of, shuffle_generator
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
-from hyena_ray.attribution.shuffle import dinucleotide_shuffle
 from hyena_ray.attribution.tables import kmer_table
-from hyena_ray.attribution.targets import sequence_keys
 from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
@@ -74,7 +77,7 @@ def literal(model, windows, row, chosen, number=0):
     if chosen.baseline == "shuffle":
         unread = FLANK - model.readout.flank
         read = other[0, unread : other.shape[1] - unread]
-        generator = shuffle_generator(chosen.seed, key_of(model, windows, row), number)
+        generator = shuffle_stream(chosen.seed, key_of(model, windows, row), number)
         read[:] = dinucleotide_shuffle(read - 7, generator) + 7
     elif chosen.baseline == "n":
         other[:] = 11
@@ -154,7 +157,7 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
         for strand, (x, _, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
             for sample in range(chosen.samples):
-                generator = generator_of(0, 1, key_of(model, windows, row), strand, sample)
+                generator = random_stream(0, 1, key_of(model, windows, row), strand, sample)
                 noise = generator.standard_normal(x.shape[1:], np.float32)
                 point = (x + scale * torch.from_numpy(noise)).requires_grad_()
                 (gradient,) = torch.autograd.grad(target(point).sum(), point)
@@ -177,7 +180,7 @@ def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(
         for strand, (x, start, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
             for sample in range(chosen.samples):
-                generator = generator_of(0, 1, key_of(model, windows, row), strand, sample)
+                generator = random_stream(0, 1, key_of(model, windows, row), strand, sample)
                 noise = 0.2 * torch.from_numpy(generator.standard_normal(x.shape[1:], np.float32))
                 attribution, delta = IntegratedGradients(target).attribute(
                     x + noise,

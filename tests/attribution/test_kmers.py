@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig, count_kmers, kmer_codes
+from hyena_ray.attribution.kmers import KmerConfig, KmerSums, count_kmers, fold_kmers, kmer_codes
 from hyena_ray.errors import InputError
 
 

@@ -18,18 +18,15 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
-from hyena_ray.attribution.merge import merge
-from hyena_ray.attribution.methods import generator_of
-from hyena_ray.attribution.plan import ShardPlan
+from hyena_ray.attribution.baselines import random_stream, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings, definition
-from hyena_ray.attribution.shards import missing, run_shard
-from hyena_ray.attribution.targets import sequence_keys
+from hyena_ray.attribution.shards import ShardPlan, merge_shards, missing_shards, run_shard
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 LENGTH, K = 24, 3
@@ -94,9 +91,9 @@ def pipeline(
     settings = definition("original", TASKS[data.manifest.task].kind).updated(changes, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings, size=7)
     plan.begin(folder)
-    for index in missing(plan, folder):
+    for index in missing_shards(plan, folder):
         run_shard(model, data, plan, index, folder)
-    return Found(merge(plan, folder).tables, settings)
+    return Found(merge_shards(plan, folder).tables, settings)
 
 
 class Window(NamedTuple):
@@ -161,7 +158,7 @@ def integrated(model: WindowModel, window: Window, noise: Tensor | float = 0.0) 
 
 
 def noise_of(window: Window, copy: int, shape: torch.Size, deviation: float) -> Tensor:
-    drawn = generator_of(0, 1, window.key, 0, copy).standard_normal(shape[1:], np.float32)
+    drawn = random_stream(0, 1, window.key, 0, copy).standard_normal(shape[1:], np.float32)
     return deviation * torch.from_numpy(drawn)
 
 

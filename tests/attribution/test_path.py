@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hyena_ray.attribution._path_integral import (
+    OnPath,
+    clenshaw_curtis,
+    gauss_legendre,
+    integrate,
+    nested,
+)
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.path import OnPath, integrate
-from hyena_ray.attribution.quadrature import clenshaw_curtis, gauss_legendre, nested
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.errors import InputError
 from tests.attribution.small_model import SmallModel, draw_windows

@@ -13,9 +13,9 @@ from hyena_ray.attribution.sanity import (
     check_attribution,
     correlation,
     faithfulness,
+    format_checks,
     planted_auroc,
     random_order,
-    table_of,
     with_random_weights,
 )
 from hyena_ray.attribution.settings import AttributionSettings
@@ -112,7 +112,7 @@ def test_planted_kmers_are_those_inside_labels_and_one_above_all_others_gives_1(
 def test_all_checks_of_a_real_model_are_finite_and_can_be_written():
     settings = SETTINGS.updated({"k": 4}, "test")
     checks = check_attribution(
-        hyenadna(), draw_windows(12), settings, planted=True, of_random_labels=hyenadna(seed=1)
+        hyenadna(), draw_windows(12), settings, planted=True, permuted_label_model=hyenadna(seed=1)
     )
     assert [check.method for check in checks] == ["ig", "ism"]
     for check in checks:
@@ -123,14 +123,14 @@ def test_all_checks_of_a_real_model_are_finite_and_can_be_written():
         assert check.planted_auroc is not None
     text = json.dumps([check.as_json() for check in checks], allow_nan=False)
     assert json.loads(text)[0]["curves"]["deletion"][0] == pytest.approx(1)
-    assert "in-silico mutagenesis" in table_of(checks)
+    assert "in-silico mutagenesis" in format_checks(checks)
     plain = check_attribution(hyenadna(), draw_windows(12), SETTINGS, planted=False)[0]
     assert (plain.planted_auroc, plain.random_labels) == (None, None)
 
 
 def test_a_model_that_learnt_the_same_has_the_same_scores():
     check = check_attribution(
-        hyenadna(), draw_windows(12), SETTINGS, planted=False, of_random_labels=hyenadna()
+        hyenadna(), draw_windows(12), SETTINGS, planted=False, permuted_label_model=hyenadna()
     )[0]
     assert check.random_labels == pytest.approx(1)
 

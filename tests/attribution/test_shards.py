@@ -15,17 +15,19 @@ import pytest
 
 from hyena_ray.attribution import shards
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.merge import merge, tables_sha256
-from hyena_ray.attribution.plan import ShardPlan, model_sha256
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import (
-    is_complete,
-    missing,
+    ShardPlan,
+    merge_shards,
+    missing_shards,
+    model_sha256,
     read_shard,
     read_shard_table,
     run_shard,
+    shard_is_complete,
     shard_path,
-    suspect,
+    suspect_window,
+    tables_sha256,
 )
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
@@ -64,9 +66,9 @@ def make_plan(model, data, size=16, **changes) -> ShardPlan:
 
 def run_all(model, data, plan, folder: Path, order=None):
     plan.begin(folder)
-    for index in order or missing(plan, folder):
+    for index in order or missing_shards(plan, folder):
         run_shard(model, data, plan, index, folder)
-    return merge(plan, folder)
+    return merge_shards(plan, folder)
 
 
 def test_shards_cover_every_window_once_in_order_of_their_ids(data):
@@ -143,11 +145,11 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
     for expected in (None, None, poison, poison):
         with pytest.raises(ArithmeticError):
             run_shard(model, data, plan, 1, tmp_path)
-        assert suspect(1, tmp_path) == expected
-    assert suspect(0, tmp_path) is None
+        assert suspect_window(1, tmp_path) == expected
+    assert suspect_window(0, tmp_path) is None
     monkeypatch.undo()
     run_shard(model, data, plan, 1, tmp_path)
-    assert is_complete(plan, 1, tmp_path)
+    assert shard_is_complete(plan, 1, tmp_path)
     assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
 
 
@@ -173,7 +175,7 @@ def test_merging_more_windows_takes_no_more_memory(data, tmp_path):
         folder = tmp_path / str(repeats)
         run_all(model, data, plan, folder)
         tracemalloc.start()
-        assert merge(plan, folder).windows == repeats * len(data.window_ids(WINDOW, "test"))
+        assert merge_shards(plan, folder).windows == repeats * len(data.window_ids(WINDOW, "test"))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
@@ -192,7 +194,7 @@ def test_a_shard_that_two_workers_compute_at_once_is_written_by_both(data, tmp_p
 
     monkeypatch.setattr(shards, "attribute_windows", overtaken)
     run_shard(model, data, plan, 0, tmp_path)
-    assert is_complete(plan, 0, tmp_path)
+    assert shard_is_complete(plan, 0, tmp_path)
     assert list(tmp_path.glob("shards/*.tries")) == []
 
 
@@ -223,7 +225,7 @@ def test_a_resumed_run_computes_only_what_is_missing(data, tmp_path, monkeypatch
     shard_path(tmp_path, 1).unlink()
     shard_path(tmp_path, 2).write_bytes(shard_path(tmp_path, 2).read_bytes()[:-9])
     resumed = make_plan(SmallModel(), data, size=10)
-    assert missing(resumed, tmp_path) == [1, 2]
+    assert missing_shards(resumed, tmp_path) == [1, 2]
     model.backward_passes.clear()
     run_shard(model, data, resumed, 0, tmp_path)
     assert model.backward_passes == []
@@ -235,8 +237,8 @@ def test_a_shard_of_another_plan_is_not_taken(data, tmp_path):
     plan, other = make_plan(model, data), make_plan(model, data, seed=1)
     plan.begin(tmp_path)
     run_shard(model, data, plan, 0, tmp_path)
-    assert is_complete(plan, 0, tmp_path)
-    assert not is_complete(other, 0, tmp_path)
+    assert shard_is_complete(plan, 0, tmp_path)
+    assert not shard_is_complete(other, 0, tmp_path)
     with pytest.raises(InputError, match=r"begun with other settings; .*--overwrite"):
         other.begin(tmp_path)
     with pytest.raises(InputError, match="begun with other model"):
@@ -268,7 +270,7 @@ def test_a_worker_with_another_model_is_refused(data, tmp_path):
     plan.begin(tmp_path)
     with pytest.raises(InputError, match="not the model that the plan was made for"):
         run_shard(SmallModel(seed=1), data, plan, 0, tmp_path)
-    assert missing(plan, tmp_path)[0] == 0
+    assert missing_shards(plan, tmp_path)[0] == 0
 
 
 def test_a_flipped_bit_in_a_shard_is_found(data, tmp_path):
@@ -281,7 +283,7 @@ def test_a_flipped_bit_in_a_shard_is_found(data, tmp_path):
     content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"shard-00000\.parquet: damaged .*--resume"):
-        merge(plan, tmp_path)
+        merge_shards(plan, tmp_path)
 
 
 def test_merging_before_all_is_done_is_refused(data, tmp_path):
@@ -289,7 +291,7 @@ def test_merging_before_all_is_done_is_refused(data, tmp_path):
     plan = make_plan(model, data)
     plan.begin(tmp_path)
     with pytest.raises(InputError, match=r"shard-00000\.parquet: missing"):
-        merge(plan, tmp_path)
+        merge_shards(plan, tmp_path)
 
 
 def test_a_model_that_finds_nothing_is_refused_and_nothing_is_written(data, tmp_path):

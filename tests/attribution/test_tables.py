@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hyena_ray.attribution.kmer_sums import KmerSums, fold_kmers
-from hyena_ray.attribution.kmers import KmerConfig, KmerCounts
+from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, fold_kmers
 from hyena_ray.attribution.tables import (
     Ranking,
     benjamini_hochberg,

@@ -12,9 +12,8 @@ import pyBigWig
 import pytest
 import torch
 
-from hyena_ray.attribution.plan import ShardPlan
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import missing, read_shard, run_shard
+from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, run_shard
 from hyena_ray.attribution.tracks import stretches, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
@@ -79,7 +78,7 @@ def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> Sh
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
     plan.begin(folder)
-    for index in missing(plan, folder):
+    for index in missing_shards(plan, folder):
         run_shard(MotifModel(), data, plan, index, folder)
     return plan
 

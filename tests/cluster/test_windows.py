@@ -17,7 +17,7 @@ from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.training.sources import WindowSource
+from hyena_ray.training.loaders import WindowSource
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -16,7 +16,6 @@ ROOMS = (
     "dataset",
     "model",
     "training",
-    "pretraining",
     "attribution",
     "prediction",
     "cluster",

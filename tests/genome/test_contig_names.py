@@ -120,5 +120,5 @@ def test_a_bigbed_is_unpacked_first_and_s3_is_copied(tmp_path: Path) -> None:
 
 def test_a_split_names_contigs_as_the_genome_does() -> None:
     split = parse_split("contig:train=chr1;val=2;test=3")
-    with pytest.raises(InputError, match="--split: 2: the genome has no such contig; the genome ca"):
+    with pytest.raises(InputError, match=r"--split: 2: .*; the genome calls it chr2"):
         split.check_contigs(["chr1", "chr2", "chr3"])

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
 
 pytest.register_assert_rewrite("tests.jobs.bad_inputs")
@@ -70,13 +69,12 @@ def user(
     good: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> User:
     """Stands in a folder with a copy of all good inputs, and has a home of its own."""
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return User(tmp_path, monkeypatch, capsys)
+    return User(tmp_path)
 
 
 @pytest.fixture

@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.attribution import shards
-from hyena_ray.attribution.merge import MergeResult
-from hyena_ray.attribution.plan import Shard
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import run_shard
+from hyena_ray.attribution.shards import MergeResult, Shard, run_shard
 from hyena_ray.cluster import attribute as module
 from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
 from hyena_ray.cluster.pool import ShardError
@@ -27,9 +25,8 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
 
 JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"

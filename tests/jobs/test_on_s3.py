@@ -16,11 +16,11 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.provenance import read_provenance
-from hyena_ray.pretraining.genome import held_out_windows, read_genome
-from hyena_ray.pretraining.loop import pretrain
-from hyena_ray.pretraining.record import PretrainRecord
-from hyena_ray.pretraining.stream import WindowStream
 from hyena_ray.storage import AnyPath, S3Path
+from hyena_ray.training.genome_stream import WindowStream
+from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
+from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretraining import pretrain
 
 JOBS = Path(__file__).parents[2] / "jobs"
 SMALL = [
@@ -110,6 +110,7 @@ def test_a_backbone_is_pretrained_and_fine_tuned_on_s3(
         dict(held_out_windows(read, record.settings)),
         tmp_path,
         lambda step: None,
+        fingerprint=record.settings.fingerprint(),
     )
     assert [look.model_dump() for look in record.history] == here.history
     job(

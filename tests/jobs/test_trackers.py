@@ -58,7 +58,7 @@ RATE = "training.learning_rate"
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Broken(tune.Callback):  # type: ignore[misc]
+class Broken(tune.Callback):
     """A tracker whose server is gone."""
 
     def on_trial_result(self, *arguments: Any, **info: Any) -> None:

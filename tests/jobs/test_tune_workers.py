@@ -17,9 +17,9 @@ from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.search.space import SearchSpace
-from hyena_ray.training.loop import EpochReport, train_run
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource
+from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.tuning.job import tuning_job
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,14 @@ def scores_of_one_worker(settings: RunSettings, data: Path, folder: Path) -> dic
 
     length = settings.data.length
     train = ArraySource(prepared.read(length, "train", settings.data.limit))
-    train_run(settings, train, ArraySource(prepared.read(length, "val")), folder, report)
+    train_run(
+        settings,
+        train,
+        ArraySource(prepared.read(length, "val")),
+        folder,
+        report,
+        fingerprint=settings.fingerprint(),
+    )
     return found
 
 

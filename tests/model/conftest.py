@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,8 @@ def config() -> HyenaDNAConfig:
 @pytest.fixture
 def language_model(config: HyenaDNAConfig) -> HyenaDNAForCausalLM:
     """All weights random and of a size that matters, biases and LayerNorms included."""
-    model = HyenaDNAForCausalLM(config).eval()
+    model = HyenaDNAForCausalLM(config)
+    model.eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.endswith(".freq"):

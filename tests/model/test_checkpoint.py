@@ -16,14 +16,14 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClass
 from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
-from hyena_ray.model import (
+from hyena_ray.model.checkpoint import resolve_checkpoint
+from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForCausalLM,
     HyenaDNAForSequenceClassification,
     HyenaDNAForTokenClassification,
     HyenaDNAModel,
 )
-from hyena_ray.model.checkpoint import resolve_checkpoint
 
 
 @pytest.fixture

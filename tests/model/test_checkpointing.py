@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyena_ray.model import (
+from hyena_ray.model.backbone import HyenaBlock
+from hyena_ray.model.baselines import BASELINES, Baseline
+from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForCausalLM,
     HyenaDNAForSequenceClassification,
     HyenaDNAForTokenClassification,
 )
-from hyena_ray.model.backbone import HyenaBlock
-from hyena_ray.model.baselines import BASELINES, Baseline
-from hyena_ray.model.lora import LoraSettings, apply_lora
+from hyena_ray.model.lora import apply_lora
+from hyena_ray.model.settings import LoraSettings
 
 
 def gradients(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:

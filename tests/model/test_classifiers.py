@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification as AutoForBases
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.classification import HEAD_PREFIXES, Pooling, kind_of
+from hyena_ray.model.classification import HEAD_PREFIXES, kind_of
 from hyena_ray.model.saved import MODEL_CLASSES
+from hyena_ray.model.settings import Pooling
 from hyena_ray.tasks import Kind
 
 CLASSIFIERS = [pytest.param(*key, id="-".join(key)) for key in MODEL_CLASSES]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAModel
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAModel
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model
 from hyena_ray.model.flank_composition import FEATURES, measure_composition
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import load_window_model, save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 READOUT = Readout(window=20, flank=8, lookahead=4, flank_composition=32)

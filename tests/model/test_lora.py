@@ -12,24 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
-from hyena_ray.model import (
+from hyena_ray.model.baselines import BASELINES, Baseline
+from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForSequenceClassification,
     HyenaDNAForTokenClassification,
 )
-from hyena_ray.model.baselines import BASELINES, Baseline
-from hyena_ray.model.classification import HEAD_PREFIXES
 from hyena_ray.model.lora import (
     ADAPTERS,
     TARGET_MODULES,
-    LoraSettings,
-    Targets,
     adapted_names,
     apply_lora,
     has_lora,
     merge_lora,
     trainable_share,
 )
+from hyena_ray.model.settings import LoraSettings, Targets
 
 EVERY_TARGET = list(get_args(Targets))
 

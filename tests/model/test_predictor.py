@@ -20,16 +20,17 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.contigs import Fasta
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.predictor import SequencePredictor
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.scoring import Sequence, score_piece, window_starts
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import predict
+from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import TrainingSettings
-from hyena_ray.training.sources import ArraySource
 
 WINDOW, FLANK = 40, 8
 
@@ -131,7 +132,7 @@ def test_windows_of_a_contig_have_the_probabilities_of_evaluate(
     )
     prepare(recipe, tmp_path / "data")
     windows = PreparedData.open(tmp_path / "data").read(WINDOW, "test")
-    weights = TrainingSettings().class_weights()
+    weights = class_weights(TrainingSettings())
     expected = predict(predictor.model, ArraySource(windows), weights).scores
     contigs = {contig.name: decode(codes_to_tokens(contig.codes)) for contig in Fasta(made.genome)}
     found = {

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyena_ray.model import HyenaDNAForCausalLM, convolution
+from hyena_ray.model import convolution
+from hyena_ray.model.huggingface import HyenaDNAForCausalLM
 
 
 def relative(found: Tensor, expected: np.ndarray) -> float:

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForTokenClassification
 from hyena_ray.model.backbone import HyenaDNAModel
-from hyena_ray.model.lora import LoraSettings, apply_lora
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForTokenClassification
+from hyena_ray.model.lora import apply_lora
 from hyena_ray.model.operator import (
     HyenaOperator,
     TokenLookup,
     short_convolution,
     short_convolution_from_lookup,
 )
+from hyena_ray.model.settings import LoraSettings
 
 
 @pytest.mark.parametrize(("length", "taps"), [(1, 3), (2, 3), (12, 3), (12, 1), (3, 5)])

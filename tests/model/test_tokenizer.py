@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.model import HyenaDNATokenizer
+from hyena_ray.model.huggingface import HyenaDNATokenizer
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from transformers import (
 from hyena_ray.dataset.tokens import encode
 from hyena_ray.model.build import build_model
 from hyena_ray.model.flank_composition import FEATURES
-from hyena_ray.model.lora import LoraSettings, Targets
 from hyena_ray.model.saved import ADAPTER, load_window_model, save_window_model
-from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout, Targets
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 AUTO = {"zdna": AutoModelForTokenClassification, "promoter": AutoModelForSequenceClassification}
@@ -129,7 +129,7 @@ def test_auto_tokenizer_gives_the_tokens_that_the_model_was_trained_on(
 def test_one_import_is_all_that_transformers_needs(tmp_path: Path) -> None:
     save_window_model(build("zdna"), tmp_path / "model")
     code = (
-        "import sys, hyena_ray.model\n"
+        "import sys, hyena_ray.model.huggingface\n"
         "from transformers import AutoModelForTokenClassification as Auto\n"
         "print(type(Auto.from_pretrained(sys.argv[1])).__name__)"
     )

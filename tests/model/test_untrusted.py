@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from transformers import AutoModel
 
 from hyena_ray.errors import InputError
-from hyena_ray.model import HyenaDNAForCausalLM, HyenaDNAModel
+from hyena_ray.model.huggingface import HyenaDNAForCausalLM, HyenaDNAModel
 from hyena_ray.model.saved import load_window_model
 
 

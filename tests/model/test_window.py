@@ -16,11 +16,11 @@ from torch import Tensor
 
 from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
-from hyena_ray.model import HyenaDNAForCausalLM
 from hyena_ray.model.build import build_model, parameter_groups
-from hyena_ray.model.lora import LoraSettings
+from hyena_ray.model.huggingface import HyenaDNAForCausalLM
 from hyena_ray.model.saved import load_window_model, save_window_model
-from hyena_ray.model.window import Architecture, ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 ARCHITECTURES = ["hyenadna", "dilated_cnn"]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 
 WINDOW, FLANK = 10, 2
 PATTERN, REVERSED = "GATCC", "GGATC"
 
 
-def pattern_model(strands: str = "both") -> WindowModel:
+def pattern_model(strands: Literal["forward", "both"] = "both") -> WindowModel:
     """Probability 1/2 in the middle of the pattern on either strand where it reads both, else 1 on
     its own; elsewhere 0."""
     model = build_model(

@@ -15,19 +15,26 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
-from hyena_ray.model.window import ModelSettings, Readout, WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.prediction.pieces import (
-    is_complete,
-    missing,
+    PredictionPlan,
+    missing_pieces,
+    piece_is_complete,
     piece_path,
+    plan_prediction,
     read_piece,
+    require_base_labels,
     run_piece,
     write_sequences,
 )
-from hyena_ray.prediction.plan import PredictionPlan, check_labels_bases, plan_prediction
-from hyena_ray.prediction.regions import RegionSettings
-from hyena_ray.prediction.results import SHOWN, PredictionResult, stretches, write_results
+from hyena_ray.prediction.region_calling import (
+    TRACK_PRECISION,
+    PredictionResult,
+    stretches,
+    write_results,
+)
+from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.tasks import TASKS
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, pattern_model
 
@@ -59,7 +66,7 @@ def planned(genome: Path, piece: int = 300, **options: object) -> PredictionPlan
 def run(plan: PredictionPlan, genome: Path, folder: Path, threshold: float = 0.4, **settings: int):
     plan.begin(folder)
     write_sequences(plan, genome, folder)
-    for index in missing(plan, folder)[::-1]:
+    for index in missing_pieces(plan, folder)[::-1]:
         run_piece(pattern_model(), plan, index, folder)
     return write_results(plan, RegionSettings(threshold=threshold, **settings), folder)
 
@@ -148,12 +155,12 @@ def test_pieces_that_are_done_are_kept_and_other_ones_are_not_taken(
     digest = run(plan, genome, tmp_path).digest
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("shards/piece-*")}
     piece_path(tmp_path, 3).write_bytes(piece_path(tmp_path, 3).read_bytes()[:-50])
-    assert missing(plan, tmp_path) == [3]
+    assert missing_pieces(plan, tmp_path) == [3]
     assert run(plan, genome, tmp_path).digest == digest
     changed = [path.name for path, time in before.items() if path.stat().st_mtime_ns != time]
     assert changed == ["piece-000003.parquet"]
     other = planned(genome, overlap=0)
-    assert not is_complete(other, 0, tmp_path)
+    assert not piece_is_complete(other, 0, tmp_path)
     with pytest.raises(InputError, match="the prediction was begun with other overlap"):
         other.begin(tmp_path)
     with pytest.raises(InputError, match="not a shard of this plan"):
@@ -214,7 +221,7 @@ def test_windows_have_the_scores_that_evaluation_gives_them(
 
 def test_the_track_is_rounded_but_regions_are_not(genome: Path, tmp_path: Path) -> None:
     plan = planned(genome)
-    run(plan, genome, tmp_path, threshold=SHOWN / 100)
+    run(plan, genome, tmp_path, threshold=TRACK_PRECISION / 100)
     assert (tmp_path / "regions.bed").read_text().count("\n") == len(
         [1 for each in stretches(plan, tmp_path) for v in each.values if v > 0]
     )
@@ -251,4 +258,4 @@ def test_a_model_of_sequences_is_refused() -> None:
     )
     assert isinstance(promoter, WindowModel)
     with pytest.raises(InputError, match=r"run/model: labels whole sequences: .*base by base"):
-        check_labels_bases(promoter, Path("run/model"))
+        require_base_labels(promoter, Path("run/model"))

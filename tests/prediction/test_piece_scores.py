@@ -14,7 +14,7 @@ from torch import nn
 from hyena_ray.dataset.tokens import codes_to_tokens
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.scoring import PRECISION, Sequence, score_piece, window_starts
-from hyena_ray.model.window import Readout
+from hyena_ray.model.settings import Readout
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
 
 

@@ -19,9 +19,8 @@ from hyena_ray.commands import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.build import build_model
-from hyena_ray.model.lora import LoraSettings
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import ModelSettings, Readout
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
 from tests.prediction.pattern_model import save_pattern_model
 

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.prediction.regions import Region, RegionCaller, RegionSettings, Stretch
+from hyena_ray.prediction.region_calling import Region, RegionCaller, Stretch
+from hyena_ray.prediction.settings import RegionSettings
 
 Values = list[float]
 

@@ -8,7 +8,7 @@ import pytest
 
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.fit import check_run_fits
+from hyena_ray.training.preflight import check_run_fits
 from tests.search.unread_data import prepared
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_every_search_space_fits_the_data_of_its_task(name: str) -> None:
     assert name in (task.name, f"demo_{task.name}")
     if name == task.name:
         assert space.lengths() == task.lengths
-    for settings in space.draws():
+    for settings in space.covering_settings():
         check_run_fits(settings, prepared(task.name), name, gpu=False)
 
 

@@ -16,8 +16,8 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import TrialPlan, run_trial
 from hyena_ray.search.trial_fields import EPOCH, FINISHED
 from hyena_ray.training.checkpoint import CHECKPOINT
-from hyena_ray.training.loop import EpochReport, train_run
-from hyena_ray.training.sources import ArraySource, WindowSource
+from hyena_ray.training.loaders import ArraySource, WindowSource
+from hyena_ray.training.supervised import EpochReport, train_run
 
 EPOCHS = 3
 SPACE = SearchSpace.parse(
@@ -73,7 +73,14 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
     if killed_after:
         settings, windows = SPACE.run_settings(CONFIG["values"]), InMemory().open()
         with pytest.raises(KeyboardInterrupt):
-            train_run(settings, windows, windows, plan.folder_of(0), report)
+            train_run(
+                settings,
+                windows,
+                windows,
+                plan.folder_of(0),
+                report,
+                fingerprint=settings.fingerprint(),
+            )
     run_trial(CONFIG, plan)
     assert [result[EPOCH] for result in told] == [1, 2, 3]
     assert [result[FINISHED] for result in told] == [False, False, True]

@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 
 from hyena_ray.training import bootstrap as module
-from hyena_ray.training.bootstrap import Scored, average_precisions, blocks_of, bootstrap
+from hyena_ray.training.bootstrap import Scored, average_precisions, bootstrap, resampling_blocks
 
 
 def random_bases(count: int, blocks: int, seed: int, *, decimals: int = 2) -> Scored:
@@ -99,14 +99,14 @@ def test_replicates_without_a_positive_are_left_out() -> None:
 
 def test_ten_contigs_are_blocks_themselves() -> None:
     contig = np.repeat([f"chr{i}" for i in range(10)], 3)
-    block = blocks_of(contig, np.tile([0, 100, 200], 10))
+    block = resampling_blocks(contig, np.tile([0, 100, 200], 10))
     assert block.tolist() == np.unique(contig, return_inverse=True)[1].tolist()
 
 
 def test_of_fewer_contigs_neighbours_form_blocks_that_no_contig_shares() -> None:
     contig = np.repeat(["b", "a"], [450, 150])
     start = np.concatenate([np.arange(450)[::-1] * 100, np.arange(150) * 100])
-    block = blocks_of(contig, start)
+    block = resampling_blocks(contig, start)
     assert set(block) == set(range(100))
     assert (np.bincount(block) == 6).all()
     for number in range(100):

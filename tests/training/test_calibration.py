@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from hyena_ray.training.calibration import BINS, calibrate
+from hyena_ray.training.metrics import BINS, calibrate
 
 
 def test_probabilities_that_hold_lie_on_the_diagonal() -> None:

@@ -11,15 +11,15 @@ from huggingface_hub import ModelCard
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import read_json, sha256_file, write_json
-from hyena_ray.model import HyenaDNAConfig, HyenaDNAForCausalLM
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.training.card import CARD, METRIC_TYPES, model_card
-from hyena_ray.training.card_text import CardFacts
+from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.run import RunRecord, complete_run
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource
 
 SMALL = {
     "data.length": 40,
@@ -193,9 +193,7 @@ def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path:
 def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData) -> None:
     settings = RunSettings.parse(read_json(tested / "config.json"), "test")
     model = load_window_model(tested / "model")
-    validation: Evaluation = evaluate_on_split(
-        model, data, "val", settings.training.class_weights()
-    )
+    validation: Evaluation = evaluate_on_split(model, data, "val", class_weights(settings.training))
     odd = "a`|b: [c]\n# d.fa"
     files = tuple(file.model_copy(update={"name": odd}) for file in data.manifest.inputs)
     manifest = data.manifest.model_copy(update={"inputs": files})

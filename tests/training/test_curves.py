@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from hyena_ray.training.curves import POINTS, precision_recall
+from hyena_ray.training.metrics import POINTS, precision_recall
 
 
 @given(st.integers(0, 50), st.integers(2, 400), st.integers(1, 30))

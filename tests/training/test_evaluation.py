@@ -16,11 +16,11 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.model.window import Readout
+from hyena_ray.model.settings import Readout
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.training.evaluation import Evaluation, evaluate, evaluate_on_split
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.metrics import measure
-from hyena_ray.training.sources import ArraySource
 
 WINDOW, FLANK = 40, 4
 WEIGHTS = torch.tensor([0.7, 2.0])

@@ -12,8 +12,8 @@ from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifes
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.leaks import leak_of
+from hyena_ray.training.leaks import backbone_leak
+from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
 
 
@@ -61,9 +61,9 @@ def prepared(genome: str | None = "same", split: str = "contig", **values: Any) 
 
 
 def test_a_test_contig_that_was_trained_on_or_held_out_is_named_with_what_it_was() -> None:
-    message = leak_of(seen({"chr1": "trained", "chr3": "trained"}), prepared())
+    message = backbone_leak(seen({"chr1": "trained", "chr3": "trained"}), prepared())
     assert message.startswith("test contigs were seen in pretraining: chr3 (trained on);")
-    message = leak_of(seen({"chr3": "held_out"}), prepared())
+    message = backbone_leak(seen({"chr3": "held_out"}), prepared())
     assert "chr3 (held out, so it may have chosen)" in message
 
 
@@ -75,18 +75,18 @@ def test_a_test_contig_that_was_trained_on_or_held_out_is_named_with_what_it_was
     ],
 )
 def test_nothing_is_said_where_no_test_contig_was_seen(uses: dict[str, Use]) -> None:
-    assert leak_of(seen(uses), prepared()) == ""
+    assert backbone_leak(seen(uses), prepared()) == ""
 
 
 def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
     uses: dict[str, Use] = {"chr1": "trained", "chr3": "left_out"}
-    other = leak_of(seen(uses, genome_sha256="other", genome="mm.fa"), prepared())
+    other = backbone_leak(seen(uses, genome_sha256="other", genome="mm.fa"), prepared())
     assert "another genome file (mm.fa)" in other
     assert other.endswith("unknown")
-    sequences = leak_of(seen(uses), prepared(genome=None))
+    sequences = backbone_leak(seen(uses), prepared(genome=None))
     assert "do not say where they lie" in sequences
     assert sequences.endswith("unknown")
-    before = leak_of(seen(uses, began_from="LongSafari/x"), prepared())
+    before = backbone_leak(seen(uses, began_from="LongSafari/x"), prepared())
     assert before == (
         "its pretraining went on from LongSafari/x: whether that had seen test contigs is unknown"
     )
@@ -95,18 +95,18 @@ def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
 def test_a_simulated_genome_is_told_of_where_the_data_are_real() -> None:
     simulated = seen({"chr3": "trained"}, simulated=True, genome="genome.fa")
     for data in (prepared(), prepared(genome=None), prepared(genome="other")):
-        assert leak_of(simulated, data) == (
+        assert backbone_leak(simulated, data) == (
             "was pretrained on a simulated genome (genome.fa), from which it knows nothing of real "
             "DNA"
         )
-    assert leak_of(simulated, prepared(simulated=True)).startswith("test contigs were seen")
+    assert backbone_leak(simulated, prepared(simulated=True)).startswith("test contigs were seen")
 
 
 def test_what_the_weights_had_seen_before_is_told_too() -> None:
     first = seen({"chr3": "trained"}, simulated=True)
     second = seen({"chr3": "held_out"}, began_from="first", before=first)
     third = seen({"chr1": "trained"}, began_from="second", before=second)
-    message = leak_of(third, prepared())
+    message = backbone_leak(third, prepared())
     assert "chr3 (held out, so it may have chosen); test figures flatter it; was pre" in message
     assert "a simulated genome" in message
     assert "unknown" not in message

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from hyena_ray.dataset.manifest import Count
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.training.prevalence import genome_weights
+from hyena_ray.training.evaluation import genome_weights
 
 
 def windows(contigs: str, labelled: str) -> Windows:

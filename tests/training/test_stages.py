@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.loop import new_model
 from hyena_ray.training.settings import RunSettings, TrainingSettings
 from hyena_ray.training.stages import (
     Stage,
-    stage_of_epoch,
+    stage_at_epoch,
     stage_optimizer,
-    stages_of,
+    training_stages,
 )
+from hyena_ray.training.supervised import new_model
 
 BOTH = Stage(epochs=1, backbone_rate=1e-5, head_rate=5e-4)
 
@@ -25,15 +25,21 @@ def small_model(**lora: object) -> WindowModel:
 
 def test_two_stages_are_the_studys() -> None:
     settings = TrainingSettings(stages="two_stage", epochs=6, filter_rate=1)
-    assert stages_of(settings) == (
+    assert training_stages(settings) == (
         Stage(epochs=3, backbone_rate=None, head_rate=1e-3),
         Stage(epochs=6, backbone_rate=1e-5, head_rate=5e-4),
     )
 
 
+@pytest.mark.parametrize("stages", ["single", "discriminative", "two_stage", "frozen"])
+def test_the_epochs_of_a_run_are_those_of_its_stages(stages: str) -> None:
+    recipe = TrainingSettings(stages=stages, epochs=6, head_stage_epochs=2)
+    assert recipe.total_epochs == sum(stage.epochs for stage in training_stages(recipe))
+
+
 def test_a_frozen_backbone_is_one_stage_of_the_head_alone() -> None:
     recipe = TrainingSettings(stages="frozen", epochs=3, learning_rate=2e-3)
-    (stage,) = stages_of(recipe)
+    (stage,) = training_stages(recipe)
     assert stage == Stage(epochs=3, backbone_rate=None, head_rate=2e-3)
     model = small_model()
     stage_optimizer(model, stage, 0.1)
@@ -44,7 +50,7 @@ def test_a_frozen_backbone_is_one_stage_of_the_head_alone() -> None:
 @pytest.mark.parametrize("stages", ["single", "discriminative", "two_stage"])
 def test_filters_learn_at_their_share_of_the_backbones_rate(stages: str) -> None:
     recipe = TrainingSettings(stages=stages, filter_rate=0.25)
-    model, stage = small_model(), stages_of(recipe)[-1]
+    model, stage = small_model(), training_stages(recipe)[-1]
     names = {parameter: name for name, parameter in model.named_parameters()}
     for group in stage_optimizer(model, stage, 0.1).param_groups:
         filters = {"filter_fn" in names[parameter] for parameter in group["params"]}
@@ -56,13 +62,13 @@ def test_filters_learn_at_their_share_of_the_backbones_rate(stages: str) -> None
 
 
 def test_discriminative_rates_are_the_second_stage_alone() -> None:
-    two = stages_of(TrainingSettings(stages="two_stage", epochs=6))
-    assert stages_of(TrainingSettings(stages="discriminative", epochs=6)) == two[1:]
+    two = training_stages(TrainingSettings(stages="two_stage", epochs=6))
+    assert training_stages(TrainingSettings(stages="discriminative", epochs=6)) == two[1:]
 
 
 def test_every_epoch_lies_in_one_stage() -> None:
-    stages = stages_of(TrainingSettings(stages="two_stage", epochs=2))
-    assert [stage_of_epoch(stages, epoch) for epoch in range(5)] == [
+    stages = training_stages(TrainingSettings(stages="two_stage", epochs=2))
+    assert [stage_at_epoch(stages, epoch) for epoch in range(5)] == [
         (0, 0),
         (0, 0),
         (0, 0),

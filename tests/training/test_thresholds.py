@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.metrics import measure
-from hyena_ray.training.thresholds import OBJECTIVES, best_threshold
+from hyena_ray.training.metrics import OBJECTIVES, best_threshold, measure
 
 scored = st.lists(
     st.tuples(st.sampled_from([0, 1]), st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9])),

@@ -8,8 +8,8 @@ import pytest
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.training import timing as module
+from hyena_ray.training.loaders import ArraySource, ProgressSource
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.sources import ArraySource, CountedSource
 from hyena_ray.training.timing import RunTiming, sample_of, time_run
 
 
@@ -67,7 +67,7 @@ def test_a_counted_source_gives_the_same_batches_and_tells_each_once_it_was_used
 ) -> None:
     windows = PreparedData.open(small_data).read(40, "train", 70)
     told: list[int] = []
-    plain, counted = ArraySource(windows), CountedSource(ArraySource(windows), told.append)
+    plain, counted = ArraySource(windows), ProgressSource(ArraySource(windows), told.append)
     assert counted.count == 70
     before = []
     for ours, theirs in zip(

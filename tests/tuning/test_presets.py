@@ -9,9 +9,9 @@ import pytest
 from hyena_ray.errors import InputError
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.fit import check_run_fits
-from hyena_ray.training.loop import new_model
-from hyena_ray.training.stages import stages_of
+from hyena_ray.training.preflight import check_run_fits
+from hyena_ray.training.stages import training_stages
+from hyena_ray.training.supervised import new_model
 from hyena_ray.tuning.presets import (
     Preset,
     StudyFigures,
@@ -98,7 +98,7 @@ def test_the_rows_of_the_study_stand_under_their_names(
     settings = preset.run_settings(gpu=False)
     section, _, key = own[0].partition(".")
     assert (preset.study.f1, preset.study.mcc) == (f1, mcc)
-    assert stages_of(settings.training)[-1].epochs == epochs
+    assert training_stages(settings.training)[-1].epochs == epochs
     assert settings.training.batch_size == batch
     assert getattr(getattr(settings, section), key) == own[1]
 

@@ -8,7 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.classification import Pooling
+from hyena_ray.model.settings import Pooling
 
 
 @strict

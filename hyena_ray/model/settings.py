@@ -1,0 +1,155 @@
+"""Settings of a classifier, its readout on windows and its adapters.
+
+Neither torch nor transformers is imported here: a command line is checked in less time than it
+takes to load them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hyena_ray.errors import InputError
+from hyena_ray.settings import Settings
+
+Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
+Filters = Literal["published", "local"]
+Head = Literal["linear", "electra", "lookahead"]
+Pooling = Literal["last", "mean", "attention", "position"]
+"""How the hidden states of a sequence become one: that of the last token as published; their mean;
+their mean under learnt weights; or their mean where every position has learnt weights of its own,
+for aligned sequences of one length, such as around a transcription start site."""
+Strands = Literal["forward", "both"]
+Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
+
+HEADLESS = ("kmer_logistic", "rule")
+"""Architectures whose score of a base is a sum, without hidden states that a head could read."""
+
+
+class ModelSettings(Settings):
+    """Which classifier is built.
+
+    Example:
+        >>> ModelSettings(architecture="dilated_cnn", channels=32).channels
+        32
+    """
+
+    architecture: Architecture = "hyenadna"
+    """HyenaDNA, or a baseline that it has to beat; see model/baselines.py."""
+    backbone: str | None = None
+    """Folder or hub id of pretrained HyenaDNA weights, whose sizes override those below; None
+    starts from random weights."""
+    revision: str | None = None
+    """Commit of the hub id; required with one."""
+    d_model: int = Field(default=128, ge=8)
+    """Channels of HyenaDNA."""
+    n_layer: int = Field(default=2, ge=1)
+    """Layers of HyenaDNA."""
+    max_seq_len: int | None = Field(default=None, ge=2)
+    """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
+    of two, at least 256, that holds a window with its flanks."""
+    filters: Filters = "local"
+    """HyenaDNA's filters. `published` are made for 1,000 bases and more: in tiny-1k no channel
+    decays within 300 bases, and the finest feature of a time step spans 1,000. `local` have finer
+    features and channels that decay within 5 bases and upward, and learn from far fewer windows."""
+    channels: int = Field(default=64, ge=1)
+    """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
+    k: int = Field(default=6, ge=1, le=8)
+    """k-mer length of the logistic regression."""
+    radius: int = Field(default=12, ge=0)
+    """Bases on each side of a base whose k-mers the logistic regression counts."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout inside the layers, and of all heads but the linear one."""
+    head: Head | None = None
+    """Map from hidden state to labels: one matrix; dense, GELU, dropout and projection; or the same
+    with the next `readout.lookahead` positions. None takes `lookahead` for labels of bases and a
+    causal model, else `linear`."""
+    pooling: Pooling = "last"
+    """Which hidden state labels a whole sequence: that of the last token as published, the mean of
+    all, their mean under learnt weights, or that under weights of each position."""
+
+
+class ReadoutSettings(Settings):
+    """How labels are read from a classifier's output."""
+
+    flank: int = Field(default=32, ge=0)
+    """Real bases given on each side of a window; a causal model gets `lookahead` on the right."""
+    lookahead: int = Field(default=32, ge=0)
+    """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
+    there, or at i by a head that looks ahead. Models that see both sides do not need it."""
+    flank_composition: int = Field(default=0, ge=0)
+    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
+    The cost of a window does not depend on it. See model/flank_composition.py."""
+    strands: Strands = "both"
+    """Predict from the given strand, or average the logits of both."""
+    special_tokens: bool = False
+    """Append [SEP] to each strand, as the published tokenizer does. Bases of a causal model do not
+    see it; a sequence that is read at its last token is read there."""
+
+    @property
+    def required_flank(self) -> int:
+        """Bases that stored windows need on each side."""
+        return max(self.flank, self.flank_composition)
+
+
+class Readout(ReadoutSettings):
+    """The readout of windows of one length.
+
+    Example:
+        >>> Readout(window=100, flank=32, flank_composition=1024).required_flank
+        1024
+    """
+
+    window: int = Field(ge=1)
+    """Bases of a window, each with a label."""
+
+    @model_validator(mode="after")
+    def _lookahead_within_flank(self) -> Readout:
+        if self.lookahead > self.flank:
+            raise ValueError(f"lookahead {self.lookahead} is above flank {self.flank}")
+        return self
+
+
+class LoraSettings(Settings):
+    """Which matrices get adapters, and how large."""
+
+    enabled: bool = False
+    """Train adapters and the head alone."""
+    rank: int = Field(default=8, ge=1)
+    """Inner width of an adapter."""
+    alpha: int = Field(default=32, ge=1)
+    """Numerator of the scale of an adapter's output, alpha / rank."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout on an adapter's input; embeddings have none."""
+    targets: Targets = "mixer+ffn"
+    """The mixers' input and output projections, the MLPs, both, the mixers' short convolution, or
+    the table of embeddings."""
+    biases: bool = False
+    """Train all biases next to the adapters."""
+
+
+def refuse_unused(settings: ModelSettings, flank_composition: int, place: str) -> None:
+    """Refuse settings that the architecture has no use for.
+
+    Args:
+        settings: The classifier's.
+        flank_composition: The readout's setting of that name.
+        place: Where the settings come from, for the message.
+
+    Raises:
+        InputError: A setting without effect is given; names `place` and the setting.
+    """
+    architecture = settings.architecture
+    given: dict[str, object] = {}
+    if architecture != "hyenadna":
+        given["model.backbone"] = settings.backbone
+    if architecture in HEADLESS:
+        given["readout.flank_composition"] = flank_composition
+    if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
+        given["model.head"] = settings.head
+    for key, value in given.items():
+        if value:
+            raise InputError(
+                f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
+            )

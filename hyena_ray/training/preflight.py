@@ -1,0 +1,173 @@
+"""Does a run, or a model, fit the prepared data, and itself? Asked before any work is done."""
+
+from __future__ import annotations
+
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.model.settings import refuse_unused
+from hyena_ray.model.window import WindowModel
+from hyena_ray.storage import AnyPath
+from hyena_ray.tasks import Task, task_named
+from hyena_ray.training.leaks import warn_of_leak
+from hyena_ray.training.settings import RunSettings
+
+
+def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
+    """Refuse settings that the prepared windows, the task, the model or the device cannot serve,
+    and warn of a backbone that has seen test contigs in pretraining.
+
+    Args:
+        settings: of the run.
+        data: prepared windows; not a fold's view of them.
+        place: where the settings come from, for the message.
+        gpu: whether the run will have one.
+
+    Raises:
+        InputError: names the setting.
+    """
+    task = task_named(settings.task, f"{place}: task")
+    if task.name != data.manifest.task:
+        raise InputError(
+            f"{place}: task", task.name, f"the data is {data.manifest.task}", "give its own data"
+        )
+    if task.kind == "sequence":
+        _check_sequences(settings, task, place)
+    _check_windows(settings, data, place)
+    _check_fold(settings, data, place)
+    _check_model(settings, place)
+    warn_of_leak(settings, data.manifest)
+    if settings.training.precision == "float16" and not gpu:
+        raise InputError(
+            f"{place}: training.precision",
+            "float16",
+            "needs a GPU, and the run has none",
+            "use bfloat16 or float32",
+        )
+
+
+def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) -> None:
+    """Refuse a trained model that reads other windows than the prepared ones.
+
+    Args:
+        model: read from `folder`.
+        folder: of the model, for the message.
+        data: prepared windows.
+
+    Raises:
+        InputError: it labels bases and they have one label each, or the other way round; or their
+            length or flank is not the model's.
+    """
+    manifest, readout = data.manifest, model.readout
+    kind = "base" if model.labels_bases else "sequence"
+    if kind != task_named(manifest.task).kind:
+        raise InputError(
+            folder,
+            f"labels {kind}s",
+            f"the data in {data.folder} is {manifest.task}",
+            "give a model of that task, or other data",
+        )
+    if readout.window not in manifest.lengths:
+        raise InputError(
+            folder,
+            f"window of {readout.window} bases",
+            f"the data in {data.folder} has windows of {', '.join(map(str, manifest.lengths))} "
+            "bases",
+            f"prepare data with --lengths {readout.window}, or give another model",
+        )
+    if readout.required_flank > manifest.flank:
+        raise InputError(
+            folder,
+            f"flank of {readout.required_flank} bases",
+            f"the data in {data.folder} has {manifest.flank} bases on each side",
+            f"prepare data with --flank {readout.required_flank} or more, or give another model",
+        )
+
+
+def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
+    head = settings.model.head
+    for key, value, remedy in (
+        ("readout.flank", settings.readout.flank, "set it to 0"),
+        ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
+        ("readout.flank_composition", settings.readout.flank_composition, "set it to 0"),
+        ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
+        ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
+    ):
+        if value:
+            raise InputError(
+                f"{place}: {key}",
+                value,
+                f"{task.title} are whole sequences, with nothing around them and one label",
+                remedy,
+            )
+
+
+def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> None:
+    manifest, length, flank = data.manifest, settings.data.length, settings.readout.flank
+    if length not in manifest.lengths:
+        prepared = ", ".join(map(str, manifest.lengths))
+        raise InputError(
+            f"{place}: data.length",
+            length,
+            f"the data in {data.folder} has windows of {prepared} bases",
+            f"choose one of these or prepare with --lengths {length}",
+        )
+    for key, bases in (("flank", flank), ("flank_composition", settings.readout.flank_composition)):
+        if bases > manifest.flank:
+            raise InputError(
+                f"{place}: readout.{key}",
+                bases,
+                f"the data in {data.folder} has {manifest.flank} bases on each side",
+                f"lower it or prepare with --flank {bases}",
+            )
+    if settings.readout.lookahead > flank:
+        raise InputError(
+            f"{place}: readout.lookahead",
+            settings.readout.lookahead,
+            f"reaches past the flank of {flank} bases",
+            "lower it or raise readout.flank",
+        )
+    shortest = settings.training.shortest_crop
+    if shortest is not None and shortest > length:
+        raise InputError(
+            f"{place}: training.shortest_crop",
+            shortest,
+            f"is longer than the windows of {length} bases",
+            "lower it",
+        )
+
+
+def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
+    fold, folds = settings.data.fold, data.manifest.folds
+    if fold is not None:
+        data.manifest.for_fold(fold, f"{place}: data.fold")
+    elif folds:
+        raise InputError(
+            f"{place}: data.fold",
+            None,
+            f"is missing, and the data in {data.folder} are split into {folds} folds",
+            f"say which one is tested, 0 to {folds - 1}",
+        )
+
+
+def _check_model(settings: RunSettings, place: str) -> None:
+    model, architecture = settings.model, settings.model.architecture
+    refuse_unused(model, settings.readout.flank_composition, place)
+    needs_hyenadna = {
+        "lora.enabled": settings.lora.enabled,
+        "training.checkpoint_activations": settings.training.checkpoint_activations,
+    }
+    for key, value in needs_hyenadna.items():
+        if value and architecture != "hyenadna":
+            raise InputError(
+                f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
+            )
+    longest = settings.data.length + 2 * settings.readout.flank + settings.readout.special_tokens
+    # The sizes of pretrained weights are their own.
+    sized = architecture == "hyenadna" and model.backbone is None
+    if sized and model.max_seq_len is not None and longest > model.max_seq_len:
+        raise InputError(
+            f"{place}: model.max_seq_len",
+            model.max_seq_len,
+            f"a window with its flanks has {longest} tokens",
+            "raise it, or shorten the window",
+        )

@@ -1,0 +1,155 @@
+"""What cannot work is refused before any work, by the name of the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyena_ray.dataset.manifest import SCHEMA_VERSION, Manifest
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.training.preflight import check_run_fits
+from hyena_ray.training.settings import RunSettings
+
+
+def prepared(task: str, **values: Any) -> PreparedData:
+    """Data of which there is only the manifest."""
+    manifest = Manifest(
+        **{
+            "schema_version": SCHEMA_VERSION,
+            "task": task,
+            "simulated": True,
+            "lengths": (100,),
+            "flank": 64,
+            "negatives": 3.0,
+            "train_stride": None,
+            "seed": 0,
+            "split": "contig:train=a;val=b;test=c",
+            "splits": ("train", "val", "test"),
+            "tokens": {},
+            "inputs": (),
+            "contigs": (),
+            "counts": (),
+            "dropped": (),
+            "sequences": (),
+            "files": (),
+            **values,
+        }
+    )
+    return PreparedData(Path("data"), manifest)
+
+
+ZDNA = prepared("zdna")
+FOLDS = prepared("zdna", split="kfold:3", splits=("fold0", "fold1", "fold2"))
+PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None)
+
+
+def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> None:
+    settings = RunSettings.of_task(data.manifest.task).updated(changes, "test")
+    check_run_fits(settings, data, "here", gpu=gpu)
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "message"),
+    [
+        (ZDNA, {"task": "g4"}, "here: task: g4: the data is zdna"),
+        (ZDNA, {"data.length": 256}, "here: data.length: 256: .* windows of 100 bases"),
+        (ZDNA, {"readout.flank": 65}, "here: readout.flank: 65: .* 64 bases on each side"),
+        (
+            ZDNA,
+            {"readout.flank_composition": 65},
+            "readout.flank_composition: 65: .*prepare with --flank 65",
+        ),
+        (ZDNA, {"readout.lookahead": 33}, "here: readout.lookahead: 33: reaches past"),
+        (ZDNA, {"model.max_seq_len": 163}, "max_seq_len: 163: .* has 164 tokens"),
+        (
+            ZDNA,
+            {"model.max_seq_len": 164, "readout.special_tokens": True},
+            "max_seq_len: 164: .* has 165 tokens",
+        ),
+        (ZDNA, {"training.shortest_crop": 101}, "here: training.shortest_crop: 101: is longer"),
+        (ZDNA, {"training.precision": "float16"}, "training.precision: float16: needs a GPU"),
+        (ZDNA, {"data.fold": 0}, "here: data.fold: 0: .* not into folds"),
+        (FOLDS, {}, "here: data.fold: is missing, .* 3 folds; .* 0 to 2"),
+        (FOLDS, {"data.fold": 3}, "here: data.fold: 3: there is no such fold"),
+        (
+            PROMOTERS,
+            {"readout.flank_composition": 4},
+            "here: readout.flank_composition: 4: promoters are",
+        ),
+        (PROMOTERS, {"readout.flank": 4}, "here: readout.flank: 4: promoters are whole"),
+        (
+            PROMOTERS,
+            {"readout.flank": 4, "readout.lookahead": 2},
+            "here: readout.flank: 4: promoters are whole",
+        ),
+        (PROMOTERS, {"readout.lookahead": 2}, "here: readout.lookahead: 2: promoters are whole"),
+        (
+            PROMOTERS,
+            {"training.shortest_crop": 50},
+            "here: training.shortest_crop: 50: promoters are whole",
+        ),
+        (
+            ZDNA,
+            {"model.architecture": "dilated_cnn", "model.backbone": "folder"},
+            "here: model.backbone: folder: dilated_cnn has nothing of the kind",
+        ),
+        (
+            ZDNA,
+            {"model.architecture": "bilstm", "lora.enabled": True},
+            "here: lora.enabled: True: bilstm has nothing",
+        ),
+        (
+            ZDNA,
+            {"model.architecture": "rule", "training.checkpoint_activations": True},
+            "here: training.checkpoint_activations: True: rule has nothing",
+        ),
+        (
+            ZDNA,
+            {"model.architecture": "kmer_logistic", "model.head": "electra"},
+            "here: model.head: electra: kmer_logistic has nothing",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(
+    data: PreparedData, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refusal:
+        check(data, changes)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "changes"),
+    [
+        (ZDNA, {}),
+        (ZDNA, {"training.shortest_crop": 100, "training.precision": "bfloat16"}),
+        (ZDNA, {"model.architecture": "dilated_cnn", "model.max_seq_len": 10}),
+        (ZDNA, {"model.pooling": "mean"}),
+        (ZDNA, {"model.architecture": "bilstm", "model.head": "electra"}),
+        (ZDNA, {"model.backbone": "folder", "model.max_seq_len": 10}),
+        (ZDNA, {"lora.enabled": True, "training.checkpoint_activations": True}),
+        (FOLDS, {"data.fold": 2}),
+        (PROMOTERS, {}),
+        (PROMOTERS, {"model.pooling": "attention", "readout.special_tokens": True}),
+    ],
+)
+def test_what_works_is_let_through(data: PreparedData, changes: dict[str, Any]) -> None:
+    check(data, changes)
+
+
+def test_float16_is_let_through_with_a_gpu() -> None:
+    check(ZDNA, {"training.precision": "float16"}, gpu=True)
+
+
+def test_a_tasks_defaults_fit_its_windows() -> None:
+    settings = RunSettings.of_task("promoter")
+    assert (settings.task, settings.data.length) == ("promoter", 70)
+    assert (settings.readout.flank, settings.readout.lookahead) == (0, 0)
+    assert settings.readout.strands == "forward"  # promoters have a direction
+    assert not settings.training.reverse_complement
+    assert RunSettings.of_task("zdna") == RunSettings()
+    with pytest.raises(InputError, match=r"task: promotor: .*promoter"):
+        RunSettings.of_task("promotor")

@@ -1,0 +1,198 @@
+"""A run learns what was planted, and an interrupted one ends in the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hyena_ray.dataset.schema import Windows
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
+from hyena_ray.model.saved import load_window_model
+from hyena_ray.training.evaluation import evaluate
+from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import (
+    HISTORY,
+    DivergenceError,
+    EpochReport,
+    RunResult,
+    train_run,
+)
+
+WINDOW, FLANK = 20, 8
+AHEAD = 3
+SETTINGS = RunSettings().updated(
+    {
+        "data.length": WINDOW,
+        "model.d_model": 16,
+        "model.n_layer": 1,
+        "model.max_seq_len": 64,
+        "readout.flank": FLANK,
+        "readout.lookahead": AHEAD + 1,
+        "training.epochs": 3,
+        "training.batch_size": 16,
+        "training.learning_rate": 3e-3,
+    },
+    "test",
+)
+
+
+def planted_windows(count: int, seed: int) -> ArraySource:
+    """Random bases; a base is labelled where a C stands `AHEAD` bases to its right."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
+    labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + WINDOW] == 8).astype(np.int8)
+    ids = np.arange(count)
+    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+
+
+TRAIN, VALIDATION = planted_windows(128, 0), planted_windows(64, 1)
+
+
+def run(folder: Path, changes: dict[str, Any], stop_after: int | None = None) -> RunResult:
+    """Train; with `stop_after`, break off as a killed driver would after that epoch."""
+
+    def report(epoch: EpochReport) -> None:
+        if epoch.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    settings = SETTINGS.updated(changes, "test")
+    return train_run(
+        settings, TRAIN, VALIDATION, folder, report, fingerprint=settings.fingerprint()
+    )
+
+
+# The rule holds on the given strand alone.
+LEARN = {
+    "training.epochs": 6,
+    "training.learning_rate": 1e-2,
+    "training.reverse_complement": False,
+    "readout.strands": "forward",
+}
+
+
+def test_a_base_to_the_right_is_seen_with_lookahead(tmp_path: Path) -> None:
+    assert run(tmp_path, LEARN).metrics["f1"] > 0.95
+
+
+def test_a_base_to_the_right_is_not_seen_without(tmp_path: Path) -> None:
+    metrics = run(tmp_path, {**LEARN, "readout.lookahead": AHEAD - 1}).metrics
+    assert metrics["roc_auc"] == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop_after"),
+    [
+        ({}, 1),
+        ({"training.schedule": "plateau", "model.dropout": 0.2}, 2),
+        ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 1),
+        ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 2),
+        ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 4),
+        ({"lora.enabled": True, "lora.rank": 2}, 2),
+        ({"training.ema_decay": 0.9}, 1),
+        ({"training.ema_decay": 0.9, "model.architecture": "dilated_cnn", "model.channels": 8}, 2),
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, changes: dict[str, Any], stop_after: int
+) -> None:
+    calm = run(tmp_path / "calm", changes)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", changes, stop_after)
+    resumed = run(tmp_path / "broken", changes)
+    assert (resumed.best_epoch, resumed.metrics) == (calm.best_epoch, calm.metrics)
+    states = [
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
+        for name in ("calm", "broken")
+    ]
+    assert states[0]["history"] == states[1]["history"]
+    for part in ("model", "average"):
+        for name, weight in states[0][part].items():
+            assert torch.equal(weight, states[1][part][name]), name
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_kept_model_scores_what_its_epoch_reported(tmp_path: Path, ema_decay: float) -> None:
+    result = run(tmp_path, {"training.ema_decay": ema_decay})
+    weights = class_weights(SETTINGS.training)
+    model = load_window_model(result.model_folder)
+    again = evaluate(model, VALIDATION, weights, threshold=model.threshold)
+    reported = {name: value for name, value in result.metrics.items() if name != "train_loss"}
+    assert again._asdict() == pytest.approx(reported, rel=1e-6)
+
+
+def test_a_frozen_backbone_does_not_move(tmp_path: Path) -> None:
+    changes = {"training.stages": "two_stage", "training.weight_decay": 0.5}
+    states = []
+    for epoch in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, changes, stop_after=epoch)
+        states.append(torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"])
+    moved = {name for name, weight in states[0].items() if not torch.equal(weight, states[1][name])}
+    assert moved
+    assert all("backbone" not in name and "hyena" not in name for name in moved)
+
+
+def test_the_history_of_every_epoch_is_kept_through_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, {}, stop_after=2)
+    assert len(read_json(tmp_path / HISTORY)) == 2
+    result = run(tmp_path, {})
+    history = read_json(tmp_path / HISTORY)
+    assert len(history) == 3
+    assert history[result.best_epoch - 1] == result.metrics
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
+    seen: list[int] = []
+    changes = {"training.epochs": 30, "training.patience": 2, "training.learning_rate": 1e-7}
+    train_run(
+        SETTINGS.updated(changes, "test"),
+        TRAIN,
+        VALIDATION,
+        tmp_path,
+        lambda epoch: seen.append(epoch.epoch),
+        fingerprint="f",
+    )
+    assert len(seen) < 30
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match="lower the learning rate"):
+        run(tmp_path, {"training.learning_rate": 1e18, "training.warmup": 0.0})
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, {"training.epochs": 1})
+    with pytest.raises(InputError, match="other settings"):
+        run(tmp_path, {"training.epochs": 2})
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, {"training.epochs": 1})
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        run(tmp_path, {"training.epochs": 1})
+
+
+def test_windows_without_a_positive_are_refused(tmp_path: Path) -> None:
+    ids = np.arange(4)
+    empty = ArraySource(
+        Windows(
+            ids,
+            np.full(4, "c"),
+            ids,
+            np.full((4, WINDOW + 2 * FLANK), 7, np.uint8),
+            np.zeros((4, WINDOW), np.int8),
+        )
+    )
+    with pytest.raises(InputError, match="both classes"):
+        train_run(SETTINGS, TRAIN, empty, tmp_path / "run", lambda epoch: None, fingerprint="f")
+    assert not (tmp_path / "run").exists()
