@@ -5,6 +5,7 @@ MkDocs calls `on_config` and then `on_files`. No generated page is committed.
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator
 from enum import Enum
@@ -12,6 +13,7 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
@@ -140,6 +142,55 @@ def settings_page() -> str:
             f"{(model.__doc__ or '').strip().splitlines()[0]} Used by {users}.",
             table(("key", "values", "default", "meaning"), rows(model)),
         ]
+    return "\n\n".join(sections) + "\n"
+
+
+def walk(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> Iterator[tuple[click.Context, click.Command]]:
+    """Yield every command that is no group, with the context that its help needs."""
+    context = click.Context(command, info_name=name, parent=parent)
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            subcommand = command.get_command(context, child)
+            if subcommand is not None and not subcommand.hidden:
+                yield from walk(subcommand, child, context)
+    else:
+        yield context, command
+
+
+def options(context: click.Context, command: click.Command) -> Iterator[tuple[str, str]]:
+    """Yield the names and the help of every argument and option of a command."""
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            names, text = record
+            yield f"`{names}`", " ".join(text.split())
+        elif isinstance(parameter, click.Argument):
+            yield f"`{parameter.make_metavar(context)}`", ""
+
+
+def command_line_page(program: click.Command) -> str:
+    """Return the page that lists every command with its options.
+
+    Args:
+        program: The whole command line.
+    """
+    sections = [
+        "# Command line",
+        "Generated from the code. `hyena-ray JOB ...`, `python -m hyena_ray JOB ...` and "
+        "`python jobs/JOB.py ...` are the same.",
+    ]
+    for context, command in walk(program, "hyena-ray"):
+        usage = " ".join(command.get_usage(context).removeprefix("Usage:").split())
+        sections += [
+            f"## {context.command_path}",
+            inspect.cleandoc(command.help or ""),
+            f"```\n{usage}\n```",
+            table(("option", "meaning"), options(context, command)),
+        ]
+        if command.epilog:
+            sections.append(f"```\n{inspect.cleandoc(command.epilog)}\n```")
     return "\n\n".join(sections) + "\n"
 
 

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from hyena_ray.attribution.baselines import dinucleotide_shuffle
+from hyena_ray.attribution.baselines import CURVES, ORDER, dinucleotide_shuffle, random_stream
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
-from hyena_ray.attribution.methods import METHODS, random_stream
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import POSITIVE, Targets, tokens_read
+from hyena_ray.attribution.targets import POSITIVE, Targets, trim_tokens
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
@@ -32,7 +32,6 @@ from hyena_ray.model.window import WindowModel
 
 STEPS = 20
 """Points of a curve beside its start."""
-_CURVES, _ORDER = 2, 3
 
 
 class Check(NamedTuple):
@@ -195,12 +194,12 @@ def faithfulness(
 
     Source: Petsiuk, Das & Saenko 2018 (deletion and insertion).
     """
-    tokens = tokens_read(model, windows)
+    tokens = trim_tokens(model, windows)
     length, stored = model.readout.window, model.readout.required_flank
     targets = Targets(model, tokens, true_positive, settings)
     other = tokens.copy()
     for row, identity in zip(other, windows.window_id.tolist(), strict=True):
-        generator = random_stream(settings.seed, _CURVES, identity)
+        generator = random_stream(settings.seed, CURVES, identity)
         inner = row[stored : stored + length]
         inner[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(inner), generator))
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
@@ -218,7 +217,7 @@ def faithfulness(
 
 def random_order(windows: Windows, length: int, seed: int) -> NDArray[np.float64]:
     """(N, W) scores that say nothing, to hold a method against."""
-    rows = [random_stream(seed, _ORDER, i).random(length) for i in windows.window_id.tolist()]
+    rows = [random_stream(seed, ORDER, i).random(length) for i in windows.window_id.tolist()]
     return np.stack(rows)
 
 

@@ -21,7 +21,7 @@ from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
-from hyena_ray.attribution.targets import tokens_read, true_positives
+from hyena_ray.attribution.targets import trim_tokens, true_positives
 from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
@@ -128,7 +128,7 @@ class ShardPlan(WorkPlan):
         """
         for shard in self.shards:
             windows = data.read_rows(self.length, self.split, shard.first_row, shard.last_row)
-            tokens = tokens_read(model, windows)
+            tokens = trim_tokens(model, windows)
             if true_positives(model, tokens, windows.labels, self.settings.batch).any():
                 return
         raise self.no_true_positives_error()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from hyena_ray.model.settings import Filters, LoraSettings, ModelSettings, Readout, ReadoutSettings
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import task_named
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class DataSettings(Settings):
@@ -99,12 +96,6 @@ class TrainingSettings(Settings):
     def total_epochs(self) -> int:
         """Number of epochs over all stages."""
         return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
-
-    def class_weights(self) -> Tensor:
-        """(2,) float32, for `weighted_cross_entropy`."""
-        import torch  # not above: a command line reads settings before torch
-
-        return torch.tensor([self.negative_weight, self.positive_weight])
 
 
 class RunSettings(Settings):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 
 from hyena_ray.settings import load_yaml
@@ -88,6 +89,24 @@ def test_the_page_of_settings_has_every_setting_with_its_meaning(
     assert lines["readout.strands"][1:3] == ["`forward`, `both`", "`both`"]
     for key, cells in lines.items():
         assert len(cells) == 4, f"{key} has no meaning"
+
+
+def test_the_page_of_the_command_line_has_every_command_and_option() -> None:
+    @click.group()
+    def program() -> None: ...
+
+    @program.group()
+    def tune() -> None: ...
+
+    @tune.command(help="Search settings.")
+    @click.argument("space")
+    @click.option("--trials", default=24, show_default=True, help="Settings to try.")
+    def zdna(space: str, trials: int) -> None: ...
+
+    page = HOOK.command_line_page(program)
+    assert "## hyena-ray tune zdna\n\nSearch settings." in page
+    assert re.search(r"\| `--trials INTEGER` \| Settings to try\..*24", page)
+    assert "SPACE" in page
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
