@@ -86,7 +86,7 @@ def named(path: Path) -> Any:
     return pytest.param(path, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("path", map(named, FILES))
+@pytest.mark.parametrize("path", [named(path) for path in FILES])
 def test_no_private_name_of_another_library_is_used(path: Path) -> None:
     found = list(foreign_private_names(path.read_text(), OF_PACKAGE))
     if str(path.relative_to(ROOT)) in ALLOWED:
