@@ -67,8 +67,10 @@ def execute(settings: BenchmarkSettings) -> Outcome:
         for timed in BENCHMARKS[settings.name](Path(folder)):
             logging.info("%s", timed.title)
             text.append(timed.title)
-            show = _costs if isinstance(timed, Figures) else _rates
-            shown, values = show(timed, settings.rounds)
+            if isinstance(timed, Figures):
+                shown, values = _costs(timed, settings.rounds)
+            else:
+                shown, values = _rates(timed, settings.rounds)
             text += shown
             lines += values
     found = {"cpus": cpus, "threads": threads, "lines": lines}

@@ -149,9 +149,9 @@ def test_a_run_of_another_kind_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_neither_resumed_nor_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("kept")
-    for flags in ({"resume": True}, {"overwrite": True}):
+    for resume in (True, False):
         with pytest.raises(InputError, match="something other than a run"):
-            check_output(tmp_path / "thesis", "train", **flags)
+            check_output(tmp_path / "thesis", "train", resume=resume, overwrite=not resume)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "study.db", "trials", "shards", "model", "kmers"])
