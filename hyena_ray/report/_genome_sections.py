@@ -29,8 +29,7 @@ from hyena_ray.report._page import (
 )
 from hyena_ray.report._plots import BLUE, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import PredictContents, PrepareContents, PretrainContents
-from hyena_ray.training.markov import ALL
-from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretrain_record import ALL, PretrainRecord
 
 SHOWN_REGIONS = 25
 """Regions of the table of the surest."""
