@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.progress import listed
+from hyena_ray.progress import counted, listed
 from hyena_ray.report._page import (
     Block,
     Figure,
@@ -23,7 +23,6 @@ from hyena_ray.report._page import (
     Section,
     Table,
     between,
-    counted,
     in_a_sentence,
     number,
 )

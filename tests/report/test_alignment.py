@@ -12,24 +12,24 @@ from hyena_ray.report._alignment import (
     base_counts,
     group_kmers,
     information,
-    reverse_complement,
+    reverse_complement_kmer,
 )
 
 
-def test_shifted_kmers_lie_over_each_other() -> None:
+def test_shifted_kmers_align() -> None:
     (family,) = group_kmers(["ACGTT", "CGTTA", "GACGT"], strands=False)
     assert family.aligned == (".ACGTT.", "..CGTTA", "GACGT..")
 
 
 def test_a_reverse_complement_joins_where_strands_are_alike() -> None:
-    kmers = ["AACCC", reverse_complement("AACCC")]
+    kmers = ["AACCC", reverse_complement_kmer("AACCC")]
     (family,) = group_kmers(kmers, strands=True)
     assert family.kmers == tuple(kmers)
     assert family.aligned == ("AACCC", "AACCC")
     assert len(group_kmers(kmers, strands=False)) == 2
 
 
-def test_one_mismatch_is_allowed_in_place_and_none_beside() -> None:
+def test_one_mismatch_is_allowed_without_a_shift_and_none_with_one() -> None:
     assert len(group_kmers(["AACCC", "AACGC"], strands=False)) == 1
     assert len(group_kmers(["AACCC", "AAGGC"], strands=False)) == 2
     # Shifted by one, ACCC agrees with ACCG but for its last base.
@@ -37,13 +37,13 @@ def test_one_mismatch_is_allowed_in_place_and_none_beside() -> None:
 
 
 @given(st.lists(st.text("ACGT", min_size=5, max_size=5), unique=True, max_size=12), st.booleans())
-def test_every_kmer_stands_in_one_family(kmers: list[str], strands: bool) -> None:
+def test_every_kmer_is_in_one_family(kmers: list[str], strands: bool) -> None:
     found = group_kmers(kmers, strands=strands)
     assert sorted(kmer for family in found for kmer in family.kmers) == sorted(kmers)
     for family in found:
         assert len({len(aligned) for aligned in family.aligned}) == 1
         for kmer, aligned in zip(family.kmers, family.aligned, strict=True):
-            forms = {kmer, reverse_complement(kmer)} if strands else {kmer}
+            forms = {kmer, reverse_complement_kmer(kmer)} if strands else {kmer}
             assert aligned.strip(".") in forms
 
 
