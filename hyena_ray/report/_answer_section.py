@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.progress import counted
 from hyena_ray.report._genome_sections import (
     perplexity_headline,
     prepared_headline,
@@ -19,7 +20,6 @@ from hyena_ray.report._page import (
     Section,
     Table,
     between,
-    counted,
     in_a_sentence,
     number,
 )

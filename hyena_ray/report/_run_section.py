@@ -8,7 +8,8 @@ from typing import Any
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.report._page import Block, Section, Table, brief, counted, in_a_sentence
+from hyena_ray.progress import counted
+from hyena_ray.report._page import Block, Section, Table, brief, in_a_sentence
 from hyena_ray.report.run_contents import (
     PredictContents,
     PretrainContents,

@@ -9,11 +9,12 @@ from hyena_ray.model.provenance import Provenance
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
-from hyena_ray.training.markov import ALL
 from hyena_ray.training.settings import Objective, PretrainSettings
 
 RECORD = "manifest.json"
 """In the folder of a pretraining; written last, so that its presence means complete."""
+ALL = "all"
+"""Name of all held-out windows together, among those of contigs."""
 BACKBONE = "backbone"
 """There: what `model.backbone` takes."""
 

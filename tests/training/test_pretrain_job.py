@@ -20,9 +20,9 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.outcomes import SIMULATED, Outcome
 from hyena_ray.training.genome_stream import WindowStream
-from hyena_ray.training.markov import ALL, markov_perplexities
+from hyena_ray.training.markov import markov_perplexities
 from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
-from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretrain_record import ALL, PretrainRecord
 from hyena_ray.training.pretraining import pretrain
 from hyena_ray.training.settings import Objective
 
