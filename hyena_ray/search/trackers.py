@@ -226,7 +226,7 @@ class _Guest(tune.Callback):
         except Exception as error:  # whatever another program's server, disk or key can do
             self._failed = True
             logger.warning(
-                "%s follows the search no further (%s); the search goes on",
+                "%s no longer follows the search (%s); the search continues",
                 self._name,
                 reason_of(error),
             )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
-from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS

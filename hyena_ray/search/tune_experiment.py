@@ -17,12 +17,12 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
-from hyena_ray.cluster.progress import Progress, State, counted
+from hyena_ray.cluster.monitor import Progress, Watchdog, watchdog
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
 from hyena_ray.cluster.start import reason_of
-from hyena_ray.cluster.watchdog import Watchdog, watchdog
-from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.errors import JobError
+from hyena_ray.progress import State, counted
 from hyena_ray.search.searcher import StudySearch, scheduler
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import STATES, StoredStudy, missing, unfinished
