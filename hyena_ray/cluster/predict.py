@@ -102,7 +102,7 @@ def predict(options: PredictOptions) -> Prediction:
                 resources=options.resources,
             )
             expected = expected_precision(options.model, settings.threshold)
-            record = PredictionRecord.of(plan, settings, result, expected)
+            record = PredictionRecord.from_result(plan, settings, result, expected)
             write_json(out / MANIFEST, record.model_dump(mode="json"))
     return Prediction(result, plan, settings, expected, out)
 
