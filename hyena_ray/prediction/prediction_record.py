@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar
 
-from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.files import read_json
-from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.region_calling import PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import EVALUATION
@@ -66,15 +65,11 @@ def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPreci
         return None  # sequences, no negative windows, or a file of an earlier version
 
 
-class PredictionRecord(PredictionResult):
-    """Manifest of a complete prediction; it is written last, so its presence means complete."""
+class PredictionRecord(PredictionResult, Record):
+    """Manifest of a complete prediction: its figures, and what they depend on."""
 
-    state: Literal["complete"] = "complete"
-    """State of the prediction."""
-    simulated: bool
-    """Whether the genome is simulated."""
-    plan: str
-    """Key of the plan."""
+    KIND: ClassVar[str] = "predict"
+
     genome: str
     """sha256 of the genome's file."""
     model: str
@@ -87,43 +82,3 @@ class PredictionRecord(PredictionResult):
     """Settings of the regions."""
     expected: ExpectedPrecision | None
     """Precision to expect of the called bases; None where no test of the model says it."""
-
-    @classmethod
-    def from_result(
-        cls,
-        plan: PredictionPlan,
-        settings: RegionSettings,
-        result: PredictionResult,
-        expected: ExpectedPrecision | None,
-    ) -> Self:
-        """Make the record of a complete prediction.
-
-        Args:
-            plan: Plan of the prediction.
-            settings: Settings of the regions.
-            result: Figures of the prediction.
-            expected: Precision to expect, if it is known.
-        """
-        return cls(
-            **result.model_dump(),
-            simulated=plan.simulated,
-            plan=plan.key,
-            genome=plan.genome,
-            model=plan.model,
-            window=plan.window,
-            overlap=plan.overlap,
-            regions_settings=settings,
-            expected=expected,
-        )
-
-    @classmethod
-    def read(cls, folder: AnyPath) -> Self:
-        """Read the `manifest.json` of a prediction.
-
-        Args:
-            folder: Folder of the prediction.
-
-        Raises:
-            InputError: The file is missing, or not such a manifest.
-        """
-        return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
