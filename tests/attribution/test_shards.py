@@ -295,7 +295,7 @@ def test_a_model_that_finds_nothing_is_refused_and_nothing_is_written(data, tmp_
 
 def test_data_that_the_model_cannot_read_are_refused(data):
     model = SmallModel()
-    with pytest.raises(InputError, match="was not prepared"):
+    with pytest.raises(InputError, match="split: other: unknown split"):
         ShardPlan.make(model, data, split="other", settings=SETTINGS)
     with pytest.raises(InputError, match="k: 12: longer than"):
         short = SmallModel()
