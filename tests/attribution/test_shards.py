@@ -151,7 +151,7 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
     assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
 
 
-def test_a_shard_says_where_its_windows_stand_and_what_is_labelled(data, tmp_path):
+def test_a_shard_says_where_its_windows_are_and_what_is_labelled(data, tmp_path):
     plan = make_plan(SmallModel(), data)
     run_shard(SmallModel(), data, plan, 1, tmp_path)
     table = read_shard_table(plan, 1, tmp_path)
