@@ -1,4 +1,4 @@
-"""One run from settings to its folder: train, test, and say what it took."""
+"""Train, test and describe one supervised run in a folder."""
 
 from __future__ import annotations
 
@@ -29,57 +29,69 @@ from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, learning_curve
 
 CONFIG = "config.json"
-"""In a run's folder: its settings."""
+"""Name of the settings in a run's folder."""
 EVALUATION = "evaluation.json"
-"""There: all figures of the test split."""
+"""Name of all figures of the test split in a run's folder."""
 
 
 class RunRecord(Settings):
-    """The manifest of a run. It is written last: its presence means complete."""
+    """The manifest of a run, which is written last: its presence means complete."""
 
     simulated: bool
-    """Made from simulated DNA."""
+    """Whether the data are simulated DNA."""
     best_epoch: int
-    """From 1."""
+    """Number of the best epoch on the validation windows, from 1."""
     validation: dict[str, float]
-    """Metrics of the best epoch."""
+    """Metrics of the best epoch on the validation windows."""
     test: dict[str, float] | None
     """Metrics of the best epoch's model on the test split; None where it was not asked for."""
     trainable_share: float
-    """Trained weights over all, adapters included."""
+    """Fraction of all weights, adapters included, that is trained."""
     seconds_per_epoch: float | None
-    """Mean over the epochs since the last start, each with its validation; None where there were
+    """Mean duration of the epochs since the last start, validation included; None where there were
     none."""
     peak_memory: int
-    """Bytes: of the GPU, or where there is none of the whole process since its start."""
+    """Most bytes held at once, of the GPU, or without one of the process since its start."""
 
     @classmethod
     def read(cls, folder: AnyPath) -> RunRecord:
-        """Read manifest.json.
+        """Read the manifest of a run.
+
+        Args:
+            folder: Folder of the run.
 
         Raises:
-            InputError: missing or not of this form.
+            InputError: The manifest is missing or not of this form.
         """
         return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
 
 
 def run_view(settings: RunSettings, data: PreparedData) -> PreparedData:
-    """The data as a run sees them: of data in folds, the view of its fold."""
+    """Return the data as a run sees them: the view of its fold, where they are split into folds.
+
+    Args:
+        settings: Settings of the run.
+        data: Prepared windows.
+    """
     return data if settings.data.fold is None else data.for_fold(settings.data.fold)
 
 
 def check_begun(folder: AnyPath, settings: RunSettings) -> None:
-    """Check that the run in `folder`, if any, has these settings.
+    """Refuse to resume a run with other settings than those it was started with.
+
+    Args:
+        folder: Folder of the run, with or without a run in it.
+        settings: Settings to resume with.
 
     Raises:
-        InputError: it was begun with others.
+        InputError: The run was started with other settings.
     """
     path = folder / CONFIG
     if path.exists() and read_json(path) != settings.model_dump(mode="json"):
         raise InputError(
             path,
             None,
-            "the run was begun with other settings",
+            "the run was started with other settings",
             "resume with the same, or give a new folder",
         )
 
@@ -95,21 +107,25 @@ def complete_run(
     test: bool,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> tuple[RunRecord, Evaluation | None]:
-    """Train, or go on with what is in `folder`, and test.
+    """Do all of a run, or what is left of it, in a folder of its own.
 
     Args:
-        settings: of the run.
-        data: what was prepared, as the run sees it; the test split is read from it.
-        train: its training windows.
-        validation: its validation windows.
-        folder: takes `config.json`, `data.json`, what `train_run` writes, `tensorboard/`, the card
-            of the model, `evaluation.json` and last `manifest.json`.
-        on_epoch: called after every epoch.
-        test: whether the test split is scored.
-        on_progress: called with the number of windows of every batch that was trained on or scored.
+        settings: Settings of the run.
+        data: Prepared windows as the run sees them; the test split is read from them.
+        train: Training windows.
+        validation: Validation windows.
+        folder: Folder that takes `config.json`, `data.json`, what `train_and_test` writes, and last
+            `manifest.json`.
+        on_epoch: Called after every epoch.
+        test: Whether the test split is scored.
+        on_progress: Called with the number of windows of every batch that was trained on or scored.
+
+    Returns:
+        The run in figures, and all figures of the test split if it was scored.
 
     Raises:
-        InputError, DivergenceError: as `check_begun` and `train_run`.
+        InputError: As `check_begun` and `train_run`.
+        DivergenceError: A loss is NaN or infinite.
     """
     check_begun(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +181,7 @@ def train_and_test(
         InputError: As `train_run`.
         DivergenceError: A loss is NaN or infinite.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     seconds: list[float] = []
     state = load_state(folder / CHECKPOINT, fingerprint)
     with learning_curve(folder / TENSORBOARD, dotted(settings.model_dump(mode="json"))) as curve:
@@ -173,7 +189,7 @@ def train_and_test(
             curve.add(number, metrics)
 
         def after_epoch(epoch: EpochReport) -> None:
-            seconds.append(time.monotonic() - began - sum(seconds))
+            seconds.append(time.monotonic() - started - sum(seconds))
             curve.add(epoch.epoch, epoch.metrics)
             on_epoch(epoch)
 
@@ -216,18 +232,18 @@ def score_and_describe(
     """Score a trained model, and write its card.
 
     Args:
-        model: read from `folder`.
-        folder: of the model; takes the card.
-        settings: of the run that trained it.
-        data: prepared windows, as that run sees them.
-        test: whether the test split is scored; the validation split always is.
-        on_progress: called with the number of windows of every batch of test.
+        model: Model read from `folder`.
+        folder: Folder of the model, which takes the card.
+        settings: Settings of the run that trained it.
+        data: Prepared windows, as that run sees them.
+        test: Whether the test split is scored; the validation split always is.
+        on_progress: Called with the number of windows of every batch of the test split.
 
     Returns:
         All figures of the test split, if it was scored.
 
     Raises:
-        InputError: as `evaluate_on_split`.
+        InputError: As `evaluate_on_split`.
     """
     weights = class_weights(settings.training)
     validation = evaluate_on_split(model, data, "val", weights)
@@ -238,7 +254,7 @@ def score_and_describe(
 
 
 def peak_memory() -> int:
-    """Bytes that were held at most: of the GPU, or where there is none by this process."""
+    """Return the most bytes held at once, of the GPU, or without one by this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     # Not getrusage: its figure is at least that of the process that started this one.

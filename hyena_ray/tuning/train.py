@@ -208,7 +208,7 @@ def _begun(run: _Checked) -> int:
 
 def _settings(options: TrainOptions, data: PreparedData) -> RunSettings:
     """The task's defaults or the preset, then the file, then the changes."""
-    settings = RunSettings.of_task(data.manifest.task)
+    settings = RunSettings.for_task(data.manifest.task)
     if options.preset:
         preset = load_preset(options.preset, options.folder)
         preset.check_data(data)

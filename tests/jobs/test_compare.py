@@ -135,7 +135,7 @@ def test_a_resumed_comparison_runs_only_what_is_missing_and_gives_the_same_table
     assert lost.exists()
     assert kept.stat().st_mtime_ns == before
     assert (calm / "comparison.parquet").read_bytes() == table
-    with pytest.raises(InputError, match=r"config\.json: the run was begun with other settings"):
+    with pytest.raises(InputError, match=r"config\.json: the run was started with other settings"):
         compare(options(inputs, calm, "zdna/all", resume=True, changes={"training.epochs": 3}))
 
 

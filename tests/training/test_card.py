@@ -33,7 +33,7 @@ SMALL = {
 
 
 def run(data: PreparedData, folder: Path, *, test: bool, **changes: Any) -> RunSettings:
-    settings = RunSettings.of_task("zdna").updated(SMALL | changes, "test")
+    settings = RunSettings.for_task("zdna").updated(SMALL | changes, "test")
     complete_run(
         settings,
         data,

@@ -21,7 +21,7 @@ def settings_of(**changes: object) -> RunSettings:
         "readout.flank": 8,
         "readout.lookahead": 8,
     }
-    return RunSettings.of_task("zdna").updated(small | changes, "test")
+    return RunSettings.for_task("zdna").updated(small | changes, "test")
 
 
 def test_a_run_is_every_step_of_every_stage_and_every_window_that_is_scored() -> None:
