@@ -207,7 +207,7 @@ def test_what_is_there_is_neither_replaced_nor_mixed_with_something_else(
     out = calm[1]
     with pytest.raises(InputError, match=r"--out: .*: exists already"):
         job(inputs, out)
-    with pytest.raises(InputError, match="the prediction was begun with other overlap"):
+    with pytest.raises(InputError, match=r"plan\.json: overlap"):
         job(inputs, out, "--overlap", "0", "--resume")
     with pytest.raises(InputError, match=r"--out: .*: holds the input"):
         job(inputs, inputs, "--overwrite")
