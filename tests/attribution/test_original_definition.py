@@ -38,7 +38,7 @@ SAMPLES = 2
 
 
 def trained(task: str, readout: Readout) -> WindowModel:
-    """As in the original work: causal, one strand, a linear head. Calls about half of everything."""
+    """Causal, one strand, a linear head, as published. Calls about half of everything."""
     settings = ModelSettings(d_model=16, max_seq_len=64, head="linear", pooling="last")
     model = build_model(settings, readout, LoraSettings(), TASKS[task], seed=0)
     model.threshold = 0.5
