@@ -129,3 +129,13 @@ def test_a_study_is_always_one_of_optuna(page: Path) -> None:
     for paragraph in re.split(r"\n\s*\n|\n(?=[|-] )", page.read_text()):
         if re.search(r"(?<!`)\bstud(y|ies)\b(?!\.db)", paragraph, re.IGNORECASE):
             assert "Optuna" in paragraph, paragraph
+
+
+def test_every_decision_has_a_date_a_reason_and_evidence() -> None:
+    entries = re.split(r"^### ", (DOCS / "decisions.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(entries) > 50
+    for entry in entries:
+        title, _, text = entry.partition("\n\n")
+        assert re.match(r"\d{4}-\d\d-\d\d[.,] ", text), title
+        assert "- **Why:** " in text, title
+        assert "- **Evidence:** " in text, title
