@@ -1,135 +1,219 @@
-"""What stands in a prepared folder, written last: its presence means complete."""
+"""The manifest of prepared data: where it comes from, how it was cut, and which files it has."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
+from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json
 from hyena_ray.genome.splits import SPLITS, fold_name
+from hyena_ray.runs.plan import fingerprint
+from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 2
+DECISIVE = ("task", "inputs", "lengths", "flank", "negatives", "train_stride", "seed", "split")
+"""Fields that decide all others: the plan of a preparation."""
+PREPARE_AGAIN = "prepare the data again"
+"""Remedy for prepared data that are damaged."""
 
 
 class InputFile(Settings):
     """A file that the data were made from."""
 
     role: str
-    """The option that gave it: genome, regions, blacklist, or the split of its sequences."""
+    """Option that gave the file: genome, regions, blacklist, or the split of its sequences."""
     name: str
+    """Name of the file, without its folder."""
     sha256: str
+    """Hex SHA-256 of the file as stored."""
 
 
 class ContigEntry(Settings):
     """A contig of the genome."""
 
     name: str
+    """Name of the contig."""
     length: int = Field(gt=0)
+    """Bases of the contig."""
 
 
 class Count(Settings):
     """Windows of one length, split and contig, or sequences of one split."""
 
     length: int
+    """Window length in bases."""
     split: str
+    """Name of the split."""
     contig: str
+    """Name of the contig; for sequences, the split."""
     positive: int = Field(ge=0)
+    """Windows with a labelled base, or sequences with label 1."""
     negative: int = Field(ge=0)
+    """Windows without a labelled base that were drawn, or sequences with label 0."""
     candidates: int = Field(ge=0)
-    """Negatives that there are, of which `negative` were drawn; it may be that none were. With all
-    of them the split would have the prevalence of the genome."""
+    """Negatives that could have been drawn. With all of them, the split would have the prevalence
+    of the genome."""
     labelled: int = Field(ge=0)
-    """Labels that are 1: of bases, or of sequences."""
+    """Labels that are 1, of bases or of sequences."""
 
     def plus(self, other: Count) -> Count:
-        """Both together, under the names of this one."""
+        """Add another count.
+
+        Args:
+            other: Count to add.
+
+        Returns:
+            The sums, under the length, split and contig of this count.
+        """
         numbers = ("positive", "negative", "candidates", "labelled")
         sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
         return self.model_copy(update=sums)
 
 
 class Dropped(Settings):
-    """Tiles of one length at multiples of it, over the genome."""
+    """Tiles of the genome at multiples of one length, and how many were dropped."""
 
     length: int
+    """Window length in bases."""
     tiles: int = Field(ge=0)
+    """Tiles of all contigs."""
     too_many_n: int = Field(ge=0)
-    """More than half N."""
+    """Tiles dropped because more than half of their bases are N."""
     blacklisted: int = Field(ge=0)
-    """Touch the blacklist, and not more than half N."""
+    """Tiles dropped because they touch the blacklist, and are at most half N."""
 
 
 class SequenceRows(Settings):
     """Rows of the file of one split."""
 
     split: str
+    """Name of the split."""
     rows: int = Field(gt=0)
+    """Rows of the file."""
     dropped: int = Field(ge=0)
-    """Their sequence stands in the file of a later split as well."""
+    """Rows dropped because their sequence is in the file of a later split as well."""
     repeated: int = Field(ge=0)
-    """Kept, and their sequence stands in an earlier row of the same file."""
+    """Kept rows whose sequence is in an earlier row of the same file."""
     conflicting: int = Field(ge=0)
-    """Kept, and their sequence stands with both labels in the same file."""
+    """Kept rows whose sequence has both labels in the same file."""
 
 
 class DataFile(Settings):
-    """One Parquet file, relative to the folder, in order of window ids within length and split."""
+    """A Parquet file of one length and split, with its windows in order of their ids."""
 
     path: str = Field(pattern=r"^length=[0-9]+/split=[a-z0-9]+/part-[0-9]+\.parquet$")
+    """Path relative to the prepared folder."""
     length: int
+    """Window length in bases."""
     split: str
+    """Name of the split."""
     rows: int = Field(gt=0)
+    """Windows in the file."""
     sha256: str
+    """Hex SHA-256 of the file."""
 
 
-class Manifest(Settings):
+class Manifest(Record):
     """The contents of a prepared folder; equal inputs and settings give equal bytes."""
 
-    schema_version: int
+    KIND: ClassVar[str] = "prepare"
+
     task: str
-    simulated: bool
-    """Made from simulated DNA: no figure from it says anything about real DNA."""
+    """Name of the task."""
     lengths: tuple[int, ...]
+    """Window lengths in bases."""
     flank: int = Field(ge=0)
+    """Bases stored on each side of a window."""
     negatives: float | None = Field(ge=0)
-    """Asked for by each positive; None takes sequences as they are."""
+    """Negatives per positive that were asked for; None for sequences, which are taken as given."""
     train_stride: int | None = Field(ge=1)
-    """Bases from one training tile to the next; None is their length."""
+    """Bases from one training window to the next; None for their length."""
     seed: int
+    """Seed of the negatives and of a random split."""
     split: str
+    """Rule of the split as the command line gives it; `files` for sequences."""
     splits: tuple[str, ...]
+    """Names of the splits."""
     tokens: dict[str, int]
+    """Token ids by name."""
     inputs: tuple[InputFile, ...]
+    """Files that the data were made from."""
     contigs: tuple[ContigEntry, ...]
-    """Of the genome; none for sequences."""
+    """Contigs of the genome; none for sequences."""
     counts: tuple[Count, ...]
+    """Windows by length, split and contig."""
     dropped: tuple[Dropped, ...]
-    """Of a genome."""
+    """Dropped tiles by length; none for sequences."""
     sequences: tuple[SequenceRows, ...]
-    """Of files of sequences."""
+    """Rows of the files of sequences; none for a genome."""
     files: tuple[DataFile, ...]
+    """Parquet files."""
+
+    @classmethod
+    def describe(cls, *, simulated: bool, **values: Any) -> Self:
+        """Make the manifest of prepared data.
+
+        Args:
+            simulated: Whether the data was made from simulated DNA.
+            values: All fields of the manifest's own.
+        """
+        plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
+        outputs = {f"windows of {size} bases": f"length={size}" for size in values["lengths"]}
+        return cls.make(
+            fingerprint=fingerprint(plain), simulated=simulated, outputs=outputs, **values
+        )
+
+    @classmethod
+    def read(cls, folder: AnyPath, place: str | None = None) -> Self:
+        """Read and check the manifest of prepared data.
+
+        Args:
+            folder: Folder of the data.
+            place: Option that named the folder, for the message.
+
+        Raises:
+            InputError: The folder is not prepared data, or its manifest is damaged or of another
+                version, or names an unknown task.
+        """
+        manifest = super().read(folder, place)
+        task_named(manifest.task, f"{folder / MANIFEST}: task")
+        return manifest
 
     def labels_per_window(self, length: int) -> int:
-        """One of each base, or one of the whole sequence."""
+        """Return how many labels a window has.
+
+        Args:
+            length: Window length in bases.
+
+        Returns:
+            One for each base, or 1 where the task labels whole sequences.
+        """
         return 1 if task_named(self.task).kind == "sequence" else length
 
     @property
     def folds(self) -> int:
-        """Parts of a K-fold split; 0 when the data were split otherwise."""
+        """Folds of a K-fold split; 0 for every other split."""
         return sum(name not in SPLITS for name in self.splits)
 
     def for_fold(self, fold: int, place: str | PurePath) -> Manifest:
-        """The same windows, where fold `fold` is the test split, the next one validates and all
-        others train.
+        """Return the manifest of a view in which one fold is the test split.
+
+        The next fold (after the last one, the first) is the validation split, and all others train.
+
+        Args:
+            fold: Number of the test fold, from 0.
+            place: Option or setting that gave the fold, for the error.
+
+        Returns:
+            A manifest with the splits train, val and test.
 
         Raises:
-            InputError: there are no folds, or no such one; names `place`.
+            InputError: The data have no folds, or no such one; names `place`.
         """
         if not self.folds:
             raise InputError(
@@ -156,54 +240,32 @@ class Manifest(Settings):
         )
 
     def table(self) -> str:
-        """Windows by length and split, for people."""
+        """Return the number of windows by length and split as a text table.
+
+        Returns:
+            Aligned lines, with notes on dropped sequences and on simulated data below them.
+        """
         rows = [("length", "split", "positive", "negative", "labels of 1")]
         for length in self.lengths:
             for split in self.splits:
-                of = [c for c in self.counts if (c.length, c.split) == (length, split)]
+                counts = [c for c in self.counts if (c.length, c.split) == (length, split)]
                 rows.append(
                     (
                         str(length),
                         split,
-                        f"{sum(c.positive for c in of):,}",
-                        f"{sum(c.negative for c in of):,}",
-                        f"{sum(c.labelled for c in of):,}",
+                        f"{sum(c.positive for c in counts):,}",
+                        f"{sum(c.negative for c in counts):,}",
+                        f"{sum(c.labelled for c in counts):,}",
                     )
                 )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         lines += [
-            f"{of.split}: dropped {of.dropped:,} of {of.rows:,} sequences that a later split has "
-            f"as well; kept {of.repeated:,} that repeat an earlier one and {of.conflicting:,} that "
-            "have both labels"
-            for of in self.sequences
+            f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
+            f"has as well; kept {file.repeated:,} that repeat an earlier one and "
+            f"{file.conflicting:,} that have both labels"
+            for file in self.sequences
         ]
         if self.simulated:
             lines.append("simulated: no figure from it says anything about real DNA")
         return "\n".join(lines)
-
-
-def read_manifest(folder: AnyPath) -> Manifest:
-    """Read and check a prepared folder's manifest.
-
-    Raises:
-        InputError: no such folder, no manifest, not valid, or of another schema version.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        problem = (
-            "has no manifest.json: not a prepared folder, or an unfinished one"
-            if folder.is_dir()
-            else "there is no such folder"
-        )
-        raise InputError(folder, None, problem, "make it with jobs/prepare.py")
-    values = read_json(path)
-    version = values.get("schema_version") if isinstance(values, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema_version",
-            version,
-            f"this version reads {SCHEMA_VERSION}",
-            "prepare the data again",
-        )
-    return Manifest.parse(values, path)

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.runs.record import MANIFEST
 
 PART = "length=50/split=train/part-00000.parquet"
 
@@ -165,8 +165,8 @@ def test_what_was_not_prepared_is_refused_with_what_was(folder: Path) -> None:
     data = PreparedData.open(folder)
     with pytest.raises(InputError, match="length: 100: was not prepared; there is 50"):
         data.files(100, "train")
-    with pytest.raises(InputError, match="split: dev: was not prepared; there is train, val, test"):
-        data.read(50, "dev")
+    with pytest.raises(InputError, match="split: tset: unknown split, did you mean test"):
+        data.read(50, "tset")
 
 
 def test_rows_beyond_the_end_are_an_error(folder: Path) -> None:

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena_ray.dataset.manifest import MANIFEST, read_manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import SIMULATED
+from hyena_ray.runs.record import MANIFEST
 
 SPLITS = ("train", "val", "test")
 Row = tuple[str, int]
@@ -73,7 +74,7 @@ def test_each_split_holds_its_rows_but_those_of_a_later_one(tmp_path: Path) -> N
     assert "train: dropped 1 of 6 sequences" in manifest.table()
     assert (manifest.lengths, manifest.flank, manifest.splits) == ((5,), 0, SPLITS)
     assert not manifest.simulated
-    assert read_manifest(tmp_path / "data") == manifest
+    assert Manifest.read(tmp_path / "data") == manifest
     assert {i.role: i.sha256 for i in manifest.inputs} == {
         split: hashlib.sha256((tmp_path / f"{split}.csv").read_bytes()).hexdigest()
         for split in SPLITS
@@ -191,7 +192,7 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         prepare(settings, tmp_path / "data")
     save(tmp_path / "in", ROWS)
     same = recipe(tmp_path / "in", val=tmp_path / "in" / "train.csv")
-    with pytest.raises(InputError, match="train: every sequence stands in the file of a later"):
+    with pytest.raises(InputError, match="train: every sequence is in the file of a later"):
         prepare(same, tmp_path / "data")
     with pytest.raises(InputError, match=r"none\.csv: there is no such file; give --test a CSV"):
         prepare(recipe(tmp_path / "in", test=Path("none.csv")), tmp_path / "data")

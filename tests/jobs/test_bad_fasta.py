@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.manifest import read_manifest
-from hyena_ray.genome.source import BGZF_END
+from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.genome.source import BGZF_EOF
 from tests.jobs.bad_inputs import (
     PREPARE,
     Case,
@@ -44,7 +44,7 @@ def bgzip(content: bytes, size: int = 500) -> bytes:
         blocks += b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
         blocks += struct.pack("<H", len(packed) + 25)
         blocks += packed + struct.pack("<II", zlib.crc32(chunk), len(chunk))
-    return blocks + BGZF_END
+    return blocks + BGZF_EOF
 
 
 REFUSED: dict[str, tuple[Change, Line]] = {
@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[Change, Line]] = {
         at("genome.fa", "damaged"),
     ),
     "bgzip without its last blocks": (
-        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_END)]),
+        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_EOF)]),
         at("genome.fa", "damaged", "bgzip", "cut short"),
     ),
 }
@@ -146,7 +146,7 @@ def test_a_valid_spelling_gives_the_same_windows(user: User, case: str) -> None:
     ACCEPTED[case](user.folder)
     done = user.runs(PREPARE)
     assert done.code == 0, done.stderr
-    made, plain = (read_manifest(user.folder / name) for name in ("out", "data"))
+    made, plain = (Manifest.read(user.folder / name) for name in ("out", "data"))
     assert made.files == plain.files
 
 
@@ -162,6 +162,6 @@ def test_iupac_codes_are_read_as_n(user: User, letter: str) -> None:
         (user.folder / GENOME).write_bytes(spell(good))
         done = user.runs(PREPARE.replace("--out out", f"--out out{number}"))
         assert done.code == 0, done.stderr
-        files.append(read_manifest(user.folder / f"out{number}").files)
+        files.append(Manifest.read(user.folder / f"out{number}").files)
     assert files[0] == files[1]
-    assert files[0] != read_manifest(user.folder / "data").files
+    assert files[0] != Manifest.read(user.folder / "data").files
