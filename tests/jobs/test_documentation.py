@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+from hyena_ray.cli.commands import JOBS
 from hyena_ray.settings import load_yaml
 from hyena_ray.training.settings import RunSettings
 from tests.jobs.pages import ROOT
@@ -107,6 +108,13 @@ def test_the_page_of_the_command_line_has_every_command_and_option() -> None:
     assert "## hyena-ray tune zdna\n\nSearch settings." in page
     assert re.search(r"\| `--trials INTEGER` \| Settings to try\..*24", page)
     assert "SPACE" in page
+
+
+def test_every_job_is_on_the_page_of_the_command_line(generated: dict[str, str]) -> None:
+    page = generated["command_line.md"]
+    for job in JOBS:
+        assert re.search(rf"^## hyena-ray {job}\b", page, re.MULTILINE), job
+    assert "`--data DIR`" in page
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
