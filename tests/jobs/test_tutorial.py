@@ -44,6 +44,7 @@ def test_the_tutorial_leads_from_a_fasta_file_to_a_report(tmp_path: Path) -> Non
 def test_every_target_of_make_that_a_page_names_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
     named = [line.split()[1] for line in lines(PAGE) + lines(README) if line.startswith("make ")]
+    named += re.findall(r"`make ([^`]+)`", PAGE + README)
     assert {"demo", "test", ".venv/ready"} <= set(named)
     for target in named:
         assert f"\n{target}:" in makefile
