@@ -214,8 +214,8 @@ MAKERS: dict[str, Callable[[str, str, AnyPath], tune.Callback]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-"""Functions that make a tracker's callback from target, task and folder, by the name of the tracker's
-package, which is also that of the extra that installs it."""
+"""By the name of the package, which is also that of the extra that installs it: the function that
+makes a tracker's callback from target, task and folder."""
 
 
 class _Guest(tune.Callback):

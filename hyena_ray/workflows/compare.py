@@ -331,12 +331,7 @@ def dry_run(comparison: Comparison) -> DryRun:
     """
     from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-<<<<<<< HEAD
-    from hyena_ray.training.run import run_view
-=======
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.train_and_test import run_view
->>>>>>> main
     from hyena_ray.workflows.timing import training_seconds
 
     data, runs, seeds = comparison.data, comparison.runs, comparison.seeds
@@ -438,13 +433,8 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 
 def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads: int) -> None:
     from hyena_ray.cluster.pool import Shards, run_shards
-<<<<<<< HEAD
     from hyena_ray.cluster.streams import share_windows
-    from hyena_ray.training.run import run_view
-=======
-    from hyena_ray.cluster.windows import share_windows
     from hyena_ray.training.train_and_test import run_view
->>>>>>> main
 
     runs, data_folder = comparison.runs, comparison.data.folder
     data_sha256 = sha256_file(data_folder / MANIFEST)
