@@ -110,7 +110,7 @@ class HyenaDNAClassifier(Classifier, HyenaDNAWithHead):
 class HyenaDNAForTokenClassification(HyenaDNAClassifier):
     """One label per position, from the hidden state of that position.
 
-    Source: Algorithm 1 of the study.
+    Source: Algorithm 1 of the original work.
     """
 
     pooling = None

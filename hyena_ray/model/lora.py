@@ -31,7 +31,7 @@ TARGET_MODULES: dict[Targets, list[str]] = {
 
 
 class ShortFilterAdapter(nn.Module):
-    """LoRA of a short filter: what peft made of it for the study, a convolution of all channels.
+    """LoRA of a short filter as peft made it in the original work: a convolution of all channels.
 
     peft 0.21 itself takes grouped convolutions only at a rank that their groups divide (here 384),
     and merges none. Nor can a depthwise weight take in what mixes channels: merging leaves the

@@ -1,4 +1,4 @@
-"""Under the study's definition, tables are those of its algorithms, written out word for word.
+"""Tables under the original definition are those of the published algorithms, written out literally.
 
 One window at a time with captum, as published; only the noise is drawn as ours is, so that it can
 be the same.
@@ -32,11 +32,11 @@ from hyena_ray.tasks import TASKS
 LENGTH, K = 24, 3
 LETTERS = {7: "A", 8: "C", 9: "G", 10: "T"}
 SAMPLES = 2
-"""Noisy copies; the study took 50."""
+"""Noisy copies; the original work took 50."""
 
 
 def trained(task: str, readout: Readout) -> WindowModel:
-    """As the study's: causal, one strand, a linear head. Calls about half of everything."""
+    """A causal model of one strand with a linear head, as published; it calls about half of all."""
     settings = ModelSettings(d_model=16, max_seq_len=64, head="linear", pooling="last")
     model = build_model(settings, readout, LoraSettings(), TASKS[task], seed=0)
     model.threshold = 0.5

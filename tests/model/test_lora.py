@@ -189,7 +189,7 @@ def test_embeddings_may_be_given_to_a_classifier_with_adapters(
     ids=lambda value: None if isinstance(value, float) else "-".join(map(str, value.values())),
 )
 def test_the_trainable_share_is_the_studys(values: dict[str, object], share: float) -> None:
-    """In two digits of per cent, which the study rounds here and cuts off there."""
+    """In two digits of per cent, which the original work rounds here and cuts off there."""
     classifier = HyenaDNAForTokenClassification(HyenaDNAConfig())
     assert trainable_share(classifier) == 1
     apply_lora(classifier, LoraSettings.parse(values, "test"))
