@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from hyena_ray.cluster.folder import check_output
 from hyena_ray.cluster.resources import Cluster, Placement, Resources, fit_resources
 from hyena_ray.cluster.steps import STREAM_CPU
-from hyena_ray.model.checkpoint import public_name
-from hyena_ray.model.provenance import Provenance, read_provenance
+from hyena_ray.model.provenance import Provenance, public_name, read_provenance
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.genome_stream import WindowStream
 from hyena_ray.training.leaks import held_out_leak

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hyena_ray.model.arguments import ALL
+ALL = slice(None)
+"""Every position."""
 
 Method = Literal["toeplitz", "fft"]
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.configuration import HyenaFields
 
 SHIFT = 0.05
 """Floor of the window, so that no filter dies away."""
@@ -23,7 +23,7 @@ SHIFT = 0.05
 class Sine(nn.Module):
     """sin(freq * x) with one frequency per feature; one instance serves a whole filter MLP."""
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.initial = float(config.activation_freq)
         freq = torch.full((1, config.filter_order), self.initial)
@@ -42,7 +42,7 @@ class TimeFeatures(nn.Module):
     t: Tensor
     z: Tensor
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.config = config
         t, z = self.initial()
@@ -65,7 +65,7 @@ class DecayWindow(nn.Module):
 
     deltas: Tensor
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("deltas", self.initial())
@@ -92,7 +92,7 @@ class HyenaFilter(nn.Module):
         r"implicit_filter\.(?!1\.)\d+\.freq": r"implicit_filter\.1\.freq"
     }
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         width, sine = config.filter_order, Sine(config)
         layers: list[nn.Module] = [nn.Linear(config.emb_dim, width), sine]

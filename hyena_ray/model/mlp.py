@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.operator import ResidualLinear
 
 PART = 512
@@ -27,7 +27,7 @@ _CUBIC = 0.044715
 class HyenaMLP(nn.Module):
     """fc2(gelu(fc1(x))) with the tanh form of GELU."""
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.d_model, config.d_inner)
         self.fc2 = ResidualLinear(config.d_inner, config.d_model)

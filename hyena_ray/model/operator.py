@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hyena_ray.model.arguments import ALL
-from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.convolution import convolve, method_for, prepare_filters
+from hyena_ray.model.configuration import HyenaFields
+from hyena_ray.model.convolution import ALL, convolve, method_for, prepare_filters
 from hyena_ray.model.filters import FilterCache, HyenaFilter
 
 
@@ -150,7 +149,7 @@ class ShortFilter(nn.Conv1d):
 
     bias: Tensor
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         width, rank = 3 * config.d_model, config.short_filter_rank
         super().__init__(width, width, config.short_filter_order, groups=width)
         self.across: LowRankConvolution | None = None
@@ -166,7 +165,7 @@ class ShortFilter(nn.Conv1d):
 class HyenaOperator(nn.Module):
     """Mixes along time: (L, B, D) to (L, B, D), causal, or to the positions asked for."""
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.in_proj = ChannelMajorLinear(config.d_model, 3 * config.d_model)
         self.short_filter = ShortFilter(config)

@@ -22,7 +22,7 @@ from hyena_ray.dataset.sharded import (
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
+from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
@@ -254,7 +254,7 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
     codes = read_shard_file(_sequence_path(folder, index), plan.key, last - first)["code"]
     found = score_piece(
         model,
-        Sequence(first, codes.to_numpy()),
+        ContigSlice(first, codes.to_numpy()),
         plan.lengths[piece.contig],
         piece.start,
         piece.end,

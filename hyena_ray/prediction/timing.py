@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyena_ray.model.scoring import Sequence, score_piece
+from hyena_ray.model.predictor import ContigSlice, score_piece
 from hyena_ray.model.window import WindowModel
 
 BATCHES = 4
@@ -33,7 +33,7 @@ def time_windows(model: WindowModel, *, batch: int) -> PredictionTiming:
     window, bases = model.readout.window, np.random.default_rng(0)
     for batches in (1, BATCHES):
         size = batches * batch * window
-        sequence = Sequence(0, bases.integers(4, size=size, dtype=np.uint8))
+        sequence = ContigSlice(0, bases.integers(4, size=size, dtype=np.uint8))
         began = time.perf_counter()
         score_piece(model, sequence, size, 0, size, step=window, batch=batch)
         seconds = time.perf_counter() - began

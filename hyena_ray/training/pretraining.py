@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +16,10 @@ from torch.optim import Optimizer
 from hyena_ray.dataset.tokens import IGNORED, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
-from hyena_ray.model.build import time_scale
-from hyena_ray.model.checkpoint import quiet_transformers
-from hyena_ray.model.classification import LookaheadHead
-from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.heads import HyenaDNAForCausalLM
+from hyena_ray.model.backbone import HyenaDNALanguageModel
+from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig, time_scale
+from hyena_ray.model.heads import LookaheadHead
+from hyena_ray.model.pretrained import load_pretrained, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state, save_state
@@ -44,7 +42,7 @@ class NextBase(nn.Module):
     Source: Nguyen et al. 2023, section 3.
     """
 
-    def __init__(self, model: HyenaDNAForCausalLM) -> None:
+    def __init__(self, model: HyenaDNALanguageModel) -> None:
         super().__init__()
         self.model = model
 
@@ -64,7 +62,7 @@ class MaskedBases(nn.Module):
     published weights, and is not kept.
     """
 
-    def __init__(self, model: HyenaDNAForCausalLM, lookahead: int) -> None:
+    def __init__(self, model: HyenaDNALanguageModel, lookahead: int) -> None:
         super().__init__()
         self.hyena = model.hyena
         config = model.config
@@ -72,7 +70,7 @@ class MaskedBases(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, L) int64 tokens to (B, L, V) logits of the token that stands at each position."""
-        hidden = self.hyena(inputs, return_dict=True).last_hidden_state
+        hidden = self.hyena(inputs).last_hidden_state
         logits: Tensor = self.head(hidden).float()
         return logits
 
@@ -94,22 +92,22 @@ def new_objective(settings: PretrainSettings) -> Model:
         return NextBase(model)
 
 
-def _backbone(settings: PretrainSettings) -> HyenaDNAForCausalLM:
+def _backbone(settings: PretrainSettings) -> HyenaDNALanguageModel:
     chosen = settings.model
     if chosen.backbone is not None:
-        model = HyenaDNAForCausalLM.from_pretrained(chosen.backbone, revision=chosen.revision)
+        model = load_pretrained(HyenaDNALanguageModel, chosen.backbone, chosen.revision)
         _check_holds(settings, model.config.max_seq_len, f"model.backbone: {chosen.backbone}")
         return model
     length = chosen.max_seq_len or settings.longest + SPECIAL_TOKENS
     _check_holds(settings, length, "model")
-    config = HyenaDNAConfig(
+    config = HyenaConfig(
         d_model=chosen.d_model,
         d_inner=4 * chosen.d_model,
         n_layer=chosen.n_layer,
         initializer_range=chosen.initializer_range,
         **time_scale(chosen.filters, length),
     )
-    return HyenaDNAForCausalLM(config)
+    return HyenaDNALanguageModel(config)
 
 
 def _check_holds(settings: PretrainSettings, max_seq_len: int, place: str) -> None:
@@ -144,21 +142,12 @@ def save_backbone(model: Model, folder: AnyPath, provenance: Provenance) -> None
     objective trained one. A backbone that is there is replaced.
     """
     with atomic_folder(folder, last=PROVENANCE, replace=True) as temporary:
-        with quiet_transformers():
-            if isinstance(model, NextBase):
-                model.model.save_pretrained(temporary)
-            else:
-                _save_headless(model, temporary)
+        hyena = model.model.hyena if isinstance(model, NextBase) else model.hyena
+        weights = {f"hyena.{name}": value for name, value in hyena.state_dict().items()}
+        if isinstance(model, NextBase):
+            weights["lm_head.weight"] = model.model.lm_head.weight
+        write_model(temporary, hyena.config, weights, LANGUAGE_MODEL)
         write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
-
-
-def _save_headless(model: MaskedBases, folder: Path) -> None:
-    """As a language model without its head: `HyenaDNAModel` alone has other names."""
-    whole = HyenaDNAForCausalLM(model.hyena.config)
-    whole.hyena = model.hyena
-    weights: dict[str, Any] = whole.state_dict()
-    kept = {name: value for name, value in weights.items() if name.startswith("hyena.")}
-    whole.save_pretrained(folder, state_dict=kept)
 
 
 _MASK_SEED = 20_231_127

@@ -9,8 +9,8 @@ from torch import nn
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
-from hyena_ray.model.arguments import ALL
 from hyena_ray.model.build import build_model
+from hyena_ray.model.convolution import ALL
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS

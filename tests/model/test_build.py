@@ -11,7 +11,7 @@ import torch
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import BUILDERS, build_model, parameter_groups
-from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.saved import MODEL_CLASSES, load_window_model, save_window_model
 from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel

@@ -16,7 +16,6 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClass
 from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.checkpoint import resolve_checkpoint
 from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForCausalLM,
@@ -24,6 +23,7 @@ from hyena_ray.model.huggingface import (
     HyenaDNAForTokenClassification,
     HyenaDNAModel,
 )
+from hyena_ray.model.pretrained import resolve_checkpoint
 
 
 @pytest.fixture

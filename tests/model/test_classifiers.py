@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification as AutoForBases
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.classification import HEAD_PREFIXES, kind_of
+from hyena_ray.model.configuration import kind_of
+from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.saved import MODEL_CLASSES
 from hyena_ray.model.settings import Pooling
 from hyena_ray.tasks import Kind

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.baselines import BASELINES, Baseline
-from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForSequenceClassification,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
-from hyena_ray.model.heads import HyenaDNAForCausalLM
+from hyena_ray.model.huggingface import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.genome_stream import HIDDEN, KEPT, PackedBases, WindowStream, masked
