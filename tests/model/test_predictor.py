@@ -171,7 +171,7 @@ def test_a_sequence_with_one_label_has_a_float() -> None:
         expected = predictor.model.predict(tokens).softmax(-1)[:, 0, 1].tolist()
     assert predictor.predict(sequences) == pytest.approx(expected, abs=1e-6)
     assert one == pytest.approx(expected[0], abs=1e-6)
-    with pytest.raises(InputError, match="sequence 2: 69 bases: the model reads 70; give so many"):
+    with pytest.raises(InputError, match="sequence 2: 69 bases: the model reads 70"):
         predictor.predict([sequences[0], "A" * 69])
     with pytest.raises(InputError, match="labels whole sequences and finds no regions"):
         predictor.predict_regions(sequences[0])
@@ -231,7 +231,7 @@ def test_load_takes_a_folder_a_uri_and_a_hub_id(
         assert {"config.json", "model.safetensors", "readout.json"} <= set(allow_patterns)
         return str(tmp_path / "model")
 
-    monkeypatch.setattr("hyena_ray.model.checkpoint.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     folder = tmp_path / "model"
     for found in (
         hyena_ray.load(folder),
