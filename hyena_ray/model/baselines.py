@@ -207,6 +207,8 @@ class KmerLogisticRegression(LetterBaseline):
     nowhere.
     """
 
+    score: KmerWeights
+
     def build(self, config: Any) -> None:
         self.config = config
         self.score = KmerWeights(config.k, config.num_labels)

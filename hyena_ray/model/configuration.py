@@ -363,7 +363,9 @@ def parse_config(
         raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None
 
 
-def write_config(folder: Path, config: Config, architecture: str, dtype: str = "float32") -> None:
+def write_config(
+    folder: Path, config: ClassifierFields, architecture: str, dtype: str = "float32"
+) -> None:
     """Write config.json, byte for byte as transformers' `save_pretrained` does.
 
     Args:
@@ -373,7 +375,7 @@ def write_config(folder: Path, config: Config, architecture: str, dtype: str = "
         dtype: Number type of the weights.
     """
     values = asdict(config)
-    labels = values.pop("num_labels")
+    labels = values.pop("num_labels", 2)
     if labels != 2:  # transformers' default
         names = [f"LABEL_{label}" for label in range(labels)]
         values["id2label"] = dict(enumerate(names))

@@ -182,9 +182,9 @@ class HyenaDNAModel(HyenaDNA, HyenaDNAPreTrainedModel):
     def __init__(self, config: HyenaDNAConfig) -> None:
         PreTrainedModel.__init__(self, config)
         self.build(config)
-        self.post_init()
+        PreTrainedModel.post_init(self)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         input_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
@@ -219,7 +219,7 @@ class HyenaDNAForCausalLM(HyenaDNALanguageModel, HyenaDNAPreTrainedModel):
     def __init__(self, config: HyenaDNAConfig) -> None:
         PreTrainedModel.__init__(self, config)
         self.build(config)
-        self.post_init()
+        PreTrainedModel.post_init(self)
 
     def get_output_embeddings(self) -> nn.Module:
         """Return the language-model head."""
@@ -233,7 +233,7 @@ class HyenaDNAForCausalLM(HyenaDNALanguageModel, HyenaDNAPreTrainedModel):
         """
         self.lm_head = value
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         input_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
@@ -317,7 +317,9 @@ class _ClassifierInterface:
         return output if _wants_dict(self.config, return_dict) else output.to_tuple()
 
 
-class _HyenaDNAHubClassifier(_ClassifierInterface, HyenaDNAClassifier, HyenaDNAPreTrainedModel):
+class _HyenaDNAHubClassifier(  # type: ignore[misc]
+    _ClassifierInterface, HyenaDNAClassifier, HyenaDNAPreTrainedModel
+):
     """What the two classifiers have in common."""
 
     default_pooling: ClassVar[Pooling | None]
@@ -333,7 +335,7 @@ class _HyenaDNAHubClassifier(_ClassifierInterface, HyenaDNAClassifier, HyenaDNAP
         PreTrainedModel.__init__(self, config)
         self.num_labels = config.num_labels
         self.build(config)
-        self.post_init()
+        PreTrainedModel.post_init(self)
 
 
 class HyenaDNAForTokenClassification(_HyenaDNAHubClassifier):
@@ -359,9 +361,9 @@ class _HubBaseline(_ClassifierInterface):
     """Construction of a baseline as a Hugging Face model."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        PreTrainedModel.__init__(self, config)  # type: ignore[arg-type]
+        PreTrainedModel.__init__(self, config)
         self.build(config)  # type: ignore[attr-defined]
-        self.post_init()  # type: ignore[attr-defined]
+        PreTrainedModel.post_init(self)
 
     def init_weights(self) -> None:
         """Do nothing: the modules have drawn their weights when they were built."""
@@ -370,25 +372,25 @@ class _HubBaseline(_ClassifierInterface):
         self.initialise_module(module)  # type: ignore[attr-defined]
 
 
-class DilatedCNNClassifier(_HubBaseline, DilatedCNN, PreTrainedModel):
+class DilatedCNNClassifier(_HubBaseline, DilatedCNN, PreTrainedModel):  # type: ignore[misc]
     """The dilated CNN, with labels of bases or of sequences."""
 
     config_class = DilatedCNNHubConfig
 
 
-class BiLSTMClassifier(_HubBaseline, BiLSTM, PreTrainedModel):
+class BiLSTMClassifier(_HubBaseline, BiLSTM, PreTrainedModel):  # type: ignore[misc]
     """The BiLSTM, with labels of bases or of sequences."""
 
     config_class = BiLSTMHubConfig
 
 
-class KmerLogisticClassifier(_HubBaseline, KmerLogisticRegression, PreTrainedModel):
+class KmerLogisticClassifier(_HubBaseline, KmerLogisticRegression, PreTrainedModel):  # type: ignore[misc]
     """The logistic regression on k-mers, with labels of bases or of sequences."""
 
     config_class = KmerLogisticHubConfig
 
 
-class RuleClassifier(_HubBaseline, RuleModel, PreTrainedModel):
+class RuleClassifier(_HubBaseline, RuleModel, PreTrainedModel):  # type: ignore[misc]
     """A rule of thumb, with labels of bases or of sequences."""
 
     config_class = RuleHubConfig

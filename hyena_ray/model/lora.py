@@ -124,7 +124,7 @@ def apply_lora(
                 "choose other targets",
             )
         logger.info("adapters of short filters cannot be merged: they are saved beside the weights")
-        classifier.config.short_filter_rank = settings.rank
+        backbone.config.short_filter_rank = settings.rank
         for name in names:
             filters = cast(ShortFilter, classifier.get_submodule(name))
             adapter = ShortFilterAdapter(filters, settings)

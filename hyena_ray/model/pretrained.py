@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.model.configuration import Config, HyenaConfig, parse_config, write_config
+from hyena_ray.model.configuration import ClassifierFields, HyenaConfig, parse_config, write_config
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.provenance import is_hub_id
 from hyena_ray.storage import S3Path, local_copy, location
@@ -311,7 +311,7 @@ def complete_weights(
 
 
 def write_model(
-    folder: Path, config: Config, weights: Mapping[str, Tensor], architecture: str
+    folder: Path, config: ClassifierFields, weights: Mapping[str, Tensor], architecture: str
 ) -> None:
     """Write config.json and model.safetensors, byte for byte as `save_pretrained` does.
 
