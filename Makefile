@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 # Tools that read the code and the lock, apart from what the lock says is installed.
 TOOLS := .venv-security
 
-.PHONY: demo test lint types docs security sbom clean
+.PHONY: check demo test lint types docs security sbom clean
 
 demo: $(VENV)/ready
 	$(RUN)/python jobs/tune_zdna.py

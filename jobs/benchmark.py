@@ -61,8 +61,10 @@ def main(arguments: Sequence[str]) -> Outcome:
         for timed in BENCHMARKS[given.name](Path(folder)):
             logging.info("%s", timed.title)
             text.append(timed.title)
-            show = _costs if isinstance(timed, Figures) else _rates
-            shown, values = show(timed, given.rounds)
+            if isinstance(timed, Figures):
+                shown, values = _costs(timed, given.rounds)
+            else:
+                shown, values = _rates(timed, given.rounds)
             text += shown
             lines += values
     found = {"cpus": cpus, "threads": threads, "lines": lines}

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     from hyena_ray.tasks import task_named
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
     from hyena_ray.training.loaders import ArraySource, ProgressSource
+    from hyena_ray.training.losses import class_weights
     from hyena_ray.training.preflight import check_model_fits
     from hyena_ray.training.settings import TrainingSettings
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> Outcome:
     if given.fold is not None:
         data = data.for_fold(given.fold)
     out = None if given.out is None else new_output(given.out)
-    weights, length, scored = TrainingSettings().class_weights(), model.readout.window, 0
+    weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0
 
     def tell(windows: int) -> None:
         nonlocal scored

@@ -37,7 +37,7 @@ from hyena_ray.training.data_parallel import Workers
 from hyena_ray.training.genome_stream import PackedBases
 from hyena_ray.training.markov import markov_perplexities
 from hyena_ray.training.pretrain_record import BACKBONE, RECORD, PretrainRecord
-from hyena_ray.training.pretraining import StepReport, pretrain, save_backbone, text_of
+from hyena_ray.training.pretraining import StepReport, evaluation_text, pretrain, save_backbone
 from hyena_ray.training.settings import PretrainSettings
 from hyena_ray.training.trainer import DivergenceError
 
@@ -162,7 +162,7 @@ def _train(
             last = time.monotonic(), step
             first = first or last
             if report["evaluation"] is not None:
-                logger.info("%s", text_of(report["evaluation"]))
+                logger.info("%s", evaluation_text(report["evaluation"]))
 
         try:
             with watchdog(STALL_SECONDS, "the pretraining") as dog:

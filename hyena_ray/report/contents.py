@@ -1,34 +1,53 @@
-"""What lies in a folder that a job wrote: read and checked as a whole, before a page is made of it.
+"""Reading of a run's folder into the record that its page is composed of.
 
-Whatever is not there is None; what is there and cannot be read is an InputError.
+A folder is read and checked as a whole before a page is composed. What is absent becomes None; what
+is there and cannot be read is an InputError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.shards import ShardPlan
-from hyena_ray.dataset.manifest import MANIFEST, Manifest
+from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.report.faith import Sanity
-from hyena_ray.report.predicted import Predicted, read_predicted
-from hyena_ray.report.sample import Sample, read_sample
-from hyena_ray.report.study import read_study
+from hyena_ray.prediction.pieces import PredictionPlan
+from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.prediction.region_calling import TABLE
+from hyena_ray.report.run_contents import (
+    AttributeContents,
+    AttributionResults,
+    CompareContents,
+    ComparisonResults,
+    EvaluateContents,
+    PredictContents,
+    PrepareContents,
+    PretrainContents,
+    RunContents,
+    SanityContents,
+    SanityResults,
+    TrainContents,
+    TuneContents,
+    read_regions,
+    read_sample,
+    read_study,
+)
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
 from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, arrow_file
-from hyena_ray.tasks import Task, task_named
+from hyena_ray.tasks import task_named
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.training.run import CONFIG, EVALUATION, RunRecord
@@ -38,59 +57,16 @@ from hyena_ray.tuning.comparison import COST, METRICS
 from hyena_ray.tuning.summary import RunSummary
 
 SANITY = "sanity.json"
-BEGUN = {
+"""File of sanity checks in their folder."""
+STARTED = {
     "config.yaml": "a search, a comparison or a pretraining",
     CONFIG: "a training run",
     "shards/plan.json": "an attribution or a prediction",
 }
-"""File that stands in an unfinished folder too, and what that is."""
-SCORED = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
-"""Columns of the table of a method."""
-EPOCHS = "epochs"
+"""File that is in an unfinished folder too, and what that folder is."""
+METHOD_COLUMNS = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
+"""Columns of the k-mer table of a method that the page needs."""
 REMEDY = "finish it with --resume, or make it again"
-
-
-class Kmers(NamedTuple):
-    """Tables of an attribution."""
-
-    plan: ShardPlan
-    methods: dict[str, pa.Table]
-    """Gradient method to its table, best k-mer first."""
-    tp: pa.Table | None
-    consensus: pa.Table | None
-    agreement: pa.Table | None
-    sample: Sample
-
-
-class Contents(NamedTuple):
-    """Of a folder, and of those that were given beside it."""
-
-    folder: AnyPath
-    what: str
-    """What the folder is, in words."""
-    task: Task | None
-    simulated: bool
-    origin: Origin | None = None
-    """Of the data."""
-    summary: RunSummary | None = None
-    """Of a search."""
-    record: RunRecord | None = None
-    """Of a training run."""
-    settings: Mapping[str, Any] = {}
-    """Of the training run, or what a search began with, by section."""
-    evaluation: Evaluation | None = None
-    history: list[dict[str, float]] | None = None
-    """Metrics of each epoch of the run, or of the best trial."""
-    trials: pa.Table | None = None
-    study: optuna.Study | None = None
-    kmers: Kmers | None = None
-    comparison: pa.Table | None = None
-    compared_data: str | None = None
-    """sha256 of the manifest of the comparison's data."""
-    sanity: Sanity | None = None
-    pretrained: PretrainRecord | None = None
-    predicted: Predicted | None = None
-    prepared: Manifest | None = None
 
 
 def read_contents(
@@ -99,77 +75,65 @@ def read_contents(
     attributed: AnyPath | None = None,
     compared: AnyPath | None = None,
     sanity: AnyPath | None = None,
-) -> Contents:
-    """Read a folder that a job left: any but benchmark.py, report.py and simulate.py.
+) -> RunContents:
+    """Read the folder of a run, and of results that are shown on the same page.
 
     Args:
-        folder: of a run; `sanity/` in it is read as if it was given.
-        attributed: folder of attribute.py that goes with it.
-        compared: folder of compare.py.
-        sanity: folder of sanity.py.
+        folder: Folder of any run but a benchmark; `sanity/` inside it is read as if it was given.
+        attributed: Folder of an attribution of the same model.
+        compared: Folder of a comparison of presets.
+        sanity: Folder of sanity checks.
 
     Raises:
-        InputError: the folder is none of these, is not complete, or a file in it is damaged.
+        InputError: The folder is none of these, is not complete, or a file in it is damaged.
     """
-    manifest = _manifest(folder)
-    if "trials" in manifest:
-        own = _searched(folder)
-    elif "best_epoch" in manifest:
-        own = _trained(folder)
-    elif "attributed" in manifest:
-        own = Contents(folder, "attribution", None, bool(manifest.get("simulated")))
-        attributed = attributed or folder
-    elif "diverged" in manifest:
-        own = Contents(folder, "comparison of presets", None, bool(manifest.get("simulated")))
-        compared = compared or folder
-    elif "markov" in manifest:
-        record = PretrainRecord.read(folder)
-        settings = record.settings.model_dump(mode="json")
-        simulated = record.provenance.simulated
-        own = Contents(folder, "pretraining", None, simulated, settings=settings, pretrained=record)
-    elif "regions_settings" in manifest:
-        of_genome = read_predicted(folder)
-        own = Contents(folder, "prediction", None, of_genome.record.simulated, predicted=of_genome)
-    elif "schema_version" in manifest:
-        origin = Origin.of(PreparedData.open(folder))
-        task = task_named(origin.manifest.task)
-        own = Contents(
-            folder,
-            "prepared data",
-            task,
-            origin.manifest.simulated,
-            origin=origin,
-            prepared=origin.manifest,
-        )
-    else:
-        own = _without_manifest(folder)
-        sanity = sanity or (folder if (folder / SANITY).exists() else None)
-    if own.summary is not None and attributed is None:
-        attributed = folder
-    if sanity is None and (folder / "sanity" / SANITY).exists():
+    contents = _with_origin(_reader(folder)(folder))
+    if sanity is None and contents.sanity is None and (folder / "sanity" / SANITY).exists():
         sanity = folder / "sanity"
     if attributed is not None:
-        of = _manifest_of(attributed, ("attributed", "attribution"), "attribute.py")
-        own = own._replace(
-            kmers=_kmers(attributed), simulated=own.simulated or bool(of.get("simulated"))
+        manifest = _manifest_of(attributed, ("attributed", "attribution"), "attribute.py")
+        contents = replace(
+            contents,
+            attribution=_attribution(attributed),
+            simulated=contents.simulated or bool(manifest.get("simulated")),
         )
     if compared is not None:
-        of = _manifest_of(compared, ("diverged",), "compare.py")
-        own = own._replace(
-            comparison=_table(
-                compared / "comparison.parquet", ("preset", "about", *METRICS, *COST)
-            ),
-            compared_data=of.get("data"),
-            simulated=own.simulated or bool(of.get("simulated")),
+        manifest = _manifest_of(compared, ("diverged",), "compare.py")
+        contents = replace(
+            contents,
+            comparison=_comparison(compared),
+            simulated=contents.simulated or bool(manifest.get("simulated")),
         )
     if sanity is not None:
-        checks = Sanity.parse(read_json(sanity / SANITY), sanity / SANITY)
-        own = own._replace(sanity=checks, simulated=own.simulated or checks.simulated)
-    return _with_origin(own)
+        checks = SanityResults.parse(read_json(sanity / SANITY), sanity / SANITY)
+        contents = replace(
+            contents, sanity=checks, simulated=contents.simulated or checks.simulated
+        )
+    return contents
+
+
+def _reader(folder: AnyPath) -> Callable[[AnyPath], RunContents]:
+    manifest = _manifest(folder)
+    for key, reader in (
+        ("trials", _tune),
+        ("best_epoch", _train),
+        ("attributed", _attribute),
+        ("diverged", _compare),
+        ("markov", _pretrain),
+        ("regions_settings", _predict),
+        ("schema_version", _prepare),
+    ):
+        if key in manifest:
+            return reader
+    if (folder / EVALUATION).exists():
+        return _evaluate
+    if (folder / SANITY).exists():
+        return _sanity
+    raise InputError(folder, None, "holds no result of a job", "give the --out of a job")
 
 
 def _manifest(folder: AnyPath) -> dict[str, Any]:
-    """Of a complete folder; empty where a job writes none."""
+    """Return the manifest of a complete folder; it is empty where a job writes none."""
     if not folder.is_dir():
         raise InputError(folder, None, "there is no such folder", "give the --out of a job")
     path = folder / MANIFEST
@@ -178,47 +142,52 @@ def _manifest(folder: AnyPath) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise InputError(path, None, "not the manifest of a job", "give the --out of a job")
         return values
-    for name, what in BEGUN.items():
+    for name, what in STARTED.items():
         if (folder / name).exists():
             raise InputError(folder, None, f"{what} that is not complete: no {MANIFEST}", REMEDY)
     return {}
 
 
 def _manifest_of(folder: AnyPath, keys: tuple[str, ...], job: str) -> dict[str, Any]:
-    """Of a complete folder of one job, whose manifest has one of these keys."""
+    """Return the manifest of a complete folder of one job, which has one of these keys."""
     manifest = _manifest(folder)
     if not any(key in manifest for key in keys):
         raise InputError(folder, None, f"not a folder of {job}", f"give the --out of {job}")
     return manifest
 
 
-def _searched(folder: AnyPath) -> Contents:
+def _with_origin(contents: RunContents) -> RunContents:
+    """Add the data that the folder records, and their task where only they record it."""
+    if not (contents.folder / DATA).exists():
+        return contents
+    origin = Origin.read(contents.folder)
+    return replace(contents, origin=origin, task=contents.task or task_named(origin.manifest.task))
+
+
+def _tune(folder: AnyPath) -> TuneContents:
     summary = RunSummary.read(folder)
-    best = folder / "trials" / f"{summary.best_trial:04d}" / HISTORY
-    return Contents(
-        folder,
-        "search of settings",
-        task_named(summary.task, str(folder / MANIFEST)),
-        summary.simulated,
+    columns = ("trial", "state", SCORE, "epochs", SECONDS, PROBLEM)
+    return TuneContents(
+        folder=folder,
+        simulated=summary.simulated,
+        task=task_named(summary.task, str(folder / MANIFEST)),
         summary=summary,
         settings=load_yaml(folder / "config.yaml"),
         evaluation=_evaluation(folder),
-        history=_history(best),
-        trials=_table(
-            folder / "trials.parquet", ("trial", "state", SCORE, EPOCHS, SECONDS, PROBLEM)
-        ),
+        history=_history(folder / "trials" / f"{summary.best_trial:04d}" / HISTORY),
+        trials=_table(folder / "trials.parquet", columns),
         study=read_study(folder / STUDY_FILE, summary.task),
+        attribution=_attribution(folder),
     )
 
 
-def _trained(folder: AnyPath) -> Contents:
+def _train(folder: AnyPath) -> TrainContents:
     record = RunRecord.read(folder)
     settings = RunSettings.parse(read_json(folder / CONFIG), folder / CONFIG)
-    return Contents(
-        folder,
-        "training run",
-        task_named(settings.task, str(folder / CONFIG)),
-        record.simulated,
+    return TrainContents(
+        folder=folder,
+        simulated=record.simulated,
+        task=task_named(settings.task, str(folder / CONFIG)),
         record=record,
         settings=settings.model_dump(mode="json"),
         evaluation=_evaluation(folder),
@@ -226,14 +195,56 @@ def _trained(folder: AnyPath) -> Contents:
     )
 
 
-def _without_manifest(folder: AnyPath) -> Contents:
-    if (folder / EVALUATION).exists():
-        evaluation = Evaluation.read(folder / EVALUATION)
-        task = task_named(evaluation.task, str(folder / EVALUATION))
-        return Contents(folder, "evaluation", task, evaluation.simulated, evaluation=evaluation)
-    if (folder / SANITY).exists():
-        return Contents(folder, "sanity checks of an attribution", None, False)
-    raise InputError(folder, None, "holds no result of a job", "give the --out of a job")
+def _evaluate(folder: AnyPath) -> EvaluateContents:
+    evaluation = Evaluation.read(folder / EVALUATION)
+    return EvaluateContents(
+        folder=folder,
+        simulated=evaluation.simulated,
+        task=task_named(evaluation.task, str(folder / EVALUATION)),
+        evaluation=evaluation,
+    )
+
+
+def _attribute(folder: AnyPath) -> AttributeContents:
+    simulated = bool(_manifest(folder).get("simulated"))
+    return AttributeContents(folder=folder, simulated=simulated, attribution=_attribution(folder))
+
+
+def _compare(folder: AnyPath) -> CompareContents:
+    simulated = bool(_manifest(folder).get("simulated"))
+    return CompareContents(folder=folder, simulated=simulated, comparison=_comparison(folder))
+
+
+def _sanity(folder: AnyPath) -> SanityContents:
+    checks = SanityResults.parse(read_json(folder / SANITY), folder / SANITY)
+    return SanityContents(folder=folder, simulated=checks.simulated, sanity=checks)
+
+
+def _pretrain(folder: AnyPath) -> PretrainContents:
+    record = PretrainRecord.read(folder)
+    return PretrainContents(folder=folder, simulated=record.provenance.simulated, record=record)
+
+
+def _predict(folder: AnyPath) -> PredictContents:
+    record, path = PredictionRecord.read(folder), folder / PLAN
+    return PredictContents(
+        folder=folder,
+        simulated=record.simulated,
+        record=record,
+        regions=read_regions(folder / TABLE),
+        plan=PredictionPlan.parse(read_json(path), path),
+    )
+
+
+def _prepare(folder: AnyPath) -> PrepareContents:
+    origin = Origin.of(PreparedData.open(folder))
+    return PrepareContents(
+        folder=folder,
+        simulated=origin.manifest.simulated,
+        task=task_named(origin.manifest.task),
+        origin=origin,
+        manifest=origin.manifest,
+    )
 
 
 def _evaluation(folder: AnyPath) -> Evaluation | None:
@@ -251,28 +262,33 @@ def _history(path: AnyPath) -> list[dict[str, float]] | None:
         raise InputError(path, None, f"damaged ({problem})", REMEDY) from None
 
 
-def _kmers(folder: AnyPath) -> Kmers:
-    path = folder / "shards" / "plan.json"
+def _attribution(folder: AnyPath) -> AttributionResults:
+    path = folder / PLAN
     plan = ShardPlan.parse(read_json(path), path)
-    at = folder / "kmers"
+    kmers = folder / "kmers"
     names = [name for name in plan.settings.methods if METHODS[name].scores_bases]
-    agreement = at / "agreement.parquet"
-    return Kmers(
+    agreement = kmers / "agreement.parquet"
+    several = agreement.exists()
+    return AttributionResults(
         plan,
-        methods={name: _table(at / f"{name}.parquet", SCORED) for name in names},
-        tp=_table(at / "tp.parquet", ("kmer", "tp_count", "occurrences"))
+        methods={name: _table(kmers / f"{name}.parquet", METHOD_COLUMNS) for name in names},
+        tp=_table(kmers / "tp.parquet", ("kmer", "tp_count", "occurrences"))
         if "tp" in plan.settings.methods
         else None,
-        consensus=_table(at / "consensus.parquet", ("kmer", "mean_rank"))
-        if agreement.exists()
-        else None,
-        agreement=_table(agreement, ("first", "second", "rbo")) if agreement.exists() else None,
+        consensus=_table(kmers / "consensus.parquet", ("kmer", "mean_rank")) if several else None,
+        agreement=_table(agreement, ("first", "second", "rbo")) if several else None,
         sample=read_sample(plan, folder),
     )
 
 
+def _comparison(folder: AnyPath) -> ComparisonResults:
+    columns = ("preset", "about", *METRICS, *COST)
+    table = _table(folder / "comparison.parquet", columns)
+    return ComparisonResults(table, _manifest(folder).get("data"))
+
+
 def _table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
-    """A file with at least these columns, page checksums verified, and a row."""
+    """Read a table with at least these columns and one row, page checksums verified."""
     try:
         with arrow_file(path) as stream:
             table = pq.read_table(stream, page_checksum_verification=True)
@@ -285,11 +301,3 @@ def _table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
     if not table.num_rows:
         raise InputError(path, None, "the table has no row", REMEDY)
     return table
-
-
-def _with_origin(own: Contents) -> Contents:
-    """With the data that the folder remembers, and the task where only they tell it."""
-    if not (own.folder / DATA).exists():
-        return own
-    origin = Origin.read(own.folder)
-    return own._replace(origin=origin, task=own.task or task_named(origin.manifest.task))

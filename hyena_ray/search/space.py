@@ -1,29 +1,42 @@
-"""A search space in YAML, read strictly and turned into suggestions by Optuna."""
+"""What a search tries: a space read strictly from YAML, from which Optuna suggests trials.
+
+Imports neither Ray, Optuna nor torch, so that a mistake in a space is found at once.
+"""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path, PurePath
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from optuna.trial import BaseTrial
 from pydantic import Field
 
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.cluster.resources import TrialResources
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, Problems, unknown_name
+from hyena_ray.search._combinations import Combinations
 from hyena_ray.settings import Settings, load_yaml
 from hyena_ray.tasks import task_named
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.stages import training_stages
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
 
 Scalar = str | int | float | bool | None
 Values = dict[str, Any]
 """Dotted keys of `RunSettings` and their values."""
-DRAWS = 256
-"""Random settings that are checked before anything starts."""
+EPOCHS = ("training.stages", "training.epochs", "training.head_stage_epochs")
+"""Settings that decide the number of epochs."""
+CONSTRAINED = (
+    (
+        *("data.length", "readout.flank", "readout.special_tokens"),
+        *("model.max_seq_len", "model.architecture", "model.backbone"),
+    ),
+    ("training.permute_labels", "training.batch_size", "training.accumulation"),
+)
+"""Settings that a rule joins, where it joins more than two."""
 
 
 class SchedulerSettings(Settings):
@@ -32,11 +45,19 @@ class SchedulerSettings(Settings):
     grace_period: int = Field(default=2, gt=1)
     """Epochs before a trial may be stopped; above 1, since a first epoch says little."""
     reduction_factor: float = Field(default=3.0, gt=1)
-    """One in so many goes on at each cut."""
+    """At each cut, one trial in this many continues."""
 
 
 class Parameter(Settings):
-    """What one setting may be: one of `choices`, or a number from `low` to `high`."""
+    """The values that one setting may take: `choices`, or numbers from `low` to `high`.
+
+    Example:
+        >>> depth = Parameter(low=2, high=8, step=3, when={"model.architecture": "hyenadna"})
+        >>> [depth.value_at(index) for index in range(depth.count())]
+        [2, 5, 8]
+        >>> depth.applies({"model.architecture": "bilstm"})
+        False
+    """
 
     choices: tuple[Any, ...] | None = None
     """Values to choose from."""
@@ -45,110 +66,207 @@ class Parameter(Settings):
     high: float | int | None = None
     """Largest value, included."""
     log: bool = False
-    """Sample the logarithm evenly."""
+    """Sample evenly on a logarithmic scale."""
     step: float | int | None = None
-    """Distance between values."""
+    """Distance between neighbouring values."""
     when: dict[str, Any] = Field(default_factory=dict)
-    """Searched only where these other settings have this value, or one of these."""
+    """Search this setting only where each of these has the value given, or one of those given."""
 
     def check(self, place: str) -> None:
         """Refuse what cannot be sampled.
 
+        Args:
+            place: Where the parameter is written, for the message.
+
         Raises:
-            InputError: names `place`.
+            InputError: There are no values, or choices and a range exclude each other.
         """
         if (self.choices is None) == (self.low is None and self.high is None):
-            raise InputError(place, None, "has not one range", "give choices, or low and high")
+            raise InputError(
+                place, None, "needs either choices or a range", "give choices, or low and high"
+            )
         if self.choices is not None:
-            if not self.choices:
-                raise InputError(f"{place}: choices", None, "is empty", "give at least one value")
-            if self.log or self.step is not None:
-                raise InputError(place, None, "log or step beside choices", "remove them")
-            labels = [_label(choice) for choice in self.choices]
-            if len(set(map(repr, labels))) < len(labels):
-                raise InputError(
-                    f"{place}: choices", list(labels), "has a value twice", "remove it"
-                )
-            return
-        if self.low is None or self.high is None:
+            self._check_choices(place)
+        elif self.low is None or self.high is None:
             raise InputError(place, None, "low or high is missing", "give both")
-        found = f"{self.low:g} to {self.high:g}"
-        if not self.low < self.high:
-            raise InputError(place, found, "low is not below high", "exchange or widen them")
-        if self.log and self.low <= 0:
-            raise InputError(place, found, "log needs low above 0", "raise low or remove log")
+        else:
+            self._check_range(place)
+
+    def _check_choices(self, place: str) -> None:
+        if not self.choices:
+            raise InputError(f"{place}: choices", None, "is empty", "give at least one value")
+        if self.log or self.step is not None:
+            raise InputError(place, None, "choices with log or step", "remove log and step")
+        labels = [_label(choice) for choice in self.choices]
+        if len(set(map(repr, labels))) < len(labels):
+            raise InputError(f"{place}: choices", list(labels), "has a value twice", "remove it")
+
+    def _check_range(self, place: str) -> None:
+        low, high = self.bounds()
+        shown = f"{low:g} to {high:g}"
+        if not low < high:
+            raise InputError(place, shown, "low is not below high", "exchange or widen them")
+        if self.log and low <= 0:
+            raise InputError(place, shown, "log needs low above 0", "raise low or remove log")
         if self.step is not None and (self.log or self.step <= 0):
             raise InputError(
                 f"{place}: step", self.step, "must be above 0 and without log", "correct it"
             )
-        if self._whole() and self.step is not None and not isinstance(self.step, int):
+        if self._is_whole() and self.step is not None and not isinstance(self.step, int):
             raise InputError(
                 f"{place}: step", self.step, "not whole, but low and high are", "give a whole step"
             )
 
-    def _whole(self) -> bool:
+    def _is_whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def bounds(self) -> tuple[float, float]:
+        """Return `low` and `high` of a range."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+    def count(self) -> int | None:
+        """Return the number of values, or None of a range of real numbers without a step."""
+        if self.choices is not None:
+            return len(self.choices)
+        last = self._last_step()
+        return None if last is None else last + 1
+
+    def value_at(self, index: int) -> Any:
+        """Return a choice, or a value of a range in ascending order.
+
+        Args:
+            index: Below `count()`.
+        """
+        if self.choices is not None:
+            return self.choices[index]
+        return min(self.bounds()[0] + index * (self.step or 1), self._highest())
+
+    def _last_step(self) -> int | None:
+        """Steps from the lowest to the highest value."""
+        low, high = self.bounds()
+        step = self.step or (1 if self._is_whole() else None)
+        if step is None:
+            return None
+        # As Optuna does: 0.1 to 0.3 by 0.1 are three values, which binary fractions would miss.
+        return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
+
+    def _highest(self) -> float:
+        """The last value at or below `high`."""
+        low, high = self.bounds()
+        last = self._last_step()
+        if last is None or self.step is None:
+            return high
+        if self._is_whole():
+            return low + last * self.step
+        return float(Decimal(str(low)) + last * Decimal(str(self.step)))
+
+    def nearest(self, value: Any) -> Any:
+        """Return the value of a range with steps that is nearest to another number.
+
+        Args:
+            value: Any value; what is no number has no nearest one.
+
+        Returns:
+            One of the range's values, or None.
+        """
+        size = self.count()
+        if size is None or not isinstance(value, int | float):
+            return None
+        index = round((value - self.bounds()[0]) / (self.step or 1))
+        return self.value_at(min(max(index, 0), size - 1))
+
     def suggest(self, trial: BaseTrial, key: str) -> Any:
-        """The value that Optuna suggests for `key`."""
+        """Ask Optuna for a value.
+
+        Args:
+            trial: Trial of an Optuna study.
+            key: Name of the setting in the study.
+
+        Returns:
+            The suggested value, as it is written in the space.
+        """
         if self.choices is not None:
             by_label = {_label(choice): choice for choice in self.choices}
             return by_label[trial.suggest_categorical(key, list(by_label))]
-        assert self.low is not None
-        assert self.high is not None
-        if self._whole():
+        low, high = self.bounds()[0], self._highest()
+        if self._is_whole():
             step = 1 if self.step is None else int(self.step)
-            return trial.suggest_int(key, int(self.low), int(self.high), step=step, log=self.log)
-        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
-
-    def draw(self, numbers: random.Random) -> Any:
-        """A random value, for checks."""
-        if self.choices is not None:
-            return numbers.choice(self.choices)
-        assert self.low is not None
-        assert self.high is not None
-        if self._whole():
-            return numbers.randint(int(self.low), int(self.high))
-        return numbers.uniform(self.low, self.high)
+            return trial.suggest_int(key, int(low), int(high), step=step, log=self.log)
+        return trial.suggest_float(key, low, high, step=self.step, log=self.log)
 
     def applies(self, values: Mapping[str, Any]) -> bool:
-        """Whether the settings chosen so far are those of `when`."""
+        """Return whether `when` holds.
+
+        Args:
+            values: Searched settings chosen so far, by dotted key.
+        """
         return all(
-            key in values
-            and values[key] in (wanted if isinstance(wanted, list | tuple) else (wanted,))
-            for key, wanted in self.when.items()
+            key in values and values[key] in required
+            for key, required in self.required_values().items()
         )
+
+    def required_values(self) -> dict[str, tuple[Any, ...]]:
+        """Return, by setting, the values that `when` asks for."""
+        return {
+            key: tuple(values) if isinstance(values, list | tuple) else (values,)
+            for key, values in self.when.items()
+        }
 
 
 class SearchSpace(Settings):
-    """What a search tries, on what, and for how long."""
+    """What a search tries, on which task, and for how long.
+
+    Example:
+        >>> space = SearchSpace(
+        ...     task="zdna",
+        ...     settings={"data.length": 100},
+        ...     search={
+        ...         "training.epochs": Parameter(low=1, high=200),
+        ...         "lora.enabled": Parameter(choices=(False, True)),
+        ...         "lora.rank": Parameter(choices=(4, 8), when={"lora.enabled": True}),
+        ...     },
+        ... )
+        >>> space.lengths(), space.longest_run()
+        ((100,), 200)
+        >>> sorted({(s.lora.enabled, s.lora.rank) for s in space.covering_settings()})
+        [(False, 8), (True, 4), (True, 8)]
+    """
 
     task: str
     """Task of the data."""
     trials: int = Field(default=24, ge=1)
-    """Settings to try."""
+    """Number of settings to try."""
     concurrent: int | None = Field(default=None, ge=1)
-    """Trials at once; left out: as many as the cluster holds."""
+    """Number of trials at once; left out: as many as the cluster holds."""
     resources: TrialResources = TrialResources()
-    """Of one trial."""
+    """CPUs, GPUs and workers of one trial."""
     scheduler: SchedulerSettings = SchedulerSettings()
+    """When weak trials are stopped."""
     seed: int = Field(default=0, ge=0)
-    """Of the suggestions."""
+    """Seed of the suggestions."""
     stall_minutes: float = Field(default=60.0, gt=0)
-    """Stop when no trial reports for so long; more than the longest epoch."""
+    """Stop when no trial has reported for this long; more than the longest epoch."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings that all trials share, by dotted key."""
     search: dict[str, Parameter] = Field(default_factory=dict)
-    """Settings that are searched, by dotted key; a `when` names one that stands above."""
+    """Settings that are searched, by dotted key; a `when` names settings above its own."""
     attribution: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the best model's attribution, where they are not the default ones."""
+    """Settings of the best model's attribution that differ from the default ones."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read and check a YAML file.
+        """Read a YAML file, and validate every choice and bound in it.
+
+        Args:
+            path: The file.
+
+        Returns:
+            A space whose trials all have valid settings, as far as `covering_settings` shows.
 
         Raises:
-            InputError: names file and key.
+            InputError: Names the file and the key; all problems of the file at once.
         """
         space = cls.parse(load_yaml(path), path)
         space._check(path)
@@ -158,20 +276,14 @@ class SearchSpace(Settings):
         task_named(self.task, f"{path}: task")
         if not self.search:
             raise InputError(f"{path}: search", None, "is empty", "give at least one setting")
-        for index, (key, parameter) in enumerate(self.search.items()):
-            place = f"{path}: search.{key}"
-            if key in self.settings:
-                raise InputError(place, None, "stands under settings too", "remove one of them")
-            parameter.check(place)
-            above = list(self.search)[:index]
-            for other in parameter.when:
-                if other not in above:
-                    raise InputError(
-                        f"{place}.when", other, "no searched setting above has this name",
-                        f"give one of {', '.join(above) or 'those you place above it'}",
-                    )  # fmt: skip
-        self.attribution_settings(path)
-        for settings in self.draws(path):
+        with Problems() as problems:
+            for key in self.search:
+                problems.collect(self._check_parameter, key, f"{path}: search.{key}")
+            problems.collect(self.attribution_settings, path)
+        with Problems() as problems:
+            for key in self.search:
+                problems.collect(self._check_applies, key, f"{path}: search.{key}")
+        for settings in self.covering_settings(path):
             if settings.readout.lookahead > settings.readout.flank:
                 raise InputError(
                     f"{path}: readout.lookahead",
@@ -180,8 +292,37 @@ class SearchSpace(Settings):
                     "lower it, raise readout.flank, or tie them with `when`",
                 )
 
+    def _check_parameter(self, key: str, place: str) -> None:
+        if key in self.settings:
+            raise InputError(place, None, "is under settings too", "remove one of them")
+        self.search[key].check(place)
+        keys = list(self.search)
+        above = keys[: keys.index(key)]
+        for other in self.search[key].when:
+            if other not in above:
+                raise unknown_name(f"{place}.when", other, "earlier setting of the search", above)
+
+    def _check_applies(self, key: str, place: str) -> None:
+        if not any(key in values for values in self._combinations().of([key])):
+            raise InputError(
+                f"{place}.when",
+                json.dumps(self.search[key].when),
+                "no trial has these values",
+                "give values that the settings above can take",
+            )
+
+    def _combinations(self) -> Combinations:
+        return Combinations(self.search)
+
     def suggest(self, trial: BaseTrial) -> Values:
-        """The searched settings of one trial; those whose `when` does not hold are left out."""
+        """Ask Optuna for a trial's searched settings.
+
+        Args:
+            trial: Trial of an Optuna study.
+
+        Returns:
+            Values by dotted key, without settings whose `when` does not hold.
+        """
         values: Values = {}
         for key, parameter in self.search.items():
             if parameter.applies(values):
@@ -191,48 +332,81 @@ class SearchSpace(Settings):
     def run_settings(
         self, values: Mapping[str, Any], place: str | PurePath = "search"
     ) -> RunSettings:
-        """Complete settings of a trial.
+        """Complete a trial's settings.
+
+        Args:
+            values: Its searched settings, by dotted key.
+            place: Where they come from, for the message.
+
+        Returns:
+            The task's defaults, changed by the settings that all trials share and by `values`.
 
         Raises:
-            InputError: unknown key or a value out of range.
+            InputError: Unknown key or a value out of range.
         """
         return RunSettings.of_task(self.task).updated({**self.settings, **values}, place)
 
     def attribution_settings(self, place: str | PurePath = "search") -> AttributionSettings:
-        """How the best model is attributed.
+        """Return how the best model is attributed.
+
+        Args:
+            place: Where the settings come from, for the message.
 
         Raises:
-            InputError: unknown key or a value out of range.
+            InputError: Unknown key or a value out of range.
         """
         usual = definition("default", task_named(self.task).kind)
         return usual.updated(self.attribution, f"{place}: attribution")
 
-    def draws(self, place: str | PurePath = "search") -> list[RunSettings]:
-        """Settings drawn at random from everywhere in the space, the same each time.
+    def covering_settings(self, place: str | PurePath = "search") -> list[RunSettings]:
+        """Return a few trials' settings that between them show all that the space allows.
+
+        Every choice of every setting, both ends of every range, and every setting's absence where
+        its `when` can fail occur in at least one of them; so does every combination of these for
+        any two settings, and for those in `CONSTRAINED`. What is wrong with one setting or with two
+        together is therefore found, if the rule is one of equality or of order; what only three
+        or more settings break together is found for `CONSTRAINED` alone.
+
+        Args:
+            place: Where the space comes from, for the message.
+
+        Returns:
+            Settings that a trial may really have, the same ones each time.
 
         Raises:
-            InputError: one of them is not valid.
+            InputError: One of them is not valid.
         """
-        numbers = random.Random(0)
-        found = []
-        for _ in range(DRAWS):
-            values: Values = {}
-            for key, parameter in self.search.items():
-                if parameter.applies(values):
-                    values[key] = parameter.draw(numbers)
-            found.append(self.run_settings(values, place))
-        return found
+        with Problems() as problems:
+            found = [
+                problems.collect(self.run_settings, values, place)
+                for values in self._combinations().covering((*CONSTRAINED, EPOCHS))
+            ]
+        return [settings for settings in found if settings is not None]
 
     def lengths(self) -> tuple[int, ...]:
-        """Window lengths that trials may ask for."""
-        return tuple(sorted({settings.data.length for settings in self.draws()}))
+        """Return all window lengths that a trial can have, in bases and ascending."""
+        parameter = self.search.get("data.length")
+        lengths: set[int] = set()
+        for values in self._trials_by(["data", "data.length"]):
+            trials = [values]
+            if parameter is not None and "data.length" in values:
+                every_length = map(parameter.value_at, range(parameter.count() or 0))
+                trials = [{**values, "data.length": length} for length in every_length]
+            lengths.update(self.run_settings(trial).data.length for trial in trials)
+        return tuple(sorted(lengths))
 
     def longest_run(self) -> int:
-        """Epochs of the longest trial."""
+        """Return the number of epochs of the longest trial."""
+
         return max(
-            sum(stage.epochs for stage in training_stages(settings.training))
-            for settings in self.draws()
+            self.run_settings(values).training.total_epochs
+            for values in self._trials_by(["training", *EPOCHS])
         )
+
+    def _trials_by(self, keys: Iterable[str]) -> Iterator[Values]:
+        """Trials that show every combination of some settings; others have their first value."""
+        combinations = self._combinations()
+        return map(combinations.completed, combinations.of(keys))
 
 
 def _label(choice: Any) -> Scalar:

@@ -16,9 +16,8 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.data_parallel import ALONE, Workers
-from hyena_ray.training.stages import training_stages
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.trainer import DivergenceError
@@ -111,10 +110,10 @@ def _train_and_tell(
             tell(epoch.epoch, epoch.metrics, "", finished=False)
 
     folder = plan.folder_of(config["number"])
-    state = load_state(folder / CHECKPOINT, settings.fingerprint(), RunState)
+    state = load_state(folder / CHECKPOINT, settings.fingerprint())
     if state is not None:
         # A run that was killed may have been ahead of what Tune had heard of it.
-        epochs = sum(stage.epochs for stage in training_stages(settings.training))
+        epochs = settings.training.total_epochs
         for number, metrics in enumerate(state.history, start=1):
             after_epoch(EpochReport(number, epochs, metrics))
     try:

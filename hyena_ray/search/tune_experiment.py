@@ -38,7 +38,6 @@ from hyena_ray.search.trial_fields import (
     STOPPED,
 )
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.stages import training_stages
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +140,6 @@ def _fit(
         results = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                metric=SCORE,
-                mode="max",
                 search_alg=search,
                 scheduler=scheduler(stored.study, space),
                 num_samples=count,
@@ -198,7 +195,7 @@ class SearchWatch:
     def started(self, number: int, values: dict[str, Any]) -> None:
         """A trial has its place, for the first time or again."""
         recipe = self._space.run_settings(values).training
-        self._epochs[number] = sum(stage.epochs for stage in training_stages(recipe))
+        self._epochs[number] = recipe.total_epochs
         self._running[number] = 0
 
     def reported(self, number: int, epoch: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,58 +12,58 @@ from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath
 
 CHECKPOINT = "checkpoint.pt"
-"""In a run's folder: its state."""
+"""Name of the state in a run's folder."""
 
 
-class State(Protocol):
-    """A NamedTuple of what a run needs to go on."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the settings."""
-        ...
-
-    def _asdict(self) -> dict[str, Any]: ...
-
-
-StateType = TypeVar("StateType", bound=State)
-
-
-class RunState(NamedTuple):
-    """What `train_run` needs to go on after `epoch`."""
+class TrainerState(NamedTuple):
+    """What a `Trainer` needs to resume."""
 
     fingerprint: str
-    """Of the settings; see `RunSettings.fingerprint`."""
-    epoch: int
-    """Last finished epoch, from 0."""
+    """Identifies the run that saved it."""
+    steps: int
+    """Optimiser steps that are done."""
     model: dict[str, Any]
+    """Weights and buffers of the last step."""
     optimizer: dict[str, Any]
+    """State of the optimiser of the current stage."""
     schedule: dict[str, Any]
+    """State of that optimiser's schedule."""
     scaler: dict[str, Any]
-    """Of float16's gradients; empty in other precisions."""
+    """State of float16's gradient scaler; empty in other precisions."""
     average: dict[str, Any]
-    """Of the weights; empty where the last ones are kept."""
-    history: list[dict[str, float]]
-    """Metrics of every finished epoch."""
+    """Moving average of the weights; empty where the last ones are kept."""
+    losses: list[float]
+    """Loss of every step since the last evaluation."""
+    history: list[dict[str, Any]]
+    """What every evaluation found, in order."""
 
 
-def save_state(path: AnyPath, state: State) -> None:
-    """Write the state atomically."""
+def save_state(path: AnyPath, state: TrainerState) -> None:
+    """Write a state atomically.
+
+    Args:
+        path: File to write or replace.
+        state: What is saved.
+    """
     with atomic_file(path) as temporary:
         torch.save(state._asdict(), temporary)
 
 
-def load_state(path: AnyPath, fingerprint: str, kind: type[StateType]) -> StateType | None:
-    """Read a state of this kind, or None where there is none yet.
+def load_state(path: AnyPath, fingerprint: str) -> TrainerState | None:
+    """Read the state of a run, or None where there is none yet.
+
+    Args:
+        path: File written by `save_state`.
+        fingerprint: What identifies the run that resumes.
 
     Raises:
-        InputError: it is damaged, or belongs to a run with other settings.
+        InputError: The file is damaged, or belongs to another run.
     """
     if not path.exists():
         return None
     try:
         values = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-        state = kind(**values)
+        state = TrainerState(**values)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError...
         raise InputError(
             path, None, f"damaged checkpoint ({type(error).__name__})", "delete it and start again"

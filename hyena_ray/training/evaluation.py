@@ -15,6 +15,7 @@ from torch import Tensor
 from hyena_ray.dataset.manifest import Count
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.window import WindowModel
@@ -36,7 +37,7 @@ from hyena_ray.training.loaders import (
     WindowSource,
     check_both_classes,
 )
-from hyena_ray.training.losses import IGNORED, weighted_cross_entropy
+from hyena_ray.training.losses import weighted_cross_entropy
 from hyena_ray.training.metrics import (
     Calibration,
     Metrics,

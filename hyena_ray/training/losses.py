@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100
-"""Label of a base that counts neither in the loss nor in the metrics."""
+from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.training.settings import TrainingSettings
 
 
 class WeightedLoss(NamedTuple):
-    """A weighted sum and its weight, so that batches add up exactly."""
+    """A weighted sum of losses and the sum of their weights, so that batches add up exactly."""
 
     total: Tensor
+    """Weighted sum, a scalar."""
     weight: Tensor
+    """Sum of the weights, a scalar."""
 
     @property
     def mean(self) -> Tensor:
-        """Scalar; NaN where no base counts."""
+        """Weighted mean, a scalar; NaN where no base counts."""
         return self.total / self.weight
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> WeightedLoss:
-    """Class-weighted cross-entropy over bases.
+LabelLoss = Callable[[Tensor, Tensor, Tensor], WeightedLoss]
+"""From logits (B, W, C), labels (B, W) and class weights (C,) to a loss."""
+
+
+def class_weights(recipe: TrainingSettings) -> Tensor:
+    """Return the weights of class 0 and 1 in the loss, shape (2,), float32.
 
     Args:
-        logits: (B, W, C) float.
-        labels: (B, W) integer, `IGNORED` where a base does not count.
-        class_weights: (C,) float32.
+        recipe: Settings that have them.
+    """
+    return torch.tensor([recipe.negative_weight, recipe.positive_weight])
 
-    Source: Algorithm 1 of the study.
+
+def training_loss(recipe: TrainingSettings) -> LabelLoss:
+    """Return the loss that a run is trained with.
+
+    Args:
+        recipe: Settings that choose it.
+    """
+    if recipe.loss == "focal":
+        return partial(focal_loss, gamma=recipe.focal_gamma)
+    return weighted_cross_entropy
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> WeightedLoss:
+    """Return the class-weighted cross-entropy over bases.
+
+    Args:
+        logits: Shape (B, W, C), any float type.
+        labels: Shape (B, W), integer; `IGNORED` where a base does not count.
+        class_weights: Shape (C,), float32.
+
+    Reference: Bokhyan 2025, Algorithm 1.
+
+    Example:
+        >>> logits, labels = torch.zeros(1, 3, 2), torch.tensor([[0, 1, IGNORED]])
+        >>> loss = weighted_cross_entropy(logits, labels, torch.tensor([1.0, 3.0]))
+        >>> round(float(loss.total), 4), float(loss.weight), round(float(loss.mean), 4)
+        (2.7726, 4.0, 0.6931)
     """
     total = F.cross_entropy(
         logits.flatten(0, 1).float(),
@@ -45,29 +79,37 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor
 
 
 def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: float) -> WeightedLoss:
-    """The cross-entropy of each base times (1 - p)^gamma, p the probability of its class.
+    """Return the cross-entropy of every base times (1 - p)^gamma, p the probability of its class.
 
     Args:
-        logits: (B, W, C) float.
-        labels: (B, W) integer, `IGNORED` where a base does not count.
-        class_weights: (C,) float32.
-        gamma: at least 0; 0 is `weighted_cross_entropy`.
+        logits: Shape (B, W, C), any float type.
+        labels: Shape (B, W), integer; `IGNORED` where a base does not count.
+        class_weights: Shape (C,), float32.
+        gamma: At least 0; 0 is `weighted_cross_entropy`.
 
-    Source: Lin et al. 2017, equation 5.
+    Reference: Lin et al. 2017, equation 5.
     """
     target = labels.flatten().long()
     counted = target != IGNORED
     target = target.clamp_min(0)
     log_p = logits.flatten(0, 1).float().log_softmax(-1)
-    of_class = F.one_hot(target, log_p.shape[-1]).bool()
+    is_target = F.one_hot(target, log_p.shape[-1]).bool()
     # log(1 - p) from the other classes: 1 - p itself is 0 where p is near 1, and its powers below 1
     # have no gradient there.
-    log_rest = log_p.masked_fill(of_class, -torch.inf).logsumexp(-1)
-    each = -log_p[of_class] * torch.exp(gamma * log_rest) * class_weights[target]
-    return WeightedLoss((each * counted).sum(), total_weight(labels, class_weights))
+    log_rest = log_p.masked_fill(is_target, -torch.inf).logsumexp(-1)
+    losses = -log_p[is_target] * torch.exp(gamma * log_rest) * class_weights[target]
+    return WeightedLoss((losses * counted).sum(), total_weight(labels, class_weights))
 
 
 def total_weight(labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Scalar: the class weights of all labels that count, which a mean loss is divided by."""
+    """Sum the class weights of all labels that count; a mean loss is divided by it.
+
+    Args:
+        labels: Any shape, integer; `IGNORED` where a base does not count.
+        class_weights: Shape (C,), float32.
+
+    Returns:
+        A scalar.
+    """
     target = labels.flatten().long()
     return (class_weights[target.clamp_min(0)] * (target != IGNORED)).sum()

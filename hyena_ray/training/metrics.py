@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.training.losses import IGNORED
+from hyena_ray.dataset.tokens import IGNORED
 
 Numbers = NDArray[np.float64]
 

@@ -8,15 +8,16 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.data_parallel import Workers
 from hyena_ray.training.genome_stream import Batch, PackedBases, WindowStream
 from hyena_ray.training.markov import ORDERS, count_kmers, markov_perplexities
-from hyena_ray.training.pretraining import evaluate, new_objective, new_optimizer, take_step
+from hyena_ray.training.pretraining import evaluate, new_optimizer, new_pretrainer, step_batch
+from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import PretrainSettings
 from hyena_ray.training.timing import TIMED_SECONDS, TIMED_STEPS
+from hyena_ray.training.trainer import Optimization
 
 COUNTED_BASES = 1 << 20
 """Of which k-mers are counted, at the most."""
@@ -96,15 +97,18 @@ def sample_of(
 def time_pretraining(settings: PretrainSettings, sample: PretrainSample) -> PretrainTiming:
     """Let an untrained model take the same step of every stage a few times, and score windows."""
     began = time.perf_counter()
-    model = new_objective(settings).to("cuda" if torch.cuda.is_available() else "cpu")
-    recipe = settings.training
+    trainer = new_pretrainer(settings)
+    model, recipe = trainer.model, settings.training
     optimizer = new_optimizer(model, recipe)
+    # Whatever the rate is: weights that stay as they are do not diverge.
     for group in optimizer.param_groups:
-        group["lr"] = 0.0  # whatever the rate is: weights that stay as they are do not diverge
-    steps = [
-        _each(partial(take_step, model.train(), batch, optimizer, recipe, ALONE))
-        for batch in sample.batches
-    ]
+        group["lr"] = 0.0
+    schedule = Schedule(optimizer, "constant", 1, 0.0)
+    trainer.start_stage(Optimization(optimizer, schedule, list(model.parameters())))
+    steps = []
+    for batch in sample.batches:
+        model.train()
+        steps.append(_each(partial(trainer.step, step_batch(batch, recipe))))
     windows, bases = {"": sample.held_out}, sample.bases
     scored = counted = predicted = 0.0
     if count := len(sample.held_out):

@@ -1,8 +1,7 @@
-"""Pretrain one backbone. Reports through a callback and knows no Ray."""
+"""Pretrain one backbone on a genome: its objectives, its held-out perplexity, and its plan."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,28 +17,41 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
 from hyena_ray.model.backbone import HyenaDNALanguageModel
 from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig, time_scale
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.heads import LookaheadHead
 from hyena_ray.model.pretrained import load_pretrained, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.checkpoint import CHECKPOINT, load_state, save_state
+from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.genome_stream import KEPT, Batch, draw_mask, masked, next_bases
 from hyena_ray.training.markov import Loss, perplexities
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import PretrainSettings, StepSettings
 from hyena_ray.training.stages import adamw, filter_parameters
-from hyena_ray.training.trainer import PRECISIONS, DivergenceError
+from hyena_ray.training.trainer import Optimization, Phase, Record, StepBatch, Trainer
 
 SPECIAL_TOKENS = 2
-"""Tokens beside the bases for which the published models have room in `max_seq_len`."""
+"""Tokens next to the bases for which the published models have room in `max_seq_len`."""
+_MASK_SEED = 20_231_127
+"""Seed of the masks of held-out windows: the same ones whatever the run's seed."""
+
+HeldOutCodes = Mapping[str, NDArray[np.uint8]]
+"""Base codes of the held-out windows of each contig, shape (W, L)."""
+Feed = Callable[[Iterable[int], Workers], Iterator[Batch]]
+"""From steps to a worker's batches of them, such as `WindowStream.batches`."""
 
 
 class NextBase(nn.Module):
-    """p(x[i+1] | x[0..i]) = softmax(W h[i]): h the last hidden states of the causal backbone, W the
-    language-model head.
+    """Language model that predicts the next base.
 
-    Source: Nguyen et al. 2023, section 3.
+    p(x[i+1] | x[0..i]) = softmax(W h[i]), where h are the last hidden states of the causal backbone
+    and W is the language-model head.
+
+    Args:
+        model: Backbone with its language-model head.
+
+    Reference: Nguyen et al. 2023, section 3.
     """
 
     def __init__(self, model: HyenaDNALanguageModel) -> None:
@@ -47,19 +59,32 @@ class NextBase(nn.Module):
         self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, L) int64 tokens to (B, L, V) logits of the next one."""
-        logits: Tensor = self.model(inputs).logits
+        """Return the logits of the token after each position.
+
+        Args:
+            inputs: Tokens, shape (B, L), integer.
+
+        Returns:
+            Logits, shape (B, L, V).
+        """
+        logits: Tensor = self.model(inputs.long()).logits
         return logits
 
 
 class MaskedBases(nn.Module):
-    """p(x[i] | y) = softmax(g(h[i], sum over d = 0 .. k of c[d] * h[i + d])), y being x with the
+    """Model that predicts masked bases from both sides.
+
+    p(x[i] | y) = softmax(g(h[i], sum over d = 0 .. k of c[d] * h[i + d])), where y is x with the
     masked bases replaced: h[i + d] has seen y[0..i + d], so that with lookahead k base i is
     predicted from all bases to its left and k to its right, and from itself where y shows it.
 
     g and c are the head that reads labels of bases in fine-tuning (`LookaheadHead`), which came
-    further there than exchanging strands did (RESULTS.md, "Both sides"). It has no place among the
-    published weights, and is not kept.
+    further there than exchanging strands did (RESULTS.md, "Both sides"). The published weights have
+    no place for it, and it is not kept.
+
+    Args:
+        model: Backbone, whose language-model head is dropped.
+        lookahead: k, the bases right of a masked one that the head sees.
     """
 
     def __init__(self, model: HyenaDNALanguageModel, lookahead: int) -> None:
@@ -69,20 +94,236 @@ class MaskedBases(nn.Module):
         self.head = LookaheadHead(config.d_model, lookahead, config.padded_vocab_size, dropout=0.0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, L) int64 tokens to (B, L, V) logits of the token that stands at each position."""
-        hidden = self.hyena(inputs).last_hidden_state
+        """Return the logits of the token at each position.
+
+        Args:
+            inputs: Tokens, shape (B, L), integer.
+
+        Returns:
+            Logits, shape (B, L, V), float32.
+        """
+        hidden = self.hyena(inputs.long()).last_hidden_state
         logits: Tensor = self.head(hidden).float()
         return logits
 
 
-Model = NextBase | MaskedBases
+PretrainModel = NextBase | MaskedBases
 
 
-def new_objective(settings: PretrainSettings) -> Model:
-    """The untrained model of a run, on the CPU; torch's global generator is left as it was.
+class StepReport(NamedTuple):
+    """What a run reports after every step."""
+
+    step: int
+    """Steps that are done."""
+    loss: float
+    """Mean loss over the targets of the last step, in nats."""
+    evaluation: dict[str, Any] | None
+    """Evaluation of the held-out windows after this step, if there was one; see `Pretrained`."""
+
+
+class Pretrained(NamedTuple):
+    """A finished run."""
+
+    model: PretrainModel
+    """Trained model, on the device that it was trained on."""
+    history: list[dict[str, Any]]
+    """Every evaluation of the held-out windows: `step`, `length` of the windows trained on, the
+    mean `train_loss` in nats since the evaluation before, and `perplexity` by contig."""
+
+
+def pretrain(
+    settings: PretrainSettings,
+    feed: Feed,
+    held_out: HeldOutCodes,
+    folder: AnyPath,
+    on_step: Callable[[StepReport], None],
+    workers: Workers = ALONE,
+    *,
+    fingerprint: str,
+) -> Pretrained:
+    """Train for all steps, or resume what is in `folder`.
+
+    A resumed run ends in the same bits as an uninterrupted one on the same platform, since windows,
+    strands and masks depend on (seed, step) alone and nothing else is drawn.
+
+    Args:
+        settings: Settings of the run.
+        feed: Gives the batches.
+        held_out: Windows that are scored.
+        folder: Existing folder that takes `checkpoint.pt`.
+        on_step: Called after every step, by every worker.
+        workers: Processes that train together; only the first writes. Their number may change when
+            a run is resumed.
+        fingerprint: What identifies the run; a checkpoint with another one is refused.
+
+    Returns:
+        The trained model and the history of its evaluations.
 
     Raises:
-        InputError: the weights to go on from cannot be used, or are too small for the windows.
+        InputError: The checkpoint in `folder` is damaged, of another size or of other settings.
+        DivergenceError: A loss is NaN or infinite.
+    """
+    trainer = new_pretrainer(settings, workers)
+    plan = PretrainingPlan(settings, trainer.model, feed, held_out, workers)
+
+    def report(steps: int, loss: float, record: Record | None) -> None:
+        on_step(StepReport(steps, loss, record))
+
+    history = trainer.fit(plan, folder, fingerprint=fingerprint, on_step=report)
+    return Pretrained(trainer.model, history)
+
+
+def check_start(settings: PretrainSettings, folder: AnyPath | None, fingerprint: str) -> int:
+    """Refuse what `pretrain` would refuse, before anything is written.
+
+    Args:
+        settings: Settings of the run.
+        folder: Folder that the run resumes from; None starts anew.
+        fingerprint: What identifies the run.
+
+    Returns:
+        Steps that are done in `folder`.
+
+    Raises:
+        InputError: As `pretrain`, or the weights to start from cannot be used.
+    """
+    trainer = new_pretrainer(settings)
+    if folder is None:
+        return 0
+    plan = PretrainingPlan(settings, trainer.model, lambda steps, workers: iter(()), {}, ALONE)
+    trainer.resume(folder / CHECKPOINT, fingerprint)
+    for phase in plan.phases(trainer.steps):
+        trainer.start_phase(plan, phase, folder / CHECKPOINT)
+        break
+    return trainer.steps
+
+
+class PretrainingPlan:
+    """What a `Trainer` needs to know of a pretraining: a phase has windows of one length.
+
+    Args:
+        settings: Settings of the run.
+        model: Model that is trained.
+        feed: Gives the batches.
+        held_out: Windows that are scored.
+        workers: Processes that train together.
+    """
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        model: PretrainModel,
+        feed: Feed,
+        held_out: HeldOutCodes,
+        workers: Workers,
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._feed = feed
+        self._held_out = held_out
+        self._workers = workers
+
+    def phases(self, steps: int) -> Iterator[Phase]:
+        """Yield the lengths of windows that remain; one optimiser trains them all."""
+        for stage in self._settings.stages():
+            if steps < stage.last:
+                left = range(max(stage.first, steps), stage.last)
+                yield Phase(stage.first, stage.last, stage=0, batches=self._batches(left))
+
+    def _batches(self, steps: range) -> Iterator[StepBatch]:
+        for batch in self._feed(steps, self._workers):
+            yield step_batch(batch, self._settings.training)
+
+    def optimization(self, stage: int) -> Optimization:
+        """Return AdamW over all weights, with a cosine schedule over the whole run."""
+        recipe = self._settings.training
+        optimizer = new_optimizer(self._model, recipe)
+        schedule = Schedule(optimizer, "cosine", recipe.steps, recipe.warmup)
+        return Optimization(optimizer, schedule, list(self._model.parameters()))
+
+    def evaluates_after(self, steps: int) -> bool:
+        """Whether the held-out windows are scored after this step."""
+        recipe = self._settings.training
+        return steps == recipe.steps or steps % recipe.evaluate_every == 0
+
+    def saves_after(self, steps: int) -> bool:
+        """Whether the run is saved after this step."""
+        recipe = self._settings.training
+        return steps == recipe.steps or steps % recipe.checkpoint_every == 0
+
+    def evaluate(self, model: PretrainModel, steps: int, losses: list[float]) -> Record:
+        """Score the held-out windows."""
+        stages = self._settings.stages()
+        return {
+            "step": steps,
+            "length": next(stage.length for stage in stages if steps <= stage.last),
+            "train_loss": sum(losses) / len(losses),
+            "perplexity": evaluate(model, self._held_out, self._settings, self._workers),
+        }
+
+    def after_evaluation(self, model: PretrainModel, history: list[Record]) -> None:
+        """Keep nothing: the last weights are the result, and no schedule looks at perplexity."""
+
+    def is_over(self, history: list[Record]) -> bool:
+        """A pretraining takes all of its steps."""
+        return False
+
+
+def new_pretrainer(settings: PretrainSettings, workers: Workers = ALONE) -> Trainer[PretrainModel]:
+    """Build the trainer of a pretraining, with its untrained model on the default device.
+
+    Args:
+        settings: Settings of the run.
+        workers: Processes that train together.
+
+    Raises:
+        InputError: The weights to start from cannot be used, or are too small for the windows.
+    """
+    recipe = settings.training
+    return Trainer(
+        new_objective(settings).to(default_device()),
+        summed_loss,
+        precision=recipe.precision,
+        clip_norm=recipe.clip_norm,
+        workers=workers,
+    )
+
+
+def step_batch(batch: Batch, recipe: StepSettings) -> StepBatch:
+    """Cut a worker's batch of a step into passes of at most `tokens_per_pass` bases.
+
+    Args:
+        batch: Windows of the step.
+        recipe: Settings of the training.
+    """
+    rows = max(1, recipe.tokens_per_pass // batch.inputs.shape[1])
+    return StepBatch(batch.inputs, batch.targets, max(1, batch.weight), rows)
+
+
+def new_optimizer(model: PretrainModel, recipe: StepSettings) -> Optimizer:
+    """Return AdamW over all weights of a model, the networks of its filters at their own rate.
+
+    Args:
+        model: Model to train.
+        recipe: Settings of the training.
+    """
+    filters = filter_parameters(model)
+    weights = list(model.parameters())
+    rates = [
+        ([p for p in weights if p not in filters], recipe.learning_rate),
+        ([p for p in weights if p in filters], recipe.learning_rate * recipe.filter_rate),
+    ]
+    return adamw(rates, filters, recipe.weight_decay)
+
+
+def new_objective(settings: PretrainSettings) -> PretrainModel:
+    """Build the untrained model of a run on the CPU; torch's global generator is left as it was.
+
+    Args:
+        settings: Settings of the run.
+
+    Raises:
+        InputError: The weights to start from cannot be used, or are too small for the windows.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.training.seed)
@@ -121,11 +362,14 @@ def _check_holds(settings: PretrainSettings, max_seq_len: int, place: str) -> No
 
 
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed over the targets that are not `IGNORED`.
+    """Return the cross-entropy in nats, summed over the targets that are not `IGNORED`.
 
     Args:
-        logits: (B, L, V) float.
-        targets: (B, L) integer.
+        logits: Shape (B, L, V), any float type.
+        targets: Shape (B, L), integer.
+
+    Returns:
+        A scalar, float32.
     """
     return F.cross_entropy(
         logits.flatten(0, 1).float(),
@@ -135,11 +379,16 @@ def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def save_backbone(model: Model, folder: AnyPath, provenance: Provenance) -> None:
+def save_backbone(model: PretrainModel, folder: AnyPath, provenance: Provenance) -> None:
     """Write config.json, model.safetensors and what the weights have seen, whole or not at all.
 
     The names are those of the published Hugging Face layout, with the language-model head where the
-    objective trained one. A backbone that is there is replaced.
+    objective trained one.
+
+    Args:
+        model: Trained model.
+        folder: Folder to write; a backbone in it is replaced.
+        provenance: What the weights have seen.
     """
     with atomic_folder(folder, last=PROVENANCE, replace=True) as temporary:
         hyena = model.model.hyena if isinstance(model, NextBase) else model.hyena
@@ -150,26 +399,22 @@ def save_backbone(model: Model, folder: AnyPath, provenance: Provenance) -> None
         write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
 
 
-_MASK_SEED = 20_231_127
-"""Of the masks of held-out windows: the same ones whatever the run's seed."""
-
-Codes = Mapping[str, NDArray[np.uint8]]
-"""(W, L) codes of the held-out windows of each contig."""
-
-
 def evaluate(
-    model: Model, windows: Codes, settings: PretrainSettings, workers: Workers = ALONE
+    model: PretrainModel,
+    windows: HeldOutCodes,
+    settings: PretrainSettings,
+    workers: Workers = ALONE,
 ) -> dict[str, float]:
-    """Perplexity by contig and of all; empty where nothing is held out.
+    """Return the perplexity of every contig and of all; empty where nothing is held out.
 
     Next base: every base of a window but the first, from those before it in the window. Masked: a
     share of the bases, always the same ones, all of which are seen as [MASK].
 
     Args:
-        model: put into evaluation mode here.
-        windows: by contig.
-        settings: of the run.
-        workers: that share the work; all are told the same.
+        model: Model to score; it is put into evaluation mode.
+        windows: Held-out windows by contig.
+        settings: Settings of the run.
+        workers: Processes that share the work; all get the same result.
     """
     if not windows:
         return {}
@@ -183,7 +428,7 @@ def evaluate(
     own = []
     with torch.inference_mode():
         for name, batch in workers.share(batches):
-            logits = model(torch.from_numpy(batch.inputs).to(device).long())
+            logits = model(torch.from_numpy(batch.inputs).to(device))
             loss = summed_loss(logits, torch.from_numpy(batch.targets).to(device))
             own.append((name, Loss(float(loss.double()), batch.weight)))
     losses: dict[str, Loss] = {}
@@ -195,216 +440,28 @@ def evaluate(
 
 def _batches(codes: NDArray[np.uint8], settings: PretrainSettings, number: int) -> list[Batch]:
     rows = max(1, settings.training.tokens_per_pass // codes.shape[1])
-    found = []
+    batches = []
     for first in range(0, len(codes), rows):
         tokens = codes_to_tokens(codes[first : first + rows])
         if settings.objective == "next_base":
             targets = next_bases(tokens)
-            found.append(Batch(tokens, targets, len(tokens) * (tokens.shape[1] - 1)))
+            batches.append(Batch(tokens, targets, len(tokens) * (tokens.shape[1] - 1)))
             continue
         rng = np.random.default_rng([_MASK_SEED, number, first])
         shown = settings.masking.model_copy(update={"masked": 1.0, "random": 0.0})
         seen = draw_mask(tokens.shape, shown, rng)
-        found.append(masked(tokens, seen, int((seen != KEPT).sum())))
-    return found
+        batches.append(masked(tokens, seen, int((seen != KEPT).sum())))
+    return batches
 
 
-Feed = Callable[[Iterable[int], Workers], Iterator[Batch]]
-"""A worker's batches of these steps, such as `WindowStream.batches`."""
-
-
-class StepReport(NamedTuple):
-    """What a run says after every step."""
-
-    step: int
-    """Steps that are done."""
-    loss: float
-    """Mean over the targets of the last step, in nats."""
-    evaluation: dict[str, Any] | None
-    """At the held-out windows after this step, if any; see `Pretrained`."""
-
-
-class PretrainState(NamedTuple):
-    """What `pretrain` needs to go on after `step`."""
-
-    fingerprint: str
-    step: int
-    """Steps that are done."""
-    model: dict[str, Any]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    losses: list[float]
-    """Of the steps since the last evaluation."""
-    history: list[dict[str, Any]]
-    """See `Pretrained`."""
-
-
-class Pretrained(NamedTuple):
-    """A finished run."""
-
-    model: Model
-    history: list[dict[str, Any]]
-    """Of every look at the held-out windows: `step`, `length` of the windows trained on, the mean
-    `train_loss` in nats since the look before, and `perplexity` by contig."""
-
-
-def pretrain(
-    settings: PretrainSettings,
-    feed: Feed,
-    held_out: Codes,
-    folder: AnyPath,
-    on_step: Callable[[StepReport], None],
-    workers: Workers = ALONE,
-    *,
-    fingerprint: str,
-) -> Pretrained:
-    """Train for all steps, or go on from what is in `folder`.
-
-    A resumed run ends in the same bits as an uninterrupted one on the same platform, since windows,
-    strands and masks depend on (seed, step) alone and nothing else is drawn.
+def evaluation_text(record: Mapping[str, Any]) -> str:
+    """Return an evaluation of the held-out windows as one line of the log.
 
     Args:
-        settings: of the run.
-        feed: gives the batches.
-        held_out: windows that are scored.
-        folder: takes `checkpoint.pt`; it must be there.
-        on_step: called after every step, by every worker.
-        workers: that train together; the first alone writes. Their number may change when a run
-            is resumed.
-        fingerprint: what identifies the run; a checkpoint with another one is refused.
-
-    Raises:
-        InputError: the checkpoint in `folder` is damaged, of another size or of other settings.
-        DivergenceError: a loss is NaN or infinite.
+        record: Item of `Pretrained.history`.
     """
-    recipe, path = settings.training, folder / CHECKPOINT
-    model = new_objective(settings).to("cuda" if torch.cuda.is_available() else "cpu")
-    optimizer = new_optimizer(model, recipe)
-    schedule = Schedule(optimizer, "cosine", recipe.steps, recipe.warmup)
-    done, losses, history = 0, list[float](), list[dict[str, Any]]()
-    state = load_state(path, fingerprint, PretrainState)
-    if state is not None:
-        _restore(state, model, optimizer, schedule, path)
-        done, losses, history = state.step, state.losses, state.history
-    replica = workers.replica(model)
-    for stage in settings.stages():
-        steps = range(max(stage.first, done), stage.last)
-        for batch in feed(steps, workers) if steps else ():
-            loss = take_step(replica.train(), batch, optimizer, recipe, workers)
-            done += 1
-            if not math.isfinite(loss):
-                raise DivergenceError(f"the loss is {loss} at step {done}; lower the learning rate")
-            losses.append(loss)
-            schedule.after_step()
-            over = done == recipe.steps
-            if over or done % recipe.evaluate_every == 0:
-                found: dict[str, Any] = {"step": done, "length": stage.length}
-                found["train_loss"] = sum(losses) / len(losses)
-                found["perplexity"] = evaluate(model, held_out, settings, workers)
-                history.append(found)
-                losses = []
-            if workers.writes and (over or done % recipe.checkpoint_every == 0):
-                save_state(
-                    path,
-                    PretrainState(
-                        fingerprint,
-                        done,
-                        model.state_dict(),
-                        optimizer.state_dict(),
-                        schedule.state_dict(),
-                        losses,
-                        history,
-                    ),
-                )
-            scored = history[-1] if history and history[-1]["step"] == done else None
-            on_step(StepReport(done, loss, scored))
-    return Pretrained(model, history)
-
-
-def take_step(
-    replica: nn.Module,
-    batch: Batch,
-    optimizer: Optimizer,
-    recipe: StepSettings,
-    workers: Workers,
-) -> float:
-    """Take a step, in passes of at most `tokens_per_pass`; the mean loss over all workers."""
-    device = next(replica.parameters()).device
-    precision = PRECISIONS[recipe.precision]
-    inputs, targets = (torch.from_numpy(part).to(device) for part in (batch.inputs, batch.targets))
-    rows = max(1, recipe.tokens_per_pass // inputs.shape[1])
-    # The gradients of all workers are averaged, and so is the loss.
-    weight = max(1, batch.weight) / workers.size
-    loss = torch.zeros((), device=device)
-    optimizer.zero_grad(set_to_none=True)
-    for first in range(0, len(inputs), rows):
-        part = slice(first, first + rows)
-        with workers.passes(replica, last=part.stop >= len(inputs)):
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = replica(inputs[part].long())
-            mean = summed_loss(logits, targets[part]) / weight
-            mean.backward()
-        loss += mean.detach()
-    torch.nn.utils.clip_grad_norm_(replica.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return float(workers.mean(loss))
-
-
-def new_optimizer(model: Model, recipe: StepSettings) -> Optimizer:
-    filters = filter_parameters(model)
-    every = list(model.parameters())
-    rates = [
-        ([p for p in every if p not in filters], recipe.learning_rate),
-        ([p for p in every if p in filters], recipe.learning_rate * recipe.filter_rate),
-    ]
-    return adamw(rates, filters, recipe.weight_decay)
-
-
-def _restore(
-    state: PretrainState, model: Model, optimizer: Optimizer, schedule: Schedule, path: AnyPath
-) -> None:
-    try:
-        model.load_state_dict(state.model)
-        optimizer.load_state_dict(state.optimizer)
-        schedule.load_state_dict(state.schedule)
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise InputError(
-            path,
-            None,
-            f"the weights of a model of another size ({type(error).__name__})",
-            "restore the checkpoint of this run, or delete it and start again",
-        ) from None
-
-
-def check_start(settings: PretrainSettings, folder: AnyPath | None, fingerprint: str) -> int:
-    """Refuse what `pretrain` would refuse, before anything is written.
-
-    Args:
-        settings: of the run.
-        folder: that it goes on from; None starts anew.
-        fingerprint: what identifies the run.
-
-    Returns:
-        Steps that are done in `folder`.
-
-    Raises:
-        InputError: as `pretrain`, or the weights to go on from cannot be used.
-    """
-    model = new_objective(settings)
-    path = None if folder is None else folder / CHECKPOINT
-    state = None if path is None else load_state(path, fingerprint, PretrainState)
-    if path is None or state is None:
-        return 0
-    optimizer = new_optimizer(model, settings.training)
-    schedule = Schedule(optimizer, "cosine", settings.training.steps, settings.training.warmup)
-    _restore(state, model, optimizer, schedule, path)
-    return state.step
-
-
-def text_of(found: Mapping[str, Any]) -> str:
-    """A look at the held-out windows, as the log has it."""
-    shown = " ".join(f"{name} {value:.4f}" for name, value in found["perplexity"].items())
+    shown = " ".join(f"{name} {value:.4f}" for name, value in record["perplexity"].items())
     return (
-        f"step {found['step']} length {found['length']} train_loss {found['train_loss']:.4f}"
+        f"step {record['step']} length {record['length']} train_loss {record['train_loss']:.4f}"
         f"{' held-out perplexity ' if shown else ''}{shown}"
     )

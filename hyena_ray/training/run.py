@@ -13,15 +13,17 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings, dotted
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import CardFacts, write_card
-from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.loaders import ProgressSource, WindowSource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, learning_curve
@@ -165,7 +167,7 @@ def train_and_test(
     """
     began = time.monotonic()
     seconds: list[float] = []
-    state = load_state(folder / CHECKPOINT, fingerprint, RunState)
+    state = load_state(folder / CHECKPOINT, fingerprint)
     with learning_curve(folder / TENSORBOARD, dotted(settings.model_dump(mode="json"))) as curve:
         for number, metrics in enumerate(state.history if state else [], start=1):
             curve.add(number, metrics)
@@ -184,7 +186,7 @@ def train_and_test(
             fingerprint=fingerprint,
         )
     model = load_window_model(result.model_folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(default_device())
     evaluation = score_and_describe(
         model, result.model_folder, settings, data, test=test, on_progress=on_progress
     )
@@ -227,7 +229,7 @@ def score_and_describe(
     Raises:
         InputError: as `evaluate_on_split`.
     """
-    weights = settings.training.class_weights()
+    weights = class_weights(settings.training)
     validation = evaluate_on_split(model, data, "val", weights)
     tested = evaluate_on_split(model, data, "test", weights, on_progress) if test else None
     adapter, provenance = (folder / ADAPTER).is_dir(), read_provenance(folder)

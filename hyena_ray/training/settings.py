@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, NamedTuple, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from hyena_ray.model.settings import Filters, LoraSettings, ModelSettings, Readout, ReadoutSettings
 from hyena_ray.settings import Settings
@@ -94,9 +92,10 @@ class TrainingSettings(Settings):
             raise ValueError("permute_labels needs a batch_size above 1")
         return self
 
-    def class_weights(self) -> Tensor:
-        """(2,) float32, for `weighted_cross_entropy`."""
-        return torch.tensor([self.negative_weight, self.positive_weight])
+    @property
+    def total_epochs(self) -> int:
+        """Number of epochs over all stages."""
+        return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
 
 
 class RunSettings(Settings):

@@ -1,44 +1,55 @@
-"""Train one run. Reports through a callback and knows no Ray."""
+"""Train a classifier of bases or sequences, epoch by epoch, and keep the best epoch."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.files import write_json
 from hyena_ray.model.build import build_model
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state, save_state
 from hyena_ray.training.data_parallel import ALONE, Workers
-from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.evaluation import evaluate
-from hyena_ray.training.loaders import WindowSource, check_both_classes
+from hyena_ray.training.loaders import Augmentation, Batch, WindowSource, check_both_classes
+from hyena_ray.training.losses import class_weights, total_weight, training_loss
 from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.settings import RunSettings, TrainingSettings
 from hyena_ray.training.stages import stage_at_epoch, stage_optimizer, training_stages
-from hyena_ray.training.trainer import DivergenceError, Updates, new_scaler, train_epoch
+from hyena_ray.training.trainer import (
+    DivergenceError,
+    Optimization,
+    Phase,
+    Record,
+    StepBatch,
+    Trainer,
+)
 
 logger = logging.getLogger(__name__)
 
-
 HISTORY = "history.json"
-"""In a run's folder: metrics of every finished epoch."""
+"""Name of the metrics of every finished epoch in a run's folder."""
+MODEL = "model"
+"""Name of the best epoch's model in a run's folder."""
 
 
 class EpochReport(NamedTuple):
-    """What a run says after every epoch; the same keys each time."""
+    """What a run reports after every epoch; the same keys each time."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     epochs: int
     """Epochs of the whole run."""
     metrics: dict[str, float]
@@ -49,12 +60,13 @@ class RunResult(NamedTuple):
     """A finished run."""
 
     best_epoch: int
-    """From 1; the one whose weights lie in `model_folder`."""
+    """Number of the epoch whose weights are in `model_folder`, from 1."""
     metrics: dict[str, float]
-    """Of the best epoch, on the validation windows."""
+    """Metrics of the best epoch on the validation windows."""
     model_folder: AnyPath
+    """Folder of the best epoch's model."""
     trainable_share: float
-    """Trained weights over all, adapters included; before any stage freezes some."""
+    """Fraction of all weights, adapters included, that is trained before a stage freezes some."""
 
 
 def train_run(
@@ -67,101 +79,162 @@ def train_run(
     *,
     fingerprint: str,
 ) -> RunResult:
-    """Train, keep the best epoch, and continue from `folder` where a run was interrupted.
+    """Train, keep the best epoch, and resume from `folder` where a run was interrupted.
 
     A resumed run ends in the same bits as an uninterrupted one on the same platform, since
     order of windows, strands and dropout depend on (seed, epoch) alone.
 
     Args:
-        settings: of the run.
-        train: windows to learn from.
-        validation: windows that choose epoch and threshold.
-        folder: takes `checkpoint.pt` (state of the run), `history.json` (metrics of every epoch)
-            and `model/` (best epoch).
-        on_epoch: called after every epoch, by every worker.
-        workers: that train this run together; the first alone writes into `folder`. Their number
-            may change when a run is resumed.
-        fingerprint: what identifies the run; a checkpoint with another one is refused.
+        settings: Settings of the run.
+        train: Windows to learn from.
+        validation: Windows that choose the epoch and the threshold.
+        folder: Folder that takes `checkpoint.pt` (state of the run), `history.json` (metrics of
+            every epoch) and `model/` (best epoch).
+        on_epoch: Called after every epoch, by every worker.
+        workers: Processes that train this run together; only the first writes into `folder`. Their
+            number may change when a run is resumed.
+        fingerprint: What identifies the run; a checkpoint with another one is refused.
+
+    Returns:
+        The best epoch and where its model is.
 
     Raises:
-        InputError: one class is missing, or the checkpoint in `folder` is damaged or belongs to
+        InputError: One class is missing, or the checkpoint in `folder` is damaged or belongs to
             other settings.
-        DivergenceError: a loss is NaN or infinite.
+        DivergenceError: A loss or a metric is NaN or infinite.
     """
     model = start_model(settings, train, validation)
-    provenance = read_provenance(settings.model.backbone)
+    plan = SupervisedPlan(settings, model, train, validation, folder, workers)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, model_folder = folder / CHECKPOINT, folder / "model"
-    recipe, metric = settings.training, task_named(settings.task).metric
-    class_weights = recipe.class_weights()
-    share = trainable_share(model.classifier)
-    logger.info("%.2f %% of the weights are trained", 100 * share)
-    scaler, average = new_scaler(model, recipe), WeightAverage(model, recipe.ema_decay)
-    stages = training_stages(recipe)
-    epochs = sum(stage.epochs for stage in stages)
-    state = load_state(checkpoint, fingerprint, RunState)
-    history: list[dict[str, float]] = []
-    first_epoch = 0
-    if state is not None:
-        model.load_state_dict(state.model)
-        scaler.load_state_dict(state.scaler)
-        average.load_state_dict(state.average)
-        history, first_epoch = state.history, state.epoch + 1
-        logger.info("resuming after epoch %d of %d", first_epoch, epochs)
-    stage_index = -1
-    for epoch in range(first_epoch, epochs):
-        if _out_of_patience(history, metric, recipe.patience):
-            break
-        index, stage_start = stage_at_epoch(stages, epoch)
-        if index != stage_index:
-            stage_index, stage = index, stages[index]
-            optimizer = stage_optimizer(model, stage, recipe.weight_decay)
-            steps = stage.epochs * math.ceil(
-                train.count / (recipe.batch_size * recipe.accumulation)
+    fraction = trainable_share(model.classifier)
+    logger.info("%.2f %% of the weights are trained", 100 * fraction)
+
+    def on_step(steps: int, loss: float, record: Record | None) -> None:
+        if record is not None:
+            on_epoch(EpochReport(plan.epochs_done(steps), plan.epochs, record))
+
+    trainer = new_trainer(model, settings.training, workers)
+    history = trainer.fit(plan, folder, fingerprint=fingerprint, on_step=on_step)
+    best = best_epoch(history, plan.metric)
+    return RunResult(best + 1, history[best], folder / MODEL, fraction)
+
+
+class SupervisedPlan:
+    """What a `Trainer` needs to know of a supervised run: a phase is an epoch.
+
+    Args:
+        settings: Settings of the run.
+        model: Model that is trained.
+        train: Windows to learn from.
+        validation: Windows that are scored after every epoch.
+        folder: Folder that takes `history.json` and `model/`.
+        workers: Processes that train this run together.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        model: WindowModel,
+        train: WindowSource,
+        validation: WindowSource,
+        folder: AnyPath,
+        workers: Workers,
+    ) -> None:
+        self._recipe = settings.training
+        self._model = model
+        self._train = train
+        self._validation = validation
+        self._folder = folder
+        self._workers = workers
+        self._provenance = read_provenance(settings.model.backbone)
+        self._stages = training_stages(self._recipe)
+        self._epoch_steps = epoch_steps(train.count, self._recipe)
+        self.metric = task_named(settings.task).metric
+        """Name of the metric that chooses the epoch and the threshold."""
+        self.epochs = sum(stage.epochs for stage in self._stages)
+        """Epochs of the whole run."""
+
+    def epochs_done(self, steps: int) -> int:
+        """Return the number of whole epochs in this many steps."""
+        return steps // self._epoch_steps
+
+    def phases(self, steps: int) -> Iterator[Phase]:
+        """Yield the epochs that remain."""
+        for epoch in range(self.epochs_done(steps), self.epochs):
+            _, stage_start = stage_at_epoch(self._stages, epoch)
+            yield Phase(
+                first=epoch * self._epoch_steps,
+                last=(epoch + 1) * self._epoch_steps,
+                stage=stage_start * self._epoch_steps,
+                batches=step_batches(self._train, self._recipe, epoch, self._workers),
+                seed=epoch_seed(self._recipe, epoch, self._workers),
             )
-            schedule = Schedule(optimizer, recipe.schedule, steps, recipe.warmup)
-            if state is not None and epoch == first_epoch > stage_start:
-                optimizer.load_state_dict(state.optimizer)
-                schedule.load_state_dict(state.schedule)
-        updates = Updates(optimizer, schedule, scaler, average)
-        train_loss = train_epoch(model, train, updates, recipe, epoch, workers)
-        kept = average.model
-        metrics = evaluate(kept, validation, class_weights, threshold=metric, workers=workers)
-        history.append({"train_loss": train_loss, **metrics._asdict()})
-        _refuse_non_finite(history[-1], f"validation after epoch {epoch + 1}")
-        schedule.after_epoch(history[-1][metric])
-        if _best_epoch(history, metric) == epoch:
-            kept.threshold = metrics.threshold
-            if workers.writes:
-                save_window_model(kept, model_folder, provenance)
-        if workers.writes:
-            # Before the state, which a resumed run goes on from: never behind it.
-            write_json(folder / HISTORY, history)
-            save_state(
-                checkpoint,
-                RunState(
-                    fingerprint,
-                    epoch,
-                    model.state_dict(),
-                    optimizer.state_dict(),
-                    schedule.state_dict(),
-                    scaler.state_dict(),
-                    average.state_dict(),
-                    history,
-                ),
+
+    def optimization(self, stage: int) -> Optimization:
+        """Freeze or thaw the backbone, and return AdamW over what is trained."""
+        index, _ = stage_at_epoch(self._stages, self.epochs_done(stage))
+        recipe, chosen = self._recipe, self._stages[index]
+        optimizer = stage_optimizer(self._model, chosen, recipe.weight_decay)
+        steps = chosen.epochs * self._epoch_steps
+        schedule = Schedule(optimizer, recipe.schedule, steps, recipe.warmup)
+        return Optimization.of(optimizer, schedule)
+
+    def evaluates_after(self, steps: int) -> bool:
+        """Whether an epoch ends here."""
+        return steps % self._epoch_steps == 0
+
+    saves_after = evaluates_after
+
+    def evaluate(self, model: WindowModel, steps: int, losses: list[float]) -> Record:
+        """Score the validation windows, with the threshold that is best on them."""
+        metrics = evaluate(
+            model,
+            self._validation,
+            class_weights(self._recipe),
+            threshold=self.metric,
+            workers=self._workers,
+        )
+        model.threshold = metrics.threshold
+        record = {"train_loss": float(torch.tensor(losses).mean()), **metrics._asdict()}
+        bad = [f"{name} is {value}" for name, value in record.items() if not math.isfinite(value)]
+        if bad:
+            raise DivergenceError(
+                f"validation after epoch {self.epochs_done(steps)}: {', '.join(bad)}; "
+                "lower the learning rate"
             )
-        on_epoch(EpochReport(epoch + 1, epochs, history[-1]))
-    best = _best_epoch(history, metric)
-    return RunResult(best + 1, history[best], model_folder, share)
+        return record
+
+    def after_evaluation(self, model: WindowModel, history: list[Record]) -> float:
+        """Write the history, and the model if it is the best so far."""
+        if self._workers.writes:
+            if best_epoch(history, self.metric) == len(history) - 1:
+                save_window_model(model, self._folder / MODEL, self._provenance)
+            # Written before the checkpoint that a resumed run starts from, so never behind it.
+            write_json(self._folder / HISTORY, history)
+        score: float = history[-1][self.metric]
+        return score
+
+    def is_over(self, history: list[Record]) -> bool:
+        """Whether no epoch was better for longer than the run's patience."""
+        if not history or not self._recipe.patience:
+            return False
+        return len(history) - best_epoch(history, self.metric) > self._recipe.patience
 
 
 def start_model(
     settings: RunSettings, train: WindowSource, validation: WindowSource
 ) -> WindowModel:
-    """The untrained model of a run, and whether there is anything to train it on. Writes nothing.
+    """Build the untrained model of a run after checking that there is something to train it on.
+
+    Nothing is written.
+
+    Args:
+        settings: Settings of the run.
+        train: Windows to learn from.
+        validation: Windows that are scored after every epoch.
 
     Raises:
-        InputError: one class is missing, or the settings or their backbone make no model.
+        InputError: One class is missing, or the settings or their backbone make no model.
     """
     check_both_classes(train, "training windows")
     check_both_classes(validation, "validation windows")
@@ -169,7 +242,14 @@ def start_model(
 
 
 def new_model(settings: RunSettings) -> WindowModel:
-    """The untrained model of a run, on the device that it will train on."""
+    """Build the untrained model of a run, on the device that it will train on.
+
+    Args:
+        settings: Settings of the run.
+
+    Raises:
+        InputError: The settings or their backbone make no model.
+    """
     model = build_model(
         settings.model,
         settings.window_readout(),
@@ -179,19 +259,92 @@ def new_model(settings: RunSettings) -> WindowModel:
     )
     if settings.training.checkpoint_activations:
         model.classifier.checkpoint_activations()
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(default_device())
 
 
-def _best_epoch(history: list[dict[str, float]], metric: str) -> int:
-    """The first epoch, from 0, with the highest score."""
+def new_trainer(
+    model: WindowModel, recipe: TrainingSettings, workers: Workers = ALONE
+) -> Trainer[WindowModel]:
+    """Build the trainer of a supervised run.
+
+    Args:
+        model: Model to train, on the device that it is trained on.
+        recipe: Settings of the training.
+        workers: Processes that train this run together.
+    """
+    weights = class_weights(recipe).to(next(model.parameters()).device)
+    weighted_loss = training_loss(recipe)
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return weighted_loss(logits, labels, weights).total
+
+    return Trainer(
+        model,
+        loss,
+        precision=recipe.precision,
+        clip_norm=recipe.clip_norm,
+        ema_decay=recipe.ema_decay,
+        workers=workers,
+    )
+
+
+def epoch_steps(windows: int, recipe: TrainingSettings) -> int:
+    """Return the number of optimiser steps in which an epoch passes its windows.
+
+    Args:
+        windows: Number of training windows.
+        recipe: Settings of the training.
+    """
+    return math.ceil(windows / (recipe.batch_size * recipe.accumulation))
+
+
+def epoch_seed(recipe: TrainingSettings, epoch: int, workers: Workers = ALONE) -> int:
+    """Return the seed of torch's generator, from which dropout draws, for an epoch.
+
+    Args:
+        recipe: Settings of the training.
+        epoch: Number of the epoch, from 0.
+        workers: Place of this process among those that train together.
+    """
+    return recipe.seed * 10_007 + epoch + 1_000_000_007 * workers.rank
+
+
+def step_batches(
+    train: WindowSource, recipe: TrainingSettings, epoch: int, workers: Workers = ALONE
+) -> Iterator[StepBatch]:
+    """Yield this worker's part of every step of an epoch.
+
+    The windows of a step are drawn and augmented together, the same ones by every worker, and
+    shared out by rank. A worker without any gets one without labels, since all must pass.
+
+    Args:
+        train: Windows to learn from.
+        recipe: Settings of the training.
+        epoch: Number of the epoch, from 0.
+        workers: Place of this process among those that train together.
+    """
+    weights, augment = class_weights(recipe), Augmentation(recipe, epoch)
+    together = recipe.batch_size * recipe.accumulation
+    for batch in train.batches(together, epoch=epoch, seed=recipe.seed):
+        whole = Batch(*augment(*batch))
+        weight = float(total_weight(torch.from_numpy(whole.labels), weights))
+        if workers.rank < len(whole.labels):
+            tokens, labels = (part[workers.rank :: workers.size] for part in whole)
+        else:
+            tokens, labels = whole.tokens[:1], np.full_like(whole.labels[:1], IGNORED)
+        window = None if recipe.shortest_crop is None else labels.shape[1]
+        yield StepBatch(tokens, labels, weight, recipe.batch_size, (window,))
+
+
+def best_epoch(history: list[Record], metric: str) -> int:
+    """Return the first epoch with the highest score, from 0.
+
+    Args:
+        history: Metrics of every finished epoch, at least one.
+        metric: Name of the metric that decides.
+
+    Example:
+        >>> best_epoch([{"f1": 0.2}, {"f1": 0.7}, {"f1": 0.7}], "f1")
+        1
+    """
     return max(range(len(history)), key=lambda epoch: history[epoch][metric])
-
-
-def _out_of_patience(history: list[dict[str, float]], metric: str, patience: int) -> bool:
-    return 0 < patience < len(history) - _best_epoch(history, metric) if history else False
-
-
-def _refuse_non_finite(metrics: dict[str, float], place: str) -> None:
-    bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        raise DivergenceError(f"{place}: {', '.join(bad)}; lower the learning rate")

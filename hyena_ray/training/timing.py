@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.evaluation import EVALUATION_BATCH, predict
 from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.stages import stage_optimizer, training_stages
-from hyena_ray.training.supervised import new_model
-from hyena_ray.training.trainer import Updates, new_scaler, train_epoch
+from hyena_ray.training.supervised import new_model, new_trainer, step_batches
+from hyena_ray.training.trainer import Optimization
 
 TIMED_SECONDS = 2.0
 """Spent on the steps of each stage, and on scoring: at least, where there are windows enough."""
@@ -82,6 +82,7 @@ def sample_of(settings: RunSettings, data: PreparedData) -> Sample:
 def time_run(settings: RunSettings, sample: Sample) -> RunTiming:
     """Train a new model for a few steps of each stage, and let it score some windows."""
     model = new_model(settings)
+    trainer = new_trainer(model, settings.training)
     recipe = settings.training
     together = recipe.batch_size * recipe.accumulation
     began = time.monotonic()
@@ -91,19 +92,16 @@ def time_run(settings: RunSettings, sample: Sample) -> RunTiming:
         still = None if stage.backbone_rate is None else 0.0
         stage = dataclasses.replace(stage, backbone_rate=still, head_rate=0.0)
         optimizer = stage_optimizer(model, stage, recipe.weight_decay)
-        updates = Updates(
-            optimizer,
-            Schedule(optimizer, recipe.schedule, TIMED_STEPS, recipe.warmup),
-            new_scaler(model, recipe),
-            WeightAverage(model, recipe.ema_decay),
-        )
+        schedule = Schedule(optimizer, recipe.schedule, TIMED_STEPS, recipe.warmup)
+        trainer.start_stage(Optimization.of(optimizer, schedule))
 
-        def steps(windows: Windows, updates: Updates = updates) -> int:
-            train_epoch(model, ArraySource(windows), updates, recipe, 0)
+        def steps(windows: Windows) -> int:
+            for batch in step_batches(ArraySource(windows), recipe, 0):
+                trainer.step(batch)
             return math.ceil(len(windows.window_id) / together)
 
         seconds.append(_each(steps, sample.train, together))
-    weights = recipe.class_weights()
+    weights = class_weights(recipe)
 
     def scored(windows: Windows) -> int:
         predict(model, ArraySource(windows), weights)

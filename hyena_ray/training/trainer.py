@@ -1,156 +1,359 @@
-"""One pass over the training windows."""
+"""The one loop that updates weights, of supervised runs and of pretraining.
+
+A `Trainer` knows the device, precision, accumulation, data parallelism, clipping, moving average,
+divergence, and how to save and resume to the bit. What is trained on, which loss, which optimiser
+and when to evaluate come from a `TrainingPlan`: `supervised.SupervisedPlan` or
+`pretraining.PretrainingPlan`.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from hyena_ray.dataset.tokens import random_crop, reverse_half
-from hyena_ray.errors import JobError
-from hyena_ray.model.window import WindowModel
+from hyena_ray.errors import InputError, JobError
+from hyena_ray.storage import AnyPath
+from hyena_ray.training.checkpoint import CHECKPOINT, TrainerState, load_state, save_state
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.ema import WeightAverage
-from hyena_ray.training.loaders import Batch, WindowSource
-from hyena_ray.training.losses import IGNORED, focal_loss, total_weight, weighted_cross_entropy
 from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Type of the activations while training, by the setting's value."""
+
+ModelType = TypeVar("ModelType", bound=nn.Module)
+PlannedModel = TypeVar("PlannedModel", bound=nn.Module, contravariant=True)
+Record = dict[str, Any]
+"""What one evaluation found, by name; plain values."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From logits and targets of one pass to their summed loss, a scalar."""
 
 
 class DivergenceError(JobError):
     """The loss or a metric is no longer a finite number."""
 
 
-class Augmentation:
-    """Changes of one epoch's batches, fixed by (seed, epoch) alone."""
+class StepBatch(NamedTuple):
+    """What one worker passes through the model in one optimiser step."""
 
-    def __init__(self, recipe: TrainingSettings, epoch: int) -> None:
-        self._recipe = recipe
-        self._strands = np.random.default_rng([recipe.seed, epoch, 1])
-        self._crops = np.random.default_rng([recipe.seed, epoch, 2])
-        self._owners = np.random.default_rng([recipe.seed, epoch, 3])
-
-    def __call__(
-        self, tokens: NDArray[np.uint8], labels: NDArray[np.int8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """The next batch, (B, length + 2 * flank) and (B, length), changed."""
-        if self._recipe.permute_labels:
-            # Nobody keeps their own: one label in a batch that is right is enough to learn from.
-            labels = np.roll(labels, self._owners.integers(1, max(2, len(labels))), axis=0)
-        if self._recipe.shortest_crop is not None:
-            tokens, labels = random_crop(tokens, labels, self._recipe.shortest_crop, self._crops)
-        if self._recipe.reverse_complement:
-            tokens, labels = reverse_half(tokens, labels, self._strands)
-        return tokens, labels
+    inputs: NDArray[np.integer]
+    """Tokens, shape (B, T)."""
+    targets: NDArray[np.integer]
+    """Labels, shape (B, L)."""
+    weight: float
+    """What the summed loss of all workers is divided by for the step's mean loss."""
+    rows: int
+    """Rows of one pass; a step of more accumulates the gradients of several passes."""
+    arguments: tuple[Any, ...] = ()
+    """Further positional arguments of the model."""
 
 
-def new_scaler(model: WindowModel, recipe: TrainingSettings) -> GradScaler:
-    """Keeps float16's gradients from vanishing; in other precisions it does nothing."""
-    device = next(model.parameters()).device
-    return GradScaler(device.type, enabled=recipe.precision == "float16")
-
-
-class Updates(NamedTuple):
-    """What makes new weights of gradients."""
+class Optimization(NamedTuple):
+    """How gradients become new weights during one stage."""
 
     optimizer: Optimizer
-    """Over what is trained."""
+    """Optimiser of the weights that are trained."""
     schedule: Schedule
-    """Of its rates, told after every step."""
-    scaler: GradScaler
-    """Of `new_scaler`; lives as long as the run."""
-    average: WeightAverage
-    """Of the weights; lives as long as the run."""
+    """Learning rate of every step."""
+    clipped: list[nn.Parameter]
+    """Parameters whose gradients are clipped together; their order decides the norm's last bits."""
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, schedule: Schedule) -> Optimization:
+        """Clip what the optimiser trains, in the order of its groups.
+
+        Args:
+            optimizer: Optimiser of the weights that are trained.
+            schedule: Learning rate of every step.
+        """
+        clipped = [p for group in optimizer.param_groups for p in group["params"]]
+        return cls(optimizer, schedule, clipped)
 
 
-def train_epoch(
-    model: WindowModel,
-    train: WindowSource,
-    updates: Updates,
-    recipe: TrainingSettings,
-    epoch: int,
-    workers: Workers = ALONE,
-) -> float:
-    """Train on every window once; the mean loss over steps.
+class Phase(NamedTuple):
+    """A stretch of steps whose batches come from one pass over the data."""
 
-    A step's windows are drawn and augmented together and pass through the model in parts of
-    `batch_size`, shared out among workers, whose gradients are those of the whole to rounding.
+    first: int
+    """First step of the phase, from 0, whether or not it is done already."""
+    last: int
+    """First step after the phase."""
+    stage: int
+    """First step of the stage that the phase is in: there a new optimiser starts."""
+    batches: Iterator[StepBatch]
+    """A worker's part of every step that is still to be done."""
+    seed: int | None = None
+    """Seed of torch's global generator, from which dropout draws; None leaves it alone."""
+
+
+class TrainingPlan(Protocol[PlannedModel]):
+    """What is trained, on what, and when it is evaluated and saved."""
+
+    def phases(self, steps: int) -> Iterator[Phase]:
+        """Yield what remains of a run once `steps` are done."""
+        ...
+
+    def optimization(self, stage: int) -> Optimization:
+        """Return a new optimiser for the stage that starts at this step, with frozen and thawed
+        weights as the stage wants them."""
+        ...
+
+    def evaluates_after(self, steps: int) -> bool:
+        """Whether the model is evaluated once this many steps are done."""
+        ...
+
+    def saves_after(self, steps: int) -> bool:
+        """Whether the run is saved once this many steps are done."""
+        ...
+
+    def evaluate(self, model: PlannedModel, steps: int, losses: list[float]) -> Record:
+        """Evaluate a model after `steps`, given the losses since the evaluation before."""
+        ...
+
+    def after_evaluation(self, model: PlannedModel, history: list[Record]) -> float | None:
+        """Keep what is worth keeping of a newly evaluated model; return the score that the
+        schedule is told, higher is better, if it is told any."""
+        ...
+
+    def is_over(self, history: list[Record]) -> bool:
+        """Whether the run ends before its last phase."""
+        ...
+
+
+class Trainer(Generic[ModelType]):
+    """Train a model as a plan says, alone or as one of several workers.
 
     Args:
-        model: put into training mode here.
-        train: windows to learn from.
-        updates: of the model's weights.
-        recipe: of the run.
-        epoch: from 0.
-        workers: that train together; all are told the same.
-
-    Raises:
-        DivergenceError: a loss is NaN or infinite.
+        model: Model to train, on the device that it is trained on.
+        loss: Summed loss of logits and targets.
+        precision: Key of `PRECISIONS`; weights stay in float32.
+        clip_norm: Largest norm of all gradients together.
+        ema_decay: Decay of the moving average that is evaluated and kept; 0 keeps the last weights.
+        workers: Processes that train this model together; each gets its part of every batch.
     """
-    optimizer, schedule, scaler, average = updates
-    replica = workers.replica(model.train())
-    device = next(model.parameters()).device
-    class_weights = recipe.class_weights().to(device)
-    loss_of = (
-        partial(focal_loss, gamma=recipe.focal_gamma)
-        if recipe.loss == "focal"
-        else weighted_cross_entropy
-    )
-    precision = PRECISIONS[recipe.precision]
-    # Dropout draws from torch's global generator: seeding it by epoch makes a resumed run equal.
-    torch.manual_seed(recipe.seed * 10_007 + epoch + 1_000_000_007 * workers.rank)
-    augment = Augmentation(recipe, epoch)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    losses = []
-    together = recipe.batch_size * recipe.accumulation
-    for step, batch in enumerate(train.batches(together, epoch=epoch, seed=recipe.seed)):
-        whole = Batch(*augment(*batch))
-        own = _part_of(whole, workers)
-        # Of the whole step, over the workers: the loss and its gradients are the mean of theirs.
-        weight = total_weight(torch.from_numpy(whole.labels).to(device), class_weights)
-        weight /= workers.size
-        tokens, labels = (torch.from_numpy(part).to(device) for part in own)
-        window = None if recipe.shortest_crop is None else labels.shape[1]
-        loss = torch.zeros((), device=device)
+
+    def __init__(
+        self,
+        model: ModelType,
+        loss: Loss,
+        *,
+        precision: str = "float32",
+        clip_norm: float = 1.0,
+        ema_decay: float = 0.0,
+        workers: Workers = ALONE,
+    ) -> None:
+        self.model = model
+        self.workers = workers
+        self.device = next(model.parameters()).device
+        self.average = WeightAverage(model, ema_decay)
+        # Keeps float16's gradients from vanishing; in other precisions it does nothing.
+        self.scaler = GradScaler(self.device.type, enabled=precision == "float16")
+        self.steps = 0
+        self.losses: list[float] = []
+        self.history: list[Record] = []
+        self._loss = loss
+        self._clip_norm = clip_norm
+        self._dtype = PRECISIONS[precision]
+        self._optimization: Optimization | None = None
+        self._replica: nn.Module = model
+        self._stage = -1
+        self._resumed: TrainerState | None = None
+
+    def fit(
+        self,
+        plan: TrainingPlan[ModelType],
+        folder: AnyPath,
+        *,
+        fingerprint: str,
+        on_step: Callable[[int, float, Record | None], None],
+    ) -> list[Record]:
+        """Train to the end of a plan, or resume what is in `folder`.
+
+        Args:
+            plan: What is trained on, and when the model is evaluated and saved.
+            folder: Folder of the run; takes `checkpoint.pt`, which the first worker writes.
+            fingerprint: What identifies the run; a checkpoint with another one is refused.
+            on_step: Called by every worker after every step with the number of steps that are done,
+                the step's mean loss, and what was found if the model was evaluated after it.
+
+        Returns:
+            What every evaluation found.
+
+        Raises:
+            InputError: The checkpoint is damaged, of another run, or of a model of another size.
+            DivergenceError: A loss is NaN or infinite.
+            JobError: The batches of a phase ended early.
+        """
+        path = folder / CHECKPOINT
+        self.resume(path, fingerprint)
+        for phase in plan.phases(self.steps):
+            if plan.is_over(self.history):
+                break
+            self.start_phase(plan, phase, path)
+            for batch in phase.batches:
+                loss = self.step(batch)
+                self.steps += 1
+                self.losses.append(loss)
+                record = None
+                if plan.evaluates_after(self.steps):
+                    record = self._evaluate(plan)
+                if plan.saves_after(self.steps) and self.workers.writes:
+                    save_state(path, self._state(fingerprint))
+                on_step(self.steps, loss, record)
+            if self.steps != phase.last:
+                raise JobError(
+                    f"the batches of steps {phase.first + 1} to {phase.last} ended after step "
+                    f"{self.steps}; is the data still complete?"
+                )
+        return self.history
+
+    def step(self, batch: StepBatch) -> float:
+        """Take one optimiser step, in passes of at most `batch.rows` rows.
+
+        Returns:
+            Mean loss of the step over all workers.
+
+        Raises:
+            DivergenceError: The loss is NaN or infinite; the weights were not changed.
+        """
+        if self._optimization is None:
+            raise RuntimeError("no optimiser: call start_stage first")
+        optimizer, schedule, clipped = self._optimization
+        inputs = torch.from_numpy(batch.inputs).to(self.device)
+        targets = torch.from_numpy(batch.targets).to(self.device)
+        # The gradients of all workers are averaged, and so is the loss.
+        weight = batch.weight / self.workers.size
+        loss = torch.zeros((), device=self.device)
         optimizer.zero_grad(set_to_none=True)
-        for first in range(0, len(labels), recipe.batch_size):
-            rows = slice(first, first + recipe.batch_size)
-            with workers.passes(replica, last=rows.stop >= len(labels)):
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    logits = replica(tokens[rows], window)
-                part = loss_of(logits, labels[rows], class_weights).total / weight
-                scaler.scale(part).backward()
+        for first in range(0, len(targets), batch.rows):
+            rows = slice(first, first + batch.rows)
+            with self.workers.passes(self._replica, last=rows.stop >= len(targets)):
+                rounded = self._dtype != torch.float32
+                with torch.autocast(self.device.type, self._dtype, enabled=rounded):
+                    logits = self._replica(inputs[rows], *batch.arguments)
+                part = self._loss(logits, targets[rows]) / weight
+                self.scaler.scale(part).backward()
             loss += part.detach()
-        loss = workers.mean(loss)
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
-        if not torch.isfinite(loss):
+        mean = float(self.workers.mean(loss))
+        if not math.isfinite(mean):
             raise DivergenceError(
-                f"the loss is {loss.item()} at step {step + 1} of epoch {epoch + 1}; "
-                "lower the learning rate"
+                f"the loss is {mean} at step {self.steps + 1}; lower the learning rate"
             )
-        scale = scaler.get_scale()
-        scaler.step(optimizer)
-        scaler.update()
+        self.scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(clipped, self._clip_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(optimizer)
+        self.scaler.update()
         # The scaler leaves out a step whose gradients overflowed, and lowers its scale.
-        if scaler.get_scale() >= scale:
+        if self.scaler.get_scale() >= scale:
             schedule.after_step()
-            average.after_step()
-        losses.append(loss)
-    for agreed in dict.fromkeys((model, average.model)):
-        workers.agree(agreed)
-    return float(torch.stack(losses).mean())
+            self.average.after_step()
+        return mean
+
+    def start_stage(self, optimization: Optimization) -> None:
+        """Train with another optimiser from here on, and with the weights frozen as they are now.
+
+        Args:
+            optimization: Optimiser, schedule and clipped parameters of the stage.
+        """
+        self._optimization = optimization
+        # Which weights are frozen is settled when the replica is made.
+        self._replica = self.workers.replica(self.model)
+        self._replica.train()
+
+    def start_phase(self, plan: TrainingPlan[ModelType], phase: Phase, path: AnyPath) -> None:
+        """Prepare the first step of a phase.
+
+        Args:
+            plan: Gives the optimiser where a stage starts.
+            phase: Phase to start or resume.
+            path: Checkpoint that was resumed from, for the message.
+
+        Raises:
+            InputError: The checkpoint's optimiser is that of a model of another size.
+        """
+        if phase.stage != self._stage:
+            self._stage = phase.stage
+            self.start_stage(plan.optimization(phase.stage))
+            state = self._resumed
+            if state is not None and self._optimization is not None and state.steps > phase.stage:
+                with _of_one_size(path):
+                    self._optimization.optimizer.load_state_dict(state.optimizer)
+                    self._optimization.schedule.load_state_dict(state.schedule)
+            self._resumed = None
+        if phase.seed is not None:
+            torch.manual_seed(phase.seed)
+
+    def resume(self, path: AnyPath, fingerprint: str) -> None:
+        """Take on the state in a checkpoint, if there is one.
+
+        Args:
+            path: File of the checkpoint.
+            fingerprint: What identifies the run.
+
+        Raises:
+            InputError: The checkpoint is damaged, of another run, or of a model of another size.
+        """
+        state = load_state(path, fingerprint)
+        if state is None:
+            return
+        with _of_one_size(path):
+            self.model.load_state_dict(state.model)
+            self.scaler.load_state_dict(state.scaler)
+            self.average.load_state_dict(state.average)
+        self.steps, self.losses, self.history = state.steps, state.losses, state.history
+        self._resumed = state
+        logger.info("resuming after step %d", state.steps)
+
+    def _evaluate(self, plan: TrainingPlan[ModelType]) -> Record:
+        """Evaluate the weights that are kept, and tell the schedule."""
+        kept = self.average.model
+        for model in dict.fromkeys((self.model, kept)):
+            self.workers.agree(model)
+        record = plan.evaluate(kept, self.steps, self.losses)
+        self.losses = []
+        self.history.append(record)
+        score = plan.after_evaluation(kept, self.history)
+        if score is not None and self._optimization is not None:
+            self._optimization.schedule.after_epoch(score)
+        self._replica.train()
+        return record
+
+    def _state(self, fingerprint: str) -> TrainerState:
+        assert self._optimization is not None
+        return TrainerState(
+            fingerprint=fingerprint,
+            steps=self.steps,
+            model=self.model.state_dict(),
+            optimizer=self._optimization.optimizer.state_dict(),
+            schedule=self._optimization.schedule.state_dict(),
+            scaler=self.scaler.state_dict(),
+            average=self.average.state_dict(),
+            losses=self.losses,
+            history=self.history,
+        )
 
 
-def _part_of(batch: Batch, workers: Workers) -> Batch:
-    """A worker's rows of a batch; where it has none, one without labels, since all must pass."""
-    if workers.rank < len(batch.labels):
-        return Batch(*(part[workers.rank :: workers.size] for part in batch))
-    return Batch(batch.tokens[:1], np.full_like(batch.labels[:1], IGNORED))
+@contextmanager
+def _of_one_size(path: AnyPath) -> Iterator[None]:
+    """Turn torch's errors on a state of another model into one that names the checkpoint."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InputError(
+            path,
+            None,
+            f"the weights of a model of another size ({type(error).__name__})",
+            "restore the checkpoint of this run, or delete it and start again",
+        ) from None

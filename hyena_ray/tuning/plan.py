@@ -68,7 +68,7 @@ def checked(options: TuneOptions) -> Checked:
     """
     space = _space(options)
     data = None if options.data is None else PreparedData.open(options.data)
-    draws = space.draws(options.space)
+    draws = space.covering_settings(options.space)
     if data is not None:
         for settings in draws:
             check_run_fits(settings, data, str(options.space), gpu=space.resources.gpu > 0)
@@ -109,7 +109,7 @@ def simulated_data(space: SearchSpace, folder: AnyPath) -> None:
             Path(sources),
             SIMULATION_SEED,
             lengths=space.lengths(),
-            flank=max(draw.window_readout().required_flank for draw in space.draws()),
+            flank=max(draw.window_readout().required_flank for draw in space.covering_settings()),
         )
         prepare(recipe, folder)
 

@@ -16,7 +16,7 @@ from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.progress import Progress, State
 from hyena_ray.settings import dotted, load_yaml
 from hyena_ray.storage import AnyPath, location
-from hyena_ray.training.checkpoint import CHECKPOINT, RunState, load_state
+from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.preflight import check_run_fits
@@ -202,8 +202,8 @@ def _checked(options: TrainOptions) -> _Checked:
 
 def _begun(run: _Checked) -> int:
     """Epochs that an interrupted run has finished."""
-    state = load_state(run.out / CHECKPOINT, run.settings.fingerprint(), RunState)
-    return 0 if state is None else state.epoch + 1
+    state = load_state(run.out / CHECKPOINT, run.settings.fingerprint())
+    return 0 if state is None else len(state.history)
 
 
 def _settings(options: TrainOptions, data: PreparedData) -> RunSettings:

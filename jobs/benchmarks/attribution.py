@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import captum.attr
 import numpy as np
@@ -38,7 +40,7 @@ def of_length(length: int, windows: int) -> Comparison:
     model.threshold = 0.0  # every labelled base counts as a true positive
     plain = PlainHyenaDNA(model.classifier)
     published = {"baseline": "zero", "steps": STEPS, "tolerance": None, "smoothgrad": "absolute"}
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "Integrated Gradients within 0.001, one shuffle": {"methods": ("ig",), "shuffles": 1},
         "the same, four shuffles": {"methods": ("ig",)},
         f"Integrated Gradients, {STEPS} nodes": {"methods": ("ig",), **published},
@@ -55,7 +57,7 @@ def of_length(length: int, windows: int) -> Comparison:
         windows,
         {
             **{
-                name: lambda chosen=chosen: attribute_windows(model, given, chosen)
+                name: partial(attribute_windows, model, given, chosen)
                 for name, chosen in ours.items()
             },
             "published, Integrated Gradients": lambda: captum_gradients(plain, given, rows=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from hyena_ray.model.convolution import convolve, prepare_filters
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import TrainingSettings
 from hyena_ray.training.stages import stage_optimizer, training_stages
-from hyena_ray.training.trainer import Updates, new_scaler, train_epoch
+from hyena_ray.training.supervised import new_trainer, step_batches
+from hyena_ray.training.trainer import Optimization
 
 PLAIN = TrainingSettings(reverse_complement=False, schedule="constant", weight_decay=0.0)
 """The same steps as a plain loop."""
@@ -83,7 +85,7 @@ def benchmark_convolution(folder: Path) -> list[Comparison]:
                 f"convolution of {length} bases",
                 "windows/s",
                 32,
-                {"toeplitz": lambda run=run: run("toeplitz"), "fft": lambda run=run: run("fft")},
+                {method: partial(run, method) for method in ("toeplitz", "fft")},
             )
         )
     return found
@@ -110,8 +112,10 @@ def training(flank: int) -> Comparison:
         recipe = PLAIN.updated({"precision": precision}, "benchmark")
         optimizer = stage_optimizer(model, training_stages(recipe)[0], recipe.weight_decay)
         schedule = Schedule(optimizer, recipe.schedule, source.count, recipe.warmup)
-        updates = Updates(optimizer, schedule, new_scaler(model, recipe), WeightAverage(model, 0.0))
-        train_epoch(model, source, updates, recipe, 0)
+        trainer = new_trainer(model, recipe)
+        trainer.start_stage(Optimization.of(optimizer, schedule))
+        for batch in step_batches(source, recipe, 0):
+            trainer.step(batch)
 
     def peer(precision: str) -> None:
         optimizer = AdamW(plain.parameters(), lr=PLAIN.learning_rate, weight_decay=0.0)
@@ -120,7 +124,7 @@ def training(flank: int) -> Comparison:
         for ids, target in loader:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = plain(ids)[:, read].float()
-            loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), PLAIN.class_weights())
+            loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), class_weights(PLAIN))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(plain.parameters(), PLAIN.clip_norm)

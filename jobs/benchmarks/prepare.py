@@ -57,7 +57,8 @@ def tiles_by_loop(fasta: Path, bed: Path, length: int = 100) -> list[tuple[str, 
     for line in bed.read_text().splitlines():
         contig, start, end = line.split("\t")[:3]
         regions.setdefault(contig, []).append((int(start), int(end)))
-    positive, negative = [], []
+    positive: list[tuple[str, int, str]] = []
+    negative: list[tuple[str, int, str]] = []
     for record in fasta.read_text().split(">")[1:]:
         name, _, body = record.partition("\n")
         sequence = body.replace("\n", "").upper()

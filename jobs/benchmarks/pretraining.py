@@ -20,10 +20,11 @@ from benchmarks.figures import Figures, Rows
 from benchmarks.model import matrix_products
 from benchmarks.published import PlainHyenaDNA
 from hyena_ray.model.classifier import HyenaDNAClassifier
-from hyena_ray.training.data_parallel import ALONE
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
-from hyena_ray.training.pretraining import NextBase, new_objective, new_optimizer, take_step
+from hyena_ray.training.pretraining import NextBase, new_optimizer, new_pretrainer, step_batch
+from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import PretrainSettings
+from hyena_ray.training.trainer import Optimization
 
 KB = 1024
 TOKENS = 32 * KB
@@ -55,14 +56,16 @@ def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, Nex
     settings = settings_of(length, tokens, precision)
     codes = np.random.default_rng(0).integers(0, 4, GENOME, np.uint8)
     stream = WindowStream(PackedBases.of([(0, codes)]), settings)
-    model = new_objective(settings)
+    trainer = new_pretrainer(settings)
+    model, recipe = trainer.model, settings.training
     assert isinstance(model, NextBase)
-    optimizer = new_optimizer(model, settings.training)
+    optimizer = new_optimizer(model, recipe)
+    schedule = Schedule(optimizer, "constant", 1, 0.0)
+    trainer.start_stage(Optimization(optimizer, schedule, list(model.parameters())))
     number = count()
 
     def run() -> None:
-        batch = stream.batch(next(number))
-        take_step(model, batch, optimizer, settings.training, ALONE)
+        trainer.step(step_batch(stream.batch(next(number)), recipe))
 
     return run, model
 

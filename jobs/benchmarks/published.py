@@ -34,7 +34,9 @@ class PlainMixer(nn.Module):
         size = 2 * length
         spectrum = torch.fft.rfft(self.filter_fn(length), n=size)
         mixed = torch.fft.irfft(torch.fft.rfft(v, n=size) * spectrum, n=size)[..., :length]
-        return self.out_proj(((mixed + v * self.filter_fn.bias[:, None]) * x0).transpose(1, 2))
+        gated = (mixed + v * self.filter_fn.bias[:, None]) * x0
+        projection: Tensor = self.out_proj(gated.transpose(1, 2))
+        return projection
 
 
 class PlainMLP(nn.Module):
@@ -44,7 +46,8 @@ class PlainMLP(nn.Module):
         self.fc2 = nn.Linear(config.d_inner, config.d_model)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+        projection: Tensor = self.fc2(F.gelu(self.fc1(hidden), approximate="tanh"))
+        return projection
 
 
 class PlainBlock(nn.Module):
@@ -57,7 +60,8 @@ class PlainBlock(nn.Module):
 
     def forward(self, residual: Tensor) -> Tensor:
         residual = residual + self.mixer(self.norm1(residual))
-        return residual + self.mlp(self.norm2(residual))
+        mixed: Tensor = residual + self.mlp(self.norm2(residual))
+        return mixed
 
 
 class PlainHyenaDNA(nn.Module):
@@ -84,4 +88,5 @@ class PlainHyenaDNA(nn.Module):
         """(B, L, d_model) in the tokens' place."""
         for layer in self.layers:
             hidden = layer(hidden)
-        return self.score(self.ln_f(hidden))
+        logits: Tensor = self.score(self.ln_f(hidden))
+        return logits

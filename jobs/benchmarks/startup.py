@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import new_model
-from hyena_ray.dataset.prepare import prepare
+from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.tasks import TASKS
@@ -58,6 +58,7 @@ def benchmark_startup(folder: Path) -> list[Figures]:
 
 def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
     recipe = simulate(TASKS["zdna"], folder, 0, lengths=(100,), flank=32)
+    assert isinstance(recipe, PrepareSettings)
     data, model = folder / "data", folder / "model"
     manifest = prepare(recipe, data)
     assert manifest.simulated

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ WINDOW, FLANK = 20, 6
 class SmallModel(nn.Module):
     """A WindowModel of two convolutions that see both sides; exact enough for tight bounds."""
 
-    def __init__(self, strands: str = "both", seed: int = 0) -> None:
+    def __init__(self, strands: Literal["forward", "both"] = "both", seed: int = 0) -> None:
         super().__init__()
         self.readout = Readout(window=WINDOW, flank=FLANK, lookahead=0, strands=strands)
         self.threshold = 0.5
@@ -74,7 +76,7 @@ class SmallModel(nn.Module):
 class CpGModel(SmallModel):
     """Calls every base within 3 of a CG, and looks at nothing else."""
 
-    def __init__(self, strands: str = "both", seed: int = 0) -> None:
+    def __init__(self, strands: Literal["forward", "both"] = "both", seed: int = 0) -> None:
         super().__init__(strands, seed)
         one_hot = torch.zeros(16, 6)
         one_hot[7:11, :4] = torch.eye(4)
@@ -89,11 +91,11 @@ class CpGModel(SmallModel):
 
 
 def hyenadna(
-    strands: str = "both",
+    strands: Literal["forward", "both"] = "both",
     seed: int = 0,
     flank: int = FLANK,
     flank_composition: int = 0,
-    head: str = "lookahead",
+    head: Literal["linear", "electra", "lookahead"] = "lookahead",
 ) -> WindowModel:
     """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
     model = build_model(

@@ -70,10 +70,10 @@ def result_of(out: AnyPath) -> Result:
         table = pq.read_table(stream)
     summary = RunSummary.read(out)
     columns = ["trial", "state", "score", "readout.lookahead", "training.learning_rate"]
-    models = sorted((out / "trials").glob("*/model/model.safetensors"))
+    models: list[AnyPath] = [*(out / "trials").glob("*/model/model.safetensors")]
     return Result(
         table.select(columns).to_pylist(),
-        [sha256_file(model) for model in models],
+        [sha256_file(model) for model in sorted(models, key=str)],
         summary.test,
         summary.attribution,
     )

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def on_s3(inputs: Inputs, bucket: S3Path) -> Inputs:
+    assert isinstance(inputs.data, Path)
     for item in inputs.data.rglob("*"):
         if item.is_file():
             (bucket / "data" / item.relative_to(inputs.data)).upload(item)

@@ -55,20 +55,20 @@ def die_at(moment: str) -> Fault:
     """Killed as the checkpoint of the second epoch is saved."""
 
     def fault(folder: Path) -> None:
-        from hyena_ray.training import supervised
+        from hyena_ray.training import trainer
 
-        whole = supervised.save_state
+        whole = trainer.save_state
 
         def save(path: Path, state: Any) -> None:
-            if state.epoch == 1 and moment == "during":
+            if len(state.history) == 2 and moment == "during":
                 (path.parent / f".{path.name}.1.tmp").write_bytes(path.read_bytes()[:1000])
-            if state.epoch == 1 and moment != "after":
+            if len(state.history) == 2 and moment != "after":
                 os.kill(os.getpid(), signal.SIGKILL)
             whole(path, state)
-            if state.epoch == 1:
+            if len(state.history) == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        supervised.save_state = save  # type: ignore[assignment]
+        trainer.save_state = save  # type: ignore[assignment]
 
     return fault
 
@@ -86,16 +86,16 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
     inputs: Inputs, calm: Result, tmp_path: Path, inject: Inject
 ) -> None:
     def fault(folder: Path) -> None:
-        from hyena_ray.training import supervised
+        from hyena_ray.training.trainer import Trainer
 
-        whole = supervised.train_epoch
+        whole = Trainer.step
 
-        def spoil(model: Any, *rest: Any) -> float:
-            next(model.parameters()).data.fill_(float("nan"))
-            supervised.train_epoch = whole  # the process goes on to another trial
-            return whole(model, *rest)
+        def spoil(self: Any, batch: Any) -> float:
+            next(self.model.parameters()).data.fill_(float("nan"))
+            Trainer.step = whole  # type: ignore[method-assign]  # for the next trial
+            return whole(self, batch)
 
-        supervised.train_epoch = spoil  # type: ignore[assignment]
+        Trainer.step = spoil  # type: ignore[method-assign]
 
     inject({1: fault})
     tune(inputs, tmp_path / "run")
@@ -141,7 +141,8 @@ def test_a_locked_study_is_named_with_the_remedy(
 ) -> None:
     out = tmp_path / "run"
     monkeypatch.setattr(study, "LOCK_SECONDS", 1)
-    whole, locks = experiment.scheduler, []
+    whole = experiment.scheduler
+    locks: list[sqlite3.Connection] = []
 
     def lock_first(*arguments: Any) -> Any:
         if not locks:

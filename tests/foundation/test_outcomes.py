@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ DONE = Outcome("found it\n", {}, {"model": Path("/run/model"), "k-mers": Path("/
 
 
 def test_what_is_not_finite_is_null_and_every_value_is_of_json() -> None:
-    found = {
+    found: dict[Any, object] = {
         "nan": float("nan"),
         "numpy": np.float64("inf"),
         "array": np.array([1.5, np.nan]),

@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-import shlex
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
+from tests.command import Done, run
 
-JOBS = Path(__file__).parents[2] / "jobs"
 SPLIT = "contig:train=chr1;val=chr2;test=chr3"
 CUT = "--lengths 20 --flank 4 --out out"
 PREPARE = f"prepare zdna --genome genome.fa --regions regions.bed --split '{SPLIT}' {CUT}"
@@ -51,49 +47,37 @@ Change = Callable[[Path], object]
 """What is done to the folder of good inputs."""
 
 
+class Line(NamedTuple):
+    """What a refusal says, whatever its wording."""
+
+    place: str
+    """File with line number, setting or option, which the line begins with."""
+    names: tuple[str, ...]
+    """What it names besides: the value, the nearest right name, what is allowed."""
+
+
+def at(place: str, *names: str) -> Line:
+    """The line that a refusal has: `error: PLACE: ...`, naming every one of `names`."""
+    return Line(place, names)
+
+
 class Case(NamedTuple):
     """One bad input."""
 
     change: Change
     command: str
-    line: str
-    """What is said after `error: `, that is PLACE: VALUE: what is wrong; what to do. Three dots
-    stand for what another library or the system words, and for long lists."""
-
-
-class Done(NamedTuple):
-    """A job that has ended."""
-
-    code: object
-    stdout: str
-    stderr: str
+    line: Line
 
 
 class User:
-    """Runs jobs in `folder`, in this process: starting one takes longer than all cases."""
+    """Runs commands in `folder`."""
 
-    def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
 
     def runs(self, command: str) -> Done:
-        """Run `python jobs/NAME.py ...`, written without python, folder and ending."""
-        arguments = arguments_of(command)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self._monkeypatch.setattr("sys.argv", arguments)
-        self._capsys.readouterr()
-        code: object = 0
-        try:
-            runpy.run_path(arguments[0], run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        return Done(code, *self._capsys.readouterr())
+        """Run a command line, which begins with the name of the job."""
+        return run(command)
 
     def is_refused(self, case: Case) -> None:
         """Try a case: one line, exit code 2, and nothing written."""
@@ -105,17 +89,26 @@ class User:
         assert contents(self.folder) == before
 
 
-def arguments_of(command: str) -> list[str]:
-    """The words of a command, with the job's file in front."""
-    name, *arguments = shlex.split(command)
-    return [str(JOBS / f"{name}.py"), *arguments]
+def check_line(stderr: str, line: Line, folder: Path) -> None:
+    """Hold what was printed to the line of a case: every problem is one line that says where it is,
+    and one of them is this one. Paths are written as from `folder`."""
+    lines = stderr.replace(f"{folder}/", "").splitlines()
+    assert lines
+    for text in lines:
+        assert re.match(r"error: [^:]+.*: .", text), text
+        assert text.isprintable(), text
+    begin = f"error: {line.place}: "
+    said = [text.removeprefix(begin) for text in lines if text.startswith(begin)]
+    assert said, f"{line.place} is not the place: {lines}"
+    missing = [name for name in line.names if not any(names(text, name) for text in said)]
+    assert not missing, f"{missing} not named: {said}"
 
 
-def check_line(stderr: str, line: str, folder: Path) -> None:
-    """Hold what was printed to the line of a case; paths are written as from `folder`."""
-    said = stderr.replace(f"{folder}/", "")
-    wording = ".*".join(map(re.escape, line.split("...")))
-    assert re.fullmatch(f"error: {wording}\n", said), said
+def names(text: str, name: str) -> bool:
+    """Whether a text has a name as a whole word: 1 is not in 10."""
+    left = r"(?<!\w)" if name[0].isalnum() else ""
+    right = r"(?!\w)" if name[-1].isalnum() else ""
+    return re.search(f"{left}{re.escape(name)}{right}", text) is not None
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

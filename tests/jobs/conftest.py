@@ -69,13 +69,12 @@ def user(
     good: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> User:
     """Stands in a folder with a copy of all good inputs, and has a home of its own."""
     shutil.copytree(good, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return User(tmp_path, monkeypatch, capsys)
+    return User(tmp_path)
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ from tests.jobs.bad_inputs import (
     TRAIN,
     Case,
     Change,
+    Line,
     User,
     as_it_is,
+    at,
     both,
     edited,
     holds,
@@ -27,8 +29,6 @@ from tests.jobs.bad_inputs import (
 )
 
 WEIGHTS, CONFIG = "model/model.safetensors", "model/config.json"
-SAME = "give weights and config.json of the same model"
-AGAIN = "download or make it again"
 
 
 class Payload:
@@ -89,59 +89,65 @@ def acknowledged(folder: Path) -> None:
     configured("model/readout.json", sha256=sha256_file(folder / WEIGHTS))(folder)
 
 
-MODEL: dict[str, tuple[Change, str]] = {
+MODEL: dict[str, tuple[Change, Line]] = {
     "missing": (
         removed(WEIGHTS),
-        f"{WEIGHTS}: there is no such file; save the model again",
+        at(WEIGHTS, "no such file"),
     ),
     "truncated": (
         edited(WEIGHTS, lambda content: content[:-9]),
-        f"{WEIGHTS}: damaged or unsafe weights (...); {AGAIN}",
+        at(WEIGHTS, "damaged"),
     ),
-    "empty": (holds(WEIGHTS, b""), f"{WEIGHTS}: damaged or unsafe weights (...); {AGAIN}"),
+    "empty": (holds(WEIGHTS, b""), at(WEIGHTS, "damaged")),
     "a pickle": (
         lambda folder: (folder / WEIGHTS).write_bytes(pickle.dumps(Payload())),
-        f"{WEIGHTS}: damaged or unsafe weights (...); {AGAIN}",
+        at(WEIGHTS, "damaged"),
     ),
     "a link to itself": (
         both(
             lambda folder: (folder / "model").rename(folder / "other"),
             lambda folder: (folder / "model").symlink_to("model"),
         ),
-        "model/readout.json: ...; ...",
+        at("model/readout.json"),
     ),
-    "no config": (removed(CONFIG), f"{CONFIG}: there is no such file; check the folder you gave"),
+    "no config": (removed(CONFIG), at(CONFIG, "no such file")),
     "config of another model": (
         configured(CONFIG, model_type="bert"),
-        f"{CONFIG}: bert: unknown model_type; use hyenadna, ...",
+        at(CONFIG, "bert", "unknown"),
     ),
     "config that is no number": (
         configured(CONFIG, d_model="wide"),
-        f"{CONFIG}: unfit value (...d_model...); correct the file",
+        at(CONFIG, "d_model"),
     ),
     "no readout": (
         removed("model/readout.json"),
-        "model/readout.json: there is no such file; check the folder you gave",
+        at("model/readout.json", "no such file"),
     ),
     "readout without a threshold": (
         configured("model/readout.json", threshold=None),
-        "model/readout.json: threshold: null: Input should be a valid number; correct the value",
+        at("model/readout.json", "threshold", "null", "valid number"),
     ),
     "shape": (
         configured(CONFIG, d_inner=64),
-        f"{WEIGHTS}: ...: shape mismatch: (32, 8) here, (64, 8) by config.json; {SAME}",
+        at(WEIGHTS, "shape mismatch", "(32, 8)", "(64, 8)", "config.json"),
     ),
     "vocabulary": (
         configured(CONFIG, vocab_size=30),
-        f"{WEIGHTS}: ...: vocabulary mismatch: (16, 8) here, (32, 8) by config.json; {SAME}",
+        at(
+            "model/model.safetensors",
+            "vocabulary mismatch",
+            "(16, 8)",
+            "(32, 8)",
+            "config.json",
+        ),
     ),
     "NaN": (
         both(with_weights(WEIGHTS, spoilt("fc1.weight")), acknowledged),
-        f"{WEIGHTS}: ...fc1.weight: holds NaN or infinity; use another checkpoint",
+        at(WEIGHTS, "fc1.weight", "NaN or infinity"),
     ),
     "another hash": (
         with_weights(WEIGHTS, resized("fc1.weight", 32)),
-        f"{WEIGHTS}: not the weights that were saved (sha256 differs); save it again",
+        at(WEIGHTS, "sha256", "saved", "differs"),
     ),
 }
 
@@ -156,57 +162,62 @@ BACKBONE = f"{TRAIN} --backbone backbone"
 SAFE, BIN, LIGHTNING = (
     f"backbone/{name}" for name in ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
 )
-PUBLISHED: dict[str, tuple[Change, str]] = {
+PUBLISHED: dict[str, tuple[Change, Line]] = {
     "missing": (
         removed(SAFE),
-        "backbone: holds none of model.safetensors, pytorch_model.bin, weights.ckpt; "
-        "give a checkpoint's folder",
+        at("backbone", "model.safetensors", "pytorch_model.bin", "weights.ckpt"),
     ),
     "truncated": (
         edited(SAFE, lambda content: content[:-9]),
-        f"{SAFE}: damaged or unsafe weights (...); {AGAIN}",
+        at(SAFE, "damaged"),
     ),
-    "empty": (holds(SAFE, b""), f"{SAFE}: damaged or unsafe weights (...); {AGAIN}"),
+    "empty": (holds(SAFE, b""), at(SAFE, "damaged")),
     "truncated bin": (
         both(removed(SAFE), pickled(BIN), edited(BIN, lambda content: content[:-99])),
-        f"{BIN}: damaged or unsafe weights (...); {AGAIN}",
+        at(BIN, "damaged"),
     ),
     "empty bin": (
         both(removed(SAFE), holds(BIN, b"")),
-        f"{BIN}: damaged or unsafe weights (...); {AGAIN}",
+        at(BIN, "damaged"),
     ),
     "pickle payload": (
         both(removed(SAFE), pickled(BIN)),
-        f"{BIN}: damaged or unsafe weights (...); {AGAIN}",
+        at(BIN, "damaged"),
     ),
     "bare pickle payload": (
         both(removed(SAFE), holds(LIGHTNING, pickle.dumps(Payload()))),
-        f"{LIGHTNING}: damaged or unsafe weights (...); {AGAIN}",
+        at(LIGHTNING, "damaged"),
     ),
     "no config": (
         removed("backbone/config.json"),
-        "backbone/config.json: there is no such file; check the folder you gave",
+        at("backbone/config.json", "no such file"),
     ),
     "config of another model": (
         configured("backbone/config.json", model_type="gpt2"),
-        "backbone/config.json: not the configuration of a HyenaDNA model; give its folder",
+        at("backbone/config.json", "not the configuration"),
     ),
     "missing weight": (
         with_weights(SAFE, lambda weights: weights.pop("hyena.backbone.ln_f.bias")),
-        f"backbone: backbone.ln_f.bias: missing, with 0 more weights; {SAME}",
+        at("backbone", "backbone.ln_f.bias", "missing", "config.json"),
     ),
     "shape": (
         with_weights(SAFE, resized("ln_f.bias", 3)),
-        f"backbone: backbone.ln_f.bias: shape mismatch: (3,) here, (8,) by config.json; {SAME}",
+        at("backbone", "backbone.ln_f.bias", "shape mismatch", "(3,)", "(8,)", "config.json"),
     ),
     "vocabulary": (
         with_weights(SAFE, resized("word_embeddings.weight", 24)),
-        "backbone: backbone.embeddings.word_embeddings.weight: vocabulary mismatch: (24, 8) here, "
-        f"(16, 8) by config.json; {SAME}",
+        at(
+            "backbone",
+            "backbone.embeddings.word_embeddings.weight",
+            "vocabulary mismatch",
+            "(24, 8)",
+            "(16, 8)",
+            "config.json",
+        ),
     ),
     "NaN": (
         with_weights(SAFE, spoilt("fc1.weight")),
-        "backbone: ...fc1.weight: holds NaN or infinity; use another checkpoint",
+        at("backbone", "fc1.weight", "NaN or infinity"),
     ),
 }
 
@@ -218,9 +229,9 @@ def test_a_published_checkpoint_that_cannot_be_used_is_refused(user: User, case:
 
 
 def test_a_checkpoint_given_as_a_path_that_is_not_there_is_refused(user: User) -> None:
-    line = "checkpoint: ../../x/y: no folder and no hub id; check the path"
+    line = at("checkpoint", "../../x/y", "no folder", "hub id")
     user.is_refused(Case(as_it_is, f"{TRAIN} --backbone ../../x/y", line))
-    line = "checkpoint: someone/model: no such folder, and a hub id needs a revision; give ..."
+    line = at("checkpoint", "someone/model", "no such folder", "hub id", "revision")
     user.is_refused(Case(as_it_is, f"{TRAIN} --backbone someone/model", line))
 
 
@@ -235,6 +246,6 @@ STATE: dict[str, Change] = {
 
 @pytest.mark.parametrize("case", STATE)
 def test_a_run_is_not_resumed_from_a_damaged_state(begun: User, case: str) -> None:
-    line = "run/checkpoint.pt: damaged checkpoint (...); delete it and start again"
+    line = at("run/checkpoint.pt", "damaged")
     command = TRAIN.replace("--out out", "--out run --resume")
     begun.is_refused(Case(STATE[case], command, line))

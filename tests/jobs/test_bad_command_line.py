@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
+from tests.command import run_process
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
     EVALUATE,
-    JOBS,
     PREPARE,
     SANITY,
     TRAIN,
     TUNE,
     Case,
     Change,
+    Line,
     User,
-    arguments_of,
     as_it_is,
+    at,
     both,
     check_line,
     contents,
@@ -32,116 +31,112 @@ from tests.jobs.bad_inputs import (
     with_json,
 )
 
-LEAST_1 = "Input should be greater than or equal to 1; correct the value"
-ABOVE_0 = "Input should be greater than 0; correct the value"
-NUMBER = "Input should be a valid number; correct the value"
-NO_FOUND = "the model finds no labelled base, so there is nothing to attribute; train it longer, "
-NO_FOUND += "lower its threshold, or choose a split with labelled windows"
-
-BAD: dict[str, tuple[Change, str, str]] = {
+BAD: dict[str, tuple[Change, str, Line]] = {
     "nothing": (
         as_it_is,
         "prepare",
-        "command line: the following arguments are required: TASK, --out; "
-        "see python jobs/prepare.py --help",
+        at(
+            "command line",
+            "the following arguments are required",
+            "--out",
+            "--help",
+            "jobs/prepare.py",
+        ),
     ),
     "unknown option": (
         as_it_is,
         f"{TRAIN} --epochs 3",
-        "command line: unrecognized arguments: --epochs 3; see python jobs/train.py --help",
+        at("command line", "unrecognized arguments", "--epochs 3", "--help", "jobs/train.py"),
     ),
-    "no trials": (as_it_is, f"{TUNE} --trials 0", f"--trials: trials: 0: {LEAST_1}"),
+    "no trials": (as_it_is, f"{TUNE} --trials 0", at("--trials", "0")),
     "trials that are no number": (
         as_it_is,
         f"{TUNE} --trials few",
-        "command line: argument --trials: invalid int value: 'few'; "
-        "see python jobs/tune_zdna.py --help",
+        at("command line", "argument --trials", "invalid int value", "--help", "jobs/tune_zdna.py"),
     ),
     "negative rate": (
         as_it_is,
         f"{TRAIN} --set training.learning_rate=-1e-3",
-        f"--set: training.learning_rate: -0.001: {ABOVE_0}",
+        at("--set", "training.learning_rate", "-0.001"),
     ),
     "rate of 0": (
         as_it_is,
         f"{TRAIN} --set training.learning_rate=0",
-        f"--set: training.learning_rate: 0: {ABOVE_0}",
+        at("--set", "training.learning_rate", "0"),
     ),
     "NaN rate": (
         as_it_is,
         f"{TRAIN} --set training.learning_rate=.nan",
-        "--set: training.learning_rate: nan: Input should be a finite number; correct the value",
+        at("--set", "training.learning_rate", "nan", "finite number"),
     ),
     "rate called nan": (
         as_it_is,
         f"{TRAIN} --set training.learning_rate=nan",
-        f"--set: training.learning_rate: nan: {NUMBER}",
+        at("--set", "training.learning_rate", "nan", "valid number"),
     ),
     "NaN negatives": (
         as_it_is,
         f"{PREPARE} --negatives nan",
-        f"command line: negatives: nan: {NUMBER}",
+        at("command line", "negatives", "nan", "valid number"),
     ),
-    "k below 1": (as_it_is, f"{ATTRIBUTE} --k 0", f"command line: k: 0: {LEAST_1}"),
+    "k below 1": (as_it_is, f"{ATTRIBUTE} --k 0", at("command line", "k", "0")),
     "k above the window": (
         both(
             reads("window", 6),
             with_json("data/manifest.json", lambda stored: stored.update(lengths=[20, 6])),
         ),
         f"{ATTRIBUTE} --k 7",
-        "k: 7: longer than a window of 6 bases; lower it",
+        at("k", "7"),
     ),
     "k above any table": (
         as_it_is,
         f"{ATTRIBUTE} --k 21",
-        "command line: k: 21: Input should be less than or equal to 12; correct the value",
+        at("command line", "k", "21"),
     ),
     "task that is a path": (
         as_it_is,
         PREPARE.replace("zdna", "../../x", 1),
-        "task: ../../x: unknown task; give one of zdna, g4, promoter",
+        at("task", "../../x", "zdna, g4, promoter", "unknown"),
     ),
     "task setting that is a path": (
         as_it_is,
         f"{TRAIN} --set task=../../x",
-        "settings: task: ../../x: unknown task; give one of zdna, g4, promoter",
+        at("settings", "task", "../../x", "zdna, g4, promoter", "unknown"),
     ),
     "preset that is a path": (
         as_it_is,
         f"{TRAIN} --preset ../../x",
-        "preset: ..: unknown task; give one of zdna, g4, promoter",
+        at("preset", "..", "zdna, g4, promoter", "unknown"),
     ),
     "presets that are a path": (
         as_it_is,
         COMPARE.replace("zdna/two_stage", "zdna/../../x"),
-        "preset: zdna/../../x: there is none; give one of zdna/...",
+        at("preset", "zdna/../../x", "none"),
     ),
     "split that is a path": (
         as_it_is,
         f"{EVALUATE} --on ../../x",
-        "data: split: ../../x: was not prepared; there is train, val, test; "
-        "choose one of these, or prepare that split",
+        at("data", "split", "../../x", "train, val, test"),
     ),
     "method that is a path": (
         as_it_is,
         f"{ATTRIBUTE} --methods ../../x",
-        "command line: methods.0: ../../x: Input should be 'ig', ...; correct the value",
+        at("command line", "methods", "../../x", "smoothgrad"),
     ),
     "one class only": (
         as_it_is,
         "train --data sequences --out out --set data.length=5 --set data.limit=1",
-        "training windows: labels [1]: both classes, 0 and 1, are needed; add regions",
+        at("training windows", "labels [1]"),
     ),
     "no true positives to attribute": (
         as_it_is,
         ATTRIBUTE.replace("model model", "model deaf"),
-        f"split test: 48 windows: {NO_FOUND}",
+        at("split test", "48 windows", "nothing to attribute"),
     ),
     "no true positives to check": (
         as_it_is,
         SANITY.replace("model model", "model deaf"),
-        "windows: 12 with a label: the model finds none of them, so there is nothing to attribute; "
-        "train it longer, or give another split",
+        at("windows", "12 with a label", "nothing to attribute"),
     ),
 }
 
@@ -151,12 +146,12 @@ def test_a_command_that_means_nothing_is_refused(user: User, case: str) -> None:
     user.is_refused(Case(*BAD[case]))
 
 
-TRACKERS: dict[str, tuple[str, str]] = {
-    "unknown": ("comet=x", "comet: no tracker and where it writes; write mlflow=URI or ..."),
-    "no uri": ("mlflow=runs", "mlflow=runs: not a URI; give http://HOST:5000, or sqlite:..."),
+TRACKERS: dict[str, tuple[str, Line]] = {
+    "unknown": ("comet=x", at("--track", "comet", "no tracker")),
+    "no uri": ("mlflow=runs", at("--track", "mlflow=runs", "not a URI")),
     "a secret": (
         "mlflow=https://me:hush@host",
-        "mlflow=https://...: holds a password, which would stand in logs; set ...",
+        at("--track", "mlflow=https", "password"),
     ),
 }
 
@@ -164,36 +159,34 @@ TRACKERS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("case", TRACKERS)
 def test_a_tracker_that_cannot_be_told_is_refused(user: User, case: str) -> None:
     given, line = TRACKERS[case]
-    user.is_refused(Case(as_it_is, f"{TUNE} --track {given}", f"--track: {line}"))
+    user.is_refused(Case(as_it_is, f"{TUNE} --track {given}", line))
 
 
-LARGER = "ask for less or join a larger cluster"
-BEYOND: dict[str, tuple[Change, str, str]] = {
+BEYOND: dict[str, tuple[Change, str, Line]] = {
     "attribute": (
         as_it_is,
         f"{ATTRIBUTE} --gpu 1",
-        f"--actors: 1 CPUs and 1 GPUs each: the cluster has ... CPUs and 0 GPUs; {LARGER}",
+        at("--actors", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs"),
     ),
     "compare": (
         as_it_is,
         f"{COMPARE} --gpu 2",
-        f"--cpu, --gpu: 1 CPUs and 2 GPUs each: the cluster has ... CPUs and 0 GPUs; {LARGER}",
+        at("--cpu, --gpu", "1 CPUs and 2 GPUs each", "the cluster has", "and 0 GPUs"),
     ),
     "tune": (
         edited("space.yaml", lambda content: b"resources: {gpu: 1}\n" + content),
         TUNE,
-        "search space: resources: 1 CPUs and 1 GPUs each: the cluster has ... CPUs and 0 GPUs; "
-        f"{LARGER}",
+        at("search space", "resources", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs"),
     ),
     "one and a half": (
         as_it_is,
         f"{ATTRIBUTE} --gpu 1.5",
-        "--actors: gpu: 1.5: neither whole nor below 1; give 1, 2 or 0.5",
+        at("--actors", "gpu", "1.5", "below 1"),
     ),
     "no actors": (
         as_it_is,
         f"{ATTRIBUTE} --actors 0",
-        "--actors: 0: below 1; ask for one or more, or leave it out",
+        at("--actors", "0", "below 1"),
     ),
 }
 
@@ -203,22 +196,21 @@ def test_what_the_cluster_cannot_give_is_refused(user: User, cluster: Cluster, c
     user.is_refused(Case(*BEYOND[case]))
 
 
-PROCESSES: dict[str, tuple[Change, str, str]] = {
+PROCESSES: dict[str, tuple[Change, str, Line]] = {
     "prepare": (
         holds("genome.fa", ">chr1\nACGT\nAC\nACGT\n"),
         PREPARE,
-        "genome.fa:3: 2 letters: the lines of this contig have 4 letters up to its last one; "
-        "check that no line was lost, then wrap the file anew",
+        at("genome.fa:3", "2 letters"),
     ),
     "train": (
         as_it_is,
         f"{TRAIN} --backbone nowhere",
-        "checkpoint: nowhere: no folder and no hub id; check the path",
+        at("checkpoint", "nowhere", "no folder", "hub id"),
     ),
     "tune": (
         holds("space.yaml", "task: zdna\nsearch:\n  training.epochs: {low: 5, high: 2}\n"),
         TUNE,
-        "space.yaml: search.training.epochs: 5 to 2: low is not below high; exchange or widen them",
+        at("space.yaml", "search.training.epochs", "5 to 2", "low is not below high"),
     ),
 }
 
@@ -228,12 +220,30 @@ def test_a_process_of_its_own_says_the_one_line_and_leaves_with_2(user: User, jo
     change, command, line = PROCESSES[job]
     change(user.folder)
     before = contents(user.folder)
-    done = subprocess.run(
-        [sys.executable, *arguments_of(command)],
-        env=os.environ | {"PYTHONPATH": str(JOBS.parent)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_process(command, folder=user.folder)
     check_line(done.stderr, line, user.folder)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.code, done.stdout) == (2, "")
     assert contents(user.folder) == before
+
+
+SAID = "error: --k: 10: above 9; did you mean 1?\nerror: --out: out: exists already\n"
+
+
+def test_the_check_takes_one_right_line_among_others() -> None:
+    check_line(SAID, at("--k", "10", "1"), Path("/x"))
+    check_line(SAID.replace("out: e", "/x/out: e"), at("--out", "out", "exists"), Path("/x"))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "line"),
+    [
+        (SAID, at("--j", "10")),  # another place
+        (SAID, at("--k", "0")),  # part of a number
+        (SAID, at("--k", "exists")),  # what another line says
+        (SAID + "Traceback (most recent call last):\n", at("--k", "10")),
+        ("", at("--k")),
+    ],
+)
+def test_the_check_catches_what_is_not_said(stderr: str, line: Line) -> None:
+    with pytest.raises(AssertionError):
+        check_line(stderr, line, Path("/x"))

@@ -11,8 +11,19 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.dataset.manifest import read_manifest
-from hyena_ray.genome.source import BGZF_END
-from tests.jobs.bad_inputs import PREPARE, Case, Change, User, edited, holds, is_folder, removed
+from hyena_ray.genome.source import BGZF_EOF
+from tests.jobs.bad_inputs import (
+    PREPARE,
+    Case,
+    Change,
+    Line,
+    User,
+    at,
+    edited,
+    holds,
+    is_folder,
+    removed,
+)
 
 GENOME = "genome.fa"
 
@@ -33,80 +44,78 @@ def bgzip(content: bytes, size: int = 500) -> bytes:
         blocks += b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
         blocks += struct.pack("<H", len(packed) + 25)
         blocks += packed + struct.pack("<II", zlib.crc32(chunk), len(chunk))
-    return blocks + BGZF_END
+    return blocks + BGZF_EOF
 
 
-NOT_DNA = "not a DNA letter (A C G T, or IUPAC codes, read as N); give DNA; proteins, gaps and "
-NOT_DNA += "other signs cannot be read"
-REFUSED: dict[str, tuple[Change, str]] = {
+REFUSED: dict[str, tuple[Change, Line]] = {
     "missing": (
         removed(GENOME),
-        "genome.fa: there is no such file; give --genome a FASTA or 2bit file",
+        at("genome.fa", "--genome", "no such file"),
     ),
     "folder": (
         is_folder(GENOME),
-        "genome.fa: is a folder, not a file; give --genome a FASTA or 2bit file",
+        at("genome.fa", "--genome", "folder"),
     ),
     "unreadable": (
         unreadable,
-        "genome.fa: cannot be read (...); give --genome a FASTA or 2bit file",
+        at("genome.fa", "--genome"),
     ),
     "empty": (
         holds(GENOME, ""),
-        "genome.fa: the file is empty; give --genome a FASTA or 2bit file",
+        at("genome.fa", "--genome", "empty"),
     ),
     "no header": (
         holds(GENOME, "ACGT\n"),
-        "genome.fa:1: ACGT: a FASTA file begins with '>' and a contig's name; "
-        "give a FASTA file, plain, gzip or bgzip",
+        at("genome.fa:1", "ACGT", "begins with"),
     ),
     "duplicate name": (
         edited(GENOME, lambda content: content + b">chr1 of a test\nACGT\n"),
-        "genome.fa:76: chr1: the contig name stands in line 1 already; "
-        "give every contig its own first word",
+        at("genome.fa:76", "chr1", "line 1"),
     ),
     "duplicate first word": (
         edited(GENOME, lambda content: content + b">chr1 again\nACGT\n"),
-        "genome.fa:76: chr1: the contig name stands in line 1 already; "
-        "give every contig its own first word",
+        at("genome.fa:76", "chr1", "line 1"),
     ),
     "empty name": (
         holds(GENOME, ">\nACGT\n"),
-        "genome.fa:1: >: the contig has no name; write it directly after '>'",
+        at("genome.fa:1", ">", "no name"),
     ),
     "empty record": (
         holds(GENOME, ">chr1\n>chr2\nACGT\n"),
-        "genome.fa:1: chr1: the contig has no sequence; remove its header",
+        at("genome.fa:1", "chr1", "no sequence"),
     ),
     "ragged lines": (
         holds(GENOME, ">chr1\nACGT\nAC\nACGT\n"),
-        "genome.fa:3: 2 letters: the lines of this contig have 4 letters up to its last one; "
-        "check that no line was lost, then wrap the file anew",
+        at("genome.fa:3", "2 letters"),
     ),
     "blank line inside": (
         holds(GENOME, ">chr1\nACGT\n\nACGT\n"),
-        "genome.fa:3: a blank line inside a sequence; remove it, or restore the line",
+        at("genome.fa:3", "blank line"),
     ),
-    "letter outside IUPAC": (holds(GENOME, ">chr1\nACGT\nACXT\n"), f"genome.fa:3: 'X': {NOT_DNA}"),
-    "protein": (holds(GENOME, ">chr1\nMKVLAT\n"), f"genome.fa:2: 'L': {NOT_DNA}"),
+    "letter outside IUPAC": (
+        holds(GENOME, ">chr1\nACGT\nACXT\n"),
+        at("genome.fa:3", "'X'", "A C G T"),
+    ),
+    "protein": (holds(GENOME, ">chr1\nMKVLAT\n"), at("genome.fa:2", "'L'", "A C G T")),
     "binary": (
         holds(GENOME, bytes(range(64))),
-        r"genome.fa:1: \x00\x01\x02\x03\x04\x05\x06\x07\x08\t: a FASTA file begins with '>' and a "
-        "contig's name; give a FASTA file, plain, gzip or bgzip",
+        at("genome.fa:1", "\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t", "begins with"),
     ),
-    "binary sequence": (holds(GENOME, b">chr1\nAC\x00T\n"), rf"genome.fa:2: '\x00': {NOT_DNA}"),
+    "binary sequence": (
+        holds(GENOME, b">chr1\nAC\x00T\n"),
+        at("genome.fa:2", "'\\x00'", "A C G T"),
+    ),
     "truncated gzip": (
         edited(GENOME, lambda content: gzip.compress(content)[:-90]),
-        "genome.fa: damaged gzip (...); copy or download the file again",
+        at("genome.fa", "damaged"),
     ),
     "truncated bgzip": (
         edited(GENOME, lambda content: bgzip(content)[:-90]),
-        "genome.fa: damaged gzip (...); copy or download the file again",
+        at("genome.fa", "damaged"),
     ),
     "bgzip without its last blocks": (
-        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_END)]),
-        "genome.fa: damaged gzip (bgzip's closing block is missing: the file is cut short); "
-        "copy or download the file again",
+        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_EOF)]),
+        at("genome.fa", "damaged", "bgzip", "cut short"),
     ),
 }
 

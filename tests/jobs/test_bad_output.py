@@ -22,8 +22,10 @@ from tests.jobs.bad_inputs import (
     TUNE,
     Case,
     Change,
+    Line,
     User,
     as_it_is,
+    at,
     both,
     edited,
     holds,
@@ -42,16 +44,13 @@ WRITERS = RUNS | {
 
 @pytest.mark.parametrize("job", WRITERS)
 def test_an_output_that_exists_is_refused_even_when_it_is_empty(user: User, job: str) -> None:
-    line = (
-        "--out: out: exists already; give a new folder, or --overwrite to replace it "
-        "(or --resume, where the job has it)"
-    )
+    line = at("--out", "--overwrite", "--resume", "exists already")
     user.is_refused(Case(is_folder("out"), WRITERS[job], line))
 
 
 @pytest.mark.parametrize("job", [*WRITERS])
 def test_an_output_that_is_a_file_is_refused(user: User, job: str) -> None:
-    line = "--out: out: not a plain folder; give a new folder"
+    line = at("--out", "plain folder")
     user.is_refused(Case(holds("out", "years of work"), WRITERS[job], line))
 
 
@@ -63,14 +62,14 @@ THESIS = both(is_folder("out"), holds("out/thesis.tex", "years of work"))
 def test_a_folder_that_is_no_run_is_neither_resumed_nor_replaced(
     user: User, job: str, flag: str
 ) -> None:
-    line = "--out: out: has no ..., so it is not a run; give a new folder"
+    line = at("--out", "not a run")
     user.is_refused(Case(THESIS, f"{WRITERS[job]} {flag}", line))
 
 
 def test_a_folder_that_prepare_or_sanity_did_not_write_is_not_replaced(user: User) -> None:
-    line = "--out: out: holds something other than prepared data; give another folder"
+    line = at("--out", "something other")
     user.is_refused(Case(THESIS, f"{PREPARE} --overwrite", line))
-    line = "--out: out: has no sanity.json, so it is not a run; give a new folder"
+    line = at("--out", "not a run")
     user.is_refused(Case(as_it_is, f"{SANITY} --overwrite", line))
 
 
@@ -82,20 +81,18 @@ def begun_attribution(folder: Path) -> None:
 
 
 BEGUN = "out/runs/zdna/two_stage/seed=0"
-ANEW = "resume with the same, or give a new folder"
-CHANGED: dict[str, tuple[Change, str]] = {
+CHANGED: dict[str, tuple[Change, Line]] = {
     "attribute": (
         both(begun_attribution, holds("out/.lock", "")),
-        "out/shards/plan.json: the attribution was begun with other settings; "
-        "continue with the same ones, or start anew with --overwrite",
+        at("out/shards/plan.json", "--overwrite", "other settings"),
     ),
     "tune_zdna": (
         both(is_folder("out"), holds("out/config.yaml", "space: {}\n"), holds("out/.lock", "")),
-        f"out/config.yaml: space: the run was begun with another one; {ANEW}",
+        at("out/config.yaml", "space", "another one"),
     ),
     "pretrain": (
         both(is_folder("out"), holds("out/config.yaml", "settings: {}\n"), holds("out/.lock", "")),
-        f"out/config.yaml: settings: the run was begun with another one; {ANEW}",
+        at("out/config.yaml", "settings", "another one"),
     ),
     "compare": (
         both(
@@ -103,7 +100,7 @@ CHANGED: dict[str, tuple[Change, str]] = {
             holds("out/config.yaml", "data: {}\n"),
             holds(f"{BEGUN}/config.json", "{}"),
         ),
-        f"{BEGUN}/config.json: the run was begun with other settings; {ANEW}",
+        at("out/runs/zdna/two_stage/seed=0/config.json", "other settings"),
     ),
 }
 
@@ -118,7 +115,7 @@ def test_a_run_is_not_resumed_with_a_changed_configuration(
 
 def test_a_training_run_is_not_resumed_with_a_changed_configuration(begun: User) -> None:
     command = TRAIN.replace("--out out", "--out run --resume") + " --set training.epochs=2"
-    line = f"run/config.json: the run was begun with other settings; {ANEW}"
+    line = at("run/config.json", "other settings")
     begun.is_refused(Case(as_it_is, command, line))
 
 
@@ -126,7 +123,7 @@ def test_a_training_run_is_not_resumed_with_a_changed_configuration(begun: User)
 @pytest.mark.parametrize("job", RUNS)
 def test_the_data_are_never_the_output(user: User, job: str, flag: str) -> None:
     command = RUNS[job].replace("--out out", "--out data")
-    line = "--out: data: holds the input data; give another folder"
+    line = at("--out", "data", "holds the input")
     user.is_refused(Case(as_it_is, f"{command} {flag}", line))
 
 
@@ -134,7 +131,11 @@ INPUTS: dict[str, tuple[str, str, str]] = {
     "genome": (PREPARE, "genome.fa", "genome.fa"),
     "folder of the genome": (PREPARE, "../{here}", "genome.fa"),
     "genome that is pretrained on": (PRETRAIN, "../{here}", "genome.fa"),
-    "backbone that it goes on from": (f"{PRETRAIN} --backbone backbone", "backbone", "backbone"),
+    "backbone that it goes on from": (
+        f"{PRETRAIN} --backbone backbone",
+        "backbone",
+        "backbone",
+    ),
     "folder of the sequences": (SEQUENCES, "../{here}", "train.csv"),
     "model that is attributed": (ATTRIBUTE, "model", "model"),
     "model that is checked": (SANITY, "model", "model"),
@@ -150,15 +151,13 @@ def test_no_input_is_overwritten_by_the_output(user: User, case: str) -> None:
     command, out, held = INPUTS[case]
     out = out.format(here=user.folder.name)
     command = command.replace("--out out", f"--out {out} --overwrite")
-    user.is_refused(
-        Case(as_it_is, command, f"--out: ...: holds the input {held}; give another folder")
-    )
+    user.is_refused(Case(as_it_is, command, at("--out", "input", held)))
 
 
 def test_an_input_that_cannot_be_used_leaves_the_run_that_was_to_be_replaced(begun: User) -> None:
     command = TRAIN.replace("--out out", "--out run --overwrite")
-    line = "--set: training.epochs: 0: Input should be greater than or equal to 1; ..."
+    line = at("--set", "training.epochs", "0")
     begun.is_refused(Case(as_it_is, f"{command} --set training.epochs=0", line))
     damaged = edited("backbone/model.safetensors", lambda content: content[:-9])
-    line = "backbone/model.safetensors: damaged or unsafe weights (...); ..."
+    line = at("backbone/model.safetensors", "damaged")
     begun.is_refused(Case(damaged, f"{command} --backbone backbone", line))

@@ -18,8 +18,10 @@ from tests.jobs.bad_inputs import (
     TUNE,
     Case,
     Change,
+    Line,
     User,
     as_it_is,
+    at,
     both,
     edited,
     holds,
@@ -30,7 +32,6 @@ from tests.jobs.bad_inputs import (
 
 PART = "data/length=20/split=test/part-00000.parquet"
 MANIFEST = "data/manifest.json"
-AGAIN = "prepare the data again"
 
 
 def rewritten(change: Callable[[pa.Table], pa.Table]) -> Change:
@@ -63,66 +64,67 @@ def stray_part(folder: Path) -> None:
     (folder / PART).with_name("part-00001.parquet").write_bytes((folder / PART).read_bytes())
 
 
-BAD: dict[str, tuple[Change, str]] = {
+BAD: dict[str, tuple[Change, Line]] = {
     "truncated": (
         edited(PART, lambda content: content[:-40]),
-        f"{PART}: damaged Parquet file (...); {AGAIN}",
+        at(PART, "damaged"),
     ),
-    "zero length": (holds(PART, b""), f"{PART}: damaged Parquet file (...); {AGAIN}"),
+    "zero length": (
+        holds(PART, b""),
+        at(PART, "damaged"),
+    ),
     "wrong magic": (
         edited(PART, lambda content: b"RAR1" + content[4:-4] + b"RAR1"),
-        f"{PART}: damaged Parquet file (...); {AGAIN}",
+        at(PART, "damaged"),
     ),
-    "missing file": (removed(PART), f"{PART}: the file is missing; {AGAIN}"),
+    "missing file": (removed(PART), at(PART, "missing")),
     "missing column": (
         rewritten(lambda table: table.drop_columns("labels")),
-        f"{PART}: labels: the column is missing; {AGAIN}",
+        at(PART, "labels", "missing"),
     ),
     "renamed column": (
         rewritten(lambda table: table.rename_columns([*table.column_names[:4], "label"])),
-        f"{PART}: labels: the column is missing; {AGAIN}",
+        at(PART, "labels", "missing"),
     ),
     "wrong type": (
         rewritten(retyped),
-        f"{PART}: start is double not null: the manifest's windows have int64 not null; {AGAIN}",
+        at(PART, "start", "double", "int64"),
     ),
     "nulls": (
         rewritten(with_null),
-        f"{PART}: start is int64: the manifest's windows have int64 not null; {AGAIN}",
+        at(PART, "start", "int64 not null"),
     ),
     "another count": (
         listed(rows=7),
-        f"{PART}: 48 rows: the manifest says 7; {AGAIN}",
+        at(PART, "48", "7"),
     ),
     "another hash": (
         listed(sha256="0" * 64),
-        f"{PART}: sha256 differs from the manifest's; {AGAIN}",
+        at(PART, "sha256", "differs"),
     ),
     "a changed bit": (
         edited(PART, lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:]),
-        f"{PART}: sha256 differs from the manifest's; {AGAIN}",
+        at(PART, "sha256", "differs"),
     ),
     "stray part": (
         stray_part,
-        "data/length=20/split=test/part-00001.parquet: manifest.json does not list the file; "
-        "remove it",
+        at("data/length=20/split=test/part-00001.parquet", "not list", "manifest.json"),
     ),
     "a path out of the folder": (
         listed(path="../../x"),
-        f"{MANIFEST}: files.2.path: ../../x: String should match pattern ...; correct the value",
+        at(MANIFEST, "files.2.path", "../../x"),
     ),
     "no manifest": (
         removed(MANIFEST),
-        "data: has no manifest.json: not a prepared folder, or an unfinished one; "
-        "make it with jobs/prepare.py",
+        at("data", "manifest.json", "prepare"),
     ),
     "manifest of another version": (
         edited(MANIFEST, lambda content: content.replace(b'_version": 2', b'_version": 9')),
-        f"{MANIFEST}: schema_version: 9: this version reads 2; {AGAIN}",
+        at(MANIFEST, "schema_version", "9", "reads 2"),
     ),
     "truncated manifest": (
         edited(MANIFEST, lambda content: content[:99]),
-        f"{MANIFEST}: not readable as JSON (...); make it again",
+        at(MANIFEST, "JSON"),
     ),
 }
 
@@ -142,19 +144,13 @@ READERS = {
 @pytest.mark.parametrize("job", READERS)
 def test_every_job_finds_a_damaged_test_split_before_it_writes(user: User, job: str) -> None:
     """Not after the hours of training that come first."""
-    line = f"{PART}: sha256 differs from the manifest's; {AGAIN}"
+    line = at(PART, "sha256", "differs")
     change = edited(PART, lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:])
     user.is_refused(Case(change, READERS[job], line))
 
 
-OTHER_WINDOW = (
-    "model: window of 30 bases: the data in data has windows of 20 bases; "
-    "prepare data with --lengths 30, or give another model"
-)
-OTHER_FLANK = (
-    "model: flank of 5 bases: the data in data has 4 bases on each side; "
-    "prepare data with --flank 5 or more, or give another model"
-)
+OTHER_WINDOW = at("model", "30 bases", "data", "20 bases", "--lengths 30")
+OTHER_FLANK = at("model", "5 bases", "data", "4 bases", "--flank 5")
 
 
 @pytest.mark.parametrize("job", ["evaluate", "sanity", "attribute"])
@@ -167,8 +163,7 @@ def test_windows_other_than_the_models_are_refused(user: User, job: str) -> None
 @pytest.mark.parametrize("job", ["evaluate", "sanity", "attribute"])
 def test_data_of_another_kind_than_the_models_are_refused(user: User, job: str) -> None:
     command = READERS[job].replace("--data data", "--data sequences")
-    line = "model: labels bases: the data in sequences is promoter; "
-    user.is_refused(Case(as_it_is, command, f"{line}give a model of that task, or other data"))
+    user.is_refused(Case(as_it_is, command, at("model", "bases", "sequences", "promoter")))
 
 
 def test_a_stray_temporary_file_changes_nothing(user: User) -> None:

@@ -14,8 +14,10 @@ from tests.jobs.bad_inputs import (
     SEQUENCES,
     Case,
     Change,
+    Line,
     User,
     as_it_is,
+    at,
     edited,
     holds,
     is_folder,
@@ -23,11 +25,6 @@ from tests.jobs.bad_inputs import (
 )
 
 BED, CSV = "regions.bed", "train.csv"
-TABS = "write contig, start and end with tabs between"
-DIGITS = "is not a whole number written in digits; write it out, such as 1000; header lines begin "
-DIGITS += "with #"
-COUNTS = "BED is 0-based, half-open"
-TWICE = "remove one of them, for example with cut -f1-3 | sort -u"
 
 
 def row(text: str, name: str = BED) -> Change:
@@ -45,95 +42,87 @@ def renamed(old: bytes, new: bytes, *names: str) -> Change:
     return change
 
 
-BAD_BED: dict[str, tuple[Change, str]] = {
-    "missing": (removed(BED), "regions.bed: there is no such file; give --regions a BED file"),
-    "folder": (is_folder(BED), "regions.bed: is a folder, not a file; give --regions a BED file"),
+BAD_BED: dict[str, tuple[Change, Line]] = {
+    "missing": (removed(BED), at("regions.bed", "--regions", "no such file")),
+    "folder": (is_folder(BED), at("regions.bed", "--regions", "folder")),
     "two columns": (
         row("chr1\t5\n"),
-        f"regions.bed:25: chr1 5: fewer than three columns; {TABS}",
+        at("regions.bed:25", "chr1 5", "fewer than three"),
     ),
-    "1e3": (row("chr1\t1e3\t1100\n"), f"regions.bed:25: 1e3: start {DIGITS}"),
-    "10.5": (row("chr1\t5\t10.5\n"), f"regions.bed:25: 10.5: end {DIGITS}"),
-    "negative": (row("chr1\t-5\t9\n"), f"regions.bed:25: -5: start is negative; {COUNTS}"),
+    "1e3": (row("chr1\t1e3\t1100\n"), at("regions.bed:25", "1e3", "digits")),
+    "10.5": (row("chr1\t5\t10.5\n"), at("regions.bed:25", "10.5", "digits")),
+    "negative": (row("chr1\t-5\t9\n"), at("regions.bed:25", "-5", "negative", "0-based")),
     "start at end": (
         row("chr1\t9\t9\n"),
-        f"regions.bed:25: chr1:9-9: end 9 is not after start 9; {COUNTS}",
+        at("regions.bed:25", "chr1:9-9", "0-based"),
     ),
     "start above end": (
         row("chr1\t90\t30\n"),
-        f"regions.bed:25: chr1:90-30: end 30 is not after start 90; {COUNTS}",
+        at("regions.bed:25", "chr1:90-30", "0-based"),
     ),
     "end past the contig": (
         row("chr1\t1190\t1201\n"),
-        "regions.bed:25: chr1:1190-1201: ends past the contig, which has 1200 bases; "
-        "give the BED of this very assembly",
+        at("regions.bed:25", "chr1:1190-1201", "ends past"),
     ),
     "unknown contig": (
         row("chr9\t5\t9\n"),
-        "regions.bed:25: chr9: the genome has no such contig; the genome has chr1, chr2, chr3: "
-        "give regions of this very assembly",
+        at("regions.bed:25", "chr9", "no such contig"),
     ),
     "1 against chr1": (
         renamed(b"chr1", b"1", BED),
-        "regions.bed:1: 1: the genome has no such contig; the genome calls it chr1: rename with "
-        """awk -F'\\t' -v OFS='\\t' 'BEGIN {n["1"]="chr1"} $1 in n {$1=n[$1]} 1' regions.bed > """
-        "renamed_regions.bed",
+        at("regions.bed:1", "chr1", "no such contig", "renamed_regions.bed"),
     ),
     "1 against 01": (
         renamed(b"chr1", b"01", "genome.fa"),
-        "regions.bed:1: chr1: the genome has no such contig; the genome calls it 01: rename with "
-        """awk -F'\\t' -v OFS='\\t' 'BEGIN {n["chr1"]="01"} $1 in n {$1=n[$1]} 1' regions.bed > """
-        "renamed_regions.bed",
+        at("regions.bed:1", "chr1", "01", "no such contig", "renamed_regions.bed"),
     ),
     "huge integer": (
         row("chr1\t5\t99999999999999999999\n"),
-        f"regions.bed:25: 99999999999999999999: end is larger than any contig; {COUNTS}",
+        at("regions.bed:25", "99999999999999999999", "larger than any contig"),
     ),
     "blanks": (
         row("chr1 5 9\n"),
-        f"regions.bed:25: chr1 5 9: columns stand apart by blanks; {TABS}",
+        at("regions.bed:25", "chr1 5 9", "blanks"),
     ),
     "column names": (
         holds(BED, "chrom\tstart\tend\nchr1\t5\t9\n"),
-        f"regions.bed:1: start: start {DIGITS}",
+        at("regions.bed:1", "start", "digits"),
     ),
     "quoted newline": (
         row('"chr\n1"\t5\t9\n'),
-        f'regions.bed:25: "chr: fewer than three columns; {TABS}',
+        at("regions.bed:25", '"chr', "fewer than three"),
     ),
     "duplicate interval": (
         row("chr1\t10\t25\n"),
-        f"regions.bed:25: chr1:10-25: the interval stands in line 1 already; {TWICE}",
+        at("regions.bed:25", "chr1:10-25", "line 1"),
     ),
     "conflicting labels": (
         holds(BED, "chr1\t5\t9\tZ-DNA\nchr1\t5\t9\tnone\n"),
-        f"regions.bed:2: chr1:5-9: the interval stands in line 1 already; {TWICE}",
+        at("regions.bed:2", "chr1:5-9", "line 1"),
     ),
     "one class": (
         holds(BED, "chr1\t0\t1200\nchr2\t0\t1200\nchr3\t0\t1200\n"),
-        "--regions: train, 20 bases: every base is labelled, so that there is one class only; "
-        "give regions, not whole contigs, or --negatives above 0",
+        at("--regions", "train, 20 bases", "--negatives", "one class only", "above 0"),
     ),
     "none in a split": (
         holds(BED, "chr1\t5\t9\n"),
-        "--split: contig:train=chr1;val=chr2;test=chr3: val has no window of 20 bases with a "
-        "labelled one; give it contigs that the regions name, or shorter windows",
+        at("--split", "contig:train=chr1;val=chr2;test=chr3", "val", "20 bases"),
     ),
     "no rows": (
         holds(BED, "# nothing\n"),
-        "regions.bed: there is no interval in the file; give --regions a BED file",
+        at("regions.bed", "--regions", "no interval in the file"),
     ),
     "not UTF-8": (
         edited(BED, lambda content: content + b"chr\xff\t5\t9\n"),
-        "regions.bed:25: not UTF-8; give a BED text file",
+        at("regions.bed:25", "UTF-8"),
     ),
     "control characters": (
         row("chr1\x1b[31m 5 9\n"),
-        rf"regions.bed:25: chr1\x1b[31m 5 9: columns stand apart by blanks; {TABS}",
+        at("regions.bed:25", "chr1\\x1b[31m 5 9", "blanks"),
     ),
     "truncated gzip": (
         edited(BED, lambda content: gzip.compress(content)[:-9]),
-        "regions.bed: damaged gzip (...); copy or download the file again",
+        at("regions.bed", "damaged"),
     ),
 }
 
@@ -145,72 +134,68 @@ def test_regions_that_cannot_be_read_are_refused(user: User, case: str) -> None:
 
 
 def test_a_blacklist_is_read_as_strictly_as_regions(user: User) -> None:
-    line = f"mask.bed:1: -5: start is negative; {COUNTS}"
+    line = at("mask.bed:1", "-5", "negative", "0-based")
     user.is_refused(
         Case(holds("mask.bed", "chr1\t-5\t9\n"), f"{PREPARE} --blacklist mask.bed", line)
     )
 
 
 HEAD = "sequence,label\n"
-EXAMPLE = "write a first line sequence,label and then lines such as ACGTTGCA,1"
-BAD_CSV: dict[str, tuple[Change, str]] = {
-    "missing": (removed(CSV), "train.csv: there is no such file; give --train a CSV file"),
-    "folder": (is_folder(CSV), "train.csv: is a folder, not a file; give --train a CSV file"),
+BAD_CSV: dict[str, tuple[Change, Line]] = {
+    "missing": (removed(CSV), at("train.csv", "--train", "no such file")),
+    "folder": (is_folder(CSV), at("train.csv", "--train", "folder")),
     "one column": (
         holds(CSV, HEAD + "ACGTA\n"),
-        f"train.csv:2: 1 columns: the first line has 2; {EXAMPLE}",
+        at("train.csv:2", "1 columns"),
     ),
     "missing column": (
         holds(CSV, "sequence,class\nACGTA,1\n"),
-        f"train.csv:1: sequence,class: the column label is missing; {EXAMPLE}",
+        at("train.csv:1", "sequence,class", "missing"),
     ),
     "duplicate column": (
         holds(CSV, "sequence,label,label\nACGTA,1,0\n"),
-        f"train.csv:1: sequence,label,label: the column label stands twice; {EXAMPLE}",
+        at("train.csv:1", "sequence,label,label", "label is repeated"),
     ),
     "blanks": (
         holds(CSV, "sequence label\nACGTA 1\n"),
-        f"train.csv:1: sequence label: the column sequence is missing; {EXAMPLE}",
+        at("train.csv:1", "sequence label", "missing"),
     ),
     "quoted newline": (
         holds(CSV, HEAD + '"ACG\nTA",1\n'),
-        "train.csv:2: a line break stands inside quotes; remove the quotes",
+        at("train.csv:2", "quotes"),
     ),
     "label not 0 or 1": (
         holds(CSV, HEAD + "ACGTA,2\n"),
-        f"train.csv:2: 2: the label is neither 0 nor 1; {EXAMPLE}",
+        at("train.csv:2", "2", "0 nor 1"),
     ),
     "label 1e0": (
         holds(CSV, HEAD + "ACGTA,1e0\n"),
-        f"train.csv:2: 1e0: the label is neither 0 nor 1; {EXAMPLE}",
+        at("train.csv:2", "1e0", "label"),
     ),
     "label NA": (
         holds(CSV, HEAD + "ACGTA,NA\n"),
-        f"train.csv:2: NA: the label is neither 0 nor 1; {EXAMPLE}",
+        at("train.csv:2", "NA", "label"),
     ),
     "one class": (
         holds(CSV, HEAD + "ACGTA,1\nCCCCC,1\n"),
-        "train.csv: train: all sequences have label 1, so that there is one class only; "
-        "give sequences of its own, of both labels",
+        at("train.csv", "one class only", "of both labels"),
     ),
     "no rows": (
         holds(CSV, HEAD),
-        "train.csv: there is no sequence in the file; give --train a CSV file",
+        at("train.csv", "--train", "no sequence in the file"),
     ),
-    "empty": (holds(CSV, ""), "train.csv: the file is empty; give --train a CSV file"),
+    "empty": (holds(CSV, ""), at("train.csv", "--train", "empty")),
     "not UTF-8": (
         holds(CSV, HEAD.encode() + b"ACGTA,1\nACG\xff,0\n"),
-        "train.csv:3: not UTF-8; give a CSV text file",
+        at("train.csv:3", "UTF-8"),
     ),
     "protein": (
         holds(CSV, HEAD + "MKVLA,1\n"),
-        "train.csv:2: 'M': letter 1 of the sequence is not one of A C G T N; "
-        "give DNA; RNA, proteins and gaps cannot be read",
+        at("train.csv:2", "'M'"),
     ),
     "the test file as training file": (
         edited(CSV, lambda content: b"sequence,label\nACACA,1\nGTGTG,0\n"),
-        "train.csv: train: every sequence stands in the file of a later split as well; "
-        "give sequences of its own, of both labels",
+        at("train.csv", "of both labels"),
     ),
 }
 
@@ -223,7 +208,7 @@ def test_sequences_that_cannot_be_read_are_refused(user: User, case: str) -> Non
 
 def test_a_contig_is_not_put_into_train_and_test(user: User) -> None:
     command = PREPARE.replace("test=chr3", "test=chr1,chr3")
-    line = "--split: chr1: the contig is named twice; give it to one split only"
+    line = at("--split", "chr1", "twice")
     user.is_refused(Case(as_it_is, command, line))
 
 
@@ -238,7 +223,11 @@ SAME: dict[str, tuple[Change, str, str]] = {
     ),
     "CSV with a BOM": (edited(CSV, lambda c: b"\xef\xbb\xbf" + c), SEQUENCES, "sequences"),
     "CSV with CRLF": (edited(CSV, lambda c: c.replace(b"\n", b"\r\n")), SEQUENCES, "sequences"),
-    "CSV without final newline": (edited(CSV, lambda c: c.rstrip(b"\n")), SEQUENCES, "sequences"),
+    "CSV without final newline": (
+        edited(CSV, lambda c: c.rstrip(b"\n")),
+        SEQUENCES,
+        "sequences",
+    ),
     "CSV in lower case": (edited(CSV, bytes.lower), SEQUENCES, "sequences"),
 }
 

@@ -7,72 +7,70 @@ from itertools import pairwise
 import pytest
 
 from hyena_ray.files import read_json
-from tests.jobs.bad_inputs import SPACE, TRAIN, TUNE, Case, User, holds
+from tests.jobs.bad_inputs import SPACE, TRAIN, TUNE, Case, Line, User, at, holds
 
 CONFIGURED = f"{TRAIN} --config config.yaml"
-CONFIG: dict[str, tuple[str, str]] = {
+CONFIG: dict[str, tuple[str, Line]] = {
     "1e-4 as a word": (
         "training: {learning_rate: '1e-4'}",
-        "config.yaml: training.learning_rate: 1e-4: Input should be a valid number; "
-        "correct the value",
+        at("config.yaml", "training.learning_rate", "1e-4", "valid number"),
     ),
     "duplicate key": (
         "training:\n  epochs: 1\n  epochs: 2\n",
-        'config.yaml:3: while constructing a mapping, found duplicate key "epochs" with value "2" '
-        '(original value: "1"); correct the line',
+        at(
+            "config.yaml:3",
+            "duplicate key",
+            '"epochs"',
+        ),
     ),
     "no": (
         "lora: {enabled: no}",
-        "config.yaml: lora.enabled: no: Input should be a valid boolean; correct the value",
+        at("config.yaml", "lora.enabled", "no", "valid boolean"),
     ),
     "12:30:45": (
         "training: {epochs: 12:30:45}",
-        "config.yaml: training.epochs: 12:30:45: Input should be a valid integer; "
-        "correct the value",
+        at("config.yaml", "training.epochs", "12:30:45", "valid integer"),
     ),
     "a date": (
         "training: {epochs: 2001-02-03}",
-        "config.yaml: training.epochs: 2001-02-03: Input should be a valid integer; "
-        "correct the value",
+        at("config.yaml", "training.epochs", "2001-02-03", "valid integer"),
     ),
     "!!python": (
         "task: !!python/object/apply:os.system ['touch ran']",
-        "config.yaml:1: ...python/object/apply:os.system: tags are not allowed; remove the tag",
+        at("config.yaml:1", "python/object/apply:os.system", "tags"),
     ),
     "unknown key": (
         "training: {batchsize: 64}",
-        "config.yaml: training.batchsize: unknown key; allowed are ...batch_size...",
+        at("config.yaml", "training.batchsize", "batch_size", "unknown"),
     ),
     "unknown section": (
         "trainings: {batch_size: 64}",
-        "config.yaml: trainings.batch_size: unknown key; check its spelling",
+        at("config.yaml", "trainings.batch_size", "unknown"),
     ),
     "syntax error": (
         "training:\n  epochs: [1\nmodel: {}\n",
-        "config.yaml:3: while parsing a flow sequence, expected ',' or ']', but got ':'; "
-        "correct the line",
+        at("config.yaml:3", "flow sequence"),
     ),
-    "list": ("- training\n", "config.yaml: ['training']: not a mapping of keys to values; see ..."),
+    "list": ("- training\n", at("config.yaml", "['training']", "mapping")),
     "alias bomb": (
         "a: &a [x, x]\n" + "".join(f"{y}: &{y} [*{x}, *{x}]\n" for x, y in pairwise("abcdefgh")),
-        "config.yaml:1: anchors and aliases are not allowed; write it out",
+        at("config.yaml:1", "anchors"),
     ),
     "YAML 1.1": (
         "%YAML 1.1\n---\nlora: {enabled: no}\n",
-        "config.yaml:2: directives are not allowed; remove the % lines",
+        at("config.yaml:2", "directives"),
     ),
     "two documents": (
         "training: {}\n---\nmodel: {}\n",
-        "config.yaml:2: expected a single document in the stream, but found another document; "
-        "correct the line",
+        at("config.yaml:2", "single document"),
     ),
     "a list as key": (
         "? [training, model]\n: {epochs: 1}\n",
-        "config.yaml: a key is a list; write keys as single words",
+        at("config.yaml", "key is a list"),
     ),
     "not UTF-8": (
         "task: \udcff",
-        "config.yaml: cannot be read (...); give a YAML file",
+        at("config.yaml", "cannot be read"),
     ),
 }
 
@@ -85,67 +83,62 @@ def test_a_configuration_that_cannot_be_taken_at_its_word_is_refused(user: User,
 
 
 HEAD = "task: zdna\nsearch:\n"
-SPACES: dict[str, tuple[str, str]] = {
+SPACES: dict[str, tuple[str, Line]] = {
     "unknown key": (
         f"trails: 3\n{SPACE}",
-        "space.yaml: trails: unknown key; allowed are ...trials",
+        at("space.yaml", "trails", "trials", "unknown"),
     ),
     "unknown setting": (
         HEAD + "  training.rate: {choices: [1]}\n",
-        "space.yaml: training.rate: unknown key; allowed are ...learning_rate...",
+        at("space.yaml", "training.rate", "learning_rate", "unknown"),
     ),
     "low not below high": (
         HEAD + "  training.epochs: {low: 5, high: 5}\n",
-        "space.yaml: search.training.epochs: 5 to 5: low is not below high; exchange or widen them",
+        at("space.yaml", "search.training.epochs", "5 to 5", "low is not below high"),
     ),
     "log with low 0": (
         HEAD + "  training.warmup: {low: 0.0, high: 0.5, log: true}\n",
-        "space.yaml: search.training.warmup: 0 to 0.5: log needs low above 0; "
-        "raise low or remove log",
+        at("space.yaml", "search.training.warmup", "0 to 0.5", "above 0"),
     ),
     "log with negative low": (
         HEAD + "  training.warmup: {low: -0.1, high: 0.5, log: true}\n",
-        "space.yaml: search.training.warmup: -0.1 to 0.5: log needs low above 0; "
-        "raise low or remove log",
+        at("space.yaml", "search.training.warmup", "-0.1 to 0.5", "above 0"),
     ),
     "empty choices": (
         HEAD + "  training.epochs: {choices: []}\n",
-        "space.yaml: search.training.epochs: choices: is empty; give at least one value",
+        at("space.yaml", "search.training.epochs", "choices", "empty"),
     ),
     "no trials": (
         f"{SPACE}".replace("trials: 1", "trials: 0"),
-        "space.yaml: trials: 0: Input should be greater than or equal to 1; correct the value",
+        at("space.yaml", "trials", "0"),
     ),
     "no as a choice": (
         HEAD + "  lora.enabled: {choices: [no, yes]}\n",
-        "space.yaml: lora.enabled: ...: Input should be a valid boolean; correct the value",
+        at("space.yaml", "lora.enabled", "valid boolean"),
     ),
     "negative rate": (
         HEAD + "  training.learning_rate: {low: -1e-3, high: -1e-4}\n",
-        "space.yaml: training.learning_rate: -0.00...: Input should be greater than 0; "
-        "correct the value",
+        at("space.yaml", "training.learning_rate", "greater than 0"),
     ),
     "a rate that is no number": (
         HEAD + "  training.learning_rate: {choices: [.nan]}\n",
-        "space.yaml: training.learning_rate: nan: Input should be a finite number; "
-        "correct the value",
+        at("space.yaml", "training.learning_rate", "nan", "finite number"),
     ),
     "a range without end": (
         HEAD + "  training.learning_rate: {low: 1e-3, high: .inf}\n",
-        "space.yaml: search.training.learning_rate.high.float: inf: Input should be a finite "
-        "number; correct the value",
+        at("space.yaml", "training.learning_rate.high.float", "inf", "finite number"),
     ),
     "task of another job": (
         SPACE.replace("zdna", "g4"),
-        "space.yaml: task: g4: this job tunes zdna; give a space of that task",
+        at("space.yaml", "task", "g4", "zdna"),
     ),
     "task that is a path": (
         SPACE.replace("zdna", "../../x"),
-        "space.yaml: task: ../../x: unknown task; give one of zdna, g4, promoter",
+        at("space.yaml", "task", "../../x", "zdna, g4, promoter", "unknown"),
     ),
     "backbone that is not there": (
         SPACE.replace("settings:", "settings:\n  model.backbone: nowhere"),
-        "checkpoint: nowhere: no folder and no hub id; check the path",
+        at("checkpoint", "nowhere", "no folder", "hub id"),
     ),
 }
 

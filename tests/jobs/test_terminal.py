@@ -19,11 +19,11 @@ import pytest
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.commands import Parser
 from hyena_ray.dataset.reader import PreparedData
+from tests.command import JOBS, Done
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
     EVALUATE,
-    JOBS,
     PREPARE,
     PRETRAIN,
     SANITY,
@@ -31,7 +31,6 @@ from tests.jobs.bad_inputs import (
     SPACE,
     TRAIN,
     TUNE,
-    Done,
     User,
     contents,
 )

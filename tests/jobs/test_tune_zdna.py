@@ -73,7 +73,9 @@ def calm(inputs: Inputs, cluster: Cluster, tmp_path_factory: pytest.TempPathFact
 
 def tried(out: Path) -> list[dict[str, Any]]:
     table = pq.read_table(out / "trials.parquet")
-    return table.select(["trial", "readout.lookahead", "training.learning_rate"]).to_pylist()
+    columns = ["trial", "readout.lookahead", "training.learning_rate"]
+    rows: list[dict[str, Any]] = table.select(columns).to_pylist()
+    return rows
 
 
 @pytest.mark.slow

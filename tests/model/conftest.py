@@ -21,7 +21,8 @@ def config() -> HyenaDNAConfig:
 @pytest.fixture
 def language_model(config: HyenaDNAConfig) -> HyenaDNAForCausalLM:
     """All weights random and of a size that matters, biases and LayerNorms included."""
-    model = HyenaDNAForCausalLM(config).eval()
+    model = HyenaDNAForCausalLM(config)
+    model.eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.endswith(".freq"):

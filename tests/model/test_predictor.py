@@ -28,6 +28,7 @@ from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import predict
 from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import TrainingSettings
 
 WINDOW, FLANK = 40, 8
@@ -130,7 +131,7 @@ def test_windows_of_a_contig_have_the_probabilities_of_evaluate(
     )
     prepare(recipe, tmp_path / "data")
     windows = PreparedData.open(tmp_path / "data").read(WINDOW, "test")
-    weights = TrainingSettings().class_weights()
+    weights = class_weights(TrainingSettings())
     expected = predict(predictor.model, ArraySource(windows), weights).scores
     contigs = {contig.name: decode(codes_to_tokens(contig.codes)) for contig in Fasta(made.genome)}
     found = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,7 +17,7 @@ WINDOW, FLANK = 10, 2
 PATTERN, REVERSED = "GATCC", "GGATC"
 
 
-def pattern_model(strands: str = "both") -> WindowModel:
+def pattern_model(strands: Literal["forward", "both"] = "both") -> WindowModel:
     """Probability 1/2 in the middle of the pattern on either strand where it reads both, else 1 on
     its own; elsewhere 0."""
     model = build_model(

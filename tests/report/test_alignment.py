@@ -7,44 +7,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.report.alignment import (
+from hyena_ray.report._alignment import (
     align_sites,
     base_counts,
-    families,
+    group_kmers,
     information,
     reverse_complement,
 )
 
 
-def test_shifted_kmers_lie_over_each_other() -> None:
-    (family,) = families(["ACGTT", "CGTTA", "GACGT"], strands=False)
-    assert family.placed == (".ACGTT.", "..CGTTA", "GACGT..")
+def test_shifted_kmers_align() -> None:
+    (family,) = group_kmers(["ACGTT", "CGTTA", "GACGT"], strands=False)
+    assert family.aligned == (".ACGTT.", "..CGTTA", "GACGT..")
 
 
 def test_a_reverse_complement_joins_where_strands_are_alike() -> None:
     kmers = ["AACCC", reverse_complement("AACCC")]
-    (family,) = families(kmers, strands=True)
+    (family,) = group_kmers(kmers, strands=True)
     assert family.kmers == tuple(kmers)
-    assert family.placed == ("AACCC", "AACCC")
-    assert len(families(kmers, strands=False)) == 2
+    assert family.aligned == ("AACCC", "AACCC")
+    assert len(group_kmers(kmers, strands=False)) == 2
 
 
-def test_one_mismatch_is_allowed_in_place_and_none_beside() -> None:
-    assert len(families(["AACCC", "AACGC"], strands=False)) == 1
-    assert len(families(["AACCC", "AAGGC"], strands=False)) == 2
+def test_one_mismatch_is_allowed_without_a_shift_and_none_with_one() -> None:
+    assert len(group_kmers(["AACCC", "AACGC"], strands=False)) == 1
+    assert len(group_kmers(["AACCC", "AAGGC"], strands=False)) == 2
     # Shifted by one, ACCC agrees with ACCG but for its last base.
-    assert len(families(["AACCC", "ACCGT"], strands=False)) == 2
+    assert len(group_kmers(["AACCC", "ACCGT"], strands=False)) == 2
 
 
 @given(st.lists(st.text("ACGT", min_size=5, max_size=5), unique=True, max_size=12), st.booleans())
-def test_every_kmer_stands_in_one_family(kmers: list[str], strands: bool) -> None:
-    found = families(kmers, strands=strands)
+def test_every_kmer_is_in_one_family(kmers: list[str], strands: bool) -> None:
+    found = group_kmers(kmers, strands=strands)
     assert sorted(kmer for family in found for kmer in family.kmers) == sorted(kmers)
     for family in found:
-        assert len({len(placed) for placed in family.placed}) == 1
-        for kmer, placed in zip(family.kmers, family.placed, strict=True):
+        assert len({len(aligned) for aligned in family.aligned}) == 1
+        for kmer, aligned in zip(family.kmers, family.aligned, strict=True):
             forms = {kmer, reverse_complement(kmer)} if strands else {kmer}
-            assert placed.strip(".") in forms
+            assert aligned.strip(".") in forms
 
 
 def planted(count: int, *, turned: bool) -> tuple[np.ndarray, np.ndarray]:

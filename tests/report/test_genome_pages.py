@@ -1,4 +1,4 @@
-"""Pages of prepared data, of a scored genome and of a pretraining."""
+"""Pages of prepared data, of a prediction and of a pretraining."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from hyena_ray.prediction.pieces import Piece, PredictionPlan
 from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
 from hyena_ray.prediction.region_calling import COLUMNS, PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
-from hyena_ray.report.blocks import Figure, Headline, Section, Table
+from hyena_ray.report._page import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
-from hyena_ray.report.write import page_of, write_report
+from hyena_ray.report.sections import page_of
+from hyena_ray.report.write import write_report
 from hyena_ray.training.pretrain_record import HeldOutEvaluation, PretrainRecord
 from hyena_ray.training.settings import Objective, PretrainSettings
 
@@ -131,7 +132,7 @@ def test_prepared_data_are_counted_by_split_and_contig(small_data: Path) -> None
     ]
 
 
-def test_a_scored_genome_tells_its_regions_the_surest_first(tmp_path: Path) -> None:
+def test_a_prediction_lists_its_regions_the_surest_first(tmp_path: Path) -> None:
     folder = predicted(tmp_path / "tracks", REGIONS)
     found = sections(folder)
     assert list(found) == ["answer", "regions", "run"]
@@ -148,7 +149,7 @@ def test_a_scored_genome_tells_its_regions_the_surest_first(tmp_path: Path) -> N
     assert "Simulated" in write_report(folder).read_text()
 
 
-def test_a_genome_without_a_region_has_a_page_too(tmp_path: Path) -> None:
+def test_a_prediction_without_a_region_has_a_page_too(tmp_path: Path) -> None:
     found = sections(predicted(tmp_path / "tracks", ()))
     assert words(found["answer"]).startswith("0 regions")
     assert [row[2] for row in tables(found["regions"])[0].rows] == ["0", "0"]
@@ -172,13 +173,13 @@ def test_a_pretraining_is_placed_among_markov_models(
         found["answer"]
     )
     assert said in words(found["answer"])
-    assert "Trained on a; of c nothing was looked at." in words(found["answer"])
+    assert "Trained on a; nothing of c was read." in words(found["answer"])
     assert tables(found["perplexity"])[0].rows[-1] == ["all", f"{value:.3f}", "3.900", "3.500"]
 
 
 def test_masked_bases_are_not_placed_among_markov_models(tmp_path: Path) -> None:
     folder = pretrained(tmp_path / "pretrained", "masked", {"b": 3.0, "all": 3.0})
-    assert "Markov models cannot be put beside it" in words(sections(folder)["answer"])
+    assert "cannot be compared with Markov models" in words(sections(folder)["answer"])
 
 
 def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> None:
@@ -194,9 +195,7 @@ def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> N
         ("shards/plan.json", "plan.json: there is no such file"),
     ],
 )
-def test_a_scored_genome_without_a_file_is_refused(
-    tmp_path: Path, damage: str, message: str
-) -> None:
+def test_a_prediction_without_a_file_is_refused(tmp_path: Path, damage: str, message: str) -> None:
     folder = predicted(tmp_path / "tracks", REGIONS)
     (folder / damage).unlink()
     with pytest.raises(InputError, match=message):

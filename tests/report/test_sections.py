@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from hyena_ray.dataset.manifest import SequenceRows
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
-from hyena_ray.report.answer import warnings
-from hyena_ray.report.blocks import Figure, Section, Table
-from hyena_ray.report.contents import Contents, read_contents
-from hyena_ray.report.published import PUBLISHED
-from hyena_ray.report.windows import ROW, part_shown
-from hyena_ray.report.write import page_of, write_report
+from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED
+from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
+from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
+from hyena_ray.report._run_section import page_warnings
+from hyena_ray.report.contents import read_contents
+from hyena_ray.report.run_contents import TuneContents
+from hyena_ray.report.sections import page_of
+from hyena_ray.report.write import write_report
 from hyena_ray.storage import AnyPath, S3Path
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.presets import load_preset
@@ -36,13 +39,25 @@ Job = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="session")
-def contents(runs: Runs) -> Contents:
-    return read_contents(runs.tuned, compared=runs.compared)
+def contents(runs: Runs) -> TuneContents:
+    found = read_contents(runs.tuned, compared=runs.compared)
+    assert isinstance(found, TuneContents)
+    return found
 
 
 @pytest.fixture(scope="session")
-def sections(contents: Contents) -> dict[str, Section]:
-    return {section.name: section for section in page_of(contents).sections}
+def page(contents: TuneContents) -> Page:
+    return page_of(contents)
+
+
+@pytest.fixture(scope="session")
+def sections(page: Page) -> dict[str, Section]:
+    return {section.name: section for section in page.sections}
+
+
+@pytest.fixture(scope="session")
+def text(page: Page) -> str:
+    return render_html(page)
 
 
 def figures(section: Section) -> dict[str, Figure]:
@@ -50,18 +65,18 @@ def figures(section: Section) -> dict[str, Figure]:
 
 
 def test_a_search_has_every_section_and_figure(sections: dict[str, Section]) -> None:
-    names = ["answer", "run", "measured", "learning", "search", "kmers", "windows", "checks"]
-    assert list(sections) == [*names, "compared"]
+    names = ["answer", "run", "evaluation", "learning", "search", "kmers", "windows", "checks"]
+    assert list(sections) == [*names, "comparison"]
     drawn = {name for section in sections.values() for name in figures(section)}
     assert {
-        *("beside", "precision-recall", "reliability", "losses", "scores", "all-trials"),
+        *("ranking", "precision-recall", "reliability", "losses", "scores", "all-trials"),
         *("history", "parallel", "importance", "consensus", "kmers-ig", "kmers-smoothgrad"),
         *("kmers-tp", "family-1", "true-positives", "window-1", "deletion", "insertion"),
     } <= drawn
 
 
 def test_the_answer_is_the_score_with_its_interval(
-    sections: dict[str, Section], contents: Contents
+    sections: dict[str, Section], contents: TuneContents
 ) -> None:
     head = sections["answer"].blocks[0]
     found = contents.evaluation
@@ -72,53 +87,68 @@ def test_the_answer_is_the_score_with_its_interval(
     assert RunSummary.read(contents.folder).test["f1"] == found.metrics.f1
 
 
-def test_presets_stand_beside_the_score_in_order(sections: dict[str, Section]) -> None:
-    beside = figures(sections["answer"])["beside"]
-    assert beside.table is not None
-    rows = {row[0]: row for row in beside.table.rows}
+def test_presets_are_ranked_with_the_score(sections: dict[str, Section]) -> None:
+    ranking = figures(sections["answer"])["ranking"]
+    assert ranking.table is not None
+    rows = {row[0]: row for row in ranking.table.rows}
     assert rows["zdna/strong"][2:] == ["0.750", "0.679 to 0.821"]
-    values = [float(row[2]) for row in beside.table.rows]
+    values = [float(row[2]) for row in ranking.table.rows]
     assert values == sorted(values, reverse=True)
 
 
-def test_published_figures_stand_beside_real_ones_only(contents: Contents) -> None:
-    simulated, real = contents, contents._replace(simulated=False)
-    for of, there in ((simulated, False), (real, True)):
-        beside = figures(page_of(of._replace(kmers=None, study=None)).sections[0])["beside"]
-        assert beside.table is not None
-        assert ("the study" in [row[0] for row in beside.table.rows]) == there
+def test_published_figures_are_ranked_with_real_ones_only(contents: TuneContents) -> None:
+    # Without what takes seconds to draw.
+    simulated = replace(contents, attribution=None, study=None)
+    for run, there in ((simulated, False), (replace(simulated, simulated=False), True)):
+        ranking = figures(page_of(run).sections[0])["ranking"]
+        assert ranking.table is not None
+        assert (ORIGINAL in [row[0] for row in ranking.table.rows]) == there
+
+
+def test_the_original_work_is_cited_once_on_pages_that_speak_of_it(contents: TuneContents) -> None:
+    compared = replace(contents, attribution=None, study=None)
+    alone = replace(compared, comparison=None)
+    for run, times in (
+        (compared, 1),
+        (replace(compared, simulated=False), 1),
+        (alone, 0),
+        (replace(alone, simulated=False), 1),
+    ):
+        page = page_of(run)
+        assert page.footer.count(ORIGINAL_WORK) == times
+        assert (ORIGINAL in str(page.sections)) == bool(times)
 
 
 @pytest.mark.parametrize("task", PUBLISHED)
-def test_what_the_study_states_is_what_its_preset_says(task: str) -> None:
+def test_figures_of_the_original_work_are_those_of_its_preset(task: str) -> None:
     published = PUBLISHED[task]
     stated = load_preset(published.preset, ROOT / "search_spaces" / "presets").study
     for name, value in published.metrics.items():
         assert getattr(stated, name) == value
 
 
-def test_simulated_data_are_said_first(contents: Contents) -> None:
-    assert warnings(contents)[0].startswith("Simulated: no figure here says anything")
-    assert warnings(contents._replace(simulated=False)) == []
+def test_simulated_data_are_named_first(contents: TuneContents) -> None:
+    assert page_warnings(contents)[0].startswith("Simulated: no figure here says anything")
+    assert page_warnings(replace(contents, simulated=False)) == []
 
 
-def test_what_the_check_for_leaks_found_is_said_first(contents: Contents) -> None:
+def test_leaks_between_splits_are_named_first(contents: TuneContents) -> None:
     assert contents.origin is not None
     manifest = contents.origin.manifest
     rows = SequenceRows(split="train", rows=900, dropped=42, repeated=0, conflicting=1)
     sequences = manifest.model_copy(update={"contigs": (), "sequences": (rows,)})
     stratified = manifest.model_copy(update={"split": "stratified:0.6/0.2/0.2"})
     for changed, words in (
-        (sequences, ["42 of 900 sequences of train", "1 sequence stands with both labels"]),
+        (sequences, ["42 of 900 sequences of train", "1 sequence has both labels"]),
         (stratified, ["neighbours of training windows are tested"]),
     ):
         origin = contents.origin.model_copy(update={"manifest": changed})
-        found = warnings(contents._replace(simulated=False, origin=origin))
+        found = page_warnings(replace(contents, simulated=False, origin=origin))
         assert len(found) == len(words)
         assert all(word in text for word, text in zip(words, found, strict=True))
 
 
-def test_a_run_remembers_its_data_and_every_epoch(contents: Contents, runs: Runs) -> None:
+def test_a_run_remembers_its_data_and_every_epoch(contents: TuneContents, runs: Runs) -> None:
     assert contents.origin == Origin.read(contents.folder)
     assert contents.origin.folder == str(runs.data)
     assert contents.history is not None
@@ -127,10 +157,10 @@ def test_a_run_remembers_its_data_and_every_epoch(contents: Contents, runs: Runs
 
 
 def test_windows_show_true_region_and_what_is_found(
-    contents: Contents, sections: dict[str, Section]
+    contents: TuneContents, sections: dict[str, Section]
 ) -> None:
-    assert contents.kmers is not None
-    sample = contents.kmers.sample
+    assert contents.attribution is not None
+    sample = contents.attribution.sample
     assert sample.labels is not None
     # A true positive is labelled, by what the word means; so both lie at the same bases.
     assert (sample.labels[sample.true_positive] == 1).all()
@@ -140,30 +170,27 @@ def test_windows_show_true_region_and_what_is_found(
     assert re.match(r"sim\d:[\d,]+-[\d,]+: \d+ of \d+ labelled bases found", window.finding)
 
 
-def test_every_trial_stands_in_the_table_best_first(
-    contents: Contents, sections: dict[str, Section]
+def test_every_trial_is_in_the_table_best_first(
+    contents: TuneContents, sections: dict[str, Section]
 ) -> None:
     table = next(b for b in sections["search"].blocks if isinstance(b, Table))
-    assert contents.summary is not None
     assert len(table.rows) == 3
     assert table.rows[0][0] == str(contents.summary.best_trial)
     assert "learning_rate" in table.heads
 
 
-def test_text_of_a_file_is_never_markup(runs: Runs, tuned: Path) -> None:
-    text = write_report(tuned, compared=runs.compared).read_text()
+def test_text_of_a_file_is_never_markup(text: str) -> None:
     assert "<b>weak</b>" not in text
     assert "zdna/&lt;b&gt;weak&lt;/b&gt;" in text
 
 
-def test_a_page_needs_nothing_else(runs: Runs, tuned: Path) -> None:
-    text = write_report(tuned, compared=runs.compared).read_text()
+def test_a_page_needs_nothing_else(text: str) -> None:
     assert not re.search(r"<script|<link(?! rel=\"icon\" href=\"data:,\")|@import|\bon\w+=", text)
     assert not re.search(r"(src|href|url\()=?[\"']?https?:", text)
     assert len(text) < 1_000_000
 
 
-def test_the_job_says_where_the_page_lies(report: Job, tuned: Path) -> None:
+def test_the_job_says_where_the_page_is(report: Job, tuned: Path) -> None:
     before = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
     found = report(tuned)
     assert found.written == {"report": tuned / "report.html"}
@@ -178,8 +205,8 @@ def test_parts_of_a_run_have_pages_of_their_own(report: Job, runs: Runs, tuned: 
     shutil.copy(tuned / "evaluation.json", tuned / "evaluated")
     for folder, names in (
         (tuned / "sanity", ["answer", "run", "checks"]),
-        (tuned / "evaluated", ["answer", "run", "measured"]),
-        (Path(shutil.copytree(runs.compared, tuned / "beside")), ["answer", "run", "compared"]),
+        (tuned / "evaluated", ["answer", "run", "evaluation"]),
+        (Path(shutil.copytree(runs.compared, tuned / "beside")), ["answer", "run", "comparison"]),
         (Path(shutil.copytree(tuned / "trials" / "0000", tuned / "one")), ["answer", "run"]),
     ):
         if folder.name == "one":
@@ -301,7 +328,8 @@ def test_shards_of_earlier_versions_show_true_positives_alone(tuned: Path) -> No
         table: pa.Table = pq.read_table(path)
         pq.write_table(table.drop_columns(["contig", "start", "labels"]), path)
     contents = read_contents(tuned)
-    assert contents.kmers is not None
-    assert contents.kmers.sample.labels is None
-    section = next(s for s in page_of(contents).sections if s.name == "windows")
+    assert contents.attribution is not None
+    assert contents.attribution.sample.labels is None
+    section = window_section(contents)
+    assert section is not None
     assert figures(section)["window-1"].finding.startswith("A window: ")

@@ -31,7 +31,7 @@ def test_every_search_space_fits_the_data_of_its_task(name: str) -> None:
     assert name in (task.name, f"demo_{task.name}")
     if name == task.name:
         assert space.lengths() == task.lengths
-    for settings in space.draws():
+    for settings in space.covering_settings():
         check_run_fits(settings, prepared(task.name), name, gpu=False)
 
 

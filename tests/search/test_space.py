@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -42,16 +44,30 @@ def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
         (HEAD + "  training.warmup: {low: 0.0, high: 0.5, log: true}\n", "log needs low above 0"),
         (HEAD + "  training.epochs: {choices: []}\n", "epochs: choices: is empty"),
         (HEAD + "  training.epochs: {choices: [3, 3]}\n", "has a value twice"),
-        (HEAD + "  training.epochs: {choices: [3], low: 1}\n", "has not one range"),
-        (HEAD + "  training.epochs: {}\n", "has not one range"),
+        (HEAD + "  training.epochs: {choices: [3], low: 1}\n", "needs either choices or a range"),
+        (HEAD + "  training.epochs: {}\n", "needs either choices or a range"),
         (HEAD + "  training.epochs: {choices: [0, 3]}\n", "training.epochs: 0: .*greater than"),
         (HEAD + "  training.epochs: {choices: ['3']}\n", "training.epochs: 3: .*valid integer"),
-        (HEAD + "  lora.rank: {choices: [4], when: {lora.enabled: true}}\n", "no searched setting"),
+        (
+            HEAD + "  lora.rank: {choices: [4], when: {lora.enabled: true}}\n",
+            "lora.enabled: unknown earlier setting",
+        ),
         (
             HEAD + "  training.epochs: {choices: [3]}\nsettings: {training.epochs: 3}\n",
-            "stands under settings too",
+            "is under settings too",
         ),
         (HEAD + "  readout.lookahead: {choices: [16, 48]}\n", "lookahead: 48: reaches past"),
+        (
+            HEAD + "  lora.enabled: {choices: [false, true]}\n"
+            "  lora.rank: {choices: [4], when: {lora.enabled: yes}}\n",
+            r"search.lora.rank.when: ..lora.enabled.: .yes..: no trial has these values",
+        ),
+        (
+            HEAD + "  training.permute_labels: {choices: [false, true]}\n"
+            "  training.batch_size: {choices: [1, 2]}\n"
+            "  training.accumulation: {low: 1, high: 4}\n",
+            "permute_labels needs a batch_size above 1",
+        ),
         (
             "attribution: {shuffle: 2}\n" + HEAD + "  training.epochs: {choices: [3]}\n",
             "attribution: shuffle: unknown key; allowed are .*shuffles",
@@ -73,6 +89,19 @@ def test_what_cannot_be_searched_is_refused_with_file_and_key(
         space_of(tmp_path, text)
     assert str(refusal.value).startswith(str(tmp_path / "space.yaml"))
     assert "\n" not in str(refusal.value)
+
+
+def test_all_mistakes_of_a_space_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refusal:
+        space_of(
+            tmp_path,
+            HEAD + "  training.epochs: {low: 9, high: 3}\n"
+            "  lora.enabled: {choices: [false, true]}\n"
+            "  lora.rank: {choices: [4], when: {lora.enabld: true}}\n",
+        )
+    assert len(refusal.value.lines) == 2
+    assert "low is not below high" in refusal.value.lines[0]
+    assert "did you mean lora.enabled?" in refusal.value.lines[1]
 
 
 CONDITIONAL = """\
@@ -120,6 +149,69 @@ def test_lengths_and_epochs_are_those_that_trials_may_ask_for(tmp_path: Path) ->
     )
     assert space.lengths() == (50, 100, 200)
     assert space.longest_run() == 7 + 3
+
+
+def test_a_length_under_two_nested_conditions_is_known(tmp_path: Path) -> None:
+    space = space_of(
+        tmp_path,
+        HEAD + "  model.n_layer: {low: 1, high: 100}\n"
+        "  training.batch_size: {low: 1, high: 500, when: {model.n_layer: 77}}\n"
+        "  data.length: {choices: [50, 70], when: {training.batch_size: 333}}\n",
+    )
+    assert space.lengths() == (50, 70, 100)
+
+
+def test_every_length_of_a_range_is_known(tmp_path: Path) -> None:
+    space = space_of(tmp_path, HEAD + "  data.length: {low: 50, high: 130, step: 25}\n")
+    assert space.lengths() == (50, 75, 100, 125)
+
+
+@pytest.mark.parametrize(
+    ("body", "epochs"),
+    [
+        ("  training.epochs: {low: 1, high: 200}\n", 200),
+        ("  training.epochs: {low: 1, high: 200, step: 30}\n", 181),
+        (
+            "  training.stages: {choices: [two_stage, single]}\n"
+            "  training.epochs: {low: 1, high: 200, log: true, when: {training.stages: single}}\n"
+            "  training.head_stage_epochs:\n"
+            "    {low: 2, high: 900, when: {training.stages: two_stage}}\n",
+            900 + 8,
+        ),
+    ],
+)
+def test_the_longest_run_is_exact(tmp_path: Path, body: str, epochs: int) -> None:
+    assert space_of(tmp_path, HEAD + body).longest_run() == epochs
+
+
+def test_a_rule_of_four_settings_is_checked_at_every_combination(tmp_path: Path) -> None:
+    """1,000 + 2 * 12 + 1 is the only sum above 1,024: a window of the other settings fits."""
+    space = space_of(
+        tmp_path,
+        HEAD + "  data.length: {choices: [100, 1000]}\n"
+        "  readout.flank: {choices: [0, 8, 12]}\n"
+        "  readout.lookahead: {choices: [0]}\n"
+        "  readout.special_tokens: {choices: [false, true]}\n"
+        "  model.max_seq_len: {choices: [null, 1024]}\n"
+        + "".join(
+            f"  training.{key}: {{low: 1, high: 9}}\n" for key in ("epochs", "batch_size", "seed")
+        ),
+    )
+    shown = {
+        (s.data.length, s.readout.flank, s.readout.special_tokens, s.model.max_seq_len)
+        for s in space.covering_settings()
+    }
+    assert (1000, 12, True, 1024) in shown
+    assert len(shown) == 2 * 3 * 2 * 2
+
+
+def test_reading_a_space_loads_neither_ray_nor_optuna_nor_torch() -> None:
+    code = (
+        "import sys; from hyena_ray.search.space import SearchSpace; "
+        "sys.exit(', '.join({'ray', 'optuna', 'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def test_the_attribution_of_a_space_is_the_tasks_default_with_its_changes(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.run import RunRecord, complete_run
 from hyena_ray.training.settings import RunSettings
 
@@ -192,9 +193,7 @@ def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path:
 def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData) -> None:
     settings = RunSettings.parse(read_json(tested / "config.json"), "test")
     model = load_window_model(tested / "model")
-    validation: Evaluation = evaluate_on_split(
-        model, data, "val", settings.training.class_weights()
-    )
+    validation: Evaluation = evaluate_on_split(model, data, "val", class_weights(settings.training))
     odd = "a`|b: [c]\n# d.fa"
     files = tuple(file.model_copy(update={"name": odd}) for file in data.manifest.inputs)
     manifest = data.manifest.model_copy(update={"inputs": files})

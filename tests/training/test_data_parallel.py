@@ -16,17 +16,23 @@ from torch import multiprocessing
 from torch.optim import SGD, Optimizer
 
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.data_parallel import ALONE, Workers
-from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.evaluation import EVALUATION_BATCH, predict
 from hyena_ray.training.loaders import ArraySource
-from hyena_ray.training.losses import IGNORED
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings, TrainingSettings
 from hyena_ray.training.stages import Stage, stage_optimizer
-from hyena_ray.training.supervised import new_model, train_run
-from hyena_ray.training.trainer import DivergenceError, Updates, new_scaler, train_epoch
+from hyena_ray.training.supervised import (
+    epoch_seed,
+    new_model,
+    new_trainer,
+    step_batches,
+    train_run,
+)
+from hyena_ray.training.trainer import DivergenceError, Optimization, Trainer
 
 WINDOW, FLANK = 20, 8
 SETTINGS = RunSettings().updated(
@@ -87,13 +93,24 @@ COUNTS = {"accumulated": 18, BATCH_NORM: 16}
 TRAIN, VALIDATION = windows(256), windows(3 * EVALUATION_BATCH + 5, seed=1)
 
 
-def updates_of(model: WindowModel, optimizer: Optimizer, recipe: TrainingSettings) -> Updates:
-    return Updates(
-        optimizer,
-        Schedule(optimizer, "constant", 10, 0.0),
-        new_scaler(model, recipe),
-        WeightAverage(model, recipe.ema_decay),
-    )
+def trainer_with(
+    model: WindowModel, optimizer: Optimizer, recipe: TrainingSettings, workers: Workers
+) -> Trainer[WindowModel]:
+    trainer = new_trainer(model, recipe, workers)
+    trainer.start_stage(Optimization.of(optimizer, Schedule(optimizer, "constant", 10, 0.0)))
+    return trainer
+
+
+def train_epoch(
+    trainer: Trainer[WindowModel], source: ArraySource, recipe: TrainingSettings
+) -> float:
+    """Train on every window once; the mean loss over steps."""
+    workers = trainer.workers
+    torch.manual_seed(epoch_seed(recipe, 0, workers))
+    losses = [trainer.step(batch) for batch in step_batches(source, recipe, 0, workers)]
+    for model in dict.fromkeys((trainer.model, trainer.average.model)):
+        workers.agree(model)
+    return sum(losses) / len(losses)
 
 
 def step(name: str, workers: Workers) -> dict[str, Any]:
@@ -102,10 +119,10 @@ def step(name: str, workers: Workers) -> dict[str, Any]:
     model = new_model(settings)
     optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
     recipe = settings.training
-    updates = updates_of(model, optimizer, recipe)
-    loss = train_epoch(model, windows(COUNTS.get(name, 17)), updates, recipe, 0, workers)
+    trainer = trainer_with(model, optimizer, recipe, workers)
+    loss = train_epoch(trainer, windows(COUNTS.get(name, 17)), recipe)
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    kept = updates.average.model
+    kept = trainer.average.model
     return {"loss": loss, "weights": dict(kept.state_dict()), "gradients": gradients}
 
 
@@ -116,8 +133,8 @@ def frozen(workers: Workers) -> list[list[str]]:
     for rate in (None, 0.1):
         before = {name: weight.clone() for name, weight in model.state_dict().items()}
         optimizer = stage_optimizer(model, Stage(epochs=1, backbone_rate=rate, head_rate=0.1), 0.0)
-        updates = updates_of(model, optimizer, SETTINGS.training)
-        train_epoch(model, windows(32), updates, SETTINGS.training, 0, workers)
+        trainer = trainer_with(model, optimizer, SETTINGS.training, workers)
+        train_epoch(trainer, windows(32), SETTINGS.training)
         after = model.state_dict()
         moved.append([name for name in after if not torch.equal(before[name], after[name])])
     return moved
@@ -125,7 +142,7 @@ def frozen(workers: Workers) -> list[list[str]]:
 
 def scores(workers: Workers) -> Any:
     model = new_model(SETTINGS)
-    found = predict(model, VALIDATION, SETTINGS.training.class_weights(), workers)
+    found = predict(model, VALIDATION, class_weights(SETTINGS.training), workers)
     arrays = {"labels": found.labels, "scores": found.scores}
     return {name: torch.from_numpy(array) for name, array in arrays.items()} | {"loss": found.loss}
 
@@ -158,9 +175,9 @@ def diverging(workers: Workers) -> str:
     settings = SETTINGS.updated({"training.positive_weight": 3e38}, "test")
     model = new_model(settings)
     optimizer = SGD(model.parameters(), lr=0.1)
-    updates = updates_of(model, optimizer, settings.training)
+    trainer = trainer_with(model, optimizer, settings.training, workers)
     with pytest.raises(DivergenceError) as found:
-        train_epoch(model, TRAIN, updates, settings.training, 0, workers)
+        train_epoch(trainer, TRAIN, settings.training)
     return str(found.value)
 
 

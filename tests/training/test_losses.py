@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyena_ray.training.losses import IGNORED, focal_loss, total_weight, weighted_cross_entropy
+from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.training.losses import focal_loss, total_weight, weighted_cross_entropy
 
 WEIGHTS = torch.tensor([0.7, 2.0])
 

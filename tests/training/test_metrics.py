@@ -13,7 +13,7 @@ from sklearn.metrics import (
     matthews_corrcoef,
 )
 
-from hyena_ray.training.losses import IGNORED
+from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.training.metrics import measure
 
 scored = st.lists(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.training.losses import IGNORED
+from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.training.metrics import RegionScores, score_regions
 
 

@@ -31,6 +31,12 @@ def test_two_stages_are_the_studys() -> None:
     )
 
 
+@pytest.mark.parametrize("stages", ["single", "discriminative", "two_stage", "frozen"])
+def test_the_epochs_of_a_run_are_those_of_its_stages(stages: str) -> None:
+    recipe = TrainingSettings(stages=stages, epochs=6, head_stage_epochs=2)
+    assert recipe.total_epochs == sum(stage.epochs for stage in training_stages(recipe))
+
+
 def test_a_frozen_backbone_is_one_stage_of_the_head_alone() -> None:
     recipe = TrainingSettings(stages="frozen", epochs=3, learning_rate=2e-3)
     (stage,) = training_stages(recipe)

@@ -15,6 +15,7 @@ from hyena_ray.files import read_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import (
     HISTORY,
@@ -119,7 +120,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_the_kept_model_scores_what_its_epoch_reported(tmp_path: Path, ema_decay: float) -> None:
     result = run(tmp_path, {"training.ema_decay": ema_decay})
-    weights = SETTINGS.training.class_weights()
+    weights = class_weights(SETTINGS.training)
     model = load_window_model(result.model_folder)
     again = evaluate(model, VALIDATION, weights, threshold=model.threshold)
     reported = {name: value for name, value in result.metrics.items() if name != "train_loss"}

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD
 
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.errors import InputError
+from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.model.settings import Targets
-from hyena_ray.training.ema import WeightAverage
-from hyena_ray.training.loaders import ArraySource, Batch
-from hyena_ray.training.losses import IGNORED
+from hyena_ray.model.window import WindowModel
+from hyena_ray.training.loaders import ArraySource, Augmentation, Batch
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings, TrainingSettings
-from hyena_ray.training.supervised import new_model
+from hyena_ray.training.supervised import epoch_seed, new_model, new_trainer, step_batches
 from hyena_ray.training.trainer import (
-    Augmentation,
     DivergenceError,
-    Updates,
-    new_scaler,
-    train_epoch,
+    Optimization,
+    Phase,
+    Record,
+    StepBatch,
+    Trainer,
 )
 
 WINDOW, FLANK = 20, 8
@@ -60,19 +63,19 @@ def step(changes: dict[str, Any], count: int = 16) -> tuple[dict[str, torch.Tens
     settings = SETTINGS.updated(changes, "test")
     model = new_model(settings)
     optimizer = SGD(model.parameters(), lr=1e-3)
-    loss = train_epoch(
-        model,
-        uneven_windows(count),
-        Updates(
-            optimizer,
-            Schedule(optimizer, "constant", 10, 0.0),
-            new_scaler(model, settings.training),
-            WeightAverage(model, 0.0),
-        ),
-        settings.training,
-        epoch=0,
-    )
+    trainer = new_trainer(model, settings.training)
+    trainer.start_stage(Optimization.of(optimizer, Schedule(optimizer, "constant", 10, 0.0)))
+    loss = train_epoch(trainer, uneven_windows(count), settings.training)
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}, loss
+
+
+def train_epoch(
+    trainer: Trainer[WindowModel], source: ArraySource, recipe: TrainingSettings
+) -> float:
+    """Train on every window once; the mean loss over steps."""
+    torch.manual_seed(epoch_seed(recipe, 0))
+    losses = [trainer.step(batch) for batch in step_batches(source, recipe, 0)]
+    return sum(losses) / len(losses)
 
 
 @pytest.mark.parametrize("more", [{}, {"training.loss": "focal"}, {"training.shortest_crop": 9}])
@@ -94,9 +97,9 @@ def test_a_schedule_steps_once_for_all_passes_of_a_step() -> None:
     model = new_model(settings)
     optimizer = SGD(model.parameters(), lr=1.0)
     schedule = Schedule(optimizer, "linear", 10, 0.0)
-    scaler = new_scaler(model, settings.training)
-    updates = Updates(optimizer, schedule, scaler, WeightAverage(model, 0.0))
-    train_epoch(model, uneven_windows(20), updates, settings.training, 0)
+    trainer = new_trainer(model, settings.training)
+    trainer.start_stage(Optimization.of(optimizer, schedule))
+    train_epoch(trainer, uneven_windows(20), settings.training)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.7)  # 20 windows are 3 steps of 8
 
 
@@ -132,17 +135,21 @@ def test_adapters_of_every_target_train_in_bfloat16(targets: str) -> None:
 
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_not_counted() -> None:
-    settings = SETTINGS.updated({"training.precision": "float16"}, "test")
+    changes = {"training.precision": "float16", "training.ema_decay": 0.5}
+    settings = SETTINGS.updated(changes, "test")
     model = new_model(settings)
     before = copy.deepcopy(model.state_dict())
     optimizer = SGD(model.parameters(), lr=1.0)
     schedule = Schedule(optimizer, "linear", 10, 0.0)
-    scaler = GradScaler("cpu", init_scale=2.0**100)
-    updates = Updates(optimizer, schedule, scaler, WeightAverage(model, 0.5))
-    train_epoch(model, uneven_windows(8), updates, settings.training, 0)
+    trainer = new_trainer(model, settings.training)
+    trainer.scaler = GradScaler("cpu", init_scale=2.0**100)
+    trainer.start_stage(Optimization.of(optimizer, schedule))
+    train_epoch(trainer, uneven_windows(8), settings.training)
     assert optimizer.param_groups[0]["lr"] == 1.0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert scaler.get_scale() < 2.0**100
+    averaged = trainer.average.model.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in averaged.items())
+    assert trainer.scaler.get_scale() < 2.0**100
 
 
 def test_checkpointed_activations_change_no_gradient() -> None:
@@ -159,7 +166,7 @@ def test_checkpointed_activations_change_no_gradient() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_step() -> None:
-    with pytest.raises(DivergenceError, match="step 1 of epoch 1; lower the learning rate"):
+    with pytest.raises(DivergenceError, match="step 1; lower the learning rate"):
         step({"training.positive_weight": 3e38})
 
 
@@ -203,3 +210,46 @@ def test_crops_leave_the_choice_of_strands_as_it_was() -> None:
     cropped = Augmentation(TrainingSettings(shortest_crop=WINDOW), 0)
     for batch in uneven_windows(12).batches(4, epoch=0, seed=0):
         assert np.array_equal(whole(*batch)[0], cropped(*batch)[0])
+
+
+class ShortData:
+    """A plan of two steps whose data have one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def phases(self, steps: int) -> Iterator[Phase]:
+        zeros = np.zeros((2, 1), np.float32)
+        yield Phase(0, 2, 0, iter([StepBatch(zeros, zeros, 2.0, rows=2)]))
+
+    def optimization(self, stage: int) -> Optimization:
+        optimizer = SGD(self._model.parameters(), lr=0.1)
+        return Optimization.of(optimizer, Schedule(optimizer, "constant", 2, 0.0))
+
+    def evaluates_after(self, steps: int) -> bool:
+        return False
+
+    saves_after = evaluates_after
+
+    def evaluate(self, model: nn.Module, steps: int, losses: list[float]) -> Record:
+        raise AssertionError
+
+    def after_evaluation(self, model: nn.Module, history: list[Record]) -> float | None:
+        raise AssertionError
+
+    def is_over(self, history: list[Record]) -> bool:
+        return False
+
+
+def test_a_phase_whose_data_end_early_stops_the_run(tmp_path: Path) -> None:
+    model: nn.Module = nn.Linear(1, 1)
+    trainer = Trainer(model, lambda outputs, targets: (outputs - targets).square().sum())
+    steps: list[int] = []
+    with pytest.raises(JobError, match="steps 1 to 2 ended after step 1"):
+        trainer.fit(
+            ShortData(model),
+            tmp_path,
+            fingerprint="f",
+            on_step=lambda step, loss, record: steps.append(step),
+        )
+    assert steps == [1]

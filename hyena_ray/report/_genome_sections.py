@@ -1,0 +1,388 @@
+"""Results along a genome: prepared windows, predicted regions, perplexity of a pretraining."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import cycle, pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.prediction.pieces import PredictionPlan
+from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.progress import listed
+from hyena_ray.report._page import (
+    Block,
+    Figure,
+    Headline,
+    Section,
+    Table,
+    between,
+    counted,
+    in_a_sentence,
+    number,
+)
+from hyena_ray.report._plots import BLUE, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
+from hyena_ray.report.run_contents import PredictContents, PrepareContents, PretrainContents
+from hyena_ray.training.markov import ALL
+from hyena_ray.training.pretrain_record import PretrainRecord
+
+SHOWN_REGIONS = 25
+"""Regions of the table of the surest."""
+BARS = 40
+"""Contigs of the figure of prepared windows: a draft genome has thousands."""
+ROWS = 50
+"""Contigs of the table of predicted regions."""
+
+
+def prepared_headline(manifest: Manifest) -> list[Block]:
+    """State how many windows of the shortest length there are, and how they were split.
+
+    Args:
+        manifest: Manifest of the prepared data.
+    """
+    length = min(manifest.lengths)
+    counts = {
+        split: [c for c in manifest.counts if (c.length, c.split) == (length, split)]
+        for split in manifest.splits
+    }
+    unit = "windows" if manifest.contigs else "sequences"
+    splits = in_a_sentence(
+        f"{sum(c.positive + c.negative for c in rows):,} {split}" for split, rows in counts.items()
+    )
+    positive = sum(c.positive for rows in counts.values() for c in rows)
+    total = sum(c.positive + c.negative for rows in counts.values() for c in rows)
+    return [
+        Headline(
+            f"{total:,} {unit}",
+            f"of {length:,} bases, {positive:,} of them with a label of 1: {splits}.",
+        )
+    ]
+
+
+def prepared_section(contents: PrepareContents) -> Section | None:
+    """Show windows by contig and split, and the tiles that were left out.
+
+    Args:
+        contents: What the folder of the prepared data holds.
+
+    Returns:
+        The section, or None for labelled sequences, which have no contigs.
+    """
+    manifest = contents.manifest
+    if not manifest.contigs:
+        return None
+    dropped = Table(
+        "Tiles of the genome, and why some hold no window",
+        ["length", "tiles", "more than half N", "on the blacklist"],
+        [
+            [f"{row.length:,}", f"{row.tiles:,}", f"{row.too_many_n:,}", f"{row.blacklisted:,}"]
+            for row in manifest.dropped
+        ],
+    )
+    return Section("windows", "Windows", [_windows_by_contig(manifest), dropped])
+
+
+def _windows_by_contig(manifest: Manifest) -> Figure:
+    length = min(manifest.lengths)
+    counts = [c for c in manifest.counts if c.length == length and c.positive + c.negative]
+    positive: dict[str, dict[str, int]] = {}
+    for count in counts:
+        splits = positive.setdefault(count.contig, dict.fromkeys(manifest.splits, 0))
+        splits[count.split] += count.positive
+    names = sorted(positive, key=lambda name: -sum(positive[name].values()))
+    shown = names[:BARS]
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 0.9 + 0.27 * len(shown)))
+        axes = figure.add_subplot()
+        levels = range(len(shown))
+        left = [0] * len(shown)
+        for split, colour in zip(manifest.splits, cycle(SERIES), strict=False):
+            widths = [positive[name][split] for name in shown]
+            axes.barh(levels, widths, left=left, color=colour, label=split)
+            left = [edge + width for edge, width in zip(left, widths, strict=True)]
+        axes.set_yticks(levels, shown)
+        axes.invert_yaxis()
+        axes.set(xlabel=f"windows of {length:,} bases with a label of 1")
+        axes.grid(axis="y", visible=False)
+        axes.legend()
+        svg = svg_of(figure, "contigs")
+    more = len(names) - len(shown)
+    return Figure(
+        "contigs",
+        svg,
+        f"{counted(len(names), 'contig')} hold labelled windows, {names[0]} the most.",
+        "By contig and split." + (f" The {more:,} with fewest are not drawn." if more else ""),
+        Table(
+            "Windows by contig and split",
+            ["contig", "split", "positive", "negative", "negatives available"],
+            [
+                [c.contig, c.split, f"{c.positive:,}", f"{c.negative:,}", f"{c.candidates:,}"]
+                for c in counts
+            ],
+        ),
+    )
+
+
+def regions_headline(record: PredictionRecord) -> list[Block]:
+    """State how much of the genome is called, and how much of that may be right.
+
+    Args:
+        record: Manifest of the prediction.
+    """
+    headline = Headline(
+        f"{counted(record.regions, 'region')}",
+        f"on {counted(record.contigs, 'contig')}: {record.called:,} bases have a probability "
+        f"of at least {record.regions_settings.threshold:.3g}, {record.share:.3%} of the "
+        f"{record.scored:,} that are not N.",
+    )
+    if record.expected is None:
+        return [
+            headline,
+            "How many of them are right is not known. It is a smaller fraction than on windows, "
+            "where negatives are a sample.",
+        ]
+    return [
+        headline,
+        f"Of the called bases {record.expected.genome_precision:.0%} may be right, by the model's "
+        "test split weighted to its genome; on the windows of that split, where negatives are "
+        f"a sample, it was {record.expected.windows_precision:.0%}.",
+    ]
+
+
+def regions_section(contents: PredictContents) -> Section:
+    """Show how long and how sure the predicted regions are, and where they are.
+
+    Args:
+        contents: What the folder of the prediction holds.
+    """
+    blocks: list[Block] = []
+    regions = contents.regions
+    if regions.num_rows:
+        threshold = contents.record.regions_settings.threshold
+        blocks += [_lengths(regions), _probabilities(regions, threshold), _surest(regions)]
+    blocks.append(_regions_by_contig(contents.plan, regions))
+    return Section("regions", "Regions of the genome", blocks)
+
+
+def _lengths(regions: pa.Table) -> Figure:
+    lengths = regions["length"].to_numpy()
+    edges = np.unique(np.geomspace(1, max(2, lengths.max() + 1), 24).astype(np.int64))
+    svg, counts = _histogram("lengths", lengths, edges, "bases of a region")
+    low, middle, high = np.quantile(lengths, (0.1, 0.5, 0.9))
+    bins = [
+        f"{first:,}" if first == end - 1 else f"{first:,} to {end - 1:,}"
+        for first, end in pairwise(edges)
+    ]
+    return Figure(
+        "lengths",
+        svg,
+        f"Half of the regions have {middle:,.0f} bases or fewer; eight of ten have {low:,.0f} to "
+        f"{high:,.0f}.",
+        "Lengths of the regions, on a logarithmic axis.",
+        Table("Regions by length", ["bases", "regions"], list(zip(bins, counts, strict=True))),
+    )
+
+
+def _probabilities(regions: pa.Table, threshold: float) -> Figure:
+    highest = regions["max"].to_numpy()
+    edges = np.linspace(min(threshold, highest.min()), 1, 21)
+    svg, counts = _histogram("probabilities", highest, edges, "highest probability in a region")
+    sure = int((highest >= 0.9).sum())
+    bins = [between(first, last, 2) for first, last in pairwise(edges)]
+    return Figure(
+        "probabilities",
+        svg,
+        f"{sure:,} of {counted(len(highest), 'region')} reach a probability of 0.9.",
+        "How sure the model is at the summit of a region. Weights of the loss and the fraction of "
+        "labelled windows shift it: read it as a rank, not as a frequency.",
+        Table(
+            "Regions by highest probability",
+            ["probability", "regions"],
+            list(zip(bins, counts, strict=True)),
+        ),
+    )
+
+
+def _histogram(
+    name: str, values: NDArray[Any], edges: NDArray[Any], label: str
+) -> tuple[str, list[str]]:
+    """Return a histogram as SVG, and its counts; integer edges get a logarithmic axis."""
+    counts, _ = np.histogram(values, edges)
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 3.0))
+        axes = figure.add_subplot()
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE, edgecolor="none")
+        axes.set(xlabel=label, ylabel="regions")
+        if np.issubdtype(edges.dtype, np.integer):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda at, _: f"{at:,.0f}")
+        return svg_of(figure, name), [f"{count:,}" for count in counts]
+
+
+def _surest(regions: pa.Table) -> Table:
+    order = pc.sort_indices(regions, [("mean", "descending"), ("length", "descending")])
+    rows = regions.take(order[:SHOWN_REGIONS]).to_pylist()
+    return Table(
+        f"The {len(rows)} regions with the highest mean probability (0-based, half-open)",
+        ["region", "bases", "mean", "highest"],
+        [
+            [
+                f"{row['contig']}:{row['start']:,}-{row['end']:,}",
+                f"{row['length']:,}",
+                number(row["mean"]),
+                number(row["max"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _regions_by_contig(plan: PredictionPlan, regions: pa.Table) -> Table:
+    bases: dict[str, int] = {}
+    for piece in plan.pieces:
+        bases[piece.contig] = bases.get(piece.contig, 0) + piece.end - piece.start
+    shown = sorted(bases, key=lambda name: -bases[name])[:ROWS]
+    more = len(bases) - len(shown)
+    return Table(
+        "Regions by contig" + (f", without the {more:,} shortest" if more else ""),
+        ["contig", "bases", "regions", "bases in regions", "regions per Mb"],
+        [_contig_row(name, bases[name], regions) for name in shown],
+    )
+
+
+def _contig_row(name: str, bases: int, regions: pa.Table) -> Sequence[str]:
+    own = regions.filter(pc.field("contig") == name)
+    inside = int(pc.sum(own["length"]).as_py() or 0)
+    per_mb = number(1e6 * own.num_rows / bases, 1)
+    return [name, f"{bases:,}", f"{own.num_rows:,}", f"{inside:,}", per_mb]
+
+
+def perplexity_headline(record: PretrainRecord) -> list[Block]:
+    """State the held-out perplexity, and which Markov models it is better than.
+
+    Args:
+        record: Manifest of the pretraining.
+    """
+    contigs = {contig.name: contig.use for contig in record.provenance.contigs}
+    left_out = listed(name for name, use in contigs.items() if use == "left_out")
+    trained = listed(name for name, use in contigs.items() if use == "trained")
+    data = f"Trained on {trained}; " + (
+        f"nothing of {left_out} was read." if left_out else "no contig was left out."
+    )
+    perplexity = record.history[-1].perplexity
+    if not perplexity:
+        return ["Nothing was held out: there is no perplexity.", data]
+    value = perplexity[ALL]
+    target = "the next base" if record.settings.objective == "next_base" else "masked bases"
+    names = listed(name for name in perplexity if name != ALL)
+    return [
+        Headline(f"Perplexity {number(value)}", f"of {target}, on held-out windows of {names}."),
+        _markov_sentence(record, value),
+        data,
+    ]
+
+
+def _markov_sentence(record: PretrainRecord, value: float) -> str:
+    if record.settings.objective != "next_base":
+        return (
+            "Masked bases are predicted from both sides, so this cannot be compared with Markov "
+            "models."
+        )
+    better = [order for order, model in record.markov.items() if model[ALL] < value]
+    beaten = [order for order, model in record.markov.items() if model[ALL] >= value]
+    if not better:
+        return f"It is lower than that of every Markov model, of orders {in_a_sentence(beaten)}."
+    if not beaten:
+        return f"Every Markov model, of orders {in_a_sentence(better)}, has a lower one."
+    return (
+        f"It is lower than that of Markov models of order {in_a_sentence(beaten)}, and higher than "
+        f"that of order {in_a_sentence(better)}."
+    )
+
+
+def perplexity_section(contents: PretrainContents) -> Section | None:
+    """Show held-out perplexity in the course of a pretraining, next to Markov models.
+
+    Args:
+        contents: What the folder of the pretraining holds.
+
+    Returns:
+        The section, or None where nothing was held out.
+    """
+    record = contents.record
+    if not record.history[-1].perplexity:
+        return None
+    blocks: list[Block] = [_perplexity_curve(record), _perplexity_by_contig(record)]
+    return Section("perplexity", "Held-out perplexity", blocks)
+
+
+def _perplexity_curve(record: PretrainRecord) -> Figure:
+    steps = [entry.step for entry in record.history]
+    values = [entry.perplexity[ALL] for entry in record.history]
+    markov = record.markov if record.settings.objective == "next_base" else {}
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 3.6))
+        axes = figure.add_subplot()
+        axes.plot(steps, values, "o-", color=BLUE, markersize=4.5, label="model")
+        for order, model in markov.items():
+            axes.axhline(model[ALL], color=MUTED, linewidth=1, linestyle="--")
+            axes.annotate(
+                order,
+                (1, model[ALL]),
+                (3, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                color=MUTED,
+            )
+        for stage in record.settings.stages()[1:]:
+            axes.axvline(stage.first, color=ORANGE, linewidth=1, linestyle=":")
+        axes.set(xlabel="step", ylabel="perplexity on held-out windows")
+        svg = svg_of(figure, "perplexity")
+    lengths = in_a_sentence(f"{stage.length:,}" for stage in record.settings.stages())
+    dashed = "Dashed: Markov models, by order. " if markov else ""
+    return Figure(
+        "perplexity",
+        svg,
+        f"Perplexity on held-out windows changes from {number(values[0])} after {steps[0]:,} steps "
+        f"to {number(values[-1])} after {steps[-1]:,}.",
+        f"All held-out windows together. {dashed}Dotted: where windows became longer ({lengths} "
+        "bases).",
+        Table(
+            "Perplexity by step",
+            ["step", "training length", "training", "held out"],
+            [
+                [
+                    f"{entry.step:,}",
+                    f"{entry.length:,}",
+                    # The exponential of the mean loss in nats.
+                    number(math.exp(entry.train_loss)),
+                    number(entry.perplexity[ALL]),
+                ]
+                for entry in record.history
+            ],
+        ),
+    )
+
+
+def _perplexity_by_contig(record: PretrainRecord) -> Table:
+    perplexity = record.history[-1].perplexity
+    names = [name for name in perplexity if name != ALL] + [ALL]
+    return Table(
+        "Perplexity by contig: of the model, and of Markov models of the next base by order",
+        ["contig", "model", *(f"order {order}" for order in record.markov)],
+        [
+            [
+                name,
+                number(perplexity[name]),
+                *(number(model[name]) for model in record.markov.values()),
+            ]
+            for name in names
+        ],
+    )

@@ -1,0 +1,292 @@
+"""How good the model is: metrics and curves on a split, and learning curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from scipy.stats import binomtest
+
+from hyena_ray.report._page import Block, Figure, Section, Table, between, number
+from hyena_ray.report._plots import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.report.run_contents import ScoredContents, TrainContents, TuneContents
+from hyena_ray.search.stored_study import STATES
+from hyena_ray.training.evaluation import Evaluation
+from hyena_ray.tuning.comparison import METRICS
+
+CURVE_ROWS = 12
+"""Points of the precision-recall curve in its table."""
+_STATE_COLOURS = {
+    "complete": BLUE,
+    "stopped early": MUTED,
+    "diverged": ORANGE,
+    "unfinished": GREEN,
+}
+
+
+def evaluation_section(contents: ScoredContents) -> Section | None:
+    """Show precision and recall, reliability and all metrics on the split that was scored.
+
+    Args:
+        contents: What the run's folder holds.
+
+    Returns:
+        The section, or None where the model was not scored.
+    """
+    evaluation = contents.evaluation
+    if evaluation is None:
+        return None
+    blocks: list[Block] = [] if evaluation.curve is None else [_precision_recall(evaluation)]
+    blocks += [_reliability(evaluation), _metrics(evaluation)]
+    split = "the test windows" if evaluation.split == "test" else f"windows of {evaluation.split}"
+    return Section("evaluation", f"On {split}", blocks)
+
+
+def _unit_square(new_figure: Any) -> tuple[Any, Any]:
+    figure = new_figure(figsize=(WIDTH, 4.2))
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
+    return figure, axes
+
+
+def _precision_recall(evaluation: Evaluation) -> Figure:
+    curve, metrics = evaluation.curve, evaluation.metrics
+    assert curve is not None
+    with style() as new_figure:
+        figure, axes = _unit_square(new_figure)
+        axes.plot(curve.recall, curve.precision, color=BLUE)
+        axes.axhline(evaluation.prevalence, color=MUTED, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            "by chance",
+            (0.01, evaluation.prevalence),
+            (0, 4),
+            textcoords="offset points",
+            color=MUTED,
+        )
+        axes.plot(metrics.recall, metrics.precision, "o", color=ORANGE, markersize=8)
+        axes.annotate(
+            f"threshold {metrics.threshold:.2f}",
+            (metrics.recall, metrics.precision),
+            (-8, -14),
+            textcoords="offset points",
+            ha="right",
+        )
+        axes.set(xlabel="recall", ylabel="precision")
+        svg = svg_of(figure, "precision-recall")
+    low, high = evaluation.intervals["average_precision"]
+    step = -(-len(curve.recall) // CURVE_ROWS)
+    rows = [
+        [number(curve.threshold[at], 4), number(curve.recall[at]), number(curve.precision[at])]
+        for at in range(0, len(curve.recall), step)
+    ]
+    return Figure(
+        "precision-recall",
+        svg,
+        f"Average precision {number(metrics.average_precision)} ({between(low, high)}), by chance "
+        f"{number(evaluation.prevalence)}; at the threshold precision {number(metrics.precision)} "
+        f"and recall {number(metrics.recall)}.",
+        "Precision and recall at every threshold, at the prevalence of these windows. The point is "
+        "the threshold that the validation windows chose.",
+        Table("Precision and recall by threshold", ["threshold", "recall", "precision"], rows),
+    )
+
+
+def _reliability(evaluation: Evaluation) -> Figure:
+    curve = evaluation.calibration
+    intervals = [
+        binomtest(round(fraction * count), count).proportion_ci(method="wilson")
+        for fraction, count in zip(curve.observed, curve.labels, strict=True)
+    ]
+    with style() as new_figure:
+        figure, axes = _unit_square(new_figure)
+        axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
+        axes.plot(curve.predicted, curve.observed, "o-", color=BLUE, markersize=6)
+        for predicted, edges in zip(curve.predicted, intervals, strict=True):
+            axes.plot([predicted, predicted], edges, color=BLUE, linewidth=1.2)
+        axes.set(xlabel="predicted probability", ylabel="fraction labelled")
+        svg = svg_of(figure, "reliability")
+    bins = list(zip(curve.predicted, curve.observed, curve.labels, intervals, strict=True))
+    rows = [
+        [number(predicted), number(observed), between(*edges), f"{labels:,}"]
+        for predicted, observed, labels, edges in bins
+    ]
+    inner = [row for row in bins if 0.1 <= row[0] <= 0.9]
+    total = sum(labels for _, _, labels, _ in inner)
+    gap = sum(labels * (observed - predicted) for predicted, observed, labels, _ in inner)
+    gap /= max(1, total)
+    tendency = "too low" if gap > 0.05 else "too high" if gap < -0.05 else "about right"
+    return Figure(
+        "reliability",
+        svg,
+        f"Brier score {number(curve.brier, 4)}; probabilities between 0.1 and 0.9 are {tendency}.",
+        "Fraction of labels that are 1 against predicted probability, in bins of equal width; on "
+        "the dashed line a probability is the fraction that it predicts. Vertical lines: 95 % "
+        "intervals of Wilson, which take labels as independent. A genome has fewer positives than "
+        "these windows, so there all fractions are lower.",
+        Table("Reliability", ["predicted", "observed", "95 % interval", "labels"], rows),
+    )
+
+
+def _metrics(evaluation: Evaluation) -> Table:
+    rows = []
+    for name, title in METRICS.items():
+        if (value := getattr(evaluation.metrics, name, None)) is not None:
+            interval = evaluation.intervals.get(name)
+            rows.append([title, number(value), "" if interval is None else between(*interval)])
+    if evaluation.genome is not None:
+        rows.append(
+            [
+                f"AP, genome ({evaluation.genome.prevalence:.3%} of its bases are labelled)",
+                number(evaluation.genome.average_precision),
+                between(*evaluation.intervals["average_precision_genome"]),
+            ]
+        )
+    if evaluation.regions is not None:
+        rows.append(["regions found", number(evaluation.regions.recall), ""])
+        rows.append(["called runs that touch a region", number(evaluation.regions.precision), ""])
+    rows += [
+        ["threshold", number(evaluation.metrics.threshold), ""],
+        ["loss", number(evaluation.metrics.loss, 4), ""],
+    ]
+    return Table(
+        f"All metrics; intervals are from {evaluation.replicates:,} draws of {evaluation.blocks} "
+        "blocks",
+        ["metric", "value", "95 % interval"],
+        rows,
+    )
+
+
+def learning_section(contents: TrainContents | TuneContents) -> Section | None:
+    """Show losses and metrics by epoch, and for a search the scores of all its trials.
+
+    Args:
+        contents: What the run's folder holds.
+
+    Returns:
+        The section, or None where no epoch was kept.
+    """
+    blocks: list[Block] = []
+    history, metric = contents.history, contents.task.metric
+    if history:
+        run = (
+            f" of trial {contents.summary.best_trial}" if isinstance(contents, TuneContents) else ""
+        )
+        best = max(range(len(history)), key=lambda epoch: history[epoch][metric])
+        blocks += [_losses(history, best, run), _scores(history, best, run, metric)]
+    if isinstance(contents, TuneContents) and contents.study is not None:
+        trials = [trial for trial in contents.study.trials if trial.intermediate_values]
+        if trials:
+            blocks.append(_trial_scores(trials, METRICS[metric]))
+    return Section("learning", "Learning curves", blocks) if blocks else None
+
+
+def _epoch_curves(
+    name: str,
+    history: list[dict[str, float]],
+    best: int,
+    curves: list[tuple[str, str, str, str]],
+    label: str,
+    low: float | None = None,
+) -> str:
+    """Draw values by epoch; a curve is a key of the history, its label, colour and line style."""
+    epochs = range(1, len(history) + 1)
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 3.2))
+        axes = figure.add_subplot()
+        for key, title, colour, line in curves:
+            values = [epoch[key] for epoch in history]
+            axes.plot(epochs, values, line, color=colour, markersize=4.5, label=title)
+        axes.axvline(best + 1, color=MUTED, linestyle="--", linewidth=1.2)
+        axes.set(xlabel="epoch", ylabel=label)
+        if low is not None:
+            axes.set_ylim(low, None)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        return svg_of(figure, name)
+
+
+def _losses(history: list[dict[str, float]], best: int, run: str) -> Figure:
+    curves = [
+        ("train_loss", "training", BLUE, "o-"),
+        ("loss", "validation", ORANGE, "s-"),
+    ]
+    first, last = history[0]["loss"], history[best]["loss"]
+    return Figure(
+        "losses",
+        _epoch_curves("losses", history, best, curves, "loss", 0),
+        f"The loss on validation changes from {number(first, 4)} after one epoch to "
+        f"{number(last, 4)} at the best, epoch {best + 1} of {len(history)}.",
+        f"Weighted cross-entropy after each epoch{run}. The dashed line is the epoch that was "
+        "kept.",
+        Table(
+            "Loss by epoch",
+            ["epoch", "training", "validation"],
+            [
+                [str(epoch), number(row["train_loss"], 4), number(row["loss"], 4)]
+                for epoch, row in enumerate(history, start=1)
+            ],
+        ),
+    )
+
+
+def _scores(history: list[dict[str, float]], best: int, run: str, metric: str) -> Figure:
+    names = (metric, "mcc" if metric == "f1" else "f1", "average_precision")
+    curves = [
+        (name, METRICS[name], colour, line)
+        for name, colour, line in zip(names, (BLUE, GREEN, ORANGE), ("o-", "s-", "^-"), strict=True)
+    ]
+    return Figure(
+        "scores",
+        _epoch_curves("scores", history, best, curves, "on the validation windows"),
+        f"{METRICS[metric]} on validation is highest after epoch {best + 1}, "
+        f"{number(history[best][metric])}.",
+        f"Metrics after each epoch{run}, at that epoch's best threshold.",
+        Table(
+            "Metrics by epoch",
+            ["epoch", *(METRICS[name] for name in names)],
+            [
+                [str(epoch), *(number(row[name]) for name in names)]
+                for epoch, row in enumerate(history, start=1)
+            ],
+        ),
+    )
+
+
+def _trial_scores(trials: list[optuna.trial.FrozenTrial], title: str) -> Figure:
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 3.2))
+        axes = figure.add_subplot()
+        labelled = set()
+        for trial in trials:
+            state = STATES[trial.state]
+            values = sorted(trial.intermediate_values.items())
+            axes.plot(
+                *zip(*values, strict=True),
+                "o-",
+                color=_STATE_COLOURS[state],
+                linewidth=1.2,
+                markersize=3,
+                label=None if state in labelled else state,
+            )
+            labelled.add(state)
+        axes.set(xlabel="epoch", ylabel=f"{title} on validation")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        svg = svg_of(figure, "all-trials")
+    stopped = sum(STATES[trial.state] == "stopped early" for trial in trials)
+    rows = [
+        [
+            str(trial.number),
+            STATES[trial.state],
+            str(max(trial.intermediate_values)),
+            number(trial.intermediate_values[max(trial.intermediate_values)]),
+        ]
+        for trial in trials
+    ]
+    return Figure(
+        "all-trials",
+        svg,
+        f"{stopped} of {len(trials)} trials were stopped early, which left time for the others.",
+        f"{title} on the validation windows after each epoch, one line per trial.",
+        Table("Last score of each trial", ["trial", "state", "epochs", title], rows),
+    )

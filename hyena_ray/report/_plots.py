@@ -1,0 +1,117 @@
+"""Figures drawn with matplotlib, as SVG that takes its colours from the page.
+
+Colours are drawn as placeholders that become CSS variables, so that one drawing serves a light and
+a dark page. Text remains text. matplotlib is imported with the first figure, because it is slow to
+import.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+INK, MUTED, GRID, SURFACE = "#010203", "#040506", "#070809", "#0a0b0c"
+BLUE, ORANGE, GREEN, GOLD, PURPLE = "#1a0001", "#1a0002", "#1a0003", "#1a0004", "#1a0005"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, GOLD)
+"""Colours of the things that a figure compares, in order; colour-blind readers tell them apart."""
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    SURFACE: "surface",
+    BLUE: "blue",
+    ORANGE: "orange",
+    GREEN: "green",
+    GOLD: "gold",
+    PURPLE: "purple",
+}
+"""Placeholder to its CSS variable in templates/style.css."""
+LETTERS = {"A": GREEN, "C": BLUE, "G": GOLD, "T": ORANGE}
+"""Colours of the letters of a logo."""
+WIDTH = 5.0
+"""Width of a figure in inches: that of a phone, so that its text can be read there."""
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hyena-ray",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+@contextmanager
+def style() -> Iterator[Any]:
+    """Yield matplotlib's `Figure` class; inside the block figures have the style of the page.
+
+    pyplot is not used: figures do not outlive the block, and nothing outside it changes.
+    """
+    import matplotlib
+
+    # The class, unlike pyplot, needs no screen.
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield Figure
+
+
+def svg_of(figure: Any, name: str) -> str:
+    """Return a figure as an `<svg>` element, to which the page adds role and text.
+
+    Args:
+        figure: Figure of matplotlib.
+        name: Name of the figure on the page; the ids inside begin with it, so they are unique.
+    """
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", metadata=nothing)
+    return _slim(stream.getvalue(), name)
+
+
+def _slim(text: str, name: str) -> str:
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # The style of the page sets the size.
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) (?:version|xmlns|xmlns:xlink)="[^"]*"', r"\1", text)
+    text = text.replace("xlink:href", "href")
+    referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+
+    def renamed(match: re.Match[str]) -> str:
+        return f' id="{name}-{match[1]}"' if match[1] in referred else ""
+
+    text = re.sub(r' id="([^"]+)"', renamed, text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    # A hundredth of a point is finer than any screen. Text between tags keeps its digits.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    # Text has the fonts of the page; k-mers have letters of one width.
+    text = re.sub(r"font-family: '[^']*Mono'[^;\"]*", "font-family: ui-monospace, monospace", text)
+    text = re.sub(r"font-family: 'DejaVu Sans'[^;\"]*;? ?", "", text)
+    text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
+    return text.strip()

@@ -1,0 +1,179 @@
+"""What was run, on which data and with which settings; and what a reader must know first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.outcomes import SIMULATED
+from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.report._page import Block, Section, Table, brief, counted, in_a_sentence
+from hyena_ray.report.run_contents import (
+    PredictContents,
+    PretrainContents,
+    RunContents,
+    TrainContents,
+    TuneContents,
+)
+from hyena_ray.settings import dotted
+from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.run import RunRecord
+from hyena_ray.tuning.summary import RunSummary
+
+
+def page_warnings(contents: RunContents) -> list[str]:
+    """Return what a reader must know first: simulated data, and leaks between splits.
+
+    Args:
+        contents: What the run's folder holds.
+    """
+    warnings = [f"{SIMULATED[0].upper()}{SIMULATED[1:]}."] if contents.simulated else []
+    if contents.origin is None:
+        return warnings
+    manifest = contents.origin.manifest
+    if not manifest.contigs:
+        warnings += [
+            f"{rows.dropped:,} of {rows.rows:,} sequences of {rows.split} are also in the file of "
+            "a later split. They were left out, so that no sequence is both trained on and tested; "
+            "sequences that are similar but not equal were not looked for."
+            for rows in manifest.sequences
+            if rows.dropped
+        ]
+    elif not manifest.split.startswith("contig"):
+        warnings.append(
+            f"The windows were split by {manifest.split}, not by contig, so neighbours of training "
+            "windows are tested. This flatters every figure here."
+        )
+    if conflicting := sum(rows.conflicting for rows in manifest.sequences):
+        verb = "has" if conflicting == 1 else "have"
+        warnings.append(f"{counted(conflicting, 'sequence')} {verb} both labels in one file.")
+    return warnings
+
+
+def run_section(contents: RunContents) -> Section:
+    """Show what was run, the data, their files, all settings and package versions.
+
+    Args:
+        contents: What the run's folder holds.
+    """
+    blocks: list[Block] = [Table("The run", ["what", "value"], list(_facts(contents)))]
+    if contents.origin is not None:
+        manifest = contents.origin.manifest
+        blocks.append(_counts(manifest))
+        files = [[file.role, file.name, file.sha256] for file in manifest.inputs]
+        blocks.append(
+            Table("Files that the data were made from", ["role", "file", "sha256"], files, True)
+        )
+    if settings := _settings(contents):
+        blocks.append(_folded("All settings", ["setting", "value"], settings))
+    if contents.attribution is not None:
+        settings = contents.attribution.plan.settings.model_dump(mode="json")
+        blocks.append(_folded("Settings of the attribution", ["setting", "value"], settings))
+    if versions := _versions(contents):
+        blocks.append(_folded("Versions", ["package", "version"], versions))
+    return Section("run", "What was run", blocks)
+
+
+def _folded(title: str, heads: list[str], values: Mapping[str, Any]) -> Table:
+    return Table(title, heads, [[key, brief(value)] for key, value in values.items()], folded=True)
+
+
+def _settings(contents: RunContents) -> Mapping[str, Any]:
+    match contents:
+        case TuneContents() | TrainContents():
+            return dotted(contents.settings)
+        case PretrainContents():
+            return dotted(contents.record.settings.model_dump(mode="json"))
+    return {}
+
+
+def _versions(contents: RunContents) -> Mapping[str, str]:
+    match contents:
+        case TuneContents():
+            return contents.summary.versions
+        case PretrainContents():
+            return contents.record.versions
+    return {}
+
+
+def _facts(contents: RunContents) -> Iterator[list[str]]:
+    yield ["kind", contents.title]
+    if contents.task is not None:
+        yield ["task", contents.task.title]
+    yield ["folder", str(contents.folder)]
+    match contents:
+        case TuneContents():
+            yield from _search_facts(contents.summary)
+        case TrainContents():
+            yield from _training_facts(contents.record)
+        case PretrainContents():
+            yield from _pretraining_facts(contents.record)
+        case PredictContents():
+            yield from _prediction_facts(contents.record)
+    if contents.origin is not None:
+        yield ["data", contents.origin.folder]
+        yield ["sha256 of the data's manifest", contents.origin.manifest_sha256]
+    elif isinstance(contents, TuneContents):
+        yield ["sha256 of the data's manifest", contents.summary.data]
+
+
+def _search_facts(summary: RunSummary) -> Iterator[list[str]]:
+    states = in_a_sentence(f"{count:,} {state}" for state, count in summary.trials.items())
+    yield ["trials", states]
+    yield ["best trial", str(summary.best_trial)]
+    for key, value in summary.settings.items():
+        yield [f"its {key}", brief(value)]
+    times = in_a_sentence(f"{step} {seconds:,.0f} s" for step, seconds in summary.seconds.items())
+    yield ["time", times]
+
+
+def _training_facts(record: RunRecord) -> Iterator[list[str]]:
+    yield ["best epoch", str(record.best_epoch)]
+    yield ["weights trained", f"{record.trainable_share:.1%}"]
+    if record.seconds_per_epoch is not None:
+        yield ["time of an epoch", f"{record.seconds_per_epoch:,.1f} s"]
+    yield ["peak memory", f"{record.peak_memory / 2**20:,.0f} MiB"]
+
+
+def _pretraining_facts(record: PretrainRecord) -> Iterator[list[str]]:
+    provenance = record.provenance
+    yield ["objective", record.settings.objective.replace("_", " ")]
+    yield ["genome", provenance.genome]
+    yield ["sha256 of the genome", provenance.genome_sha256]
+    yield ["started from", provenance.began_from or "random weights"]
+    if record.bases_per_second is not None:
+        yield ["bases per second", f"{record.bases_per_second:,.0f}"]
+
+
+def _prediction_facts(record: PredictionRecord) -> Iterator[list[str]]:
+    settings = record.regions_settings
+    yield ["sha256 of the genome", record.genome]
+    yield ["sha256 of the model", record.model]
+    yield ["windows", f"{record.window:,} bases, overlapping the next by {record.overlap:,}"]
+    yield ["threshold", brief(settings.threshold)]
+    yield ["regions of at least", f"{settings.min_length:,} bases"]
+    yield ["regions joined over gaps of", f"{settings.merge_gap:,} bases"]
+    yield ["sha256 of the probabilities", record.digest]
+
+
+def _counts(manifest: Manifest) -> Table:
+    rows = []
+    for length in manifest.lengths:
+        for split in manifest.splits:
+            counts = [c for c in manifest.counts if (c.length, c.split) == (length, split)]
+            row = [
+                f"{split}, {length:,} bases",
+                f"{sum(c.positive for c in counts):,}",
+                f"{sum(c.negative for c in counts):,}",
+                f"{sum(c.candidates for c in counts):,}",
+                f"{sum(c.labelled for c in counts):,}",
+            ]
+            if manifest.contigs:
+                row.append(in_a_sentence(dict.fromkeys(c.contig for c in counts)))
+            rows.append(row)
+    heads = ["split", "positive", "negative", "negatives available", "labels of 1"]
+    if manifest.contigs:
+        heads.append("contigs")
+    unit = "windows" if manifest.contigs else "sequences"
+    return Table(f"The data: {unit} by split ({manifest.split})", heads, rows)
