@@ -151,17 +151,17 @@ class HyenaDNA(nn.Module):
         self.backbone = HyenaBackbone(config)
         self.backbone.apply(partial(initialise, config=config))
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
         return self.backbone.embeddings.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the table of token embeddings.
 
         Args:
-            value: The new table, an `nn.Embedding`.
+            value: The new table.
         """
-        self.backbone.embeddings.word_embeddings = value  # type: ignore[assignment]
+        self.backbone.embeddings.word_embeddings = value
 
     def forward(
         self,
@@ -216,15 +216,15 @@ class HyenaDNALanguageModel(nn.Module):
         self.lm_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
         self.lm_head.apply(partial(initialise, config=config))
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
         return self.hyena.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the table of token embeddings.
 
         Args:
-            value: The new table, an `nn.Embedding`.
+            value: The new table.
         """
         self.hyena.set_input_embeddings(value)
 

@@ -78,16 +78,16 @@ class NetworkBaseline(Classifier):
         elif isinstance(module, nn.BatchNorm1d):
             module.reset_parameters()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.embedding
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the table of token embeddings.
 
         Args:
-            value: The new table, an `nn.Embedding`.
+            value: The new table.
         """
-        self.embedding = value  # type: ignore[assignment]
+        self.embedding = value
 
     def _label(
         self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice

@@ -38,7 +38,7 @@ class Classifier(nn.Module):
     """
 
     config: Any
-    score: nn.Module
+    score: Any  # a module whose weights depend on the head
     pool: nn.Module | None
     surroundings: CompositionEmbedding | None
 
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         """
 
     @abstractmethod
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings.
 
         Raises:
@@ -171,14 +171,14 @@ class HyenaDNAClassifier(Classifier):
     def initialise_module(self, module: nn.Module) -> None:
         initialise(module, self.config)
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.hyena.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the table of token embeddings.
 
         Args:
-            value: The new table, an `nn.Embedding`.
+            value: The new table.
         """
         self.hyena.set_input_embeddings(value)
 

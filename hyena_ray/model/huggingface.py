@@ -121,6 +121,8 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     # Rounded filters are other filters; see filters.py.
     _keep_in_fp32_modules_strict = ("filter_fn",)
+    # For type checkers, which would take it for a submodule.
+    save_pretrained: Any
 
     @classmethod
     def from_pretrained(

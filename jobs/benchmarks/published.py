@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.model.classifier import HyenaDNAClassifier
+from hyena_ray.model.classifier import Classifier
 from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.filters import HyenaFilter
 
@@ -67,7 +67,7 @@ class PlainBlock(nn.Module):
 class PlainHyenaDNA(nn.Module):
     """A label per base: (B, L) int64 token ids to (B, L, num_labels) logits."""
 
-    def __init__(self, ours: HyenaDNAClassifier) -> None:
+    def __init__(self, ours: Classifier) -> None:
         super().__init__()
         config = ours.config
         self.embeddings = nn.Embedding(config.padded_vocab_size, config.d_model)

@@ -118,7 +118,7 @@ def hyenadna(
         score = model.classifier.score
         labels = score.out_proj.weight if head == "lookahead" else score.weight
         labels.copy_(torch.randn(labels.shape, generator=generator) * 0.3)
-        if flank_composition:
+        if model.classifier.surroundings is not None:
             told = model.classifier.surroundings.out_proj.weight
             told.copy_(torch.randn(told.shape, generator=generator))
     # Weights are random: at 0.5 hardly a base is called.
