@@ -48,6 +48,9 @@ class HyenaBlock(nn.Module):
 
     Everything after the long convolution is computed at `positions` alone. Given the `lookup` that
     x came from, the mixer projects the rows of its table instead of every position.
+
+    Args:
+        config: Sizes of the model.
     """
 
     # The name by which transformers, too, finds the modules that can do it.
@@ -64,6 +67,16 @@ class HyenaBlock(nn.Module):
     def forward(
         self, residual: Tensor, positions: slice = ALL, lookup: TokenLookup | None = None
     ) -> Tensor:
+        """Compute the residual stream after this block.
+
+        Args:
+            residual: The stream before it, shape (L, B, D).
+            positions: Positions whose result is wanted.
+            lookup: The table and row numbers that `residual` came from, if it did.
+
+        Returns:
+            Shape (P, B, D).
+        """
         if self.gradient_checkpointing and self.training:
             result: Tensor = checkpoint(
                 self._compute, residual, positions, lookup, use_reentrant=False
@@ -83,7 +96,11 @@ class HyenaBlock(nn.Module):
 
 
 class HyenaEmbeddings(nn.Module):
-    """The table of token embeddings; there are no position embeddings."""
+    """The table of token embeddings; there are no position embeddings.
+
+    Args:
+        config: Sizes of the model.
+    """
 
     def __init__(self, config: HyenaFields) -> None:
         super().__init__()
@@ -91,7 +108,11 @@ class HyenaEmbeddings(nn.Module):
 
 
 class HyenaBackbone(nn.Module):
-    """Everything between tokens and the last hidden state."""
+    """Everything between tokens and the last hidden state.
+
+    Args:
+        config: Sizes of the model.
+    """
 
     def __init__(self, config: HyenaFields) -> None:
         super().__init__()

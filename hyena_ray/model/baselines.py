@@ -162,7 +162,11 @@ class LetterBaseline(Classifier):
     surroundings = None
 
     def initialise_module(self, module: nn.Module) -> None:
-        """Leave all weights as they were made."""
+        """Do nothing: all weights are as they were made.
+
+        Args:
+            module: Any module of this classifier.
+        """
 
     def get_input_embeddings(self) -> NoReturn:
         raise InputError(

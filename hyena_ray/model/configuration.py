@@ -334,7 +334,15 @@ def time_scale(filters: Filters, length: int) -> dict[str, Any]:
 
 
 def kind_of(config: ClassifierFields) -> Kind:
-    """Return what a classifier with this configuration labels: bases or whole sequences."""
+    """Return what a classifier labels: bases or whole sequences.
+
+    Args:
+        config: Configuration of the classifier.
+
+    Example:
+        >>> kind_of(RuleConfig(pooling="mean"))
+        'sequence'
+    """
     return "base" if config.pooling is None else "sequence"
 
 

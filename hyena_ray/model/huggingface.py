@@ -76,6 +76,10 @@ class HyenaDNAConfig(_CheckedConfig, HyenaFields):
 
     Raises:
         InputError: A size that no published model has and that the equations do not define.
+
+    Example:
+        >>> HyenaDNAConfig(n_layer=4).d_model
+        128
     """
 
     model_type = HyenaFields.model_type
@@ -179,7 +183,16 @@ class HyenaDNAPreTrainedModel(PreTrainedModel):
 
 
 class HyenaDNAModel(HyenaDNA, HyenaDNAPreTrainedModel):
-    """HyenaDNA without a head."""
+    """HyenaDNA without a head, as a Hugging Face model.
+
+    Args:
+        config: Sizes of the model.
+
+    Example:
+        >>> model = HyenaDNAModel(HyenaDNAConfig(d_model=8, d_inner=16, n_layer=1, max_seq_len=64))
+        >>> model(torch.full((1, 20), 7)).last_hidden_state.shape
+        torch.Size([1, 20, 8])
+    """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         PreTrainedModel.__init__(self, config)
@@ -216,7 +229,16 @@ class HyenaDNAModel(HyenaDNA, HyenaDNAPreTrainedModel):
 
 
 class HyenaDNAForCausalLM(HyenaDNALanguageModel, HyenaDNAPreTrainedModel):
-    """HyenaDNA that predicts the next token."""
+    """HyenaDNA that predicts the next token, as a Hugging Face model.
+
+    Args:
+        config: Sizes of the model.
+
+    Example:
+        >>> config = HyenaDNAConfig(d_model=8, d_inner=16, n_layer=1, max_seq_len=64)
+        >>> HyenaDNAForCausalLM(config)(torch.full((1, 20), 7)).logits.shape
+        torch.Size([1, 20, 16])
+    """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         PreTrainedModel.__init__(self, config)
@@ -271,7 +293,7 @@ class HyenaDNAForCausalLM(HyenaDNALanguageModel, HyenaDNAPreTrainedModel):
 
 
 class _ClassifierInterface:
-    """Arguments and output of Hugging Face classifiers; stands before a plain classifier."""
+    """Arguments and output of Hugging Face classifiers, around those of a plain classifier."""
 
     config: Any
     output_class: ClassVar[type] = TokenClassifierOutput
@@ -343,6 +365,12 @@ class _HyenaDNAHubClassifier(  # type: ignore[misc]
 class HyenaDNAForTokenClassification(_HyenaDNAHubClassifier):
     """HyenaDNA with one label per position, from the hidden state of that position.
 
+    Example:
+        >>> config = HyenaDNAConfig(d_model=8, d_inner=16, n_layer=1, max_seq_len=64)
+        >>> model = HyenaDNAForTokenClassification(config, num_labels=3)
+        >>> model(torch.full((1, 20), 7)).logits.shape
+        torch.Size([1, 20, 3])
+
     Reference: Bokhyan 2025, Algorithm 1.
     """
 
@@ -350,7 +378,13 @@ class HyenaDNAForTokenClassification(_HyenaDNAHubClassifier):
 
 
 class HyenaDNAForSequenceClassification(_HyenaDNAHubClassifier):
-    """HyenaDNA with one label per sequence; as published from its last token that is no padding."""
+    """HyenaDNA with one label per sequence; as published from its last token that is no padding.
+
+    Example:
+        >>> config = HyenaDNAConfig(d_model=8, d_inner=16, n_layer=1, max_seq_len=64)
+        >>> HyenaDNAForSequenceClassification(config)(torch.full((1, 20), 7)).logits.shape
+        torch.Size([1, 2])
+    """
 
     default_pooling = "last"
     output_class = SequenceClassifierOutput
@@ -407,7 +441,12 @@ class HyenaDNATokenizer(PreTrainedTokenizer):
     """The published tokenizer: one token per letter; appends [SEP] and pads on the left.
 
     Anything but A C G T N, lower case included, becomes [UNK]. Windows do not pass through it:
-    dataset/tokens.py encodes them, with the same ids and without special tokens.
+    dataset/tokens.py encodes them, with the same ids and without special tokens. Arguments are
+    those of transformers' tokenizers.
+
+    Example:
+        >>> HyenaDNATokenizer()("ACGTN")["input_ids"]
+        [7, 8, 9, 10, 11, 1]
     """
 
     model_input_names = ("input_ids",)

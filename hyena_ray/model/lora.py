@@ -55,7 +55,14 @@ class ShortFilterAdapter(nn.Module):
         self.scale = settings.alpha / settings.rank
 
     def forward(self, u: Tensor) -> Tensor:
-        """Convolve (C, L, B) activations, with the correction."""
+        """Filter activations, with the correction.
+
+        Args:
+            u: Activations, shape (C, L, B).
+
+        Returns:
+            The same shape.
+        """
         result: Tensor = self.base_layer(u) + self.scale * self.lora_pair(self.dropout(u))
         return result
 
@@ -123,7 +130,7 @@ def apply_lora(
                 "the backbone was trained so already",
                 "choose other targets",
             )
-        logger.info("adapters of short filters cannot be merged: they are saved beside the weights")
+        logger.info("adapters of short filters cannot be merged: they are saved with the weights")
         backbone.config.short_filter_rank = settings.rank
         for name in names:
             filters = cast(ShortFilter, classifier.get_submodule(name))

@@ -159,8 +159,8 @@ class SequencePredictor:
         >>> settings, readout = ModelSettings(architecture="rule"), Readout(window=100)
         >>> model = build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
         >>> predictor = SequencePredictor(model, "alternation")
-        >>> predictor.predict("AAAAACGCGCGCGCGCAAAAA").round(2).tolist()[4:9]
-        [0.82, 0.98, 0.98, 0.98, 0.98]
+        >>> [region[:2] for region in predictor.predict_regions("AAAAACGCGCGCGCGCAAAAA")]
+        [(1, 20)]
     """
 
     def __init__(self, model: WindowModel, source: str) -> None:
@@ -285,6 +285,19 @@ def load(source: str | PurePath, *, revision: str | None = None) -> SequencePred
 
     Raises:
         InputError: There is no such model, or it is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from hyena_ray.model.build import build_model
+        >>> from hyena_ray.model.saved import save_window_model
+        >>> from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+        >>> from hyena_ray.tasks import TASKS
+        >>> settings, readout = ModelSettings(architecture="rule"), Readout(window=100)
+        >>> model = build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_window_model(model, location(folder) / "model")
+        ...     load(f"{folder}/model").predict("TGACGTGCGCGCGCACGTATTC").shape
+        (22,)
     """
     folder: AnyPath = location(str(source)).expanduser()
     if not folder.is_dir():
