@@ -10,7 +10,7 @@ from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.run import EVALUATION
+from hyena_ray.training.train_and_test import EVALUATION
 
 
 class ExpectedPrecision(Settings):
