@@ -12,7 +12,7 @@ SPLIT = "contig:train=a,b;val=c;test=d"
 
 
 class Inputs:
-    """Its files, and what stands in them."""
+    """Files of a small genome, and what they hold."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder = folder

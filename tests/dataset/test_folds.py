@@ -94,7 +94,7 @@ def test_a_view_counts_what_its_windows_hold(data: PreparedData) -> None:
     assert candidates[0] == candidates[1]
 
 
-def test_the_number_of_folds_stands_in_the_manifest(data: PreparedData) -> None:
+def test_the_manifest_has_the_number_of_folds(data: PreparedData) -> None:
     assert data.manifest.folds == FOLDS
     assert data.for_fold(0).manifest.folds == 0
 

@@ -58,7 +58,7 @@ def test_windows_equal_a_loop_over_bases(inputs: Inputs, data: PreparedData, len
     for split in ("train", "val", "test"):
         windows = data.read(length, split)
         places = list(zip(windows.contig.tolist(), windows.start.tolist(), strict=True))
-        chosen = windows.labels.any(axis=1)
+        chosen = [bool(labels.any()) for labels in windows.labels]
         assert {p for p, c in zip(places, chosen, strict=True) if c} == positive[split]
         drawn = {p for p, c in zip(places, chosen, strict=True) if not c}
         assert drawn <= negative[split]
@@ -79,7 +79,7 @@ def test_windows_equal_a_loop_over_bases(inputs: Inputs, data: PreparedData, len
 
 
 @pytest.mark.parametrize("split", [SPLIT, "stratified:0.6/0.2/0.2", "kfold:3"])
-def test_no_window_stands_in_two_splits(inputs: Inputs, tmp_path: Path, split: str) -> None:
+def test_no_window_is_in_two_splits(inputs: Inputs, tmp_path: Path, split: str) -> None:
     manifest = prepare(inputs.settings(split=split), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
     for length in manifest.lengths:
@@ -196,7 +196,7 @@ def test_a_genome_that_was_simulated_stays_marked(tmp_path: Path) -> None:
     assert "simulated" in manifest.table()
 
 
-def test_too_few_negatives_are_said(inputs: Inputs, tmp_path: Path, caplog: object) -> None:
+def test_too_few_negatives_are_reported(inputs: Inputs, tmp_path: Path, caplog: object) -> None:
     assert isinstance(caplog, pytest.LogCaptureFixture)
     prepare(inputs.settings(negatives=1000), tmp_path / "data")
     assert "negatives fewer than asked for" in caplog.text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import hyena_ray.genome
 from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
@@ -65,7 +70,10 @@ def edit(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[
 
 
 def with_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    return lambda folder: (folder / PART).write_bytes(change((folder / PART).read_bytes())) and None
+    def damage(folder: Path) -> None:
+        (folder / PART).write_bytes(change((folder / PART).read_bytes()))
+
+    return damage
 
 
 def retyped(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
@@ -221,3 +229,37 @@ def test_a_table_that_holds_no_windows_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=problem):
         windows_from_table(change(table_from_windows(windows(10))))
+
+
+@given(count=st.integers(0, 500), limit=st.integers(1, 600))
+def test_sampled_rows_are_as_many_as_asked_and_as_far_apart_as_can_be(
+    count: int, limit: int
+) -> None:
+    rows = sample_evenly(count, limit)
+    assert len(rows) == min(count, limit)
+    if len(rows):
+        assert rows[0] == 0
+        gaps = np.diff(np.append(rows, count))
+        assert gaps.min() >= 1
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_a_manifest_of_an_unknown_task_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"task": "zdan"}))
+    with pytest.raises(InputError, match=r"task: zdan: unknown task, did you mean zdna\?"):
+        PreparedData.open(folder)
+
+
+def test_reading_data_and_genomes_imports_nothing_slow() -> None:
+    """The command line checks --data, --split and files before it loads a model."""
+    slow = {
+        *("torch", "transformers", "ray", "optuna", "scipy", "pandas", "sklearn", "requests"),
+        *("pyarrow.dataset", "pyarrow.parquet"),
+    }
+    modules = ["hyena_ray.dataset.reader"]
+    genome = Path(hyena_ray.genome.__path__[0])
+    modules += [f"hyena_ray.genome.{path.stem}" for path in genome.glob("[a-z]*.py")]
+    code = f"import sys, {', '.join(modules)}; print({slow} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -85,7 +85,7 @@ SEQUENCE = st.tuples(st.text("ACG", min_size=3, max_size=3), st.integers(0, 1))
 
 @settings(deadline=None, max_examples=30)
 @given(st.tuples(*[st.lists(SEQUENCE, max_size=25)] * 3))
-def test_no_sequence_stands_in_two_splits_and_none_is_lost(
+def test_no_sequence_is_in_two_splits_and_none_is_lost(
     tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[Row], ...]
 ) -> None:
     folder = tmp_path_factory.mktemp("drawn")
