@@ -115,8 +115,7 @@ def attribute_windows(
     Example:
         >>> from hyena_ray.dataset.tokens import encode
         >>> from hyena_ray.model.build import build_model
-        >>> from hyena_ray.model.lora import LoraSettings
-        >>> from hyena_ray.model.window import ModelSettings, Readout
+        >>> from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
         >>> from hyena_ray.tasks import TASKS
         >>> model = build_model(
         ...     ModelSettings(d_model=8, n_layer=1),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.tuning.job import tuning_job
-from tests.faults.small_runs import ROOT, SPACE, Inputs, Nodes, Result, result_of
+from tests.command_line import run_job
+from tests.faults.small_runs import SPACE, Inputs, Nodes, Result, result_of
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def inputs(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs
 def calm_run(inputs: Inputs, cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("calm") / "run"
-    tuning_job("zdna", ROOT / "search_spaces")(inputs.arguments(out))
+    run_job("tune", "zdna", *inputs.arguments(out))
     return out
 
 

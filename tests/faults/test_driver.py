@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.files import read_json
-from hyena_ray.tuning.job import tuning_job
+from tests.command_line import run_job
 from tests.faults.small_runs import ROOT, Inputs, Job, Result, result_of
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def test_an_interrupted_search_goes_on_with_the_trials_of_an_undisturbed_one(
     job.process.send_signal(signal.SIGINT)
     assert job.finish(130).rstrip().endswith("stopped by SIGINT; what was finished is kept")
     assert not (out / "manifest.json").exists()
-    tuning_job("zdna", ROOT / "search_spaces")(inputs.arguments(out, "--resume"))
+    run_job("tune", "zdna", *inputs.arguments(out, "--resume"))
     assert result_of(out) == calm
 
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from hyena_ray.errors import JobError
-from hyena_ray.tuning.job import tuning_job
-from tests.faults.small_runs import ROOT, Inputs, Job, Result, result_of
+from tests.command_line import run_job
+from tests.faults.small_runs import Inputs, Job, Result, result_of
 
 pytestmark = pytest.mark.slow
 
@@ -24,14 +24,13 @@ from pathlib import Path
 import numpy as np
 import ray
 from hyena_ray.cluster import start
-from hyena_ray.commands import run_job
+from hyena_ray.cli import main
 from hyena_ray.search import tune_experiment as experiment
-from hyena_ray.tuning import run
 from hyena_ray.errors import JobError
-from hyena_ray.tuning.job import tuning_job
+from hyena_ray.workflows import tune as run
 from hyena_ray.search.trial import run_trial
 {code}
-run_job(tuning_job("zdna", Path({str(ROOT / "search_spaces")!r})))
+main(["tune", "zdna", *sys.argv[1:]])
 """
     return Job("-c", command, *inputs.arguments(out)).finish()
 
@@ -118,10 +117,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_run_and_with_more_room_it_goes_on(
     inputs: Inputs, calm: Result, small_disk: Path
 ) -> None:
-    out, job = small_disk / "run", tuning_job("zdna", ROOT / "search_spaces")
+    out = small_disk / "run"
     with pytest.raises(JobError, match=r"(No space left|disk is full).*--resume"):
-        job(inputs.arguments(out))
+        run_job("tune", "zdna", *inputs.arguments(out))
     assert not (out / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    job(inputs.arguments(out, "--resume"))
+    run_job("tune", "zdna", *inputs.arguments(out, "--resume"))
     assert result_of(out) == calm

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.cluster.folder import only_writer
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.runs._lock import only_writer
 from hyena_ray.search import stored_study as study
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import run_trial
-from hyena_ray.tuning.job import tuning_job
-from hyena_ray.tuning.summary import RunSummary
-from tests.faults.small_runs import ROOT, Inputs, Result, result_of
+from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
+from tests.faults.small_runs import Inputs, Result, result_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 Fault = Callable[[Path], None]
@@ -29,7 +29,7 @@ Inject = Callable[[Mapping[int, Fault]], None]
 
 
 def tune(inputs: Inputs, out: Path, *more: str) -> None:
-    tuning_job("zdna", ROOT / "search_spaces")(inputs.arguments(out, *more))
+    run_job("tune", "zdna", *inputs.arguments(out, *more))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
 
     inject({1: fault})
     tune(inputs, tmp_path / "run")
-    assert RunSummary.read(tmp_path / "run").trials == {"complete": 2, "diverged": 1}
+    assert TuneRecord.read(tmp_path / "run").trials == {"complete": 2, "diverged": 1}
     found = result_of(tmp_path / "run").trials
     assert [found[0], found[2]] == [calm.trials[0], calm.trials[2]]
 

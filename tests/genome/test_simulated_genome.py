@@ -1,4 +1,4 @@
-"""The simulated genome: what is planted is labelled, and can be distinguished from the background."""
+"""The simulated genome: what is planted is labelled, and differs from the background."""
 
 from __future__ import annotations
 

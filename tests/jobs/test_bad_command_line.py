@@ -115,8 +115,8 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     ),
     "split that is a path": (
         as_it_is,
-        f"{EVALUATE} --on ../../x",
-        at("data", "split", "../../x", "train, val, test"),
+        f"{EVALUATE} --split ../../x",
+        at("--split", "../../x", "train, val, test"),
     ),
     "method that is a path": (
         as_it_is,

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.tune import TuneRecord
 
 ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
@@ -124,7 +124,7 @@ def test_the_job_without_any_argument_succeeds(head: Head) -> None:
     assert "attribution: waiting for 2 actors to start" in log
     assert re.search(r"attribution: (\d+) of \1 shards in .* windows/s\n", log)
     assert "simulated: no figure here says anything about real DNA" in log
-    summary = RunSummary.read(folder)
+    summary = TuneRecord.read(folder)
     assert summary.simulated
     assert " ".join(summary.kmers["consensus"]) in log
 
@@ -146,19 +146,19 @@ def entrypoint(given: Path, out: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(head: Head, given: Path) -> RunSummary:
+def finished(head: Head, given: Path) -> TuneRecord:
     """A run that nobody stopped."""
     status, log = submit(head, entrypoint(given, given / "run"))
     assert status == JobStatus.SUCCEEDED, log
-    return RunSummary.read(given / "run")
+    return TuneRecord.read(given / "run")
 
 
-def test_the_job_with_data_and_out_succeeds(finished: RunSummary) -> None:
+def test_the_job_with_data_and_out_succeeds(finished: TuneRecord) -> None:
     assert sum(finished.trials.values()) == 2
 
 
 def test_a_stopped_job_keeps_what_it_did_and_goes_on_to_the_same_end(
-    head: Head, given: Path, finished: RunSummary, tmp_path: Path
+    head: Head, given: Path, finished: TuneRecord, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     job = begin(head, entrypoint(given, out))
@@ -173,7 +173,7 @@ def test_a_stopped_job_keeps_what_it_did_and_goes_on_to_the_same_end(
     assert not (out / "manifest.json").exists()
     status, log = submit(head, f"{entrypoint(given, out)} --resume")
     assert status == JobStatus.SUCCEEDED, log
-    found = RunSummary.read(out)
+    found = TuneRecord.read(out)
     assert (found.test, found.attribution) == (finished.test, finished.attribution)
 
 

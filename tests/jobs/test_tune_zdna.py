@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.commands import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.tuning.job import tuning_job
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.outcomes import Outcome
+from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "tune_zdna.py"
@@ -61,7 +61,7 @@ def arguments(inputs: Inputs, out: Path, *more: str) -> list[str]:
 
 
 def job(inputs: Inputs, out: Path, *more: str) -> Outcome:
-    return tuning_job("zdna", ROOT / "search_spaces")(arguments(inputs, out, *more))
+    return run_job("tune", "zdna", *arguments(inputs, out, *more))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_run_leaves_all_that_the_design_lists(calm: Path) -> None:
     for table in ("ig", "smoothgrad", "tp", "consensus"):
         assert (calm / "kmers" / f"{table}.parquet").is_file()
         assert (calm / "kmers" / f"{table}.csv").is_file()
-    summary = RunSummary.read(calm)
+    summary = TuneRecord.read(calm)
     assert summary.simulated
     assert sum(summary.trials.values()) == 3
     assert summary.test["f1"] > 0.1
@@ -117,7 +117,7 @@ def test_a_complete_run_takes_more_trials(inputs: Inputs, calm: Path, tmp_path: 
     plan = read_json(more / "shards" / "plan.json")
     write_json(more / "shards" / "plan.json", plan | {"model": "0" * 64})
     job(inputs, more, "--resume", "--trials", "4")
-    assert sum(RunSummary.read(more).trials.values()) == 4
+    assert sum(TuneRecord.read(more).trials.values()) == 4
     assert tried(more)[:3] == tried(calm)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hyena_ray.commands import Outcome
-from hyena_ray.tuning.job import tuning_job
+from hyena_ray.outcomes import Outcome
+from tests.command_line import run_job
 from tests.report.report_runs import SPACE, Runs, comparison
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +19,7 @@ def runs(cluster: object, small_data: Path, tmp_path_factory: pytest.TempPathFac
     space, tuned = folder / "space.yaml", folder / "tuned"
     space.write_text(SPACE)
     arguments = ["--data", str(small_data), "--space", str(space), "--out", str(tuned)]
-    tuning_job("zdna", ROOT / "search_spaces")(arguments)
-    sanity = runpy.run_path(str(ROOT / "jobs" / "sanity.py"))["main"]
+    run_job("tune", "zdna", *arguments)
     given = [
         "--model",
         str(tuned / "model"),
@@ -32,7 +28,7 @@ def runs(cluster: object, small_data: Path, tmp_path_factory: pytest.TempPathFac
         "--methods",
         "input_x_gradient",
     ]
-    sanity([*given, "--limit", "6", "--out", str(tuned / "sanity")])
+    run_job("sanity", *given, "--limit", "6", "--out", tuned / "sanity")
     return Runs(tuned, comparison(folder / "compared", small_data), small_data)
 
 
@@ -44,11 +40,5 @@ def tuned(runs: Runs, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def report() -> Callable[..., Outcome]:
-    """Return `main` of the job."""
-    main = runpy.run_path(str(ROOT / "jobs" / "report.py"))["main"]
-
-    def job(*arguments: object) -> Outcome:
-        found: Outcome = main([str(argument) for argument in arguments])
-        return found
-
-    return job
+    """Return what runs the job."""
+    return lambda *words: run_job("report", *words)
