@@ -10,7 +10,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +31,13 @@ def words(command: str, *more: object) -> list[str]:
     return [*shlex.split(command), *map(str, more)]
 
 
+def main(command: str, *more: object) -> None:
+    """Run a command as a process of its own would, its output and its exit included."""
+    name, *arguments = words(command, *more)
+    sys.argv = [str(JOBS / f"{name}.py"), *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
 def run(command: str, *more: object) -> Done:
     """Run a command in this process: starting one takes longer than most tests.
 
@@ -39,14 +45,13 @@ def run(command: str, *more: object) -> Done:
         command: Command line without the name of the program, as a shell reads it.
         more: Further arguments, which a shell would have to quote.
     """
-    name, *arguments = words(command, *more)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before, sys.argv = sys.argv, [str(JOBS / f"{name}.py"), *arguments]
+    before = sys.argv
     stdout, stderr = io.StringIO(), io.StringIO()
     code: object = 0
     try:
         with redirect_stdout(stdout), redirect_stderr(stderr):
-            runpy.run_path(sys.argv[0], run_name="__main__")
+            main(command, *more)
     except SystemExit as end:
         # sys.exit prints what is no number, and leaves with 1.
         code = end.code
@@ -89,7 +94,7 @@ def run_process(
     done = subprocess.run(
         process(command, *more),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": _path(os.environ), **environment},
+        env={**environ(), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -97,5 +102,7 @@ def run_process(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def _path(environment: Mapping[str, str]) -> str:
-    return os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+def environ() -> dict[str, str]:
+    """Return the environment of a process that finds `tests` and this package."""
+    path = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from hyena_ray.errors import JobError
-from hyena_ray.tuning.job import tuning_job
-from tests.faults.small_runs import ROOT, Inputs, Job, Result, result_of
+from tests.command import environ
+from tests.faults.small_runs import TUNE, Inputs, Job
+from tests.tuned_run import Result, result_of
 
 pytestmark = pytest.mark.slow
 
 
-def run(code: str, inputs: Inputs, out: Path) -> str:
-    """The tuning job in a process of its own, after `code`; its messages."""
-    command = f"""
+def tune_after(code: str, inputs: Inputs, out: Path) -> str:
+    """Run a search in a process of its own, after `code`; return its messages."""
+    program = f"""
 import sys, time
-from pathlib import Path
 import numpy as np
 import ray
 from hyena_ray.cluster import start
-from hyena_ray.commands import run_job
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.tuning import run
-from hyena_ray.errors import JobError
-from hyena_ray.tuning.job import tuning_job
 from hyena_ray.search.trial import run_trial
+from tests.command import main
 {code}
-run_job(tuning_job("zdna", Path({str(ROOT / "search_spaces")!r})))
+main({TUNE!r}, *sys.argv[1:])
 """
-    return Job("-c", command, *inputs.arguments(out)).finish()
+    command = [sys.executable, "-c", program, *inputs.arguments(out)]
+    return Job(command, environment=environ()).finish()
 
 
 HUNGRY = """
@@ -61,7 +61,7 @@ def test_a_trial_that_takes_all_memory_is_run_again(
         pytest.skip("less than 6 GiB of memory are free to be eaten")
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{allowed:.3f}")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    messages = run(HUNGRY, inputs, tmp_path / "run")
+    messages = tune_after(HUNGRY, inputs, tmp_path / "run")
     assert (tmp_path / "run" / "trials" / "0001.hungry").exists()
     assert "trial 1 failed, and is tried again" in messages or "starting it again" in messages
     assert result_of(tmp_path / "run") == calm
@@ -93,7 +93,7 @@ ray.shutdown = tell
 def test_windows_that_are_spilled_to_disk_are_read_back(
     inputs: Inputs, calm: Result, tmp_path: Path
 ) -> None:
-    messages = run(SPILL, inputs, tmp_path / "run")
+    messages = tune_after(SPILL, inputs, tmp_path / "run")
     assert "Spilled" in messages
     assert result_of(tmp_path / "run") == calm
 
@@ -118,10 +118,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_run_and_with_more_room_it_goes_on(
     inputs: Inputs, calm: Result, small_disk: Path
 ) -> None:
-    out, job = small_disk / "run", tuning_job("zdna", ROOT / "search_spaces")
-    with pytest.raises(JobError, match=r"(No space left|disk is full).*--resume"):
-        job(inputs.arguments(out))
+    out = small_disk / "run"
+    stopped = inputs.tune(out)
+    assert stopped.code == 1
+    assert re.search(r"(No space left|disk is full).*--resume", stopped.stderr)
     assert not (out / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    job(inputs.arguments(out, "--resume"))
+    assert inputs.tune(out, "--resume").code == 0
     assert result_of(out) == calm

@@ -10,30 +10,20 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.commands import Outcome
-from hyena_ray.tuning.job import tuning_job
-from tests.report.report_runs import SPACE, Runs, comparison
+from tests.command import run
+from tests.report.report_runs import Runs, comparison
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def runs(cluster: object, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(tuned_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("report")
-    space, tuned = folder / "space.yaml", folder / "tuned"
-    space.write_text(SPACE)
-    arguments = ["--data", str(small_data), "--space", str(space), "--out", str(tuned)]
-    tuning_job("zdna", ROOT / "search_spaces")(arguments)
-    sanity = runpy.run_path(str(ROOT / "jobs" / "sanity.py"))["main"]
-    given = [
-        "--model",
-        str(tuned / "model"),
-        "--data",
-        str(small_data),
-        "--methods",
-        "input_x_gradient",
-    ]
-    sanity([*given, "--limit", "6", "--out", str(tuned / "sanity")])
-    return Runs(tuned, comparison(folder / "compared", small_data), small_data)
+    copy = Path(shutil.copytree(tuned_run, folder / "tuned"))
+    given = ("--model", copy / "model", "--data", small_data, "--methods", "input_x_gradient")
+    done = run("sanity", *given, "--limit", "6", "--out", copy / "sanity")
+    assert done.code == 0, done.stderr
+    return Runs(copy, comparison(folder / "compared", small_data), small_data)
 
 
 @pytest.fixture

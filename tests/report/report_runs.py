@@ -9,25 +9,6 @@ from hyena_ray.training.run import RunRecord
 from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison
 from hyena_ray.tuning.presets import PreparedAs, Preset, StudyFigures
 
-SPACE = """\
-task: zdna
-trials: 3
-concurrent: 1
-scheduler: {grace_period: 2}
-settings:
-  data.length: 40
-  data.limit: 400
-  model.d_model: 16
-  model.n_layer: 1
-  model.max_seq_len: 130
-  readout.flank: 8
-  training.epochs: 2
-search:
-  readout.lookahead: {choices: [4, 8]}
-  training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
-attribution: {shuffles: 1, samples: 2, steps: 4, tolerance: null}
-"""
-
 
 class Runs(NamedTuple):
     """Folders of jobs; tests that change one copy it first."""
