@@ -1,5 +1,7 @@
-"""What several k-mer tables say together, by the study's per cent deviation and by ranks, and how
-far they agree."""
+"""Consensus of several k-mer tables, and how far their rankings agree.
+
+Ranks and Kendall's tau are scipy's; rank-biased overlap is ours, since scipy does not have it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from hyena_ray.errors import InputError
 
 PERSISTENCE = 0.98
-"""Of rank-biased overlap: the top 50 carry most of the weight."""
+"""Parameter p of rank-biased overlap, at which the top 50 k-mers carry most of the weight."""
 
 
 def consensus_ranking(
@@ -25,29 +26,37 @@ def consensus_ranking(
     positive_only: bool = False,
     column: str = "score",
 ) -> pa.Table:
-    """Rank the k-mers that every method has by what the methods say together.
+    """Rank the k-mers that all methods list, by the mean over the methods.
 
-    A k-mer's deviation is 100 * (score - mean score) / mean score.  With signed scores the mean
-    can lie near zero, or below it, where that explodes or turns round; the rank percentile, 100
-    for a method's highest score and 0 for its lowest, ties sharing their mean, does not.
+    The deviation of a k-mer is 100 * (score - mean score) / mean score. The mean of signed scores
+    may be near zero or negative, where the deviation explodes or changes its sign. The rank
+    percentile does neither: it is 100 for a method's highest score and 0 for its lowest, and equal
+    scores share their mean rank.
 
     Args:
-        tables: method name to table with the columns `kmer` and `column`.
-        by: what to sort by; `deviation` is the study's consensus.
-        positive_only: keep only k-mers that score above zero under every method, as the study did
-            for promoters.
-        column: what a k-mer scores under a method.
+        tables: Tables by name of the method, with columns `kmer` and `column`.
+        by: Sort by mean `rank`, or by mean `deviation` as in the original work.
+        positive_only: Keep only k-mers that score above zero under every method, as the original
+            work did for promoters.
+        column: Column that holds the score.
 
     Returns:
-        Columns `kmer`, `mean_dev` (per cent), `mean_rank` (percentile), both the mean over
-        methods, then `dev_METHOD` and `rank_METHOD`; sorted by the chosen one falling, then k-mer.
+        Columns `kmer`, `mean_dev` (per cent), `mean_rank` (percentile), both the mean over methods,
+        and `dev_METHOD` and `rank_METHOD` for each; highest first, then by k-mer.
 
     Raises:
-        InputError: no table, or no k-mer that all of them have.
+        InputError: There is no table, or no k-mer that all of them list.
 
-    Source: the consensus of the study.
+    Example:
+        >>> ig = pa.table({"kmer": ["CG", "AA", "TT"], "score": [3.0, 1.0, 2.0]})
+        >>> smoothgrad = pa.table({"kmer": ["CG", "AA"], "score": [0.5, 0.1]})
+        >>> ranking = consensus_ranking({"ig": ig, "smoothgrad": smoothgrad})
+        >>> ranking.select(["kmer", "mean_rank"]).to_pylist()
+        [{'kmer': 'CG', 'mean_rank': 100.0}, {'kmer': 'AA', 'mean_rank': 0.0}]
+
+    Reference: Bokhyan 2025, for the deviation.
     """
-    kmers, scores = _shared(tables, column, positive_only=positive_only)
+    kmers, scores = _shared_kmers(tables, column, positive_only=positive_only)
     columns: dict[str, NDArray[np.float64]] = {}
     for name, values in scores.items():
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,61 +77,89 @@ def consensus_ranking(
 
 
 def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Table:
-    """How alike the rankings of each two methods, or seeds, are, over the k-mers that all have.
+    """Measure how similar the rankings of every two tables are, over the k-mers that all list.
 
     Args:
-        tables: two or more, by name, with the columns `kmer` and `column`.
-        column: what a k-mer scores; the highest comes first.
+        tables: Two or more tables by name (a method or a seed), with columns `kmer` and `column`.
+        column: Column that holds the score; the highest ranks first.
 
     Returns:
         Columns `first`, `second` (names), `kmers` (int64, how many were compared), `kendall_tau`
         (tau-b: 1 for the same order, 0 for unrelated ones, -1 for opposite ones) and `rbo`
-        (rank-biased overlap of the whole rankings, 1 for the same order, which weighs the top most:
+        (rank-biased overlap of the whole rankings: 1 for the same order; the top weighs most, see
         `PERSISTENCE`).
 
     Raises:
-        InputError: no table, or no k-mer that all of them have.
+        InputError: There is no table, or no k-mer that all of them list.
 
-    Source: Kendall 1945; Webber, Moffat & Zobel 2010, A similarity measure for indefinite rankings.
+    Reference: Kendall 1945; Webber, Moffat & Zobel 2010, A similarity measure for indefinite
+    rankings.
     """
-    kmers, scores = _shared(tables, column)
+    from scipy.stats import kendalltau
+
+    kmers, scores = _shared_kmers(tables, column)
     rows = [
         {
             "first": first,
             "second": second,
             "kmers": len(kmers),
             "kendall_tau": float(kendalltau(scores[first], scores[second]).statistic),
-            "rbo": rank_biased_overlap(_order(scores[first]), _order(scores[second])),
+            "rbo": rank_biased_overlap(_ranking(scores[first]), _ranking(scores[second])),
         }
         for first, second in combinations(scores, 2)
     ]
-    kinds = [pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64()]
+    types = [pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64()]
     names = ["first", "second", "kmers", "kendall_tau", "rbo"]
-    return pa.Table.from_pylist(rows, pa.schema(list(zip(names, kinds, strict=True))))
+    return pa.Table.from_pylist(rows, pa.schema(list(zip(names, types, strict=True))))
 
 
 def rank_biased_overlap(
     first: NDArray[np.int64], second: NDArray[np.int64], persistence: float = PERSISTENCE
 ) -> float:
-    """Overlap of two orders (n,) of the same items 0 to n - 1, each depth d weighing
-    persistence**d, extrapolated from the last."""
+    """Return the overlap of two rankings of the same items, where the top weighs most.
+
+    Args:
+        first: Items 0 to n - 1 in their order, shape (n,).
+        second: The same items in another order, shape (n,).
+        persistence: Depth d has weight persistence**d, from 0 to 1.
+
+    Returns:
+        Overlap from 0 to 1, extrapolated beyond the last depth.
+    """
     depth = np.arange(1, len(first) + 1)
-    # An item is shared from the depth on where the later of the two has it.
-    met = np.maximum(np.argsort(first), np.argsort(second))
-    shared = np.cumsum(np.bincount(met, minlength=len(first))) / depth
+    # An item is shared from that depth on where the later of the two rankings has it.
+    shared_from = np.maximum(np.argsort(first), np.argsort(second))
+    overlap = np.cumsum(np.bincount(shared_from, minlength=len(first))) / depth
     weight = persistence**depth
-    return float(shared[-1] * weight[-1] + (1 - persistence) / persistence * (shared @ weight))
+    return float(overlap[-1] * weight[-1] + (1 - persistence) / persistence * (overlap @ weight))
 
 
-def _order(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Items from the highest value to the lowest, ties in their own order."""
+def rank_percentile(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each value in per cent: 100 for the highest, 0 for the lowest.
+
+    Args:
+        values: Values, shape (n,); equal ones share their mean rank.
+
+    Returns:
+        Percentiles, shape (n,); a single value has 50.
+    """
+    from scipy.stats import rankdata
+
+    if len(values) == 1:
+        return np.array([50.0])
+    percentiles: NDArray[np.float64] = 100 * (rankdata(values) - 1) / (len(values) - 1)
+    return percentiles
+
+
+def _ranking(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the items from the highest value to the lowest, equal ones in their own order."""
     return np.argsort(-values, kind="stable")
 
 
-def _shared(
+def _shared_kmers(
     tables: Mapping[str, pa.Table], column: str, *, positive_only: bool = False
 ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """The k-mers that all tables have, sorted, and their values in each."""
+    """Return the k-mers that all tables list, sorted, and their scores in each."""
     if not tables:
         raise InputError("consensus", None, "there is no table", "give at least one method")
     scores = {
@@ -140,12 +177,3 @@ def _shared(
     return kmers, {
         name: np.array([score[kmer] for kmer in kmers]) for name, score in scores.items()
     }
-
-
-def rank_percentile(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """100 for the highest value, 0 for the lowest, ties their mean; a lone value is 50."""
-    if len(values) == 1:
-        return np.array([50.0])
-    _, place, tied = np.unique(values, return_inverse=True, return_counts=True)
-    rank = np.cumsum(tied) - (tied + 1) / 2
-    return 100 * rank[place] / (len(values) - 1)

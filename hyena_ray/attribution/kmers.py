@@ -1,4 +1,10 @@
-"""K-mers of windows: their codes, how often they occur, and sums of attribution over them."""
+"""K-mers of windows: their codes, their counts, and sums of attribution over them.
+
+The window is the unit of sampling: k-mers of one window overlap, share its target and are not
+independent, so the sums keep what a spread over windows needs. Counts are integers and sums are
+float64, and both add up across shards in the order of the plan. That is why they are ours, and no
+group-by of a library: tables must not depend on how the work was divided.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.attribution.settings import MAX_K
 from hyena_ray.errors import InputError
-
-MAX_K = 12
-"""Longest k-mer: 4**12 rows of sums are 1.6 GB, and 3 GB with those outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmerConfig:
+    """Which k-mers are counted, and which are told apart."""
+
     k: int = 5
-    """k-mer length in bases; the table has 4**k rows."""
+    """Length of the k-mers, in bases; sums have 4**k rows."""
     merge_strands: bool = False
-    """Count a k-mer as the first, in the order of letters, of itself and its reverse complement."""
+    """Count a k-mer together with its reverse complement, under the alphabetically first of the
+    two."""
     outside: bool = False
-    """Sum the k-mers outside true positives too, in windows that have some."""
+    """Sum k-mers outside true positives as well, in windows that have a true positive."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:
@@ -31,142 +38,75 @@ class KmerConfig:
 
 
 class KmerCounts(NamedTuple):
-    """How often every k-mer occurs, and how often wholly inside true positives."""
+    """Occurrences of every k-mer, all of them and those wholly inside true positives."""
 
     k: int
+    """Length of the k-mers, in bases."""
     occurrences: NDArray[np.int64]
+    """Occurrences, shape (4**k,), k-mers in lexicographic order."""
     tp_count: NDArray[np.int64]
+    """Occurrences whose bases are all true positives, shape (4**k,)."""
 
     @classmethod
     def zero(cls, config: KmerConfig) -> KmerCounts:
+        """Return the counts of no window.
+
+        Args:
+            config: k-mer length.
+        """
         rows = 4**config.k
         return cls(config.k, np.zeros(rows, np.int64), np.zeros(rows, np.int64))
 
     def plus(self, other: KmerCounts) -> KmerCounts:
-        """Counts of both; a NamedTuple's `+` would chain them."""
+        """Return the counts of both; the `+` of a NamedTuple would chain them.
+
+        Args:
+            other: Counts of other windows, of the same k.
+        """
         return KmerCounts(
             self.k, self.occurrences + other.occurrences, self.tp_count + other.tp_count
         )
 
 
-def kmer_codes(bases: NDArray[np.uint8], k: int) -> NDArray[np.int32]:
-    """Lexicographic number of the k-mer that starts at every base, -1 where it touches a 4.
-
-    Args:
-        bases: (B, L) uint8, A C G T = 0 1 2 3, anything else 4.
-
-    Returns:
-        (B, L - k + 1) int32.
-
-    Raises:
-        InputError: L < k.
-    """
-    length = bases.shape[1] - k + 1
-    if length < 1:
-        raise InputError("k", k, f"longer than a window of {bases.shape[1]} bases", "lower it")
-    digits = (bases & 3).astype(np.int32)
-    codes = digits[:, :length].copy()
-    for offset in range(1, k):
-        codes <<= 2
-        codes |= digits[:, offset : offset + length]
-    codes[~all_of(bases < 4, k)] = -1
-    return codes
-
-
-@cache
-def canonical_codes(k: int) -> NDArray[np.int32]:
-    """(4**k,) the lower of the numbers of each k-mer and its reverse complement."""
-    codes = np.arange(4**k, dtype=np.int32)
-    reverse, rest = np.zeros_like(codes), codes.copy()
-    for _ in range(k):
-        reverse = (reverse << 2) | (3 - (rest & 3))
-        rest >>= 2
-    return np.minimum(codes, reverse)
-
-
-def kmer_codes_of_config(bases: NDArray[np.uint8], config: KmerConfig) -> NDArray[np.int32]:
-    """As `kmer_codes`, with strands merged where asked."""
-    codes = kmer_codes(bases, config.k)
-    if config.merge_strands:
-        codes = np.where(codes < 0, codes, canonical_codes(config.k)[codes])
-    return codes
-
-
-def count_kmers(
-    bases: NDArray[np.uint8], true_positive: NDArray[np.bool_], config: KmerConfig
-) -> KmerCounts:
-    """Count every k-mer of a batch, and those whose bases are all true positives.
-
-    Args:
-        bases: (B, L) uint8, A C G T = 0 1 2 3, anything else 4.
-        true_positive: (B, L) bool, prediction 1 and label 1.
-
-    Raises:
-        InputError: shapes differ, or L < k.
-
-    Source: Algorithm 6 of the study.
-    """
-    check_shapes(bases, true_positive=true_positive)
-    codes = kmer_codes_of_config(bases, config)
-    known = codes >= 0
-    inside = known & all_of(true_positive, config.k)
-    rows = 4**config.k
-    return KmerCounts(
-        config.k,
-        np.bincount(codes[known], minlength=rows),
-        np.bincount(codes[inside], minlength=rows),
-    )
-
-
-def all_of(flags: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
-    """(B, L) bool -> (B, L - k + 1): True where this and the next k - 1 are all True."""
-    length = flags.shape[1] - k + 1
-    every = flags[:, :length].copy()
-    for offset in range(1, k):
-        every &= flags[:, offset : offset + length]
-    return every
-
-
-def check_shapes(bases: NDArray[np.uint8], **others: NDArray[Any] | None) -> None:
-    for name, array in others.items():
-        if array is not None and array.shape != bases.shape:
-            raise InputError(
-                f"{name} of fold_kmers", array.shape, f"bases are {bases.shape}", "give one shape"
-            )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmerSums:
-    """Sums over the k-mers inside true positives, and over those outside.  Add them with `+`.
+    """Sums of attribution over the k-mers inside true positives, and over those outside.
 
-    Arrays have 4**k rows in lexicographic order.  Write s for the score of one occurrence, n and
-    S for the number and summed score of a k-mer's occurrences inside the true positives of one
-    window, N and T for those of all k-mers inside them, n' and S' for the same k-mer outside.  A
-    window must not be split between two sums that are added.
+    Sums of different windows add up with `+`; a window must not be divided between two of them.
+    Arrays have 4**k rows, k-mers in lexicographic order. In the descriptions below, s is the score
+    of one occurrence; n and S are the number and the summed score of a k-mer's occurrences inside
+    the true positives of one window; N and T are those of all k-mers inside them; n' and S' are
+    those of the same k-mer outside.
     """
 
     k: int
+    """Length of the k-mers, in bases."""
     count: NDArray[np.int64]
-    """Occurrences."""
+    """Occurrences, shape (4**k,)."""
     windows: NDArray[np.int64]
-    """Distinct windows with an occurrence."""
+    """Windows with at least one occurrence, shape (4**k,)."""
     total: NDArray[np.float64]
-    """Sum of s."""
+    """Sum of s, shape (4**k,)."""
     squares: NDArray[np.float64]
-    """Sum of s * s."""
+    """Sum of s * s, shape (4**k,)."""
     spread: NDArray[np.float64]
-    """(7, 4**k): over windows, sums of S*S, S*n, n*n, S*T, S*N, n*T, n*N."""
+    """Sums over windows of S*S, S*n, n*n, S*T, S*N, n*T, n*N, shape (7, 4**k)."""
     overall: NDArray[np.float64]
-    """(5,): over windows, sums of N, T, T*T, T*N, N*N."""
+    """Sums over windows of N, T, T*T, T*N, N*N, shape (5,)."""
     outside: NDArray[np.float64]
-    """(10, 4**k), or (10, 0) where they were not asked for: windows with n' > 0, and over them sums
-    of n', S', S'*S', S'*n', n'*n', S*S', S*n', n*S', n*n'."""
+    """Windows with n' > 0, and sums over them of n', S', S'*S', S'*n', n'*n', S*S', S*n', n*S',
+    n*n', shape (10, 4**k); shape (10, 0) where k-mers outside were not asked for."""
     skipped: int
-    """Positions where a k-mer could start, but it touches a base outside the true positives or an
-    unknown one."""
+    """Positions at which a k-mer would fit, but contains an unknown base or one outside the true
+    positives."""
 
     @classmethod
     def zero(cls, config: KmerConfig) -> KmerSums:
+        """Return the sums of no window.
+
+        Args:
+            config: k-mer length, and whether k-mers outside true positives are summed.
+        """
         rows = 4**config.k
         return cls(
             k=config.k,
@@ -191,31 +131,120 @@ class KmerSums:
         return KmerSums(k=self.k, **summed)
 
 
+def kmer_codes(bases: NDArray[np.uint8], k: int) -> NDArray[np.int32]:
+    """Return the lexicographic number of the k-mer that starts at every position.
+
+    Args:
+        bases: Base codes, shape (B, L), uint8; A C G T = 0 1 2 3, anything else 4.
+        k: Length of the k-mers.
+
+    Returns:
+        Codes from 0 to 4**k - 1, shape (B, L - k + 1), int32; -1 where the k-mer contains an
+        unknown base.
+
+    Raises:
+        InputError: L < k.
+
+    Example:
+        >>> kmer_codes(np.array([[0, 1, 3, 4]], np.uint8), 2).tolist()
+        [[1, 7, -1]]
+    """
+    length = bases.shape[1] - k + 1
+    if length < 1:
+        raise InputError("k", k, f"longer than a window of {bases.shape[1]} bases", "lower it")
+    digits = (bases & 3).astype(np.int32)
+    codes = digits[:, :length].copy()
+    for offset in range(1, k):
+        codes <<= 2
+        codes |= digits[:, offset : offset + length]
+    codes[~_all_set(bases < 4, k)] = -1
+    return codes
+
+
+@cache
+def canonical_codes(k: int) -> NDArray[np.int32]:
+    """Return the lower of the codes of each k-mer and its reverse complement.
+
+    Args:
+        k: Length of the k-mers.
+
+    Returns:
+        Codes, shape (4**k,), int32.
+    """
+    codes = np.arange(4**k, dtype=np.int32)
+    reverse, rest = np.zeros_like(codes), codes.copy()
+    for _ in range(k):
+        reverse = (reverse << 2) | (3 - (rest & 3))
+        rest >>= 2
+    return np.minimum(codes, reverse)
+
+
+def count_kmers(
+    bases: NDArray[np.uint8], true_positive: NDArray[np.bool_], config: KmerConfig
+) -> KmerCounts:
+    """Count every k-mer of a batch of windows, and those whose bases are all true positives.
+
+    Args:
+        bases: Base codes, shape (B, L), uint8; A C G T = 0 1 2 3, anything else 4.
+        true_positive: Bases that are labelled and predicted 1, shape (B, L), bool.
+        config: k-mer length and whether reverse complements are merged.
+
+    Returns:
+        Counts of 4**k k-mers.
+
+    Raises:
+        InputError: The shapes differ, or L < k.
+
+    Reference: Bokhyan 2025, Algorithm 6.
+    """
+    _check_shapes("count_kmers", bases, true_positive=true_positive)
+    codes = _counted_codes(bases, config)
+    known = codes >= 0
+    inside = known & _all_set(true_positive, config.k)
+    rows = 4**config.k
+    return KmerCounts(
+        config.k,
+        np.bincount(codes[known], minlength=rows),
+        np.bincount(codes[inside], minlength=rows),
+    )
+
+
 def fold_kmers(
     bases: NDArray[np.uint8],
     scores: NDArray[np.float32],
     config: KmerConfig,
     mask: NDArray[np.bool_] | None = None,
 ) -> KmerSums:
-    """Sum attribution over every k-mer of a batch of whole windows.
+    """Sum per-base attribution over every k-mer of a batch of whole windows.
+
+    K-mers that contain an unknown base, or a base outside the mask, are counted in `skipped` and
+    contribute to no row.
 
     Args:
-        bases: (B, L) uint8, A C G T = 0 1 2 3, anything else 4.
-        scores: (B, L) float32, signed, in logits.  A k-mer's score is the sum over its bases.
-        mask: (B, L) bool, the true positives; by default every base is one. In a row without any
-            nothing is looked at, so that its scores may be NaN.
+        bases: Base codes, shape (B, L), uint8; A C G T = 0 1 2 3, anything else 4.
+        scores: Signed attribution in logits, shape (B, L), float32. The score of a k-mer is the sum
+            over its bases.
+        config: k-mer length, whether reverse complements are merged, and whether k-mers that touch
+            no base of the mask are summed as `outside`.
+        mask: True positives, shape (B, L), bool; None counts every base. Rows without any are not
+            looked at, and may hold NaN scores.
 
     Returns:
-        4**k rows in lexicographic order; k-mers that touch a 4 or a base outside the mask are
-        counted as skipped, and those that touch no base of the mask are outside.
+        Sums for 4**k k-mers in lexicographic order.
 
     Raises:
-        InputError: shapes differ, or L < k.
+        InputError: The shapes differ, or L < k.
 
-    Source: Algorithm 4 of the study; the sums over windows are those of a cluster-robust variance
-    (Cameron & Miller, A practitioner's guide to cluster-robust inference, 2015).
+    Example:
+        >>> bases = np.array([[0, 1, 4, 2, 3]], np.uint8)  # ACNGT
+        >>> sums = fold_kmers(bases, np.ones((1, 5), np.float32), KmerConfig(k=2))
+        >>> int(sums.count.sum()), sums.skipped, float(sums.total.max())
+        (2, 2, 2.0)
+
+    Reference: Bokhyan 2025, Algorithm 4. The sums over windows are those of a cluster-robust
+    variance: Cameron & Miller 2015, A practitioner's guide to cluster-robust inference.
     """
-    check_shapes(bases, scores=scores, mask=mask)
+    _check_shapes("fold_kmers", bases, scores=scores, mask=mask)
     # Pieces that stay in the cache are twice as fast; the sums of long k-mers do not fit anyway.
     piece = max(1, max(1 << 15, 4**config.k) // bases.shape[1])
     parts = (
@@ -236,25 +265,24 @@ def _fold_piece(
     config: KmerConfig,
     mask: NDArray[np.bool_] | None,
 ) -> KmerSums:
-    """Sums over occurrences, each of which stands for its k-mer in its window, and then what those
-    that are not alone add."""
+    """Treat every occurrence as the only one of its k-mer in its window, then add repeats."""
     k = config.k
     rows = 4**k
-    codes = kmer_codes_of_config(bases, config)
+    codes = _counted_codes(bases, config)
     known = codes >= 0
     inside, outside = known, np.zeros_like(known)
     if mask is not None:
-        inside = known & all_of(mask, k)
+        inside = known & _all_set(mask, k)
         if config.outside:
-            outside = known & all_of(~mask, k) & mask.any(axis=1, keepdims=True)
+            outside = known & _all_set(~mask, k) & mask.any(axis=1, keepdims=True)
     # A cumulative sum would carry rounding along the window; k additions do not.
     wide = scores.astype(np.float64)
     values = wide[:, : codes.shape[1]].copy()
     for offset in range(1, k):
         values += wide[:, offset : offset + codes.shape[1]]
 
-    def summed(kmer: NDArray[Any], *weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack([np.bincount(kmer, each, rows) for each in weights])
+    def sum_by_kmer(kmer: NDArray[Any], *weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack([np.bincount(kmer, weight, rows) for weight in weights])
 
     kmer, s = codes[inside], values[inside]
     in_window = inside.sum(axis=1)
@@ -262,10 +290,12 @@ def _fold_piece(
     n_all, s_all = in_window.astype(np.float64), np.where(inside, values, 0.0).sum(axis=1)
     n_own, s_own = n_all[owner], s_all[owner]
     count = np.bincount(kmer, minlength=rows)
-    total, squares, *with_all = summed(kmer, s, s * s, s * s_own, s * n_own, s_own, n_own)
-    groups = _repeats(np.where(inside | outside, 2 * codes + outside, 2 * rows), values, 2 * rows)
-    within, without = (_Groups(*(each[groups.code % 2 == i] for each in groups)) for i in (0, 1))
-    again, s_s, s_n, n_n = summed(within.code // 2, *within.added())
+    total, squares, *with_all = sum_by_kmer(kmer, s, s * s, s * s_own, s * n_own, s_own, n_own)
+    groups = _find_repeats(
+        np.where(inside | outside, 2 * codes + outside, 2 * rows), values, 2 * rows
+    )
+    inner, outer = groups.take(groups.code % 2 == 0), groups.take(groups.code % 2 == 1)
+    again, s_s, s_n, n_n = sum_by_kmer(inner.code // 2, *inner.excess())
     sums = KmerSums(
         k=k,
         count=count,
@@ -279,34 +309,37 @@ def _fold_piece(
     )
     if config.outside:
         kmer, s = codes[outside], values[outside]
-        n_out, s_out, squares = summed(kmer, np.ones_like(s), s, s * s)
-        again, s_s, s_n, n_n = summed(without.code // 2, *without.added())
+        n_out, s_out, squares = sum_by_kmer(kmer, np.ones_like(s), s, s * s)
+        again, s_s, s_n, n_n = sum_by_kmer(outer.code // 2, *outer.excess())
         own = [n_out - again, n_out, s_out, squares + s_s, s_out + s_n, n_out + n_n]
-        # Of the same k-mer on both sides of a window's true positives, those outside follow.
+        # Groups are sorted, so where a k-mer occurs on both sides, outside follows inside.
         pair = np.flatnonzero(np.diff(groups.code) * (groups.code[:-1] % 2 == 0) == 1)
         pair = pair[groups.owner[pair] == groups.owner[pair + 1]]
-        one, other = (_Groups(*(each[rows] for each in groups)) for rows in (pair, pair + 1))
-        crossed = (a * b for a in (one.s, one.n) for b in (other.s, other.n))
-        sums.outside[:] = [*own, *summed(one.code // 2, *crossed)]
+        first, second = groups.take(pair), groups.take(pair + 1)
+        crossed = (a * b for a in (first.s, first.n) for b in (second.s, second.n))
+        sums.outside[:] = [*own, *sum_by_kmer(first.code // 2, *crossed)]
     return sums
 
 
 class _Groups(NamedTuple):
-    """Occurrences of one k-mer in one window, G such groups."""
+    """Occurrences of the same k-mer in the same window, as G groups."""
 
     code: NDArray[np.int64]
-    """(G,) twice the k-mer, and 1 more where they are outside."""
+    """Twice the k-mer's code, plus 1 outside true positives, shape (G,)."""
     owner: NDArray[np.int64]
-    """(G,) the window."""
+    """Row of the window, shape (G,)."""
     n: NDArray[np.float64]
-    """(G,) their number."""
+    """Number of occurrences, shape (G,)."""
     s: NDArray[np.float64]
-    """(G,) their summed score."""
+    """Sum of the scores, shape (G,)."""
     squares: NDArray[np.float64]
-    """(G,) the sum of the squares of their scores."""
+    """Sum of the squared scores, shape (G,)."""
 
-    def added(self) -> tuple[NDArray[np.float64], ...]:
-        """What n, s * s, s * n and n * n have beyond the same of each occurrence by itself."""
+    def take(self, chosen: NDArray[Any]) -> _Groups:
+        return _Groups(*(column[chosen] for column in self))
+
+    def excess(self) -> tuple[NDArray[np.float64], ...]:
+        """Return by how much n, s * s, s * n and n * n exceed the sums over single occurrences."""
         return (
             self.n - 1,
             self.s**2 - self.squares,
@@ -315,12 +348,16 @@ class _Groups(NamedTuple):
         )
 
 
-def _repeats(codes: NDArray[np.integer[Any]], values: NDArray[np.float64], end: int) -> _Groups:
-    """The groups of k-mers that stand more than once in a window, inside or outside.
+def _find_repeats(
+    codes: NDArray[np.integer[Any]], values: NDArray[np.float64], end: int
+) -> _Groups:
+    """Group the k-mers that occur more than once in a window, inside or outside true positives.
 
     Args:
-        codes: (B, P) twice the k-mer that starts at a position, and 1 more outside; `end` for none.
-        values: (B, P) scores.
+        codes: Twice the code of the k-mer at each position, plus 1 outside, shape (B, P); `end`
+            where none is counted.
+        values: Scores of the k-mers, shape (B, P).
+        end: Twice the number of k-mers.
     """
     # Sorting code and position in one integer brings the occurrences of a k-mer in a window
     # together, in the order of the sequence; it costs a tenth of a stable argsort.
@@ -330,21 +367,46 @@ def _repeats(codes: NDArray[np.integer[Any]], values: NDArray[np.float64], end: 
     key.sort(axis=1)
     kmer = key >> (shift + 1)
     alike = (kmer[:, 1:] == kmer[:, :-1]) & (kmer[:, 1:] < end // 2)
-    several = np.zeros(key.shape, bool)
-    several[:, :-1] = alike
-    several[:, 1:] |= alike
-    owner = np.repeat(np.arange(len(key)), several.sum(axis=1))
-    code, position = key[several] >> shift, key[several] & ((1 << shift) - 1)
-    each = values[owner, position]
-    fresh = np.ones(len(code), bool)
-    fresh[1:] = (code[1:] != code[:-1]) | (owner[1:] != owner[:-1])
-    starts = np.flatnonzero(fresh)
+    repeated = np.zeros(key.shape, bool)
+    repeated[:, :-1] = alike
+    repeated[:, 1:] |= alike
+    owner = np.repeat(np.arange(len(key)), repeated.sum(axis=1))
+    code, position = key[repeated] >> shift, key[repeated] & ((1 << shift) - 1)
+    scores = values[owner, position]
+    is_first = np.ones(len(code), bool)
+    is_first[1:] = (code[1:] != code[:-1]) | (owner[1:] != owner[:-1])
+    starts = np.flatnonzero(is_first)
     if not len(starts):
         return _Groups(starts, starts, *(np.zeros(0),) * 3)
     return _Groups(
         code[starts].astype(np.int64),
         owner[starts],
         np.diff(starts, append=len(code)).astype(np.float64),
-        np.add.reduceat(each, starts),
-        np.add.reduceat(each * each, starts),
+        np.add.reduceat(scores, starts),
+        np.add.reduceat(scores * scores, starts),
     )
+
+
+def _counted_codes(bases: NDArray[np.uint8], config: KmerConfig) -> NDArray[np.int32]:
+    """Return `kmer_codes`, canonical ones where strands are merged."""
+    codes = kmer_codes(bases, config.k)
+    if config.merge_strands:
+        codes = np.where(codes < 0, codes, canonical_codes(config.k)[codes])
+    return codes
+
+
+def _all_set(flags: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
+    """Return where a flag and the next k - 1 are all set, shape (B, L - k + 1) of (B, L)."""
+    length = flags.shape[1] - k + 1
+    every = flags[:, :length].copy()
+    for offset in range(1, k):
+        every &= flags[:, offset : offset + length]
+    return every
+
+
+def _check_shapes(caller: str, bases: NDArray[np.uint8], **others: NDArray[Any] | None) -> None:
+    for name, array in others.items():
+        if array is not None and array.shape != bases.shape:
+            raise InputError(
+                f"{name} of {caller}", array.shape, f"bases are {bases.shape}", "give one shape"
+            )

@@ -1,110 +1,153 @@
-"""The table of attribution methods.  A new one is one function and one entry.
+"""Attribution methods. A new gradient method is one function and one entry of `METHODS`.
 
-A gradient method takes the gradient of a window's target at points of embedding space: on the path
-from a baseline to the window or at the window itself, and there with noise or without.  Its
-function makes one number per base of a gradient; the engine packs the points into batches, runs the
-model, and takes the integral over the path and the mean over the noise.
+A gradient method evaluates the gradient of a window's target at points of embedding space: on the
+path from a baseline to the window or at the window itself, with or without noise. Its function
+reduces a gradient to one score per base. The engine packs the points into batches, runs the model,
+and integrates over the path or averages over the noise. In-silico saturation mutagenesis needs no
+gradient: it substitutes one base after the other.
 
-Write x for the input embeddings of a window, x' for those of its baseline and f for the target.
+In the descriptions below, x are the input embeddings of a window, x' those of its baseline, and f
+is the target. This module imports no torch, so that pages and messages can name methods at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from hyena_ray.attribution.baselines import NOISE, random_stream
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
 
-_SHUFFLE, _NOISE = 0, 1
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hyena_ray.attribution.targets import Targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """What one pass through the model works on: R points, each of one window."""
+class PassInputs:
+    """Inputs of one pass through the model: R points, each of which belongs to a window."""
 
     inputs: Tensor
-    """(R, T, d) float32 embeddings of the windows' tokens, x."""
+    """Embeddings x of the windows' tokens, shape (R, T, d), float32."""
     noise: Tensor
-    """(R, T, d) float32, what a method that takes noise adds to x; () zero for the others."""
+    """Noise that is added to x, shape (R, T, d), float32; a zero of shape () without noise."""
     baseline: Tensor
-    """(R, T, d) float32 embeddings of their baselines, x'."""
+    """Embeddings x' of the windows' baselines, shape (R, T, d), float32."""
     bases: Tensor
-    """(4, d) float32 embeddings of A, C, G and T."""
+    """Embeddings of A, C, G and T, shape (4, d), float32."""
 
 
 class Score(Protocol):
-    """One number for each position, (R, T), of gradients (R, T, d) of the targets."""
+    """Reduce gradients of the targets, shape (R, T, d), to scores of the positions, (R, T)."""
 
-    def __call__(self, gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor: ...
+    def __call__(
+        self, gradient: Tensor, point: PassInputs, settings: AttributionSettings
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
+    """One attribution method."""
+
     title: str
-    """Name in text."""
+    """Name of the method in text."""
     score: Score | None = None
-    """Of a gradient method."""
+    """Reduction of a gradient to scores, of a gradient method."""
     path: bool = False
-    """Scores are integrated from the baseline, so that those of a window sum to f(x) - f(x')."""
+    """Scores are integrated from a baseline, so that those of a window sum to f(x) - f(x')."""
     noisy: bool = False
-    """Scores are the mean over `samples` noisy copies of the window."""
+    """Scores are averaged over `samples` noisy copies of the window."""
     substitutes: bool = False
-    """Scores are what the target loses as bases are substituted, one after the other."""
+    """Scores are the loss of the target as bases are substituted, one after the other."""
 
     def copies(self, settings: AttributionSettings) -> int:
-        """Noisy copies of a window, or shuffled baselines, that its scores are averaged over."""
+        """Return the number of noisy copies or baselines that a window's scores are averaged over.
+
+        Args:
+            settings: `samples`, `shuffles` and `baseline` are read.
+        """
         shuffles = settings.shuffles if settings.baseline == "shuffle" else 1
         return max(settings.samples * self.noisy, shuffles * self.path, 1)
 
     @property
     def scores_bases(self) -> bool:
-        """Whether there are scores of bases; else k-mers are counted only."""
+        """Whether the method scores bases; otherwise it only counts k-mers."""
         return self.score is not None or self.substitutes
 
 
-def along_path(gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor:
-    """(x - x') times the gradient, summed over dimensions.
+def score_along_path(gradient: Tensor, point: PassInputs, settings: AttributionSettings) -> Tensor:
+    """Multiply the gradient by x - x', and sum over dimensions.
 
-    Source: Sundararajan, Taly & Yan 2017; Algorithm 4 of the study, and with noise Algorithm 3.
+    Args:
+        gradient: Gradients of the targets, shape (R, T, d).
+        point: Inputs of the pass.
+        settings: Not read.
+
+    Returns:
+        Scores, shape (R, T).
+
+    Reference: Sundararajan, Taly & Yan 2017; Bokhyan 2025, Algorithm 4, and with noise Algorithm 3.
     """
-    return (gradient * (rows.inputs + rows.noise - rows.baseline)).sum(-1)
+    return (gradient * (point.inputs + point.noise - point.baseline)).sum(-1)
 
 
-def above_usual_base(gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor:
-    """The derivative along x minus the mean embedding of the four bases: to first order, what the
-    base adds over a base drawn at random.
+def score_above_mean_base(
+    gradient: Tensor, point: PassInputs, settings: AttributionSettings
+) -> Tensor:
+    """Multiply the gradient by x minus the mean embedding of the four bases, and sum.
 
-    The plain sum over dimensions is zero at every base behind a LayerNorm, which removes what all
-    dimensions share; and x itself holds what all bases have in common.
+    To first order this is what a base adds in comparison with a base drawn at random. The plain sum
+    of the gradient would be zero at every base behind a LayerNorm, which removes what all
+    dimensions share, and x itself contains what all bases have in common.
 
-    Source: the gradient correction of Majdandzic et al. 2023 (doi:10.1186/s13059-023-02956-3)
-    carried over to embeddings.
+    Args:
+        gradient: Gradients of the targets, shape (R, T, d).
+        point: Inputs of the pass.
+        settings: Not read.
+
+    Returns:
+        Scores, shape (R, T).
+
+    Reference: Majdandzic et al. 2023 (doi:10.1186/s13059-023-02956-3), whose correction of
+    gradients is applied to embeddings here.
     """
-    return (gradient * (rows.inputs - rows.bases.mean(0))).sum(-1)
+    return (gradient * (point.inputs - point.bases.mean(0))).sum(-1)
 
 
-def smoothed(gradient: Tensor, rows: Rows, settings: AttributionSettings) -> Tensor:
-    """`above_usual_base`, or with `smoothgrad="absolute"` the sum of absolute values, as published.
+def score_smoothgrad(gradient: Tensor, point: PassInputs, settings: AttributionSettings) -> Tensor:
+    """Score as `score_above_mean_base`, or by the sum of absolute values as published.
 
-    Source: Smilkov et al. 2017; Algorithm 5 of the study.
+    Args:
+        gradient: Gradients of the targets, shape (R, T, d).
+        point: Inputs of the pass.
+        settings: `smoothgrad` is read.
+
+    Returns:
+        Scores, shape (R, T).
+
+    Reference: Smilkov et al. 2017; Bokhyan 2025, Algorithm 5.
     """
     if settings.smoothgrad == "absolute":
         return gradient.abs().sum(-1)
-    return above_usual_base(gradient, rows, settings)
+    return score_above_mean_base(gradient, point, settings)
 
 
 METHODS: dict[str, Method] = {
-    "ig": Method(title="Integrated Gradients", score=along_path, path=True),
-    "noisy_ig": Method(title="noisy Integrated Gradients", score=along_path, path=True, noisy=True),
-    "smoothgrad": Method(title="SmoothGrad", score=smoothed, noisy=True),
-    "input_x_gradient": Method(title="input x gradient", score=above_usual_base),
+    "ig": Method(title="Integrated Gradients", score=score_along_path, path=True),
+    "noisy_ig": Method(
+        title="noisy Integrated Gradients", score=score_along_path, path=True, noisy=True
+    ),
+    "smoothgrad": Method(title="SmoothGrad", score=score_smoothgrad, noisy=True),
+    "input_x_gradient": Method(title="input x gradient", score=score_above_mean_base),
     "ism": Method(title="in-silico mutagenesis", substitutes=True),
     "tp": Method(title="true-positive importance"),
 }
+"""All methods by name."""
 
 
 def draw_noise(
@@ -114,28 +157,80 @@ def draw_noise(
     shape: tuple[int, int],
     seed: int,
 ) -> NDArray[np.float32]:
-    """(R, T, d) standard normal noise of copies of sequences, whatever stands beside them; that of
-    fewer positions T is the beginning of that of more."""
+    """Draw the standard normal noise of copies of sequences.
+
+    The noise of a copy depends on nothing but its sequence, and that of a shorter input is the
+    beginning of that of a longer one.
+
+    Args:
+        keys: Key of each copy's sequence, shape (R,); see `sequence_keys`.
+        strand: Number of the strand.
+        copy: Number of each copy among those of its sequence, shape (R,).
+        shape: Positions T and dimensions d.
+        seed: Seed of the attribution.
+
+    Returns:
+        Noise, shape (R, T, d), float32.
+    """
     return np.stack(
         [
-            random_stream(seed, _NOISE, key, strand, number).standard_normal(shape, np.float32)
+            random_stream(seed, NOISE, key, strand, number).standard_normal(shape, np.float32)
             for key, number in zip(keys.tolist(), copy.tolist(), strict=True)
         ]
     )
 
 
 def noise_scale(bases: Tensor, settings: AttributionSettings) -> float:
-    """Standard deviation of the noise, in units of the embeddings."""
+    """Return the standard deviation of the noise, in units of the embeddings.
+
+    Args:
+        bases: Embeddings of A, C, G and T, shape (4, d).
+        settings: `noise` and `noise_unit` are read.
+    """
     if settings.noise_unit == "absolute":
         return settings.noise
     return settings.noise * float((bases - bases.mean(0)).square().mean().sqrt())
 
 
-def shuffle_generator(seed: int, key: int, number: int) -> np.random.Generator:
-    """Source of one of a sequence's shuffled baselines, from 0."""
-    return random_stream(seed, _SHUFFLE, key, number)
+def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> NDArray[np.float64]:
+    """Score every base by f(x) minus the mean of f with that base substituted.
 
+    Substitutions are each of the other three bases, or N with `ism_substitute="n"`. Bases of the
+    flanks, and an N in place of an N, score 0.
 
-def random_stream(seed: int, *key: int) -> np.random.Generator:
-    """A random stream of its own for every key, whatever was drawn before from others."""
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
+    Args:
+        targets: Targets of M windows.
+        settings: `ism_substitute` is read.
+
+    Returns:
+        Scores of S strands and T positions, shape (S, M, T).
+
+    Reference: Zhou & Troyanskaya 2015 for the other bases; Zeiler & Fergus 2014 for N.
+    """
+    substitutes = np.arange(FIRST_BASE, FIRST_BASE + 4)
+    if settings.ism_substitute == "n":
+        substitutes = np.array([N_TOKEN])
+    model = targets.model
+    first, last = model.left, model.left + model.readout.window
+    scores = np.zeros((len(targets.inputs), len(targets), targets.length))
+    for strand, strand_scores in enumerate(scores):
+        inputs = targets.inputs[strand].cpu().numpy()
+        # Substitutions behind the last position that a target depends on change nothing.
+        is_read = np.arange(first, last) < targets.receptive_ends[strand][:, None]
+        is_tried = is_read[..., None] & (inputs[:, first:last, None] != substitutes)
+        window, position, substitute = np.nonzero(is_tried)
+        position += first
+        tried = np.zeros(strand_scores.shape)
+        np.add.at(tried, (window, position), 1)
+        whole = np.zeros(len(targets))
+        for some, length, labels in targets.passes(strand, np.arange(len(targets))):
+            values = targets.token_values(strand, some, inputs[some, :length], labels)
+            whole[some] = values.cpu().numpy()
+        for some, length, labels in targets.passes(strand, window):
+            rows, columns = window[some], position[some]
+            changed = inputs[rows, :length]
+            changed[np.arange(len(rows)), columns] = substitutes[substitute[some]]
+            values = targets.token_values(strand, rows, changed, labels)
+            np.add.at(strand_scores, (rows, columns), whole[rows] - values.cpu().numpy())
+        strand_scores /= np.maximum(tried, 1)
+    return scores

@@ -1,58 +1,79 @@
-"""Are the scores about this model and these sequences?
+"""Sanity checks: do the scores depend on this model and on these sequences?
 
-Deletion and insertion curves ask whether the bases with the highest scores carry the target; random
-weights, and a model that was trained on permuted labels, whether the scores would look the same of
-a model that has learnt nothing; a simulated genome whether the k-mers that were planted stand above
-all others.
+Deletion and insertion curves test whether the bases with the highest scores carry the target.
+Random weights, and a model that was trained on permuted labels, test whether the scores would look
+the same for a model that has learnt nothing. On a simulated genome, the planted k-mers must score
+above all others. Rank correlation is scipy's, the area under the ROC curve scikit-learn's.
 
-Source: Adebayo et al. 2018, Sanity checks for saliency maps.
+Reference: Adebayo et al. 2018, Sanity checks for saliency maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
 
-from hyena_ray.attribution.baselines import dinucleotide_shuffle
+from hyena_ray.attribution.baselines import CURVES, ORDER, dinucleotide_shuffle, random_stream
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
-from hyena_ray.attribution.methods import METHODS, random_stream
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import POSITIVE, Targets, tokens_read
+from hyena_ray.attribution.targets import POSITIVE, Targets, trim_tokens
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 
 STEPS = 20
-"""Points of a curve beside its start."""
-_CURVES, _ORDER = 2, 3
+"""Points of a curve after its start."""
+
+
+class Curves(NamedTuple):
+    """What remains of the target as bases are replaced, from the highest score to the lowest."""
+
+    share: NDArray[np.float64]
+    """Fraction of a window's bases that are replaced by the deletion, or restored by the insertion,
+    from 0 to 1, shape (P,)."""
+    deletion: NDArray[np.float64]
+    """Mean target over windows, relative to that of all bases, shape (P,); from 1 to 0."""
+    insertion: NDArray[np.float64]
+    """The same under insertion, shape (P,); from 0 to 1."""
+
+    @property
+    def areas(self) -> tuple[float, float]:
+        """Areas under deletion, where low is good, and insertion, where high is good; both are 0.5
+        where all bases contribute alike."""
+        deletion, insertion = (
+            float(np.trapezoid(curve, self.share)) for curve in (self.deletion, self.insertion)
+        )
+        return deletion, insertion
 
 
 class Check(NamedTuple):
-    """What was found of one method."""
+    """Results of the checks of one method."""
 
     method: str
+    """Name of the method."""
     windows: int
-    """With a true positive, that were attributed."""
+    """Number of windows with a true positive, which were attributed."""
     curves: Curves
+    """Deletion and insertion in the order of the scores."""
     by_chance: Curves
-    """Of bases in random order."""
+    """Deletion and insertion in random order."""
     random_weights: float
-    """Mean rank correlation with the scores under random weights; near 0 is good."""
+    """Mean rank correlation with the scores of a model with random weights; near 0 is good."""
     random_labels: float | None
-    """The same under a model that was trained on permuted labels; None without one."""
+    """Mean rank correlation with the scores of a model trained on permuted labels; None without
+    such a model."""
     planted_auroc: float | None
-    """See `planted_auroc`; None on real data."""
+    """Result of `planted_auroc`; None on real data."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, with the curves and the areas under them."""
+        """Return plain values, with the curves and the areas under them."""
         values: dict[str, Any] = self._asdict()
         for name, curves in (("curves", self.curves), ("by_chance", self.by_chance)):
             values[name] = {key: part.tolist() for key, part in curves._asdict().items()}
@@ -60,11 +81,15 @@ class Check(NamedTuple):
         return values
 
 
-def format_checks(checks: list[Check]) -> str:
-    """Checks of the same windows, for people."""
+def format_checks(checks: Sequence[Check]) -> str:
+    """Return a text table of checks.
+
+    Args:
+        checks: Checks of the same windows, at least one.
+    """
     chance = "{:>10.3f}{:>11.3f}".format(*checks[0].by_chance.areas)
     lines = [
-        f"{checks[0].windows} windows with a true positive; of deletion and insertion the areas",
+        f"{checks[0].windows} windows with a true positive; deletion and insertion are areas",
         f"{'method':<28}{'deletion':>10}{'insertion':>11}{'random weights':>16}"
         f"{'random labels':>15}{'planted':>9}",
         f"{'bases in random order':<28}{chance}",
@@ -87,24 +112,29 @@ def check_attribution(
     *,
     planted: bool,
     permuted_label_model: WindowModel | None = None,
-    on_progress: Callable[[str], None] = lambda what: None,
+    on_progress: Callable[[str], None] = lambda step: None,
 ) -> list[Check]:
     """Check every method of the settings that scores bases.
 
     Args:
-        model: that is attributed.
-        windows: with labels.
-        settings: of the attribution.
-        planted: whether the labels are what was planted in a simulated genome.
-        permuted_label_model: a model that was trained on permuted labels, of the same windows.
-        on_progress: called before each of `count_steps`, with what is done in it.
+        model: Model that is attributed.
+        windows: Windows with labels.
+        settings: Methods and their settings.
+        planted: Whether the labels are the regions that were planted in a simulated genome.
+        permuted_label_model: Model that was trained on permuted labels and reads the same windows;
+            None skips that check.
+        on_progress: Function that is called before each of the `count_steps` steps, with a
+            description of the step.
+
+    Returns:
+        One check for each method.
 
     Raises:
-        InputError: the windows do not fit the model, or none has a true positive.
+        InputError: The windows do not fit the model, or none has a true positive.
     """
     on_progress("attribution")
-    found = attribute_windows(model, windows, settings)
-    rows = np.flatnonzero(found.true_positive.any(axis=1))
+    attribution = attribute_windows(model, windows, settings)
+    rows = np.flatnonzero(attribution.true_positive.any(axis=1))
     if not len(rows):
         raise InputError(
             "windows",
@@ -113,16 +143,21 @@ def check_attribution(
             "train it longer, or give another split",
         )
     chosen, labels = windows.rows(rows), windows.labels.shape[1]
-    true_positive = found.true_positive[rows][:, :labels]
-    others = {"weights": with_random_weights(model, settings.seed), "labels": permuted_label_model}
-    unlearnt = {}
-    for what, other in others.items():
+    true_positive = attribution.true_positive[rows][:, :labels]
+    untrained = {
+        "weights": randomise_weights(model, settings.seed),
+        "labels": permuted_label_model,
+    }
+    untrained_scores = {}
+    for random_part, other in untrained.items():
         if other is not None:
-            on_progress(f"attribution under random {what}")
-            unlearnt[what] = attribute_windows(other, chosen, settings, true_positive).scores
+            on_progress(f"attribution under random {random_part}")
+            untrained_scores[random_part] = attribute_windows(
+                other, chosen, settings, true_positive
+            ).scores
     model.eval()
     on_progress("faithfulness by chance")
-    chance = faithfulness(
+    by_chance = faithfulness(
         model,
         chosen,
         true_positive,
@@ -130,19 +165,19 @@ def check_attribution(
         settings,
     )
     checks = []
-    for method, scores in found.scores.items():
+    for method, scores in attribution.scores.items():
         on_progress(f"faithfulness of {METHODS[method].title}")
         checks.append(
             Check(
                 method=method,
                 windows=len(rows),
                 curves=faithfulness(model, chosen, true_positive, scores[rows], settings),
-                by_chance=chance,
-                random_weights=correlation(scores[rows], unlearnt["weights"][method]),
-                random_labels=correlation(scores[rows], unlearnt["labels"][method])
+                by_chance=by_chance,
+                random_weights=correlation(scores[rows], untrained_scores["weights"][method]),
+                random_labels=correlation(scores[rows], untrained_scores["labels"][method])
                 if permuted_label_model
                 else None,
-                planted_auroc=planted_auroc(found, method, windows.labels, settings)
+                planted_auroc=planted_auroc(attribution, method, windows.labels, settings)
                 if planted
                 else None,
             )
@@ -151,30 +186,16 @@ def check_attribution(
 
 
 def count_steps(settings: AttributionSettings, *, random_labels: bool) -> int:
-    """Steps of `check_attribution`: an attribution by each model, and curves by chance and of each
-    method that scores bases."""
+    """Return the number of steps of `check_attribution`.
+
+    A step is the attribution under one model, or the curves by chance or of one method.
+
+    Args:
+        settings: Methods and their settings.
+        random_labels: Whether there is a model that was trained on permuted labels.
+    """
     methods = sum(METHODS[name].scores_bases for name in settings.methods)
     return 3 + random_labels + methods
-
-
-class Curves(NamedTuple):
-    """What is left of the target as bases are replaced, from the highest score to the lowest."""
-
-    share: NDArray[np.float64]
-    """(P,) of a window's bases that are replaced, 0 to 1; for the insertion, that are put back."""
-    deletion: NDArray[np.float64]
-    """(P,) mean over windows, as a share of what all bases make: from 1 to 0."""
-    insertion: NDArray[np.float64]
-    """(P,) from 0 to 1."""
-
-    @property
-    def areas(self) -> tuple[float, float]:
-        """Under deletion, where low is good, and insertion, where high is; 0.5 each where all bases
-        carry alike."""
-        deletion, insertion = (
-            float(np.trapezoid(curve, self.share)) for curve in (self.deletion, self.insertion)
-        )
-        return deletion, insertion
 
 
 def faithfulness(
@@ -184,46 +205,63 @@ def faithfulness(
     scores: NDArray[np.floating],
     settings: AttributionSettings,
 ) -> Curves:
-    """Replace the bases of windows by those of their dinucleotide shuffle, best first.
+    """Replace the bases of windows by those of their dinucleotide shuffle, highest score first.
 
     Args:
-        model: in evaluation mode.
+        model: Model in evaluation mode.
         windows: N windows, each with a true positive.
-        true_positive: (N, labels) bool.
-        scores: (N, W) of bases.
+        true_positive: True positives, shape (N, labels), bool.
+        scores: Scores of the bases, shape (N, W).
         settings: `normalise`, `batch` and `seed` are read.
 
-    Source: Petsiuk, Das & Saenko 2018 (deletion and insertion).
+    Returns:
+        Deletion and insertion curves.
+
+    Reference: Petsiuk, Das & Saenko 2018.
     """
-    tokens = tokens_read(model, windows)
-    length, stored = model.readout.window, model.readout.required_flank
+    tokens = trim_tokens(model, windows)
+    length, flank = model.readout.window, model.readout.required_flank
     targets = Targets(model, tokens, true_positive, settings)
-    other = tokens.copy()
-    for row, identity in zip(other, windows.window_id.tolist(), strict=True):
-        generator = random_stream(settings.seed, _CURVES, identity)
-        inner = row[stored : stored + length]
-        inner[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(inner), generator))
+    shuffled = tokens.copy()
+    for row, window_id in zip(shuffled, windows.window_id.tolist(), strict=True):
+        generator = random_stream(settings.seed, CURVES, window_id)
+        window = row[flank : flank + length]
+        window[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(window), generator))
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     shares = np.linspace(0, 1, STEPS + 1)
     replaced = [rank < round(share * length) for share in shares]
-    deleted = [_mixed(tokens, other, chosen, stored) for chosen in replaced]
-    inserted = [_mixed(other, tokens, chosen, stored) for chosen in replaced]
-    found = np.array(
-        [[_mean_target(targets, mixed) for mixed in of_curve] for of_curve in (deleted, inserted)]
+    deleted = [_replace(tokens, shuffled, chosen, flank) for chosen in replaced]
+    inserted = [_replace(shuffled, tokens, chosen, flank) for chosen in replaced]
+    values = np.array(
+        [[_mean_target(targets, mixed) for mixed in curve] for curve in (deleted, inserted)]
     )
-    whole, nothing = found[0, 0], found[0, -1]
-    deletion, insertion = (found - nothing) / (whole - nothing)
+    whole, nothing = values[0, 0], values[0, -1]
+    deletion, insertion = (values - nothing) / (whole - nothing)
     return Curves(shares, deletion, insertion)
 
 
 def random_order(windows: Windows, length: int, seed: int) -> NDArray[np.float64]:
-    """(N, W) scores that say nothing, to hold a method against."""
-    rows = [random_stream(seed, _ORDER, i).random(length) for i in windows.window_id.tolist()]
+    """Return random scores, with which a method is compared.
+
+    Args:
+        windows: N windows.
+        length: Bases W of a window.
+        seed: Seed of the attribution.
+
+    Returns:
+        Scores, shape (N, W).
+    """
+    rows = [random_stream(seed, ORDER, i).random(length) for i in windows.window_id.tolist()]
     return np.stack(rows)
 
 
-def with_random_weights(model: WindowModel, seed: int) -> WindowModel:
-    """The same classifier as before it learnt anything."""
+def randomise_weights(model: WindowModel, seed: int) -> WindowModel:
+    """Return the same classifier with weights as before training.
+
+    Args:
+        model: Trained model, which is left as it is.
+        seed: Seed of the weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = type(model.classifier)(model.classifier.config)
@@ -232,9 +270,16 @@ def with_random_weights(model: WindowModel, seed: int) -> WindowModel:
 
 
 def correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Mean over windows, (N, W) each, of the rank correlation of their bases' scores."""
-    each = [spearmanr(one, other).statistic for one, other in zip(first, second, strict=True)]
-    return float(np.nanmean(each))
+    """Return the rank correlation of the scores of a window's bases, averaged over windows.
+
+    Args:
+        first: Scores, shape (N, W).
+        second: Other scores of the same bases, shape (N, W).
+    """
+    from scipy.stats import spearmanr
+
+    rows = [spearmanr(one, other).statistic for one, other in zip(first, second, strict=True)]
+    return float(np.nanmean(rows))
 
 
 def planted_auroc(
@@ -243,45 +288,48 @@ def planted_auroc(
     labels: NDArray[np.int8],
     settings: AttributionSettings,
 ) -> float | None:
-    """How well the mean score of a k-mer, wherever it stands in an attributed window, tells those
-    that occur inside labels from all others; on a genome in which the labels are what was planted.
+    """Measure how well the mean score of a k-mer separates planted k-mers from all others.
+
+    Planted k-mers are those that occur inside labels. The mean is over all occurrences in
+    attributed windows, inside and outside labels.
 
     Args:
-        attribution: of windows in which whole tracts were planted.
-        method: whose scores.
-        labels: (N, W) of the windows.
-        settings: `k` is read, and `min_count`: k-mers with fewer occurrences are left out.
+        attribution: Attribution of windows of a simulated genome.
+        method: Name of the method whose scores are used.
+        labels: Labels of the windows, shape (N, W).
+        settings: `k` and `min_count` are read; rarer k-mers are left out.
 
     Returns:
-        Area under the ROC curve; None where all k-mers are of one kind.
+        Area under the ROC curve; None where all k-mers are planted, or none.
     """
+    from sklearn.metrics import roc_auc_score
+
     config = KmerConfig(k=settings.k)
     planted = count_kmers(attribution.bases, labels == POSITIVE, config).tp_count > 0
     rows = attribution.true_positive.any(axis=1)
     sums = fold_kmers(attribution.bases[rows], attribution.scores[method][rows], config)
-    often = np.flatnonzero(sums.count >= settings.min_count)
-    if len(set(planted[often].tolist())) < 2:
+    frequent = np.flatnonzero(sums.count >= settings.min_count)
+    if len(set(planted[frequent].tolist())) < 2:
         return None
-    return float(roc_auc_score(planted[often], sums.total[often] / sums.count[often]))
+    means = sums.total[frequent] / sums.count[frequent]
+    return float(roc_auc_score(planted[frequent], means))
 
 
-def _mixed(
-    tokens: NDArray[np.uint8], other: NDArray[np.uint8], chosen: NDArray[np.bool_], stored: int
+def _replace(
+    tokens: NDArray[np.uint8], other: NDArray[np.uint8], chosen: NDArray[np.bool_], flank: int
 ) -> NDArray[np.uint8]:
-    """Tokens with those of `other` at the chosen bases (N, W) of the windows."""
+    """Return tokens with those of `other` at the chosen bases of the windows, shape (N, W)."""
     mixed = tokens.copy()
-    inner = slice(stored, stored + chosen.shape[1])
+    inner = slice(flank, flank + chosen.shape[1])
     mixed[:, inner] = np.where(chosen, other[:, inner], tokens[:, inner])
     return mixed
 
 
-@torch.no_grad()
 def _mean_target(targets: Targets, tokens: NDArray[np.uint8]) -> float:
-    """Mean over windows and strands of the target of other tokens in the windows' place."""
+    """Return the mean target, over windows and strands, with other tokens in the windows' place."""
     total = 0.0
-    given = targets.model.strand_tokens(torch.from_numpy(tokens).to(targets.weight.device))
-    for strand, ids in enumerate(given):
+    strand_ids = targets.model.strand_tokens(torch.from_numpy(tokens).to(targets.weight.device))
+    for strand, ids in enumerate(strand_ids):
         for some, length, labels in targets.passes(strand, np.arange(len(targets))):
-            points = targets.model.embed(ids[some, :length])
-            total += float(targets.values(strand, some, points, labels).double().sum())
+            total += float(targets.token_values(strand, some, ids[some, :length], labels).sum())
     return total / (len(targets) * len(targets.inputs))

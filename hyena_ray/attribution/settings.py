@@ -1,88 +1,126 @@
-"""What attribution computes: methods, target, baseline, passes.
+"""Settings of an attribution: methods, target, baseline, noise, and the tables made of the scores.
 
-`definition` has the two that matter: `default`, corrected, and `original`, as published.
+Two sets of values matter, and `definition` returns them by name: `default`, the corrected
+definitions, and `original`, those of Bokhyan, *Identification of biological interrelations in the
+human genome by methods of language model interpretation*, HSE University, 2025 ("the original
+work"). The command line reads this module to check its options, so it imports neither torch nor
+scipy.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from hyena_ray.attribution.kmers import MAX_K
-from hyena_ray.attribution.tables import Background, Ranking
+from hyena_ray.errors import raise_together, unknown_name
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import Kind
 
 MethodName = Literal["ig", "noisy_ig", "smoothgrad", "input_x_gradient", "ism", "tp"]
+METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)
+"""Names of all methods; `hyena_ray.attribution.methods.METHODS` describes them."""
+
+Ranking = Literal["shrunken_score", "score"]
+"""Column by which a k-mer table is sorted."""
+Background = Literal["outside", "inside"]
+"""What a k-mer's mean score is compared with: `outside`, the same k-mer outside the true positives
+of the same windows; `inside`, all k-mers inside true positives."""
+
+MAX_K = 12
+"""Longest k-mer: 4**12 rows of sums take 1.6 GB, and 3 GB with those outside true positives."""
 
 
 class AttributionSettings(Settings):
-    """Settings of one attribution; the defaults are the corrected definitions."""
+    """Settings of one attribution; the default values are the corrected definitions.
+
+    Example:
+        >>> AttributionSettings(methods=("ig", "ism"), k=6).shuffles
+        4
+    """
 
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("ig", "smoothgrad", "tp")
-    """Methods to compute, each one table."""
+    """Attribution methods, each of which gives one k-mer table: Integrated Gradients (`ig`), the
+    same under noise (`noisy_ig`), SmoothGrad (`smoothgrad`), `input_x_gradient`, in-silico
+    saturation mutagenesis (`ism`), true-positive importance (`tp`)."""
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
-    """k-mer length in bases."""
+    """Length of the k-mers, in bases."""
     kmer_score: Literal["sum", "mean"] = "sum"
-    """A k-mer's score: the sum over its bases, or their mean, as the study took of sequences."""
+    """How the scores of a k-mer's bases are combined: `sum`, or `mean`, as the original work did
+    for promoters."""
     normalise: bool = True
-    """Divide a window's target by its number of true-positive bases, so that long regions do not
-    weigh more than short ones; the study did not."""
+    """Divide the attributed logit of a window by its number of true-positive bases, so that long
+    regions weigh no more than short ones. The original work did not."""
     baseline: Literal["shuffle", "n", "zero"] = "shuffle"
-    """Where Integrated Gradients starts: the window's own bases shuffled with their dinucleotides
-    kept, all N, or the zero embedding of the study."""
+    """Reference sequence of Integrated Gradients: `shuffle`, the window shuffled with its
+    dinucleotide counts preserved; `n`, all bases unknown; `zero`, the zero embedding, as in the
+    original work."""
     shuffles: Annotated[int, Field(ge=1)] = 4
-    """Shuffled sequences of each window that its scores are averaged over. One leaves much to
-    chance in the score of a single base, and little in that of a k-mer of many windows."""
+    """Shuffled reference sequences of each window, over which its scores are averaged. One is
+    enough for k-mers seen in many windows, but leaves much to chance in the score of a single
+    base."""
     steps: Annotated[int, Field(ge=1)] = 16
-    """Gauss-Legendre nodes of Integrated Gradients; with a tolerance, intervals of the first rule,
-    a multiple of 4."""
+    """Points on the path from the reference to the window at which Integrated Gradients are
+    computed. With a tolerance this is where it starts, and must be a multiple of 4."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = 1e-3
-    """Largest error of the scores of one path, as a share of the largest of them: where the
-    estimate is above it, the intervals are doubled.  None takes `steps` nodes and no more, as the
-    study did."""
+    """Largest error of Integrated Gradients, relative to the largest score of the path; the number
+    of steps is doubled until the estimated error is within it. `null` takes `steps` points and no
+    more, as the original work did."""
     max_steps: Annotated[int, Field(ge=1)] = 1024
-    """Most intervals of a path; a window with one that is not within the tolerance then is
-    reported."""
+    """Upper limit of the steps of one path. Windows that are not within the tolerance by then are
+    counted and reported."""
     samples: Annotated[int, Field(ge=1)] = 50
-    """Noisy copies of a window, for SmoothGrad and noisy Integrated Gradients."""
+    """Noisy copies of each window, for SmoothGrad and noisy Integrated Gradients."""
     noise: Annotated[float, Field(ge=0)] = 0.5
-    """Standard deviation of the noise, in units of `noise_unit`.  Half a spread is about a
-    fifth of the range of the four embeddings, the most that SmoothGrad's authors recommend."""
+    """Standard deviation of the noise, in `noise_unit`. Half a spread is about a fifth of the range
+    of the four base embeddings, the most that the authors of SmoothGrad recommend."""
     noise_unit: Literal["spread", "absolute"] = "spread"
-    """`spread`: the root mean square distance per dimension of the embeddings of A, C, G and T
-    from their mean, so that noise means the same for every model; `absolute`: embedding units.
-    The study's absolute 0.1 is a sixth of a spread of `zdna/best`, and five spreads of weights
-    drawn as the published ones were."""
+    """Unit of `noise`: `spread`, the root mean square distance of the embeddings of A, C, G and T
+    from their mean, so that a value means the same for every model; or `absolute`, embedding units.
+    The 0.1 of the original work is a sixth of a spread of preset `zdna/best`, and five spreads of
+    weights drawn as the published ones were."""
     smoothgrad: Literal["signed", "absolute"] = "signed"
-    """Signed: mean gradient times (the base's embedding - the mean of the four); absolute: sum of
-    the gradient's absolute values, as published."""
+    """Score of SmoothGrad: `signed`, the mean gradient times the difference between the embedding
+    of the base and the mean of the four; `absolute`, the sum of the absolute gradient, as in the
+    original work."""
     merge_strands: bool = False
-    """Count each k-mer together with its reverse complement, as the first of the two in the order
-    of letters: for labels that hold for both strands."""
+    """Count each k-mer together with its reverse complement, under the alphabetically first of the
+    two. Meant for labels that hold for both strands."""
     ranking: Ranking = "shrunken_score"
-    """What a table is sorted by: scores drawn towards the mean of all by as much as their windows
-    are few, so that a k-mer seen twice cannot lead by chance; or the scores, as the study did."""
+    """Column by which k-mer tables are sorted: `shrunken_score` pulls the score of a k-mer seen in
+    few windows towards the mean of all k-mers, so that none leads by chance; `score` is the plain
+    mean, as in the original work."""
     background: Background = "outside"
-    """What a k-mer's mean score is tested against: that of the same k-mer outside true positives,
-    or of all k-mers inside them, which is all there is where sequences have one label."""
+    """What the p-value of a k-mer compares its mean score with: `outside`, the same k-mer outside
+    true positives; `inside`, all k-mers inside them, the only choice for sequences with one
+    label."""
     ism_substitute: Literal["bases", "n"] = "bases"
-    """What in-silico mutagenesis puts in a base's place: each of the other three, or N."""
+    """Substitution of in-silico mutagenesis: `bases`, each of the other three bases in turn; `n`,
+    an unknown base."""
     consensus: Literal["rank", "deviation"] = "rank"
-    """What the consensus of the methods is sorted by: mean rank, or the study's mean per cent
-    deviation, which breaks down where a method's mean score is near zero."""
+    """Order of the consensus of all methods: by mean `rank`, or by mean per cent `deviation`, as in
+    the original work, which breaks down where the mean score of a method is near zero."""
     positive_only: bool = False
-    """The consensus holds only k-mers that score above zero under every method, as the study's of
-    promoters does."""
+    """Restrict the consensus to k-mers that score above zero under every method, as the original
+    work did for promoters."""
     min_count: Annotated[int, Field(ge=1)] = 5
-    """k-mers with fewer occurrences are left out of the tables: a k-mer seen once can lead any
-    ranking by chance. The study kept all."""
+    """Fewest occurrences of a k-mer that is listed; one that is seen once can lead any ranking by
+    chance. The original work listed all."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of noise and shuffles, used together with a window's sequence."""
+    """Seed of the noise and the shuffles, combined with the sequence of each window."""
     batch: Annotated[int, Field(ge=1)] = 4096
-    """Positions of every pass through the model, which on a CPU should stay in its cache; a GPU
-    takes many more. The last bits of the scores depend on it."""
+    """Sequence positions of one pass through the model. On a CPU a pass should fit into its cache;
+    a GPU is faster with many more. The last bits of the scores depend on it."""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], place: str | PurePath) -> Self:
+        methods = values.get("methods")
+        if isinstance(methods, (list, tuple)):
+            names = [name for name in methods if isinstance(name, str)]
+            check_method_names(names, f"{place}: methods")
+        return super().parse(values, place)
 
     @model_validator(mode="after")
     def _steps_can_double(self) -> Self:
@@ -95,26 +133,60 @@ class AttributionSettings(Settings):
 
     @field_validator("methods")
     @classmethod
-    def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
+    def _methods_are_distinct(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
         if len(set(methods)) < len(methods):
             raise ValueError("a method is named twice")
         return methods
 
 
-DEFINITIONS = ("default", "original")
-"""The corrected definitions, and the published ones."""
+def check_method_names(names: Iterable[str], place: str) -> None:
+    """Refuse names of methods that do not exist.
 
+    Args:
+        names: Names as they were typed.
+        place: Option or setting that holds them, for the message.
 
-def definition(name: str, kind: Kind) -> AttributionSettings:
-    """The settings of a definition, one of `DEFINITIONS`, for labels of bases or of sequences.
+    Raises:
+        InputError: At least one name is unknown; every unknown one is listed with its nearest right
+            name.
 
-    Source: Algorithms 4 to 6 of the study for bases, 2 and 3 for sequences.
+    Example:
+        >>> check_method_names(["ig", "ism"], "--methods")
     """
-    of_sequences: dict[str, Any] = {"background": "inside"}
+    unknown = [name for name in names if name not in METHOD_NAMES]
+    raise_together([unknown_name(place, name, "method", METHOD_NAMES) for name in unknown])
+
+
+DEFINITIONS = ("default", "original")
+"""Names that `definition` takes: the corrected definitions, and those of the original work."""
+
+
+def definition(name: str, kind: Kind, place: str = "definition") -> AttributionSettings:
+    """Return the settings of a named definition.
+
+    Args:
+        name: One of `DEFINITIONS`.
+        kind: Whether the model labels single bases (`base`) or whole sequences (`sequence`).
+        place: Option or setting that holds the name, for the message.
+
+    Returns:
+        The settings, which callers may still change with `updated`.
+
+    Raises:
+        InputError: There is no definition of that name.
+
+    Example:
+        >>> definition("original", "base").baseline
+        'zero'
+
+    Reference: Bokhyan 2025, Algorithms 4 to 6 for labels of bases, 2 and 3 for labels of sequences.
+    """
+    if name not in DEFINITIONS:
+        raise unknown_name(place, name, "definition", DEFINITIONS)
+    changes_for_sequences: dict[str, Any] = {"background": "inside"}
     if name == "default":
-        changes = {} if kind == "base" else of_sequences
-        return AttributionSettings().updated(changes, name)
-    bases = AttributionSettings(
+        return AttributionSettings().updated({} if kind == "base" else changes_for_sequences, name)
+    original = AttributionSettings(
         normalise=False,
         baseline="zero",
         steps=50,
@@ -127,12 +199,12 @@ def definition(name: str, kind: Kind) -> AttributionSettings:
         min_count=1,
     )
     if kind == "base":
-        return bases
-    # What the study calls SmoothGrad of promoters are Integrated Gradients under noise.
-    of_sequences |= {
+        return original
+    # What the original work calls SmoothGrad of promoters are Integrated Gradients under noise.
+    changes_for_sequences |= {
         "methods": ("ig", "noisy_ig"),
         "noise": 0.02,
         "kmer_score": "mean",
         "positive_only": True,
     }
-    return bases.updated(of_sequences, name)
+    return original.updated(changes_for_sequences, name)

@@ -1,4 +1,22 @@
-"""Attribute a split exactly once: the plan, its shards, and their merge into k-mer tables."""
+"""Attribution of a split, exactly once: the plan, its shards, and their merge into k-mer tables.
+
+The driver, with any scheduler over shard numbers, calls in this order:
+
+    data = PreparedData.open(data_folder)
+    model = load_window_model(model_folder)
+    plan = ShardPlan.make(model, data, split="test", settings=AttributionSettings())
+    for index in missing_shards(plan, folder):  # in actors, in any order, any number of times
+        run_shard(model, data, plan, index, folder)
+    result = merge_shards(plan, folder)         # writes folder/kmers/*.parquet and *.csv
+
+Work is cut by the order of window ids into shards of a size that the plan fixes, never by the
+number of workers, and the merge reads the shards in order: counts are integers and sums are
+float64, so tables are the same to the last bit however the work was distributed. That is why the
+reduction is ours and no library's. A shard is one file that appears whole or not at all, and
+carries the key of its plan. The plan is small and can be pickled: send it to the actors, and let
+every actor open data and model once, with as many threads as the others. Whether a folder belongs
+to a plan is for the caller to check, before the first shard.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +39,7 @@ from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
-from hyena_ray.attribution.targets import tokens_read, true_positives
+from hyena_ray.attribution.targets import trim_tokens, true_positives
 from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
@@ -38,34 +56,48 @@ from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 SHARD_SIZE = 256
-"""Windows of a shard: seconds of work, and less is lost with a worker than it costs to keep."""
+"""Windows of a shard: seconds of work, so that little is lost with a worker, and few files."""
+CAREFUL_AFTER = 2
+"""Failed attempts at a shard after which its windows are attempted one by one."""
+COMPLETENESS_LIMIT = 0.01
+"""Median completeness error above which Integrated Gradients are reported as not converged."""
+
+_log = logging.getLogger(__name__)
 
 
 class Shard(Settings):
-    """Some windows in a row, in order of their ids."""
+    """Consecutive windows of a split, in the order of their ids."""
 
     first_row: int
+    """First row of the shard."""
     last_row: int
     """One past the last row."""
     first_id: int
+    """Id of the first window."""
     last_id: int
-    """The last window's own id."""
+    """Id of the last window itself."""
 
 
 class ShardPlan(WorkPlan):
-    """What an attribution depends on."""
+    """Everything that the scores of an attribution depend on, and how the work is cut.
+
+    Where data and model are stored is not part of it; what they contain is.
+    """
 
     work: ClassVar[str] = "attribution"
 
     length: int
     """Bases of a window."""
     split: str
+    """Split whose windows are attributed."""
     data: str
-    """sha256 of the prepared data's manifest."""
+    """sha256 of the manifest of the prepared data."""
     model: str
-    """sha256 of weights, readout and threshold."""
+    """sha256 of weights, readout and threshold; see `model_sha256`."""
     settings: AttributionSettings
+    """Methods and their settings."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+    """Shards in the order of their windows."""
 
     @classmethod
     def make(
@@ -78,14 +110,20 @@ class ShardPlan(WorkPlan):
         limit: int | None = None,
         size: int = SHARD_SIZE,
     ) -> Self:
-        """Cut the windows of a split, at the length that the model reads, into shards of `size`.
+        """Cut the windows of a split, at the length that the model reads, into shards.
 
         Args:
-            limit: of the windows: so many at most, in shards that lie evenly over the split.
+            model: Model that is attributed.
+            data: Prepared data.
+            split: Split whose windows are attributed.
+            settings: Methods and their settings.
+            limit: Use at most this many windows, as shards sampled evenly across the split; None
+                uses all.
+            size: Windows of a shard.
 
         Raises:
-            InputError: the data have no such split, windows of another length or too short a
-                flank, or windows shorter than k; or a limit below one shard.
+            InputError: The data do not have the split, or windows of that length; the flank is too
+                short, windows are shorter than k, or the limit is below one shard.
         """
         if limit is not None and limit < size:
             raise InputError("--limit", limit, f"below a shard of {size} windows", "raise it")
@@ -120,32 +158,44 @@ class ShardPlan(WorkPlan):
             shards=shards if limit is None else shards[:: -(-len(shards) // (limit // size))],
         )
 
+    @property
+    def windows(self) -> int:
+        """Number of windows of all shards."""
+        return sum(shard.last_row - shard.first_row for shard in self.shards)
+
     def require_true_positives(self, model: WindowModel, data: PreparedData) -> None:
-        """Look for a true positive: where there is none, nothing has to be written to find it out.
+        """Look for a window with a true positive, before anything is written.
+
+        Args:
+            model: Model of the plan.
+            data: Prepared data of the plan.
 
         Raises:
-            InputError: the model finds no labelled base.
+            InputError: The model predicts no labelled base.
         """
         for shard in self.shards:
             windows = data.read_rows(self.length, self.split, shard.first_row, shard.last_row)
-            tokens = tokens_read(model, windows)
+            tokens = trim_tokens(model, windows)
             if true_positives(model, tokens, windows.labels, self.settings.batch).any():
                 return
         raise self.no_true_positives_error()
 
     def no_true_positives_error(self) -> InputError:
-        """What is said where no window has a true positive."""
-        windows = sum(shard.last_row - shard.first_row for shard in self.shards)
+        """Return the refusal of a split in which no window has a true positive."""
         return InputError(
             f"split {self.split}",
-            f"{windows} windows",
+            f"{self.windows} windows",
             "the model finds no labelled base, so there is nothing to attribute",
             "train it longer, lower its threshold, or choose a split with labelled windows",
         )
 
 
 def model_sha256(model: WindowModel) -> str:
-    """sha256 of a model's weights, readout and threshold, whatever file it came from."""
+    """Return the sha256 of a model's weights, readout and threshold, whatever file it came from.
+
+    Args:
+        model: Model on any device.
+    """
     digest = hashlib.sha256(model.readout.model_dump_json().encode())
     digest.update(repr(float(model.threshold)).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -155,26 +205,38 @@ def model_sha256(model: WindowModel) -> str:
     return digest.hexdigest()
 
 
-CAREFUL_AFTER = 2
-"""Tries of a shard that came to nothing, before its windows are tried one by one."""
-
-
 def shard_path(folder: AnyPath, index: int) -> AnyPath:
+    """Return the path of a shard's file.
+
+    Args:
+        folder: Folder of the attribution.
+        index: Number of the shard.
+    """
     return folder / "shards" / f"shard-{index:05d}.parquet"
 
 
 def shard_is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
-    """Whether a shard's file is there and was made by this plan; reads its footer only."""
+    """Return whether a shard's file exists and was made by this plan; reads its footer only.
+
+    Args:
+        plan: Plan of the attribution.
+        index: Number of the shard.
+        folder: Folder of the attribution.
+    """
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
     return shard_file_is_complete(shard_path(folder, index), plan.key, rows)
 
 
 def missing_shards(plan: ShardPlan, folder: AnyPath) -> list[int]:
-    """Numbers of the shards that are still to be computed, in order."""
-    return [
-        index for index in range(len(plan.shards)) if not shard_is_complete(plan, index, folder)
-    ]
+    """Return the numbers of the shards that are still to be computed, in order.
+
+    Args:
+        plan: Plan of the attribution.
+        folder: Folder of the attribution.
+    """
+    numbers = range(len(plan.shards))
+    return [index for index in numbers if not shard_is_complete(plan, index, folder)]
 
 
 def run_shard(
@@ -182,11 +244,22 @@ def run_shard(
 ) -> AnyPath:
     """Compute one shard and write its file, unless it is complete already.
 
-    Every try leaves a line in a note beside the file until the shard is complete. From the third
-    on, each window is attributed alone first, so that `suspect` knows which one ends the process.
+    It may run twice at the same time. Every attempt adds a line to a note next to the file until
+    the shard is complete; from the third attempt on, each window is attributed alone first, so that
+    `suspect_window` knows which one ends the process.
+
+    Args:
+        model: Model of the plan.
+        data: Prepared data of the plan.
+        plan: Plan of the attribution.
+        index: Number of the shard.
+        folder: Folder of the attribution.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        InputError: data or model are not those of the plan.
+        InputError: Data or model are not those of the plan.
     """
     path = shard_path(folder, index)
     if shard_is_complete(plan, index, folder):
@@ -198,46 +271,61 @@ def run_shard(
         raise InputError("model", None, "not the model that the plan was made for", remedy)
     shard = plan.shards[index]
     windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
-    note = _note(folder, index)
+    note = _note_path(folder, index)
     note.parent.mkdir(parents=True, exist_ok=True)
-    told = f"{note.read_text() if note.exists() else ''}begun\n"
-    note.write_text(told)
-    if told.count("begun") > CAREFUL_AFTER:
-        for row, identity in enumerate(windows.window_id):
-            note.write_text(f"{told}{identity}\n")
+    attempts = f"{note.read_text() if note.exists() else ''}started\n"
+    note.write_text(attempts)
+    if attempts.count("started") > CAREFUL_AFTER:
+        for row, window_id in enumerate(windows.window_id):
+            note.write_text(f"{attempts}{window_id}\n")
             attribute_windows(model, windows.rows(np.array([row])), plan.settings)
-        note.write_text(f"{told}all\n")
+        note.write_text(f"{attempts}all\n")
     table = shard_table(attribute_windows(model, windows, plan.settings))
-    for name, column in _places(windows).items():
+    for name, column in _window_columns(windows).items():
         table = table.append_column(name, column)
     write_shard_file(table, path, plan.key)
-    note.unlink(missing_ok=True)  # another worker may have done the same shard meanwhile
+    note.unlink(missing_ok=True)  # another worker may have finished the same shard meanwhile
     return path
 
 
 def suspect_window(index: int, folder: AnyPath) -> int | None:
-    """window_id at which the last try of a shard ended, if it went window by window."""
+    """Return the id of the window at which the last attempt at a shard ended.
+
+    Args:
+        index: Number of the shard.
+        folder: Folder of the attribution.
+
+    Returns:
+        The id, or None where the last attempt did not go window by window.
+    """
     try:
-        last = _note(folder, index).read_text().split()[-1]
+        last = _note_path(folder, index).read_text().split()[-1]
     except (OSError, IndexError):
         return None
     return int(last) if last.isdecimal() else None
 
 
-def _note(folder: AnyPath, index: int) -> AnyPath:
+def _note_path(folder: AnyPath, index: int) -> AnyPath:
     return shard_path(folder, index).with_suffix(".tries")
 
 
 def shard_table(attribution: WindowAttribution) -> pa.Table:
-    """One row a window: `window_id`, `bases`, `true_positive`, a column per method with per-base
-    scores (float32, NaN without a true positive), and for methods that start at a baseline
-    `completeness_METHOD`, `error_METHOD`, `nodes_METHOD`."""
+    """Return the table of an attribution, one row for each window.
+
+    Args:
+        attribution: Attribution of the windows of a shard.
+
+    Returns:
+        Columns `window_id`, `bases`, `true_positive`; one column for each method with its per-base
+        scores (float32, NaN without a true positive); and `completeness_METHOD`, `error_METHOD` and
+        `nodes_METHOD` for methods that integrate from a baseline.
+    """
     columns: dict[str, pa.Array] = {
         "window_id": pa.array(attribution.window_id),
-        "bases": _tensor(attribution.bases),
-        "true_positive": _tensor(attribution.true_positive.astype(np.uint8)),
+        "bases": _tensor_column(attribution.bases),
+        "true_positive": _tensor_column(attribution.true_positive.astype(np.uint8)),
     }
-    columns |= {name: _tensor(scores) for name, scores in attribution.scores.items()}
+    columns |= {name: _tensor_column(scores) for name, scores in attribution.scores.items()}
     for name, convergence in attribution.integrals.items():
         for field, values in convergence._asdict().items():
             columns[f"{field}_{name}"] = pa.array(values)
@@ -245,16 +333,32 @@ def shard_table(attribution: WindowAttribution) -> pa.Table:
 
 
 def read_shard(plan: ShardPlan, index: int, folder: AnyPath) -> WindowAttribution:
-    """Read a complete shard back, as `read_shard_table` does."""
+    """Read the attribution of a complete shard.
+
+    Args:
+        plan: Plan of the attribution.
+        index: Number of the shard.
+        folder: Folder of the attribution.
+
+    Raises:
+        InputError: The file is missing, damaged or of another plan.
+    """
     return parse_shard_table(plan, read_shard_table(plan, index, folder))
 
 
 def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
-    """Read the file of a complete shard, page checksums verified: the columns of `shard_table`, and
-    `contig`, `start` and `labels` of the windows.
+    """Read the table of a complete shard, page checksums verified.
+
+    Args:
+        plan: Plan of the attribution.
+        index: Number of the shard.
+        folder: Folder of the attribution.
+
+    Returns:
+        The columns of `shard_table`, and `contig`, `start` and `labels` of the windows.
 
     Raises:
-        InputError: the file is missing, damaged or of another plan.
+        InputError: The file is missing, damaged or of another plan.
     """
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
@@ -262,13 +366,18 @@ def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
 
 
 def parse_shard_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:
-    """The attribution that a shard's table holds."""
+    """Return the attribution that a shard's table holds.
+
+    Args:
+        plan: Plan of the attribution.
+        table: Table as `read_shard_table` returns it.
+    """
     methods = [name for name in plan.settings.methods if name in table.column_names]
     return WindowAttribution(
         window_id=table["window_id"].to_numpy(),
-        bases=_matrix(table["bases"]),
-        true_positive=_matrix(table["true_positive"]).astype(bool),
-        scores={name: _matrix(table[name]) for name in methods},
+        bases=_tensor_values(table["bases"]),
+        true_positive=_tensor_values(table["true_positive"]).astype(bool),
+        scores={name: _tensor_values(table[name]) for name in methods},
         integrals={
             name: Convergence(
                 *(table[f"{field}_{name}"].to_numpy() for field in Convergence._fields)
@@ -279,52 +388,57 @@ def parse_shard_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:
     )
 
 
-def _places(windows: Windows) -> dict[str, pa.Array]:
-    """What a reader of the shard without the data wants to know of its windows: `contig`, `start`
-    and `labels`, as `Windows` has them."""
+def _window_columns(windows: Windows) -> dict[str, pa.Array]:
+    """Return what a reader of the shard needs to know of its windows without the prepared data."""
     return {
         "contig": pa.array(windows.contig.tolist(), pa.string()).dictionary_encode(),
         "start": pa.array(windows.start),
-        "labels": _tensor(windows.labels),
+        "labels": _tensor_column(windows.labels),
     }
 
 
-def _tensor(array: NDArray[Any]) -> pa.Array:
+def _tensor_column(array: NDArray[Any]) -> pa.Array:
     return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
 
 
-def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
+def _tensor_values(column: pa.ChunkedArray) -> NDArray[Any]:
     return np.concatenate([chunk.to_numpy_ndarray() for chunk in column.chunks])
 
 
-COMPLETENESS_LIMIT = 0.01
-"""Median completeness error past which Integrated Gradients is called not converged."""
-_log = logging.getLogger(__name__)
-
-
 class MergeResult(NamedTuple):
+    """K-mer tables of a complete attribution, and figures about it."""
+
     tables: dict[str, pa.Table]
-    """Name of the table (a method, or `consensus`) to what was written, best k-mer first."""
+    """Written tables by name (a method, or `consensus`), best k-mer first."""
     digest: str
-    """sha256 over the content of all tables; equal for equal plans on one platform."""
+    """sha256 of the content of all tables; equal for equal plans on one platform."""
     windows: int
+    """Number of windows."""
     attributed: int
-    """Windows with a true positive."""
+    """Number of windows with a true positive."""
     convergence: dict[str, dict[str, float]]
-    """`Convergence.summary` of the attributed windows, for every method that starts at a baseline;
-    its table carries it too, as Parquet metadata `convergence`."""
+    """`Convergence.summary` of the attributed windows for each method that integrates from a
+    baseline; its Parquet file holds it too, as metadata `convergence`."""
     agreement: pa.Table | None
-    """How alike the methods' rankings are; None where there is one."""
+    """Similarity of the methods' rankings; None for a single method."""
 
 
 def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
-    """Add the shards up in order, and write `folder/kmers/METHOD.parquet` and `.csv`.
+    """Add up the shards of a plan in order, and write `kmers/METHOD.parquet` and `.csv`.
 
-    With more than one gradient method there is also `consensus`.  Memory is that of one shard and
-    the tables.
+    With more than one method that scores bases there are also `consensus` and `agreement`. Memory
+    is that of one shard and the tables.
+
+    Args:
+        plan: Plan of the attribution.
+        folder: Folder of the attribution, with all shards.
+
+    Returns:
+        The tables and figures about them.
 
     Raises:
-        InputError: a shard is missing or damaged, or no window has a true positive.
+        InputError: A shard is missing or damaged, no window has a true positive, or no k-mer occurs
+            often enough.
     """
     settings = plan.settings
     config = KmerConfig(
@@ -338,41 +452,44 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     counts = KmerCounts.zero(config)
     integrals: dict[str, list[Convergence]] = {}
     windows = attributed = 0
-    share = 1.0 if settings.kmer_score == "sum" else 1.0 / settings.k
-    for part in _parts(plan, folder):
-        for name, scores in part.scores.items():
-            sums[name] += fold_kmers(part.bases, scores * share, config, part.true_positive)
-        counts = counts.plus(count_kmers(part.bases, part.true_positive, config))
-        chosen = np.flatnonzero(part.true_positive.any(axis=1))
-        for name, integral in part.integrals.items():
+    factor = 1.0 if settings.kmer_score == "sum" else 1.0 / settings.k
+    for shard in _read_shards(plan, folder):
+        for name, scores in shard.scores.items():
+            sums[name] += fold_kmers(shard.bases, scores * factor, config, shard.true_positive)
+        counts = counts.plus(count_kmers(shard.bases, shard.true_positive, config))
+        chosen = np.flatnonzero(shard.true_positive.any(axis=1))
+        for name, integral in shard.integrals.items():
             integrals.setdefault(name, []).append(integral.rows(chosen))
-        windows += len(part.window_id)
+        windows += len(shard.window_id)
         attributed += len(chosen)
     if not attributed:
         raise plan.no_true_positives_error()
-    whole = {
-        name: Convergence(*map(np.concatenate, zip(*parts, strict=True)))
+    convergence = {
+        name: Convergence(*map(np.concatenate, zip(*parts, strict=True))).summary(
+            settings.tolerance
+        )
         for name, parts in integrals.items()
     }
-    convergence = {name: found.summary(settings.tolerance) for name, found in whole.items()}
     _warn_unconverged(convergence, settings.tolerance)
-    least = settings.min_count
     tables = {
         name: kmer_table(
-            found, min_count=least, by=settings.ranking, background=settings.background
+            method_sums,
+            min_count=settings.min_count,
+            by=settings.ranking,
+            background=settings.background,
         )
-        for name, found in sums.items()
+        for name, method_sums in sums.items()
     }
     if any(table.num_rows == 0 for table in tables.values()):
         raise InputError(
             f"split {plan.split}",
             f"{attributed} windows with true positives",
-            f"no {config.k}-mer stands {least} times inside true positives",
+            f"no {config.k}-mer occurs {settings.min_count} times inside true positives",
             "choose a split with more of them, or lower min_count",
         )
-    agreed = None
+    similarity = None
     if len(sums) > 1:
-        agreed = agreement(tables, column=settings.ranking)
+        similarity = agreement(tables, column=settings.ranking)
         tables["consensus"] = consensus_ranking(
             tables,
             by=settings.consensus,
@@ -380,16 +497,20 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
             column=settings.ranking,
         )
     if "tp" in settings.methods:
-        tables["tp"] = true_positive_table(counts, min_count=least)
+        tables["tp"] = true_positive_table(counts, min_count=settings.min_count)
     for name, summary in convergence.items():
         tables[name] = tables[name].replace_schema_metadata({"convergence": json.dumps(summary)})
-    also = {} if agreed is None else {"agreement": agreed}
-    _write(tables | also, folder / "kmers")
-    return MergeResult(tables, tables_sha256(tables), windows, attributed, convergence, agreed)
+    also_written = {} if similarity is None else {"agreement": similarity}
+    _write_tables(tables | also_written, folder / "kmers")
+    return MergeResult(tables, tables_sha256(tables), windows, attributed, convergence, similarity)
 
 
 def tables_sha256(tables: dict[str, pa.Table]) -> str:
-    """sha256 over names, columns and exact values, not over files, which carry versions."""
+    """Return the sha256 of names, columns and exact values; files differ by library versions.
+
+    Args:
+        tables: Tables by name.
+    """
     digest = hashlib.sha256()
     for name, table in sorted(tables.items()):
         for column in table.column_names:
@@ -403,32 +524,32 @@ def tables_sha256(tables: dict[str, pa.Table]) -> str:
     return digest.hexdigest()
 
 
-def _parts(plan: ShardPlan, folder: AnyPath) -> Iterator[WindowAttribution]:
+def _read_shards(plan: ShardPlan, folder: AnyPath) -> Iterator[WindowAttribution]:
     for index in range(len(plan.shards)):
         yield read_shard(plan, index, folder)
 
 
 def _warn_unconverged(convergence: dict[str, dict[str, float]], tolerance: float | None) -> None:
-    for name, found in convergence.items():
+    for name, summary in convergence.items():
         title = METHODS[name].title
-        if found["not_converged"]:
+        if summary["not_converged"]:
             _log.warning(
                 "%s of %d of %d windows is not within its tolerance of %g; raise max_steps",
                 title,
-                found["not_converged"],
-                found["windows"],
+                summary["not_converged"],
+                summary["windows"],
                 tolerance,
             )
-        if found["completeness_median"] > COMPLETENESS_LIMIT:
+        if summary["completeness_median"] > COMPLETENESS_LIMIT:
             _log.warning(
                 "%s has not converged: median completeness error %.2g; give more steps, a "
                 "tolerance, or a baseline other than zero",
                 title,
-                found["completeness_median"],
+                summary["completeness_median"],
             )
 
 
-def _write(tables: dict[str, pa.Table], folder: AnyPath) -> None:
+def _write_tables(tables: dict[str, pa.Table], folder: AnyPath) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         with atomic_file(folder / f"{name}.parquet") as temporary:

@@ -10,7 +10,7 @@ import numpy as np
 from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import ShardPlan
-from hyena_ray.attribution.targets import labelled_windows, tokens_read, true_positives
+from hyena_ray.attribution.targets import labelled_windows, trim_tokens, true_positives
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.window import WindowModel
@@ -47,7 +47,7 @@ def time_attribution(model: WindowModel, data: PreparedData, plan: ShardPlan) ->
     ]
     windows = Windows._make(map(np.concatenate, zip(*parts, strict=True)))
     began = time.perf_counter()
-    found = true_positives(model, tokens_read(model, windows), windows.labels, plan.settings.batch)
+    found = true_positives(model, trim_tokens(model, windows), windows.labels, plan.settings.batch)
     read = (time.perf_counter() - began) / len(windows.window_id)
     rows = np.flatnonzero(found.any(axis=1))
     chosen = rows[:: max(1, -(-len(rows) // TIMED_WINDOWS))]

@@ -1,7 +1,7 @@
-"""Scores of bases along the genome, as tracks that a genome browser shows.
+"""Per-base scores along the genome, as tracks for genome browsers.
 
-In: the shards of an attribution.  Out: `tracks/METHOD.bw`, and `tracks/scores.parquet` with the
-same numbers.  Where windows overlap a base has the mean over those that were attributed.
+Where windows overlap, a base has the mean over those that were attributed. `tracks/METHOD.bw` and
+`tracks/scores.parquet` hold the same numbers.
 """
 
 from __future__ import annotations
@@ -22,29 +22,32 @@ from hyena_ray.genome.bigwig import create_bigwig
 from hyena_ray.storage import AnyPath
 
 
-class Stretch(NamedTuple):
-    """Scores of some bases of one contig, in order."""
+class ScoredBases(NamedTuple):
+    """Scores of bases of one contig, in their order."""
 
     contig: str
+    """Name of the contig."""
     position: NDArray[np.int64]
-    """(n,) 0-based, strictly ascending."""
+    """0-based positions, strictly ascending, shape (n,)."""
     scores: dict[str, NDArray[np.float64]]
-    """Method to (n,), in logits."""
+    """Scores of each method in logits, shape (n,)."""
 
 
 def write_tracks(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> list[AnyPath]:
-    """Write the tracks of a complete attribution into `folder/tracks`; none for sequences, which
-    stand in no genome, and for methods without scores of bases.
+    """Write the tracks of a complete attribution into `folder/tracks`.
 
     Memory is that of a few shards.
 
     Args:
-        plan: of the attribution.
-        data: that it was made of; says where windows stand.
-        folder: of the attribution.
+        plan: Plan of the attribution.
+        data: Prepared data of the plan, which know where the windows are.
+        folder: Folder of the attribution.
+
+    Returns:
+        Paths of the files; none for sequences without coordinates, or if no method scores bases.
 
     Raises:
-        InputError: a shard is missing or damaged.
+        InputError: A shard is missing or damaged.
     """
     methods = list(read_shard(plan, 0, folder).scores)
     if not data.manifest.contigs or not methods:
@@ -65,73 +68,87 @@ def write_tracks(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> list[A
         writer = files.enter_context(
             pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True)
         )
-        for stretch in stretches(plan, data, folder):
+        for bases in scored_bases(plan, data, folder):
             columns: dict[str, Any] = {
-                "contig": np.full(len(stretch.position), stretch.contig, object),
-                "position": stretch.position,
+                "contig": np.full(len(bases.position), bases.contig, object),
+                "position": bases.position,
             }
             for method, track in tracks.items():
-                values = stretch.scores[method].astype(np.float32)
+                values = bases.scores[method].astype(np.float32)
                 columns[method] = values
-                track.add_bases(stretch.contig, stretch.position, values)
+                track.add_bases(bases.contig, bases.position, values)
             writer.write_table(pa.table(columns, schema=schema))
     return [*paths.values(), table]
 
 
-def stretches(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> Iterator[Stretch]:
-    """The attributed bases in the order of the genome, each once; one stretch or two a shard."""
-    rest: Stretch | None = None
+def scored_bases(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> Iterator[ScoredBases]:
+    """Yield the attributed bases in the order of the genome, each once.
+
+    Args:
+        plan: Plan of the attribution.
+        data: Prepared data of the plan.
+        folder: Folder of the attribution, with all shards.
+
+    Yields:
+        Bases of one contig; about one or two items for each shard.
+
+    Raises:
+        InputError: A shard is missing or damaged.
+    """
+    # Sums of the bases that a later window may still contain.
+    rest: ScoredBases | None = None
     counts: NDArray[np.int64] = np.zeros(0, np.int64)
     for index, shard in enumerate(plan.shards):
-        found = read_shard(plan, index, folder)
+        attribution = read_shard(plan, index, folder)
         windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
-        attributed = np.flatnonzero(found.true_positive.any(axis=1))
-        # Windows stand in the order of the genome: contigs are runs, and starts ascend in them.
+        attributed = np.flatnonzero(attribution.true_positive.any(axis=1))
+        # Windows are in the order of the genome: starts ascend within each run of one contig.
         edges = np.flatnonzero(windows.contig[1:] != windows.contig[:-1]) + 1
         for rows in np.split(np.arange(len(windows.start)), edges):
             contig, last_start = str(windows.contig[rows[0]]), int(windows.start[rows[-1]])
             if rest is not None and rest.contig != contig:
                 if len(rest.position):
-                    yield _mean(rest, counts, slice(None))
+                    yield _divide(rest, counts, slice(None))
                 rest = None
             rows = np.intersect1d(rows, attributed)
             position = (windows.start[rows, None] + np.arange(plan.length)).ravel()
-            sums = {name: score[rows].ravel() for name, score in found.scores.items()}
+            sums = {name: score[rows].ravel() for name, score in attribution.scores.items()}
             number = np.ones(len(position), np.int64)
             if rest is not None:
                 position = np.concatenate([rest.position, position])
                 number = np.concatenate([counts, number])
                 sums = {name: np.concatenate([rest.scores[name], sums[name]]) for name in sums}
-            place, group = np.unique(position, return_inverse=True)
-            counts = np.bincount(group, number, len(place)).astype(np.int64)
-            rest = Stretch(
+            unique, group = np.unique(position, return_inverse=True)
+            counts = np.bincount(group, number, len(unique)).astype(np.int64)
+            rest = ScoredBases(
                 contig,
-                place,
-                {name: _added(group, values, len(place)) for name, values in sums.items()},
+                unique,
+                {name: _sum_groups(group, values, len(unique)) for name, values in sums.items()},
             )
-            # No later window begins before the last one does.
-            done = int(np.searchsorted(place, last_start))
-            if done:
-                yield _mean(rest, counts, slice(done))
-                counts = counts[done:]
-                rest = Stretch(
+            # No later window starts before the last one does.
+            finished = int(np.searchsorted(unique, last_start))
+            if finished:
+                yield _divide(rest, counts, slice(finished))
+                counts = counts[finished:]
+                rest = ScoredBases(
                     contig,
-                    place[done:],
-                    {name: values[done:] for name, values in rest.scores.items()},
+                    unique[finished:],
+                    {name: values[finished:] for name, values in rest.scores.items()},
                 )
     if rest is not None and len(rest.position):
-        yield _mean(rest, counts, slice(None))
+        yield _divide(rest, counts, slice(None))
 
 
-def _added(
+def _sum_groups(
     group: NDArray[np.int64], values: NDArray[np.floating], count: int
 ) -> NDArray[np.float64]:
-    """(count,) sum of the values of every group."""
+    """Return the sum of the values of every group, shape (count,)."""
     return np.bincount(group, values, count).astype(np.float64, copy=False)
 
 
-def _mean(sums: Stretch, counts: NDArray[np.int64], rows: slice) -> Stretch:
-    return Stretch(
+def _divide(sums: ScoredBases, counts: NDArray[np.int64], rows: slice) -> ScoredBases:
+    """Return the means of some bases."""
+    return ScoredBases(
         sums.contig,
         sums.position[rows],
         {name: values[rows] / counts[rows] for name, values in sums.scores.items()},

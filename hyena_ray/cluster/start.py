@@ -11,11 +11,12 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
-from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
 
+from hyena_ray.cluster._ray_internals import autoscaled_resources, loopback_only
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.errors import InputError, JobError
 
@@ -41,23 +42,22 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
         InputError: nothing answers at the address.
     """
     if ray.is_initialized():
+        with _own_signals():
+            url = _dashboard(ray.init(ignore_reinit_error=True))  # starts and joins nothing
         with _said_in_one_line():
-            yield _describe(None)
+            yield _describe(url, None)
         return
     # A bare ray.init() would join whatever cluster happens to run on the machine.
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     cores = available_cores() if target == "local" else None
     logger.info("waiting for Ray to %s", "start" if target == "local" else f"answer at {target}")
     with _own_signals():
-        if target == "local":
-            _start_here(dashboard)
-        else:
-            _join(target)
+        url = _start_here(dashboard) if target == "local" else _join(target)
     # Its lines on every block read would drown the job's own; errors are raised as well.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         with _said_in_one_line():
-            yield _describe(cores)
+            yield _describe(url, cores)
     finally:
         ray.shutdown()
 
@@ -106,14 +106,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _start_here(dashboard: bool) -> None:
+def _start_here(dashboard: bool) -> str | None:
     # Unset, Ray asks for a token on a cluster of its own; a mode of another cluster is not ours.
     os.environ.pop("RAY_AUTH_MODE", None)
     # Ray would save its token under the home folder, where all may read it; one in the environment
     # ends with the process.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    with _loopback():
-        ray.init(
+    with loopback_only():
+        context = ray.init(
             address="local",
             # More than the cores: Ray Data in a trial waits for ever when trials hold all CPUs.
             num_cpus=max(4, available_cores()),
@@ -122,36 +122,16 @@ def _start_here(dashboard: bool) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
+    return _dashboard(context)
 
 
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """Let a new cluster listen on 127.0.0.1 alone.
-
-    Else every port but the dashboard's is open to the network, and one of them takes jobs. The
-    switch is that of Ray on Windows and macOS; `_node_ip_address="127.0.0.1"` is replaced by the
-    machine's own address.
-    """
-    variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    given = os.environ.get(variable)
-    os.environ[variable] = "0"  # for the processes that Ray starts
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-        del os.environ[variable]
-        if given is not None:
-            os.environ[variable] = given
-
-
-def _join(address: str) -> None:
+def _join(address: str) -> str | None:
     try:
         host, colon, port = address.rpartition(":")
         if colon and port.isdigit():
             # Ray itself would try for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             "--address",
@@ -159,17 +139,23 @@ def _join(address: str) -> None:
             f"no Ray cluster can be joined there ({str(error).splitlines()[0]})",
             "start one with `ray start --head`, or leave --address out to run on this machine",
         ) from None
+    return _dashboard(context)
 
 
-def _describe(cores: int | None) -> Cluster:
+def _dashboard(context: Any) -> str | None:
+    url: str | None = context.dashboard_url
+    return url
+
+
+def _describe(dashboard_url: str | None, cores: int | None) -> Cluster:
     present = ray.cluster_resources()
-    possible = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    possible = autoscaled_resources()
     cluster = Cluster(
         cpus=max(present.get("CPU", 0.0), possible.get("CPU", 0.0)),
         gpus=max(present.get("GPU", 0.0), possible.get("GPU", 0.0)),
         cores=cores,
         object_store=present.get("object_store_memory", 0.0),
-        dashboard=bool(ray._private.worker.get_dashboard_url()),
+        dashboard=bool(dashboard_url),
     )
     logger.info("Ray has %g CPUs and %g GPUs", cluster.cpus, cluster.gpus)
     return cluster

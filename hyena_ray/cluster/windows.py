@@ -23,8 +23,9 @@ from ray.exceptions import RayTaskError
 
 from hyena_ray.cluster.progress import Progress
 from hyena_ray.cluster.resources import Cluster
+from hyena_ray.dataset.manifest import PREPARE_AGAIN
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
-from hyena_ray.dataset.schema import REMEDY, Windows, windows_from_table
+from hyena_ray.dataset.schema import Windows, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 
@@ -224,10 +225,10 @@ def _gather(data: PreparedData, length: int, split: str) -> Windows:
             blocks = ray.get(read_files(files, title).materialize().to_arrow_refs())
     except RayTaskError as error:
         raise InputError(
-            files[0], None, f"cannot be read ({str(error.cause).splitlines()[0]})", REMEDY
+            files[0], None, f"cannot be read ({str(error.cause).splitlines()[0]})", PREPARE_AGAIN
         ) from None
     windows = windows_from_table(pa.concat_tables(blocks, promote_options="permissive"), files[0])
     found, expected = len(windows.window_id), data.count(length, split)
     if found != expected:
-        raise InputError(files[0], f"{found} rows", f"the manifest says {expected}", REMEDY)
+        raise InputError(files[0], f"{found} rows", f"the manifest says {expected}", PREPARE_AGAIN)
     return windows

@@ -1,8 +1,7 @@
 """Cut a genome and its labelled regions into windows.
 
-In: a genome, regions, a blacklist.  Out: `DIR/length=L/split=S/part-*.parquet`, and what the
-manifest says.
-One pass over the genome, one contig in memory.
+The genome is read once, with one contig in memory. Windows are written as
+`DIR/length=L/split=S/part-*.parquet`, and counted in a manifest.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
-from hyena_ray.genome.intervals import Spans, base_labels, gather_windows, true_runs
+from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
@@ -36,9 +35,9 @@ from hyena_ray.genome.tiling import (
     NO_SPLIT,
     NegativeSampler,
     Tiles,
-    cut_tiles,
-    overlapping_split,
-    tile_count,
+    assign_overlapping_tiles,
+    count_tiles,
+    tile_contig,
 )
 from hyena_ray.settings import Location, Settings
 from hyena_ray.storage import AnyPath
@@ -52,30 +51,32 @@ class PrepareSettings(Settings):
     task: str
     """Name of the task, such as zdna."""
     genome: Location
-    """FASTA (plain, gzip or bgzip) or 2bit file; lower case is sequence. Or hg38, hg19, mm39 or
-    mm10: downloaded from UCSC once, checked, and kept in HYENA_RAY_CACHE; a file that is called so
-    goes first."""
+    """Genome to cut into windows: a FASTA (plain, gzip or bgzip) or 2bit file, or one of hg38,
+    hg19, mm39 and mm10, which is downloaded from UCSC once, checked, and kept in HYENA_RAY_CACHE.
+    Lower-case bases are sequence. A file of that name overrides the assembly."""
     regions: Location
-    """Labelled regions: BED, narrowPeak or broadPeak (plain or gzip), or bigBed."""
+    """Regions to recognise: BED, narrowPeak or broadPeak (plain or gzip), or bigBed, of the same
+    assembly as the genome."""
     blacklist: Location | None = None
-    """Regions that no window may touch, as --regions."""
+    """Regions that no window may touch, in one of the formats of --regions."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
-    """Window lengths in bases; each is prepared by itself."""
+    """Window lengths in bases; windows of each length are cut separately."""
     flank: int = Field(default=64, ge=0)
     """Real bases stored on each side of a window."""
     negatives: float = Field(default=3.0, ge=0)
-    """Windows without a labelled base for each one with, within every split."""
+    """Windows without a labelled base for each window with one, in every split."""
     train_stride: int | None = Field(default=None, ge=1)
-    """Bases from one training window to the next: less than the length makes them overlap; it
-    divides every length. Those of other splits never overlap."""
+    """Bases from one training window to the next, a divisor of every length; windows overlap where
+    it is less than the length. Windows of other splits never overlap."""
     split: str | None = None
-    """contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5; None chooses contigs."""
+    """Split of the windows: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5. None
+    chooses contigs that hold about 60, 20 and 20 percent of the regions."""
     seed: int = Field(default=0, ge=0)
-    """Fixes the negatives and any random split."""
+    """Seed of the negatives and of a random split."""
 
     @field_validator("lengths")
     @classmethod
-    def _plain_lengths(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    def _validate_lengths(cls, lengths: tuple[int, ...]) -> tuple[int, ...]:
         if min(lengths) < 1 or len(set(lengths)) < len(lengths):
             raise ValueError("lengths are different whole numbers of at least 1")
         return lengths
@@ -86,10 +87,17 @@ class PrepareSettings(Settings):
         return tuple(path for path in (self.genome, self.regions, self.blacklist) if path)
 
     def write(self, folder: Path | None) -> Manifest:
-        """Write the Parquet files into `folder`; None only says what they would hold.
+        """Cut the windows and write the Parquet files.
+
+        Args:
+            folder: An existing folder to write to; None reads all inputs and writes nothing.
+
+        Returns:
+            What the files hold, or would hold.
 
         Raises:
-            InputError: an input cannot be used, or a split would hold no positive.
+            InputError: An input cannot be used, or a split would hold no positive.
+            JobError: The genome's assembly cannot be downloaded.
         """
         regions = read_regions(self.regions)
         remedy = "give --blacklist a BED file, or leave it out"
@@ -129,7 +137,7 @@ def _write(
     blacklist: Regions | None,
     split: Split,
 ) -> Manifest:
-    cutters = [_Cutter(settings, folder, length, split) for length in settings.lengths]
+    cutters = [_WindowCutter(settings, folder, length, split) for length in settings.lengths]
     genome = open_genome(settings.genome)
     if genome.lengths is not None:
         _check_contigs(genome.lengths, regions, blacklist, split)
@@ -137,8 +145,8 @@ def _write(
     simulated = False
     for contig in with_progress(genome):
         size = len(contig.codes)
-        labels = regions.on(contig.name, size)
-        banned = blacklist.on(contig.name, size) if blacklist else Spans.none()
+        labels = regions.merged(contig.name, size)
+        banned = blacklist.merged(contig.name, size) if blacklist else Intervals.empty()
         unknown = true_runs(contig.codes == N_CODE)
         for cutter in cutters:
             cutter.cut(contig, labels, banned, unknown)
@@ -178,13 +186,13 @@ def _write(
 def _check_contigs(
     names: Collection[str], regions: Regions, blacklist: Regions | None, split: Split
 ) -> None:
-    for named in (regions, blacklist, split):
-        if named is not None:
-            named.check_contigs(names)
+    for source in (regions, blacklist, split):
+        if source is not None:
+            source.check_contigs(names)
 
 
-class _Cutter:
-    """Cuts contig after contig into windows of one length and writes those that are wanted."""
+class _WindowCutter:
+    """Cut contig after contig into windows of one length, and write those that are chosen."""
 
     def __init__(
         self, settings: PrepareSettings, folder: Path | None, length: int, split: Split
@@ -202,10 +210,12 @@ class _Cutter:
     def files(self) -> list[DataFile]:
         return [file for writer in self._writers for file in writer.files]
 
-    def cut(self, contig: Contig, labels: Spans, blacklist: Spans, unknown: Spans) -> None:
+    def cut(
+        self, contig: Contig, labels: Intervals, blacklist: Intervals, unknown: Intervals
+    ) -> None:
         size, length = len(contig.codes), self._length
         grids = {
-            stride: cut_tiles(size, length, stride, labels, blacklist, unknown)
+            stride: tile_contig(size, length, stride, labels, blacklist, unknown)
             for stride in (length, self._train_stride)
         }
         kept = grids[length].kept
@@ -213,19 +223,19 @@ class _Cutter:
         rng = np.random.default_rng([self._seed, length, *contig.name.encode()])
         assigned = np.full(len(grids[length].labelled), NO_SPLIT, np.int8)
         assigned[kept] = self._split.assign(contig.name, grids[length].labelled[kept] > 0, rng)
-        per_base = base_labels(labels, size)
+        base_labels = label_bases(labels, size)
         for index, name in enumerate(self._split.names):
             stride = self._train_stride if name == TRAIN else length
             tiles = grids[stride]
-            split = overlapping_split(assigned, len(tiles.labelled), length // stride)
-            here = tiles.kept[split[tiles.kept] == index]
-            positive = tiles.labelled[here] > 0
-            positives, candidates = here[positive], here[~positive]
+            split = assign_overlapping_tiles(assigned, len(tiles.labelled), length // stride)
+            in_split = tiles.kept[split[tiles.kept] == index]
+            positive = tiles.labelled[in_split] > 0
+            positives, candidates = in_split[positive], in_split[~positive]
             negatives = self._samplers[index].draw(len(positives), candidates, rng)
             chosen = np.sort(np.concatenate((positives, negatives)))
             if len(chosen):
-                self._writers[index].add(self._windows(contig, chosen * stride, per_base))
-            if len(here):
+                self._writers[index].add(self._windows(contig, chosen * stride, base_labels))
+            if len(in_split):
                 self.counts.append(
                     Count(
                         length=length,
@@ -238,7 +248,7 @@ class _Cutter:
                     )
                 )
         # A tile's number in the genome is its id, whatever is drawn, split or dropped.
-        self._first_id += tile_count(size, length, self._train_stride)
+        self._first_id += count_tiles(size, length, self._train_stride)
         self._count_dropped(grids[length])
 
     def _count_dropped(self, tiles: Tiles) -> None:
@@ -251,24 +261,23 @@ class _Cutter:
         )
 
     def _windows(
-        self, contig: Contig, start: NDArray[np.int64], per_base: NDArray[np.int8]
+        self, contig: Contig, start: NDArray[np.int64], base_labels: NDArray[np.int8]
     ) -> Windows:
         width = self._length + 2 * self._flank
+        codes = gather_windows(contig.codes, start - self._flank, width, N_CODE)
         return Windows(
             window_id=self._first_id + start // self._train_stride,
             contig=np.full(len(start), contig.name),
             start=start,
-            tokens=codes_to_tokens(
-                gather_windows(contig.codes, start - self._flank, width, N_CODE)
-            ),
-            labels=gather_windows(per_base, start, self._length, IGNORED),
+            tokens=codes_to_tokens(codes),
+            labels=gather_windows(base_labels, start, self._length, IGNORED),
         )
 
     def close(self) -> None:
-        """Write what is pending, and check that every split has what it needs.
+        """Write what is pending, and check that every split has both classes.
 
         Raises:
-            InputError: a split has no positive window, or none but labelled bases.
+            InputError: A split has no positive window, or none but labelled bases.
         """
         for name, sampler, writer in zip(
             self._split.names, self._samplers, self._writers, strict=True
@@ -288,11 +297,11 @@ class _Cutter:
                     "every base is labelled, so that there is one class only",
                     "give regions, not whole contigs, or --negatives above 0",
                 )
-            if sampler.owed > 0:
+            if sampler.shortfall > 0:
                 log.warning(
                     "%s, length %d: the genome has %d negatives fewer than asked for",
                     name,
                     self._length,
-                    sampler.owed,
+                    sampler.shortfall,
                 )
             writer.close()

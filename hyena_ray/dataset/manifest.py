@@ -1,4 +1,4 @@
-"""What stands in a prepared folder, written last: its presence means complete."""
+"""The manifest of a prepared folder; it is written last, so that a folder with one is complete."""
 
 from __future__ import annotations
 
@@ -15,121 +15,175 @@ from hyena_ray.tasks import task_named
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
+"""Version of the manifest and of the Parquet schema."""
+PREPARE_AGAIN = "prepare the data again"
+"""Remedy for prepared data that are damaged."""
 
 
 class InputFile(Settings):
     """A file that the data were made from."""
 
     role: str
-    """The option that gave it: genome, regions, blacklist, or the split of its sequences."""
+    """Option that gave the file: genome, regions, blacklist, or the split of its sequences."""
     name: str
+    """Name of the file, without its folder."""
     sha256: str
+    """Hex SHA-256 of the file as stored."""
 
 
 class ContigEntry(Settings):
     """A contig of the genome."""
 
     name: str
+    """Name of the contig."""
     length: int = Field(gt=0)
+    """Bases of the contig."""
 
 
 class Count(Settings):
     """Windows of one length, split and contig, or sequences of one split."""
 
     length: int
+    """Window length in bases."""
     split: str
+    """Name of the split."""
     contig: str
+    """Name of the contig; for sequences, the split."""
     positive: int = Field(ge=0)
+    """Windows with a labelled base, or sequences with label 1."""
     negative: int = Field(ge=0)
+    """Windows without a labelled base that were drawn, or sequences with label 0."""
     candidates: int = Field(ge=0)
-    """Negatives that there are, of which `negative` were drawn; it may be that none were. With all
-    of them the split would have the prevalence of the genome."""
+    """Negatives that could have been drawn. With all of them, the split would have the prevalence
+    of the genome."""
     labelled: int = Field(ge=0)
-    """Labels that are 1: of bases, or of sequences."""
+    """Labels that are 1, of bases or of sequences."""
 
     def plus(self, other: Count) -> Count:
-        """Both together, under the names of this one."""
+        """Add another count.
+
+        Args:
+            other: Count to add.
+
+        Returns:
+            The sums, under the length, split and contig of this count.
+        """
         numbers = ("positive", "negative", "candidates", "labelled")
         sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
         return self.model_copy(update=sums)
 
 
 class Dropped(Settings):
-    """Tiles of one length at multiples of it, over the genome."""
+    """Tiles of the genome at multiples of one length, and how many were dropped."""
 
     length: int
+    """Window length in bases."""
     tiles: int = Field(ge=0)
+    """Tiles of all contigs."""
     too_many_n: int = Field(ge=0)
-    """More than half N."""
+    """Tiles dropped because more than half of their bases are N."""
     blacklisted: int = Field(ge=0)
-    """Touch the blacklist, and not more than half N."""
+    """Tiles dropped because they touch the blacklist, and are at most half N."""
 
 
 class SequenceRows(Settings):
     """Rows of the file of one split."""
 
     split: str
+    """Name of the split."""
     rows: int = Field(gt=0)
+    """Rows of the file."""
     dropped: int = Field(ge=0)
-    """Their sequence stands in the file of a later split as well."""
+    """Rows dropped because their sequence is in the file of a later split as well."""
     repeated: int = Field(ge=0)
-    """Kept, and their sequence stands in an earlier row of the same file."""
+    """Kept rows whose sequence is in an earlier row of the same file."""
     conflicting: int = Field(ge=0)
-    """Kept, and their sequence stands with both labels in the same file."""
+    """Kept rows whose sequence has both labels in the same file."""
 
 
 class DataFile(Settings):
-    """One Parquet file, relative to the folder, in order of window ids within length and split."""
+    """A Parquet file of one length and split, with its windows in order of their ids."""
 
     path: str = Field(pattern=r"^length=[0-9]+/split=[a-z0-9]+/part-[0-9]+\.parquet$")
+    """Path relative to the prepared folder."""
     length: int
+    """Window length in bases."""
     split: str
+    """Name of the split."""
     rows: int = Field(gt=0)
+    """Windows in the file."""
     sha256: str
+    """Hex SHA-256 of the file."""
 
 
 class Manifest(Settings):
-    """The contents of a prepared folder; equal inputs and settings give equal bytes."""
+    """Contents of a prepared folder; equal inputs and settings give equal bytes."""
 
     schema_version: int
+    """Version of the manifest and of the Parquet schema."""
     task: str
+    """Name of the task."""
     simulated: bool
-    """Made from simulated DNA: no figure from it says anything about real DNA."""
+    """Whether the data are from simulated DNA: no figure from it says anything about real DNA."""
     lengths: tuple[int, ...]
+    """Window lengths in bases."""
     flank: int = Field(ge=0)
+    """Bases stored on each side of a window."""
     negatives: float | None = Field(ge=0)
-    """Asked for by each positive; None takes sequences as they are."""
+    """Negatives per positive that were asked for; None for sequences, which are taken as given."""
     train_stride: int | None = Field(ge=1)
-    """Bases from one training tile to the next; None is their length."""
+    """Bases from one training window to the next; None for their length."""
     seed: int
+    """Seed of the negatives and of a random split."""
     split: str
+    """Rule of the split as the command line gives it; `files` for sequences."""
     splits: tuple[str, ...]
+    """Names of the splits."""
     tokens: dict[str, int]
+    """Token ids by name."""
     inputs: tuple[InputFile, ...]
+    """Files that the data were made from."""
     contigs: tuple[ContigEntry, ...]
-    """Of the genome; none for sequences."""
+    """Contigs of the genome; none for sequences."""
     counts: tuple[Count, ...]
+    """Windows by length, split and contig."""
     dropped: tuple[Dropped, ...]
-    """Of a genome."""
+    """Dropped tiles by length; none for sequences."""
     sequences: tuple[SequenceRows, ...]
-    """Of files of sequences."""
+    """Rows of the files of sequences; none for a genome."""
     files: tuple[DataFile, ...]
+    """Parquet files."""
 
     def labels_per_window(self, length: int) -> int:
-        """One of each base, or one of the whole sequence."""
+        """Return how many labels a window has.
+
+        Args:
+            length: Window length in bases.
+
+        Returns:
+            One for each base, or 1 where the task labels whole sequences.
+        """
         return 1 if task_named(self.task).kind == "sequence" else length
 
     @property
     def folds(self) -> int:
-        """Parts of a K-fold split; 0 when the data were split otherwise."""
+        """Folds of a K-fold split; 0 for every other split."""
         return sum(name not in SPLITS for name in self.splits)
 
     def for_fold(self, fold: int, place: str | PurePath) -> Manifest:
-        """The same windows, where fold `fold` is the test split, the next one validates and all
-        others train.
+        """Return the manifest of a view in which one fold is the test split.
+
+        The next fold (after the last one, the first) is the validation split, and all others train.
+
+        Args:
+            fold: Number of the test fold, from 0.
+            place: Option or setting that gave the fold, for the error.
+
+        Returns:
+            A manifest with the splits train, val and test.
 
         Raises:
-            InputError: there are no folds, or no such one; names `place`.
+            InputError: The data have no folds, or no such one; names `place`.
         """
         if not self.folds:
             raise InputError(
@@ -156,27 +210,31 @@ class Manifest(Settings):
         )
 
     def table(self) -> str:
-        """Windows by length and split, for people."""
+        """Return the number of windows by length and split as a text table.
+
+        Returns:
+            Aligned lines, with notes on dropped sequences and on simulated data below them.
+        """
         rows = [("length", "split", "positive", "negative", "labels of 1")]
         for length in self.lengths:
             for split in self.splits:
-                of = [c for c in self.counts if (c.length, c.split) == (length, split)]
+                counts = [c for c in self.counts if (c.length, c.split) == (length, split)]
                 rows.append(
                     (
                         str(length),
                         split,
-                        f"{sum(c.positive for c in of):,}",
-                        f"{sum(c.negative for c in of):,}",
-                        f"{sum(c.labelled for c in of):,}",
+                        f"{sum(c.positive for c in counts):,}",
+                        f"{sum(c.negative for c in counts):,}",
+                        f"{sum(c.labelled for c in counts):,}",
                     )
                 )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         lines += [
-            f"{of.split}: dropped {of.dropped:,} of {of.rows:,} sequences that a later split has "
-            f"as well; kept {of.repeated:,} that repeat an earlier one and {of.conflicting:,} that "
-            "have both labels"
-            for of in self.sequences
+            f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
+            f"has as well; kept {file.repeated:,} that repeat an earlier one and "
+            f"{file.conflicting:,} that have both labels"
+            for file in self.sequences
         ]
         if self.simulated:
             lines.append("simulated: no figure from it says anything about real DNA")
@@ -184,10 +242,17 @@ class Manifest(Settings):
 
 
 def read_manifest(folder: AnyPath) -> Manifest:
-    """Read and check a prepared folder's manifest.
+    """Read and check the manifest of a prepared folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its manifest.
 
     Raises:
-        InputError: no such folder, no manifest, not valid, or of another schema version.
+        InputError: There is no such folder or manifest, or the manifest is not valid, of another
+            schema version or of an unknown task.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -204,6 +269,8 @@ def read_manifest(folder: AnyPath) -> Manifest:
             f"{path}: schema_version",
             version,
             f"this version reads {SCHEMA_VERSION}",
-            "prepare the data again",
+            PREPARE_AGAIN,
         )
-    return Manifest.parse(values, path)
+    manifest = Manifest.parse(values, path)
+    task_named(manifest.task, f"{path}: task")
+    return manifest

@@ -1,33 +1,81 @@
-"""Reader."""
+"""Read prepared windows, trusting nothing that the manifest does not confirm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import DataFile, Manifest, read_manifest
-from hyena_ray.dataset.schema import REMEDY, Windows, window_schema, windows_from_table
-from hyena_ray.errors import InputError
+from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile, Manifest, read_manifest
+from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
 
-__all__ = ["PreparedData", "Windows", "windows_from_table"]
+# Arrow is imported where windows are read: a command line that only looks at the manifest does not
+# wait for it.
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from hyena_ray.dataset.schema import Windows
 
 Result = TypeVar("Result")
+
+
+def sample_evenly(count: int, limit: int) -> NDArray[np.int64]:
+    """Sample rows evenly, without chance.
+
+    Windows are in the order of the genome, so that the first ones would be those of one contig.
+
+    Args:
+        count: Rows that there are.
+        limit: Largest number of rows to take.
+
+    Returns:
+        (min(count, limit),) row indices, ascending.
+
+    Example:
+        >>> sample_evenly(10, 4).tolist()
+        [0, 2, 5, 7]
+    """
+    kept = min(count, limit)
+    return np.arange(kept, dtype=np.int64) * count // max(kept, 1)
 
 
 class PreparedData:
     """A folder that `prepare` made, or a view of its folds (`for_fold`).
 
-    Every file is checked against schema, row count and sha256 of the manifest when it is first
+    Every file is checked against schema, row count and SHA-256 of the manifest when it is first
     read, and every page against its checksum. Files that the manifest does not list are not read.
+
+    Args:
+        folder: The folder.
+        manifest: Its manifest, or that of a view.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from hyena_ray.dataset.genome_windows import PrepareSettings
+        >>> from hyena_ray.files import write_json
+        >>> from hyena_ray.genome.simulation import simulate_genome
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     folder = Path(name)
+        ...     simulated = simulate_genome(folder, contig_length=9_000, tracts=60, decoys=20)
+        ...     settings = PrepareSettings(
+        ...         task="zdna", genome=simulated.genome, regions=simulated.regions, flank=8
+        ...     )
+        ...     manifest = settings.write(folder)
+        ...     write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+        ...     data = PreparedData.open(folder)
+        ...     windows = data.read(length=100, split="test")
+        >>> data.manifest.lengths, data.manifest.splits
+        ((100,), ('train', 'val', 'test'))
+        >>> windows.tokens.shape[1], windows.labels.shape[1]
+        (116, 100)
     """
 
     def __init__(self, folder: AnyPath, manifest: Manifest) -> None:
@@ -37,128 +85,200 @@ class PreparedData:
 
     @classmethod
     def open(cls, folder: AnyPath) -> PreparedData:
-        """Open a prepared folder; reads its manifest only.
+        """Open a prepared folder; only its manifest is read.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            The data, to be read.
 
         Raises:
-            InputError: not a prepared folder, one of its files is missing, or there is one more.
+            InputError: The folder was not prepared, lacks one of its files, or has one more.
         """
         folder = folder.expanduser().absolute()
         manifest = read_manifest(folder)
         listed = {folder / file.path for file in manifest.files}
-        found: set[AnyPath] = set(folder.glob("length=*/split=*/part-*.parquet"))
-        for path in sorted(listed - found):
-            raise InputError(path, None, "the file is missing", REMEDY)
-        for path in sorted(found - listed):
+        present: set[AnyPath] = set(folder.glob("length=*/split=*/part-*.parquet"))
+        for path in sorted(listed - present):
+            raise InputError(path, None, "the file is missing", PREPARE_AGAIN)
+        for path in sorted(present - listed):
             raise InputError(path, None, "manifest.json does not list the file", "remove it")
         return cls(folder, manifest)
 
     def for_fold(self, fold: int) -> PreparedData:
-        """A view of data in K folds: `test` is this fold, `val` the next one (after the last comes
-        the first) and `train` all others.
+        """Return a view of data in K folds, in which one fold is the test split.
+
+        The next fold (after the last one, the first) is the validation split, and all others train.
+
+        Args:
+            fold: Number of the test fold, from 0.
+
+        Returns:
+            The same windows under the splits train, val and test.
 
         Raises:
-            InputError: the data have no folds, or no such one.
+            InputError: The data have no folds, or no such one.
         """
         view = PreparedData(self.folder, self.manifest.for_fold(fold, f"{self.folder}: fold"))
         view._checked = self._checked
         return view
 
     def files(self, length: int, split: str) -> list[AnyPath]:
-        """Parquet files of a length and split, each in order of window ids.
+        """Return the Parquet files of a length and split.
 
-        They are so one after the other too, but for several folds, whose windows lie mixed.
+        Args:
+            length: Window length in bases.
+            split: Name of the split.
+
+        Returns:
+            Paths of files, each in order of window ids. The files follow each other in that order
+            too, but for a split of several folds, whose windows are interleaved.
 
         Raises:
-            InputError: the folder lacks the length or the split.
+            InputError: The folder lacks the length or the split.
         """
         return [self.folder / file.path for file in self._files(length, split)]
 
     def count(self, length: int, split: str) -> int:
-        """Number of windows."""
+        """Count the windows of a length and split.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split.
+
+        Returns:
+            Number of windows, from the manifest.
+
+        Raises:
+            InputError: The folder lacks the length or the split.
+        """
         return sum(file.rows for file in self._files(length, split))
 
     def read(self, length: int, split: str, limit: int | None = None) -> Windows:
-        """Read all windows of a length and split, or `limit`, evenly over all; see `sample_evenly`.
+        """Read the windows of a length and split.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split.
+            limit: Largest number of windows, sampled evenly across the split; None reads all.
+
+        Returns:
+            Windows in ascending order of their ids.
 
         Raises:
-            InputError: a file is damaged or is not what the manifest says.
+            InputError: The folder lacks the length or the split, or a file is damaged or is not
+                what the manifest says.
         """
         windows = self.read_rows(length, split, 0, self.count(length, split))
-        return (
-            windows if limit is None else windows.rows(sample_evenly(len(windows.window_id), limit))
-        )
+        if limit is None:
+            return windows
+        return windows.rows(sample_evenly(len(windows.window_id), limit))
 
     def read_rows(self, length: int, split: str, first: int, last: int) -> Windows:
-        """Read rows [first, last) in order of window ids; reads few rows beyond them.
+        """Read a range of rows in order of window ids, and few rows beyond it.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split.
+            first: First row, from 0.
+            last: One past the last row.
+
+        Returns:
+            Windows in ascending order of their ids.
 
         Raises:
-            InputError: a file is damaged or is not what the manifest says.
-            IndexError: there are no such rows.
+            InputError: The folder lacks the length or the split, or a file is damaged or is not
+                what the manifest says.
+            IndexError: There are no such rows.
         """
+        import pyarrow as pa
+
+        from hyena_ray.dataset.schema import windows_from_table
+
         files = self._files(length, split)
         if not 0 <= first <= last <= sum(file.rows for file in files):
             raise IndexError(f"rows {first} to {last} of {self.count(length, split)}")
         tables = [self._schema(length).empty_table()]
-        for file, (begin, end) in zip(files, self._ranges(files, first, last), strict=True):
+        for file, (begin, end) in zip(files, self._row_ranges(files, first, last), strict=True):
             if begin < end:
-                tables.append(self._read(file, partial(_rows, first=begin, last=end)))
+                tables.append(self._read(file, partial(_read_range, first=begin, last=end)))
         return windows_from_table(pa.concat_tables(tables), self.folder)
 
     def check(self, lengths: Collection[int]) -> None:
-        """Hold every file of these lengths to the manifest, before hours of work rely on it.
+        """Check every file of some lengths against the manifest, before hours of work rely on it.
+
+        Args:
+            lengths: Window lengths in bases.
 
         Raises:
-            InputError: a file is damaged or is not what the manifest says.
+            InputError: A file is damaged or is not what the manifest says.
         """
         for file in self.manifest.files:
             if file.length in lengths:
                 self._read(file, lambda parquet: None)
 
     def window_ids(self, length: int, split: str) -> NDArray[np.int64]:
-        """(n,) ids in ascending order; nothing else is decoded."""
-        return np.sort(np.concatenate(self._ids(self._files(length, split))))
+        """Read the ids of the windows of a length and split; nothing else is decoded.
 
-    def _ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
+        Args:
+            length: Window length in bases.
+            split: Name of the split.
+
+        Returns:
+            (n,) ids in ascending order.
+
+        Raises:
+            InputError: The folder lacks the length or the split, or a file is damaged or is not
+                what the manifest says.
+        """
+        return np.sort(np.concatenate(self._read_ids(self._files(length, split))))
+
+    def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
         return [
             self._read(file, lambda parquet: parquet.read(["window_id"]))["window_id"].to_numpy()
             for file in files
         ]
 
-    def _ranges(
+    def _row_ranges(
         self, files: Sequence[DataFile], first: int, last: int
     ) -> Sequence[tuple[int, int]]:
-        """Of each file, the rows that stand in rows [first, last) of all, in order of ids."""
+        """Return which rows of each file are rows [first, last) of all, in order of ids."""
         if len({PurePath(file.path).parent for file in files}) == 1:
             starts = np.cumsum([0, *(file.rows for file in files)])[:-1].tolist()
             return [
                 (max(first - start, 0), min(last - start, file.rows))
                 for start, file in zip(starts, files, strict=True)
             ]
-        ids = self._ids(files)
+        ids = self._read_ids(files)
         # Ids are unique and ascend in each file, so any range of all is a range of each.
         together = np.sort(np.concatenate(ids))
         edges = np.append(together, together[-1] + 1)[[first, last]]
-        return [tuple(np.searchsorted(of_file, edges).tolist()) for of_file in ids]
+        return [tuple(np.searchsorted(file_ids, edges).tolist()) for file_ids in ids]
 
     def _schema(self, length: int) -> pa.Schema:
+        from hyena_ray.dataset.schema import window_schema
+
         tokens = length + 2 * self.manifest.flank
         return window_schema(tokens, self.manifest.labels_per_window(length))
 
     def _files(self, length: int, split: str) -> Sequence[DataFile]:
-        for name, value, allowed in (
-            ("length", length, self.manifest.lengths),
-            ("split", split, self.manifest.splits),
-        ):
-            if value not in allowed:
-                raise InputError(
-                    f"{self.folder}: {name}",
-                    value,
-                    f"was not prepared; there is {', '.join(map(str, allowed))}",
-                    f"choose one of these, or prepare that {name}",
-                )
+        lengths = self.manifest.lengths
+        if length not in lengths:
+            raise InputError(
+                f"{self.folder}: length",
+                length,
+                f"was not prepared; there is {', '.join(map(str, lengths))}",
+                "choose one of these, or prepare that length",
+            )
+        if split not in self.manifest.splits:
+            raise unknown_name(f"{self.folder}: split", split, "split", self.manifest.splits)
         return [f for f in self.manifest.files if (f.length, f.split) == (length, split)]
 
     def _read(self, file: DataFile, read: Callable[[pq.ParquetFile], Result]) -> Result:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = self.folder / file.path
         try:
             with (
@@ -170,33 +290,34 @@ class PreparedData:
                     self._checked.add(file.path)
                 return read(parquet)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(path, None, f"damaged Parquet file ({error})", REMEDY) from None
+            problem = f"damaged Parquet file ({error})"
+            raise InputError(path, None, problem, PREPARE_AGAIN) from None
 
     def _check(self, path: AnyPath, file: DataFile, parquet: pq.ParquetFile) -> None:
-        found, expected = parquet.schema_arrow, self._schema(file.length)
+        actual, expected = parquet.schema_arrow, self._schema(file.length)
         for field in expected:
-            if found.get_field_index(field.name) < 0:
-                raise InputError(path, field.name, "the column is missing", REMEDY)
-            if not found.field(field.name).equals(field):
+            if actual.get_field_index(field.name) < 0:
+                raise InputError(path, field.name, "the column is missing", PREPARE_AGAIN)
+            if not actual.field(field.name).equals(field):
                 raise InputError(
                     path,
-                    f"{field.name} is {_described(found.field(field.name))}",
-                    f"the manifest's windows have {_described(field)}",
-                    REMEDY,
+                    f"{field.name} is {_describe_field(actual.field(field.name))}",
+                    f"the manifest's windows have {_describe_field(field)}",
+                    PREPARE_AGAIN,
                 )
         rows = parquet.metadata.num_rows
         if rows != file.rows:
-            raise InputError(path, f"{rows} rows", f"the manifest says {file.rows}", REMEDY)
+            raise InputError(path, f"{rows} rows", f"the manifest says {file.rows}", PREPARE_AGAIN)
         if sha256_file(path) != file.sha256:
-            raise InputError(path, None, "sha256 differs from the manifest's", REMEDY)
+            raise InputError(path, None, "sha256 differs from the manifest's", PREPARE_AGAIN)
 
 
-def _described(field: pa.Field) -> str:
+def _describe_field(field: pa.Field) -> str:
     return f"{field.type}{'' if field.nullable else ' not null'}"
 
 
-def _rows(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
-    """Rows [first, last) of a file, from the row groups that hold them."""
+def _read_range(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
+    """Read rows [first, last) of a file, from the row groups that hold them."""
     sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
     ends = np.cumsum(sizes)
     groups = range(
@@ -205,12 +326,3 @@ def _rows(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
     )
     skipped = int(ends[groups[0]] - sizes[groups[0]])
     return parquet.read_row_groups(list(groups)).slice(first - skipped, last - first)
-
-
-def sample_evenly(count: int, limit: int) -> NDArray[np.int64]:
-    """(min(count, limit),) ascending rows of `count`, evenly over them.
-
-    Windows lie in the order of the genome: the first ones would be those of one contig.
-    """
-    kept = min(count, limit)
-    return np.arange(kept, dtype=np.int64) * count // max(kept, 1)

@@ -1,4 +1,4 @@
-"""Schema."""
+"""Prepared windows: as arrays, as a Parquet table, and written to Parquet files of bounded size."""
 
 from __future__ import annotations
 
@@ -10,40 +10,79 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import DataFile
+from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, sha256_file
 
-REMEDY = "prepare the data again"
+PART_BYTES, PART_ROWS = 1 << 25, 1 << 15
+"""Upper bounds of one Parquet file, in bytes of arrays and in rows."""
+GROUP_BYTES, GROUP_ROWS = 1 << 20, 1 << 10
+"""Upper bounds of one row group, which is the least that is read of a file."""
+
+_VALUE_TYPES = {
+    "window_id": "int64",
+    "contig": "string",
+    "start": "int64",
+    "tokens": "uint8",
+    "labels": "int8",
+}
 
 
 class Windows(NamedTuple):
-    """Windows in ascending order of their ids."""
+    """Windows in ascending order of their ids.
+
+    Example:
+        >>> from hyena_ray.dataset.tokens import encode
+        >>> windows = Windows(
+        ...     window_id=np.arange(2),
+        ...     contig=np.array(["chr1", "chr1"]),
+        ...     start=np.array([0, 4]),
+        ...     tokens=encode("ACGTTGCA").reshape(2, 4),
+        ...     labels=np.zeros((2, 4), np.int8),
+        ... )
+        >>> windows.rows(slice(1, 2)).start.tolist()
+        [4]
+    """
 
     window_id: NDArray[np.int64]
-    """(n,) the tile's number in the genome; a sequence's number over all files."""
+    """(n,) number of the tile in the genome, or of the sequence over all files."""
     contig: NDArray[np.str_]
-    """(n,) names; of a sequence, its split."""
+    """(n,) name of the contig; of a sequence, its split."""
     start: NDArray[np.int64]
     """(n,) first base of the window (not of its flank), 0-based; of a sequence, its row."""
     tokens: NDArray[np.uint8]
     """(n, length + 2 * flank) token ids; N beyond a contig's ends."""
     labels: NDArray[np.int8]
-    """(n, length) 0 or 1 per base, -100 ignored; (n, 1) of sequences."""
+    """(n, length) labels of bases: 0, 1, or -100 where ignored; (n, 1) labels of sequences."""
 
     def rows(self, selected: slice | NDArray[np.integer]) -> Windows:
-        """Some of the windows."""
+        """Return some of the windows.
+
+        Args:
+            selected: Slice or indices of rows.
+
+        Returns:
+            The selected rows of every array.
+        """
         return Windows._make(column[selected] for column in self)
 
 
 def window_schema(tokens: int, labels: int) -> pa.Schema:
-    """Columns of windows of so many tokens and labels each; no value may be null."""
+    """Return the Parquet schema of windows, in which no value may be null.
+
+    Args:
+        tokens: Tokens of a window, flanks included.
+        labels: Labels of a window.
+
+    Returns:
+        Schema with one column for each array of `Windows`.
+    """
     return pa.schema(
         [
             pa.field("window_id", pa.int64(), nullable=False),
             pa.field("contig", pa.dictionary(pa.int32(), pa.string()), nullable=False),
             pa.field("start", pa.int64(), nullable=False),
-            # Tensors, because Ray Data hands plain lists on as arrays of objects.
+            # Tensors, because Ray Data passes plain lists on as arrays of objects.
             pa.field("tokens", pa.fixed_shape_tensor(pa.uint8(), [tokens]), nullable=False),
             pa.field("labels", pa.fixed_shape_tensor(pa.int8(), [labels]), nullable=False),
         ]
@@ -51,7 +90,14 @@ def window_schema(tokens: int, labels: int) -> pa.Schema:
 
 
 def table_from_windows(windows: Windows) -> pa.Table:
-    """Windows as a table of `window_schema`."""
+    """Turn windows into a table.
+
+    Args:
+        windows: Windows to convert.
+
+    Returns:
+        Table of `window_schema`.
+    """
     return pa.table(
         [
             pa.array(windows.window_id),
@@ -65,76 +111,71 @@ def table_from_windows(windows: Windows) -> pa.Table:
 
 
 def windows_from_table(table: pa.Table, place: str | PurePath = "windows") -> Windows:
-    """Arrays of a table, sorted by window id.
+    """Turn a table into windows, sorted by window id.
+
+    Args:
+        table: Table with the columns of `window_schema`.
+        place: File or folder that the table is from, for the error.
+
+    Returns:
+        Arrays of the table.
 
     Raises:
-        InputError: a column is missing, has another type or holds nulls; names `place`.
+        InputError: A column is missing, has another type or holds nulls; names `place`.
     """
-    kinds = {
-        "window_id": "int64",
-        "contig": "string",
-        "start": "int64",
-        "tokens": "uint8",
-        "labels": "int8",
-    }
-    for name, kind in kinds.items():
+    for name, expected in _VALUE_TYPES.items():
         if name not in table.column_names:
-            raise InputError(place, name, "the column is missing", REMEDY)
-        found = table.schema.field(name).type
-        if _value_type(found) != kind or (name in ("tokens", "labels")) != _is_tensor(found):
-            raise InputError(place, f"{name} is {found}", f"not a column of {kind}", REMEDY)
+            raise InputError(place, name, "the column is missing", PREPARE_AGAIN)
+        actual = table.schema.field(name).type
+        if _value_type(actual) != expected or (name in ("tokens", "labels")) != _is_tensor(actual):
+            problem = f"not a column of {expected}"
+            raise InputError(place, f"{name} is {actual}", problem, PREPARE_AGAIN)
         if table.column(name).null_count:
-            raise InputError(place, name, "the column holds nulls", REMEDY)
+            raise InputError(place, name, "the column holds nulls", PREPARE_AGAIN)
     windows = Windows(
         window_id=np.array(table.column("window_id")),
         contig=np.array(table.column("contig").to_pylist(), np.str_),
         start=np.array(table.column("start")),
-        tokens=_matrix(table.column("tokens"), place),
-        labels=_matrix(table.column("labels"), place),
+        tokens=_tensor_values(table.column("tokens"), place),
+        labels=_tensor_values(table.column("labels"), place),
     )
     if (np.diff(windows.window_id) < 0).any():
         return windows.rows(np.argsort(windows.window_id, kind="stable"))
     return windows
 
 
-def _value_type(found: pa.DataType) -> str:
-    inner = getattr(found, "value_type", found)
+def _value_type(column_type: pa.DataType) -> str:
+    inner = getattr(column_type, "value_type", column_type)
     return "string" if pa.types.is_large_string(inner) else str(inner)
 
 
-def _is_tensor(found: pa.DataType) -> bool:
-    return isinstance(found, pa.FixedShapeTensorType)
+def _is_tensor(column_type: pa.DataType) -> bool:
+    return isinstance(column_type, pa.FixedShapeTensorType)
 
 
-def _matrix(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any]:
+def _tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any]:
     if not column.num_chunks or not len(column):
         return np.empty((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
     chunks = [chunk for chunk in column.chunks if len(chunk)]
     if any(chunk.storage.flatten().null_count for chunk in chunks):
-        raise InputError(place, None, "a window holds nulls", REMEDY)
+        raise InputError(place, None, "a window holds nulls", PREPARE_AGAIN)
     return np.concatenate([chunk.to_numpy_ndarray() for chunk in chunks])
 
 
-PART_BYTES, PART_ROWS = 1 << 25, 1 << 15
-GROUP_BYTES, GROUP_ROWS = 1 << 20, 1 << 10
-"""What `read_rows` reads at the least, to give one shard its windows."""
-
-
 class PartWriter:
-    """Collects the windows of one length and split, and writes full parts as they come.
+    """Collect the windows of one length and split, and write full Parquet files as they come.
 
-    Parts are cut by size and number of rows alone, so equal windows give equal files.
+    Files are cut by size and number of rows alone, so equal windows give equal bytes.
+
+    Args:
+        folder: The prepared folder; None writes nothing.
+        length: Bases of a window.
+        split: Name of the split.
+        flank: Bases on each side of a window.
     """
 
     def __init__(self, folder: Path | None, length: int, split: str, flank: int = 0) -> None:
-        """
-        Args:
-            folder: the prepared folder; None writes nothing.
-            length: of the windows, in bases.
-            split: theirs.
-            flank: bases on each side.
-        """
-        self._root = folder
+        self._folder = folder
         self._length, self._split = length, split
         width = 2 * (length + flank)
         self._part_rows = max(1, min(PART_ROWS, PART_BYTES // width))
@@ -142,20 +183,25 @@ class PartWriter:
         self._pending: list[Windows] = []
         self._rows = 0
         self.files: list[DataFile] = []
+        """Files that have been written."""
 
     def add(self, windows: Windows) -> None:
-        """Take windows whose ids are above all that came before."""
-        if self._root is None:
+        """Add windows, and write the files that are full.
+
+        Args:
+            windows: Windows whose ids are above those of all earlier ones.
+        """
+        if self._folder is None:
             return
         self._pending.append(windows)
         self._rows += len(windows.window_id)
         if self._rows < self._part_rows:
             return
-        together = self._take()
+        together = self._take_pending()
         for first in range(0, len(together.window_id), self._part_rows):
             part = together.rows(slice(first, first + self._part_rows))
             if len(part.window_id) == self._part_rows:
-                self._write(part)
+                self._write(self._folder, part)
             else:
                 # Copied, so that the rows before it are not kept in memory.
                 self._pending = [Windows._make(column.copy() for column in part)]
@@ -163,18 +209,17 @@ class PartWriter:
 
     def close(self) -> None:
         """Write what is pending."""
-        if self._rows:
-            self._write(self._take())
+        if self._folder is not None and self._rows:
+            self._write(self._folder, self._take_pending())
 
-    def _take(self) -> Windows:
+    def _take_pending(self) -> Windows:
         columns = zip(*self._pending, strict=True)
         self._pending, self._rows = [], 0
         return Windows._make(np.concatenate(column) for column in columns)
 
-    def _write(self, windows: Windows) -> None:
+    def _write(self, folder: Path, windows: Windows) -> None:
         name = f"length={self._length}/split={self._split}/part-{len(self.files):05d}.parquet"
-        assert self._root is not None
-        path = self._root / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:
             pq.write_table(

@@ -1,7 +1,7 @@
-"""Read labelled sequences as they stand, one CSV file per split.
+"""Read labelled sequences as they are, from one CSV file per split.
 
-In: CSV with columns `sequence,label`.  Out: `DIR/length=L/split=S/part-*.parquet`, and what the
-manifest says.  The files fit into memory.
+A file has columns `sequence` and `label`, and fits into memory. Sequences are written as
+`DIR/length=L/split=S/part-*.parquet`, and counted in a manifest.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ from hyena_ray.settings import Location, Settings
 from hyena_ray.storage import AnyPath
 
 COLUMNS = ("sequence", "label")
+"""Columns that a file must have."""
 ORIGIN = "origin"
-"""A column that a file may have beside; other columns are ignored."""
-EXAMPLE = "write a first line sequence,label and then lines such as ACGTTGCA,1"
+"""Column that marks simulated sequences; all other columns are ignored."""
+CSV_EXAMPLE = "write a first line sequence,label and then lines such as ACGTTGCA,1"
 
 
 class SequenceSettings(Settings):
-    """Which files of sequences are read; each is one split."""
+    """Files of labelled sequences, one for each split."""
 
     task: str
     """Name of the task, such as promoter."""
     train: Location
-    """CSV file with columns sequence and label (0 or 1), plain or gzip; all sequences of all files
-    have one length, and lower case is sequence."""
+    """CSV file of training sequences, plain or gzip, with columns sequence and label (0 or 1). The
+    sequences of all files have one length; lower-case bases are sequence. Sequences that are in
+    --val or --test as well are dropped."""
     val: Location
-    """The same for validation. What stands in --val or --test is dropped from --train."""
+    """CSV file of validation sequences, in the same format. Sequences that are in --test as well
+    are dropped."""
     test: Location
-    """The same for the test. What stands in --test is dropped from --val."""
+    """CSV file of test sequences, in the same format. None is dropped."""
 
     @property
     def inputs(self) -> tuple[AnyPath, ...]:
@@ -50,10 +53,16 @@ class SequenceSettings(Settings):
         return self.train, self.val, self.test
 
     def write(self, folder: Path | None) -> Manifest:
-        """Write the Parquet files into `folder`; None only says what they would hold.
+        """Read the sequences and write the Parquet files.
+
+        Args:
+            folder: An existing folder to write to; None reads all inputs and writes nothing.
+
+        Returns:
+            What the files hold, or would hold.
 
         Raises:
-            InputError: a file cannot be used, or a split would lack a class.
+            InputError: A file cannot be used, or a split would lack a class.
         """
         files = [
             read_sequences(path, f"give --{split} a CSV file")
@@ -62,36 +71,45 @@ class SequenceSettings(Settings):
         return _write(self, folder, files)
 
 
-class Sequences(NamedTuple):
-    """A file of labelled sequences."""
+class LabelledSequences(NamedTuple):
+    """A file of labelled sequences of one length."""
 
     path: AnyPath
+    """File that was read."""
     sha256: str
+    """Hex SHA-256 of the file as stored."""
     tokens: NDArray[np.uint8]
     """(n, length) token ids."""
     labels: NDArray[np.int8]
-    """(n,) 0 or 1."""
+    """(n,) labels, 0 or 1."""
     simulated: bool
+    """Whether any sequence is simulated."""
 
     def keys(self) -> list[bytes]:
-        """Of each sequence, something that equal ones share."""
+        """Return a key for each sequence that equal sequences share."""
         return [row.tobytes() for row in self.tokens]
 
 
-def read_sequences(path: AnyPath, remedy: str) -> Sequences:
+def read_sequences(path: AnyPath, remedy: str) -> LabelledSequences:
     """Read a CSV file of labelled sequences of one length.
 
+    Args:
+        path: The file, plain or gzip.
+        remedy: What to do when it cannot be used.
+
+    Returns:
+        Its sequences, in file order.
+
     Raises:
-        InputError: missing or damaged file, not UTF-8, a column that is missing or stands twice,
-            no rows, a line break inside quotes, a label other than 0 and 1, letters other than
-            A C G T N, or several lengths; names file and line.
+        InputError: The file is missing, damaged, not UTF-8 or without rows; a column is missing or
+            repeated; a row has a line break inside quotes, a label other than 0 and 1, letters
+            other than A C G T N, or another length. Names file and line.
     """
     source = Source(path, remedy)
     sequences: list[str] = []
     labels: list[int] = []
     simulated = False
-    for line, row in _rows(path, source.read(), remedy):
-        sequence, label, origin = row
+    for line, (sequence, label, origin) in _read_rows(path, source.read(), remedy):
         place = f"{path}:{line}"
         validate_letters(sequence, place)
         if not sequence:
@@ -104,66 +122,67 @@ def read_sequences(path: AnyPath, remedy: str) -> Sequences:
                 "give sequences of one length",
             )
         if label not in ("0", "1"):
-            raise InputError(place, label or "''", "the label is neither 0 nor 1", EXAMPLE)
+            raise InputError(place, label or "''", "the label is neither 0 nor 1", CSV_EXAMPLE)
         sequences.append(sequence)
         labels.append(int(label))
         simulated |= origin.startswith(SIMULATED)
     if not sequences:
         raise InputError(path, None, "there is no sequence in the file", remedy)
     tokens = encode("".join(sequences)).reshape(len(sequences), -1)
-    return Sequences(path, source.sha256, tokens, np.array(labels, np.int8), simulated)
+    return LabelledSequences(path, source.sha256, tokens, np.array(labels, np.int8), simulated)
 
 
-def _rows(path: AnyPath, content: bytes, remedy: str) -> Iterator[tuple[int, tuple[str, str, str]]]:
-    """Line, and sequence, label and origin, of each row under the header."""
+def _read_rows(
+    path: AnyPath, content: bytes, remedy: str
+) -> Iterator[tuple[int, tuple[str, str, str]]]:
+    """Yield the line, and sequence, label and origin, of every row below the header."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}", None, "not UTF-8", "give a CSV text file") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    picked: list[int] = []
+    indices: list[int] = []
     columns = line = 0
     try:
         for row in reader:
             line += 1
             place = f"{path}:{line}"
             if reader.line_num != line:
-                raise InputError(
-                    place, None, "a line break stands inside quotes", "remove the quotes"
-                )
+                raise InputError(place, None, "a line break is inside quotes", "remove the quotes")
             if not row:
                 continue
             if not columns:
-                columns, picked = len(row), _columns(place, row)
+                columns, indices = len(row), _column_indices(place, row)
             elif len(row) != columns:
                 raise InputError(
-                    place, f"{len(row)} columns", f"the first line has {columns}", EXAMPLE
+                    place, f"{len(row)} columns", f"the first line has {columns}", CSV_EXAMPLE
                 )
             else:
-                sequence, label, *origin = (row[index] for index in picked)
+                sequence, label, *origin = (row[index] for index in indices)
                 yield line, (sequence, label, "".join(origin))
     except csv.Error as error:
-        raise InputError(f"{path}:{line + 1}", None, f"not CSV ({error})", EXAMPLE) from None
+        raise InputError(f"{path}:{line + 1}", None, f"not CSV ({error})", CSV_EXAMPLE) from None
     if not columns:
         raise InputError(path, None, "the file is empty", remedy)
 
 
-def _columns(place: str, header: list[str]) -> list[int]:
-    """Where sequence, label and, when there is one, origin stand."""
+def _column_indices(place: str, header: list[str]) -> list[int]:
+    """Return the columns of sequence, label and, where there is one, origin."""
     for name in COLUMNS:
         if header.count(name) != 1:
-            problem = "stands twice" if name in header else "is missing"
-            raise InputError(place, ",".join(header), f"the column {name} {problem}", EXAMPLE)
+            problem = "is repeated" if name in header else "is missing"
+            raise InputError(place, ",".join(header), f"the column {name} {problem}", CSV_EXAMPLE)
     return [header.index(name) for name in (*COLUMNS, ORIGIN) if name in header]
 
 
-def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequences]) -> Manifest:
+def _write(
+    settings: SequenceSettings, folder: Path | None, files: list[LabelledSequences]
+) -> Manifest:
     length = files[0].tokens.shape[1]
-    kept = rows_of_one_split(files)
-    counts, rows, written = [], [], []
+    counts, row_counts, written = [], [], []
     first_id = 0
-    for split, file, of_split in zip(SPLITS, files, kept, strict=True):
+    for split, file, kept in zip(SPLITS, files, rows_in_no_later_file(files), strict=True):
         if file.tokens.shape[1] != length:
             raise InputError(
                 file.path,
@@ -171,12 +190,12 @@ def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequence
                 f"the sequences of {files[0].path} have {length}",
                 "give sequences of one length",
             )
-        labels = file.labels[of_split]
+        labels = file.labels[kept]
         windows = Windows(
-            window_id=first_id + of_split,
-            contig=np.full(len(of_split), split),
-            start=of_split,
-            tokens=file.tokens[of_split],
+            window_id=first_id + kept,
+            contig=np.full(len(kept), split),
+            start=kept,
+            tokens=file.tokens[kept],
             labels=labels[:, None],
         )
         first_id += len(file.labels)
@@ -185,8 +204,8 @@ def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequence
         writer.add(windows)
         writer.close()
         written += writer.files
-        counts.append(_count(length, split, labels))
-        rows.append(_row_counts(split, file, of_split))
+        counts.append(_count_labels(length, split, labels))
+        row_counts.append(_count_rows(split, file, kept))
     return Manifest(
         schema_version=SCHEMA_VERSION,
         task=settings.task,
@@ -206,15 +225,21 @@ def _write(settings: SequenceSettings, folder: Path | None, files: list[Sequence
         contigs=(),
         counts=tuple(counts),
         dropped=(),
-        sequences=tuple(rows),
+        sequences=tuple(row_counts),
         files=tuple(written),
     )
 
 
-def rows_of_one_split(files: Sequence[Sequences]) -> list[NDArray[np.int64]]:
-    """Of each file, the rows whose sequence no later file has.
+def rows_in_no_later_file(files: Sequence[LabelledSequences]) -> list[NDArray[np.int64]]:
+    """Find the rows of each file whose sequence no later file has.
 
-    The last one is the test, which so stays what it was, and its figures can be compared.
+    The last file is the test, which so stays what it was, and its figures can be compared.
+
+    Args:
+        files: Files in the order train, validation, test.
+
+    Returns:
+        For each file, (n,) indices of rows, ascending.
     """
     later: set[bytes] = set()
     kept = []
@@ -225,9 +250,9 @@ def rows_of_one_split(files: Sequence[Sequences]) -> list[NDArray[np.int64]]:
     return kept[::-1]
 
 
-def _check_classes(split: str, file: Sequences, labels: NDArray[np.int8]) -> None:
+def _check_classes(split: str, file: LabelledSequences, labels: NDArray[np.int8]) -> None:
     if not len(labels):
-        problem = "every sequence stands in the file of a later split as well"
+        problem = "every sequence is in the file of a later split as well"
     elif labels.min() == labels.max():
         problem = f"all sequences have label {labels[0]}, so that there is one class only"
     else:
@@ -235,7 +260,7 @@ def _check_classes(split: str, file: Sequences, labels: NDArray[np.int8]) -> Non
     raise InputError(file.path, split, problem, "give sequences of its own, of both labels")
 
 
-def _count(length: int, split: str, labels: NDArray[np.int8]) -> Count:
+def _count_labels(length: int, split: str, labels: NDArray[np.int8]) -> Count:
     positive = int(labels.sum())
     negative = len(labels) - positive
     return Count(
@@ -249,15 +274,15 @@ def _count(length: int, split: str, labels: NDArray[np.int8]) -> Count:
     )
 
 
-def _row_counts(split: str, file: Sequences, kept: NDArray[np.int64]) -> SequenceRows:
+def _count_rows(split: str, file: LabelledSequences, kept: NDArray[np.int64]) -> SequenceRows:
     keys = file.keys()
-    labels_of: dict[bytes, set[int]] = {}
+    labels_by_key: dict[bytes, set[int]] = {}
     for row in kept:
-        labels_of.setdefault(keys[row], set()).add(int(file.labels[row]))
+        labels_by_key.setdefault(keys[row], set()).add(int(file.labels[row]))
     return SequenceRows(
         split=split,
         rows=len(keys),
         dropped=len(keys) - len(kept),
-        repeated=len(kept) - len(labels_of),
-        conflicting=sum(len(labels_of[keys[row]]) > 1 for row in kept),
+        repeated=len(kept) - len(labels_by_key),
+        conflicting=sum(len(labels_by_key[keys[row]]) > 1 for row in kept),
     )

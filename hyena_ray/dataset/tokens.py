@@ -1,4 +1,8 @@
-"""Tokens."""
+"""Token ids of DNA, the integers that a model reads for each base, and augmentation of batches.
+
+Ids follow HyenaDNA's published tokenizer, so that its checkpoints fit: a base's token is its code
+(A C G T N = 0 1 2 3 4) plus 7.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,11 @@ TOKEN_IDS: dict[str, int] = {
     "T": 10,
     "N": 11,
 }
+"""Token ids by name."""
 FIRST_BASE = TOKEN_IDS["A"]
-"""A base's token is its code plus this."""
+"""Token of A; a base's token is its code plus this."""
 N_TOKEN = FIRST_BASE + N_CODE
+"""Token of every base that is not A, C, G or T."""
 IGNORED = -100
 """Label of a base that no loss and no metric counts."""
 
@@ -34,56 +40,110 @@ COMPLEMENT = np.arange(16, dtype=np.uint8)
 """(16,) uint8, token to the token of the opposite strand; special tokens and N are their own."""
 COMPLEMENT[[7, 8, 9, 10]] = 10, 9, 8, 7
 
-_FOREIGN = re.compile("[^ACGTNacgtn]")
+_INVALID_LETTER = re.compile("[^ACGTNacgtn]")
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
-_TOKENS = np.full(256, N_TOKEN, np.uint8)
+_LETTER_TOKENS = np.full(256, N_TOKEN, np.uint8)
 for _code, _letter in enumerate(b"ACGT"):
-    _TOKENS[_letter] = _TOKENS[_letter | 32] = FIRST_BASE + _code
+    _LETTER_TOKENS[_letter] = _LETTER_TOKENS[_letter | 32] = FIRST_BASE + _code
 
 
 def codes_to_tokens(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Turn base codes (0 to 4, any shape) into token ids."""
+    """Turn base codes into token ids.
+
+    Args:
+        codes: Base codes 0 to 4, any shape, uint8.
+
+    Returns:
+        Token ids 7 to 11, same shape, uint8.
+    """
     return codes + np.uint8(FIRST_BASE)
 
 
 def tokens_to_codes(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Turn token ids of bases (7 to 11, any shape) into base codes."""
+    """Turn token ids of bases into base codes.
+
+    Args:
+        tokens: Token ids 7 to 11, any shape, uint8.
+
+    Returns:
+        Base codes 0 to 4, same shape, uint8.
+    """
     return tokens - np.uint8(FIRST_BASE)
 
 
 def encode(sequence: str) -> NDArray[np.uint8]:
-    """(length,) token ids of letters; lower case is sequence, anything but A C G T becomes N."""
-    return _TOKENS[np.frombuffer(sequence.encode("ascii", "replace"), np.uint8)]
+    """Turn letters into token ids.
+
+    Args:
+        sequence: DNA; lower case is sequence, and anything but A C G T becomes N.
+
+    Returns:
+        (length,) token ids, uint8.
+
+    Example:
+        >>> encode("ACgtR").tolist()
+        [7, 8, 9, 10, 11]
+    """
+    return _LETTER_TOKENS[np.frombuffer(sequence.encode("ascii", "replace"), np.uint8)]
+
+
+def decode(tokens: NDArray[np.uint8]) -> str:
+    """Turn token ids of bases into letters.
+
+    Args:
+        tokens: (length,) token ids 7 to 11.
+
+    Returns:
+        Upper-case letters A C G T N.
+    """
+    return _LETTERS[tokens_to_codes(tokens)].tobytes().decode("ascii")
 
 
 def validate_letters(sequence: str, place: str) -> None:
-    """Refuse letters other than A C G T N, of either case.
+    """Check that a sequence has no letters but A C G T N, of either case.
+
+    Args:
+        sequence: Letters to check.
+        place: File and line, or option, for the error.
 
     Raises:
-        InputError: names `place`, and where in the sequence the first such letter stands.
+        InputError: There is another letter; names `place` and the letter's position.
     """
-    if foreign := _FOREIGN.search(sequence):
+    if invalid := _INVALID_LETTER.search(sequence):
         raise InputError(
             place,
-            repr(foreign.group()),
-            f"letter {foreign.start() + 1} of the sequence is not one of A C G T N",
+            repr(invalid.group()),
+            f"letter {invalid.start() + 1} of the sequence is not one of A C G T N",
             "give DNA; RNA, proteins and gaps cannot be read",
         )
 
 
-def decode(tokens: NDArray[np.uint8]) -> str:
-    """Letters of (length,) token ids of bases, upper case."""
-    return _LETTERS[tokens_to_codes(tokens)].tobytes().decode("ascii")
-
-
 def reverse_complement(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The other strand of (..., length) token ids, read in its own direction."""
+    """Return the opposite strand, read in its own direction.
+
+    Args:
+        tokens: (..., length) token ids.
+
+    Returns:
+        (..., length) token ids.
+
+    Example:
+        >>> decode(reverse_complement(encode("AACGN")))
+        'NCGTT'
+    """
     return COMPLEMENT[tokens[..., ::-1]]
 
 
 def random_half(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Which rows of a batch of `count` are turned: half of them, or one more when `count` is odd
-    and a coin says so."""
+    """Choose the rows of a batch that are reverse-complemented.
+
+    Args:
+        count: Rows of the batch.
+        rng: Source of the choice.
+
+    Returns:
+        Distinct rows: half of them, rounded up or down at random where `count` is odd.
+    """
     half = (count + int(rng.integers(2))) // 2
     return rng.permutation(count)[:half]
 
@@ -91,12 +151,12 @@ def random_half(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
 def reverse_half(
     tokens: NDArray[np.uint8], labels: NDArray[np.int8], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Replace a random half of a batch by the other strand.
+    """Replace a random half of a batch by the opposite strand.
 
     Args:
         tokens: (B, length + 2 * flank) token ids.
-        labels: (B, length) one label per base; the flanks are equally long, so they stay aligned.
-        rng: see `random_half`.
+        labels: (B, length) labels, one per base; flanks are equally long, so they stay aligned.
+        rng: Source of the choice; see `random_half`.
 
     Returns:
         Copies of both.
@@ -111,15 +171,15 @@ def reverse_half(
 def random_crop(
     tokens: NDArray[np.uint8], labels: NDArray[np.int8], shortest: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Cut a batch to one random length, every window at a random place of its own.
+    """Cut a batch to one random length, every window at a random position of its own.
 
-    What is cut off a window's side becomes its flank, so that flanks stay real bases.
+    What is cut off a side of the window becomes its flank, so that flanks stay real bases.
 
     Args:
         tokens: (B, length + 2 * flank) token ids.
-        labels: (B, length) one label per base.
-        shortest: the new length is drawn from this to `length`.
-        rng: draws the length and B offsets.
+        labels: (B, length) labels, one per base.
+        shortest: Lower bound of the new length in bases; the upper bound is `length`.
+        rng: Source of the length and of B offsets.
 
     Returns:
         (B, new length + 2 * flank) tokens and (B, new length) labels, copies.

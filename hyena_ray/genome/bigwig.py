@@ -14,8 +14,14 @@ from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath
 
 
-class Track:
-    """A bigWig file that is being written, in the order of its contigs and of their bases."""
+class BigWigTrack:
+    """A bigWig file that is being written, contig by contig and base by base.
+
+    Contigs are written in the order of the file's header, bases in ascending order.
+
+    Args:
+        file: File opened for writing by pyBigWig, with its header written.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -23,24 +29,24 @@ class Track:
     def add_bases(
         self, contig: str, position: NDArray[np.int64], values: NDArray[np.floating]
     ) -> None:
-        """Add bases one by one.
+        """Add single bases.
 
         Args:
-            contig: its name.
-            position: (n,) 0-based, strictly ascending.
-            values: (n,) finite.
+            contig: Name of the contig.
+            position: (n,) bases, 0-based, strictly ascending.
+            values: (n,) finite value of each.
         """
         self._file.addEntries(contig, position, values=values.astype(np.float64), span=1)
 
     def add_runs(self, contig: str, start: int, values: NDArray[np.floating]) -> None:
-        """Add neighbouring bases, each run of the same value as one entry.
+        """Add consecutive bases, each run of equal values as one entry.
 
         Args:
-            contig: its name.
-            start: first base, 0-based.
-            values: (n,) of this base and the next ones; one that is NaN gets no entry.
+            contig: Name of the contig.
+            start: First base, 0-based.
+            values: (n,) value of this base and the next ones; NaN gets no entry.
         """
-        # NaN differs from itself, so that each is a run of its own, which is left out.
+        # NaN differs from itself, so each NaN is a run of its own, which is left out.
         begin = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
         end = np.append(begin[1:], len(values))
         kept = np.isfinite(values[begin])
@@ -55,17 +61,20 @@ class Track:
 
 
 @contextmanager
-def create_bigwig(path: AnyPath, contigs: Sequence[tuple[str, int]]) -> Iterator[Track]:
-    """A bigWig file to write; it appears whole or not at all.
+def create_bigwig(path: AnyPath, contigs: Sequence[tuple[str, int]]) -> Iterator[BigWigTrack]:
+    """Create a bigWig file, which appears whole when the block succeeds, or not at all.
 
     Args:
-        path: of the file.
-        contigs: name and length of each, in the order in which they are added.
+        path: The file to write.
+        contigs: Name and length in bases of each contig, in the order in which they are added.
+
+    Yields:
+        The track to fill.
     """
     with atomic_file(path) as temporary:
         file = pyBigWig.open(str(temporary), "w")
         try:
             file.addHeader(list(contigs))
-            yield Track(file)
+            yield BigWigTrack(file)
         finally:
             file.close()

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from hyena_ray.genome.source import PACKED
+from hyena_ray.genome.source import GZIP_ENDINGS
 from hyena_ray.storage import AnyPath
 
 _HUMAN = [*map(str, range(1, 23)), "x", "y"]
 _MOUSE = [*map(str, range(1, 20)), "x", "y"]
 _SERIES = (
     ("NC_", 1, _HUMAN),
-    ("CM", 663, _HUMAN),  # GenBank of the same
+    ("CM", 663, _HUMAN),  # GenBank, the same assembly
     ("NC_", 60925, _HUMAN),  # T2T-CHM13
     ("NC_", 67, _MOUSE),
     ("CM", 994, _MOUSE),
     ("NC_", 12920, ["mt"]),
-    ("NC_", 5089, ["mt"]),  # of mouse
+    ("NC_", 5089, ["mt"]),  # mouse
 )
-"""Accessions that follow each other from the first number on, without their version."""
+"""Prefix, first number and contigs of accessions with consecutive numbers, without version."""
 _ACCESSIONS = {
     f"{prefix}{first + step:06}".lower(): name
     for prefix, first, names in _SERIES
     for step, name in enumerate(names)
 }
-MOST = 30
-"""So many names are written into one command."""
-_PLAIN = re.compile(r"[\w.|:+-]+")
+MAX_RENAMED = 30
+"""Largest number of names that are written into one command."""
+_SHELL_SAFE = re.compile(r"[\w.|:+-]+")
 """Names that a shell and awk leave as they are."""
 
 
-def plain(name: str) -> str:
-    """What is left of a name without what providers put before or after it."""
+def normalise_contig_name(name: str) -> str:
+    """Return a contig's name without what providers put before or after it.
+
+    Args:
+        name: Name as a provider writes it, or an accession of RefSeq or GenBank.
+
+    Returns:
+        A name in lower case that the other forms of the name share.
+
+    Example:
+        >>> [normalise_contig_name(name) for name in ("chrX", "NC_000023.11", "01", "chrM", "MT")]
+        ['x', 'x', '1', 'mt', 'mt']
+    """
     lower = name.lower()
     accession = _ACCESSIONS.get(lower.partition(".")[0])
     if accession is not None:
@@ -43,39 +54,52 @@ def plain(name: str) -> str:
     return "mt" if bare == "m" else bare.lstrip("0") or bare[-1:]
 
 
-def alike(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """For each unknown name that is another form of a known one, that one."""
-    by_plain: dict[str, str] = {}
-    for name in known:
-        by_plain.setdefault(plain(name), name)
-    return {name: by_plain[plain(name)] for name in unknown if plain(name) in by_plain}
-
-
-def renaming(path: AnyPath, names: Mapping[str, str], *, every: bool) -> str:
-    """A command that renames the contigs of a file of intervals; it works as it stands.
+def match_contig_names(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Match names to other forms of the same names.
 
     Args:
-        path: BED, or what has its columns, plain or gzip; or bigBed.
-        names: old to new.
-        every: these are all contigs of the file.
+        unknown: Names that the genome does not have.
+        known: Names of the genome.
+
+    Returns:
+        For each unknown name that is another form of a known one, the known one.
     """
-    if len(names) > MOST or not all(map(_PLAIN.fullmatch, [*names, *names.values()])):
+    known_by_form: dict[str, str] = {}
+    for name in known:
+        known_by_form.setdefault(normalise_contig_name(name), name)
+    forms = {name: normalise_contig_name(name) for name in unknown}
+    return {name: known_by_form[form] for name, form in forms.items() if form in known_by_form}
+
+
+def renaming_command(path: AnyPath, names: Mapping[str, str], *, complete: bool) -> str:
+    """Return a shell command that renames the contigs of a file of intervals.
+
+    Args:
+        path: BED or a file with its columns, plain or gzip; or bigBed.
+        names: Old name to new name.
+        complete: Whether these are all contigs of the file, which allows a shorter command.
+
+    Returns:
+        "rename with COMMAND", or only how many names differ where a command would not be safe or
+        would be too long.
+    """
+    if len(names) > MAX_RENAMED or not all(map(_SHELL_SAFE.fullmatch, [*names, *names.values()])):
         return f"rename the {len(names)} that differ"
-    # What lies on S3 is edited in a copy.
+    # A file on S3 is edited in a copy.
     file = shlex.quote(str(path) if isinstance(path, Path) else path.name)
     name, lower = path.name, path.name.lower()
-    edit = (_prefix(names) if every else None) or _table(names)
+    edit = (_prefix_edit(names) if complete else None) or _table_edit(names)
     if lower.endswith((".bb", ".bigbed")):
         command, name = f"bigBedToBed {file} stdout | {edit}", f"{name}.bed"
-    elif packed := next((ending for ending in PACKED if lower.endswith(ending)), ""):
-        command, name = f"gunzip -c {file} | {edit}", name[: -len(packed)]
+    elif ending := next((ending for ending in GZIP_ENDINGS if lower.endswith(ending)), ""):
+        command, name = f"gunzip -c {file} | {edit}", name[: -len(ending)]
     else:
         command = f"{edit} {file}"
     return f"rename with {command} > {shlex.quote(f'renamed_{name}')}"
 
 
-def _prefix(names: Mapping[str, str]) -> str | None:
-    """The short form, where `chr` is all that differs; header lines stay as they are."""
+def _prefix_edit(names: Mapping[str, str]) -> str | None:
+    """Return the short command where only `chr` differs; it leaves header lines as they are."""
     if names == {old: "chrM" if old == "MT" else f"chr{old}" for old in names}:
         mitochondrion = "; s/^chrMT/chrM/" if "MT" in names else ""
         return f"sed -E '/^(#|track|browser)/!s/^(.)/chr\\1/{mitochondrion}'"
@@ -85,12 +109,6 @@ def _prefix(names: Mapping[str, str]) -> str | None:
     return None
 
 
-def _table(names: Mapping[str, str]) -> str:
+def _table_edit(names: Mapping[str, str]) -> str:
     pairs = "; ".join(f'n["{old}"]="{new}"' for old, new in names.items())
     return f"awk -F'\\t' -v OFS='\\t' 'BEGIN {{{pairs}}} $1 in n {{$1=n[$1]}} 1'"
-
-
-def listed(names: Collection[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(list(names)[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

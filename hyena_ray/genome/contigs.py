@@ -1,4 +1,9 @@
-"""Read a genome contig by contig, as base codes."""
+"""Read a genome contig by contig, as base codes: FASTA (plain, gzip, bgzip) or UCSC's 2bit.
+
+Contigs come in file order, and one is in memory at a time. No FASTA index is read or written, since
+a stale one gives wrong bases without a word. Bases are codes A C G T = 0 1 2 3, anything else 4;
+lower case (soft-masked) bases are sequence like all others.
+"""
 
 from __future__ import annotations
 
@@ -14,82 +19,167 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
-from hyena_ray.genome.assemblies import located
-from hyena_ray.genome.source import AGAIN, Source, choose_reader, readable
+from hyena_ray.genome.assemblies import resolve_genome
+from hyena_ray.genome.source import COPY_AGAIN, Source, choose_reader, report_unreadable
 from hyena_ray.progress import Progress, State
 from hyena_ray.storage import AnyPath, local_copy
 
 N_CODE = 4
-"""Base codes are A C G T = 0 1 2 3; this is any other IUPAC letter."""
+"""Code of every base that is not A, C, G or T, whose codes are 0 to 3."""
+GENOME_REMEDY = "give --genome a FASTA or 2bit file"
+"""Remedy for a genome that cannot be used."""
 
 _INVALID = 255
 _CODES = bytearray([_INVALID]) * 256
 for _letter in b"NRYSWKMBDHVU":
     _CODES[_letter] = _CODES[_letter | 32] = N_CODE
 for _code, _letter in enumerate(b"ACGT"):
-    # Lower case marks repeats (soft masking); it is sequence all the same.
     _CODES[_letter] = _CODES[_letter | 32] = _code
-CODE_OF_LETTER = bytes(_CODES)
-"""For `bytes.translate`: base codes, and 255 for what is no letter of DNA."""
-GIVE = "give --genome a FASTA or 2bit file"
-_BOM = b"\xef\xbb\xbf"
+LETTER_CODES = bytes(_CODES)
+"""Translation table of `bytes.translate`: letter to base code, 255 for what is no DNA letter."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_TWOBIT_SIGNATURE = 0x1A412743
+_TWOBIT_HEADER = struct.Struct("<4I")
+_WORD = 4
+"""Bytes of a number in a 2bit file; offsets have twice as many in version 1."""
 
 
 class Contig(NamedTuple):
     """One sequence of a genome."""
 
     name: str
-    """First word of the header."""
+    """First word of the FASTA header."""
     codes: NDArray[np.uint8]
     """(length,) base codes, read-only."""
     description: str
-    """The rest of the header."""
+    """Rest of the FASTA header; empty in a 2bit file, which has none."""
 
 
-class Fasta:
-    """A FASTA file to iterate over once; holds one contig at a time.
+class Genome(Protocol):
+    """A genome to iterate over once; one contig is in memory at a time."""
 
-    Memory is about three times the longest contig. `sha256` is known after the last contig.
-    """
+    path: AnyPath
+    """File that is read."""
 
-    lengths = None
-    """No index is read, so that only reading tells."""
+    @property
+    def lengths(self) -> Mapping[str, int] | None:
+        """Bases of each contig, in file order; None where that is known only after reading."""
 
-    def __init__(self, path: AnyPath) -> None:
-        self.path = path
-        self._source = Source(path, GIVE)
+    @property
+    def fraction_read(self) -> float:
+        """Fraction of the file that has been read, 0 to 1; 0 where that is not known."""
 
     @property
     def sha256(self) -> str:
-        """Hex sha256 of the file as stored."""
-        return self._source.sha256
-
-    @property
-    def done(self) -> float:
-        """Share of the file that has been read, 0 to 1."""
-        return self._source.done
+        """Hex SHA-256 of the file as stored, known after the last contig."""
 
     def __iter__(self) -> Iterator[Contig]:
         """Yield the contigs in file order.
 
         Raises:
-            InputError: missing or damaged file, no header, empty or double name, empty record,
-                ragged or blank lines, or a letter that is no IUPAC code; names file and line.
+            InputError: The file is missing or damaged.
         """
-        lines_of_name: dict[str, int] = {}
+
+
+def open_genome(path: AnyPath) -> Genome:
+    """Open a FASTA file (plain, gzip, bgzip), a 2bit file, or an assembly by name.
+
+    An assembly that is not in the cache is downloaded first.
+
+    Args:
+        path: File, or name of an assembly such as `hg38`.
+
+    Returns:
+        The genome, to iterate over once.
+
+    Raises:
+        InputError: The file cannot be read or is of another kind, or the path is neither a file
+            nor a known assembly.
+        JobError: The assembly cannot be downloaded.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "genome.fa"
+        ...     _ = path.write_text(">chr1 first\\nACGTN\\nacg\\n")
+        ...     [(contig.name, contig.codes.tolist()) for contig in open_genome(path)]
+        [('chr1', [0, 1, 2, 3, 4, 0, 1, 2])]
+    """
+    path = resolve_genome(path)
+    return choose_reader(GENOME_READERS, path, GENOME_REMEDY)(path)
+
+
+def with_progress(genome: Genome) -> Iterator[Contig]:
+    """Iterate over a genome while its progress is shown.
+
+    Args:
+        genome: The genome to read.
+
+    Yields:
+        Its contigs, in file order.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    with Progress("genome", 100, "%", brief=True) as progress:
+        for contig in genome:
+            percent = int(100 * genome.fraction_read)
+            progress.update(State(done=percent, at_work=(contig.name,)))
+            yield contig
+            del contig  # memory is for one at a time
+        progress.update(State(done=100))
+
+
+class Fasta:
+    """A FASTA file (plain, gzip, bgzip) to iterate over once; it holds one contig at a time.
+
+    Memory is about three times the longest contig. `sha256` is known after the last contig.
+
+    Args:
+        path: The file.
+    """
+
+    lengths = None
+    """None: without an index, lengths are known only after reading."""
+
+    def __init__(self, path: AnyPath) -> None:
+        self.path = path
+        self._source = Source(path, GENOME_REMEDY)
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file as stored."""
+        return self._source.sha256
+
+    @property
+    def fraction_read(self) -> float:
+        """Fraction of the file that has been read, 0 to 1."""
+        return self._source.fraction_read
+
+    def __iter__(self) -> Iterator[Contig]:
+        """Yield the contigs in file order.
+
+        Raises:
+            InputError: The file is missing or damaged, has no header, an empty or repeated name,
+                an empty record, ragged or blank lines, or a letter that is no IUPAC code; names
+                file and line.
+        """
+        name_lines: dict[str, int] = {}
         line = 1
         for record in self._records():
             begin = record.find(b"\n") + 1 or len(record)
-            name, description = self._names(record[:begin].rstrip(b"\r\n"), line)
-            if name in lines_of_name:
+            name, description = self._parse_header(record[:begin].rstrip(b"\r\n"), line)
+            if name in name_lines:
                 raise self._error(
                     line,
                     name,
-                    f"the contig name stands in line {lines_of_name[name]} already",
+                    f"line {name_lines[name]} already has a contig of this name",
                     "give every contig its own first word",
                 )
-            lines_of_name[name] = line
-            codes = self._codes(name, record, begin, line + 1)
+            name_lines[name] = line
+            codes = self._parse_sequence(name, record, begin, line + 1)
             line += record.count(b"\n")
             del record  # memory is for one contig, not for its text too
             yield Contig(name, codes, description)
@@ -101,7 +191,7 @@ class Fasta:
         previous = b""
         for block in self._source.blocks():
             if not previous:
-                block = block.removeprefix(_BOM)
+                block = block.removeprefix(_BYTE_ORDER_MARK)
                 self._check_start(block)
             cut = 0
             # A search for one byte is many times as fast as one for a line break and a byte.
@@ -117,7 +207,7 @@ class Fasta:
             chunks.append(block[cut:])
             previous = block[-1:]
         if not previous:
-            raise InputError(self.path, None, "the file is empty", GIVE)
+            raise InputError(self.path, None, "the file is empty", GENOME_REMEDY)
         yield b"".join(chunks)
 
     def _check_start(self, block: bytes) -> None:
@@ -131,7 +221,7 @@ class Fasta:
             "give a FASTA file, plain, gzip or bgzip",
         )
 
-    def _names(self, header: bytes, line: int) -> tuple[str, str]:
+    def _parse_header(self, header: bytes, line: int) -> tuple[str, str]:
         try:
             text = header[1:].decode("utf-8")
         except UnicodeDecodeError:
@@ -143,7 +233,7 @@ class Fasta:
         name, *rest = text.split(maxsplit=1)
         return name, "".join(rest)
 
-    def _codes(self, name: str, record: bytes, begin: int, line: int) -> NDArray[np.uint8]:
+    def _parse_sequence(self, name: str, record: bytes, begin: int, line: int) -> NDArray[np.uint8]:
         if b"\r" in record:
             record = record[:begin] + record[begin:].replace(b"\r\n", b"\n").removesuffix(b"\r")
         end = len(record)
@@ -154,7 +244,7 @@ class Fasta:
             raise self._error(line - 1, name, "the contig has no sequence", "remove its header")
         width = body.find(b"\n") if b"\n" in body else len(body)
         self._check_lines(body, width, line)
-        codes = np.frombuffer(body.translate(CODE_OF_LETTER, b"\n"), np.uint8)
+        codes = np.frombuffer(body.translate(LETTER_CODES, b"\n"), np.uint8)
         if codes.max() == _INVALID:
             position = int(np.argmax(codes == _INVALID))
             byte = body[position + position // width :][:1]
@@ -167,7 +257,7 @@ class Fasta:
         return codes
 
     def _check_lines(self, body: bytes, width: int, line: int) -> None:
-        """All lines but the last have one width, else a line was lost or cut."""
+        """Check that all lines but the last have one width; else a line was lost or cut."""
         # Line breaks at every multiple of the width, and nowhere else: two passes in C.
         breaks = body[width :: width + 1]
         if width and breaks.count(b"\n") == len(breaks) == body.count(b"\n"):
@@ -191,89 +281,95 @@ class Fasta:
         return InputError(f"{self.path}:{line}", value, problem, remedy)
 
 
-_MARK = 0x1A412743
-_HEADER = struct.Struct("<4I")
-_WORD = 4
-"""Bytes of a number; offsets have twice as many in version 1."""
-
-
-class _Record(NamedTuple):
+class _TwoBitRecord(NamedTuple):
     begin: int
-    """Byte in the file."""
+    """First byte in the file."""
     end: int
+    """One past the last byte."""
     bases: int
+    """Length of the contig."""
 
 
 class TwoBit:
-    """A 2bit file to iterate over; as `Fasta`, it holds one contig at a time.
+    """A 2bit file to iterate over once; it holds one contig at a time.
+
+    py2bit decodes. It trusts the file, and crashes or gives wrong bases where one is damaged, so
+    the structure is checked first. A 2bit file keeps names and no descriptions, so a simulated
+    genome written as 2bit passes for real: give that one as FASTA.
+    Format: https://genome.ucsc.edu/FAQ/FAQformat.html#format7
 
     Memory is about three times the longest contig. `sha256` is known after the last contig.
+
+    Args:
+        path: The file.
     """
 
     def __init__(self, path: AnyPath) -> None:
         self.path = path
         self._sha256: str | None = None
         self._lengths: dict[str, int] | None = None
-        self.done = 0.0
-        """Share of the bases that have been read, 0 to 1."""
+        self.fraction_read = 0.0
+        """Fraction of the bases that have been read, 0 to 1."""
 
     @property
     def sha256(self) -> str:
-        """Hex sha256 of the file as stored."""
+        """Hex SHA-256 of the file as stored."""
         if self._sha256 is None:
             raise RuntimeError(f"{self.path} has not been read to its end")
         return self._sha256
 
     @property
     def lengths(self) -> Mapping[str, int] | None:
-        """Bases of each contig, in file order, from the file's index; None before a file on S3 was
-        read, which is copied for that.
+        """Bases of each contig, in file order, from the file's index.
+
+        None for a file on S3 that has not been read, since it would be copied for that.
 
         Raises:
-            InputError: missing or damaged file, an empty or double name, or a contig of no bases.
+            InputError: The file is missing or damaged, or a contig has an empty or repeated name
+                or no bases.
         """
         if self._lengths is None and isinstance(self.path, Path):
-            with readable(self.path, GIVE):
-                self._lengths = self._checked(self.path)
+            with report_unreadable(self.path, GENOME_REMEDY):
+                self._lengths = self._check_structure(self.path)
         return self._lengths
 
     def __iter__(self) -> Iterator[Contig]:
         """Yield the contigs in file order.
 
         Raises:
-            InputError: as `lengths`.
+            InputError: As `lengths`.
         """
-        with readable(self.path, GIVE), local_copy(self.path) as file:
-            self._lengths = self._checked(file)
+        with report_unreadable(self.path, GENOME_REMEDY), local_copy(self.path) as file:
+            self._lengths = self._check_structure(file)
             whole, read = sum(self._lengths.values()), 0
             with py2bit.open(str(file)) as stored:
                 for name, length in self._lengths.items():
                     letters = stored.sequence(name).encode("ascii")
                     if len(letters) != length:
-                        self._damaged(f"{name} has {len(letters)} of its {length} bases")
-                    codes = np.frombuffer(letters.translate(CODE_OF_LETTER), np.uint8)
+                        self._refuse_damage(f"{name} has {len(letters)} of its {length} bases")
+                    codes = np.frombuffer(letters.translate(LETTER_CODES), np.uint8)
                     del letters  # memory is for one contig, not for its text too
                     read += length
-                    self.done = read / whole
+                    self.fraction_read = read / whole
                     yield Contig(name, codes, "")
                     del codes
             self._sha256 = sha256_file(file)
 
-    def _checked(self, file: Path) -> dict[str, int]:
-        """Bases by contig, once all that py2bit will follow was found to lie inside the file."""
+    def _check_structure(self, file: Path) -> dict[str, int]:
+        """Check that all that py2bit will follow is inside the file; return bases by contig."""
         size = file.stat().st_size
-        if size < _HEADER.size:
-            self._damaged("it ends inside its header")
+        if size < _TWOBIT_HEADER.size:
+            self._refuse_damage("it ends inside its header")
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
             content = memoryview(m)
             try:
-                return self._index(content)
+                return self._parse_index(content)
             finally:
                 content.release()
 
-    def _index(self, content: memoryview) -> dict[str, int]:
-        mark, version, contigs, _ = _HEADER.unpack_from(content)
-        if mark != _MARK or version > 1:
+    def _parse_index(self, content: memoryview) -> dict[str, int]:
+        signature, version, contigs, _ = _TWOBIT_HEADER.unpack_from(content)
+        if signature != _TWOBIT_SIGNATURE or version > 1:
             raise InputError(
                 self.path,
                 None,
@@ -281,126 +377,74 @@ class TwoBit:
                 "write it anew, with twoBitToFa and faToTwoBit",
             )
         offset = struct.Struct("<Q" if version else "<I")
-        at = _HEADER.size
-        records: dict[str, _Record] = {}
+        at = _TWOBIT_HEADER.size
+        records: dict[str, _TwoBitRecord] = {}
         for number in range(1, contigs + 1):
             name_end = at + 1 + (content[at] if at < len(content) else 0)
             if name_end + offset.size > len(content):
-                self._damaged(f"it ends inside the name of contig {number} of {contigs}")
-            name = self._name(bytes(content[at + 1 : name_end]), number)
+                self._refuse_damage(f"it ends inside the name of contig {number} of {contigs}")
+            name = self._parse_name(bytes(content[at + 1 : name_end]), number)
             if name in records:
                 raise InputError(
                     self.path, name, "two contigs have this name", "give every contig its own"
                 )
             (begin,) = offset.unpack_from(content, name_end)
-            records[name] = self._record(content, name, begin)
+            records[name] = self._parse_record(content, name, begin)
             at = name_end + offset.size
         if not records:
-            raise InputError(self.path, None, "the file has no contig", GIVE)
+            raise InputError(self.path, None, "the file has no contig", GENOME_REMEDY)
         for name, record in sorted(records.items(), key=lambda item: item[1].begin):
             if record.begin < at:
-                self._damaged(f"{name} begins inside what stands before it")
+                self._refuse_damage(f"{name} begins inside what is before it")
             at = record.end
         return {name: record.bases for name, record in records.items()}
 
-    def _name(self, stored: bytes, number: int) -> str:
+    def _parse_name(self, stored: bytes, number: int) -> str:
         try:
             name = stored.decode("utf-8")
         except UnicodeDecodeError:
-            self._damaged(f"the name of contig {number} is not UTF-8")
+            self._refuse_damage(f"the name of contig {number} is not UTF-8")
         if not name.isprintable():
-            self._damaged(f"the name of contig {number} is not printable")
+            self._refuse_damage(f"the name of contig {number} is not printable")
         if not name or " " in name:
             problem = f"the name of contig {number} is empty or has blanks"
             raise InputError(self.path, name or None, problem, "rename it")
         return name
 
-    def _record(self, content: memoryview, name: str, begin: int) -> _Record:
+    def _parse_record(self, content: memoryview, name: str, begin: int) -> _TwoBitRecord:
         """Follow one contig's record: its length, N blocks, masked blocks, a zero, its bases."""
         at = begin
 
-        def words(count: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+        def read_words(count: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
             nonlocal at
             if at + count * _WORD > len(content):
-                self._damaged(f"it ends inside {name}")
+                self._refuse_damage(f"it ends inside {name}")
             at += count * _WORD
             # A copy, since a view of the file would keep it open.
             return np.frombuffer(content, "<u4", count, at - count * _WORD).copy()
 
-        bases = int(words(1)[0])
+        bases = int(read_words(1)[0])
         if not bases:
             raise InputError(self.path, name, "the contig has no sequence", "leave it out")
-        for what in ("N", "masked"):
-            count = int(words(1)[0])
-            start = words(count).astype(np.int64)
-            end = start + words(count)
+        for block in ("N", "masked"):
+            count = int(read_words(1)[0])
+            start = read_words(count).astype(np.int64)
+            end = start + read_words(count)
             ordered = (start[1:] >= end[:-1]).all() and (end > start).all()
             if count and not (ordered and end[-1] <= bases):
-                self._damaged(f"the {what} blocks of {name} overlap or end past its {bases} bases")
-        if words(1)[0]:
-            self._damaged(f"no zero stands before the bases of {name}")
+                self._refuse_damage(
+                    f"the {block} blocks of {name} overlap or end past its {bases} bases"
+                )
+        if read_words(1)[0]:
+            self._refuse_damage(f"no zero is before the bases of {name}")
         end_of_bases = at + -(-bases // 4)
         if end_of_bases > len(content):
-            self._damaged(f"it ends inside {name}")
-        return _Record(begin, end_of_bases, bases)
+            self._refuse_damage(f"it ends inside {name}")
+        return _TwoBitRecord(begin, end_of_bases, bases)
 
-    def _damaged(self, how: str) -> NoReturn:
-        raise InputError(self.path, None, f"damaged 2bit ({how})", AGAIN)
-
-
-class Genome(Protocol):
-    """A genome to iterate over; one contig is in memory at a time."""
-
-    path: AnyPath
-    """The file that is read."""
-
-    @property
-    def lengths(self) -> Mapping[str, int] | None:
-        """Bases of each contig, in file order; None where only reading tells."""
-
-    @property
-    def done(self) -> float:
-        """Share of the file that has been read, 0 to 1; 0 where that is not known."""
-
-    @property
-    def sha256(self) -> str:
-        """Hex sha256 of the file as stored, known after the last contig."""
-
-    def __iter__(self) -> Iterator[Contig]:
-        """Yield the contigs in file order.
-
-        Raises:
-            InputError: a missing or damaged file.
-        """
+    def _refuse_damage(self, problem: str) -> NoReturn:
+        raise InputError(self.path, None, f"damaged 2bit ({problem})", COPY_AGAIN)
 
 
-GENOMES: dict[str, Callable[[AnyPath], Genome]] = {"FASTA": Fasta, "2bit": TwoBit}
-"""By kind; text of no kind is for the first."""
-
-
-def open_genome(path: AnyPath) -> Genome:
-    """A genome from FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly.
-
-    An assembly that is not there yet is downloaded first.
-
-    Raises:
-        InputError: it cannot be read, is of another kind, or neither a file nor a known name.
-        JobError: the assembly cannot be downloaded.
-    """
-    path = located(path)
-    return choose_reader(GENOMES, path, GIVE)(path)
-
-
-def with_progress(genome: Genome) -> Iterator[Contig]:
-    """The contigs, while it is told how far they are.
-
-    Raises:
-        InputError: as the genome does.
-    """
-    with Progress("genome", 100, "%", brief=True) as progress:
-        for contig in genome:
-            percent = int(100 * genome.done)
-            progress.update(State(done=percent, at_work=(contig.name,)))
-            yield contig
-            del contig  # memory is for one at a time
-        progress.update(State(done=100))
+GENOME_READERS: dict[str, Callable[[AnyPath], Genome]] = {"FASTA": Fasta, "2bit": TwoBit}
+"""Readers of genomes by kind of file; text of no known kind is read as FASTA."""

@@ -1,4 +1,7 @@
-"""Intervals."""
+"""Intervals of a contig as arrays: merged, turned into labels per base, counted in tiles.
+
+Nothing here loops over bases. Coordinates are 0-based and half-open.
+"""
 
 from __future__ import annotations
 
@@ -8,70 +11,110 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+Value = TypeVar("Value", bound=np.generic)
 
-class Spans(NamedTuple):
-    """Intervals of one contig: sorted, and neither overlapping nor touching."""
+
+class Intervals(NamedTuple):
+    """Intervals of one contig: sorted, neither overlapping nor touching."""
 
     start: NDArray[np.int64]
-    """(n,) first base, 0-based."""
+    """(n,) first base of each interval, 0-based."""
     end: NDArray[np.int64]
-    """(n,) one past the last base."""
+    """(n,) one past the last base of each interval."""
 
     @classmethod
-    def none(cls) -> Spans:
-        """No interval."""
+    def empty(cls) -> Intervals:
+        """Return no intervals."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def merge(start: NDArray[np.int64], end: NDArray[np.int64]) -> Spans:
-    """Sort intervals and join those that overlap or touch."""
+def merge_intervals(start: NDArray[np.int64], end: NDArray[np.int64]) -> Intervals:
+    """Sort intervals and join those that overlap or touch.
+
+    Args:
+        start: (n,) first base of each interval, 0-based, in any order; n is at least 1.
+        end: (n,) one past the last base of each interval.
+
+    Returns:
+        Intervals that cover the same bases.
+
+    Example:
+        >>> merged = merge_intervals(np.array([8, 0, 3]), np.array([9, 3, 5]))
+        >>> merged.start.tolist(), merged.end.tolist()
+        ([0, 8], [5, 9])
+    """
     order = np.argsort(start, kind="stable")
     start, reach = start[order], np.maximum.accumulate(end[order])
     first = np.concatenate(([True], start[1:] > reach[:-1]))
     last = np.concatenate((first[1:], [True]))
-    return Spans(start[first], reach[last])
+    return Intervals(start[first], reach[last])
 
 
-Value = TypeVar("Value", bound=np.generic)
-
-
-def base_labels(spans: Spans, length: int) -> NDArray[np.int8]:
-    """(length,) 1 inside a span and 0 elsewhere."""
-    labels = np.zeros(length, np.int8)
-    sizes = spans.end - spans.start
-    before = np.cumsum(sizes) - sizes
-    labels[np.repeat(spans.start - before, sizes) + np.arange(sizes.sum())] = 1
-    return labels
-
-
-def covered_per_tile(spans: Spans, tiles: int, length: int, stride: int) -> NDArray[np.int64]:
-    """Count the bases inside spans in each of `tiles` tiles of `length` bases.
+def true_runs(mask: NDArray[np.bool_]) -> Intervals:
+    """Find the runs of True in a mask over bases.
 
     Args:
-        stride: from one tile's first base to the next one's; divides the length.
+        mask: (length,) bool.
 
     Returns:
-        (tiles,) counts; work grows with tiles and spans, not with bases.
+        One interval for each run.
+
+    Example:
+        >>> runs = true_runs(np.array([True, True, False, True]))
+        >>> runs.start.tolist(), runs.end.tolist()
+        ([0, 3], [2, 4])
     """
-    if not tiles or not len(spans.start):
-        return np.zeros(tiles, np.int64)
-    steps = length // stride
-    edges = np.arange(tiles + steps) * stride
-    total = np.concatenate(([0], np.cumsum(spans.end - spans.start)))
-    begun = np.searchsorted(spans.start, edges)
-    overhang = np.maximum(spans.end[begun - 1] - edges, 0)
-    before: NDArray[np.int64] = total[begun] - np.where(begun > 0, overhang, 0)
-    return before[steps:] - before[:-steps]
-
-
-def true_runs(mask: NDArray[np.bool_]) -> Spans:
-    """The runs of True in a mask over bases."""
     change = np.flatnonzero(mask[1:] != mask[:-1]) + 1
     if mask.size and mask[0]:
         change = np.concatenate(([0], change))
     if mask.size and mask[-1]:
         change = np.concatenate((change, [mask.size]))
-    return Spans(change[0::2], change[1::2])
+    return Intervals(change[0::2], change[1::2])
+
+
+def label_bases(intervals: Intervals, length: int) -> NDArray[np.int8]:
+    """Label the bases of a contig that are inside an interval.
+
+    Args:
+        intervals: Intervals that end within the contig.
+        length: Bases of the contig.
+
+    Returns:
+        (length,) int8, 1 inside an interval and 0 elsewhere.
+    """
+    labels = np.zeros(length, np.int8)
+    sizes = intervals.end - intervals.start
+    before = np.cumsum(sizes) - sizes
+    labels[np.repeat(intervals.start - before, sizes) + np.arange(sizes.sum())] = 1
+    return labels
+
+
+def count_covered_bases(
+    intervals: Intervals, tiles: int, length: int, stride: int
+) -> NDArray[np.int64]:
+    """Count the bases inside intervals in every tile of a contig.
+
+    Tile i is bases [i * stride, i * stride + length). The work grows with tiles and intervals, not
+    with bases.
+
+    Args:
+        intervals: Intervals of the contig.
+        tiles: Number of tiles.
+        length: Bases of a tile.
+        stride: Bases from one tile's start to the next one's; divides `length`.
+
+    Returns:
+        (tiles,) counts.
+    """
+    if not tiles or not len(intervals.start):
+        return np.zeros(tiles, np.int64)
+    steps = length // stride
+    edges = np.arange(tiles + steps) * stride
+    total = np.concatenate(([0], np.cumsum(intervals.end - intervals.start)))
+    started = np.searchsorted(intervals.start, edges)
+    overhang = np.maximum(intervals.end[started - 1] - edges, 0)
+    before: NDArray[np.int64] = total[started] - np.where(started > 0, overhang, 0)
+    return before[steps:] - before[:-steps]
 
 
 def gather_windows(
@@ -81,12 +124,16 @@ def gather_windows(
 
     Args:
         values: (length,) one value per base.
-        start: (n,) first base of each window; may lie before 0.
-        width: bases per window, which may end past the last base.
-        fill: stands where there is no base.
+        start: (n,) first base of each window, 0-based; may be before 0.
+        width: Bases of a window, which may end past the last base.
+        fill: Value where there is no base.
 
     Returns:
-        (n, width), of the dtype of `values`.
+        (n, width) windows, of the dtype of `values`.
+
+    Example:
+        >>> gather_windows(np.array([5, 6, 7]), np.array([-1, 1]), 3, fill=0).tolist()
+        [[0, 5, 6], [6, 7, 0]]
     """
     windows = np.full((len(start), width), fill, values.dtype)
     inside = (start >= 0) & (start + width <= len(values))

@@ -1,4 +1,8 @@
-"""Read an input file once, plain or gzip, and recognise what kind of file it is."""
+"""Read an input file once, plain or gzip, and recognise what kind of file it is.
+
+The file is hashed while it is read, and damage is reported as an `InputError`. The content decides
+what kind a file is; text tables have no mark of their own, so their name does.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +21,64 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 20
+"""Bytes that are read at once."""
 GZIP_MAGIC = b"\x1f\x8b"
-BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that closes every bgzip file; without it whole blocks may be missing."""
+BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""Empty block that closes every bgzip file; without it, whole blocks may be missing."""
+GZIP_ENDINGS = (".gz", ".bgz", ".bgzip")
+"""Endings of a file's name that say nothing about its content."""
+COPY_AGAIN = "copy or download the file again"
+"""Remedy for a damaged file."""
 
-AGAIN = "copy or download the file again"
+Reader = TypeVar("Reader")
+
+
+class FileKind(NamedTuple):
+    """A kind of file, and how it is recognised."""
+
+    name: str
+    magic: tuple[bytes, ...] = ()
+    """Byte strings that its content may begin with; empty where only the name tells."""
+    endings: tuple[str, ...] = ()
+    """Endings of its name, in lower case."""
+    within_gzip: bool = True
+    """Whether it can be read inside gzip; readers that seek in the file cannot."""
+
+
+def _both_byte_orders(magic: int) -> tuple[bytes, bytes]:
+    return magic.to_bytes(4, "little"), magic.to_bytes(4, "big")
+
+
+FILE_KINDS = (
+    FileKind("FASTA", (b">", b"\xef\xbb\xbf>"), (".fa", ".fasta", ".fna")),
+    FileKind("2bit", _both_byte_orders(0x1A412743), (".2bit",), within_gzip=False),
+    FileKind("bigBed", _both_byte_orders(0x8789F2EB), (".bb", ".bigbed"), within_gzip=False),
+    FileKind("bigWig", _both_byte_orders(0x888FFC26), (".bw", ".bigwig"), within_gzip=False),
+    FileKind("narrowPeak", (), (".narrowpeak",)),
+    FileKind("broadPeak", (), (".broadpeak",)),
+    FileKind("GTF or GFF", (b"##gff", b"##gtf"), (".gtf", ".gff", ".gff3")),
+    FileKind("VCF", (b"##fileformat=VCF",)),
+    FileKind("FASTQ", (), (".fq", ".fastq")),
+    FileKind("BAM", (b"BAM\x01",)),
+    FileKind("Parquet", (b"PAR1",)),
+    FileKind("zip", (b"PK\x03\x04",)),
+    FileKind("bzip2", (b"BZh",)),
+    FileKind("xz", (b"\xfd7zXZ\x00",)),
+    FileKind("zstd", (b"\x28\xb5\x2f\xfd",)),
+)
+"""Kinds that are read, and kinds that are often given in their place."""
 
 
 @contextmanager
-def readable(path: AnyPath, remedy: str) -> Iterator[None]:
-    """What opens and reads a file inside the block says in one line that it cannot be done.
+def report_unreadable(path: AnyPath, remedy: str) -> Iterator[None]:
+    """Turn the errors of opening and reading a file inside the block into one line.
+
+    Args:
+        path: The file that is read.
+        remedy: What to do when it cannot be read, such as "give --genome a FASTA file".
 
     Raises:
-        InputError: missing, a folder, or not readable.
+        InputError: The file is missing, a folder, or not readable.
     """
     try:
         if path.is_dir():
@@ -47,18 +96,18 @@ class Source:
     """One pass over the bytes of a file, decompressed when it begins as gzip does.
 
     Args:
-        path: the file; it is opened when the first block is asked for.
-        remedy: what to do when it cannot be opened, such as "give --genome a FASTA file".
+        path: The file; it is opened when the first block is asked for.
+        remedy: What to do when it cannot be opened, such as "give --genome a FASTA file".
     """
 
     def __init__(self, path: AnyPath, remedy: str) -> None:
         self.path = path
         self._remedy = remedy
         self._sha256: str | None = None
-        self.packed = False
-        """Whether it is gzip, known once the first block was read."""
-        self.done = 0.0
-        """Share of the stored file that has been read, 0 to 1; 0 of a pipe."""
+        self.is_gzip = False
+        """Whether the file is gzip, known once the first block has been read."""
+        self.fraction_read = 0.0
+        """Fraction of the stored file that has been read, 0 to 1; 0 for a pipe."""
 
     @property
     def sha256(self) -> str:
@@ -68,42 +117,113 @@ class Source:
         return self._sha256
 
     def blocks(self) -> Generator[bytes, None, None]:
-        """Yield the content in blocks of up to 1 MiB.
+        """Yield the decompressed content in blocks of up to 1 MiB.
 
         Raises:
-            InputError: missing, a folder, unreadable, or damaged gzip.
+            InputError: The file is missing, a folder, unreadable, or damaged gzip.
         """
-        with readable(self.path, self._remedy), self.path.open("rb") as file:
-            stored, size = _HashedFile(file), _size(file)
+        with report_unreadable(self.path, self._remedy), self.path.open("rb") as file:
+            stored, size = _HashedFile(file), _file_size(file)
             try:
-                for block in self._content(io.BufferedReader(stored, BLOCK)):
-                    self.done = stored.count / size if size else 0.0
+                for block in self._decompressed(io.BufferedReader(stored, BLOCK)):
+                    self.fraction_read = stored.count / size if size else 0.0
                     yield block
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise InputError(self.path, None, f"damaged gzip ({error})", AGAIN) from None
+                raise InputError(self.path, None, f"damaged gzip ({error})", COPY_AGAIN) from None
             self._sha256 = stored.sha256.hexdigest()
 
     def read(self) -> bytes:
-        """The whole content; for files that are small beside a genome."""
+        """Return the whole decompressed content, for files that are small next to a genome.
+
+        Raises:
+            InputError: As `blocks`.
+        """
         return b"".join(self.blocks())
 
-    def _content(self, stored: io.BufferedReader) -> Iterator[bytes]:
+    def _decompressed(self, stored: io.BufferedReader) -> Iterator[bytes]:
         head = stored.peek(18)[:18]
         if not head.startswith(GZIP_MAGIC):
             while block := stored.read(BLOCK):
                 yield block
             return
-        self.packed = True
+        self.is_gzip = True
         with gzip.GzipFile(fileobj=stored) as stream:
             while block := stream.read(BLOCK):
                 yield block
         raw = stored.raw
-        if head[12:14] == b"BC" and isinstance(raw, _HashedFile) and raw.tail != BGZF_END:
+        if head[12:14] == b"BC" and isinstance(raw, _HashedFile) and raw.tail != BGZF_EOF:
             raise EOFError("bgzip's closing block is missing: the file is cut short")
 
 
-def _size(file: io.BufferedReader) -> int:
-    """Bytes; 0 of a pipe, which does not tell."""
+def detect_kind(path: AnyPath, remedy: str) -> str | None:
+    """Return the name of a file's kind, before any reader trusts the file.
+
+    Args:
+        path: Plain or gzip file.
+        remedy: What to do when it cannot be opened.
+
+    Returns:
+        A name in `FILE_KINDS`, or None for text that neither content nor name identifies.
+
+    Raises:
+        InputError: The file cannot be read, is called like a binary kind without its content, or
+            is a kind that cannot be read inside gzip.
+    """
+    source = Source(path, remedy)
+    with closing(source.blocks()) as blocks:
+        start = next(blocks, b"")
+    by_content = next((kind for kind in FILE_KINDS if start.startswith(kind.magic)), None)
+    if by_content is not None:
+        if source.is_gzip and not by_content.within_gzip:
+            raise InputError(
+                path,
+                None,
+                f"{by_content.name} inside gzip, where it cannot be read",
+                "unpack it with gunzip",
+            )
+        return by_content.name
+    name = _name_without_gzip(path)
+    by_name = next((kind for kind in FILE_KINDS if name.endswith(kind.endings)), None)
+    if by_name is not None and not by_name.within_gzip:
+        raise InputError(
+            path,
+            None,
+            f"is called {by_name.name}, and does not begin as one",
+            "copy or download the file again, or give it the name of what it is",
+        )
+    # A FASTA file without its mark is refused by its reader, which names the line.
+    return None if by_name is None or by_name.name == "FASTA" else by_name.name
+
+
+def choose_reader(readers: Mapping[str, Reader], path: AnyPath, remedy: str) -> Reader:
+    """Return the reader for the kind of a file.
+
+    Args:
+        readers: Readers by name of the kind; the first one reads text of no known kind.
+        path: The file.
+        remedy: What to do when it cannot be used.
+
+    Returns:
+        One of the readers.
+
+    Raises:
+        InputError: The file cannot be read, or is of a kind that has no reader.
+    """
+    kind = detect_kind(path, remedy) or next(iter(readers))
+    if kind not in readers:
+        raise InputError(path, None, f"is {kind}; what is read is {', '.join(readers)}", remedy)
+    return readers[kind]
+
+
+def _name_without_gzip(path: AnyPath) -> str:
+    name = path.name.lower()
+    for ending in GZIP_ENDINGS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def _file_size(file: io.BufferedReader) -> int:
+    """Return the size in bytes; 0 for a pipe, which has none."""
     if not file.seekable():
         return 0
     size = file.seek(0, io.SEEK_END)
@@ -112,7 +232,7 @@ def _size(file: io.BufferedReader) -> int:
 
 
 class _HashedFile(io.RawIOBase):
-    """Hash what is read, so that the hash costs no second pass; keep the last bytes."""
+    """A file that is hashed as it is read, which saves a second pass, and whose end is kept."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
@@ -128,99 +248,5 @@ class _HashedFile(io.RawIOBase):
         read = memoryview(buffer)[:count]
         self.sha256.update(read)
         self.count += count
-        self.tail = (self.tail + bytes(read[-len(BGZF_END) :]))[-len(BGZF_END) :]
+        self.tail = (self.tail + bytes(read[-len(BGZF_EOF) :]))[-len(BGZF_EOF) :]
         return count
-
-
-PACKED = (".gz", ".bgz", ".bgzip")
-"""Endings that say nothing about what is inside."""
-
-
-class Kind(NamedTuple):
-    """A kind of file."""
-
-    name: str
-    marks: tuple[bytes, ...] = ()
-    """What its content may begin with; empty where the name alone tells it."""
-    endings: tuple[str, ...] = ()
-    """Of names, in lower case."""
-    packs: bool = True
-    """Whether gzip may hold it; readers of the others jump about in the file."""
-
-
-def _both_orders(mark: int) -> tuple[bytes, bytes]:
-    return mark.to_bytes(4, "little"), mark.to_bytes(4, "big")
-
-
-KINDS = (
-    Kind("FASTA", (b">", b"\xef\xbb\xbf>"), (".fa", ".fasta", ".fna")),
-    Kind("2bit", _both_orders(0x1A412743), (".2bit",), packs=False),
-    Kind("bigBed", _both_orders(0x8789F2EB), (".bb", ".bigbed"), packs=False),
-    Kind("bigWig", _both_orders(0x888FFC26), (".bw", ".bigwig"), packs=False),
-    Kind("narrowPeak", (), (".narrowpeak",)),
-    Kind("broadPeak", (), (".broadpeak",)),
-    Kind("GTF or GFF", (b"##gff", b"##gtf"), (".gtf", ".gff", ".gff3")),
-    Kind("VCF", (b"##fileformat=VCF",)),
-    Kind("FASTQ", (), (".fq", ".fastq")),
-    Kind("BAM", (b"BAM\x01",)),
-    Kind("Parquet", (b"PAR1",)),
-    Kind("zip", (b"PK\x03\x04",)),
-    Kind("bzip2", (b"BZh",)),
-    Kind("xz", (b"\xfd7zXZ\x00",)),
-    Kind("zstd", (b"\x28\xb5\x2f\xfd",)),
-)
-"""Those that are read, and those that are given in their place."""
-
-
-def kind_of(path: AnyPath, remedy: str) -> str | None:
-    """The name of a file's kind; None for text that neither content nor name tells.
-
-    Args:
-        path: plain or gzip.
-        remedy: what to do when it cannot be opened.
-
-    Raises:
-        InputError: it cannot be read; it has the name of a binary kind without its content; or gzip
-            holds what is read by jumping about.
-    """
-    source = Source(path, remedy)
-    with closing(source.blocks()) as blocks:
-        start = next(blocks, b"")
-    marked = next((kind for kind in KINDS if start.startswith(kind.marks)), None)
-    if marked is not None:
-        if source.packed and not marked.packs:
-            raise InputError(
-                path,
-                None,
-                f"{marked.name} inside gzip, where it cannot be read",
-                "unpack it with gunzip",
-            )
-        return marked.name
-    name = _bare_name(path)
-    named = next((kind for kind in KINDS if name.endswith(kind.endings)), None)
-    if named is not None and not named.packs:
-        raise InputError(
-            path,
-            None,
-            f"is called {named.name}, and does not begin as one",
-            "copy or download the file again, or give it the name of what it is",
-        )
-    # A FASTA file without its mark is for the reader to refuse, which names the line.
-    return None if named is None or named.name == "FASTA" else named.name
-
-
-def _bare_name(path: AnyPath) -> str:
-    name = path.name.lower()
-    for ending in PACKED:
-        name = name.removesuffix(ending)
-    return name
-
-
-Reader = TypeVar("Reader")
-
-
-def choose_reader(table: Mapping[str, Reader], path: AnyPath, remedy: str) -> Reader:
-    kind = kind_of(path, remedy) or next(iter(table))
-    if kind not in table:
-        raise InputError(path, None, f"is {kind}; what is read is {', '.join(table)}", remedy)
-    return table[kind]

@@ -1,7 +1,7 @@
 """Decide which tiles train, validate and test.
 
-By contig, so that no test window has a neighbour in training; stratified and K-fold, as the study
-split, put neighbours on both sides and flatter every figure.
+By contig, no test window has a neighbour in training. Stratified and K-fold splits, as the original
+work (Bokhyan 2025) used, put neighbours on both sides and flatter every figure.
 """
 
 from __future__ import annotations
@@ -14,44 +14,63 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.errors import InputError
-from hyena_ray.genome.contig_names import alike, listed
+from hyena_ray.errors import InputError, nearest_name, unknown_name
+from hyena_ray.genome.contig_names import match_contig_names
 
 TRAIN = "train"
 SPLITS = (TRAIN, "val", "test")
-SHARES = (0.6, 0.2, 0.2)
-"""Of the labelled tiles, what a split by contig that nobody stated aims at."""
-LEAST_FOLDS = 3
-"""One tests, the next one validates, and the rest trains."""
-EXAMPLES = "write contig:train=chr13,chr14;val=chr7;test=chr20 or stratified:0.6/0.2/0.2 or kfold:5"
+"""Names of the splits, but for those of a K-fold split."""
+DEFAULT_FRACTIONS = (0.6, 0.2, 0.2)
+"""Fractions of the labelled tiles that `split_by_contig` aims at, in the order of `SPLITS`."""
+MIN_FOLDS = 3
+"""Smallest number of folds: one tests, the next one validates, the rest train."""
+SPLIT_EXAMPLES = (
+    "write contig:train=chr13,chr14;val=chr7;test=chr20 or stratified:0.6/0.2/0.2 or kfold:5"
+)
 
 
 class Split(Protocol):
-    """A rule that gives each tile to one split, or to none."""
+    """A rule that assigns every tile to one split, or to none."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the splits, in the order of the indices that `assign` gives."""
+        """Names of the splits, in the order of the indices that `assign` gives."""
 
     @property
     def text(self) -> str:
-        """The rule as `parse_split` reads it."""
+        """Rule as `parse_split` reads it."""
 
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
-        """(n,) index into `names` for each of a contig's tiles, -1 for none."""
+        """Assign the tiles of one contig.
+
+        Args:
+            contig: Name of the contig.
+            positive: (n,) whether each tile is positive.
+            rng: Source of a random split.
+
+        Returns:
+            (n,) indices into `names`, -1 for none.
+        """
 
     def check_contigs(self, names: Collection[str]) -> None:
-        """Raise InputError when the rule names a contig that the genome lacks."""
+        """Check that the genome has the contigs that the rule names.
+
+        Args:
+            names: Contigs of the genome.
+
+        Raises:
+            InputError: It lacks one; names the one that was probably meant.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class ContigSplit:
-    """Whole contigs to each split; contigs that are not named are left out."""
+    """A split by contig: whole contigs to each split, contigs that are not named to none."""
 
     contigs: Mapping[str, tuple[str, ...]]
-    """Split name to contig names."""
+    """Names of the contigs of each split."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,29 +78,39 @@ class ContigSplit:
 
     @property
     def text(self) -> str:
-        return "contig:" + ";".join(f"{name}={','.join(of)}" for name, of in self.contigs.items())
+        parts = (f"{name}={','.join(contigs)}" for name, contigs in self.contigs.items())
+        return f"contig:{';'.join(parts)}"
 
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
-        index = next((i for i, of in enumerate(self.contigs.values()) if contig in of), -1)
+        index = next(
+            (i for i, contigs in enumerate(self.contigs.values()) if contig in contigs), -1
+        )
         return np.full(len(positive), index, np.int8)
 
     def check_contigs(self, names: Collection[str]) -> None:
-        for contig in (contig for of in self.contigs.values() for contig in of):
-            if contig not in names:
-                meant = alike([contig], names)
-                remedy = f"it calls it {meant[contig]}" if meant else f"it has {listed(names, 8)}"
-                raise InputError("--split", contig, "the genome has no such contig", remedy)
+        for contig in (contig for contigs in self.contigs.values() for contig in contigs):
+            if contig in names:
+                continue
+            if meant := match_contig_names([contig], names):
+                raise InputError(
+                    "--split",
+                    contig,
+                    "the genome has no such contig",
+                    f"the genome calls it {meant[contig]}",
+                )
+            raise unknown_name("--split", contig, "contig of the genome", names)
 
 
 @dataclass(frozen=True, slots=True)
 class StratifiedSplit:
-    """A share of each contig's positive and of its negative tiles to each split, at random."""
+    """A random split of each contig, positive and negative tiles apart."""
 
     text: str
     names: tuple[str, ...]
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
+    """Fraction of the tiles of each split; they add up to 1."""
 
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
@@ -89,9 +118,9 @@ class StratifiedSplit:
         split = np.empty(len(positive), np.int8)
         for label in (True, False):
             tiles = rng.permutation(np.flatnonzero(positive == label))
-            # One random offset for all edges: shares hold to one tile on a contig, and on
+            # One random offset for all edges: fractions hold to one tile on a contig, and on
             # average over many small contigs, where plain rounding would starve a split.
-            edges = np.floor(np.cumsum(self.shares) * len(tiles) + rng.random()).astype(int)
+            edges = np.floor(np.cumsum(self.fractions) * len(tiles) + rng.random()).astype(int)
             edges[-1] = len(tiles)
             parts = np.split(tiles, np.minimum(edges[:-1], len(tiles)))
             for index, part in enumerate(parts):
@@ -99,76 +128,109 @@ class StratifiedSplit:
         return split
 
     def check_contigs(self, names: Collection[str]) -> None:
-        """It names none."""
+        """Accept every genome: the rule names no contig."""
 
 
 def parse_split(text: str) -> Split:
-    """Read a split as the command line gives it.
+    """Parse a split as the command line gives it.
+
+    Args:
+        text: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5.
+
+    Returns:
+        The rule.
 
     Raises:
-        InputError: not one of the three forms, or its values do not fit together.
+        InputError: The text has none of the three forms, or its values do not fit together.
+
+    Example:
+        >>> split = parse_split("contig:train=chr13,chr14;val=chr7;test=chr20")
+        >>> split.names
+        ('train', 'val', 'test')
+        >>> split.assign("chr7", np.array([True, False]), np.random.default_rng(0)).tolist()
+        [1, 1]
+        >>> parse_split("kfold:3").names
+        ('fold0', 'fold1', 'fold2')
     """
     kind, _, rest = text.partition(":")
     if kind == "contig":
-        return _parse_contigs(text, rest)
+        return _parse_contigs(rest)
     if kind == "stratified":
-        return _parse_shares(text, rest)
+        return _parse_fractions(text, rest)
     if kind == "kfold":
-        if not re.fullmatch(r"[1-9][0-9]?", rest) or int(rest) < LEAST_FOLDS:
-            problem = f"folds are a number from {LEAST_FOLDS} to 99: one tests, one validates"
-            raise InputError("--split", text, problem, EXAMPLES)
+        if not re.fullmatch(r"[1-9][0-9]?", rest) or int(rest) < MIN_FOLDS:
+            problem = f"folds are a number from {MIN_FOLDS} to 99: one tests, one validates"
+            raise InputError("--split", text, problem, SPLIT_EXAMPLES)
         folds = int(rest)
         return StratifiedSplit(text, tuple(map(fold_name, range(folds))), (1 / folds,) * folds)
-    raise InputError("--split", text, "unknown kind of split", EXAMPLES)
+    nearest = nearest_name(kind, ("contig", "stratified", "kfold"))
+    guess = f", did you mean {nearest}?" if nearest else ""
+    raise InputError("--split", text, f"unknown kind of split{guess}", SPLIT_EXAMPLES)
 
 
 def fold_name(number: int) -> str:
-    """Of a fold, as a split."""
+    """Return the name of a fold's split.
+
+    Args:
+        number: Number of the fold, from 0.
+
+    Returns:
+        Name in the prepared folder.
+    """
     return f"fold{number}"
 
 
-def _parse_contigs(text: str, rest: str) -> ContigSplit:
+def _parse_contigs(rest: str) -> ContigSplit:
     splits: dict[str, tuple[str, ...]] = {}
     for part in rest.split(";"):
-        name, _, listed = part.partition("=")
-        contigs = tuple(listed.split(","))
+        name, _, names = part.partition("=")
+        contigs = tuple(names.split(","))
         if name not in SPLITS:
-            raise InputError("--split", part, f"a split is one of {', '.join(SPLITS)}", EXAMPLES)
+            raise unknown_name("--split", name, "split", SPLITS)
         if name in splits:
-            raise InputError("--split", part, f"{name} is given twice", EXAMPLES)
+            raise InputError("--split", part, f"{name} is given twice", SPLIT_EXAMPLES)
         if not all(contigs):
-            raise InputError("--split", part, "a contig's name is empty", EXAMPLES)
+            raise InputError("--split", part, "a contig's name is empty", SPLIT_EXAMPLES)
         splits[name] = contigs
-    every = [contig for contigs in splits.values() for contig in contigs]
-    for contig in every:
-        if every.count(contig) > 1:
+    all_contigs = [contig for contigs in splits.values() for contig in contigs]
+    for contig in all_contigs:
+        if all_contigs.count(contig) > 1:
             raise InputError(
                 "--split", contig, "the contig is named twice", "give it to one split only"
             )
     return ContigSplit(splits)
 
 
-def _parse_shares(text: str, rest: str) -> StratifiedSplit:
+def _parse_fractions(text: str, rest: str) -> StratifiedSplit:
     numbers = rest.split("/")
     if len(numbers) != len(SPLITS) or not all(re.fullmatch(r"0?\.[0-9]+", n) for n in numbers):
-        raise InputError("--split", text, "shares are three numbers between 0 and 1", EXAMPLES)
-    shares = tuple(float(number) for number in numbers)
-    if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise InputError("--split", text, "shares are above 0 and add up to 1", EXAMPLES)
-    return StratifiedSplit(text, SPLITS, shares)
+        problem = "fractions are three numbers between 0 and 1"
+        raise InputError("--split", text, problem, SPLIT_EXAMPLES)
+    fractions = tuple(float(number) for number in numbers)
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        problem = "fractions are above 0 and add up to 1"
+        raise InputError("--split", text, problem, SPLIT_EXAMPLES)
+    return StratifiedSplit(text, SPLITS, fractions)
 
 
 def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
-    """Choose a split by contig when nobody stated one: shares of about 0.6, 0.2 and 0.2.
+    """Choose a split by contig where none is given, near fractions of 0.6, 0.2 and 0.2.
 
-    The contig with most goes first, always to the split that lacks most, so that the result
-    depends on nothing but the counts.
+    Contigs are taken from the one with most labelled tiles down, each for the split that lacks
+    most, so that the result depends on nothing but the counts.
 
     Args:
-        labelled: contig to its count of labelled tiles.
+        labelled: Labelled tiles of each contig.
+
+    Returns:
+        A split in which every contig is used and no split is empty.
 
     Raises:
-        InputError: fewer than three contigs have any.
+        InputError: Fewer than three contigs have labelled tiles.
+
+    Example:
+        >>> split_by_contig({"chr1": 60, "chr2": 25, "chr3": 15}).text
+        'contig:train=chr1;val=chr2;test=chr3'
     """
     if len(labelled) < len(SPLITS):
         raise InputError(
@@ -178,13 +240,15 @@ def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
             "give --split stratified:0.6/0.2/0.2",
         )
     total = sum(labelled.values())
-    lacks = {name: share * total for name, share in zip(SPLITS, SHARES, strict=True)}
+    lacks = {
+        name: fraction * total for name, fraction in zip(SPLITS, DEFAULT_FRACTIONS, strict=True)
+    }
     splits: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
     ranked = sorted(labelled, key=lambda contig: (-labelled[contig], contig))
     for rank, contig in enumerate(ranked):
         empty = [name for name in SPLITS if not splits[name]]
-        open_to = empty if len(ranked) - rank == len(empty) else SPLITS
-        name = max(open_to, key=lambda name: lacks[name])
+        candidates = empty if len(ranked) - rank == len(empty) else SPLITS
+        name = max(candidates, key=lambda name: lacks[name])
         splits[name] += (contig,)
         lacks[name] -= labelled[contig]
     return ContigSplit(splits)

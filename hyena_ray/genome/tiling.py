@@ -1,4 +1,8 @@
-"""Tiles."""
+"""Cut a contig into tiles, judge which ones are kept and positive, and sample negative ones.
+
+A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end. Tiles
+that overlap start at multiples of a stride that divides L.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.genome.intervals import Spans, covered_per_tile
+from hyena_ray.genome.intervals import Intervals, count_covered_bases
 
 NO_SPLIT = -1
-"""Of a tile: dropped, or on a contig that no split names."""
+"""Split of a tile that was dropped, or is on a contig that no split names."""
 
 
 class Tiles(NamedTuple):
     """All tiles of one contig; tile i is bases [i * stride, i * stride + L)."""
 
     labelled: NDArray[np.int64]
-    """(n,) labelled bases; a tile is positive when there is one."""
+    """(n,) labelled bases of each tile; a tile is positive when there is one."""
     too_many_n: NDArray[np.bool_]
-    """(n,) more than half of the bases are N: dropped."""
+    """(n,) whether more than half of the bases are N, so that the tile is dropped."""
     blacklisted: NDArray[np.bool_]
-    """(n,) any base is blacklisted: dropped."""
+    """(n,) whether any base is blacklisted, so that the tile is dropped."""
 
     @property
     def kept(self) -> NDArray[np.int64]:
@@ -29,46 +33,71 @@ class Tiles(NamedTuple):
         return np.flatnonzero(~(self.too_many_n | self.blacklisted))
 
 
-def cut_tiles(
-    size: int, length: int, stride: int, labels: Spans, blacklist: Spans, unknown: Spans
+def tile_contig(
+    size: int,
+    length: int,
+    stride: int,
+    labels: Intervals,
+    blacklist: Intervals,
+    unknown: Intervals,
 ) -> Tiles:
-    """Judge the tiles of a contig.
+    """Cut a contig into tiles and judge each of them.
 
     Args:
-        size: bases of the contig.
-        length: bases of a tile.
-        stride: from one tile's first base to the next one's; divides the length.
-        labels: labelled bases.
-        blacklist: bases that no tile may touch.
-        unknown: runs of N.
+        size: Bases of the contig.
+        length: Bases of a tile.
+        stride: Bases from one tile's start to the next one's; divides `length`.
+        labels: Labelled intervals of the contig, 0-based and half-open.
+        blacklist: Intervals that no tile may touch.
+        unknown: Runs of N.
+
+    Returns:
+        All tiles of the contig, in order.
+
+    Example:
+        >>> labels = Intervals(np.array([3]), np.array([6]))
+        >>> none = Intervals.empty()
+        >>> tile_contig(10, 4, 4, labels, none, none).labelled.tolist()
+        [1, 2]
+        >>> tile_contig(10, 4, 2, labels, none, none).labelled.tolist()
+        [1, 3, 2, 0]
     """
-    count = tile_count(size, length, stride)
+    count = count_tiles(size, length, stride)
     return Tiles(
-        labelled=covered_per_tile(labels, count, length, stride),
-        too_many_n=2 * covered_per_tile(unknown, count, length, stride) > length,
-        blacklisted=covered_per_tile(blacklist, count, length, stride) > 0,
+        labelled=count_covered_bases(labels, count, length, stride),
+        too_many_n=2 * count_covered_bases(unknown, count, length, stride) > length,
+        blacklisted=count_covered_bases(blacklist, count, length, stride) > 0,
     )
 
 
-def tile_count(size: int, length: int, stride: int) -> int:
-    """Tiles of a contig of `size` bases."""
+def count_tiles(size: int, length: int, stride: int) -> int:
+    """Count the tiles of a contig.
+
+    Args:
+        size: Bases of the contig.
+        length: Bases of a tile.
+        stride: Bases from one tile's start to the next one's.
+
+    Returns:
+        Number of tiles that fit into the contig.
+    """
     return max(0, (size - length) // stride + 1)
 
 
-def overlapping_split(split: NDArray[np.int8], count: int, steps: int) -> NDArray[np.int8]:
-    """Give tiles at a stride the split of the tiles at multiples of the length that they touch.
+def assign_overlapping_tiles(split: NDArray[np.int8], count: int, steps: int) -> NDArray[np.int8]:
+    """Give overlapping tiles the split of the tiles at multiples of L that they touch.
 
-    A base of one split never gets into a tile of another: what touches two splits has none.
+    A base of one split never gets into a tile of another: a tile that touches two splits has none.
 
     Args:
-        split: (n,) of each tile at a multiple of the length, or NO_SPLIT.
-        count: tiles at the stride.
-        steps: strides in a length.
+        split: (n,) index of the split of each tile at a multiple of L, or NO_SPLIT.
+        count: Number of overlapping tiles.
+        steps: Strides in a length.
 
     Returns:
-        (count,) splits, or NO_SPLIT.
+        (count,) indices of splits, or NO_SPLIT.
     """
-    # What is left over at the contig's end is in no tile.
+    # The bases left over at the contig's end are in no tile.
     padded = np.append(split, np.int8(NO_SPLIT))
     at = np.arange(count)
     first, last = padded[at // steps], padded[(at + steps - 1) // steps]
@@ -78,40 +107,43 @@ def overlapping_split(split: NDArray[np.int8], count: int, steps: int) -> NDArra
 
 
 class NegativeSampler:
-    """Draw negatives for one split, contig by contig.
+    """Sample negative tiles for one split, contig by contig, at a fixed ratio to the positives.
 
     Each contig gives `ratio` negatives for each of its own positives, so that the genome is read
-    once and negatives come from where positives do. What a contig cannot give, or a fraction
-    leaves over, the next one owes: the ratio holds over the split and not only on average.
+    once and negatives are from where positives are. What a contig cannot give, and the fraction
+    that rounding leaves over, is drawn from the next one: the ratio holds exactly over the split.
 
     Args:
-        ratio: negatives per positive, at least 0.
+        ratio: Negatives per positive, at least 0.
     """
 
     def __init__(self, ratio: float) -> None:
         self._ratio = ratio
         self.positives = 0
+        """Positive tiles so far."""
         self.drawn = 0
+        """Negative tiles drawn so far."""
 
     @property
-    def owed(self) -> int:
-        """Negatives that the positives seen so far ask for and that were not drawn."""
+    def shortfall(self) -> int:
+        """Negatives that the positives so far call for and that have not been drawn."""
         return round(self._ratio * self.positives) - self.drawn
 
     def draw(
         self, positives: int, candidates: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """Draw one contig's negatives.
+        """Draw the negatives of one contig.
 
         Args:
-            positives: positive tiles of the contig in this split.
-            candidates: (n,) its negative tiles in this split.
+            positives: Positive tiles of the contig in this split.
+            candidates: (n,) indices of its negative tiles in this split.
+            rng: Source of the choice.
 
         Returns:
-            (m,) some of the candidates, ascending, none twice.
+            (m,) candidates, ascending and distinct.
         """
         self.positives += positives
-        count = min(self.owed, len(candidates))
+        count = min(self.shortfall, len(candidates))
         chosen = rng.choice(candidates, count, replace=False, shuffle=False)
         self.drawn += count
         return np.sort(chosen)

@@ -8,7 +8,7 @@ there is to know about a search, so that a search goes on from it after any end.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.samplers import TPESampler
@@ -38,11 +38,8 @@ class StudySearch(Searcher):
         self._study = study = stored.study
         self._save = stored.save
         self._space = space
-        self._again = deque(
-            # Settings of a trial that was killed between two of its suggestions are suggested now.
-            Trial(study, trial._trial_id)
-            for trial in unfinished(study)
-        )
+        # Of a trial that was killed between two of its suggestions, the rest are suggested now.
+        self._again = deque(stored.trial(trial.number) for trial in unfinished(study))
         self._trials: dict[str, Trial] = {}
         self._seconds_before: dict[str, float] = {}
 
@@ -114,24 +111,34 @@ class StudySearch(Searcher):
 
 
 def scheduler(study: optuna.Study, space: SearchSpace) -> ASHAScheduler:
-    """ASHA that compares with the trials of earlier starts too."""
-    longest = space.longest_run()
+    """Make an ASHA that compares with the trials of earlier starts too.
+
+    Args:
+        study: Holds the scores of every epoch of earlier trials.
+        space: Says when trials may be stopped.
+
+    Returns:
+        A scheduler that knows its metric, so that `TuneConfig` need not name one.
+    """
     asha = ASHAScheduler(
+        metric=SCORE,
+        mode="max",
         time_attr=EPOCH,
-        max_t=max(longest, space.scheduler.grace_period),
+        max_t=max(space.longest_run(), space.scheduler.grace_period),
         grace_period=space.scheduler.grace_period,
         reduction_factor=space.scheduler.reduction_factor,
         # A trial ends by itself, after its model has been written.
         stop_last_trials=False,
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        past: Any = _PastTrial(f"past-{trial.number}")
+        asha.on_trial_add(None, past)
         for epoch, score in sorted(trial.intermediate_values.items()):
-            asha._brackets[0].on_result(_Past(f"past-{trial.number}"), epoch, score)
+            asha.on_trial_result(None, past, {EPOCH: epoch, SCORE: score})
     return asha
 
 
-class _Past:
-    """As much of a Tune trial as ASHA's records need."""
+class _PastTrial(NamedTuple):
+    """As much of a Tune trial as ASHA looks at."""
 
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
+    trial_id: str

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hyena_ray.errors import InputError, JobError
@@ -71,7 +71,30 @@ class StoredStudy:
             self._database = Path(self._here.name) / STUDY_FILE
             if self._stored.exists():
                 self._database.write_bytes(self._stored.read_bytes())
-        self.study = _open(self._database, space)
+        self._storage = RDBStorage(
+            f"sqlite:///{self._database}",
+            engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}},
+        )
+        self.study = optuna.create_study(
+            storage=self._storage,
+            study_name=space.task,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=TPESampler(seed=space.seed),
+        )
+
+    def trial(self, number: int) -> Trial:
+        """Return a trial of the study as one that can be continued.
+
+        Args:
+            number: Number of a trial that is neither finished nor stopped.
+
+        Returns:
+            A trial that keeps the settings suggested before, and suggests those that it lacks.
+        """
+        study_id = self._storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return Trial(self.study, trial_id)
 
     def save(self) -> None:
         """To be called after every change."""
@@ -103,17 +126,6 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
             f"{folder / STUDY_FILE}: {cause}: the study cannot be used; make room on its disk, "
             "or close other programs that have it open, and run again with --resume"
         ) from None
-
-
-def _open(path: Path, space: SearchSpace) -> optuna.Study:
-    options = {"connect_args": {"timeout": LOCK_SECONDS}}
-    return optuna.create_study(
-        storage=RDBStorage(f"sqlite:///{path}", engine_kwargs=options),
-        study_name=space.task,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=TPESampler(seed=space.seed),
-    )
 
 
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import ray
 from ray import tune
 
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.errors import InputError
+from hyena_ray.search._wandb_process import TrialMessage, send_to_wandb
 from hyena_ray.storage import AnyPath
 
 logger = logging.getLogger(__name__)
 
 OPTION = "--track"
-KEY = "WANDB_API_KEY"
 UPLOAD_SECONDS = 120
 """For which the end of a search waits for what a tracker has not sent yet."""
 _MLFLOW_ENVIRONMENT = {
@@ -124,40 +125,74 @@ def _mlflow(target: str, task: str, folder: AnyPath) -> tune.Callback:
 
 
 def _wandb(target: str, task: str, folder: AnyPath) -> tune.Callback:
-    from ray.air.integrations.wandb import WandbLoggerCallback
+    options = {"project": target, "group": folder.name, "job_type": task}
+    if directory := os.environ.get("WANDB_DIR"):
+        options["dir"] = directory
+    elif isinstance(folder, Path):
+        # Next to the run: W&B makes links, which a run that is resumed must not hold.
+        options["dir"] = str(folder.parent)
+    else:
+        options["dir"] = tempfile.mkdtemp(prefix="hyena_ray-wandb-")
+    return _Wandb(options)
 
-    class Wandb(WandbLoggerCallback):
-        """Ray's, but for two things."""
 
-        def _start_logging_actor(
-            self, trial: Any, exclude_results: list[str], **options: Any
-        ) -> None:
-            # Ray's would put the key into the actor's runtime_env, which the dashboard shows.
-            key = os.environ.pop(KEY, None)
-            try:
-                secret = {} if key is None else {"settings": {"api_key": key}}
-                super()._start_logging_actor(trial, exclude_results, **options, **secret)
-            finally:
-                if key is not None:
-                    os.environ[KEY] = key
+class _Wandb(tune.Callback):
+    """Tells Weights & Biases of trials, through a process that the search never waits for."""
 
-        def _cleanup_logging_actor(self, trial: Any) -> None:
-            # Ray's never asks what became of it.
-            future = self._trial_logging_futures[trial]
-            ended, _ = ray.wait([future], timeout=0)
-            super()._cleanup_logging_actor(trial)
-            ray.get(ended)
+    def __init__(self, options: dict[str, Any]) -> None:
+        # Forking would copy a process that has threads.
+        processes = multiprocessing.get_context("spawn")
+        self._inbox: Any = processes.Queue()
+        self._inbox.cancel_join_thread()  # what a dead process does not take is not waited for
+        self._problems, problems = processes.Pipe(duplex=False)
+        self._process = processes.Process(
+            target=send_to_wandb, args=(self._inbox, problems, options), daemon=True, name="wandb"
+        )
+        self._process.start()
 
-    options: dict[str, Any] = {}
-    # Of the actor, the environment is another, and the working directory is Ray's.
-    if mode := os.environ.get("WANDB_MODE"):
-        options["mode"] = mode
-    if isinstance(folder, Path):
-        # Beside the run: W&B makes links, which no run may hold that is resumed (hyena_ray.trust).
-        options["dir"] = os.environ.get("WANDB_DIR") or str(folder.parent)
-    return Wandb(
-        project=target, group=folder.name, upload_timeout=UPLOAD_SECONDS, job_type=task, **options
-    )
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._send(TrialMessage(trial.trial_id, "start", trial.config, name=str(trial)))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        numbers = {
+            key: value
+            for key, value in result.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        step = result["training_iteration"]
+        self._send(TrialMessage(trial.trial_id, "result", numbers, step=step))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._send(TrialMessage(trial.trial_id, "end", {}))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._send(TrialMessage(trial.trial_id, "end", {}, failed=True))
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._send(None)
+        self._process.join(UPLOAD_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            raise TimeoutError(f"not all was sent within {UPLOAD_SECONDS} s")
+        self._raise_problem()
+
+    def _send(self, message: TrialMessage | None) -> None:
+        self._raise_problem()
+        self._inbox.put(message)
+
+    def _raise_problem(self) -> None:
+        if not self._problems.poll():
+            return
+        try:
+            problem = self._problems.recv()
+        except EOFError:  # the process has ended
+            self._process.join()
+            if self._process.exitcode == 0:
+                return
+            problem = f"its process ended with exit code {self._process.exitcode}"
+        raise RuntimeError(problem)
 
 
 MAKERS: dict[str, Callable[[str, str, AnyPath], tune.Callback]] = {

@@ -140,8 +140,6 @@ def _fit(
         results = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                metric=SCORE,
-                mode="max",
                 search_alg=search,
                 scheduler=scheduler(stored.study, space),
                 num_samples=count,

@@ -10,13 +10,17 @@ import torch
 from captum.attr import IntegratedGradients
 
 from hyena_ray.attribution import engine, targets
-from hyena_ray.attribution.baselines import dinucleotide_shuffle
+from hyena_ray.attribution.baselines import (
+    dinucleotide_shuffle,
+    random_stream,
+    sequence_keys,
+    shuffle_stream,
+)
 from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
-from hyena_ray.attribution.methods import METHODS, random_stream, shuffle_generator
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.attribution.tables import kmer_table
-from hyena_ray.attribution.targets import sequence_keys
 from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
@@ -73,7 +77,7 @@ def literal(model, windows, row, chosen, number=0):
     if chosen.baseline == "shuffle":
         unread = FLANK - model.readout.flank
         read = other[0, unread : other.shape[1] - unread]
-        generator = shuffle_generator(chosen.seed, key_of(model, windows, row), number)
+        generator = shuffle_stream(chosen.seed, key_of(model, windows, row), number)
         read[:] = dinucleotide_shuffle(read - 7, generator) + 7
     elif chosen.baseline == "n":
         other[:] = 11

@@ -16,7 +16,7 @@ from hyena_ray.attribution.sanity import (
     format_checks,
     planted_auroc,
     random_order,
-    with_random_weights,
+    randomise_weights,
 )
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.errors import InputError
@@ -71,7 +71,7 @@ def test_curves_do_not_depend_on_the_size_of_batches(found):
 def test_random_weights_are_other_weights_of_the_same_model_and_always_the_same():
     model = hyenadna()
     state = torch.random.get_rng_state()
-    one, again, other = (with_random_weights(model, seed) for seed in (1, 1, 2))
+    one, again, other = (randomise_weights(model, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     for model_of in (one, again, other):

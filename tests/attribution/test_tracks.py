@@ -14,7 +14,7 @@ import torch
 
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, run_shard
-from hyena_ray.attribution.tracks import stretches, write_tracks
+from hyena_ray.attribution.tracks import scored_bases, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.arguments import ALL
@@ -106,7 +106,7 @@ def test_a_base_has_the_mean_of_the_windows_that_hold_it_however_they_were_cut(
     plan = attributed(data, tmp_path, size, "ig")
     expected = by_hand(data, plan, tmp_path)
     found, order = {}, []
-    for stretch in stretches(plan, data, tmp_path):
+    for stretch in scored_bases(plan, data, tmp_path):
         assert (np.diff(stretch.position) > 0).all()
         for position, score in zip(stretch.position, stretch.scores["ig"], strict=True):
             order.append((CONTIGS.index(stretch.contig), int(position)))

@@ -254,7 +254,10 @@ BAD: dict[str, tuple[Change, str]] = {
     "no genome": (given_value(genome="/none.fa"), "/none.fa: there is no such file"),
     "blacklist": (written("blacklist", "z\t1\t2\n"), "new.blacklist:1: z: the genome has no such"),
     "no blacklist": (given_value(blacklist="/none.bed"), "no such file; give --blacklist"),
-    "split lacks": (given_value(split="contig:train=a;val=z"), "--split: z: the genome has no"),
+    "split lacks": (
+        given_value(split="contig:train=a;val=z"),
+        "--split: z: unknown contig",
+    ),
     "unsplittable": (
         lambda inputs, folder: written("regions", "a\t1\t2\n")(inputs, folder) | {"split": None},
         "--split: a split by contig needs labelled regions on three contigs, not 1",

@@ -165,8 +165,8 @@ def test_what_was_not_prepared_is_refused_with_what_was(folder: Path) -> None:
     data = PreparedData.open(folder)
     with pytest.raises(InputError, match="length: 100: was not prepared; there is 50"):
         data.files(100, "train")
-    with pytest.raises(InputError, match="split: dev: was not prepared; there is train, val, test"):
-        data.read(50, "dev")
+    with pytest.raises(InputError, match="split: tset: unknown split, did you mean test"):
+        data.read(50, "tset")
 
 
 def test_rows_beyond_the_end_are_an_error(folder: Path) -> None:

@@ -191,7 +191,7 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         prepare(settings, tmp_path / "data")
     save(tmp_path / "in", ROWS)
     same = recipe(tmp_path / "in", val=tmp_path / "in" / "train.csv")
-    with pytest.raises(InputError, match="train: every sequence stands in the file of a later"):
+    with pytest.raises(InputError, match="train: every sequence is in the file of a later"):
         prepare(same, tmp_path / "data")
     with pytest.raises(InputError, match=r"none\.csv: there is no such file; give --test a CSV"):
         prepare(recipe(tmp_path / "in", test=Path("none.csv")), tmp_path / "data")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hyena_ray.errors import InputError
 from hyena_ray.genome import contigs, source
 from hyena_ray.genome.contigs import Contig, Fasta
-from hyena_ray.genome.source import BGZF_END
+from hyena_ray.genome.source import BGZF_EOF
 
 PLAIN = b">one first contig\nACGTAC\nGTNNAC\nGT\n>two\nTTTT\n"
 CODES = {"one": [0, 1, 2, 3, 0, 1, 2, 3, 4, 4, 0, 1, 2, 3], "two": [3, 3, 3, 3]}
@@ -33,7 +33,7 @@ def bgzip(content: bytes, block: int = 9) -> bytes:
         header = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
         size = struct.pack("<H", len(header) + 2 + len(packed) + 8 - 1)
         blocks.append(header + size + packed + struct.pack("<II", zlib.crc32(chunk), len(chunk)))
-    return b"".join(blocks) + BGZF_END
+    return b"".join(blocks) + BGZF_EOF
 
 
 def read(path: Path) -> dict[str, list[int]]:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.intervals import (
-    Spans,
-    base_labels,
-    covered_per_tile,
+    Intervals,
+    count_covered_bases,
     gather_windows,
-    merge,
+    label_bases,
+    merge_intervals,
     true_runs,
 )
 from hyena_ray.genome.region_files import read_bed
@@ -31,11 +31,11 @@ INTERVALS = st.lists(
 )
 
 
-def spans(pairs: list[tuple[int, int]]) -> Spans:
+def spans(pairs: list[tuple[int, int]]) -> Intervals:
     if not pairs:
-        return Spans.none()
+        return Intervals.empty()
     start, end = np.array(sorted(pairs), np.int64).T
-    return merge(start, end)
+    return merge_intervals(start, end)
 
 
 def brute_labels(pairs: list[tuple[int, int]]) -> list[int]:
@@ -51,7 +51,7 @@ def bed(tmp_path: Path, content: str | bytes) -> Path:
 @settings(deadline=None)
 @given(INTERVALS)
 def test_every_label_equals_a_loop_over_bases(pairs: list[tuple[int, int]]) -> None:
-    assert base_labels(spans(pairs), SIZE).tolist() == brute_labels(pairs)
+    assert label_bases(spans(pairs), SIZE).tolist() == brute_labels(pairs)
 
 
 @settings(deadline=None)
@@ -61,7 +61,7 @@ def test_coverage_of_tiles_equals_a_loop(
 ) -> None:
     labels, length = brute_labels(pairs), stride * steps
     starts = range(0, SIZE - length + 1, stride)
-    found = covered_per_tile(spans(pairs), len(starts), length, stride).tolist()
+    found = count_covered_bases(spans(pairs), len(starts), length, stride).tolist()
     assert found == [sum(labels[start : start + length]) for start in starts]
 
 
@@ -74,17 +74,17 @@ def test_merged_spans_are_sorted_apart_and_cover_the_same(
     if not shuffled:
         return
     start, end = np.array(shuffled, np.int64).T
-    merged = merge(start, end)
+    merged = merge_intervals(start, end)
     assert (merged.start < merged.end).all()
     assert (merged.start[1:] > merged.end[:-1]).all()
-    assert base_labels(merged, SIZE).tolist() == brute_labels(shuffled)
+    assert label_bases(merged, SIZE).tolist() == brute_labels(shuffled)
 
 
 @settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=40))
 def test_runs_of_a_mask_give_the_mask_back(mask: list[bool]) -> None:
     runs = true_runs(np.array(mask, bool))
-    assert base_labels(runs, len(mask)).tolist() == mask
+    assert label_bases(runs, len(mask)).tolist() == mask
 
 
 @settings(deadline=None)
@@ -153,9 +153,9 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, case: str) -> None
 
 def test_an_end_past_the_contig_is_refused(tmp_path: Path) -> None:
     regions = read_bed(bed(tmp_path, "a\t0\t10\na\t5\t11\n"))
-    assert regions.on("a", 11).end.tolist() == [11]
+    assert regions.merged("a", 11).end.tolist() == [11]
     with pytest.raises(InputError, match=r"x.bed:2: a:5-11: ends past the contig, which has 10"):
-        regions.on("a", 10)
+        regions.merged("a", 10)
 
 
 @pytest.mark.parametrize(

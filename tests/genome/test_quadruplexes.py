@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hyena_ray.genome.contigs import Fasta
-from hyena_ray.genome.intervals import base_labels, merge
+from hyena_ray.genome.intervals import label_bases, merge_intervals
 from hyena_ray.genome.region_files import read_bed
-from hyena_ray.genome.simulation import MOTIFS, Simulation, simulate_genome
+from hyena_ray.genome.simulation import MOTIFS, SimulatedGenome, simulate_genome
 
 FOLDS = re.compile("G{3,5}(?:[ACT]{1,7}G{3,5}){3}")
 OPPOSITE = str.maketrans("ACGT", "TGCA")
@@ -27,11 +27,11 @@ def opposite(sequence: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def simulation(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> SimulatedGenome:
     return simulate_genome(tmp_path_factory.mktemp("simulated"), 3, motif=G4)
 
 
-def test_every_tract_is_four_runs_of_g_on_either_strand(simulation: Simulation) -> None:
+def test_every_tract_is_four_runs_of_g_on_either_strand(simulation: SimulatedGenome) -> None:
     forward = [FOLDS.fullmatch(tract) is not None for tract in simulation.tracts]
     reverse = [FOLDS.fullmatch(opposite(tract)) is not None for tract in simulation.tracts]
     assert np.array(forward).sum() + np.array(reverse).sum() == len(simulation.tracts) == 1500
@@ -52,7 +52,7 @@ def test_decoys_never_fold() -> None:
     assert sum("GG" in s and "GGG" not in s for s in both) > 150
 
 
-def test_the_runs_end_where_the_labels_do(simulation: Simulation) -> None:
+def test_the_runs_end_where_the_labels_do(simulation: SimulatedGenome) -> None:
     regions = read_bed(simulation.regions)
     for contig in Fasta(simulation.genome):
         for start, end in zip(*regions.rows[contig.name][:2], strict=True):
@@ -60,19 +60,19 @@ def test_the_runs_end_where_the_labels_do(simulation: Simulation) -> None:
             assert contig.codes[end] != contig.codes[end - 1]
 
 
-def test_the_pattern_finds_them_but_runs_alone_do_not(simulation: Simulation) -> None:
+def test_the_pattern_finds_them_but_runs_alone_do_not(simulation: SimulatedGenome) -> None:
     regions = read_bed(simulation.regions)
     patterns = {"fold": FOLDS, "runs": re.compile("G{3,5}")}
     counts = {name: np.zeros(3) for name in patterns}
     for contig in Fasta(simulation.genome):
-        labels = base_labels(regions.on(contig.name, len(contig.codes)), len(contig.codes)) > 0
+        labels = label_bases(regions.merged(contig.name, len(contig.codes)), len(contig.codes)) > 0
         sequence = letters(contig.codes)
         for name, pattern in patterns.items():
             spans = [match.span() for match in pattern.finditer(sequence)]
             size = len(sequence)
             turned = opposite(sequence)
             spans += [(size - b, size - a) for a, b in map(re.Match.span, pattern.finditer(turned))]
-            found = base_labels(merge(*np.array(spans).T), size) > 0
+            found = label_bases(merge_intervals(*np.array(spans).T), size) > 0
             counts[name] += [(found & labels).sum(), found.sum(), labels.sum()]
     f1 = {name: 2 * hit / (found + true) for name, (hit, found, true) in counts.items()}
     assert f1["fold"] > 0.9

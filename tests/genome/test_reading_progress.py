@@ -19,7 +19,7 @@ def test_the_share_that_was_read_rises_to_the_whole(tmp_path: Path, packed: bool
     path = tmp_path / "genome.fa"
     path.write_bytes(gzip.compress(GENOME.encode(), 0) if packed else GENOME.encode())
     genome = Fasta(path)
-    shares = [genome.done, *(genome.done for _ in genome)]
+    shares = [genome.fraction_read, *(genome.fraction_read for _ in genome)]
     assert shares[0] == 0
     assert shares == sorted(shares)
     # By blocks of a megabyte, some of them ahead.

@@ -107,10 +107,10 @@ def test_a_peak_with_two_summits_is_one_interval(tmp_path: Path, kind: str) -> N
 
     write(2)
     assert intervals(read_regions(path)) == TWICE
-    assert read_regions(path).on("chr1", 100).end.tolist() == [25]
+    assert read_regions(path).merged("chr1", 100).end.tolist() == [25]
     write(3)
     place = "x.bb: item 3" if kind == "bb" else "x.narrowPeak:3"
-    with pytest.raises(InputError, match=f"{place}: chr1:10-25: the interval stands in .* 2 alre"):
+    with pytest.raises(InputError, match=f"{place}: chr1:10-25: repeats the interval of .* 2; "):
         read_regions(path)
 
 
@@ -118,7 +118,7 @@ def test_an_item_of_a_bigbed_that_ends_past_its_contig_is_refused(tmp_path: Path
     (tmp_path / "x.bb").write_bytes(FILES["x.bb"])
     regions = read_regions(tmp_path / "x.bb")
     with pytest.raises(InputError, match=r"x\.bb: item 3: chr1:170-400: ends past the contig, whi"):
-        regions.on("chr1", 399)
+        regions.merged("chr1", 399)
 
 
 def bigwig(folder: Path) -> bytes:

@@ -147,11 +147,11 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "other than zero after the blocks": (
         changed(ONE + 8 + 6 * 8 + 4 + 6 * 8, 1),
-        "x.2bit: damaged 2bit (no zero stands before the bases of one)",
+        "x.2bit: damaged 2bit (no zero is before the bases of one)",
     ),
     "one record twice": (
         changed(ONE - 4, *ONE.to_bytes(4, "little")),
-        "x.2bit: damaged 2bit (n begins inside what stands before it)",
+        "x.2bit: damaged 2bit (n begins inside what is before it)",
     ),
 }
 

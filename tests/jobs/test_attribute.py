@@ -194,7 +194,7 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
 REFUSED: dict[str, tuple[list[str], str]] = {
     "method": (["--methods", "ig,shap"], "command line: methods"),
     "setting": (["--set", "shuffle=4"], "command line: shuffle: unknown key; allowed are"),
-    "split": (["--on", "holdout"], "split: holdout: was not prepared; there is train, val, test"),
+    "split": (["--on", "holdout"], "split: holdout: unknown split; give one of train, val, test"),
     "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
     "model": (["--model", "nowhere"], "nowhere.*no such file"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),

@@ -121,7 +121,7 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     "method that is a path": (
         as_it_is,
         f"{ATTRIBUTE} --methods ../../x",
-        at("command line", "methods.0", "../../x"),
+        at("command line", "methods", "../../x", "smoothgrad"),
     ),
     "one class only": (
         as_it_is,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.dataset.manifest import read_manifest
-from hyena_ray.genome.source import BGZF_END
+from hyena_ray.genome.source import BGZF_EOF
 from tests.jobs.bad_inputs import (
     PREPARE,
     Case,
@@ -44,7 +44,7 @@ def bgzip(content: bytes, size: int = 500) -> bytes:
         blocks += b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0"
         blocks += struct.pack("<H", len(packed) + 25)
         blocks += packed + struct.pack("<II", zlib.crc32(chunk), len(chunk))
-    return blocks + BGZF_END
+    return blocks + BGZF_EOF
 
 
 REFUSED: dict[str, tuple[Change, Line]] = {
@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[Change, Line]] = {
         at("genome.fa", "damaged"),
     ),
     "bgzip without its last blocks": (
-        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_END)]),
+        edited(GENOME, lambda content: bgzip(content)[: -len(BGZF_EOF)]),
         at("genome.fa", "damaged", "bgzip", "cut short"),
     ),
 }

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hyena_ray.dataset.manifest import read_manifest
-from hyena_ray.genome import assemblies
+from hyena_ray.genome import _download
 from hyena_ray.genome.contigs import Fasta
-from hyena_ray.genome.simulation import BASES
+from hyena_ray.genome.simulation import LETTERS
 from tests.binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
 from tests.file_server import Served, file_server
 from tests.jobs.bad_inputs import (
@@ -39,7 +39,7 @@ def twobit(folder: Path) -> bytes:
     """The good genome; every third base is masked."""
     texts = []
     for contig in Fasta(folder / "genome.fa"):
-        letters = BASES[contig.codes].copy()
+        letters = LETTERS[contig.codes].copy()
         letters[::3] |= 32
         texts.append((contig.name, letters.tobytes().decode()))
     return twobit_bytes(texts)
@@ -202,7 +202,7 @@ def test_a_split_names_a_contig_as_another_provider(user: User) -> None:
 @pytest.fixture
 def mirror(user: User, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Has the good genome as hg38."""
-    monkeypatch.setattr(assemblies, "WAIT", 0.001)
+    monkeypatch.setattr(_download, "WAIT", 0.001)
     monkeypatch.setenv("HYENA_RAY_CACHE", str(user.folder / "cache"))
     with file_server() as served:
         served.files[PATH] = twobit(user.folder)

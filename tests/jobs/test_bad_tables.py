@@ -154,7 +154,7 @@ BAD_CSV: dict[str, tuple[Change, Line]] = {
     ),
     "duplicate column": (
         holds(CSV, "sequence,label,label\nACGTA,1,0\n"),
-        at("train.csv:1", "sequence,label,label", "twice"),
+        at("train.csv:1", "sequence,label,label", "label is repeated"),
     ),
     "blanks": (
         holds(CSV, "sequence label\nACGTA 1\n"),

@@ -12,13 +12,13 @@ import pytest
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.genome.simulation import Simulation, simulate_genome
+from hyena_ray.genome.simulation import SimulatedGenome, simulate_genome
 
 JOB = Path(__file__).parents[2] / "jobs" / "prepare.py"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimulatedGenome:
     folder = tmp_path_factory.mktemp("job")
     return simulate_genome(folder, contigs=3, contig_length=12_000, tracts=60, decoys=30)
 
@@ -28,7 +28,7 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_run_writes_the_folder_and_a_table(made: Simulation, tmp_path: Path) -> None:
+def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome, tmp_path: Path) -> None:
     done = run(
         tmp_path,
         *("zdna", "--genome", made.genome, "--regions", made.regions, "--out", "data"),
@@ -45,7 +45,7 @@ def test_a_run_writes_the_folder_and_a_table(made: Simulation, tmp_path: Path) -
 
 
 def test_overlapping_training_windows_are_prepared_on_request(
-    made: Simulation, tmp_path: Path
+    made: SimulatedGenome, tmp_path: Path
 ) -> None:
     given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--lengths", "60")
     for name, stride in (("plain", ()), ("strided", ("--train-stride", "20"))):
@@ -75,7 +75,7 @@ def test_help_shows_an_example(tmp_path: Path) -> None:
     assert "python jobs/prepare.py zdna --genome" in done.stdout
     assert "python jobs/prepare.py promoter --train" in done.stdout
     assert "Real bases stored on each side" in done.stdout
-    assert "CSV file with columns sequence and label" in done.stdout
+    assert "CSV file of training sequences" in done.stdout
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -130,7 +130,11 @@ def job() -> ModuleType:
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_and_nothing_is_written(
-    made: Simulation, job: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+    made: SimulatedGenome,
+    job: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
 ) -> None:
     given, message = BAD[case]
     monkeypatch.chdir(tmp_path)
@@ -141,7 +145,7 @@ def test_bad_input_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def words(made: Simulation, given: list[str]) -> list[str]:
+def words(made: SimulatedGenome, given: list[str]) -> list[str]:
     """Replace GOOD by arguments that can be used, and BED by the regions."""
     good = ["--genome", str(made.genome), "--regions", str(made.regions), "--out", "out"]
     arguments: list[str] = []

@@ -1,4 +1,4 @@
-"""One small real run for all tests of this room, with sanity checks and a comparison beside it."""
+"""One small real search for all tests of this room, with sanity checks and a comparison."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def runs(tuned_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def tuned(runs: Runs, tmp_path: Path) -> Path:
-    """A copy of the run, to be changed."""
+    """Copy the search, for a test that changes it."""
     return Path(shutil.copytree(runs.tuned, tmp_path / "tuned"))
 
 
 @pytest.fixture(scope="session")
 def report() -> Callable[..., Outcome]:
-    """`main` of the job."""
+    """Return `main` of the job."""
     main = runpy.run_path(str(ROOT / "jobs" / "report.py"))["main"]
 
     def job(*arguments: object) -> Outcome:

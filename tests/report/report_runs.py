@@ -1,4 +1,4 @@
-"""What the tests of this room look at: folders of jobs, and one that is made up."""
+"""Folders that these tests read: those of jobs, and a comparison with made-up figures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from hyena_ray.tuning.presets import PreparedAs, Preset, StudyFigures
 
 
 class Runs(NamedTuple):
-    """Folders of jobs; tests that change one copy it first."""
+    """Folders of runs; a test that changes one copies it first."""
 
     tuned: Path
-    """Of a search on simulated DNA, with sanity checks inside."""
+    """Folder of a search on simulated DNA, with sanity checks inside."""
     compared: Path
+    """Folder of a comparison with made-up figures."""
     data: Path
+    """Prepared data of the search."""
 
 
 def comparison(folder: Path, data: Path) -> Path:
-    """What jobs/compare.py would write of two presets with figures that are made up."""
+    """Write what jobs/compare.py would write for two presets, with made-up figures."""
     folder.mkdir()
     rows = []
     for name, scores in (("zdna/strong", (0.7, 0.8)), ("zdna/<b>weak</b>", (0.2,))):

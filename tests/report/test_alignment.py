@@ -16,7 +16,7 @@ from hyena_ray.report._alignment import (
 )
 
 
-def test_shifted_kmers_lie_over_each_other() -> None:
+def test_shifted_kmers_align() -> None:
     (family,) = group_kmers(["ACGTT", "CGTTA", "GACGT"], strands=False)
     assert family.aligned == (".ACGTT.", "..CGTTA", "GACGT..")
 
@@ -29,7 +29,7 @@ def test_a_reverse_complement_joins_where_strands_are_alike() -> None:
     assert len(group_kmers(kmers, strands=False)) == 2
 
 
-def test_one_mismatch_is_allowed_in_place_and_none_beside() -> None:
+def test_one_mismatch_is_allowed_without_a_shift_and_none_with_one() -> None:
     assert len(group_kmers(["AACCC", "AACGC"], strands=False)) == 1
     assert len(group_kmers(["AACCC", "AAGGC"], strands=False)) == 2
     # Shifted by one, ACCC agrees with ACCG but for its last base.
@@ -37,7 +37,7 @@ def test_one_mismatch_is_allowed_in_place_and_none_beside() -> None:
 
 
 @given(st.lists(st.text("ACGT", min_size=5, max_size=5), unique=True, max_size=12), st.booleans())
-def test_every_kmer_stands_in_one_family(kmers: list[str], strands: bool) -> None:
+def test_every_kmer_is_in_one_family(kmers: list[str], strands: bool) -> None:
     found = group_kmers(kmers, strands=strands)
     assert sorted(kmer for family in found for kmer in family.kmers) == sorted(kmers)
     for family in found:

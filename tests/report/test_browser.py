@@ -124,7 +124,7 @@ def test_landmarks_language_and_table_heads_are_there(desk: Opened) -> None:
     assert desk.run("document.querySelectorAll('tbody tr > td:first-child').length") == 0
 
 
-def test_the_warning_stands_before_the_answer(desk: Opened) -> None:
+def test_the_warning_comes_before_the_answer(desk: Opened) -> None:
     text = desk.run("document.body.innerText")
     assert text.index("no figure here says anything about real DNA") < text.index("The answer\n")
 

@@ -1,4 +1,4 @@
-"""Pages of prepared data, of a scored genome and of a pretraining."""
+"""Pages of prepared data, of a prediction and of a pretraining."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_prepared_data_are_counted_by_split_and_contig(small_data: Path) -> None
     ]
 
 
-def test_a_scored_genome_tells_its_regions_the_surest_first(tmp_path: Path) -> None:
+def test_a_prediction_lists_its_regions_the_surest_first(tmp_path: Path) -> None:
     folder = predicted(tmp_path / "tracks", REGIONS)
     found = sections(folder)
     assert list(found) == ["answer", "regions", "run"]
@@ -149,7 +149,7 @@ def test_a_scored_genome_tells_its_regions_the_surest_first(tmp_path: Path) -> N
     assert "Simulated" in write_report(folder).read_text()
 
 
-def test_a_genome_without_a_region_has_a_page_too(tmp_path: Path) -> None:
+def test_a_prediction_without_a_region_has_a_page_too(tmp_path: Path) -> None:
     found = sections(predicted(tmp_path / "tracks", ()))
     assert words(found["answer"]).startswith("0 regions")
     assert [row[2] for row in tables(found["regions"])[0].rows] == ["0", "0"]
@@ -195,9 +195,7 @@ def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> N
         ("shards/plan.json", "plan.json: there is no such file"),
     ],
 )
-def test_a_scored_genome_without_a_file_is_refused(
-    tmp_path: Path, damage: str, message: str
-) -> None:
+def test_a_prediction_without_a_file_is_refused(tmp_path: Path, damage: str, message: str) -> None:
     folder = predicted(tmp_path / "tracks", REGIONS)
     (folder / damage).unlink()
     with pytest.raises(InputError, match=message):

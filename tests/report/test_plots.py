@@ -1,4 +1,4 @@
-"""Drawings stand inside a page: colours from there, names of their own, numbers as they are."""
+"""A figure takes the colours of its page, has ids of its own and keeps its numbers."""
 
 from __future__ import annotations
 

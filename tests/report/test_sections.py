@@ -20,8 +20,8 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED
-from hyena_ray.report._attribution_sections import ROW, part_shown
-from hyena_ray.report._page import ORIGINAL_WORK, Figure, Section, Table
+from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
+from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
 from hyena_ray.report._run_section import page_warnings
 from hyena_ray.report.contents import read_contents
 from hyena_ray.report.run_contents import TuneContents
@@ -46,8 +46,18 @@ def contents(runs: Runs) -> TuneContents:
 
 
 @pytest.fixture(scope="session")
-def sections(contents: TuneContents) -> dict[str, Section]:
-    return {section.name: section for section in page_of(contents).sections}
+def page(contents: TuneContents) -> Page:
+    return page_of(contents)
+
+
+@pytest.fixture(scope="session")
+def sections(page: Page) -> dict[str, Section]:
+    return {section.name: section for section in page.sections}
+
+
+@pytest.fixture(scope="session")
+def text(page: Page) -> str:
+    return render_html(page)
 
 
 def figures(section: Section) -> dict[str, Figure]:
@@ -77,7 +87,7 @@ def test_the_answer_is_the_score_with_its_interval(
     assert RunSummary.read(contents.folder).test["f1"] == found.metrics.f1
 
 
-def test_presets_stand_beside_the_score_in_order(sections: dict[str, Section]) -> None:
+def test_presets_are_ranked_with_the_score(sections: dict[str, Section]) -> None:
     ranking = figures(sections["answer"])["ranking"]
     assert ranking.table is not None
     rows = {row[0]: row for row in ranking.table.rows}
@@ -86,7 +96,7 @@ def test_presets_stand_beside_the_score_in_order(sections: dict[str, Section]) -
     assert values == sorted(values, reverse=True)
 
 
-def test_published_figures_stand_beside_real_ones_only(contents: TuneContents) -> None:
+def test_published_figures_are_ranked_with_real_ones_only(contents: TuneContents) -> None:
     # Without what takes seconds to draw.
     simulated = replace(contents, attribution=None, study=None)
     for run, there in ((simulated, False), (replace(simulated, simulated=False), True)):
@@ -95,7 +105,7 @@ def test_published_figures_stand_beside_real_ones_only(contents: TuneContents) -
         assert (ORIGINAL in [row[0] for row in ranking.table.rows]) == there
 
 
-def test_the_original_work_is_cited_once_where_it_is_spoken_of(contents: TuneContents) -> None:
+def test_the_original_work_is_cited_once_on_pages_that_speak_of_it(contents: TuneContents) -> None:
     compared = replace(contents, attribution=None, study=None)
     alone = replace(compared, comparison=None)
     for run, times in (
@@ -110,19 +120,19 @@ def test_the_original_work_is_cited_once_where_it_is_spoken_of(contents: TuneCon
 
 
 @pytest.mark.parametrize("task", PUBLISHED)
-def test_what_the_study_states_is_what_its_preset_says(task: str) -> None:
+def test_figures_of_the_original_work_are_those_of_its_preset(task: str) -> None:
     published = PUBLISHED[task]
     stated = load_preset(published.preset, ROOT / "search_spaces" / "presets").study
     for name, value in published.metrics.items():
         assert getattr(stated, name) == value
 
 
-def test_simulated_data_are_said_first(contents: TuneContents) -> None:
+def test_simulated_data_are_named_first(contents: TuneContents) -> None:
     assert page_warnings(contents)[0].startswith("Simulated: no figure here says anything")
     assert page_warnings(replace(contents, simulated=False)) == []
 
 
-def test_what_the_check_for_leaks_found_is_said_first(contents: TuneContents) -> None:
+def test_leaks_between_splits_are_named_first(contents: TuneContents) -> None:
     assert contents.origin is not None
     manifest = contents.origin.manifest
     rows = SequenceRows(split="train", rows=900, dropped=42, repeated=0, conflicting=1)
@@ -160,7 +170,7 @@ def test_windows_show_true_region_and_what_is_found(
     assert re.match(r"sim\d:[\d,]+-[\d,]+: \d+ of \d+ labelled bases found", window.finding)
 
 
-def test_every_trial_stands_in_the_table_best_first(
+def test_every_trial_is_in_the_table_best_first(
     contents: TuneContents, sections: dict[str, Section]
 ) -> None:
     table = next(b for b in sections["search"].blocks if isinstance(b, Table))
@@ -169,20 +179,18 @@ def test_every_trial_stands_in_the_table_best_first(
     assert "learning_rate" in table.heads
 
 
-def test_text_of_a_file_is_never_markup(runs: Runs, tuned: Path) -> None:
-    text = write_report(tuned, compared=runs.compared).read_text()
+def test_text_of_a_file_is_never_markup(text: str) -> None:
     assert "<b>weak</b>" not in text
     assert "zdna/&lt;b&gt;weak&lt;/b&gt;" in text
 
 
-def test_a_page_needs_nothing_else(runs: Runs, tuned: Path) -> None:
-    text = write_report(tuned, compared=runs.compared).read_text()
+def test_a_page_needs_nothing_else(text: str) -> None:
     assert not re.search(r"<script|<link(?! rel=\"icon\" href=\"data:,\")|@import|\bon\w+=", text)
     assert not re.search(r"(src|href|url\()=?[\"']?https?:", text)
     assert len(text) < 1_000_000
 
 
-def test_the_job_says_where_the_page_lies(report: Job, tuned: Path) -> None:
+def test_the_job_says_where_the_page_is(report: Job, tuned: Path) -> None:
     before = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
     found = report(tuned)
     assert found.written == {"report": tuned / "report.html"}
@@ -322,5 +330,6 @@ def test_shards_of_earlier_versions_show_true_positives_alone(tuned: Path) -> No
     contents = read_contents(tuned)
     assert contents.attribution is not None
     assert contents.attribution.sample.labels is None
-    section = next(s for s in page_of(contents).sections if s.name == "windows")
+    section = window_section(contents)
+    assert section is not None
     assert figures(section)["window-1"].finding.startswith("A window: ")

@@ -170,7 +170,6 @@ def test_asha_compares_with_trials_of_earlier_starts(tmp_path: Path) -> None:
             search.on_trial_result(name, report(0.9, epoch))
         search.on_trial_complete(name, report(0.9, 3, finished=True))
     asha = scheduler(study, SPACE)
-    asha.set_search_properties(SCORE, "max")
 
     class Late:
         trial_id = "late"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import multiprocessing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ray import tune
@@ -95,3 +96,42 @@ def test_a_tracker_that_cannot_begin_is_told_once(
         guest.setup()
         guest.on_trial_start()
     assert len(caplog.records) == 1
+
+
+class FakeTrial:
+    """As much of a Tune trial as a tracker looks at."""
+
+    trial_id = "a_trial"
+    config: ClassVar = {"number": 0}
+
+
+def test_what_wandb_refuses_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "no such mode")
+    (guest,) = tracker_callbacks([Tracker("wandb", "a_project")], "zdna", tmp_path / "run")
+    with caplog.at_level(logging.WARNING):
+        guest.on_trial_start(iteration=0, trials=[], trial=FakeTrial())
+        guest.on_experiment_end(trials=[])
+        guest.on_experiment_end(trials=[])
+    (record,) = caplog.records
+    assert record.message.startswith("wandb follows the search no further (")
+
+
+def test_a_process_of_wandb_that_dies_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (guest,) = tracker_callbacks([Tracker("wandb", "a_project")], "zdna", tmp_path / "run")
+    before = multiprocessing.active_children()
+    guest.on_trial_start(iteration=0, trials=[], trial=FakeTrial())
+    (process,) = set(multiprocessing.active_children()) - set(before)
+    process.kill()
+    process.join()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            guest.on_trial_complete(iteration=0, trials=[], trial=FakeTrial())
+    assert [record.message for record in caplog.records] == [
+        "wandb follows the search no further (its process ended with exit code -9); "
+        "the search goes on"
+    ]

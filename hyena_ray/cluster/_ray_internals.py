@@ -1,0 +1,47 @@
+"""The two things that Ray 2.60 has no public name for.
+
+Nothing else in the package uses a private name of another library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray._private import ray_constants
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Let a cluster that is started inside the block listen on 127.0.0.1 alone.
+
+    Otherwise every port but the dashboard's is open to the network, and one of them takes jobs.
+    The switch is the one by which Ray itself stays local on Windows and macOS. It is read when Ray
+    is imported, and `ray.init(_node_ip_address="127.0.0.1")` is replaced by the machine's own
+    address: https://github.com/ray-project/ray/issues/26293.
+    """
+    variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(variable)
+    os.environ[variable] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[variable]
+        if given is not None:
+            os.environ[variable] = given
+
+
+def autoscaled_resources() -> dict[str, float]:
+    """Return what the connected cluster has once autoscaling has added all nodes that it may.
+
+    `ray.cluster_resources()` counts the nodes that are up. A public name was asked for in
+    https://github.com/ray-project/ray/issues/49501, and came as this private one.
+
+    Returns:
+        Amounts by resource, such as `CPU`; empty where the cluster does not scale.
+    """
+    return ray._private.state.state.get_max_resources_from_cluster_config() or {}
