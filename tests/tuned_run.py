@@ -10,10 +10,11 @@ from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath
 from hyena_ray.tuning.summary import RunSummary
 
-SPACE = """\
+EPOCHS = 3
+SPACE = f"""\
 task: zdna
 trials: 3
-scheduler: {grace_period: 99}
+scheduler: {{grace_period: 99}}
 settings:
   data.length: 40
   data.limit: 400
@@ -21,11 +22,11 @@ settings:
   model.n_layer: 1
   model.max_seq_len: 130
   readout.flank: 8
-  training.epochs: 3
-attribution: {shuffles: 1, tolerance: null, steps: 4, samples: 4}
+  training.epochs: {EPOCHS}
+attribution: {{shuffles: 1, tolerance: null, steps: 4, samples: 4}}
 search:
-  readout.lookahead: {choices: [4, 8]}
-  training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
+  readout.lookahead: {{choices: [4, 8]}}
+  training.learning_rate: {{low: 1e-3, high: 1e-2, log: true}}
 """
 """No trial is stopped early, and so few are drawn without regard to earlier ones: what is found
 depends neither on how many run at once nor on which ends first."""

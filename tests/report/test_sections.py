@@ -32,6 +32,7 @@ from hyena_ray.training.settings import RunSettings
 from hyena_ray.tuning.presets import load_preset
 from hyena_ray.tuning.summary import RunSummary
 from tests.report.report_runs import Runs
+from tests.tuned_run import EPOCHS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -152,7 +153,7 @@ def test_a_run_remembers_its_data_and_every_epoch(contents: TuneContents, runs: 
     assert contents.origin == Origin.read(contents.folder)
     assert contents.origin.folder == str(runs.data)
     assert contents.history is not None
-    assert len(contents.history) == 2
+    assert len(contents.history) == EPOCHS
     assert {"train_loss", "loss", "f1"} <= set(contents.history[0])
 
 
