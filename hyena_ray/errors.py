@@ -87,6 +87,7 @@ class Problems:
     def collect(
         self,
         check: Callable[Arguments, Result],
+        /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result | None:

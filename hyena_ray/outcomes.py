@@ -1,4 +1,4 @@
-"""What a job leaves its user with: text and a table of paths, or one JSON object."""
+"""What a job tells its user: text and a table of paths, or one JSON object; a result or a plan."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from hyena_ray.storage import AnyPath
 
 BOLD, PLAIN = "\033[1m", "\033[0m"
 SIMULATED = "simulated: no figure here says anything about real DNA"
-"""What a reader is told before anything that was found in simulated data."""
+"""What a reader is told before any result of simulated data."""
 
 
 class Outcome(NamedTuple):
-    """What a job leaves its user with."""
+    """The result of a job, as it is printed."""
 
     text: str
-    """For people."""
+    """The result for people."""
     found: Mapping[str, Any] = {}
-    """For machines: values that JSON has."""
+    """The result for machines: values that JSON can hold."""
     written: Mapping[str, AnyPath] = {}
-    """What was written, to where it lies."""
+    """Name of every output, and where it is."""
     simulated: bool | None = None
     """Whether the data was simulated; None where the job reads none."""
     folder: AnyPath | None = None
-    """Of all results, where a report is made of them."""
+    """Folder of the run, of which a report is made; None where there is none to make."""
 
     def as_json(self, job: str, seconds: float) -> str:
-        """One JSON object; what is not a finite number is null.
+        """Return one JSON object, in which every number that is not finite is null.
 
         Args:
-            job: its name.
-            seconds: that it took.
+            job: Name of the job.
+            seconds: Seconds that the job took.
         """
         values = {
             "job": job,
             "found": self.found,
-            "written": {what: str(path) for what, path in self.written.items()},
+            "written": {name: str(path) for name, path in self.written.items()},
             "simulated": self.simulated,
             "seconds": round(seconds, 3),
         }
         return json.dumps(plain(values), allow_nan=False)
 
     def as_text(self, seconds: float, stream: TextIO) -> str:
-        """What was found, and below it a table of what was written.
+        """Return the result for people, followed by a table of the outputs.
 
         Args:
-            seconds: that the job took.
-            stream: where it will be printed; a terminal gets bold type.
+            seconds: Seconds that the job took.
+            stream: Stream on which it will be printed; a terminal gets bold type.
         """
         text = self.text.rstrip("\n")
         if not self.written:
@@ -61,23 +61,87 @@ class Outcome(NamedTuple):
         return "\n".join([text, "", title, *aligned(self.written)])
 
 
+class DryRun(NamedTuple):
+    """What a job would do, after every check and with nothing written."""
+
+    plan: Mapping[str, str]
+    """The work in words, line by line."""
+    values: Mapping[str, Any]
+    """The work for machines."""
+    outputs: Mapping[str, AnyPath]
+    """Name of every output that would be written, and where."""
+    seconds: float
+    """Estimated duration: the number of batches times the time of one, over those at once."""
+    timed: str
+    """What was timed for the estimate."""
+    simulated: bool | None = None
+    """Whether the data is simulated."""
+
+    def outcome(self) -> Outcome:
+        """Return the plan as the job prints it."""
+        lines = {**self.plan, "time": f"about {duration(self.seconds)}, from {self.timed}"}
+        text = [
+            "dry run: all inputs were checked, nothing was written",
+            *aligned({name: line for name, line in lines.items() if line}),
+            "would write",
+            *aligned(self.outputs),
+        ]
+        values = {
+            "dry_run": True,
+            **self.values,
+            "estimated_seconds": round(self.seconds, 1),
+            "based_on": self.timed,
+            "would_write": {name: str(path) for name, path in self.outputs.items()},
+        }
+        return Outcome("\n".join(text), values, {}, self.simulated)
+
+
+def windows_by_split(windows: Mapping[str, int]) -> str:
+    """Return the number of windows of each split in words.
+
+    Args:
+        windows: Number of windows by split.
+
+    Example:
+        >>> windows_by_split({"train": 1200, "val": 300})
+        'train 1,200, val 300'
+    """
+    return ", ".join(f"{split} {count:,}" for split, count in windows.items())
+
+
 def aligned(rows: Mapping[str, object], indent: str = "  ") -> list[str]:
-    """A line for each row, its values below each other."""
+    """Return a line for each row, with the values below each other.
+
+    Args:
+        rows: Values by name.
+        indent: Beginning of every line.
+    """
     width = max(map(len, rows), default=0)
-    return [f"{indent}{what:<{width}}  {value}" for what, value in rows.items()]
+    return [f"{indent}{name:<{width}}  {value}" for name, value in rows.items()]
 
 
 def bold(text: str, stream: TextIO | None = None) -> str:
-    """The text in bold type, where the stream is a terminal and NO_COLOR is not set."""
+    """Return the text in bold type, where the stream is a terminal and NO_COLOR is not set.
+
+    Args:
+        text: The text.
+        stream: Stream on which it will be printed; by default stdout.
+    """
     stream = stream or sys.stdout
     # https://no-color.org: any value that is not empty.
-    plainly = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return text if plainly or not stream.isatty() else f"{BOLD}{text}{PLAIN}"
+    colourless = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if colourless or not stream.isatty() else f"{BOLD}{text}{PLAIN}"
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON has it: named tuples as objects, other tuples as lists, numpy's numbers as
-    numbers, null for what is not finite."""
+    """Return a value as JSON has it.
+
+    Named tuples become objects, other tuples lists, and numpy's numbers numbers; what is not finite
+    becomes null.
+
+    Args:
+        value: Numbers, texts, and containers of them.
+    """
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if hasattr(value, "tolist"):

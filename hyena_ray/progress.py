@@ -189,8 +189,13 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """1 actor, 2 actors."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    """Return a count with its noun in the right number: 1 actor, 1,200 actors.
+
+    Args:
+        number: How many there are.
+        what: The noun, whose plural ends in s.
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def listed(names: Iterable[str], most: int = NAMED) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any, Self
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, nearest_name, raise_together, unknown_name
 from hyena_ray.storage import AnyPath, location
 
 
@@ -29,10 +31,37 @@ Location = Annotated[AnyPath, PlainValidator(_location), PlainSerializer(str)]
 """A field that takes what `hyena_ray.storage.location` reads."""
 
 
+READ, DO, WRITE, WHERE = "what is read", "what is done", "what is written", "where it runs"
+"""Groups of options in the help, in this order."""
+
+
+class Option(NamedTuple):
+    """How a setting of a job appears on the command line."""
+
+    metavar: str = ""
+    """Placeholder of the value in the help, where the type of the setting says too little."""
+    group: str = DO
+    """Group of options in the help."""
+    flag: str = ""
+    """Name of the option, where it is not that of the setting."""
+    positional: bool = False
+    """Whether the value is given by its position, without a name."""
+    repeated: bool = False
+    """Whether the option may be given again, each time with one value."""
+    default: str = ""
+    """What the help says of the default, where the value itself says too little."""
+
+
 class Settings(BaseModel):
     """Base of every configuration: frozen, no unknown key, no silent conversion.
 
     The string under a field is its description and the help that users read.
+
+    Example:
+        >>> class Recipe(Settings):
+        ...     epochs: int = 8
+        >>> Recipe.parse({"epochs": 3}, "recipe.yaml").epochs
+        3
     """
 
     model_config = ConfigDict(
@@ -40,73 +69,157 @@ class Settings(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], place: str | PurePath) -> Self:
+    def parse(
+        cls,
+        values: Mapping[str, Any],
+        place: str | PurePath,
+        *,
+        label: Callable[[str], str] | None = None,
+    ) -> Self:
         """Validate plain values, as YAML or a command line give them.
 
+        Args:
+            values: Values by key.
+            place: Where the values come from, for the message.
+            label: Turns a dotted key into the place that the message names; by default
+                `PLACE: KEY`.
+
         Raises:
-            InputError: unknown key, wrong type or value out of range; names place and key.
+            InputError: Unknown keys, wrong types or values out of range; names all of them.
         """
+        named = label or (lambda key: f"{place}: {key}")
         try:
             # JSON mode: lists become tuples and 1 a float, but neither "1" nor True a number.
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in first["loc"]) or "settings"
-            if first["type"] == "extra_forbidden":
-                allowed = _keys_beside(cls, first["loc"])
-                raise InputError(
-                    f"{place}: {key}", None, "unknown key", f"allowed are {allowed}"
-                ) from None
-            found = "null" if first["input"] is None else first["input"]
-            raise InputError(f"{place}: {key}", found, first["msg"], "correct the value") from None
+            details = error.errors(include_url=False)
+            raise_together([_problem(cls, detail, named) for detail in details])
+            raise
 
     def updated(self, changes: Mapping[str, Any], place: str | PurePath) -> Self:
-        """A copy with dotted keys changed, such as `{"training.epochs": 3}`."""
+        """Return a copy with dotted keys changed, such as `{"training.epochs": 3}`.
+
+        Args:
+            changes: New values by dotted key.
+            place: Where the changes come from, for the message.
+
+        Raises:
+            InputError: Unknown keys, wrong types or values out of range; names all of them.
+        """
         values = self.model_dump(mode="json")
+        unknown = []
         for key, value in changes.items():
-            *folders, name = key.split(".")
+            *sections, name = key.split(".")
             section: Any = values
-            for folder in folders:
-                section = section.get(folder) if isinstance(section, dict) else None
-            if not isinstance(section, dict):
-                raise InputError(f"{place}: {key}", None, "unknown key", "check its spelling")
-            section[name] = value
+            for part in sections:
+                section = section.get(part) if isinstance(section, dict) else None
+            if not isinstance(section, dict) or (sections and name not in section):
+                known = list(dict.fromkeys((*setting_keys(type(self)), *dotted(values))))
+                nearest = nearest_name(key, known) or nearest_name(name, known)
+                guess = f", did you mean {nearest}?" if nearest else ""
+                beside = [other for other in known if other.startswith(f"{sections[0]}.")]
+                remedy = f"give one of {', '.join(beside or known)}" if sections else "correct it"
+                unknown.append(InputError(f"{place}: {key}", None, f"unknown key{guess}", remedy))
+            else:
+                section[name] = value
+        raise_together(unknown)
         return self.parse(values, place)
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"training.epochs": 3}` of `{"training": {"epochs": 3}}`."""
-    found: dict[str, Any] = {}
+    """Flatten nested mappings to dotted keys.
+
+    Args:
+        values: Mappings in mappings.
+        prefix: Beginning of every key.
+
+    Example:
+        >>> dotted({"training": {"epochs": 3}})
+        {'training.epochs': 3}
+    """
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found |= dotted(value, f"{prefix}{key}.")
+            flat |= dotted(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
-def _keys_beside(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    for part in location[:-1]:
-        field = cls.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
-            return "those in the documentation"
-        cls = field.annotation
-    return ", ".join(sorted(cls.model_fields))
+def setting_keys(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all settings of a class.
+
+    Args:
+        settings: The class.
+        prefix: Beginning of every key.
+    """
+    for name, field in settings.model_fields.items():
+        section = _section(field.annotation)
+        if section is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from setting_keys(section, f"{prefix}{name}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the class of a field that holds settings of its own."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType):
+        return next(filter(None, map(_section, get_args(annotation))), None)
+    return None
+
+
+def _problem(
+    settings: type[BaseModel], detail: ErrorDetails, label: Callable[[str], str]
+) -> InputError:
+    """Turn one finding of pydantic into a line for people."""
+    *sections, name = detail["loc"] or ("settings",)
+    place = label(".".join(map(str, (*sections, name))))
+    if detail["type"] == "missing":
+        return InputError(place, None, "is missing", "give it")
+    if detail["type"] == "extra_forbidden":
+        owner: type[BaseModel] | None = settings
+        for part in sections:
+            field = owner.model_fields.get(str(part)) if owner else None
+            owner = _section(field.annotation) if field else None
+        return _unknown_key(place, str(name), owner)
+    shown = "null" if detail["input"] is None else detail["input"]
+    if detail["type"] == "literal_error":
+        # pydantic lists them as 'a', 'b' or 'c'.
+        allowed = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return unknown_name(place, str(shown), "choice", allowed)
+    return InputError(
+        place, shown, detail["msg"].removeprefix("Value error, "), "correct the value"
+    )
+
+
+def _unknown_key(place: str, name: str, owner: type[BaseModel] | None) -> InputError:
+    if owner is None:
+        return InputError(place, None, "unknown key", "see the documentation of the settings")
+    nearest = nearest_name(name, owner.model_fields)
+    guess = f", did you mean {nearest}?" if nearest else ""
+    allowed = ", ".join(sorted(owner.model_fields))
+    return InputError(place, None, f"unknown key{guess}", f"allowed are {allowed}")
 
 
 class _PlainValues(SafeConstructor):
-    """Dates stay text, as they stand in the file: no setting is one."""
+    """Keep dates as the text that is in the file: no setting is a date."""
 
 
 _PlainValues.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
 
 def load_yaml(path: AnyPath) -> dict[str, Any]:
-    """Read one YAML 1.2 mapping strictly: no duplicate keys, tags, anchors, directives or second
-    document.
+    """Read one YAML 1.2 mapping strictly.
+
+    Duplicate keys, tags, anchors, directives and a second document are refused.
+
+    Args:
+        path: The file.
 
     Raises:
-        InputError: missing file, syntax error or anything of the above, with the line.
+        InputError: The file is missing, has a syntax error or any of the above; names the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,7 +229,15 @@ def load_yaml(path: AnyPath) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
-    """As `load_yaml`, for text."""
+    """Read YAML text as `load_yaml` reads a file.
+
+    Args:
+        text: The text.
+        place: Where the text comes from, for the message.
+
+    Raises:
+        InputError: As `load_yaml`.
+    """
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = False
     yaml.Constructor = _PlainValues
@@ -134,7 +255,7 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{place}:{mark.line + 1}" if mark else str(place)
-        # What was being read, where that is known, and what stood there instead.
+        # What was being read, where that is known, and what was there instead.
         parts = [getattr(error, name, None) for name in ("context", "problem")]
         problem = ", ".join(filter(None, parts)) or "not YAML"
         raise InputError(line, None, problem, "correct the line") from None
@@ -147,8 +268,23 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
     return values
 
 
-def parse_assignments(pairs: list[str], option: str) -> dict[str, Any]:
-    """Turn `["training.epochs=3"]` into `{"training.epochs": 3}`; values are read as YAML."""
+def parse_assignments(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """Read assignments, whose values are YAML.
+
+    Args:
+        pairs: Texts such as `training.epochs=3`.
+        option: Option that they were given with, for the message.
+
+    Returns:
+        Values by dotted key.
+
+    Raises:
+        InputError: A text is no assignment, or its value is not YAML.
+
+    Example:
+        >>> parse_assignments(["training.epochs=3"], "--set")
+        {'training.epochs': 3}
+    """
     changes: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

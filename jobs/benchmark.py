@@ -9,47 +9,53 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from hyena_ray.commands import DONE, Outcome, Parser, run_job
+from pydantic import Field
+
+from hyena_ray.cli.commands import command_of, run
+from hyena_ray.cli.terminal import run_in_terminal
+from hyena_ray.outcomes import Outcome
+from hyena_ray.settings import Option
+from hyena_ray.workflows.workflow import Job, Workflow
 
 if TYPE_CHECKING:
     from benchmarks.comparison import Comparison
     from benchmarks.figures import Figures
 
-EXAMPLES = """\
-examples:
-  python jobs/benchmark.py convolution
-  python jobs/benchmark.py startup --rounds 1 --json
-"""
-NAMES = (
-    *("prepare", "convolution", "training", "pretraining", "attribution"),
-    *("shards", "tune", "startup", "memory"),
-)
+Name = Literal[
+    "prepare",
+    "convolution",
+    "training",
+    "pretraining",
+    "attribution",
+    "shards",
+    "tune",
+    "startup",
+    "memory",
+]
 Shown: TypeAlias = tuple[list[str], list[dict[str, Any]]]
 """Lines for people, and for machines."""
 
 
-def parser() -> Parser:
-    """The command line."""
-    options = Parser(
-        prog="benchmark.py", description=__doc__, epilog=EXAMPLES, found="cpus, threads, lines"
-    )
-    options.group(DONE).add_argument(
-        "name", metavar="NAME", choices=NAMES, help=f"what to time: {', '.join(NAMES)}; required"
-    )
-    options.group(DONE).add_argument(
-        "--rounds", metavar="N", type=int, default=5, help="times that each is run"
-    )
-    return options
+class BenchmarkSettings(Job):
+    """Settings of a benchmark."""
+
+    name: Annotated[Name, Option("NAME", positional=True)]
+    """What to time."""
+    rounds: Annotated[int, Field(ge=1)] = 5
+    """Times that each is run."""
 
 
-def main(arguments: Sequence[str]) -> Outcome:
-    """Time."""
-    given = parser().parse_args(arguments)
+def execute(settings: BenchmarkSettings) -> Outcome:
+    """Time.
+
+    Args:
+        settings: Settings of the benchmark.
+    """
     import torch
 
     from benchmarks.figures import Figures
@@ -58,13 +64,13 @@ def main(arguments: Sequence[str]) -> Outcome:
     cpus, threads = os.cpu_count(), torch.get_num_threads()
     text, lines = [f"{cpus} CPUs, torch on {threads} threads"], []
     with tempfile.TemporaryDirectory() as folder:
-        for timed in BENCHMARKS[given.name](Path(folder)):
+        for timed in BENCHMARKS[settings.name](Path(folder)):
             logging.info("%s", timed.title)
             text.append(timed.title)
             if isinstance(timed, Figures):
-                shown, values = _costs(timed, given.rounds)
+                shown, values = _costs(timed, settings.rounds)
             else:
-                shown, values = _rates(timed, given.rounds)
+                shown, values = _rates(timed, settings.rounds)
             text += shown
             lines += values
     found = {"cpus": cpus, "threads": threads, "lines": lines}
@@ -92,5 +98,19 @@ def _costs(figures: Figures, rounds: int) -> Shown:
     return text, [{"title": figures.title, "who": who, **cells} for who, cells in rows.items()]
 
 
+WORKFLOW = Workflow(
+    name="benchmark",
+    about=__doc__,
+    settings=lambda task: BenchmarkSettings,
+    validate=lambda settings: settings,
+    execute=execute,
+    present=lambda settings, outcome: outcome,
+    found="cpus, threads, lines",
+    examples=("benchmark convolution", "benchmark startup --rounds 1 --json"),
+)
+
 if __name__ == "__main__":
-    run_job(main)
+    words = sys.argv[1:]
+    run_in_terminal(
+        "benchmark", lambda: run(words, command_of(WORKFLOW)), as_json="--json" in words
+    )

@@ -1,12 +1,10 @@
-"""Tune Z-DNA recognition: python jobs/tune_zdna.py --help"""
+"""Tune Z-DNA recognition: the same as `hyena-ray tune zdna`."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
-from hyena_ray.commands import run_job
-from hyena_ray.report.job import with_report
-from hyena_ray.tuning.job import tuning_job
+from hyena_ray.cli import main
 
 if __name__ == "__main__":
-    run_job(with_report(tuning_job("zdna", Path(__file__).parent.parent / "search_spaces")))
+    main(["tune", "zdna", *sys.argv[1:]])

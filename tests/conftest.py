@@ -19,7 +19,7 @@ from pyarrow import fs
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.storage import S3Path
-from tests.command import run
+from tests.command_line import run_job
 from tests.tuned_run import SPACE
 
 # Ray makes its workers nice, so that on a busy machine a test would wait for everything else.
@@ -111,8 +111,7 @@ def tuned_run(once: Once, small_data: Path, request: pytest.FixtureRequest) -> P
         request.getfixturevalue("cluster")
         (folder / "space.yaml").write_text(SPACE)
         given = ("--data", small_data, "--space", folder / "space.yaml", "--out", folder / "run")
-        done = run("tune_zdna", *given)
-        assert done.code == 0, done.stderr
+        run_job("tune", "zdna", *given)
 
     return once("tuned", tune) / "run"
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.tune import TuneRecord
 
 EPOCHS = 3
 SPACE = f"""\
@@ -48,7 +48,7 @@ def result_of(out: AnyPath) -> Result:
     """Read the result of a run from its folder."""
     with (out / "trials.parquet").open("rb") as stream:
         table = pq.read_table(stream)
-    summary = RunSummary.read(out)
+    summary = TuneRecord.read(out)
     columns = ["trial", "state", "score", "readout.lookahead", "training.learning_rate"]
     models: list[AnyPath] = [*(out / "trials").glob("*/model/model.safetensors")]
     return Result(

@@ -9,8 +9,7 @@ scipy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import PurePath
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -113,14 +112,6 @@ class AttributionSettings(Settings):
     batch: Annotated[int, Field(ge=1)] = 4096
     """Sequence positions of one pass through the model. On a CPU a pass should fit into its cache;
     a GPU is faster with many more. The last bits of the scores depend on it."""
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any], place: str | PurePath) -> Self:
-        methods = values.get("methods")
-        if isinstance(methods, (list, tuple)):
-            names = [name for name in methods if isinstance(name, str)]
-            check_method_names(names, f"{place}: methods")
-        return super().parse(values, place)
 
     @model_validator(mode="after")
     def _steps_can_double(self) -> Self:

@@ -40,18 +40,18 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.attribution.targets import trim_tokens, true_positives
-from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.sharded import (
-    WorkPlan,
+from hyena_ray.errors import InputError
+from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.model.window import WindowModel
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST
+from hyena_ray.runs.shards import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,
 )
-from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, sha256_file
-from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
@@ -78,13 +78,13 @@ class Shard(Settings):
     """Id of the last window itself."""
 
 
-class ShardPlan(WorkPlan):
+class ShardPlan(Plan):
     """Everything that the scores of an attribution depend on, and how the work is cut.
 
     Where data and model are stored is not part of it; what they contain is.
     """
 
-    work: ClassVar[str] = "attribution"
+    KIND: ClassVar[str] = "attribute"
 
     length: int
     """Bases of a window."""
@@ -225,7 +225,7 @@ def shard_is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
     """
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
-    return shard_file_is_complete(shard_path(folder, index), plan.key, rows)
+    return shard_file_is_complete(shard_path(folder, index), plan.fingerprint, rows)
 
 
 def missing_shards(plan: ShardPlan, folder: AnyPath) -> list[int]:
@@ -283,7 +283,7 @@ def run_shard(
     table = shard_table(attribute_windows(model, windows, plan.settings))
     for name, column in _window_columns(windows).items():
         table = table.append_column(name, column)
-    write_shard_file(table, path, plan.key)
+    write_shard_file(table, path, plan.fingerprint)
     note.unlink(missing_ok=True)  # another worker may have finished the same shard meanwhile
     return path
 
@@ -362,7 +362,7 @@ def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
     """
     shard = plan.shards[index]
     rows = shard.last_row - shard.first_row
-    return read_shard_file(shard_path(folder, index), plan.key, rows)
+    return read_shard_file(shard_path(folder, index), plan.fingerprint, rows)
 
 
 def parse_shard_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:

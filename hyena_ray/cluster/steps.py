@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import ray
 import ray.data
 
+from hyena_ray.cluster.tasks import Shared
 from hyena_ray.cluster.windows import own_context
 from hyena_ray.training.data_parallel import Workers
 from hyena_ray.training.genome_stream import Batch, WindowStream
@@ -29,7 +29,7 @@ SPAN_STEPS = 2_048
 class StreamedSteps(NamedTuple):
     """A `loop.Feed` of the windows in the object store; small and picklable."""
 
-    stream: ray.ObjectRef[WindowStream]
+    stream: Shared[WindowStream]
 
     def batches(self, steps: Iterable[int], workers: Workers) -> Iterator[Batch]:
         """A worker's part of each step, in order; all steps are of one stage."""
@@ -42,7 +42,7 @@ class StreamedSteps(NamedTuple):
         stream = self.stream
 
         def cut(steps: dict[str, Any]) -> dict[str, Any]:
-            source: WindowStream = ray.get(stream)  # without a copy
+            source = stream.get()
             made = [source.batch(int(step), workers) for step in steps["item"]]
             return {name: np.stack([getattr(of, name) for of in made]) for name in Batch._fields}
 

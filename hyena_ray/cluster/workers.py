@@ -8,11 +8,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import ray
 import ray.train
+from ray.train import TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from hyena_ray.cluster.resources import TrialResources
+from hyena_ray.cluster.start import reason_of
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.data_parallel import Workers
 
@@ -88,3 +92,56 @@ def run_on_workers(
         tell(report)
     if failures:
         raise failures[0]
+
+
+def run_in_own_process(
+    train: Callable[[Workers, Report], None],
+    resources: TrialResources,
+    folder: AnyPath,
+    *,
+    name: str,
+    tell: Report,
+    retries: int = 0,
+) -> None:
+    """Call `run_on_workers` in a process of its own, and wait.
+
+    It waits in two threads, and a driver that is told to end while one of them is inside Ray would
+    sometimes do so without its exit code.
+
+    Args:
+        train: Trains one run as one of these workers.
+        resources: What the run takes.
+        folder: Folder for Ray Train's own files, on storage that every node sees.
+        name: Name of the run, in `folder` and on the dashboard.
+        tell: Takes the reports.
+        retries: Times that the group is started again after one of its workers failed or died.
+
+    Raises:
+        InputError: A worker refuses its input.
+        JobError: A worker failed or died once more; what finished is kept.
+    """
+    reports = Queue(actor_options={"num_cpus": 0})
+
+    def drive() -> None:
+        try:
+            run_on_workers(train, resources, folder, name=name, tell=reports.put, retries=retries)
+        finally:
+            reports.put(None)
+
+    ended = ray.remote(num_cpus=0)(drive).options(name=name).remote()
+    while (report := reports.get()) is not None:
+        tell(report)
+    try:
+        ray.get(ended)
+    except TrainingFailedError as error:
+        raise _failure(error) from error
+
+
+def _failure(error: TrainingFailedError) -> Exception:
+    """Return what stopped a worker, in one line."""
+    causes = getattr(getattr(error, "cause", error), "worker_failures", {}).values()
+    for cause in causes:
+        if isinstance(cause, InputError | JobError):
+            return cause
+    reason = reason_of(next(iter(causes), error))
+    return JobError(f"workers failed ({reason}); what was finished is kept, --resume does the rest")

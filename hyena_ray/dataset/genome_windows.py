@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from hyena_ray.dataset.manifest import (
-    SCHEMA_VERSION,
     ContigEntry,
     Count,
     DataFile,
@@ -162,8 +161,7 @@ def _write(
     if blacklist:
         name = blacklist.path.name
         inputs.append(InputFile(role="blacklist", name=name, sha256=blacklist.sha256))
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return Manifest.describe(
         task=settings.task,
         simulated=simulated,
         lengths=settings.lengths,

@@ -1,21 +1,23 @@
-"""The manifest of a prepared folder; it is written last, so that a folder with one is complete."""
+"""The manifest of prepared data: where it comes from, how it was cut, and which files it has."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
+from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json
 from hyena_ray.genome.splits import SPLITS, fold_name
+from hyena_ray.runs.plan import fingerprint
+from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 2
-"""Version of the manifest and of the Parquet schema."""
+DECISIVE = ("task", "inputs", "lengths", "flank", "negatives", "train_stride", "seed", "split")
+"""Fields that decide all others: the plan of a preparation."""
 PREPARE_AGAIN = "prepare the data again"
 """Remedy for prepared data that are damaged."""
 
@@ -116,15 +118,13 @@ class DataFile(Settings):
     """Hex SHA-256 of the file."""
 
 
-class Manifest(Settings):
-    """Contents of a prepared folder; equal inputs and settings give equal bytes."""
+class Manifest(Record):
+    """The contents of a prepared folder; equal inputs and settings give equal bytes."""
 
-    schema_version: int
-    """Version of the manifest and of the Parquet schema."""
+    KIND: ClassVar[str] = "prepare"
+
     task: str
     """Name of the task."""
-    simulated: bool
-    """Whether the data are from simulated DNA: no figure from it says anything about real DNA."""
     lengths: tuple[int, ...]
     """Window lengths in bases."""
     flank: int = Field(ge=0)
@@ -153,6 +153,36 @@ class Manifest(Settings):
     """Rows of the files of sequences; none for a genome."""
     files: tuple[DataFile, ...]
     """Parquet files."""
+
+    @classmethod
+    def describe(cls, *, simulated: bool, **values: Any) -> Self:
+        """Make the manifest of prepared data.
+
+        Args:
+            simulated: Whether the data was made from simulated DNA.
+            values: All fields of the manifest's own.
+        """
+        plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
+        outputs = {f"windows of {size} bases": f"length={size}" for size in values["lengths"]}
+        return cls.make(
+            fingerprint=fingerprint(plain), simulated=simulated, outputs=outputs, **values
+        )
+
+    @classmethod
+    def read(cls, folder: AnyPath, place: str | None = None) -> Self:
+        """Read and check the manifest of prepared data.
+
+        Args:
+            folder: Folder of the data.
+            place: Option that named the folder, for the message.
+
+        Raises:
+            InputError: The folder is not prepared data, or its manifest is damaged or of another
+                version, or names an unknown task.
+        """
+        manifest = super().read(folder, place)
+        task_named(manifest.task, f"{folder / MANIFEST}: task")
+        return manifest
 
     def labels_per_window(self, length: int) -> int:
         """Return how many labels a window has.
@@ -239,38 +269,3 @@ class Manifest(Settings):
         if self.simulated:
             lines.append("simulated: no figure from it says anything about real DNA")
         return "\n".join(lines)
-
-
-def read_manifest(folder: AnyPath) -> Manifest:
-    """Read and check the manifest of a prepared folder.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        Its manifest.
-
-    Raises:
-        InputError: There is no such folder or manifest, or the manifest is not valid, of another
-            schema version or of an unknown task.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        problem = (
-            "has no manifest.json: not a prepared folder, or an unfinished one"
-            if folder.is_dir()
-            else "there is no such folder"
-        )
-        raise InputError(folder, None, problem, "make it with jobs/prepare.py")
-    values = read_json(path)
-    version = values.get("schema_version") if isinstance(values, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema_version",
-            version,
-            f"this version reads {SCHEMA_VERSION}",
-            PREPARE_AGAIN,
-        )
-    manifest = Manifest.parse(values, path)
-    task_named(manifest.task, f"{path}: task")
-    return manifest

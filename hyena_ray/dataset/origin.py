@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from hyena_ray.dataset.manifest import MANIFEST, Manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import read_json, sha256_file, write_json
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 

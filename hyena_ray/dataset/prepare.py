@@ -1,150 +1,93 @@
-"""Make a prepared folder, whole or not at all, from whatever a task is given as.
+"""Write prepared data, whole or not at all, from whatever a task is given as.
 
-Out: `DIR/length=L/split=S/part-*.parquet` and `manifest.json`.
+Input: a genome with regions, or files of labelled sequences. Output:
+`DIR/length=L/split=S/part-*.parquet`, `provenance.json` and, last, `manifest.json`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyena_ray.dataset.genome_windows import PrepareSettings
-from hyena_ray.dataset.manifest import MANIFEST, Manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.sequences import SequenceSettings
-from hyena_ray.dry_run import DryRun, Estimate, windows_text
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, lies_in, new_output, write_json
+from hyena_ray.files import atomic_folder, write_json
+from hyena_ray.runs.record import MANIFEST
+from hyena_ray.runs.run import PROVENANCE, Output, check_output, provenance
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-__all__ = [
-    "RECIPES",
-    "PrepareSettings",
-    "Recipe",
-    "SequenceSettings",
-    "plan_preparation",
-    "prepare",
-]
+__all__ = ["RECIPES", "PrepareSettings", "Recipe", "SequenceSettings", "check_recipe", "prepare"]
 
 
 Recipe = PrepareSettings | SequenceSettings
-"""What a task is made from: `inputs`, the files that are read, and `write`, which writes."""
+"""What data is prepared from: `inputs` are the files that are read, and `write` cuts them."""
 
 RECIPES: dict[str, type[PrepareSettings] | type[SequenceSettings]] = {
     "base": PrepareSettings,
     "sequence": SequenceSettings,
 }
-"""By kind of task."""
+"""Class of the recipe by kind of task."""
 
 
 def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifest:
-    """Write the prepared folder `out`, whole or not at all.
+    """Write prepared data, whole or not at all.
 
     Args:
-        recipe: inputs and how to cut them.
-        out: the folder to make.
-        overwrite: replace a prepared folder that is there, once the new one is complete.
+        recipe: Inputs, and how they are cut.
+        out: Folder to make.
+        overwrite: Replace prepared data that is there, once the new data is complete.
 
     Returns:
         The manifest, as written.
 
     Raises:
-        InputError: an input cannot be used, `out` exists, or a split would lack a class.
+        InputError: An input cannot be used, `out` exists, or a split would lack a class.
     """
-    out = _checked(recipe, out, overwrite)
-    with _parents_of(out), atomic_folder(out, last=MANIFEST, replace=overwrite) as folder:
-        manifest = recipe.write(folder)
-        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+    output = check_recipe(recipe, out, overwrite=overwrite)
+    folder = output.folder
+    with _parents_of(folder), atomic_folder(folder, last=MANIFEST, replace=overwrite) as temporary:
+        manifest = recipe.write(temporary)
+        inputs = {str(number): path for number, path in enumerate(recipe.inputs, start=1)}
+        write_json(temporary / PROVENANCE, provenance(inputs))
+        manifest.write(temporary)
     return manifest
 
 
-def plan_preparation(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> DryRun:
-    """Read all inputs as `prepare` does, and write nothing. Takes about as long.
+def check_recipe(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Output:
+    """Check that a recipe fits its task, and that its folder may be written.
+
+    Args:
+        recipe: Inputs, and how they are cut.
+        out: Folder to make.
+        overwrite: Replace prepared data that is there.
 
     Raises:
-        InputError: as `prepare`.
+        InputError: The task has another kind of recipe, or the folder may not be written.
     """
-    began = time.monotonic()
-    out = _checked(recipe, out, overwrite)
-    manifest = recipe.write(None)
-    seconds = time.monotonic() - began
-    windows = {
-        f"{length} bases": {
-            split: sum(
-                count.positive + count.negative
-                for count in manifest.counts
-                if (count.length, count.split) == (length, split)
-            )
-            for split in manifest.splits
-        }
-        for length in manifest.lengths
-    }
-    lines = {f"  {name}": windows_text(of) for name, of in windows.items()}
-    contigs = f"{len(manifest.contigs)} contigs, {sum(c.length for c in manifest.contigs):,} bases"
-    return DryRun(
-        plan={
-            "task": task_named(manifest.task).title,
-            "inputs": ", ".join(str(path) for path in recipe.inputs),
-            **({"genome": contigs} if manifest.contigs else {}),
-            "split": manifest.split,
-            "windows": f"with {manifest.flank} bases on each side",
-            **lines,
-            "runs on": "one process of this machine",
-        },
-        values={"windows": windows, "split": manifest.split, "flank": manifest.flank},
-        writes=written_by(out),
-        time=Estimate(
-            seconds, f"{seconds:.1f} s in which all inputs were read and cut; writing is to come"
-        ),
-        simulated=manifest.simulated,
-    )
-
-
-def written_by(out: AnyPath) -> dict[str, AnyPath]:
-    """What is written, to where it lies."""
-    return {"prepared data": out, "summary": out / MANIFEST}
-
-
-def _checked(recipe: Recipe, out: AnyPath, overwrite: bool) -> AnyPath:
-    """The absolute path of the output, once task and output are known to be good."""
     task = task_named(recipe.task)
     fitting = RECIPES[task.kind]
     if not isinstance(recipe, fitting):
         raise InputError(
             "task",
             task.name,
-            f"labels stand on a {task.kind}, which {type(recipe).__name__} cannot give",
+            f"labels belong to a {task.kind}, which {type(recipe).__name__} cannot give",
             f"use {fitting.__name__}",
         )
-    return _checked_output(recipe.inputs, out, overwrite)
+    return check_output(out, Manifest.KIND, inputs=recipe.inputs, overwrite=overwrite)
 
 
 @contextmanager
 def _parents_of(out: AnyPath) -> Iterator[None]:
-    """Folders above `out` that are made inside the block and then hold nothing are removed."""
-    made = (
-        [parent for parent in out.parents if not parent.exists()] if isinstance(out, Path) else []
-    )
+    """Remove the folders above `out` that the block has made, where they hold nothing after it."""
+    new = [parent for parent in out.parents if not parent.exists()] if isinstance(out, Path) else []
     try:
         yield
     finally:
-        for parent in made:
-            # Refused by the system, as it should be, once the result stands in it.
+        for parent in new:
+            # Refused by the system, as it should be, once the result is in it.
             with suppress(OSError):
                 parent.rmdir()
-
-
-def _checked_output(inputs: Sequence[AnyPath], out: AnyPath, overwrite: bool) -> AnyPath:
-    out = out.expanduser()
-    for path in inputs:
-        if lies_in(path, out):
-            raise InputError("--out", out, f"holds the input {path}", "give another folder")
-    if not (overwrite and out.is_dir() and not out.is_symlink()):
-        return new_output(out)
-    if any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise InputError(
-            "--out", out, "holds something other than prepared data", "give another folder"
-        )
-    return out.absolute()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile, Manifest, read_manifest
+from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
@@ -97,7 +97,7 @@ class PreparedData:
             InputError: The folder was not prepared, lacks one of its files, or has one more.
         """
         folder = folder.expanduser().absolute()
-        manifest = read_manifest(folder)
+        manifest = Manifest.read(folder)
         listed = {folder / file.path for file in manifest.files}
         present: set[AnyPath] = set(folder.glob("length=*/split=*/part-*.parquet"))
         for path in sorted(listed - present):
@@ -204,6 +204,19 @@ class PreparedData:
             if begin < end:
                 tables.append(self._read(file, partial(_read_range, first=begin, last=end)))
         return windows_from_table(pa.concat_tables(tables), self.folder)
+
+    def check_split(self, split: str, place: str = "split") -> None:
+        """Refuse a split that was not prepared; reads no file.
+
+        Args:
+            split: Name of the split.
+            place: Option or setting that names it, for the message.
+
+        Raises:
+            InputError: There is no such split.
+        """
+        if split not in self.manifest.splits:
+            raise unknown_name(place, split, "split", self.manifest.splits)
 
     def check(self, lengths: Collection[int]) -> None:
         """Check every file of some lengths against the manifest, before hours of work rely on it.

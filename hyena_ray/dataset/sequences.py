@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifest, SequenceRows
+from hyena_ray.dataset.manifest import Count, InputFile, Manifest, SequenceRows
 from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import TOKEN_IDS, encode, validate_letters
 from hyena_ray.errors import InputError
@@ -206,8 +206,7 @@ def _write(
         written += writer.files
         counts.append(_count_labels(length, split, labels))
         row_counts.append(_count_rows(split, file, kept))
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return Manifest.describe(
         task=settings.task,
         simulated=any(file.simulated for file in files),
         lengths=(length,),

@@ -13,17 +13,17 @@ from pydantic import Field
 
 from hyena_ray.attribution.shards import model_sha256
 from hyena_ray.dataset.manifest import ContigEntry
-from hyena_ray.dataset.sharded import (
-    WorkPlan,
-    read_shard_file,
-    shard_file_is_complete,
-    write_shard_file,
-)
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.shards import (
+    read_shard_file,
+    shard_file_is_complete,
+    write_shard_file,
+)
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
@@ -46,10 +46,10 @@ class Piece(Settings):
         return f"{self.contig}:{self.start}-{self.end}"
 
 
-class PredictionPlan(WorkPlan):
+class PredictionPlan(Plan):
     """What the probabilities of a genome depend on."""
 
-    work: ClassVar[str] = "prediction"
+    KIND: ClassVar[str] = "predict"
 
     genome: str
     """sha256 of its file."""
@@ -193,7 +193,9 @@ def piece_path(folder: AnyPath, index: int) -> AnyPath:
 def piece_is_complete(plan: PredictionPlan, index: int, folder: AnyPath) -> bool:
     """Whether a piece's file is there and was made by this plan; reads its footer only."""
     piece = plan.pieces[index]
-    return shard_file_is_complete(piece_path(folder, index), plan.key, piece.end - piece.start)
+    return shard_file_is_complete(
+        piece_path(folder, index), plan.fingerprint, piece.end - piece.start
+    )
 
 
 def missing_pieces(plan: PredictionPlan, folder: AnyPath) -> list[int]:
@@ -219,7 +221,9 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     wanted: dict[str, list[int]] = {}
     for index in missing_pieces(plan, folder):
         first, last = _reach(plan, index)
-        if not shard_file_is_complete(_sequence_path(folder, index), plan.key, last - first):
+        if not shard_file_is_complete(
+            _sequence_path(folder, index), plan.fingerprint, last - first
+        ):
             wanted.setdefault(plan.pieces[index].contig, []).append(index)
     if not wanted:
         return
@@ -229,7 +233,7 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
         for index in wanted.get(contig.name, ()):
             first, last = _reach(plan, index)
             table = pa.table({"code": pa.array(contig.codes[first:last])})
-            write_shard_file(table, _sequence_path(folder, index), plan.key)
+            write_shard_file(table, _sequence_path(folder, index), plan.fingerprint)
     if source.sha256 != plan.genome:
         raise InputError(genome, None, "changed while it was read", "start anew with --overwrite")
 
@@ -251,7 +255,7 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
         )
     piece = plan.pieces[index]
     first, last = _reach(plan, index)
-    codes = read_shard_file(_sequence_path(folder, index), plan.key, last - first)["code"]
+    codes = read_shard_file(_sequence_path(folder, index), plan.fingerprint, last - first)["code"]
     found = score_piece(
         model,
         Sequence(first, codes.to_numpy()),
@@ -263,7 +267,7 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
     )
     path = piece_path(folder, index)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_shard_file(pa.table({"probability": found}), path, plan.key)
+    write_shard_file(pa.table({"probability": found}), path, plan.fingerprint)
 
 
 def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> NDArray[np.float32]:
@@ -273,7 +277,7 @@ def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> NDArray[np.
         InputError: the file is missing, damaged or of another plan.
     """
     piece = plan.pieces[index]
-    table = read_shard_file(piece_path(folder, index), plan.key, piece.end - piece.start)
+    table = read_shard_file(piece_path(folder, index), plan.fingerprint, piece.end - piece.start)
     values: NDArray[np.float32] = table["probability"].to_numpy()
     return values
 

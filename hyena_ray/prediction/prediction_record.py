@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar
 
-from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.files import read_json
-from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.region_calling import PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.run import EVALUATION
@@ -56,51 +55,20 @@ def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPreci
         return None  # sequences, no negatives, or a file of an earlier version
 
 
-class PredictionRecord(PredictionResult):
-    """Of a complete prediction; written last, so that its presence means complete."""
+class PredictionRecord(PredictionResult, Record):
+    """What a prediction found, and what it was made of."""
 
-    state: Literal["complete"] = "complete"
-    simulated: bool
-    plan: str
-    """Its key."""
+    KIND: ClassVar[str] = "predict"
+
     genome: str
-    """sha256 of its file."""
+    """sha256 of the genome's file."""
     model: str
     """sha256 of weights, readout and threshold."""
     window: int
-    """Bases."""
+    """Bases of a window."""
     overlap: int
-    """Bases."""
+    """Bases that a window shares with the next one."""
     regions_settings: RegionSettings
+    """Settings of the regions."""
     expected: ExpectedPrecision | None
-    """None where no test of the model says it."""
-
-    @classmethod
-    def of(
-        cls,
-        plan: PredictionPlan,
-        settings: RegionSettings,
-        result: PredictionResult,
-        expected: ExpectedPrecision | None,
-    ) -> Self:
-        """What a plan has led to."""
-        return cls(
-            **result.model_dump(),
-            simulated=plan.simulated,
-            plan=plan.key,
-            genome=plan.genome,
-            model=plan.model,
-            window=plan.window,
-            overlap=plan.overlap,
-            regions_settings=settings,
-            expected=expected,
-        )
-
-    @classmethod
-    def read(cls, folder: AnyPath) -> Self:
-        """Read manifest.json.
-
-        Raises:
-            InputError: missing or not of this form.
-        """
-        return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
+    """Precision that is expected in a genome; None where no test of the model says it."""

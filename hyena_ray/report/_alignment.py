@@ -29,14 +29,14 @@ class Family(NamedTuple):
     on both sides."""
 
 
-def reverse_complement(kmer: str) -> str:
+def reverse_complement_kmer(kmer: str) -> str:
     """Return the reverse complement of a k-mer.
 
     Args:
         kmer: Letters A C G T.
 
     Example:
-        >>> reverse_complement("AACG")
+        >>> reverse_complement_kmer("AACG")
         'CGTT'
     """
     return kmer.translate(str.maketrans("ACGT", "TGCA"))[::-1]
@@ -61,7 +61,7 @@ def group_kmers(kmers: Sequence[str], *, strands: bool) -> list[Family]:
     """
     groups: list[list[tuple[str, str, int]]] = []
     for kmer in kmers:
-        forms = [kmer, reverse_complement(kmer)] if strands else [kmer]
+        forms = [kmer, reverse_complement_kmer(kmer)] if strands else [kmer]
         for group in groups:
             seed = group[0][0]
             fits = [

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.progress import counted
 from hyena_ray.report._genome_sections import (
     perplexity_headline,
     prepared_headline,
@@ -19,7 +20,6 @@ from hyena_ray.report._page import (
     Section,
     Table,
     between,
-    counted,
     in_a_sentence,
     number,
 )
@@ -37,7 +37,7 @@ from hyena_ray.report.run_contents import (
 )
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import Evaluation
-from hyena_ray.tuning.comparison import METRICS
+from hyena_ray.workflows.compare import METRIC_TITLES
 
 TOP = 5
 """K-mers that a sentence names."""
@@ -133,7 +133,7 @@ def _scored(contents: ScoredContents) -> list[Block]:
     unused = ", which chose nothing" if on_test else ""
     blocks: list[Block] = [
         Headline(
-            f"{METRICS[metric]} {number(value)}",
+            f"{METRIC_TITLES[metric]} {number(value)}",
             f"95 % interval {between(low, high)}, on {where}{unused}.",
         )
     ]
@@ -152,7 +152,7 @@ def _scored(contents: ScoredContents) -> list[Block]:
     )
     if others := _other_scores(contents, task):
         model = Score("this model", MODEL, value, low, high)
-        blocks.append(_ranking_figure(METRICS[metric], others, model))
+        blocks.append(_ranking_figure(METRIC_TITLES[metric], others, model))
     if (
         contents.comparison is not None
         and contents.comparison.data_sha256 is not None
@@ -166,7 +166,7 @@ def _scored(contents: ScoredContents) -> list[Block]:
 def _validated(contents: TrainContents) -> Headline:
     metric = contents.task.metric
     return Headline(
-        f"{METRICS[metric]} {number(contents.record.validation[metric])}",
+        f"{METRIC_TITLES[metric]} {number(contents.record.validation[metric])}",
         "on the validation windows, which chose epoch and threshold. The test windows were not "
         "scored: train with --test, or run jobs/evaluate.py.",
     )
@@ -181,14 +181,14 @@ def _compared(contents: RunContents, comparison: ComparisonResults) -> list[Bloc
     best = max(rows, key=lambda row: row[metric])
     spread = best[f"{metric}_sd"]
     headline = Headline(
-        f"{METRICS[metric]} {number(best[metric])}",
+        f"{METRIC_TITLES[metric]} {number(best[metric])}",
         ("" if spread is None else f"± {number(spread)} over runs, ")
         + f"on the test windows: {best['preset']}, the best of "
         f"{counted(len(rows), 'preset')} ({best['about']}).",
     )
     if task is None:
         return [headline]
-    return [headline, _ranking_figure(METRICS[metric], _other_scores(contents, task), None)]
+    return [headline, _ranking_figure(METRIC_TITLES[metric], _other_scores(contents, task), None)]
 
 
 def _other_scores(contents: RunContents, task: Task) -> list[Score]:

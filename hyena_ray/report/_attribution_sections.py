@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
-from hyena_ray.report._page import Figure, Section, Table, counted, in_a_sentence, number
+from hyena_ray.progress import counted
+from hyena_ray.report._page import Figure, Section, Table, in_a_sentence, number
 from hyena_ray.report._plots import BLUE, LETTERS, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, SanityResults, WindowSample
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.progress import listed
+from hyena_ray.progress import counted, listed
 from hyena_ray.report._page import (
     Block,
     Figure,
@@ -23,14 +23,12 @@ from hyena_ray.report._page import (
     Section,
     Table,
     between,
-    counted,
     in_a_sentence,
     number,
 )
 from hyena_ray.report._plots import BLUE, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import PredictContents, PrepareContents, PretrainContents
-from hyena_ray.training.markov import ALL
-from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretrain_record import ALL, PretrainRecord
 
 SHOWN_REGIONS = 25
 """Regions of the table of the surest."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.progress import counted
 from hyena_ray.report._alignment import (
     Family,
     align_sites,
@@ -26,7 +27,6 @@ from hyena_ray.report._page import (
     Table,
     between,
     brief,
-    counted,
     first_rows,
     in_a_sentence,
     number,

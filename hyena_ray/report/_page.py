@@ -149,16 +149,6 @@ def between(low: float, high: float, digits: int = 3) -> str:
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
-def counted(count: int, singular: str) -> str:
-    """Return a count with its noun in the right number: 1 trial, 1,200 trials.
-
-    Args:
-        count: How many there are.
-        singular: The noun, whose plural ends in s.
-    """
-    return f"{count:,} {singular}{'' if count == 1 else 's'}"
-
-
 def in_a_sentence(words: Iterable[str]) -> str:
     """Return words as an enumeration: one, two and three.
 

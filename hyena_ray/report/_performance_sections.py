@@ -12,7 +12,7 @@ from hyena_ray.report._plots import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, sv
 from hyena_ray.report.run_contents import ScoredContents, TrainContents, TuneContents
 from hyena_ray.search.stored_study import STATES
 from hyena_ray.training.evaluation import Evaluation
-from hyena_ray.tuning.comparison import METRICS
+from hyena_ray.workflows.compare import METRIC_TITLES
 
 CURVE_ROWS = 12
 """Points of the precision-recall curve in its table."""
@@ -129,7 +129,7 @@ def _reliability(evaluation: Evaluation) -> Figure:
 
 def _metrics(evaluation: Evaluation) -> Table:
     rows = []
-    for name, title in METRICS.items():
+    for name, title in METRIC_TITLES.items():
         if (value := getattr(evaluation.metrics, name, None)) is not None:
             interval = evaluation.intervals.get(name)
             rows.append([title, number(value), "" if interval is None else between(*interval)])
@@ -176,7 +176,7 @@ def learning_section(contents: TrainContents | TuneContents) -> Section | None:
     if isinstance(contents, TuneContents) and contents.study is not None:
         trials = [trial for trial in contents.study.trials if trial.intermediate_values]
         if trials:
-            blocks.append(_trial_scores(trials, METRICS[metric]))
+            blocks.append(_trial_scores(trials, METRIC_TITLES[metric]))
     return Section("learning", "Learning curves", blocks) if blocks else None
 
 
@@ -232,18 +232,18 @@ def _losses(history: list[dict[str, float]], best: int, run: str) -> Figure:
 def _scores(history: list[dict[str, float]], best: int, run: str, metric: str) -> Figure:
     names = (metric, "mcc" if metric == "f1" else "f1", "average_precision")
     curves = [
-        (name, METRICS[name], colour, line)
+        (name, METRIC_TITLES[name], colour, line)
         for name, colour, line in zip(names, (BLUE, GREEN, ORANGE), ("o-", "s-", "^-"), strict=True)
     ]
     return Figure(
         "scores",
         _epoch_curves("scores", history, best, curves, "on the validation windows"),
-        f"{METRICS[metric]} on validation is highest after epoch {best + 1}, "
+        f"{METRIC_TITLES[metric]} on validation is highest after epoch {best + 1}, "
         f"{number(history[best][metric])}.",
         f"Metrics after each epoch{run}, at that epoch's best threshold.",
         Table(
             "Metrics by epoch",
-            ["epoch", *(METRICS[name] for name in names)],
+            ["epoch", *(METRIC_TITLES[name] for name in names)],
             [
                 [str(epoch), *(number(row[name]) for name in names)]
                 for epoch, row in enumerate(history, start=1)

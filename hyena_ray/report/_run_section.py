@@ -8,7 +8,8 @@ from typing import Any
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.report._page import Block, Section, Table, brief, counted, in_a_sentence
+from hyena_ray.progress import counted
+from hyena_ray.report._page import Block, Section, Table, brief, in_a_sentence
 from hyena_ray.report.run_contents import (
     PredictContents,
     PretrainContents,
@@ -18,8 +19,8 @@ from hyena_ray.report.run_contents import (
 )
 from hyena_ray.settings import dotted
 from hyena_ray.training.pretrain_record import PretrainRecord
-from hyena_ray.training.run import RunRecord
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.train import TrainRecord
+from hyena_ray.workflows.tune import TuneRecord
 
 
 def page_warnings(contents: RunContents) -> list[str]:
@@ -70,7 +71,7 @@ def run_section(contents: RunContents) -> Section:
     if contents.attribution is not None:
         settings = contents.attribution.plan.settings.model_dump(mode="json")
         blocks.append(_folded("Settings of the attribution", ["setting", "value"], settings))
-    if versions := _versions(contents):
+    if versions := contents.provenance.versions:
         blocks.append(_folded("Versions", ["package", "version"], versions))
     return Section("run", "What was run", blocks)
 
@@ -85,15 +86,6 @@ def _settings(contents: RunContents) -> Mapping[str, Any]:
             return dotted(contents.settings)
         case PretrainContents():
             return dotted(contents.record.settings.model_dump(mode="json"))
-    return {}
-
-
-def _versions(contents: RunContents) -> Mapping[str, str]:
-    match contents:
-        case TuneContents():
-            return contents.summary.versions
-        case PretrainContents():
-            return contents.record.versions
     return {}
 
 
@@ -118,7 +110,7 @@ def _facts(contents: RunContents) -> Iterator[list[str]]:
         yield ["sha256 of the data's manifest", contents.summary.data]
 
 
-def _search_facts(summary: RunSummary) -> Iterator[list[str]]:
+def _search_facts(summary: TuneRecord) -> Iterator[list[str]]:
     states = in_a_sentence(f"{count:,} {state}" for state, count in summary.trials.items())
     yield ["trials", states]
     yield ["best trial", str(summary.best_trial)]
@@ -128,7 +120,7 @@ def _search_facts(summary: RunSummary) -> Iterator[list[str]]:
     yield ["time", times]
 
 
-def _training_facts(record: RunRecord) -> Iterator[list[str]]:
+def _training_facts(record: TrainRecord) -> Iterator[list[str]]:
     yield ["best epoch", str(record.best_epoch)]
     yield ["weights trained", f"{record.trainable_share:.1%}"]
     if record.seconds_per_epoch is not None:

@@ -24,7 +24,7 @@ from hyena_ray.report._page import (
 from hyena_ray.report._plots import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, ScoredContents, TuneContents
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS
-from hyena_ray.tuning.comparison import COST, METRICS, STUDIED
+from hyena_ray.workflows.compare import COST_TITLES, METRIC_TITLES, ORIGINAL
 
 SHOWN_TRIALS = 50
 """Trials of the table, the best first."""
@@ -32,7 +32,7 @@ LEAST_TRIALS = 3
 """Complete trials that importance can be computed from."""
 SEED = 0
 """Seed of the forest that computes importance."""
-_COMPARED = tuple(name for name in METRICS if not name.endswith("accuracy"))
+_COMPARED = tuple(name for name in METRIC_TITLES if not name.endswith("accuracy"))
 
 
 def search_section(contents: TuneContents) -> Section:
@@ -42,7 +42,7 @@ def search_section(contents: TuneContents) -> Section:
         contents: What the folder of the search holds.
     """
     blocks: list[Block] = []
-    study, metric = contents.study, METRICS[contents.task.metric]
+    study, metric = contents.study, METRIC_TITLES[contents.task.metric]
     if study is not None:
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         varied = _varied(complete)
@@ -262,7 +262,13 @@ def comparison_section(contents: RunContents) -> Section | None:
         ]
         for row in rows
     ]
-    heads = ["preset", *map(METRICS.__getitem__, names), "runs", *COST.values(), "about"]
+    heads = [
+        "preset",
+        *map(METRIC_TITLES.__getitem__, names),
+        "runs",
+        *COST_TITLES.values(),
+        "about",
+    ]
     blocks: list[Block] = [
         Table("Presets on the test windows; mean ± standard deviation over runs", heads, cells)
     ]
@@ -275,20 +281,22 @@ def comparison_section(contents: RunContents) -> Section | None:
 
 def _original_figures(rows: list[dict[str, Any]], *, folded: bool) -> Table | None:
     """Return the figures of the original work next to ours; None where it states none."""
-    stated = [row for row in rows if row["study_f1"] is not None or row["study_mcc"] is not None]
+    stated = [
+        row for row in rows if row["original_f1"] is not None or row["original_mcc"] is not None
+    ]
     if not stated:
         return None
     names = [
         name
-        for name in STUDIED
-        if name in METRICS and any(row[f"study_{name}"] is not None for row in stated)
+        for name in ORIGINAL
+        if name in METRIC_TITLES and any(row[f"original_{name}"] is not None for row in stated)
     ]
     cells = [
         [
             row["preset"],
             *(
-                f"{number(row[name])} / {number(row[f'study_{name}'])}"
-                if row[f"study_{name}"] is not None
+                f"{number(row[name])} / {number(row[f'original_{name}'])}"
+                if row[f"original_{name}"] is not None
                 else ""
                 for name in names
             ),
@@ -297,7 +305,7 @@ def _original_figures(rows: list[dict[str, Any]], *, folded: bool) -> Table | No
     ]
     return Table(
         "Ours / those of the original work, on its own data, split and published weights",
-        ["preset", *map(METRICS.__getitem__, names)],
+        ["preset", *map(METRIC_TITLES.__getitem__, names)],
         cells,
         folded=folded,
     )

@@ -1,4 +1,4 @@
-"""Reading of a run's folder into the record that its page is composed of.
+"""Read the folder of a run into the record that its page is composed of.
 
 A folder is read and checked as a whole before a page is composed. What is absent becomes None; what
 is there and cannot be read is an InputError.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.shards import ShardPlan
-from hyena_ray.dataset.manifest import MANIFEST
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.dataset.sharded import PLAN
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.prediction.pieces import PredictionPlan
@@ -35,6 +34,7 @@ from hyena_ray.report.run_contents import (
     PredictContents,
     PrepareContents,
     PretrainContents,
+    Provenance,
     RunContents,
     SanityContents,
     SanityResults,
@@ -44,26 +44,23 @@ from hyena_ray.report.run_contents import (
     read_sample,
     read_study,
 )
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST, PLAN, read_kind, read_manifest
+from hyena_ray.runs.run import PROVENANCE, read_plan
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
-from hyena_ray.settings import load_yaml
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import task_named
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.pretrain_record import PretrainRecord
-from hyena_ray.training.run import CONFIG, EVALUATION, RunRecord
-from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.supervised import HISTORY
-from hyena_ray.tuning.comparison import COST, METRICS
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.attribute import AttributeRecord
+from hyena_ray.workflows.compare import COST_TITLES, METRIC_TITLES, CompareRecord
+from hyena_ray.workflows.evaluate import EvaluateRecord
+from hyena_ray.workflows.sanity import SANITY, SanityRecord
+from hyena_ray.workflows.train import EVALUATION, HISTORY, TrainPlan, TrainRecord
+from hyena_ray.workflows.tune import ATTRIBUTION, TunePlan, TuneRecord
 
-SANITY = "sanity.json"
-"""File of sanity checks in their folder."""
-STARTED = {
-    "config.yaml": "a search, a comparison or a pretraining",
-    CONFIG: "a training run",
-    "shards/plan.json": "an attribution or a prediction",
-}
-"""File that is in an unfinished folder too, and what that folder is."""
+PlanType = TypeVar("PlanType", bound=Plan)
+
 METHOD_COLUMNS = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
 """Columns of the k-mer table of a method that the page needs."""
 REMEDY = "finish it with --resume, or make it again"
@@ -79,32 +76,35 @@ def read_contents(
     """Read the folder of a run, and of results that are shown on the same page.
 
     Args:
-        folder: Folder of any run but a benchmark; `sanity/` inside it is read as if it was given.
-        attributed: Folder of an attribution of the same model.
+        folder: Folder of any run; `sanity/` inside it is read as if it was given.
+        attributed: Folder of an attribution of the same model, or of a search.
         compared: Folder of a comparison of presets.
         sanity: Folder of sanity checks.
 
     Raises:
-        InputError: The folder is none of these, is not complete, or a file in it is damaged.
+        InputError: A folder is no run, not complete, of another kind, or a file in it is damaged.
     """
-    contents = _with_origin(_reader(folder)(folder))
-    if sanity is None and contents.sanity is None and (folder / "sanity" / SANITY).exists():
+    contents = _with_origin(READERS[read_kind(folder)](folder))
+    if sanity is None and contents.sanity is None and (folder / "sanity" / MANIFEST).exists():
         sanity = folder / "sanity"
     if attributed is not None:
-        manifest = _manifest_of(attributed, ("attributed", "attribution"), "attribute.py")
+        kind = read_manifest(attributed, ("attribute", "tune"), "--attributed")["kind"]
+        own = attributed / ATTRIBUTION if kind == "tune" else attributed
+        record = AttributeRecord.read(own)
         contents = replace(
             contents,
-            attribution=_attribution(attributed),
-            simulated=contents.simulated or bool(manifest.get("simulated")),
+            attribution=_attribution(own),
+            simulated=contents.simulated or record.simulated,
         )
     if compared is not None:
-        manifest = _manifest_of(compared, ("diverged",), "compare.py")
+        comparison = CompareRecord.read(compared, "--compared")
         contents = replace(
             contents,
-            comparison=_comparison(compared),
-            simulated=contents.simulated or bool(manifest.get("simulated")),
+            comparison=_comparison(compared, comparison),
+            simulated=contents.simulated or comparison.simulated,
         )
     if sanity is not None:
+        SanityRecord.read(sanity, "--sanity")
         checks = SanityResults.parse(read_json(sanity / SANITY), sanity / SANITY)
         contents = replace(
             contents, sanity=checks, simulated=contents.simulated or checks.simulated
@@ -112,82 +112,48 @@ def read_contents(
     return contents
 
 
-def _reader(folder: AnyPath) -> Callable[[AnyPath], RunContents]:
-    manifest = _manifest(folder)
-    for key, reader in (
-        ("trials", _tune),
-        ("best_epoch", _train),
-        ("attributed", _attribute),
-        ("diverged", _compare),
-        ("markov", _pretrain),
-        ("regions_settings", _predict),
-        ("schema_version", _prepare),
-    ):
-        if key in manifest:
-            return reader
-    if (folder / EVALUATION).exists():
-        return _evaluate
-    if (folder / SANITY).exists():
-        return _sanity
-    raise InputError(folder, None, "holds no result of a job", "give the --out of a job")
-
-
-def _manifest(folder: AnyPath) -> dict[str, Any]:
-    """Return the manifest of a complete folder; it is empty where a job writes none."""
-    if not folder.is_dir():
-        raise InputError(folder, None, "there is no such folder", "give the --out of a job")
-    path = folder / MANIFEST
-    if path.exists():
-        values = read_json(path)
-        if not isinstance(values, dict):
-            raise InputError(path, None, "not the manifest of a job", "give the --out of a job")
-        return values
-    for name, what in STARTED.items():
-        if (folder / name).exists():
-            raise InputError(folder, None, f"{what} that is not complete: no {MANIFEST}", REMEDY)
-    return {}
-
-
-def _manifest_of(folder: AnyPath, keys: tuple[str, ...], job: str) -> dict[str, Any]:
-    """Return the manifest of a complete folder of one job, which has one of these keys."""
-    manifest = _manifest(folder)
-    if not any(key in manifest for key in keys):
-        raise InputError(folder, None, f"not a folder of {job}", f"give the --out of {job}")
-    return manifest
-
-
 def _with_origin(contents: RunContents) -> RunContents:
-    """Add the data that the folder records, and their task where only they record it."""
+    """Add how the run was made, the data that it records, and their task where only they do."""
+    path = contents.folder / PROVENANCE
+    if path.exists():
+        contents = replace(contents, provenance=Provenance.parse(read_json(path), path))
     if not (contents.folder / DATA).exists():
         return contents
     origin = Origin.read(contents.folder)
     return replace(contents, origin=origin, task=contents.task or task_named(origin.manifest.task))
 
 
+def _plan(folder: AnyPath, plan_class: type[PlanType]) -> PlanType:
+    plan = read_plan(folder, plan_class)
+    if plan is None:
+        raise InputError(folder / PLAN, None, "there is no such file", REMEDY)
+    return plan
+
+
 def _tune(folder: AnyPath) -> TuneContents:
-    summary = RunSummary.read(folder)
+    record = TuneRecord.read(folder)
     columns = ("trial", "state", SCORE, "epochs", SECONDS, PROBLEM)
+    AttributeRecord.read(folder / ATTRIBUTION)
     return TuneContents(
         folder=folder,
-        simulated=summary.simulated,
-        task=task_named(summary.task, str(folder / MANIFEST)),
-        summary=summary,
-        settings=load_yaml(folder / "config.yaml"),
+        simulated=record.simulated,
+        task=task_named(record.task, str(folder / MANIFEST)),
+        summary=record,
+        settings=_plan(folder, TunePlan).model_dump(mode="json"),
         evaluation=_evaluation(folder),
-        history=_history(folder / "trials" / f"{summary.best_trial:04d}" / HISTORY),
+        history=_history(folder / "trials" / f"{record.best_trial:04d}" / HISTORY),
         trials=_table(folder / "trials.parquet", columns),
-        study=read_study(folder / STUDY_FILE, summary.task),
-        attribution=_attribution(folder),
+        study=read_study(folder / STUDY_FILE, record.task),
+        attribution=_attribution(folder / ATTRIBUTION),
     )
 
 
 def _train(folder: AnyPath) -> TrainContents:
-    record = RunRecord.read(folder)
-    settings = RunSettings.parse(read_json(folder / CONFIG), folder / CONFIG)
+    record, settings = TrainRecord.read(folder), _plan(folder, TrainPlan).settings
     return TrainContents(
         folder=folder,
         simulated=record.simulated,
-        task=task_named(settings.task, str(folder / CONFIG)),
+        task=task_named(settings.task, str(folder / PLAN)),
         record=record,
         settings=settings.model_dump(mode="json"),
         evaluation=_evaluation(folder),
@@ -196,43 +162,48 @@ def _train(folder: AnyPath) -> TrainContents:
 
 
 def _evaluate(folder: AnyPath) -> EvaluateContents:
-    evaluation = Evaluation.read(folder / EVALUATION)
+    record, evaluation = EvaluateRecord.read(folder), Evaluation.read(folder / EVALUATION)
     return EvaluateContents(
         folder=folder,
-        simulated=evaluation.simulated,
+        simulated=record.simulated,
         task=task_named(evaluation.task, str(folder / EVALUATION)),
         evaluation=evaluation,
     )
 
 
 def _attribute(folder: AnyPath) -> AttributeContents:
-    simulated = bool(_manifest(folder).get("simulated"))
-    return AttributeContents(folder=folder, simulated=simulated, attribution=_attribution(folder))
+    record = AttributeRecord.read(folder)
+    return AttributeContents(
+        folder=folder, simulated=record.simulated, attribution=_attribution(folder)
+    )
 
 
 def _compare(folder: AnyPath) -> CompareContents:
-    simulated = bool(_manifest(folder).get("simulated"))
-    return CompareContents(folder=folder, simulated=simulated, comparison=_comparison(folder))
+    record = CompareRecord.read(folder)
+    return CompareContents(
+        folder=folder, simulated=record.simulated, comparison=_comparison(folder, record)
+    )
 
 
 def _sanity(folder: AnyPath) -> SanityContents:
+    record = SanityRecord.read(folder)
     checks = SanityResults.parse(read_json(folder / SANITY), folder / SANITY)
-    return SanityContents(folder=folder, simulated=checks.simulated, sanity=checks)
+    return SanityContents(folder=folder, simulated=record.simulated, sanity=checks)
 
 
 def _pretrain(folder: AnyPath) -> PretrainContents:
     record = PretrainRecord.read(folder)
-    return PretrainContents(folder=folder, simulated=record.provenance.simulated, record=record)
+    return PretrainContents(folder=folder, simulated=record.simulated, record=record)
 
 
 def _predict(folder: AnyPath) -> PredictContents:
-    record, path = PredictionRecord.read(folder), folder / PLAN
+    record = PredictionRecord.read(folder)
     return PredictContents(
         folder=folder,
         simulated=record.simulated,
         record=record,
         regions=read_regions(folder / TABLE),
-        plan=PredictionPlan.parse(read_json(path), path),
+        plan=_plan(folder, PredictionPlan),
     )
 
 
@@ -245,6 +216,20 @@ def _prepare(folder: AnyPath) -> PrepareContents:
         origin=origin,
         manifest=origin.manifest,
     )
+
+
+READERS: dict[str, Callable[[AnyPath], RunContents]] = {
+    Manifest.KIND: _prepare,
+    TrainRecord.KIND: _train,
+    TuneRecord.KIND: _tune,
+    CompareRecord.KIND: _compare,
+    EvaluateRecord.KIND: _evaluate,
+    AttributeRecord.KIND: _attribute,
+    SanityRecord.KIND: _sanity,
+    PredictionRecord.KIND: _predict,
+    PretrainRecord.KIND: _pretrain,
+}
+"""Reader of every kind of run."""
 
 
 def _evaluation(folder: AnyPath) -> Evaluation | None:
@@ -263,8 +248,7 @@ def _history(path: AnyPath) -> list[dict[str, float]] | None:
 
 
 def _attribution(folder: AnyPath) -> AttributionResults:
-    path = folder / PLAN
-    plan = ShardPlan.parse(read_json(path), path)
+    plan = _plan(folder, ShardPlan)
     kmers = folder / "kmers"
     names = [name for name in plan.settings.methods if METHODS[name].scores_bases]
     agreement = kmers / "agreement.parquet"
@@ -281,10 +265,9 @@ def _attribution(folder: AnyPath) -> AttributionResults:
     )
 
 
-def _comparison(folder: AnyPath) -> ComparisonResults:
-    columns = ("preset", "about", *METRICS, *COST)
-    table = _table(folder / "comparison.parquet", columns)
-    return ComparisonResults(table, _manifest(folder).get("data"))
+def _comparison(folder: AnyPath, record: CompareRecord) -> ComparisonResults:
+    columns = ("preset", "about", *METRIC_TITLES, *COST_TITLES)
+    return ComparisonResults(_table(folder / "comparison.parquet", columns), record.data)
 
 
 def _table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:

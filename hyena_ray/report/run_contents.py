@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -32,8 +32,8 @@ from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.pretrain_record import PretrainRecord
-from hyena_ray.training.run import RunRecord
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.train import TrainRecord
+from hyena_ray.workflows.tune import TuneRecord
 
 SAMPLED_SHARDS = 40
 """Shards of an attribution that are read at most: some ten thousand windows, enough to draw."""
@@ -136,6 +136,19 @@ class SanityResults(Settings):
     """Checks of each method."""
 
 
+class Provenance(Settings):
+    """The file provenance.json: how a run was made."""
+
+    command: tuple[str, ...] = ()
+    """Words of the command line."""
+    started: str = ""
+    """Date and time of the last start, UTC."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Name of everything that was read, and where it was."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of Python and packages."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContents:
     """What every page needs, and results of other folders that are shown on the same page."""
@@ -159,6 +172,8 @@ class RunContents:
     """Comparison of presets, its own or that of a folder given along with it."""
     sanity: SanityResults | None = None
     """Sanity checks, its own or those of a folder given along with it."""
+    provenance: Provenance = field(default_factory=Provenance)
+    """By which command, when, and with which versions the run was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +215,7 @@ class TrainContents(ScoredContents):
     kind: ClassVar[str] = "train"
     title: ClassVar[str] = "training run"
 
-    record: RunRecord
+    record: TrainRecord
     """Manifest of the run."""
     settings: Mapping[str, Any]
     """Settings by section."""
@@ -215,7 +230,7 @@ class TuneContents(ScoredContents):
     kind: ClassVar[str] = "tune"
     title: ClassVar[str] = "search of settings"
 
-    summary: RunSummary
+    summary: TuneRecord
     """Manifest of the run."""
     settings: Mapping[str, Any]
     """Search space and settings that the run started with, by section."""

@@ -29,7 +29,7 @@ class WeightAverage(Generic[ModelType]):
         >>> average.after_step()  # the first step is taken as it is
         >>> _ = nn.init.constant_(model.weight, 5.0)
         >>> average.after_step()  # (1 + 1) / (10 + 1) of 4 and the rest of 5
-        >>> round(float(average.model.weight), 3)
+        >>> round(average.model.weight.item(), 3)
         4.818
     """
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.training.genome_stream import PackedBases
+from hyena_ray.training.pretrain_record import ALL
 
-ALL = "all"
-"""Name of all held-out windows together, among those of contigs."""
 ORDERS = tuple(range(1, 9))
 """That are compared with a model."""
 PRIOR = 16.0

@@ -1,5 +1,17 @@
-"""Metrics of predicted probabilities: counts of right and wrong calls and what follows from them,
-the threshold, the curve of precision and recall, calibration, and whole regions."""
+"""Metrics of predicted probabilities: counts of right and wrong calls and the rates that follow,
+the threshold, the curve of precision and recall, calibration, and whole regions.
+
+Areas, curves and the Brier score are scikit-learn's. These are not, and why:
+
+- F1, MCC and the other rates of one threshold: `Confusion` computes them for a thousand replicates
+  or every threshold at once, and once a call costs a hundredth of scikit-learn's.
+- The best threshold: scikit-learn's counts at every threshold take twice the time, after every
+  epoch, and are missing in the oldest release that is allowed.
+- The reliability curve: `calibration_curve` puts a probability on an edge into the lower bin, and
+  does not say how many labels a bin holds.
+
+scikit-learn is imported by what uses it: a process that only trains does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
@@ -17,24 +28,33 @@ Numbers = NDArray[np.float64]
 
 
 class Confusion(NamedTuple):
-    """How many were called and are labelled, in any shape; weights may stand for counts.
+    """Counts of right and wrong calls, in any shape; sums of weights may take their place.
 
     float64, because the product under the root of MCC overflows int64 from some 1e5 bases on.
+
+    Example:
+        >>> counts = Confusion(*np.array([3.0, 1.0, 2.0, 4.0]))
+        >>> float(counts.precision), float(counts.recall), round(float(counts.mcc), 3)
+        (0.75, 0.6, 0.408)
     """
 
     tp: Numbers
+    """Labelled and called."""
     fp: Numbers
+    """Called but not labelled."""
     fn: Numbers
+    """Labelled but not called."""
     tn: Numbers
+    """Neither labelled nor called."""
 
     @property
     def precision(self) -> Numbers:
-        """Share of the called that is labelled; 0 where nothing is called."""
+        """Fraction of the called that is labelled; 0 where nothing is called."""
         return ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> Numbers:
-        """Share of the labelled that is called; 0 where nothing is labelled."""
+        """Fraction of the labelled that is called; 0 where nothing is labelled."""
         return ratio(self.tp, self.tp + self.fn)
 
     @property
@@ -52,46 +72,58 @@ class Confusion(NamedTuple):
 
     @property
     def accuracy(self) -> Numbers:
-        """Share of right calls."""
+        """Fraction of right calls."""
         return ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
     @property
     def balanced_accuracy(self) -> Numbers:
-        """Mean of the recalls of both classes; what an area under a curve of one point is."""
+        """Mean of the recalls of both classes: the area under a ROC curve of one point."""
         return (self.recall + ratio(self.tn, self.tn + self.fp)) / 2
 
 
 def confusion(labels: NDArray[np.integer], called: NDArray[np.bool_]) -> Confusion:
-    """Count, to arrays without a dimension.
+    """Count right and wrong calls.
 
     Args:
-        labels: (N,) 0 or 1.
-        called: (N,).
+        labels: 0 or 1, shape (N,).
+        called: Whether a base is called, shape (N,).
+
+    Returns:
+        Four arrays without a dimension.
     """
     positive = labels == 1
-    found = (called & positive, called & ~positive, ~called & positive, ~called & ~positive)
-    return Confusion._make(np.array(np.count_nonzero(part), np.float64) for part in found)
+    parts = (called & positive, called & ~positive, ~called & positive, ~called & ~positive)
+    return Confusion._make(np.array(np.count_nonzero(part), np.float64) for part in parts)
 
 
 def ratio(part: Numbers, whole: Numbers) -> Numbers:
-    """part / whole, and 0 where the whole is 0."""
+    """Divide elementwise, with 0 where the whole is 0.
+
+    Args:
+        part: Numerators, any shape.
+        whole: Denominators, a shape that broadcasts with it.
+    """
     return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole != 0)
 
 
 OBJECTIVES: dict[str, Callable[[Confusion], Numbers]] = {
-    "f1": lambda found: found.f1,
-    "mcc": lambda found: found.mcc,
+    "f1": lambda counts: counts.f1,
+    "mcc": lambda counts: counts.mcc,
 }
-"""What a threshold can be chosen for, by the name that a task's `metric` has."""
+"""Scores that a threshold can be chosen for, by the name that a task's `metric` has."""
 
 
 def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.floating], metric: str) -> float:
-    """The threshold with the highest score, the lowest of several; 0.5 where there is no positive.
+    """Return the threshold with the best metric, the lowest of several; 0.5 without a positive.
 
     Args:
-        labels: (N,) 0 or 1.
-        scores: (N,) probabilities; a base is called where score >= threshold.
-        metric: one of `OBJECTIVES`.
+        labels: 0 or 1, shape (N,).
+        scores: Probabilities, shape (N,); a base is called where its score >= threshold.
+        metric: Key of `OBJECTIVES`.
+
+    Example:
+        >>> best_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.3, 0.5, 0.9]), "f1")
+        0.5
     """
     if not labels.any():
         return 0.5
@@ -108,154 +140,178 @@ def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.floating], me
 
 
 class Metrics(NamedTuple):
-    """How well scores tell labelled bases, or sequences, from others."""
+    """How well scores separate labelled bases, or sequences, from others."""
 
     loss: float
     """Weighted cross-entropy."""
     f1: float
+    """Harmonic mean of precision and recall."""
     precision: float
+    """Fraction of the called that is labelled."""
     recall: float
+    """Fraction of the labelled that is called."""
     mcc: float
     """Matthews correlation coefficient."""
     accuracy: float
+    """Fraction of right calls."""
     balanced_accuracy: float
-    """Mean of the recalls of both classes; the study's "ROC-AUC"."""
+    """Mean of the recalls of both classes; Bokhyan 2025 calls it "ROC-AUC"."""
     roc_auc: float
-    """From scores; NaN where one class is missing."""
+    """Area under the ROC curve of the scores; NaN where one class is missing."""
     average_precision: float
-    """At the share of positives of these windows; NaN where one class is missing."""
+    """Average precision at the prevalence of these windows; NaN where one class is missing."""
     threshold: float
     """Probability from which a base is called."""
 
 
 def measure(
-    labels: np.ndarray, scores: np.ndarray, *, loss: float, threshold: float | str
+    labels: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    *,
+    loss: float,
+    threshold: float | str,
 ) -> Metrics:
-    """Compute all metrics.
+    """Compute all metrics of some scores.
 
     Args:
-        labels: any shape, 0, 1 or `IGNORED`.
-        scores: same shape, probability of class 1.
-        loss: carried into the result.
-        threshold: a probability, or the metric whose best threshold on these labels is taken: that
-            is for validation only.
+        labels: 0, 1 or `IGNORED`, any shape.
+        scores: Probabilities of class 1, the same shape.
+        loss: Value that is carried into the result.
+        threshold: A probability, or the metric whose best threshold on these labels is taken, which
+            is right on validation windows alone.
 
     Raises:
-        ValueError: no base counts.
+        ValueError: No base counts.
+
+    Example:
+        >>> labels, scores = np.array([0, 1, 1, -100]), np.array([0.2, 0.4, 0.9, 0.5])
+        >>> metrics = measure(labels, scores, loss=0.1, threshold="f1")
+        >>> metrics.f1, metrics.roc_auc, metrics.threshold
+        (1.0, 1.0, 0.4)
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     counted = labels != IGNORED
     labels, scores = labels[counted], scores[counted]
     if labels.size == 0:
         raise ValueError("no base counts: every label is ignored")
     if isinstance(threshold, str):
         threshold = best_threshold(labels, scores, threshold)
-    found = confusion(labels, scores >= threshold)
-    both_classes = 0 < found.tp + found.fn < labels.size
+    counts = confusion(labels, scores >= threshold)
+    roc_auc = average_precision = float("nan")
+    if 0 < counts.tp + counts.fn < labels.size:
+        roc_auc = float(roc_auc_score(labels, scores))
+        average_precision = float(average_precision_score(labels, scores))
     return Metrics(
         loss=loss,
-        f1=float(found.f1),
-        precision=float(found.precision),
-        recall=float(found.recall),
-        mcc=float(found.mcc),
-        accuracy=float(found.accuracy),
-        balanced_accuracy=float(found.balanced_accuracy),
-        roc_auc=float(roc_auc_score(labels, scores)) if both_classes else float("nan"),
-        average_precision=float(average_precision_score(labels, scores))
-        if both_classes
-        else float("nan"),
+        f1=float(counts.f1),
+        precision=float(counts.precision),
+        recall=float(counts.recall),
+        mcc=float(counts.mcc),
+        accuracy=float(counts.accuracy),
+        balanced_accuracy=float(counts.balanced_accuracy),
+        roc_auc=roc_auc,
+        average_precision=average_precision,
         threshold=threshold,
     )
 
 
 POINTS = 200
-"""More than a figure can tell apart."""
+"""Most points of a curve: more than a figure can show apart."""
 
 
 class PrecisionRecall(NamedTuple):
     """Points of the curve from the highest threshold, where little is called, to the lowest."""
 
     threshold: tuple[float, ...]
-    """At most `POINTS`, falling; what scores at least that much is called."""
+    """At most `POINTS` thresholds, falling; a score of at least that much is called."""
     precision: tuple[float, ...]
+    """Precision at each threshold."""
     recall: tuple[float, ...]
+    """Recall at each threshold, rising."""
 
 
 def precision_recall(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> PrecisionRecall:
-    """The curve at distinct scores that lie evenly over recall.
+    """Return the curve at distinct scores that are spread evenly over recall.
 
     Args:
-        labels: (N,) 0 or 1, at least one of them 1.
-        scores: (N,).
+        labels: 0 or 1, shape (N,), at least one of them 1.
+        scores: Scores, shape (N,).
+
+    Example:
+        >>> curve = precision_recall(np.array([0, 1, 1]), np.array([0.5, 0.25, 0.75]))
+        >>> curve.threshold, curve.recall
+        ((0.75, 0.25), (0.5, 1.0))
     """
-    order = np.argsort(-scores, kind="stable")
-    falling, positive = scores[order], labels[order] == 1
-    # The last row of every distinct score: all of them are called together.
-    last = np.flatnonzero(np.append(np.diff(falling) != 0, True))
-    true = np.cumsum(positive, dtype=np.float64)[last]
-    called = last + 1.0
-    recall = true / true[-1]
+    from sklearn.metrics import precision_recall_curve
+
+    # Theirs end with a point that has no threshold, and begin with the lowest threshold.
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    precision, recall, thresholds = precision[-2::-1], recall[-2::-1], thresholds[::-1]
     # Where recall moves on, and both ends.
+    last = len(thresholds) - 1
     steps = np.searchsorted(recall, np.linspace(0, 1, POINTS - 1))
-    kept = np.unique(np.append(np.minimum(steps, len(last) - 1), len(last) - 1))
-    counts = Confusion(
-        tp=true[kept],
-        fp=(called - true)[kept],
-        fn=(true[-1] - true)[kept],
-        tn=(len(labels) - called - true[-1] + true)[kept],
-    )
+    kept = np.unique(np.append(np.minimum(steps, last), last))
     return PrecisionRecall(
-        threshold=tuple(map(float, falling[last[kept]])),
-        precision=tuple(map(float, counts.precision)),
-        recall=tuple(map(float, counts.recall)),
+        threshold=tuple(map(float, thresholds[kept])),
+        precision=tuple(map(float, precision[kept])),
+        recall=tuple(map(float, recall[kept])),
     )
 
 
 BINS = 10
+"""Bins of a reliability curve."""
 
 
 class Calibration(NamedTuple):
     """A reliability curve and the Brier score.
 
-    Class weights and the sampling of negatives move probabilities away from shares of a genome;
+    Class weights and the sampling of negatives move probabilities away from fractions of a genome;
     the curve says by how much on the windows at hand.
     """
 
     brier: float
     """Mean squared difference of probability and label; 0 is best."""
     predicted: tuple[float, ...]
-    """Mean probability in each of `BINS` bins of equal width that holds any, ascending. Not of
-    equal count: where one label in twenty is 1, nine of ten such bins lie at zero."""
+    """Mean probability in each of `BINS` bins of equal width that holds any, ascending. Bins of
+    equal count would not do: where one label in twenty is 1, nine of ten would be at zero."""
     observed: tuple[float, ...]
-    """Share of class 1 in each bin."""
+    """Fraction of class 1 in each bin."""
     labels: tuple[int, ...]
-    """Labels in each bin."""
+    """Number of labels in each bin."""
 
 
 def calibrate(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Calibration:
     """Compare probabilities with what came true.
 
     Args:
-        labels: (N,) 0 or 1, at least one.
-        scores: (N,) probability of class 1.
+        labels: 0 or 1, shape (N,), at least one.
+        scores: Probabilities of class 1, shape (N,).
+
+    Example:
+        >>> calibrate(np.array([0, 1]), np.array([0.0, 0.5]))
+        Calibration(brier=0.125, predicted=(0.0, 0.5), observed=(0.0, 1.0), labels=(1, 1))
     """
+    from sklearn.metrics import brier_score_loss
+
     probability, truth = scores.astype(np.float64), (labels == 1).astype(np.float64)
-    # A bin holds its lower edge, the last both.
-    of = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(of, minlength=BINS)
+    # A bin holds its lower edge, the last bin both.
+    bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
     held = np.flatnonzero(count)
     predicted, observed = (
-        np.bincount(of, values, BINS)[held] / count[held] for values in (probability, truth)
+        np.bincount(bins, values, BINS)[held] / count[held] for values in (probability, truth)
     )
     return Calibration(
-        brier=float(np.mean((probability - truth) ** 2)),
+        brier=float(brier_score_loss(truth, probability, pos_label=1)),
         predicted=tuple(map(float, predicted)),
         observed=tuple(map(float, observed)),
         labels=tuple(map(int, count[held])),
     )
 
 
-FOUND = 0.5
-"""Share of a region's bases that must be called for it to count as found."""
+DETECTED = 0.5
+"""Fraction of a region's bases that must be called for it to count as found."""
 
 
 class RegionScores(NamedTuple):
@@ -264,37 +320,37 @@ class RegionScores(NamedTuple):
     regions: int
     """Runs of labelled bases, joined across neighbouring windows of a contig."""
     found: int
-    """Those with at least `FOUND` of their bases called."""
+    """Regions with at least `DETECTED` of their bases called."""
     recall: float
     """found / regions; 0 where there is none."""
     called: int
     """Runs of called bases, joined likewise."""
     false: int
-    """Those that touch no labelled base. Negative windows are a sample: a genome has more."""
+    """Called runs that touch no labelled base. Negative windows are a sample: a genome has more."""
     precision: float
-    """Share of called runs that touch a region; 0 where there is none."""
+    """Fraction of called runs that touch a region; 0 where there is none."""
 
 
 def score_regions(windows: Windows, scores: NDArray[np.floating], threshold: float) -> RegionScores:
-    """Compare runs of labelled and of called bases.
+    """Compare runs of labelled bases with runs of called ones.
 
     Args:
         windows: n windows with a label per base, in any order; where they overlap, the first of
             them counts.
-        scores: (n, W) probability of class 1.
-        threshold: probability from which a base is called.
+        scores: Probabilities of class 1, shape (n, W).
+        threshold: Probability from which a base is called.
     """
-    place, labelled, called = _bases(windows, scores >= threshold)
-    region, run = _runs(place, labelled), _runs(place, called)
+    position, labelled, called = _bases(windows, scores >= threshold)
+    region, run = _runs(position, labelled), _runs(position, called)
     regions, runs = int(region.max(initial=0)), int(run.max(initial=0))
     size = np.bincount(region, minlength=regions + 1)[1:]
     covered = np.bincount(region[called], minlength=regions + 1)[1:]
     touching = len(np.unique(run[called & labelled]))
-    found = int((covered >= FOUND * size).sum())
+    detected = int((covered >= DETECTED * size).sum())
     return RegionScores(
         regions=regions,
-        found=found,
-        recall=found / regions if regions else 0.0,
+        found=detected,
+        recall=detected / regions if regions else 0.0,
         called=runs,
         false=runs - touching,
         precision=touching / runs if runs else 0.0,
@@ -304,23 +360,23 @@ def score_regions(windows: Windows, scores: NDArray[np.floating], threshold: flo
 def _bases(
     windows: Windows, called: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """(N,) place, label and call of every base that counts, by contig and position.
+    """Return position, label and call of every base that counts, (N,) each, by contig and position.
 
-    Places of neighbouring bases of a contig differ by 1, others by more.
+    Positions of neighbouring bases of a contig differ by 1, others by more.
     """
     _, contig = np.unique(windows.contig, return_inverse=True)
     width = windows.labels.shape[1]
     # A base more than the last window's end keeps contigs apart.
     spacing = int(windows.start.max(initial=0)) + width + 1
-    place = (contig * spacing + windows.start)[:, None] + np.arange(width)
+    position = (contig * spacing + windows.start)[:, None] + np.arange(width)
     counted = windows.labels != IGNORED
-    unique, first = np.unique(place[counted], return_index=True)
+    unique, first = np.unique(position[counted], return_index=True)
     return unique, windows.labels[counted][first] == 1, called[counted][first]
 
 
-def _runs(place: NDArray[np.int64], member: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(N,) number of the run of neighbouring members that holds a base, from 1; 0 for others."""
-    joined = member[1:] & member[:-1] & (np.diff(place) == 1)
-    begins = member.copy()
-    begins[1:] &= ~joined
-    return np.where(member, np.cumsum(begins), 0)
+def _runs(position: NDArray[np.int64], member: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number the runs of neighbouring members from 1; (N,), 0 for bases in none."""
+    joined = member[1:] & member[:-1] & (np.diff(position) == 1)
+    starts = member.copy()
+    starts[1:] &= ~joined
+    return np.where(member, np.cumsum(starts), 0)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from hyena_ray.files import read_json
 from hyena_ray.model.provenance import Provenance
 from hyena_ray.outcomes import SIMULATED
+from hyena_ray.runs.record import Record
 from hyena_ray.settings import Settings
-from hyena_ray.storage import AnyPath
-from hyena_ray.training.markov import ALL
 from hyena_ray.training.settings import Objective, PretrainSettings
 
 RECORD = "manifest.json"
 """In the folder of a pretraining; written last, so that its presence means complete."""
+ALL = "all"
+"""Name of all held-out windows together, among those of contigs."""
 BACKBONE = "backbone"
 """There: what `model.backbone` takes."""
 
@@ -31,8 +31,10 @@ class HeldOutEvaluation(Settings):
     """Of held-out windows, by contig."""
 
 
-class PretrainRecord(Settings):
-    """The manifest of a pretraining."""
+class PretrainRecord(Record):
+    """What a pretraining found."""
+
+    KIND: ClassVar[str] = "pretrain"
 
     settings: PretrainSettings
     provenance: Provenance
@@ -41,16 +43,6 @@ class PretrainRecord(Settings):
     """Perplexity by order and contig on the same held-out windows, of the next base."""
     bases_per_second: float | None
     """Trained on, over all workers, since the last start; None where that had nothing to do."""
-    versions: dict[str, str]
-
-    @classmethod
-    def read(cls, folder: AnyPath) -> PretrainRecord:
-        """Read manifest.json.
-
-        Raises:
-            InputError: missing or not of this form.
-        """
-        return cls.parse(read_json(folder / RECORD), folder / RECORD)
 
     def text(self) -> str:
         """For people: held-out perplexity of model and Markov models, contig by contig."""

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from hyena_ray.dataset.manifest import MANIFEST
-from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import InputError
-from hyena_ray.files import read_json, write_json
+from hyena_ray.files import write_json
 from hyena_ray.model.devices import default_device
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
-from hyena_ray.settings import Settings, dotted
+from hyena_ray.settings import dotted
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import CardFacts, write_card
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
@@ -28,106 +26,31 @@ from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, learning_curve
 
-CONFIG = "config.json"
-"""In a run's folder: its settings."""
 EVALUATION = "evaluation.json"
-"""There: all figures of the test split."""
+"""Name of the file with all figures of the test split."""
 
 
-class RunRecord(Settings):
-    """The manifest of a run. It is written last: its presence means complete."""
+class RunFigures(NamedTuple):
+    """What a training run found, and what it took."""
 
-    simulated: bool
-    """Made from simulated DNA."""
     best_epoch: int
-    """From 1."""
+    """Best epoch on the validation windows, from 1."""
     validation: dict[str, float]
-    """Metrics of the best epoch."""
+    """Metrics of the best epoch on the validation windows."""
     test: dict[str, float] | None
-    """Metrics of the best epoch's model on the test split; None where it was not asked for."""
+    """Metrics of the best epoch's model on the test windows; None where they were not scored."""
     trainable_share: float
-    """Trained weights over all, adapters included."""
+    """Trained weights over all weights, adapters included."""
     seconds_per_epoch: float | None
-    """Mean over the epochs since the last start, each with its validation; None where there were
-    none."""
+    """Mean wall time of an epoch with its validation, since the last start; None where that had
+    none to do."""
     peak_memory: int
-    """Bytes: of the GPU, or where there is none of the whole process since its start."""
-
-    @classmethod
-    def read(cls, folder: AnyPath) -> RunRecord:
-        """Read manifest.json.
-
-        Raises:
-            InputError: missing or not of this form.
-        """
-        return cls.parse(read_json(folder / MANIFEST), folder / MANIFEST)
+    """Largest memory in bytes: of the GPU or, where there is none, of the process."""
 
 
 def run_view(settings: RunSettings, data: PreparedData) -> PreparedData:
     """The data as a run sees them: of data in folds, the view of its fold."""
     return data if settings.data.fold is None else data.for_fold(settings.data.fold)
-
-
-def check_begun(folder: AnyPath, settings: RunSettings) -> None:
-    """Check that the run in `folder`, if any, has these settings.
-
-    Raises:
-        InputError: it was begun with others.
-    """
-    path = folder / CONFIG
-    if path.exists() and read_json(path) != settings.model_dump(mode="json"):
-        raise InputError(
-            path,
-            None,
-            "the run was begun with other settings",
-            "resume with the same, or give a new folder",
-        )
-
-
-def complete_run(
-    settings: RunSettings,
-    data: PreparedData,
-    train: WindowSource,
-    validation: WindowSource,
-    folder: AnyPath,
-    on_epoch: Callable[[EpochReport], None],
-    *,
-    test: bool,
-    on_progress: Callable[[int], None] = lambda windows: None,
-) -> tuple[RunRecord, Evaluation | None]:
-    """Train, or go on with what is in `folder`, and test.
-
-    Args:
-        settings: of the run.
-        data: what was prepared, as the run sees it; the test split is read from it.
-        train: its training windows.
-        validation: its validation windows.
-        folder: takes `config.json`, `data.json`, what `train_run` writes, `tensorboard/`, the card
-            of the model, `evaluation.json` and last `manifest.json`.
-        on_epoch: called after every epoch.
-        test: whether the test split is scored.
-        on_progress: called with the number of windows of every batch that was trained on or scored.
-
-    Raises:
-        InputError, DivergenceError: as `check_begun` and `train_run`.
-    """
-    check_begun(folder, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, settings.model_dump(mode="json"))
-    Origin.of(data).write(folder)
-    record, evaluation = train_and_test(
-        settings,
-        data,
-        train,
-        validation,
-        folder,
-        on_epoch,
-        fingerprint=settings.fingerprint(),
-        test=test,
-        on_progress=on_progress,
-    )
-    write_json(folder / MANIFEST, record.model_dump(mode="json"))
-    return record, evaluation
 
 
 def train_and_test(
@@ -141,7 +64,7 @@ def train_and_test(
     fingerprint: str,
     test: bool,
     on_progress: Callable[[int], None] = lambda windows: None,
-) -> tuple[RunRecord, Evaluation | None]:
+) -> tuple[RunFigures, Evaluation | None]:
     """Train a run, or resume the one in `folder`, score its best epoch and write its model card.
 
     Whether `folder` is that of another run, and its manifest, are the caller's concern.
@@ -192,8 +115,7 @@ def train_and_test(
     )
     if evaluation is not None:
         write_json(folder / EVALUATION, evaluation.as_json())
-    record = RunRecord(
-        simulated=data.manifest.simulated,
+    figures = RunFigures(
         best_epoch=result.best_epoch,
         validation=result.metrics,
         test=None if evaluation is None else evaluation.metrics._asdict(),
@@ -201,7 +123,7 @@ def train_and_test(
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         peak_memory=peak_memory(),
     )
-    return record, evaluation
+    return figures, evaluation
 
 
 def score_and_describe(

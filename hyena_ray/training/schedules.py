@@ -1,44 +1,60 @@
-"""Learning-rate schedules after warm-up: linear, cosine, constant, or halved on a plateau."""
+"""Learning-rate schedules: a warm-up, then linear, cosine, constant, or halved on a plateau."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-from transformers import get_scheduler
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-Kind = Literal["linear", "cosine", "constant", "plateau"]
+Shape = Literal["linear", "cosine", "constant", "plateau"]
+"""How the rate goes on after the warm-up."""
 
-_PER_STEP: dict[Kind, str] = {
-    "linear": "linear",
-    "cosine": "cosine",
-    "constant": "constant_with_warmup",
-    "plateau": "constant_with_warmup",
-}
+
+def rate_factor(shape: Shape, step: int, *, warmup: int, steps: int) -> float:
+    """Return the rate of a step as a fraction of the peak rate.
+
+    Args:
+        shape: Shape after the warm-up; the halvings of `plateau` are not in here.
+        step: Number of the step, from 0.
+        warmup: Steps in which the rate rises from 0.
+        steps: Steps of the whole schedule.
+
+    Example:
+        >>> [rate_factor("linear", step, warmup=2, steps=6) for step in range(7)]
+        [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    if step < warmup:
+        return step / warmup
+    if shape in ("constant", "plateau"):
+        return 1.0
+    after, length = step - warmup, max(1, steps - warmup)
+    if shape == "linear":
+        return max(0.0, (steps - step) / length)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * (after / length))))
 
 
 class Schedule:
-    """The rate of every step of one stage.
+    """Learning rate of every step of one stage.
 
     Args:
-        optimizer: its groups hold the peak rates.
-        kind: shape after warm-up.
-        steps: optimiser steps of the stage.
-        warmup: share of the steps in which the rate rises linearly from 0.
+        optimizer: Optimiser whose groups hold the peak rates.
+        shape: Shape after the warm-up.
+        steps: Optimiser steps of the stage.
+        warmup: Fraction of the steps in which the rate rises linearly from 0.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        kind: Kind,
-        steps: int,
-        warmup: float,
-    ) -> None:
-        self._warmup_steps = round(steps * warmup)
-        self._per_step = get_scheduler(_PER_STEP[kind], optimizer, self._warmup_steps, steps)
+    def __init__(self, optimizer: Optimizer, shape: Shape, steps: int, warmup: float) -> None:
+        warmup_steps = round(steps * warmup)
+
+        def factor(step: int) -> float:
+            return rate_factor(shape, step, warmup=warmup_steps, steps=steps)
+
+        self._warmup_steps = warmup_steps
+        self._per_step = LambdaLR(optimizer, factor)
         self._plateau = None
-        if kind == "plateau":
+        if shape == "plateau":
             self._plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=1)
 
     def after_step(self) -> None:
@@ -48,17 +64,25 @@ class Schedule:
             self._per_step.step()
 
     def after_epoch(self, score: float) -> None:
-        """Tell the validation score, higher is better."""
+        """Halve the rate if the validation score has stopped rising.
+
+        Args:
+            score: Validation score of the epoch, higher is better.
+        """
         if self._plateau is not None and self._per_step.last_epoch >= self._warmup_steps:
             self._plateau.step(score)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs."""
+        """Return everything that a resumed run needs."""
         plateau = None if self._plateau is None else self._plateau.state_dict()
         return {"per_step": self._per_step.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
+        """Continue from a state.
+
+        Args:
+            state: Value of `state_dict()`.
+        """
         self._per_step.load_state_dict(state["per_step"])
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])

@@ -1,6 +1,6 @@
 """Run a job as far as its first work, and say when it got where.
 
-    python first_work.py JOB.py MODULE:FUNCTION ARGUMENT...
+    python first_work.py MODULE:FUNCTION JOB ARGUMENT...
 
 FUNCTION begins the work; in its place the times are printed, as JSON, and the job ends.
 """
@@ -10,25 +10,15 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import runpy
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import hyena_ray.commands
+from hyena_ray.cli import main as run_command_line
 
 marks: dict[str, float] = {}
 """Of this machine's monotonic clock, which its processes share; `ray_s` is a duration."""
-
-
-def begin_to_run(run_job: Callable[..., None], main: Callable[..., None]) -> None:
-    """In the place of `run_job`, before which a job only imports."""
-    marks["imported"] = time.monotonic()
-    if "ray" in sys.modules:
-        ray: Any = sys.modules["ray"]
-        ray.init = functools.partial(timed, ray.init)
-    run_job(main)
 
 
 def timed(init: Callable[..., object], *given: Any, **named: Any) -> object:
@@ -57,14 +47,14 @@ def load(module: str) -> None:
 
 
 def main() -> None:
-    job, place, *arguments = sys.argv[1:]
+    place, *words = sys.argv[1:]
     module, function = place.split(":")
-    # Before the job imports them.
+    # Before the job imports it.
     setattr(importlib.import_module(module), function, functools.partial(stop, module))
-    commands: Any = hyena_ray.commands
-    commands.run_job = functools.partial(begin_to_run, commands.run_job)
-    sys.argv = [job, *arguments]
-    runpy.run_path(job, run_name="__main__")
+    if module.startswith("hyena_ray.cluster"):
+        ray: Any = importlib.import_module("ray")
+        ray.init = functools.partial(timed, ray.init)
+    run_command_line(words)
 
 
 if __name__ == "__main__":

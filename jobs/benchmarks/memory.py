@@ -13,13 +13,14 @@ from benchmarks.processes import Watch, peak_mb
 from benchmarks.shards import new_model
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import ShardPlan
-from hyena_ray.cluster.attribute import attribute_on_actors
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.saved import load_window_model, save_window_model
+from hyena_ray.runs.run import Output, start
+from hyena_ray.workflows.attribute import attribute_in_run
 
 FEW, MANY = 10, 1_000
 """Shards."""
@@ -80,9 +81,8 @@ def attributed(folder: Path, shards: int) -> dict[str, float]:
         before = peak_mb(os.getpid())
         with Watch() as watch:
             out, resources = folder / f"out-{os.getpid()}", Resources(cpu=1)
-            attribute_on_actors(
-                plan, folder / "model", data, out, actors=ACTORS, resources=resources
-            )
+            with start(Output(out), plan) as run:
+                attribute_in_run(run, folder / "model", data, actors=ACTORS, resources=resources)
     return {
         "before_mb": before,
         "driver_mb": peak_mb(os.getpid()),

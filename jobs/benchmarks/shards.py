@@ -20,7 +20,6 @@ from hyena_ray.attribution.shards import (
     run_shard,
 )
 from hyena_ray.attribution.tracks import write_tracks
-from hyena_ray.cluster.attribute import attribute_on_actors
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
@@ -30,7 +29,9 @@ from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
+from hyena_ray.runs.run import Output, start
 from hyena_ray.tasks import TASKS
+from hyena_ray.workflows.attribute import attribute_in_run
 
 FEW, MANY = 4 * SHARD_SIZE, 400 * SHARD_SIZE
 """Windows."""
@@ -61,7 +62,7 @@ def of_windows(folder: Path, data_folder: Path) -> Comparison:
             shards = whole.shards[: windows // SHARD_SIZE]
             assert len(shards) * SHARD_SIZE == windows
             plan = whole.model_copy(update={"shards": shards})
-            plan.begin(Path(out))
+            (Path(out) / "shards").mkdir()
             for index in missing_shards(plan, Path(out)):
                 run_shard(model, data, plan, index, Path(out))
             merge_shards(plan, Path(out))
@@ -95,9 +96,8 @@ def of_actors(folder: Path, data_folder: Path) -> Comparison:
 
     def run(actors: int) -> None:
         out = folder / f"run-{next(numbers)}"
-        attribute_on_actors(
-            plan, model_folder, data, out, actors=actors, resources=Resources(cpu=1)
-        )
+        with start(Output(out), plan) as run:
+            attribute_in_run(run, model_folder, data, actors=actors, resources=Resources(cpu=1))
 
     return Comparison(
         "attribution on actors",

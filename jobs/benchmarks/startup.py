@@ -23,14 +23,14 @@ SPACE = JOBS.parent / "search_spaces" / "demo_zdna.yaml"
 PROBE = Path(__file__).with_name("first_work.py")
 FIRST_WORK = {
     "prepare": "hyena_ray.dataset.prepare:prepare",
-    "train": "hyena_ray.training.run:complete_run",
-    "pretrain": "hyena_ray.cluster.pretrain:run_apart",
+    "train": "hyena_ray.training.run:train_and_test",
+    "pretrain": "hyena_ray.cluster.workers:run_in_own_process",
     "evaluate": "hyena_ray.training.evaluation:evaluate_on_split",
     "sanity": "hyena_ray.attribution.sanity:check_attribution",
-    "attribute": "hyena_ray.cluster.attribute:attribute_on_actors",
-    "compare": "hyena_ray.tuning.compare:share_windows",
+    "attribute": "hyena_ray.cluster.pool:run_shards",
+    "compare": "hyena_ray.cluster.windows:share_windows",
     "tune_zdna": "hyena_ray.search.tune_experiment:run_trials",
-    "predict": "hyena_ray.cluster.predict:predict_on_actors",
+    "predict": "hyena_ray.cluster.pool:run_shards",
     "simulate": "hyena_ray.dataset.simulated:simulate",
 }
 """Of each job the function that works: before it, inputs are read and checked, and Ray starts."""

@@ -249,7 +249,7 @@ def test_a_plan_survives_being_sent_to_another_process(data):
     plan = make_plan(SmallModel(), data)
     sent = pickle.loads(pickle.dumps(plan))
     assert sent == plan
-    assert sent.key == plan.key
+    assert sent.key == plan.fingerprint
 
 
 def test_any_change_of_the_model_changes_its_fingerprint(data):

@@ -58,12 +58,12 @@ def test_the_reason_is_the_line_that_says_why(message: str, reason: str) -> None
 SIGNAL = """
 import os, signal, sys
 from hyena_ray.cluster.start import connect
-from hyena_ray.commands import run_job
-def main(arguments):
+from hyena_ray.cli.terminal import run_in_terminal
+def work():
     with connect("local"):
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
-run_job(main)
+run_in_terminal("job", work)
 """
 
 

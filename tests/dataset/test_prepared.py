@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyena_ray.dataset import schema
-from hyena_ray.dataset.manifest import Manifest, read_manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
@@ -191,7 +191,7 @@ def test_a_genome_that_was_simulated_stays_marked(tmp_path: Path) -> None:
     settings = PrepareSettings(task="zdna", genome=made.genome, regions=made.regions)
     manifest = prepare(settings, tmp_path / "data")
     assert manifest.simulated
-    assert read_manifest(tmp_path / "data") == manifest
+    assert Manifest.read(tmp_path / "data") == manifest
     assert manifest.split.startswith("contig:train=")
     assert "simulated" in manifest.table()
 
@@ -313,7 +313,7 @@ def test_an_existing_folder_is_replaced_only_on_request_and_only_when_complete(
         prepare(inputs.settings(genome="/none.fa"), out, overwrite=True)
     assert content(out) == before
     manifest: Manifest = prepare(inputs.settings(seed=1), out, overwrite=True)
-    assert read_manifest(out) == manifest
+    assert Manifest.read(out) == manifest
     assert content(out) != before
 
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.dataset.manifest import MANIFEST
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.runs.record import MANIFEST
 
 PART = "length=50/split=train/part-00000.parquet"
 

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena_ray.dataset.manifest import MANIFEST, read_manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import SIMULATED
+from hyena_ray.runs.record import MANIFEST
 
 SPLITS = ("train", "val", "test")
 Row = tuple[str, int]
@@ -73,7 +74,7 @@ def test_each_split_holds_its_rows_but_those_of_a_later_one(tmp_path: Path) -> N
     assert "train: dropped 1 of 6 sequences" in manifest.table()
     assert (manifest.lengths, manifest.flank, manifest.splits) == ((5,), 0, SPLITS)
     assert not manifest.simulated
-    assert read_manifest(tmp_path / "data") == manifest
+    assert Manifest.read(tmp_path / "data") == manifest
     assert {i.role: i.sha256 for i in manifest.inputs} == {
         split: hashlib.sha256((tmp_path / f"{split}.csv").read_bytes()).hexdigest()
         for split in SPLITS

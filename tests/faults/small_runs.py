@@ -16,10 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from hyena_ray.storage import AnyPath
-from tests.command import Done, process, run
-
-TUNE = "tune_zdna"
-"""The command that searches."""
+from tests.command_line import process_of
 
 
 class Inputs(NamedTuple):
@@ -29,12 +26,9 @@ class Inputs(NamedTuple):
     space: Path
 
     def arguments(self, out: AnyPath, *more: str) -> list[str]:
-        """Return the arguments of a search that writes to `out`."""
-        return ["--data", str(self.data), "--space", str(self.space), "--out", str(out), *more]
-
-    def tune(self, out: AnyPath, *more: str) -> Done:
-        """Run a search in this process."""
-        return run(TUNE, *self.arguments(out, *more))
+        """Return the words of a search that writes to `out`."""
+        given = ("--data", str(self.data), "--space", str(self.space), "--out", str(out))
+        return ["tune", "zdna", *given, *more]
 
 
 class Nodes:
@@ -76,14 +70,13 @@ class Nodes:
     def kill(self, number: int) -> None:
         """As when a machine is lost: the raylet and all that it runs."""
         raylet = self.workers.pop(number)
-        for each in [raylet, *raylet.children(recursive=True)]:
+        for process in [raylet, *raylet.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
-                each.kill()
+                process.kill()
 
-    def start(self, job: str, *arguments: str) -> Job:
-        """Start a command on this cluster."""
-        started = process(job, *arguments, "--address", self.address)
-        return Job(started, environment=self.environment)
+    def start(self, *words: str) -> Job:
+        """Start `hyena-ray WORDS` on this cluster."""
+        return Job(process_of(*words, "--address", self.address), self.environment)
 
     def shutdown(self) -> None:
         self._write.close()

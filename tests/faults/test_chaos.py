@@ -13,8 +13,8 @@ import pytest
 
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
-from tests.command import process
-from tests.faults.small_runs import TUNE, Inputs, Job, Nodes
+from tests.command_line import process_of
+from tests.faults.small_runs import Inputs, Job, Nodes
 from tests.tuned_run import SPACE, result_of
 
 pytestmark = pytest.mark.slow
@@ -59,12 +59,12 @@ def test_random_kills_of_workers_and_a_node_change_nothing(
     more: Inputs, nodes: Nodes, tmp_path: Path
 ) -> None:
     # Beside it, on a cluster of its own: they wait for each other's processes less than in turn.
-    calm = Job(process(TUNE, *more.arguments(tmp_path / "calm")))
+    calm = Job(process_of(*more.arguments(tmp_path / "calm")))
     numbers = random.Random(0)
     out = tmp_path / "run"
 
     def begin(*flags: str) -> Job:
-        return nodes.start(TUNE, *more.arguments(out, *flags))
+        return nodes.start(*more.arguments(out, *flags))
 
     began, starts, job = time.monotonic(), 1, begin()
     kills = list(FIRST_KILLS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.command import environ
-from tests.faults.small_runs import TUNE, Inputs, Job
+from hyena_ray.errors import JobError
+from tests.command_line import environment, run_job
+from tests.faults.small_runs import Inputs, Job
 from tests.tuned_run import Result, result_of
 
 pytestmark = pytest.mark.slow
@@ -24,16 +24,16 @@ def tune_after(code: str, inputs: Inputs, out: Path) -> str:
 import sys, time
 import numpy as np
 import ray
+from hyena_ray.cli import main
 from hyena_ray.cluster import start
 from hyena_ray.search import tune_experiment as experiment
-from hyena_ray.tuning import run
 from hyena_ray.search.trial import run_trial
-from tests.command import main
+from hyena_ray.workflows import tune as run
 {code}
-main({TUNE!r}, *sys.argv[1:])
+main(sys.argv[1:])
 """
     command = [sys.executable, "-c", program, *inputs.arguments(out)]
-    return Job(command, environment=environ()).finish()
+    return Job(command, environment()).finish()
 
 
 HUNGRY = """
@@ -119,10 +119,9 @@ def test_a_full_disk_stops_the_run_and_with_more_room_it_goes_on(
     inputs: Inputs, calm: Result, small_disk: Path
 ) -> None:
     out = small_disk / "run"
-    stopped = inputs.tune(out)
-    assert stopped.code == 1
-    assert re.search(r"(No space left|disk is full).*--resume", stopped.stderr)
+    with pytest.raises(JobError, match=r"(No space left|disk is full).*--resume"):
+        run_job(*inputs.arguments(out))
     assert not (out / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    assert inputs.tune(out, "--resume").code == 0
+    run_job(*inputs.arguments(out, "--resume"))
     assert result_of(out) == calm

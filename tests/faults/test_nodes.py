@@ -8,7 +8,7 @@ import pytest
 
 from hyena_ray.files import read_json
 from hyena_ray.storage import S3Path
-from tests.faults.small_runs import TUNE, Inputs, Nodes
+from tests.faults.small_runs import Inputs, Nodes
 from tests.tuned_run import Result, result_of
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_two_nodes_with_data_and_results_on_s3_find_what_one_machine_finds(
     out = bucket / "run"
     given = on_s3(inputs, bucket)
     # Each node has one CPU, so that what runs at once runs on both.
-    log = s3_nodes.start(TUNE, *given.arguments(out)).finish()
+    log = s3_nodes.start(*given.arguments(out)).finish()
     assert "3 of 3 trials to run, 2 at once" in log
     assert "shards to do on" in log
     assert result_of(out) == calm
@@ -51,7 +51,7 @@ def test_nodes_that_die_in_the_middle_of_trials_and_of_attribution_change_nothin
     inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
 ) -> None:
     out = tmp_path / "run"
-    job = nodes.start(TUNE, *inputs.arguments(out))
+    job = nodes.start(*inputs.arguments(out))
     job.wait_for((out / "trials" / "0000" / "checkpoint.pt").exists)
     nodes.kill(0)
     nodes.add()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -12,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.cluster.folder import only_writer
+from hyena_ray.errors import InputError, JobError
+from hyena_ray.runs._lock import only_writer
 from hyena_ray.search import stored_study as study
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import run_trial
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
 from tests.faults.small_runs import Inputs
 from tests.tuned_run import Result, result_of
 
@@ -26,6 +27,10 @@ Fault = Callable[[Path], None]
 """Given the trial's folder, does harm to the process that it is called in."""
 Inject = Callable[[Mapping[int, Fault]], None]
 """Takes faults by number of trial."""
+
+
+def tune(inputs: Inputs, out: Path, *more: str) -> None:
+    run_job(*inputs.arguments(out, *more))
 
 
 @pytest.fixture
@@ -73,8 +78,7 @@ def test_trials_killed_at_a_checkpoint_reach_the_same_weights(
     inputs: Inputs, calm: Result, tmp_path: Path, inject: Inject
 ) -> None:
     inject({number: die_at(moment) for number, moment in enumerate(("before", "during", "after"))})
-    done = inputs.tune(tmp_path / "run")
-    assert done.code == 0, done.stderr
+    tune(inputs, tmp_path / "run")
     assert len(list((tmp_path / "run" / "trials").glob("*.faulty"))) == 3
     assert result_of(tmp_path / "run") == calm
 
@@ -95,9 +99,8 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
         Trainer.step = spoil  # type: ignore[method-assign]
 
     inject({1: fault})
-    done = inputs.tune(tmp_path / "run")
-    assert done.code == 0, done.stderr
-    assert RunSummary.read(tmp_path / "run").trials == {"complete": 2, "diverged": 1}
+    tune(inputs, tmp_path / "run")
+    assert TuneRecord.read(tmp_path / "run").trials == {"complete": 2, "diverged": 1}
     found = result_of(tmp_path / "run").trials
     assert [found[0], found[2]] == [calm.trials[0], calm.trials[2]]
 
@@ -112,16 +115,14 @@ def test_a_damaged_checkpoint_is_named_and_once_deleted_the_run_is_the_same(
         (folder / "checkpoint.pt").write_bytes(b"PK\x03\x04 half of it")
 
     inject({1: fault})
-    stopped = inputs.tune(out)
-    assert stopped.code == 1
-    assert re.search(r"trial 1: .*0001/checkpoint.pt: damaged checkpoint", stopped.stderr)
+    with pytest.raises(JobError, match=r"trial 1: .*0001/checkpoint.pt: damaged checkpoint"):
+        tune(inputs, out)
     (out / "trials" / "0001" / "checkpoint.pt").unlink()
     # What killed jobs leave half-written is swept.
     (out / "trials" / "0000" / ".model.1.tmp").mkdir()
     (out / "trials" / "0000" / ".model.1.tmp" / "model.safetensors").write_text("half")
     (out / ".trials.parquet.1.tmp").write_text("half")
-    done = inputs.tune(out, "--resume")
-    assert done.code == 0, done.stderr
+    tune(inputs, out, "--resume")
     assert not list(out.rglob(".*.tmp"))
     assert result_of(out) == calm
 
@@ -129,10 +130,11 @@ def test_a_damaged_checkpoint_is_named_and_once_deleted_the_run_is_the_same(
 def test_a_folder_has_one_writer(inputs: Inputs, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
-    with only_writer(tmp_path / "run", overwrite=False):
-        refused = inputs.tune(tmp_path / "run", "--resume")
-    assert refused.code == 2
-    assert re.search(r"--out: .*: another job is writing here", refused.stderr)
+    with (
+        only_writer(tmp_path / "run", overwrite=False),
+        pytest.raises(InputError, match=r"--out: .*: another job is writing here"),
+    ):
+        tune(inputs, tmp_path / "run", "--resume")
 
 
 def test_a_locked_study_is_named_with_the_remedy(
@@ -150,9 +152,8 @@ def test_a_locked_study_is_named_with_the_remedy(
         return whole(*arguments)
 
     monkeypatch.setattr(experiment, "scheduler", lock_first)
-    stopped = inputs.tune(out)
-    assert stopped.code == 1
-    assert re.search(r"study.db: database is locked.*--resume", stopped.stderr)
+    with pytest.raises(JobError, match=r"study.db: database is locked.*--resume"):
+        tune(inputs, out)
     locks[0].close()
     stored = study.StoredStudy(out, SearchSpace.load(inputs.space))
     assert stored.study.get_trials() == []

@@ -96,8 +96,9 @@ def test_a_relative_output_is_refused_inside_a_submitted_job(
 )
 def test_a_job_says_in_its_exit_code_how_it_ended(body: str, code: int, message: str) -> None:
     script = (
-        "from hyena_ray.commands import run_job\nfrom hyena_ray.errors import InputError\n"
-        f"def main(arguments):\n    {body}\nrun_job(main)"
+        "from hyena_ray.cli.terminal import run_in_terminal\n"
+        "from hyena_ray.errors import InputError\n"
+        f"def work():\n    {body}\nrun_in_terminal('job', work)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, message in done.stderr) == (code, True)

@@ -12,6 +12,7 @@ import hyena_ray
 
 PACKAGE = Path(hyena_ray.__file__).parent
 ROOMS = (
+    "runs",
     "genome",
     "dataset",
     "model",
@@ -20,14 +21,12 @@ ROOMS = (
     "prediction",
     "cluster",
     "search",
-    "tuning",
+    "workflows",
     "report",
+    "cli",
 )
-FOUNDATION = (
-    *("errors", "files", "settings", "storage", "tasks", "trust"),
-    *("commands", "dry_run", "outcomes", "progress"),
-)
-RAY_ROOMS = ("cluster", "search", "tuning")
+FOUNDATION = (*("errors", "files", "settings", "storage", "tasks", "outcomes", "progress"),)
+RAY_ROOMS = ("cluster", "search")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from hyena_ray.dry_run import DryRun, Estimate
-from hyena_ray.outcomes import BOLD, PLAIN, Outcome
+from hyena_ray.outcomes import BOLD, PLAIN, DryRun, Outcome
 
 
 class Terminal(io.StringIO):
@@ -72,13 +71,12 @@ def test_only_a_terminal_that_wants_it_has_bold_type(monkeypatch: pytest.MonkeyP
 
 
 def test_a_dry_run_has_written_nothing_and_says_how_it_knows_the_time() -> None:
-    time = Estimate(200.0, "4 s of steps", least=50.0)
-    done = DryRun({"runs": "3"}, {"runs": 3}, {"table": Path("/out/t")}, time, False).outcome()
+    outputs = {"table": Path("/out/t")}
+    done = DryRun({"runs": "3"}, {"runs": 3}, outputs, 200.0, "one step", False).outcome()
     assert done.written == {}
     assert done.found["would_write"] == {"table": "/out/t"}
-    assert (done.found["estimated_seconds"], done.found["least_seconds"]) == (200.0, 50.0)
-    assert done.text.splitlines()[1:4] == [
-        "  runs      3",
-        "  time      about 50 s to 3 min 20 s",
-        "  based on  4 s of steps",
+    assert (done.found["estimated_seconds"], done.found["based_on"]) == (200.0, "one step")
+    assert done.text.splitlines()[1:3] == [
+        "  runs  3",
+        "  time  about 3 min 20 s, from one step",
     ]

@@ -58,7 +58,10 @@ def test_a_missing_yaml_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"inner": {"rte": 1}}, r"x: inner\.rte: unknown key; allowed are on, rate"),
+        (
+            {"inner": {"rte": 1}},
+            r"x: inner\.rte: unknown key, did you mean rate\?; allowed are on, rate",
+        ),
         ({"outer": 1}, r"x: outer: unknown key; allowed are inner, sizes"),
         ({"inner": {"rate": "0.1"}}, r"x: inner\.rate: 0\.1: .*number"),
         ({"inner": {"rate": 0}}, r"x: inner\.rate: 0: .*greater than 0"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.command import Done, run
+from tests.command_line import Done, run_command
 
 SPLIT = "contig:train=chr1;val=chr2;test=chr3"
 CUT = "--lengths 20 --flank 4 --out out"
@@ -33,7 +33,7 @@ settings:
 search:
   training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
 """
-TUNE = "tune_zdna --data data --out out --space space.yaml"
+TUNE = "tune zdna --data data --out out --space space.yaml"
 ATTRIBUTE = "attribute --model model --data data --out out"
 SANITY = "sanity --model model --data data --out out"
 PRETRAIN = (
@@ -77,7 +77,7 @@ class User:
 
     def runs(self, command: str) -> Done:
         """Run a command line, which begins with the name of the job."""
-        return run(command)
+        return run_command(command)
 
     def is_refused(self, case: Case) -> None:
         """Try a case: one line, exit code 2, and nothing written."""

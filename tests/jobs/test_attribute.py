@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import runpy
+import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from hyena_ray.attribution import shards
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.shards import MergeResult, Shard, run_shard
-from hyena_ray.cluster import attribute as module
-from hyena_ray.cluster.attribute import attribute_on_actors, plan_attribution
+from hyena_ray.attribution.shards import Shard, run_shard
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Cluster, Resources
-from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
@@ -27,9 +24,12 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.outcomes import Outcome
+from hyena_ray.runs.run import Output, start
 from hyena_ray.tasks import TASKS
+from hyena_ray.workflows.attribute import AttributeRecord, attribute_in_run, plan_attribution
+from tests.command_line import run_job
 
-JOB = Path(__file__).parents[2] / "jobs" / "attribute.py"
 SETTINGS = AttributionSettings(steps=2, tolerance=None, samples=2, k=3, min_count=1)
 WINDOW = 40
 
@@ -61,13 +61,14 @@ def save_model(folder: Path, window: int) -> None:
     save_window_model(model, folder)
 
 
-def run(inputs: Path, out: Path, actors: int) -> MergeResult:
+def run(inputs: Path, out: Path, actors: int) -> AttributeRecord:
     data = PreparedData.open(inputs / "data")
     plan = plan_attribution(inputs / "model", data, split="test", settings=SETTINGS)
     plan = plan.model_copy(update={"shards": cut(plan.shards[0].last_row, data)})
-    return attribute_on_actors(
-        plan, inputs / "model", data, out, actors=actors, resources=Resources(cpu=0.5)
-    )
+    with start(Output(out, resume=True), plan) as run:
+        return attribute_in_run(
+            run, inputs / "model", data, actors=actors, resources=Resources(cpu=0.5)
+        )
 
 
 def cut(last: int, data: PreparedData) -> tuple[Shard, ...]:
@@ -84,27 +85,34 @@ def cut(last: int, data: PreparedData) -> tuple[Shard, ...]:
     )
 
 
+class Calm(NamedTuple):
+    """An attribution that nothing happened to."""
+
+    record: AttributeRecord
+    folder: Path
+
+
 @pytest.fixture(scope="module")
-def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> MergeResult:
-    return run(inputs, tmp_path_factory.mktemp("calm"), actors=1)
+def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    folder = tmp_path_factory.mktemp("calm")
+    return Calm(run(inputs, folder, actors=1), folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("actors", [2, 4])
 def test_the_digest_does_not_depend_on_the_number_of_actors(
-    inputs: Path, calm: MergeResult, tmp_path: Path, actors: int
+    inputs: Path, calm: Calm, tmp_path: Path
 ) -> None:
-    found = run(inputs, tmp_path, actors)
-    assert found.digest == calm.digest
-    assert found.windows == calm.windows > 100
+    found = run(inputs, tmp_path, 4)
+    assert found.digest == calm.record.digest
+    assert found.windows == calm.record.windows > 100
     assert len(list(tmp_path.glob("shards/*.parquet"))) == 6
 
 
 @pytest.mark.slow
-def test_the_digest_survives_an_actor_killed_in_mid_shard(
-    inputs: Path, calm: MergeResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_actors_of_which_one_is_killed_in_mid_shard_have_the_digest_of_one(
+    inputs: Path, calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = module.run_shard
+    whole = shards.run_shard
 
     def killed_once(model: object, data: object, plan: object, index: int, out: Path) -> object:
         marker = out / "killed"
@@ -114,8 +122,8 @@ def test_the_digest_survives_an_actor_killed_in_mid_shard(
             os.kill(os.getpid(), signal.SIGKILL)
         return whole(model, data, plan, index, out)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "run_shard", killed_once)
-    assert run(inputs, tmp_path, 2).digest == calm.digest
+    monkeypatch.setattr(shards, "run_shard", killed_once)
+    assert run(inputs, tmp_path, 2).digest == calm.record.digest
     assert (tmp_path / "killed").exists()
 
 
@@ -135,7 +143,7 @@ def test_a_window_that_always_kills_its_actor_stops_the_job_and_is_named(
         shards.attribute_windows = deadly  # type: ignore[assignment]
         return run_shard(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "run_shard", in_actor)
+    monkeypatch.setattr(shards, "run_shard", in_actor)
     with pytest.raises(ShardError, match=rf"window_id {poison} of shard \d+ failed 4 times"):
         run(inputs, tmp_path, 2)
     assert not (tmp_path / "kmers").exists()
@@ -144,22 +152,20 @@ def test_a_window_that_always_kills_its_actor_stops_the_job_and_is_named(
 
 @pytest.mark.slow
 def test_a_resumed_attribution_computes_only_what_is_missing(
-    inputs: Path, calm: MergeResult, tmp_path: Path
+    inputs: Path, calm: Calm, tmp_path: Path
 ) -> None:
-    run(inputs, tmp_path, 2)
+    shutil.copytree(calm.folder, tmp_path, dirs_exist_ok=True)
     shards = sorted(tmp_path.glob("shards/*.parquet"))
     before = [path.stat().st_mtime_ns for path in shards]
     shards[3].unlink()
-    assert run(inputs, tmp_path, 1).digest == calm.digest
+    assert run(inputs, tmp_path, 1).digest == calm.record.digest
     changed = [path.stat().st_mtime_ns != was for path, was in zip(shards, before, strict=True)]
     assert changed == [False, False, False, True, False, False]
 
 
 def job(inputs: Path, out: Path, *more: str) -> Outcome:
-    main: Callable[[list[str]], Outcome] = runpy.run_path(str(JOB))["main"]
-    return main(
-        ["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", str(out), *more]
-    )
+    given = ["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", out]
+    return run_job("attribute", *given, *more)
 
 
 def test_the_job_writes_its_manifest_last_and_prints_the_tables(
@@ -192,9 +198,12 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "method": (["--methods", "ig,shap"], "command line: methods"),
-    "setting": (["--set", "shuffle=4"], "command line: shuffle: unknown key; allowed are"),
-    "split": (["--on", "holdout"], "split: holdout: unknown split; give one of train, val, test"),
+    "method": (["--methods", "ig,shap"], "--methods: shap: unknown"),
+    "setting": (["--set", "shuffle=4"], "--set: shuffle: unknown key, did you mean shuffles"),
+    "split": (
+        ["--split", "holdout"],
+        "--split: holdout: unknown split.*train, val, test",
+    ),
     "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
     "model": (["--model", "nowhere"], "nowhere.*no such file"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
-from tests.command import run_process
+from tests.command_line import run_process
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
@@ -115,8 +116,8 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     ),
     "split that is a path": (
         as_it_is,
-        f"{EVALUATE} --on ../../x",
-        at("data", "split", "../../x", "train, val, test"),
+        f"{EVALUATE} --split ../../x",
+        at("--split", "../../x", "train, val, test"),
     ),
     "method that is a path": (
         as_it_is,
@@ -220,7 +221,7 @@ def test_a_process_of_its_own_says_the_one_line_and_leaves_with_2(user: User, jo
     change, command, line = PROCESSES[job]
     change(user.folder)
     before = contents(user.folder)
-    done = run_process(command, folder=user.folder)
+    done = run_process(*shlex.split(command), folder=user.folder)
     check_line(done.stderr, line, user.folder)
     assert (done.code, done.stdout) == (2, "")
     assert contents(user.folder) == before

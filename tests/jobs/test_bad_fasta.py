@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.manifest import read_manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.genome.source import BGZF_EOF
 from tests.jobs.bad_inputs import (
     PREPARE,
@@ -146,7 +146,7 @@ def test_a_valid_spelling_gives_the_same_windows(user: User, case: str) -> None:
     ACCEPTED[case](user.folder)
     done = user.runs(PREPARE)
     assert done.code == 0, done.stderr
-    made, plain = (read_manifest(user.folder / name) for name in ("out", "data"))
+    made, plain = (Manifest.read(user.folder / name) for name in ("out", "data"))
     assert made.files == plain.files
 
 
@@ -162,6 +162,6 @@ def test_iupac_codes_are_read_as_n(user: User, letter: str) -> None:
         (user.folder / GENOME).write_bytes(spell(good))
         done = user.runs(PREPARE.replace("--out out", f"--out out{number}"))
         assert done.code == 0, done.stderr
-        files.append(read_manifest(user.folder / f"out{number}").files)
+        files.append(Manifest.read(user.folder / f"out{number}").files)
     assert files[0] == files[1]
-    assert files[0] != read_manifest(user.folder / "data").files
+    assert files[0] != Manifest.read(user.folder / "data").files

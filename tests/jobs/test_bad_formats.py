@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyena_ray.dataset.manifest import read_manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.genome import _download
 from hyena_ray.genome.contigs import Fasta
 from hyena_ray.genome.simulation import LETTERS
@@ -82,7 +82,7 @@ def test_every_kind_of_file_gives_the_same_windows(user: User, case: str) -> Non
     (user.folder / name).write_bytes(content)
     done = user.runs(PREPARE.replace(instead_of, name))
     assert done.code == 0, done.stderr
-    made_now, plain = (read_manifest(user.folder / folder) for folder in ("out", "data"))
+    made_now, plain = (Manifest.read(user.folder / folder) for folder in ("out", "data"))
     assert made_now.files == plain.files
     assert name in [file.name for file in made_now.inputs]
 
@@ -95,7 +95,7 @@ def test_packed_sequences_give_the_same_data(user: User) -> None:
         command = command.replace(name, f"{name}.gz")
     done = user.runs(command)
     assert done.code == 0, done.stderr
-    made, plain = (read_manifest(user.folder / folder) for folder in ("out", "sequences"))
+    made, plain = (Manifest.read(user.folder / folder) for folder in ("out", "sequences"))
     assert made.files == plain.files
 
 
@@ -214,7 +214,7 @@ def test_a_genome_by_name_gives_the_same_windows(user: User, mirror: Served) -> 
     for out in ("out", "again"):
         done = user.runs(HG38.replace("--out out", f"--out {out}"))
         assert done.code == 0, done.stderr
-        made_now, plain = (read_manifest(user.folder / folder) for folder in (out, "data"))
+        made_now, plain = (Manifest.read(user.folder / folder) for folder in (out, "data"))
         assert made_now.files == plain.files
         assert made_now.inputs[0].name == "hg38.2bit"
     assert mirror.asked_for(".2bit") == [None]

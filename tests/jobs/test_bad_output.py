@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.cluster.attribute import plan_attribution
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.runs.run import Output, start
+from hyena_ray.workflows.attribute import plan_attribution
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
@@ -77,7 +78,8 @@ def begun_attribution(folder: Path) -> None:
     data = PreparedData.open(folder / "data")
     settings = AttributionSettings(k=4)
     plan = plan_attribution(folder / "model", data, split="test", settings=settings)
-    plan.begin(folder / "out")
+    with start(Output(folder / "out"), plan):
+        pass
 
 
 BEGUN = "out/runs/zdna/two_stage/seed=0"
@@ -86,7 +88,7 @@ CHANGED: dict[str, tuple[Change, Line]] = {
         both(begun_attribution, holds("out/.lock", "")),
         at("out/shards/plan.json", "--overwrite", "other settings"),
     ),
-    "tune_zdna": (
+    "tune": (
         both(is_folder("out"), holds("out/config.yaml", "space: {}\n"), holds("out/.lock", "")),
         at("out/config.yaml", "space", "another one"),
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.manifest import Manifest, read_manifest
+from hyena_ray.dataset.manifest import Manifest
 from tests.jobs.bad_inputs import (
     PREPARE,
     SEQUENCES,
@@ -238,7 +238,7 @@ def test_a_valid_spelling_gives_the_same_windows(user: User, case: str) -> None:
     change(user.folder)
     done = user.runs(command)
     assert done.code == 0, done.stderr
-    assert read_manifest(user.folder / "out").files == read_manifest(user.folder / plain).files
+    assert Manifest.read(user.folder / "out").files == Manifest.read(user.folder / plain).files
 
 
 @pytest.mark.parametrize("name", ["NA", "01", "1e3", "../../x"])
@@ -249,7 +249,7 @@ def test_a_contig_may_be_called_anything_that_a_table_reader_would_change(
     before = set(user.folder.parent.iterdir())
     done = user.runs(PREPARE.replace("chr1", name))
     assert done.code == 0, done.stderr
-    found, plain = (positives(read_manifest(user.folder / name)) for name in ("out", "data"))
+    found, plain = (positives(Manifest.read(user.folder / name)) for name in ("out", "data"))
     assert found[name] == plain["chr1"] > 0
     assert set(user.folder.parent.iterdir()) == before
 
@@ -264,7 +264,7 @@ def test_a_sequence_of_train_and_test_is_dropped_from_train_and_said(user: User)
     done = user.runs(SEQUENCES)
     assert done.code == 0
     assert "train: dropped 1 of 3 sequences that a later split has as well" in done.stdout
-    assert positives(read_manifest(user.folder / "out"))["train"] == 1
+    assert positives(Manifest.read(user.folder / "out"))["train"] == 1
 
 
 def test_conflicting_labels_of_a_sequence_are_kept_and_said(user: User) -> None:

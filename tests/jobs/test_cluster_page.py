@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,8 +11,9 @@ import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli
 
+from hyena_ray.cli.commands import JobCommand
 from hyena_ray.settings import load_yaml, parse_yaml
-from hyena_ray.tuning.job import parser
+from hyena_ray.workflows import tune
 from tests.jobs.pages import ROOT, blocks, lines
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
@@ -57,9 +57,11 @@ def test_the_page_shows_a_job_from_its_start_to_its_resumption() -> None:
     assert {"up cluster.yaml", "down cluster.yaml", "dashboard cluster.yaml"} <= shown
     assert {"job submit", "job logs", "job status", "job stop"} <= shown
     entries = [words[words.index("--") + 1 :] for words in RAY if "--" in words]
-    options = [parser("zdna").parse_args(words[2:]) for words in entries]
+    command = JobCommand("zdna", tune.WORKFLOW, "zdna")
+    options = [command.make_context("zdna", words[2:]).params for words in entries]
     assert all((ROOT / words[1]).is_file() for words in entries)
-    assert {given.resume for given in options if given.out == Path("/shared/run")} == {True, False}
+    to_shared = [given for given in options if given["out"] == "/shared/run"]
+    assert {bool(given["resume"]) for given in to_shared} == {True, False}
 
 
 @pytest.mark.parametrize("words", [["job", "submitt"], ["job", "stop", "--now", "x"], ["up"]])

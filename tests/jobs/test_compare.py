@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster.pool import ShardError
-from hyena_ray.cluster.resources import Cluster, Resources
+from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.training.run import RunRecord
-from hyena_ray.tuning import compare as module
-from hyena_ray.tuning.compare import CompareOptions, compare
+from hyena_ray.outcomes import Outcome
+from hyena_ray.workflows import compare as module
+from hyena_ray.workflows import presets
+from hyena_ray.workflows.train import TrainRecord
+from tests.command_line import run_job
 
-JOB = Path(__file__).parents[2] / "jobs" / "compare.py"
 PRESETS = """\
 small:
   about: a small model
-  study: {f1: 0.64, mcc: 0.62}
+  original: {f1: 0.64, mcc: 0.62}
   settings:
     data.length: 40
     data.limit: 120
@@ -61,16 +62,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def options(inputs: Path, out: Path, presets: str, **changes: Any) -> CompareOptions:
-    return CompareOptions(
-        data=inputs / "data",
-        out=out,
-        presets=presets,
-        folder=inputs / "presets",
-        seeds=(0, 1),
-        changes={},
-        resources=Resources(cpu=1),
-    )._replace(**changes)
+@pytest.fixture(autouse=True, scope="module")
+def own_presets(inputs: Path) -> Iterator[None]:
+    """The presets of this file in the place of those of zdna."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "SEARCH_SPACES", inputs)
+        presets.load_presets.cache_clear()
+        yield
+    presets.load_presets.cache_clear()
+
+
+def compare(inputs: Path, out: Path, names: str, *more: str, data: str = "data") -> Outcome:
+    given = ["--data", inputs / data, "--out", out, "--presets", names]
+    return run_job("compare", *given, "--seeds", "0,1", *more)
 
 
 def rows(out: Path) -> dict[str, dict[str, Any]]:
@@ -80,7 +84,7 @@ def rows(out: Path) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("calm") / "out"
-    compare(options(inputs, out, "zdna/all"))
+    compare(inputs, out, "zdna/all")
     return out
 
 
@@ -89,12 +93,14 @@ def test_every_preset_runs_with_every_seed_and_stands_beside_the_study(calm: Pat
     found = rows(calm)
     assert list(found) == ["zdna/small", "zdna/wild"]
     small = found["zdna/small"]
-    records = [RunRecord.read(calm / "runs" / "zdna" / "small" / f"seed={seed}") for seed in (0, 1)]
+    records = [
+        TrainRecord.read(calm / "runs" / "zdna" / "small" / f"seed={seed}") for seed in (0, 1)
+    ]
     f1 = [record.test["f1"] for record in records if record.test]
     assert len(f1) == 2
     assert small["f1"] == pytest.approx(sum(f1) / 2)
     assert small["f1_sd"] == pytest.approx(abs(f1[0] - f1[1]) / 2**0.5)
-    assert small["f1_minus_study"] == pytest.approx(small["f1"] - 0.64)
+    assert small["f1_minus_original"] == pytest.approx(small["f1"] - 0.64)
     assert small["trainable_share"] == 1.0
     assert small["seconds_per_epoch"] > 0
     assert small["peak_memory_mib"] > 10
@@ -126,17 +132,17 @@ def test_a_resumed_comparison_runs_only_what_is_missing_and_gives_the_same_table
 ) -> None:
     table = (calm / "comparison.parquet").read_bytes()
     kept = calm / "runs" / "zdna" / "small" / "seed=0" / "manifest.json"
-    lost = calm / "runs" / "zdna" / "wild" / "seed=1" / "manifest.json"
+    lost = calm / "runs" / "zdna" / "wild" / "seed=1" / "diverged.json"
     before = kept.stat().st_mtime_ns
     lost.unlink()
     with caplog.at_level(logging.INFO):
-        compare(options(inputs, calm, "zdna/all", resume=True))
+        compare(inputs, calm, "zdna/all", "--resume")
     assert "comparison: 1 of 1 runs in" in caplog.text
     assert lost.exists()
     assert kept.stat().st_mtime_ns == before
     assert (calm / "comparison.parquet").read_bytes() == table
-    with pytest.raises(InputError, match=r"config\.json: the run was begun with other settings"):
-        compare(options(inputs, calm, "zdna/all", resume=True, changes={"training.epochs": 3}))
+    with pytest.raises(InputError, match=r"plan\.json: changes"):
+        compare(inputs, calm, "zdna/all", "--resume", "--set", "training.epochs=3")
 
 
 @pytest.mark.slow
@@ -144,11 +150,8 @@ def test_every_fold_is_tested_on_its_own_part(
     inputs: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = compare(
-        options(inputs, out, "zdna/small", data=inputs / "folds", seeds=(3,), changes={
-            "training.epochs": 1
-        })
-    )  # fmt: skip
+    more = ("--seeds", "3", "--set", "training.epochs=1")
+    done = compare(inputs, out, "zdna/small", *more, data="folds")
     assert "each of 3 folds tested" in done.text
     assert rows(out)["zdna/small"]["runs"] == 3
     tested = [
@@ -167,9 +170,9 @@ def test_a_run_that_crashes_each_time_stops_the_job_and_writes_no_manifest(
     def crash(*arguments: object, **named: object) -> None:
         raise ArithmeticError("planted")
 
-    monkeypatch.setattr(module, "complete_run", crash)
+    monkeypatch.setattr(module, "train_in_run", crash)
     with pytest.raises(ShardError, match=r"run zdna/small/seed=0 failed 4 times.*planted"):
-        compare(options(inputs, tmp_path / "out", "zdna/small", seeds=(0,)))
+        compare(inputs, tmp_path / "out", "zdna/small", "--seeds", "0")
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -195,7 +198,6 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     more, message = REFUSED[case]
     if "--presets" not in more:
         more = ["--presets", "zdna/two_stage", "--set", "data.length=40", *more]
-    main = runpy.run_path(str(JOB))["main"]
     with pytest.raises(InputError, match=message):
-        main(["--data", str(inputs / "data"), "--out", str(tmp_path / "out"), *more])
+        run_job("compare", "--data", inputs / "data", "--out", tmp_path / "out", *more)
     assert not (tmp_path / "out").exists()

@@ -42,7 +42,7 @@ def whole_run(folder: AnyPath, genome: AnyPath, regions: AnyPath) -> None:
     data = ("--data", folder / "data")
     job("train", *data, "--out", folder / "run", *SMALL)
     model = ("--model", folder / "run" / "model")
-    job("evaluate", *model, *data, "--on", "test", "--out", folder / "evaluated")
+    job("evaluate", *model, *data, "--split", "test", "--out", folder / "evaluated")
     job("sanity", *model, *data, "--limit", 3, "--out", folder / "checked")
 
 

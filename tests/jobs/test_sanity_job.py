@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
@@ -16,9 +13,10 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.outcomes import Outcome
 from hyena_ray.tasks import TASKS
+from tests.command_line import run_job
 
-JOB = Path(__file__).parents[2] / "jobs" / "sanity.py"
 WINDOW = 40
 
 
@@ -48,9 +46,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job(inputs: Path, out: Path, *more: str) -> Outcome:
-    main: Callable[[list[str]], Outcome] = runpy.run_path(str(JOB))["main"]
     given = ["--model", f"{inputs}/model", "--data", f"{inputs}/data", "--out", str(out)]
-    return main([*given, "--limit", "60", "--methods", "input_x_gradient", *more])
+    return run_job("sanity", *given, "--limit", "60", "--methods", "input_x_gradient", *more)
 
 
 def test_every_check_is_in_the_file_and_on_the_screen(inputs: Path, tmp_path: Path) -> None:
@@ -70,9 +67,9 @@ def test_every_check_is_in_the_file_and_on_the_screen(inputs: Path, tmp_path: Pa
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "method": (["--methods", "ig,shap"], "command line: methods"),
-    "limit": (["--limit", "0"], "--limit: 0: below 1; raise it"),
-    "split": (["--on", "holdout"], "holdout: .* train, val, test"),
+    "method": (["--methods", "ig,shap"], "--methods: shap: unknown"),
+    "limit": (["--limit", "0"], "--limit: 0: "),
+    "split": (["--split", "holdout"], "--split: holdout: .* train, val, test"),
     "model": (["--model", "nowhere"], "nowhere.*no such file"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),
     "other model": (["--random-labels", "nowhere"], "nowhere.*no such file"),

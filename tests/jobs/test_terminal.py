@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import runpy
-import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from hyena_ray.cli.commands import JOBS as MODULES
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.commands import Parser
 from hyena_ray.dataset.reader import PreparedData
-from tests.command import JOBS, Done
+from tests.command_line import JOBS, Done
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
@@ -59,15 +55,13 @@ WAYS: dict[str, Way] = {
     "sanity": Way(f"{SANITY} --methods input_x_gradient --limit 3", plans=False),
     "attribute": Way(f"{ATTRIBUTE} --methods tp --k 3"),
     "compare": Way(f"{COMPARE.replace('--presets zdna/two_stage', SMALL)}"),
-    "tune_zdna": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),
+    "tune": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),
     "predict": Way("predict --model model --genome genome.fa --out out"),
     "pretrain": Way(PRETRAIN),
     "simulate": Way("simulate zdna --out out", simulated=True, plans=False),
 }
-"""Of every job that works on these inputs, at least one."""
-ELSEWHERE = {"benchmark", "report", "tune_g4", "tune_promoter"}
-"""Another task of a job that is here, and what other files of tests run."""
-ON_RAY = ("attribute", "compare", "tune_zdna", "predict", "pretrain")
+"""Of every job, but report, at least one."""
+ON_RAY = ("attribute", "compare", "tune", "predict", "pretrain")
 """Wait for a worker that imports torch."""
 EACH = [
     pytest.param(name, marks=pytest.mark.slow) if name in ON_RAY else pytest.param(name)
@@ -83,84 +77,8 @@ def few(good: Path) -> None:
     (good / "few.yaml").write_text(SPACE + "  training.epochs: {choices: [1]}\n" + few)
 
 
-class _FoundParserError(Exception):
-    def __init__(self, parser: Parser) -> None:
-        self.parser = parser
-
-
-@pytest.fixture(scope="module")
-def parsers() -> dict[str, Parser]:
-    """The command line of every job, taken from it where it begins to read its arguments."""
-
-    def found(self: Parser, *given: object) -> None:
-        raise _FoundParserError(self)
-
-    parsers = {}
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Parser, "parse_args", found)
-        for name in NAMES:
-            with pytest.raises(_FoundParserError) as stopped:
-                runpy.run_path(str(JOBS / f"{name}.py"), run_name="__main__")
-            parsers[name] = stopped.value.parser
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return parsers
-
-
-def examples(parser: Parser) -> list[str]:
-    """The commands below `examples:`, continued lines joined."""
-    _, _, below = (parser.epilog or "").partition("examples:\n")
-    return [line.strip() for line in below.replace("\\\n", " ").splitlines() if line.strip()]
-
-
-def options(parser: Parser) -> Iterator[argparse.Action]:
-    """Those that take a value."""
-    for action in parser._actions:
-        if action.option_strings and action.nargs != 0:
-            yield action
-
-
 def test_every_job_has_a_row() -> None:
-    assert {name.split()[0] for name in WAYS} | ELSEWHERE == set(NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_examples_of_the_help_are_commands_of_this_very_job(
-    parsers: dict[str, Parser], name: str
-) -> None:
-    parser = parsers[name]
-    assert parser.prog == f"{name}.py"
-    assert examples(parser)
-    for line in examples(parser):
-        before, job, arguments = line.partition(f"python jobs/{name}.py")
-        assert job, line
-        assert before in ("", "ray job submit --working-dir . -- ")
-        parser.parse_args(shlex.split(arguments))
-    assert parser.epilog is not None
-    assert parser.epilog.strip() in parser.format_help()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_help_tells_what_is_required_and_every_default(
-    parsers: dict[str, Parser], name: str
-) -> None:
-    parser = parsers[name]
-    formatter = parser.formatter_class(prog=parser.prog)
-    for action in options(parser):
-        told = str(formatter._expand_help(action)).lower()
-        often = isinstance(action, argparse._AppendAction) and "again" in told
-        assert often or "default" in told or "required" in told, action.option_strings
-        assert not (action.required and "default" in told), action.option_strings
-
-
-def test_an_option_that_jobs_share_takes_the_same_everywhere(parsers: dict[str, Parser]) -> None:
-    kinds: dict[str, set[object]] = {}
-    for parser in parsers.values():
-        for action in options(parser):
-            kinds.setdefault(action.option_strings[0], set()).add(action.metavar)
-    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
-    assert {"--data", "--out", "--model", "--on", "--set"} <= set(kinds)
+    assert {name.split()[0] for name in WAYS} | {"report"} == set(MODULES)
 
 
 def test_help_and_version_need_neither_torch_nor_ray() -> None:
@@ -182,15 +100,6 @@ def test_help_and_version_need_neither_torch_nor_ray() -> None:
     assert len(re.findall(versions, done.stdout)) == len(NAMES)
 
 
-def test_a_mistyped_option_is_answered_with_the_nearest(user: User) -> None:
-    done = user.runs("attribute --modle model --data data --out out")
-    assert (done.code, done.stdout) == (2, "")
-    assert done.stderr == (
-        "error: command line: the following arguments are required: --model; did you mean "
-        "--model? Else see python jobs/attribute.py --help\n"
-    )
-
-
 def the_object(done: Done) -> dict[str, Any]:
     """What was printed, which is one JSON object and nothing else."""
     assert done.code == 0, done.stderr
@@ -206,7 +115,7 @@ def _refuse(word: str) -> None:
 
 @pytest.mark.parametrize("name", EACH)
 def test_json_is_one_object_and_what_it_says_was_written_is_there(
-    user: User, cluster: Cluster, parsers: dict[str, Parser], name: str
+    user: User, cluster: Cluster, name: str
 ) -> None:
     way = WAYS[name]
     found = the_object(user.runs(f"{way.command} --json"))
@@ -218,7 +127,7 @@ def test_json_is_one_object_and_what_it_says_was_written_is_there(
         assert Path(path).is_relative_to(user.folder / "out")
         assert Path(path).exists()
     if job != "evaluate":  # whose help names the file that holds the same
-        told = parsers[job].format_help()
+        told = import_module(MODULES[job]).WORKFLOW.found
         assert all(re.search(rf"\b{key}\b", told) for key in found["found"]), found["found"].keys()
 
 
@@ -275,7 +184,7 @@ def test_a_dry_run_plans_the_windows_that_the_job_prepares(user: User) -> None:
 
 @pytest.mark.slow
 def test_the_demo_is_planned_without_a_trace(user: User, cluster: Cluster) -> None:
-    done = user.runs("tune_zdna --dry-run")
+    done = user.runs("tune zdna --dry-run")
     assert done.code == 0, done.stderr
     assert not (user.folder / "ray_results").exists()
     assert "data      simulated: no --data is given" in done.stdout

@@ -22,11 +22,11 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import hyena_ray
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.files import read_json
+from hyena_ray.runs._ownership import check_ownership
 from hyena_ray.search import trackers
 from hyena_ray.training.checkpoint import CHECKPOINT
-from hyena_ray.trust import check_state
-from hyena_ray.tuning import job
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
 
 pytestmark = [
     pytest.mark.slow,
@@ -99,12 +99,14 @@ def followed(
         patch.setitem(trackers.MAKERS, "broken", lambda *given: Broken())
         broken = trackers.Tracker("broken", "")
         patch.setattr(trackers, "parse_trackers", lambda texts: (broken, *parse(texts)))
-        job.tuning_job("zdna", ROOT / "search_spaces")(
-            [
+        run_job(
+            "tune",
+            "zdna",
+            *[
                 *("--data", str(small_data), "--out", str(done.out)),
                 *("--space", str(folder / "space.yaml")),
                 *("--track", f"mlflow={done.mlflow}", "--track", "wandb=a_project"),
-            ]
+            ],
         )
     trackers.logger.removeHandler(handler)
     return done
@@ -169,11 +171,11 @@ def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(followed: Followe
     assert followed.log == [
         "broken follows the search no further (the server is gone); the search goes on"
     ]
-    assert RunSummary.read(followed.out).trials == {"complete": 2}
+    assert TuneRecord.read(followed.out).trials == {"complete": 2}
 
 
 def test_a_followed_run_can_be_resumed(followed: Followed) -> None:
-    check_state(followed.out)
+    check_ownership(followed.out)
 
 
 def get(storage: RDBStorage, path: str) -> Any:
@@ -192,14 +194,14 @@ def test_the_dashboard_of_optuna_opens_the_study(followed: Followed) -> None:
     (study,) = get(storage, "/api/studies")["study_summaries"]
     assert study["study_name"] == "zdna"
     found = get(storage, f"/api/studies/{study['study_id']}")
-    best = RunSummary.read(followed.out)
+    best = TuneRecord.read(followed.out)
     scores = {trial["number"]: trial["values"][0] for trial in found["trials"]}
     assert scores[best.best_trial] == max(scores.values()) == best.validation["f1"]
 
 
 def test_the_card_of_the_best_model_has_the_test_figures(followed: Followed) -> None:
     card = ModelCard.load(followed.out / "model" / "README.md")
-    test = RunSummary.read(followed.out).test
+    test = TuneRecord.read(followed.out).test
     figures = {
         result.metric_name: result.metric_value
         for result in card.data.eval_results

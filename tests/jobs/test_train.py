@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome
+from tests.command_line import run_job
 
-JOBS = Path(__file__).parents[2] / "jobs"
 SMALL = [
     f"--set={key}={value}"
     for key, value in {
@@ -29,17 +26,6 @@ SMALL = [
         "training.learning_rate": 0.01,
     }.items()
 ]
-
-
-def job(name: str) -> Callable[[Sequence[str]], Outcome]:
-    """The job's `main`."""
-    spec = importlib.util.spec_from_file_location(name, JOBS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    main: Callable[[Sequence[str]], Outcome] = module.main
-    return main
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_writes_and_prints_its_evaluation(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = job("train")(["--data", str(folder / "data"), "--out", str(out), "--test", *SMALL])
+    done = run_job("train", *["--data", str(folder / "data"), "--out", str(out), "--test", *SMALL])
     found = read_json(out / "evaluation.json")
     assert found["metrics"] == read_json(out / "manifest.json")["test"]
     assert found["simulated"]
@@ -66,16 +52,16 @@ def test_a_run_writes_and_prints_its_evaluation(folder: Path, tmp_path: Path) ->
     assert f"f1                  {found['metrics']['f1']:.3f}  (" in done.text
     assert done.found["evaluation"] == found
     arguments = ["--model", str(out / "model"), "--data", str(folder / "data")]
-    job("evaluate")([*arguments, "--out", str(tmp_path / "again")])
+    run_job("evaluate", *[*arguments, "--out", str(tmp_path / "again")])
     assert read_json(tmp_path / "again" / "evaluation.json") == found
-    assert "zdna, test: " in job("evaluate")([*arguments, "--strands", "forward"]).text
+    assert "zdna, test: " in run_job("evaluate", *[*arguments, "--strands", "forward"]).text
 
 
 def test_overwrite_replaces_a_run_and_all_that_it_left(folder: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run"), *SMALL]
-    job("train")([*arguments, "--test"])
-    job("train")([*arguments, "--overwrite", "--set=training.seed=1"])
-    assert read_json(tmp_path / "run" / "config.json")["training"]["seed"] == 1
+    run_job("train", *[*arguments, "--test"])
+    run_job("train", *[*arguments, "--overwrite", "--set=training.seed=1"])
+    assert read_json(tmp_path / "run" / "plan.json")["plan"]["settings"]["training"]["seed"] == 1
     assert not (tmp_path / "run" / "evaluation.json").exists()
 
 
@@ -84,16 +70,17 @@ def test_a_run_on_folds_tests_the_fold_that_it_was_given(folder: Path, tmp_path:
     windows = {}
     for fold in (0, 2):
         out = tmp_path / str(fold)
-        job("train")([*data, "--out", str(out), "--test", *SMALL, f"--set=data.fold={fold}"])
+        run_job("train", *[*data, "--out", str(out), "--test", *SMALL, f"--set=data.fold={fold}"])
         found = read_json(out / "evaluation.json")
         windows[fold] = found["windows"]
         again = tmp_path / f"again{fold}"
-        job("evaluate")(
-            ["--model", str(out / "model"), *data, "--fold", str(fold), "--out", str(again)]
+        run_job(
+            "evaluate",
+            *["--model", str(out / "model"), *data, "--fold", str(fold), "--out", str(again)],
         )
         assert read_json(again / "evaluation.json") == found
     with pytest.raises(InputError, match=r"data\.fold: is missing, .* 3 folds"):
-        job("train")([*data, "--out", str(tmp_path / "none"), *SMALL])
+        run_job("train", *[*data, "--out", str(tmp_path / "none"), *SMALL])
     assert not (tmp_path / "none").exists()
 
 
@@ -104,7 +91,7 @@ def test_a_configuration_fills_what_it_does_not_say_with_the_tasks_defaults(
     arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
     arguments += ["--config", str(tmp_path / "config.yaml"), "--set=readout.lookahead=4"]
     with pytest.raises(InputError, match=r"readout\.flank: 9"):
-        job("train")([*arguments, "--set=data.length=40"])
+        run_job("train", *[*arguments, "--set=data.length=40"])
     assert not (tmp_path / "run").exists()
 
 
@@ -113,12 +100,13 @@ def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
 ) -> None:
     arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
     with pytest.raises(InputError, match=r"preset: zdna/none: .*zdna/two_stage"):
-        job("train")([*arguments, "--preset", "zdna/none"])
+        run_job("train", *[*arguments, "--preset", "zdna/none"])
     with pytest.raises(InputError, match=r"zdna/five_folds: .*--split kfold:5"):
-        job("train")([*arguments, "--preset", "zdna/five_folds"])
+        run_job("train", *[*arguments, "--preset", "zdna/five_folds"])
     assert not (tmp_path / "run").exists()
-    job("train")([*arguments, "--preset", "zdna/lora_mixer", *SMALL])
-    settings, record = (read_json(tmp_path / "run" / f"{n}.json") for n in ("config", "manifest"))
+    run_job("train", *[*arguments, "--preset", "zdna/lora_mixer", *SMALL])
+    settings = read_json(tmp_path / "run" / "plan.json")["plan"]["settings"]
+    record = read_json(tmp_path / "run" / "manifest.json")
     assert settings["lora"]["targets"] == "mixer"
     assert (settings["training"]["epochs"], settings["data"]["length"]) == (1, 40)
     assert record["test"] is None
@@ -130,14 +118,14 @@ def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
 def test_a_run_that_diverges_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
     data = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
     with pytest.raises(JobError, match=r"^the loss is nan .*; lower the learning rate$"):
-        job("train")([*data, *SMALL, "--set=training.learning_rate=1e30"])
+        run_job("train", *[*data, *SMALL, "--set=training.learning_rate=1e30"])
 
 
 def test_a_run_that_all_may_write_is_not_resumed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    for name in ("config.json", "checkpoint.pt"):
+    for name in ("plan.json", "checkpoint.pt"):
         (tmp_path / "run" / name).touch()
     (tmp_path / "run" / "checkpoint.pt").chmod(0o666)
     arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run"), "--resume"]
     with pytest.raises(InputError, match=r"checkpoint\.pt: mode 666: writable by all"):
-        job("train")([*arguments, *SMALL])
+        run_job("train", *[*arguments, *SMALL])

@@ -20,7 +20,7 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import EpochReport, train_run
-from hyena_ray.tuning.job import tuning_job
+from tests.command_line import run_job
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "tune_zdna.py"
@@ -123,7 +123,7 @@ def test_more_workers_than_the_cluster_holds_are_refused_with_what_it_has(
 ) -> None:
     given = arguments(small_data, tmp_path, 999)
     with pytest.raises(InputError, match=r"999\.01 CPUs and 0 GPUs each: the cluster has \d+ CPUs"):
-        tuning_job("zdna", ROOT / "search_spaces")(given)
+        run_job("tune", "zdna", *given)
     assert not Path(given[-1]).exists()
 
 
@@ -132,5 +132,5 @@ def test_workers_are_refused_where_no_dashboard_tells_who_is_alive(
 ) -> None:
     given = arguments(small_data, tmp_path, 2)
     with pytest.raises(InputError, match="workers: 2: the cluster has no dashboard"):
-        tuning_job("zdna", ROOT / "search_spaces")(given)
+        run_job("tune", "zdna", *given)
     assert not Path(given[-1]).exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
+from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.tuning.summary import RunSummary
-from tests.command import run
+from hyena_ray.workflows.tune import TuneRecord
+from tests.command_line import run_job
 from tests.tuned_run import SPACE
 
 ROOT = Path(__file__).parents[2]
-TUNE = "tune_zdna"
 
 
 def arguments(data: Path, tuned_run: Path, out: Path) -> list[str]:
     """Return those of the shared run, but for the folder that it writes to."""
     space = tuned_run.with_name("space.yaml")
-    return ["--data", str(data), "--space", str(space), "--out", str(out)]
+    return ["tune", "zdna", "--data", str(data), "--space", str(space), "--out", str(out)]
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def test_a_run_leaves_all_that_the_design_lists(tuned_run: Path) -> None:
     for table in ("ig", "smoothgrad", "tp", "consensus"):
         assert (tuned_run / "kmers" / f"{table}.parquet").is_file()
         assert (tuned_run / "kmers" / f"{table}.csv").is_file()
-    summary = RunSummary.read(tuned_run)
+    summary = TuneRecord.read(tuned_run)
     assert summary.simulated
     assert sum(summary.trials.values()) == 3
     assert summary.test["f1"] > 0.1
@@ -69,9 +68,9 @@ def test_a_complete_run_is_left_as_it_is(
     small_data: Path, tuned_run: Path, copied: Path, cluster: Cluster
 ) -> None:
     before = (copied / "manifest.json").stat().st_mtime_ns
-    done = run(TUNE, *arguments(small_data, tuned_run, copied), "--resume")
+    done = run_job(*arguments(small_data, tuned_run, copied), "--resume")
     assert (copied / "manifest.json").stat().st_mtime_ns == before
-    assert "consensus" in done.stdout
+    assert "consensus" in done.text
 
 
 @pytest.mark.slow
@@ -81,9 +80,8 @@ def test_a_complete_run_takes_more_trials(
     # As if attribution had been begun with another model.
     plan = read_json(copied / "shards" / "plan.json")
     write_json(copied / "shards" / "plan.json", plan | {"model": "0" * 64})
-    done = run(TUNE, *arguments(small_data, tuned_run, copied), "--resume", "--trials", "4")
-    assert done.code == 0, done.stderr
-    assert sum(RunSummary.read(copied).trials.values()) == 4
+    run_job(*arguments(small_data, tuned_run, copied), "--resume", "--trials", "4")
+    assert sum(TuneRecord.read(copied).trials.values()) == 4
     assert tried(copied)[:3] == tried(tuned_run)
 
 
@@ -93,9 +91,9 @@ def test_a_run_is_not_resumed_with_another_space(
 ) -> None:
     changed = tmp_path / "space.yaml"
     changed.write_text(SPACE.replace("epochs: 3", "epochs: 4"))
-    refused = run(TUNE, *arguments(small_data, tuned_run, copied), "--resume", "--space", changed)
-    assert refused.code == 2
-    assert re.search(r"config.yaml: .*space", refused.stderr)
+    given = arguments(small_data, tuned_run, copied)
+    with pytest.raises(InputError, match="space: "):
+        run_job(*given, "--resume", "--space", changed)
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
@@ -116,7 +114,6 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     space = tmp_path / "space.yaml"
     space.write_text(SPACE)
     given = ["--data", str(small_data), "--space", str(space), "--out", str(tmp_path / "out")]
-    refused = run(TUNE, *given, *more)
-    assert refused.code == 2
-    assert re.search(message, refused.stderr)
+    with pytest.raises(InputError, match=message):
+        run_job("tune", "zdna", *given, *more)
     assert list(tmp_path.iterdir()) == [space]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.csv
 import pytest
 
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.tune import TuneRecord
 from tests.jobs.pages import ROOT, blocks, job_commands, job_of, lines, type_in
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
@@ -30,7 +30,7 @@ def test_the_tutorial_leads_from_a_fasta_file_to_a_report(tmp_path: Path) -> Non
             assert type_in(tmp_path, line).returncode == 0, line
     for name in re.findall(r"`((?:simulated|run|tracks)/[^`]+\.\w+)`", PAGE):
         assert (tmp_path / name).is_file(), name
-    assert RunSummary.read(tmp_path / "run").test["f1"] > 0.95
+    assert TuneRecord.read(tmp_path / "run").test["f1"] > 0.95
     first = pyarrow.csv.read_csv(tmp_path / "run" / "kmers" / "consensus.csv")["kmer"].to_pylist()
     assert all(re.fullmatch("([AG][CT])*[AG]?|([CT][AG])*[CT]?", kmer) for kmer in first[:5])
     (code,) = blocks(PAGE, "python")

@@ -25,14 +25,12 @@ os.environ.update(RAY_metrics_report_interval_ms="1000")
 import ray
 from ray.util.state import list_actors, list_tasks
 
+from hyena_ray.cli import run as run_command
 from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.tasks import task_named
-from hyena_ray.tuning.plan import TuneOptions
-from hyena_ray.tuning.run import tune_task
 
 PATIENCE = 120.0
 SPACE = """\
@@ -134,14 +132,9 @@ def main(folder: Path) -> None:
 
         threading.Thread(target=go, daemon=True).start()
         run_shards(squares(folder), actors=1, resources=Resources(cpu=1))
-        tune_task(
-            TuneOptions(
-                task=task_named("zdna"),
-                space=folder / "space.yaml",
-                data=folder / "data",
-                out=folder / "run",
-            )
-        )
+        given = ["--space", "space.yaml", "--data", "data", "--out", "run"]
+        words = [word if word.startswith("--") else str(folder / word) for word in given]
+        run_command(["tune", "zdna", *words])
         # The last values are exported a second later.
         scraper.wait_for("shards_done", "attribution", at_least=1)
         address = f"http://{ray._private.worker.get_dashboard_url()}"

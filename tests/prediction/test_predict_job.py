@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import signal
 from pathlib import Path
 
@@ -13,18 +12,18 @@ import numpy as np
 import pyBigWig
 import pytest
 
-from hyena_ray.cluster import predict as module
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.commands import Outcome
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.outcomes import Outcome
+from hyena_ray.prediction import pieces as module
 from hyena_ray.tasks import TASKS
+from tests.command_line import run_job
 from tests.prediction.pattern_model import save_pattern_model
 
-JOB = Path(__file__).parents[2] / "jobs" / "predict.py"
 CONTIGS = 6
 
 
@@ -52,8 +51,7 @@ def job(inputs: Path, out: Path, *more: str) -> Outcome:
     """Run it; of an option that is given twice the later one counts."""
     given = ["--model", f"{inputs}/run/model", "--genome", f"{inputs}/genome.fa"]
     given += ["--out", str(out), "--cpu", "0.5", *more]
-    found: Outcome = runpy.run_path(str(JOB))["main"](given)
-    return found
+    return run_job("predict", *given)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +69,8 @@ def test_the_job_leaves_track_regions_and_a_manifest_and_says_so(
     assert {path.name for path in out.iterdir()} == {
         ".lock",
         "manifest.json",
+        "plan.json",
+        "provenance.json",
         "probabilities.bw",
         "regions.bed",
         "regions.csv",
@@ -79,7 +79,7 @@ def test_the_job_leaves_track_regions_and_a_manifest_and_says_so(
     assert {path.name for path in outcome.written.values()} < {path.name for path in out.iterdir()}
     manifest = read_json(out / "manifest.json")
     regions = (out / "regions.bed").read_text().splitlines()
-    assert manifest["state"] == "complete"
+    assert manifest["kind"] == "predict"
     assert manifest["regions"] == len(regions) > 10
     assert manifest["called"] == manifest["in_regions"] >= len(regions)
     assert (manifest["scored"], manifest["contigs"]) == (CONTIGS * 3_000, CONTIGS)

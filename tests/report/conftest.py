@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hyena_ray.commands import Outcome
-from tests.command import run
+from hyena_ray.outcomes import Outcome
+from tests.command_line import run_job
 from tests.report.report_runs import Runs, comparison
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +18,7 @@ def runs(tuned_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("report")
     copy = Path(shutil.copytree(tuned_run, folder / "tuned"))
     given = ("--model", copy / "model", "--data", small_data, "--methods", "input_x_gradient")
-    done = run("sanity", *given, "--limit", "6", "--out", copy / "sanity")
-    assert done.code == 0, done.stderr
+    run_job("sanity", *given, "--limit", "6", "--out", copy / "sanity")
     return Runs(copy, comparison(folder / "compared", small_data), small_data)
 
 
@@ -34,11 +30,5 @@ def tuned(runs: Runs, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def report() -> Callable[..., Outcome]:
-    """Return `main` of the job."""
-    main = runpy.run_path(str(ROOT / "jobs" / "report.py"))["main"]
-
-    def job(*arguments: object) -> Outcome:
-        found: Outcome = main([str(argument) for argument in arguments])
-        return found
-
-    return job
+    """Return what runs the job."""
+    return lambda *words: run_job("report", *words)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from hyena_ray.training.run import RunRecord
-from hyena_ray.tuning.comparison import Facts, Outcome, row_of, write_comparison
-from hyena_ray.tuning.presets import PreparedAs, Preset, StudyFigures
+from hyena_ray.workflows.compare import CompareRecord, RunFigures, preset_row, write_tables
+from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset
+from hyena_ray.workflows.train import TrainRecord
 
 
 class Runs(NamedTuple):
@@ -27,19 +27,30 @@ def comparison(folder: Path, data: Path) -> Path:
     rows = []
     for name, scores in (("zdna/strong", (0.7, 0.8)), ("zdna/<b>weak</b>", (0.2,))):
         preset = Preset(
-            "zdna", name, "a baseline & more", StudyFigures(f1=0.64), PreparedAs(), {}, {}
+            "zdna", name, "a baseline & more", OriginalFigures(f1=0.64), PreparedAs(), {}, {}
         )
-        rows.append(row_of(preset, [Outcome(record(score)) for score in scores]))
-    write_comparison(folder, rows, Facts(data, "contig", True, (0, 1), 0, {}, {}))
-    (folder / "manifest.json").write_text('{"diverged": {}, "data": "0", "simulated": true}')
+        rows.append(preset_row(preset, [RunFigures(record(score)) for score in scores]))
+    write_tables(folder, rows, "a comparison that is made up")
+    CompareRecord.make(
+        fingerprint="0",
+        simulated=True,
+        outputs={},
+        data="0",
+        runs=(),
+        left_out={},
+        diverged={},
+    ).write(folder)
     return folder
 
 
-def record(score: float) -> RunRecord:
+def record(score: float) -> TrainRecord:
     names = ("f1", "mcc", "average_precision", "precision", "recall", "roc_auc")
     test = dict.fromkeys((*names, "balanced_accuracy", "accuracy"), score)
-    return RunRecord(
+    return TrainRecord.make(
+        fingerprint="0",
         simulated=True,
+        outputs={},
+        data="0",
         best_epoch=1,
         validation=test,
         test=test,

@@ -12,7 +12,7 @@ from hyena_ray.report._alignment import (
     base_counts,
     group_kmers,
     information,
-    reverse_complement,
+    reverse_complement_kmer,
 )
 
 
@@ -22,7 +22,7 @@ def test_shifted_kmers_align() -> None:
 
 
 def test_a_reverse_complement_joins_where_strands_are_alike() -> None:
-    kmers = ["AACCC", reverse_complement("AACCC")]
+    kmers = ["AACCC", reverse_complement_kmer("AACCC")]
     (family,) = group_kmers(kmers, strands=True)
     assert family.kmers == tuple(kmers)
     assert family.aligned == ("AACCC", "AACCC")
@@ -43,7 +43,7 @@ def test_every_kmer_is_in_one_family(kmers: list[str], strands: bool) -> None:
     for family in found:
         assert len({len(aligned) for aligned in family.aligned}) == 1
         for kmer, aligned in zip(family.kmers, family.aligned, strict=True):
-            forms = {kmer, reverse_complement(kmer)} if strands else {kmer}
+            forms = {kmer, reverse_complement_kmer(kmer)} if strands else {kmer}
             assert aligned.strip(".") in forms
 
 

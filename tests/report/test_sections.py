@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.commands import Outcome
 from hyena_ray.dataset.manifest import SequenceRows
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.outcomes import Outcome
 from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED
 from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
@@ -29,8 +29,8 @@ from hyena_ray.report.sections import page_of
 from hyena_ray.report.write import write_report
 from hyena_ray.storage import AnyPath, S3Path
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.tuning.presets import load_preset
-from hyena_ray.tuning.summary import RunSummary
+from hyena_ray.workflows.presets import load_preset
+from hyena_ray.workflows.tune import TuneRecord
 from tests.report.report_runs import Runs
 from tests.tuned_run import EPOCHS
 
@@ -85,7 +85,7 @@ def test_the_answer_is_the_score_with_its_interval(
     low, high = found.intervals["f1"]
     assert head[0] == f"F1 {found.metrics.f1:.3f}"
     assert f"{low:.3f} to {high:.3f}" in head[1]
-    assert RunSummary.read(contents.folder).test["f1"] == found.metrics.f1
+    assert TuneRecord.read(contents.folder).test["f1"] == found.metrics.f1
 
 
 def test_presets_are_ranked_with_the_score(sections: dict[str, Section]) -> None:
@@ -221,7 +221,7 @@ def test_parts_of_a_run_have_pages_of_their_own(report: Job, runs: Runs, tuned: 
 def as_trained(folder: Path, tuned: Path) -> None:
     """Give a trial's folder what jobs/train.py writes last."""
     write_json(folder / "config.json", RunSettings().model_dump(mode="json"))
-    summary = RunSummary.read(tuned)
+    summary = TuneRecord.read(tuned)
     write_json(
         folder / "manifest.json",
         {

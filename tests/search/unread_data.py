@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyena_ray.dataset.manifest import SCHEMA_VERSION, Manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.tasks import TASKS
 
@@ -13,7 +13,6 @@ def prepared(task: str, **changes: object) -> PreparedData:
     """As `prepare` leaves a task's data by default, or as `changes` say."""
     table = TASKS[task]
     values: dict[str, object] = {
-        "schema_version": SCHEMA_VERSION,
         "task": task,
         "simulated": True,
         "lengths": table.lengths,
@@ -26,4 +25,5 @@ def prepared(task: str, **changes: object) -> PreparedData:
     }
     empty: tuple[str, ...] = ("inputs", "contigs", "counts", "dropped", "sequences", "files")
     values |= {"tokens": {}, **dict.fromkeys(empty, ())}
-    return PreparedData(Path("prepared"), Manifest(**{**values, **changes}))  # type: ignore[arg-type]
+    manifest = Manifest.describe(**{**values, **changes})  # type: ignore[arg-type]
+    return PreparedData(Path("prepared"), manifest)

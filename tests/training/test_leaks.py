@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.dataset.manifest import SCHEMA_VERSION, Count, InputFile, Manifest
+from hyena_ray.dataset.manifest import Count, InputFile, Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
@@ -34,7 +34,6 @@ def prepared(genome: str | None = "same", split: str = "contig", **values: Any) 
     counts += [("chr4", names[2], 0)]
     numbers = {"length": 100, "negative": 0, "candidates": 0, "labelled": 0}
     made: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
         "task": "zdna",
         "simulated": False,
         "lengths": (100,),
@@ -57,7 +56,7 @@ def prepared(genome: str | None = "same", split: str = "contig", **values: Any) 
         "sequences": (),
         "files": (),
     }
-    return Manifest(**made | values)
+    return Manifest.describe(**made | values)
 
 
 def test_a_test_contig_that_was_trained_on_or_held_out_is_named_with_what_it_was() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hyena_ray.errors import InputError
 from hyena_ray.training import markov
 from hyena_ray.training.genome_stream import PackedBases
-from hyena_ray.training.markov import ALL, count_kmers, markov_perplexities, probabilities
+from hyena_ray.training.markov import count_kmers, markov_perplexities, probabilities
+from hyena_ray.training.pretrain_record import ALL
 
 STRETCH = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.dataset.manifest import SCHEMA_VERSION, Manifest
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.training.preflight import check_run_fits
@@ -16,9 +16,8 @@ from hyena_ray.training.settings import RunSettings
 
 def prepared(task: str, **values: Any) -> PreparedData:
     """Data of which there is only the manifest."""
-    manifest = Manifest(
+    manifest = Manifest.describe(
         **{
-            "schema_version": SCHEMA_VERSION,
             "task": task,
             "simulated": True,
             "lengths": (100,),

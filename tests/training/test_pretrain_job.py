@@ -13,17 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.commands import Outcome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.provenance import read_provenance
-from hyena_ray.outcomes import SIMULATED
+from hyena_ray.outcomes import SIMULATED, Outcome
 from hyena_ray.training.genome_stream import WindowStream
-from hyena_ray.training.markov import ALL, markov_perplexities
+from hyena_ray.training.markov import markov_perplexities
 from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
-from hyena_ray.training.pretrain_record import PretrainRecord
+from hyena_ray.training.pretrain_record import ALL, PretrainRecord
 from hyena_ray.training.pretraining import pretrain
 from hyena_ray.training.settings import Objective
 

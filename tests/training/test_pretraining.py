@@ -18,7 +18,7 @@ from hyena_ray.model.heads import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.genome_stream import HIDDEN, KEPT, PackedBases, WindowStream, masked
-from hyena_ray.training.markov import ALL
+from hyena_ray.training.pretrain_record import ALL
 from hyena_ray.training.pretraining import (
     MaskedBases,
     Pretrained,

@@ -1,14 +1,17 @@
-"""Rates follow their shape."""
+"""Rates follow their shape, to the bit of transformers' schedules."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import get_scheduler
 
-from hyena_ray.training.schedules import Kind, Schedule
+from hyena_ray.training.schedules import Schedule, Shape, rate_factor
 
 
-def rates(kind: Kind, steps: int, warmup: float, scores: list[float] | None = None) -> list[float]:
+def rates(kind: Shape, steps: int, warmup: float, scores: list[float] | None = None) -> list[float]:
     """Rate of each step, with an epoch's score after every 10 steps."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = Schedule(optimizer, kind, steps, warmup)
@@ -23,7 +26,7 @@ def rates(kind: Kind, steps: int, warmup: float, scores: list[float] | None = No
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "plateau"])
-def test_warm_up_rises_linearly_to_the_peak(kind: Kind) -> None:
+def test_warm_up_rises_linearly_to_the_peak(kind: Shape) -> None:
     assert rates(kind, 100, 0.1)[:11] == pytest.approx([i / 10 for i in range(11)])
 
 
@@ -46,3 +49,21 @@ def test_plateau_does_not_end_warm_up() -> None:
 
 def test_constant_stays_at_the_peak_whatever_the_scores() -> None:
     assert set(rates("constant", 60, 0.0, scores=[0.5, 0.4, 0.3, 0.2, 0.1, 0.0])) == {1.0}
+
+
+NAMES: dict[Shape, str] = {
+    "linear": "linear",
+    "cosine": "cosine",
+    "constant": "constant_with_warmup",
+}
+
+
+@given(shape=st.sampled_from(sorted(NAMES)), steps=st.integers(1, 40), warmup=st.floats(0, 0.99))
+def test_every_rate_is_that_of_transformers(shape: Shape, steps: int, warmup: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    theirs = get_scheduler(NAMES[shape], optimizer, round(steps * warmup), steps)
+    for step in range(steps + 2):
+        factor = rate_factor(shape, step, warmup=round(steps * warmup), steps=steps)
+        assert theirs.get_last_lr() == [0.3 * factor]
+        optimizer.step()
+        theirs.step()

@@ -1,0 +1,65 @@
+"""What decides the result of a run, and the fingerprint that tells one such plan from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+from hyena_ray.settings import Settings
+
+
+class Plan(Settings):
+    """Everything that the result of a run depends on.
+
+    Where data lies is not part of a plan; what the data is (the sha256 of its manifest) is. Workers
+    and their number are not part of it either, since results do not depend on them.
+    """
+
+    KIND: ClassVar[str]
+    """Kind of the run, a key of `KINDS`."""
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset()
+    """Fields in which a resumed run may differ from its first start."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all fields but those that a resumed run may change."""
+        return fingerprint(self.model_dump(mode="json", exclude=set(self.RESUMABLE_CHANGES)))
+
+    def differences(self, other: Self) -> list[str]:
+        """List the settings in which two plans differ, but for those that may change.
+
+        Args:
+            other: A plan of the same kind.
+
+        Returns:
+            Dotted keys, in the order of the fields.
+        """
+        excluded = set(self.RESUMABLE_CHANGES)
+        ours, theirs = (plan.model_dump(mode="json", exclude=excluded) for plan in (self, other))
+        return list(_differing_keys(ours, theirs))
+
+
+def fingerprint(values: Any) -> str:
+    """Return the hex sha256 of plain values; the order of keys does not matter.
+
+    Args:
+        values: Whatever JSON can hold.
+
+    Example:
+        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _differing_keys(ours: Any, theirs: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for key in dict.fromkeys((*ours, *theirs)):
+            missing = object()
+            pair = ours.get(key, missing), theirs.get(key, missing)
+            yield from _differing_keys(*pair, f"{prefix}.{key}" if prefix else str(key))
+    elif ours != theirs:
+        yield prefix

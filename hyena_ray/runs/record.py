@@ -1,0 +1,188 @@
+"""The manifest of a complete run, and what kind of run any folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Self
+
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json, write_json
+from hyena_ray.settings import Settings
+from hyena_ray.storage import AnyPath
+
+MANIFEST = "manifest.json"
+"""Name of the file that is written last: its presence means that the run is complete."""
+PLAN = "plan.json"
+"""Name of the file that is written first: what the run is made of."""
+
+
+class Kind(NamedTuple):
+    """One kind of run."""
+
+    title: str
+    """What people call a folder of it."""
+    schema_version: int
+    """Version of its files; others are refused."""
+
+
+KINDS: dict[str, Kind] = {
+    "prepare": Kind("prepared data", 3),
+    "train": Kind("a training run", 1),
+    "tune": Kind("a search", 1),
+    "compare": Kind("a comparison of presets", 1),
+    "evaluate": Kind("an evaluation", 1),
+    "attribute": Kind("an attribution", 1),
+    "sanity": Kind("sanity checks of an attribution", 1),
+    "predict": Kind("a prediction", 1),
+    "pretrain": Kind("a pretraining", 1),
+}
+"""Every kind of run, by the name of the job that makes it."""
+
+
+class Record(Settings):
+    """The manifest of a complete run; each kind adds what it found."""
+
+    KIND: ClassVar[str]
+    """Kind of the run, a key of `KINDS`."""
+
+    kind: str
+    """Name of the job that made the folder."""
+    schema_version: int
+    """Version of the folder's files."""
+    fingerprint: str
+    """Fingerprint of the plan."""
+    simulated: bool
+    """Whether the run was made from simulated DNA: then no figure says anything about real DNA."""
+    outputs: dict[str, str]
+    """Name of every output, and its path relative to the folder."""
+
+    @classmethod
+    def make(
+        cls, *, fingerprint: str, simulated: bool, outputs: Mapping[str, str], **values: Any
+    ) -> Self:
+        """Make the record of a run of this kind.
+
+        Args:
+            fingerprint: Fingerprint of the plan.
+            simulated: Whether the run was made from simulated DNA.
+            outputs: Name of every output, and its path relative to the folder.
+            values: Fields of the kind's own.
+        """
+        return cls(
+            kind=cls.KIND,
+            schema_version=KINDS[cls.KIND].schema_version,
+            fingerprint=fingerprint,
+            simulated=simulated,
+            outputs=dict(outputs),
+            **values,
+        )
+
+    @classmethod
+    def read(cls, folder: AnyPath, place: str | None = None) -> Self:
+        """Read the manifest of a complete run of this kind.
+
+        Args:
+            folder: Folder of the run.
+            place: Option that named the folder, for the message; None names the folder alone.
+
+        Raises:
+            InputError: The folder is no run, an incomplete one, of another kind or version, or its
+                manifest is damaged.
+        """
+        return cls.parse(read_manifest(folder, (cls.KIND,), place), folder / MANIFEST)
+
+    def write(self, folder: AnyPath) -> None:
+        """Write `manifest.json`, atomically.
+
+        Args:
+            folder: Folder of the run.
+        """
+        write_json(folder / MANIFEST, self.model_dump(mode="json"))
+
+
+def read_kind(folder: AnyPath, place: str | None = None) -> str:
+    """Return the kind of a complete run.
+
+    Args:
+        folder: Folder of the run.
+        place: Option that named the folder, for the message.
+
+    Raises:
+        InputError: The folder is no run, an incomplete one, or of an unknown kind or version.
+    """
+    return str(read_manifest(folder, tuple(KINDS), place)["kind"])
+
+
+def read_manifest(
+    folder: AnyPath, kinds: tuple[str, ...], place: str | None = None
+) -> dict[str, Any]:
+    """Read the plain values of a complete run's manifest, with kind and version checked.
+
+    Args:
+        folder: Folder of the run.
+        kinds: Kinds that are wanted.
+        place: Option that named the folder, for the message.
+
+    Raises:
+        InputError: The folder is no run, an incomplete one, or of another kind or version.
+    """
+    where = folder if place is None else f"{place}: {folder}"
+    wanted = " or ".join(kinds) if len(kinds) < len(KINDS) else "JOB"
+    remedy = f"give the folder that `hyena-ray {wanted}` wrote"
+    if not folder.is_dir():
+        raise InputError(where, None, "there is no such folder", remedy)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise _without_manifest(folder, where, kinds, remedy)
+    values = read_json(path)
+    kind = checked_kind(values, path)
+    if kind not in kinds:
+        titles = " or ".join(KINDS[name].title for name in kinds)
+        raise InputError(where, None, f"is {KINDS[kind].title}, not {titles}", remedy)
+    return dict(values)
+
+
+def checked_kind(values: object, path: AnyPath) -> str:
+    """Return the kind that a plan or manifest names.
+
+    Args:
+        values: Content of the file.
+        path: The file, for the message.
+
+    Raises:
+        InputError: The file names no kind, an unknown one, or another version than this one reads.
+    """
+    kind = values.get("kind") if isinstance(values, dict) else None
+    if not isinstance(values, dict) or kind is None:
+        raise InputError(
+            path,
+            None,
+            "has no kind of run: a folder of an earlier version, or of another program",
+            "make it again with this version",
+        )
+    if kind not in KINDS:
+        raise InputError(
+            f"{path}: kind", kind, f"unknown; known are {', '.join(KINDS)}", "update hyena-ray"
+        )
+    version, read = values.get("schema_version"), KINDS[kind].schema_version
+    if version != read:
+        raise InputError(
+            f"{path}: schema_version",
+            version,
+            f"this version reads {read} for {KINDS[kind].title}",
+            "make it again with this version",
+        )
+    return str(kind)
+
+
+def _without_manifest(
+    folder: AnyPath, where: str | AnyPath, kinds: tuple[str, ...], remedy: str
+) -> InputError:
+    plan = folder / PLAN
+    if not plan.is_file():
+        return InputError(where, None, f"holds no run: it has no {MANIFEST}", remedy)
+    kind = checked_kind(read_json(plan), plan)
+    problem = f"{KINDS[kind].title} that is not complete: it has no {MANIFEST} yet"
+    if kind not in kinds:
+        return InputError(where, None, problem, remedy)
+    return InputError(where, None, problem, "finish it with --resume")

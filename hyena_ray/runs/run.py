@@ -1,0 +1,226 @@
+"""The folder of a run: who may write it, what it was started with, and when it is complete."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from hyena_ray.errors import InputError
+from hyena_ray.files import lies_in, new_output, read_json, sweep, write_json
+from hyena_ray.runs._lock import only_writer
+from hyena_ray.runs._ownership import check_ownership
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import KINDS, MANIFEST, PLAN, Record, checked_kind
+from hyena_ray.storage import AnyPath
+
+PROVENANCE = "provenance.json"
+"""Name of the file that says by which command, when, and with which versions a run was made."""
+PACKAGES = ("hyena-ray", "torch", "ray", "transformers", "peft", "optuna", "numpy", "pyarrow")
+"""Packages whose versions are recorded."""
+
+PlanType = TypeVar("PlanType", bound=Plan)
+
+
+class Output(NamedTuple):
+    """Where a run is written, and what happens to a folder that is there already."""
+
+    folder: AnyPath
+    """Absolute path of the folder."""
+    resume: bool = False
+    """Whether the run in it is continued."""
+    overwrite: bool = False
+    """Whether the run in it is replaced."""
+
+
+class Run(Generic[PlanType]):
+    """A run whose folder this process alone may write; made by `start`.
+
+    Args:
+        folder: Folder of the run.
+        plan: Plan of its first start.
+    """
+
+    def __init__(self, folder: AnyPath, plan: PlanType) -> None:
+        self.folder = folder
+        self.plan = plan
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the manifest is there."""
+        return (self.folder / MANIFEST).exists()
+
+    def reopen(self) -> None:
+        """Remove the manifest, where there is more to do than when it was written."""
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+
+    def finish(self, record: Record) -> None:
+        """Write the manifest. Everything else must be in the folder by now.
+
+        Args:
+            record: What the run found.
+        """
+        record.write(self.folder)
+
+
+def default_folder(name: str) -> Path:
+    """Return a new folder in ~/ray_results/hyena_ray/, named by time and process.
+
+    Args:
+        name: Beginning of its name.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path.home() / "ray_results" / "hyena_ray" / f"{name}-{stamp}-{os.getpid()}"
+
+
+def check_output(
+    out: AnyPath,
+    kind: str,
+    *,
+    inputs: Iterable[AnyPath] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Output:
+    """Check that a run may be written to a folder. Touches nothing.
+
+    Args:
+        out: The folder as it was given.
+        kind: Kind of the run, a key of `KINDS`.
+        inputs: Everything that the run reads; none of it may lie in the folder.
+        resume: Whether the run that is there is continued.
+        overwrite: Whether the run that is there is replaced.
+
+    Returns:
+        The folder's absolute path, and what happens to it.
+
+    Raises:
+        InputError: As `new_output`; or the folder is no run, holds an input, is resumed as another
+            kind of run, or is resumed and not this user's own.
+    """
+    folder = new_output(out, resume=resume or overwrite)
+    for path in inputs:
+        if lies_in(path, folder):
+            raise InputError("--out", folder, f"holds the input {path}", "give another folder")
+    if resume and isinstance(folder, Path):  # on S3 the bucket's owner says who writes
+        check_ownership(folder)
+    if folder.exists() and any(folder.iterdir()):
+        _check_is_run(folder, kind, resume=resume)
+    return Output(folder, resume, overwrite)
+
+
+def _check_is_run(folder: AnyPath, kind: str, *, resume: bool) -> None:
+    files = [path for name in (PLAN, MANIFEST) if (path := folder / name).is_file()]
+    if not files:
+        raise InputError("--out", folder, "holds something other than a run", "give a new folder")
+    other = checked_kind(read_json(files[0]), files[0])
+    if resume and other != kind:
+        problem = f"is {KINDS[other].title}, not {KINDS[kind].title}"
+        raise InputError("--out", folder, problem, f"resume it with `hyena-ray {other}`")
+
+
+def check_resume(output: Output, plan: PlanType) -> PlanType:
+    """Compare a plan with that of the run which is to be resumed. Writes nothing.
+
+    Args:
+        output: Folder of the run.
+        plan: What the run would be made of now.
+
+    Returns:
+        The plan of the first start, or the given one where the run is new.
+
+    Raises:
+        InputError: The run was started with something else.
+    """
+    if output.overwrite:
+        return plan
+    first = read_plan(output.folder, type(plan))
+    if first is None:
+        return plan
+    if differing := first.differences(plan):
+        raise InputError(
+            f"{output.folder / PLAN}: {', '.join(differing[:4])}",
+            None,
+            "the run was started with other values of these",
+            "resume with the same ones, or give a new folder",
+        )
+    return first
+
+
+def read_plan(folder: AnyPath, plan_class: type[PlanType]) -> PlanType | None:
+    """Read the plan that a run was started with, or None where none was started.
+
+    Args:
+        folder: Folder of the run.
+        plan_class: Class of the plan.
+
+    Raises:
+        InputError: The plan is damaged, or of another kind or version.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    values = read_json(path)
+    kind = checked_kind(values, path)
+    if kind != plan_class.KIND:
+        problem = f"is {KINDS[kind].title}, not {KINDS[plan_class.KIND].title}"
+        raise InputError(folder, None, problem, f"resume it with `hyena-ray {kind}`")
+    return plan_class.parse(values["plan"], path)
+
+
+@contextmanager
+def start(
+    output: Output, plan: PlanType, *, inputs: Mapping[str, AnyPath] | None = None
+) -> Iterator[Run[PlanType]]:
+    """Hold the folder of a run for writing, as a new run or as one that is resumed.
+
+    Args:
+        output: Where the run is written, from `check_output`.
+        plan: What the run is made of.
+        inputs: Name of everything that is read, and where it is, for the provenance.
+
+    Yields:
+        The run, with the plan of its first start.
+
+    Raises:
+        InputError: Another job writes there, or the run was started with something else.
+    """
+    with only_writer(output.folder, overwrite=output.overwrite):
+        sweep(output.folder)
+        first = check_resume(output._replace(overwrite=False), plan)
+        if not (output.folder / PLAN).exists():
+            values = {
+                "kind": plan.KIND,
+                "schema_version": KINDS[plan.KIND].schema_version,
+                "fingerprint": plan.fingerprint,
+                "plan": plan.model_dump(mode="json"),
+            }
+            write_json(output.folder / PLAN, values)
+        write_json(output.folder / PROVENANCE, provenance(inputs or {}))
+        yield Run(output.folder, first)
+
+
+def provenance(inputs: Mapping[str, AnyPath]) -> dict[str, Any]:
+    """Say by which command, when, and with which versions a run is made; names no host.
+
+    Args:
+        inputs: Name of everything that is read, and where it is.
+    """
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "inputs": {name: str(path) for name, path in inputs.items()},
+        "versions": versions,
+    }

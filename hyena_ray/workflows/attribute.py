@@ -1,0 +1,482 @@
+"""List the k-mers that a model relies on: attribution of its true positives on Ray actors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from hyena_ray.attribution.settings import AttributionSettings, definition
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import Problems
+from hyena_ray.outcomes import DryRun, Outcome
+from hyena_ray.progress import counted
+from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.run import Output, Run, check_resume, start
+from hyena_ray.settings import READ, WHERE, Option
+from hyena_ray.storage import AnyPath
+from hyena_ray.tasks import task_named
+from hyena_ray.workflows.workflow import (
+    TIMED,
+    ReadsData,
+    ReadsModel,
+    ReadsSplit,
+    Resumes,
+    RunsOnActors,
+    Workflow,
+    changes_from,
+    outputs_in,
+)
+
+if TYPE_CHECKING:
+    from hyena_ray.attribution.shards import MergeResult, ShardPlan
+    from hyena_ray.cluster.resources import Cluster, Placement, Resources
+
+logger = logging.getLogger(__name__)
+
+TOP = 10
+"""k-mers of each table that are shown."""
+
+
+class AttributeSettings(ReadsModel, ReadsData, ReadsSplit, Resumes, RunsOnActors):
+    """Settings of an attribution."""
+
+    limit: Annotated[int | None, Option("N", READ, default="all windows"), Field(ge=1)] = None
+    """Use at most N windows, sampled evenly across the split."""
+    methods: Annotated[tuple[str, ...] | None, Option("M,M", default="the definition's")] = None
+    """Attribution methods, each of which gives one table: ig, noisy_ig, smoothgrad,
+    input_x_gradient, ism or tp."""
+    k: Annotated[int | None, Option("K", default="the definition's, 5")] = None
+    """Length of the k-mers, in bases."""
+    min_count: Annotated[int | None, Option("N", default="the definition's, 5")] = None
+    """Leave out k-mers with fewer occurrences."""
+    merge_strands: bool = False
+    """Count each k-mer together with its reverse complement."""
+    definition: Literal["default", "original"] = "default"
+    """Definitions of target, baseline and noise: corrected (default), or as the original work
+    published them."""
+    seed: Annotated[int | None, Option("N", default="0")] = None
+    """Seed of noise and shuffles."""
+    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    """Any other setting of an attribution, such as shuffles=8 or baseline=n; may be given again."""
+    actors: Annotated[
+        int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
+    ] = None
+    """Actors that work at once."""
+
+
+class AttributeRecord(Record):
+    """What an attribution found."""
+
+    KIND: ClassVar[str] = "attribute"
+
+    digest: str
+    """sha256 of the k-mer tables."""
+    windows: int
+    """Windows that were read."""
+    attributed: int
+    """Windows with a true positive, which were attributed."""
+    convergence: dict[str, dict[str, float]]
+    """How exact the scores of each gradient method are."""
+    kmers: dict[str, tuple[str, ...]]
+    """First k-mers of every table."""
+    agreement: tuple[dict[str, Any], ...] | None
+    """How far each pair of methods agrees; None for a single method."""
+
+
+class Attribution(NamedTuple):
+    """An attribution that passed every check but for the cluster's; nothing was written."""
+
+    plan: ShardPlan
+    output: Output
+    data: PreparedData
+    model: AnyPath
+    """Absolute path of the model's folder."""
+    actors: int | None
+    """Actors that work at once; None takes as many as the cluster holds."""
+    resources: Resources
+    """What an actor takes."""
+    address: str | None
+    """Ray cluster to join."""
+
+
+def validate(settings: AttributeSettings) -> Attribution:
+    """Check that model, data and settings go together, and cut the work into shards.
+
+    Args:
+        settings: Settings of the job.
+
+    Raises:
+        InputError: They do not, or the model finds no true positive.
+    """
+    with Problems() as problems:
+        data = problems.collect(PreparedData.open, settings.data)
+        if data is not None:
+            problems.collect(data.check_split, settings.split, "--split")
+        kind = "base" if data is None else task_named(data.manifest.task).kind
+        chosen = problems.collect(_attribution_settings, settings, kind)
+        output = problems.collect(settings.output, "attribute", (settings.model, settings.data))
+    assert data is not None
+    assert chosen is not None
+    assert output is not None
+    plan = plan_attribution(
+        settings.model, data, split=settings.split, settings=chosen, limit=settings.limit
+    )
+    if settings.resume:
+        check_resume(output, plan)
+    model = settings.model.absolute()
+    return Attribution(
+        plan, output, data, model, settings.actors, settings.resources, settings.address
+    )
+
+
+def _attribution_settings(settings: AttributeSettings, kind: Any) -> AttributionSettings:
+    flags = {
+        "methods": settings.methods,
+        "k": settings.k,
+        "min_count": settings.min_count,
+        "merge_strands": settings.merge_strands or None,
+        "seed": settings.seed,
+    }
+    base = definition(settings.definition, kind)
+    own = {key.replace("_", "-") for key in flags}
+    changes = changes_from(flags, settings.changes)
+
+    def label(key: str) -> str:
+        name = key.partition(".")[0].replace("_", "-")
+        given = flags.get(name.replace("-", "_")) is not None
+        return f"--{name}" if name in own and given else f"--set: {key}"
+
+    return AttributionSettings.parse(
+        {**base.model_dump(mode="json"), **changes}, "--set", label=label
+    )
+
+
+def plan_attribution(
+    model_folder: AnyPath,
+    data: PreparedData,
+    *,
+    split: str,
+    settings: AttributionSettings,
+    limit: int | None = None,
+) -> ShardPlan:
+    """Check that model, data and settings go together, and cut the work. Writes nothing.
+
+    Args:
+        model_folder: Folder of the model.
+        data: Prepared windows.
+        split: Split whose windows are attributed.
+        settings: Settings of the attribution.
+        limit: Number of windows at most; None takes all.
+
+    Raises:
+        InputError: They do not, or the model finds no true positive.
+    """
+    from hyena_ray.attribution.shards import ShardPlan
+    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.training.preflight import check_model_fits
+
+    model = load_window_model(model_folder)
+    check_model_fits(model, model_folder, data)
+    plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
+    plan.require_true_positives(model, data)
+    return plan
+
+
+def dry_run(attribution: Attribution) -> DryRun:
+    """Count windows and shards, and time one batch of windows on a worker of the cluster.
+
+    Args:
+        attribution: The attribution.
+
+    Raises:
+        InputError: The cluster cannot hold the actors.
+    """
+    from hyena_ray.attribution.shards import missing_shards
+    from hyena_ray.cluster.start import connect
+    from hyena_ray.cluster.tasks import run_task
+
+    plan, data, output = attribution.plan, attribution.data, attribution.output
+    with connect(attribution.address) as cluster:
+        actors = place_actors(plan, cluster, attribution.actors, attribution.resources).concurrent
+        seconds = run_task(_one_batch(attribution), attribution.resources, TIMED, threads=1)
+    left = missing_shards(plan, output.folder) if output.resume else range(len(plan.shards))
+    windows = sum(_windows_in(plan, index) for index in range(len(plan.shards)))
+    windows_left = sum(_windows_in(plan, index) for index in left)
+    return DryRun(
+        plan={
+            "data": f"{data.folder}: {data.manifest.task}, {plan.length} bases",
+            "windows": f"{windows:,} of {plan.split}, {windows_left:,} of them to do",
+            "methods": ", ".join(plan.settings.methods),
+            "shards": f"{len(plan.shards)}, {len(left)} of them to do",
+            "actors": f"{actors} at once, each {attribution.resources.text} and 1 torch thread",
+            "cluster": cluster.text,
+        },
+        values={
+            "windows": {plan.split: windows},
+            "windows_to_do": windows_left,
+            "shards": len(plan.shards),
+            "shards_to_do": len(left),
+            "actors": actors,
+            "resources": attribution.resources.model_dump(),
+            "threads": 1,
+            "cluster": cluster._asdict(),
+        },
+        outputs=outputs_in(output.folder, output_paths(data, plan.settings.methods)),
+        seconds=seconds * windows_left / actors,
+        timed="one batch of windows, as if every window had a true positive",
+        simulated=data.manifest.simulated,
+    )
+
+
+def _one_batch(attribution: Attribution) -> Callable[[], float]:
+    """Return what times the attribution of a window, on a batch of true positives."""
+    plan, model_folder, data_folder = attribution.plan, attribution.model, attribution.data.folder
+
+    def work() -> float:
+        from hyena_ray.workflows.timing import attribution_seconds
+
+        shard = plan.shards[0]
+        data = PreparedData.open(data_folder)
+        windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+        return attribution_seconds(model_folder, windows, plan.settings)
+
+    return work
+
+
+def _windows_in(plan: ShardPlan, index: int) -> int:
+    return plan.shards[index].last_row - plan.shards[index].first_row
+
+
+def execute(attribution: Attribution) -> AttributeRecord:
+    """Attribute, or continue. `manifest.json` is written last.
+
+    Args:
+        attribution: The attribution.
+
+    Raises:
+        InputError: The cluster cannot hold the actors, or another job writes the folder.
+        ShardError: A shard failed on every try; what finished is kept.
+        StalledError: Nothing was finished for too long; what finished is kept.
+    """
+    from hyena_ray.cluster.start import connect
+
+    plan, data = attribution.plan, attribution.data
+    inputs = {"model": attribution.model, "data": data.folder}
+    with connect(attribution.address) as cluster:
+        placement = place_actors(plan, cluster, attribution.actors, attribution.resources)
+        with start(attribution.output, plan, inputs=inputs) as run:
+            return attribute_in_run(
+                run,
+                attribution.model,
+                data,
+                actors=placement.concurrent,
+                resources=attribution.resources,
+            )
+
+
+def place_actors(
+    plan: ShardPlan, cluster: Cluster, actors: int | None, resources: Resources
+) -> Placement:
+    """Fit actors into the cluster.
+
+    Args:
+        plan: Work of the actors.
+        cluster: Cluster that they run on.
+        actors: Number of actors; None takes as many as fit and have a shard to do.
+        resources: What an actor takes.
+
+    Raises:
+        InputError: The cluster cannot hold them.
+    """
+    from hyena_ray.cluster.resources import fit_resources
+
+    return fit_resources(
+        cluster,
+        resources,
+        wanted=actors,
+        useful=len(plan.shards),
+        streams=False,
+        name="--actors",
+    )
+
+
+def actors_for(windows: int, cluster: Cluster, resources: Resources) -> int:
+    """Return how many actors would attribute windows at once.
+
+    Args:
+        windows: Number of windows.
+        cluster: Cluster that they run on.
+        resources: What an actor takes.
+
+    Raises:
+        InputError: The cluster cannot hold one.
+    """
+    from hyena_ray.attribution.shards import SHARD_SIZE
+    from hyena_ray.cluster.resources import fit_resources
+
+    return fit_resources(
+        cluster,
+        resources,
+        wanted=None,
+        useful=-(-windows // SHARD_SIZE),
+        streams=False,
+        name="--actors",
+    ).concurrent
+
+
+def attribute_in_run(
+    run: Run[ShardPlan],
+    model_folder: AnyPath,
+    data: PreparedData,
+    *,
+    actors: int,
+    resources: Resources,
+) -> AttributeRecord:
+    """Compute the shards that are missing, merge all of them, and finish the run.
+
+    Args:
+        run: The run.
+        model_folder: Absolute path of the model's folder, on storage that every node sees; every
+            actor loads the model itself.
+        data: Prepared windows.
+        actors: Actors that work at once; the result does not depend on it.
+        resources: What an actor takes.
+
+    Raises:
+        ShardError: A shard failed on every try.
+    """
+    from hyena_ray.attribution.shards import (
+        merge_shards,
+        missing_shards,
+        run_shard,
+        shard_is_complete,
+        suspect_window,
+    )
+    from hyena_ray.attribution.tracks import write_tracks
+    from hyena_ray.cluster.pool import Shards, run_shards
+    from hyena_ray.dataset.origin import Origin
+    from hyena_ray.runs.shards import SHARDS
+
+    plan, folder, data_folder = run.plan, run.folder, data.folder
+    Origin.of(data).write(folder)
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    todo = missing_shards(plan, folder)
+    logger.info(
+        "attributing %s: %d of %d shards to do on %s",
+        ", ".join(plan.settings.methods),
+        len(todo),
+        len(plan.shards),
+        counted(actors, "actor"),
+    )
+
+    def make() -> Callable[[int], object]:
+        import torch
+
+        from hyena_ray.model.devices import default_device
+        from hyena_ray.model.saved import load_window_model
+
+        # One thread whatever the size of the pool: the bits of a score depend on it.
+        torch.set_num_threads(1)
+        model = load_window_model(model_folder)
+        model.to(default_device())
+        windows = PreparedData.open(data_folder)
+        return lambda index: run_shard(model, windows, plan, index, folder)
+
+    def describe(index: int) -> str:
+        shard, window = plan.shards[index], suspect_window(index, folder)
+        if window is not None:
+            return f"window_id {window} of shard {index}"
+        return f"shard {index} (window_id {shard.first_id} to {shard.last_id})"
+
+    shards = Shards(
+        name="attribution",
+        numbers=todo,
+        make=make,
+        is_done=lambda index: shard_is_complete(plan, index, folder),
+        describe=describe,
+        windows=lambda index: _windows_in(plan, index),
+    )
+    run_shards(shards, actors=actors, resources=resources)
+    result = merge_shards(plan, folder)
+    write_tracks(plan, data, folder)
+    record = _record_from(run, data, result)
+    run.finish(record)
+    return record
+
+
+def _record_from(run: Run[ShardPlan], data: PreparedData, result: MergeResult) -> AttributeRecord:
+    agreement = result.agreement
+    return AttributeRecord.make(
+        fingerprint=run.plan.fingerprint,
+        simulated=data.manifest.simulated,
+        outputs=output_paths(data, run.plan.settings.methods),
+        digest=result.digest,
+        windows=result.windows,
+        attributed=result.attributed,
+        convergence=result.convergence,
+        kmers={
+            name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in result.tables.items()
+        },
+        agreement=None if agreement is None else tuple(agreement.to_pylist()),
+    )
+
+
+def output_paths(data: PreparedData, methods: Iterable[str]) -> dict[str, str]:
+    """Return what an attribution writes, relative to its folder.
+
+    Args:
+        data: Prepared windows; sequences belong to no genome, and have no tracks.
+        methods: Names of the methods.
+    """
+    from hyena_ray.attribution.methods import METHODS
+
+    names = {"k-mers": "kmers"}
+    if data.manifest.contigs and any(METHODS[name].scores_bases for name in methods):
+        names["tracks"] = "tracks"
+    return names | {"summary": MANIFEST}
+
+
+def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
+    """Say how exact the scores are, and which k-mers come first.
+
+    Args:
+        attribution: The attribution.
+        record: What it found.
+    """
+    lines = [f"{record.attributed} of {record.windows} windows have a true positive"]
+    lines += [
+        "{name}: {nodes_mean:.0f} gradients per window and strand; error of the sum: median "
+        "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **summary)
+        for name, summary in record.convergence.items()
+    ]
+    lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in record.kmers.items()]
+    lines += [
+        "{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row)
+        for row in record.agreement or ()
+    ]
+    lines.append(f"digest      {record.digest}")
+    shown = ("windows", "attributed", "convergence", "kmers", "agreement", "digest")
+    found = {key: getattr(record, key) for key in shown}
+    folder = attribution.output.folder
+    written = outputs_in(folder, record.outputs)
+    return Outcome("\n".join(lines), found, written, record.simulated, folder)
+
+
+WORKFLOW = Workflow(
+    name="attribute",
+    about=__doc__,
+    settings=lambda task: AttributeSettings,
+    validate=validate,
+    dry_run=dry_run,
+    execute=execute,
+    present=present,
+    found=f"windows, attributed, convergence, kmers (the first {TOP} of each table), agreement, "
+    "digest",
+    examples=(
+        "attribute --model run/model --data prepared --out kmers --methods ig,tp --k 6",
+        "attribute --model run/model --data prepared --out kmers --limit 2560 --dry-run",
+    ),
+)

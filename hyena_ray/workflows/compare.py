@@ -1,0 +1,729 @@
+"""Run presets on the same data, each with several seeds, and put them into one table.
+
+Every run is a shard of the pool: done when it is complete, whatever died meanwhile. Presets are
+named settings from search_spaces/presets/; TASK/all takes every one that the data can serve.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import field_validator
+
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError, Problems
+from hyena_ray.files import atomic_file, read_json, sha256_file, write_json
+from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
+from hyena_ray.progress import counted
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.run import Output, Run, check_resume, start
+from hyena_ray.settings import Option
+from hyena_ray.storage import AnyPath
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.workflows.presets import OriginalFigures, Preset, Selection, select_presets
+from hyena_ray.workflows.train import EVALUATION, SAMPLE, TrainPlan, TrainRecord, train_in_run
+from hyena_ray.workflows.workflow import (
+    TIMED,
+    ReadsData,
+    Resumes,
+    RunsOnActors,
+    Workflow,
+    changes_from,
+    outputs_in,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hyena_ray.cluster.resources import Cluster, Placement, Resources
+    from hyena_ray.cluster.windows import Handle, Key
+
+logger = logging.getLogger(__name__)
+
+STALL_SECONDS = 86_400.0
+"""Seconds without a finished run until the job gives up: the longest runs take hours."""
+DIVERGED = "diverged.json"
+"""Name of the file that says why a run diverged, in place of its manifest."""
+RUNS = "runs"
+"""Name of the folder of all runs."""
+OUTPUTS = {
+    "comparison": "comparison.md",
+    "table": "comparison.csv",
+    "as Parquet": "comparison.parquet",
+    "runs": RUNS,
+    "summary": MANIFEST,
+}
+"""Name of every output, and its path in the folder of the run."""
+METRIC_TITLES = {
+    "f1": "F1",
+    "mcc": "MCC",
+    "average_precision": "AP",
+    "genome_average_precision": "AP, genome",
+    "precision": "precision",
+    "recall": "recall",
+    "roc_auc": "ROC-AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+}
+"""Metrics of the test windows, and their titles in the table."""
+COST_TITLES = {
+    "trainable_share": "weights trained",
+    "seconds_per_epoch": "s per epoch",
+    "peak_memory_mib": "peak MiB",
+}
+"""What the runs took, and the titles in the table."""
+ORIGINAL = tuple(OriginalFigures.model_fields)
+"""Figures that the original work states."""
+CITATION = (
+    "The original work: Bokhyan, *Identification of biological interrelations in the human genome "
+    "by methods of language model interpretation*, HSE University, 2025."
+)
+_MIB = 2**20
+_SHOWN = tuple(name for name in METRIC_TITLES if not name.endswith("accuracy"))
+
+Row = dict[str, Any]
+"""A preset's row of the table, by column."""
+
+
+class CompareSettings(ReadsData, Resumes, RunsOnActors):
+    """Settings of a comparison."""
+
+    presets: Annotated[tuple[str, ...], Option("TASK/NAME,..")]
+    """Presets to run; TASK/all takes all that the data can serve."""
+    seeds: Annotated[tuple[int, ...], Option("N,N")] = (0, 1, 2)
+    """Seeds: every preset is run with each."""
+    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    """One setting of all runs; may be given again."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("give different whole numbers, such as 0,1,2")
+        return seeds
+
+
+class ComparePlan(Plan):
+    """What decides the result of a comparison."""
+
+    KIND: ClassVar[str] = "compare"
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"presets", "seeds", "threads"})
+
+    data: str
+    """sha256 of the manifest of the prepared data."""
+    presets: tuple[str, ...]
+    """Presets; a resumed comparison may have others."""
+    seeds: tuple[int, ...]
+    """Seeds; a resumed comparison may have others."""
+    changes: dict[str, Any]
+    """Settings that all runs are given, by dotted key."""
+    threads: int
+    """torch threads of a run; a resumed comparison keeps those of its first start."""
+
+
+class CompareRecord(Record):
+    """What a comparison found; its table is in `comparison.parquet`."""
+
+    KIND: ClassVar[str] = "compare"
+
+    data: str
+    """sha256 of the manifest of the prepared data."""
+    runs: tuple[str, ...]
+    """Names of all runs: their folders in `runs/`."""
+    left_out: dict[str, str]
+    """Presets that need other data, and the options of prepare that they need."""
+    diverged: dict[str, str]
+    """Runs that diverged, and why."""
+
+
+class PlannedRun(NamedTuple):
+    """One run of a comparison."""
+
+    preset: str
+    """Name of the preset, TASK/NAME."""
+    settings: RunSettings
+    """Settings with the seed, and the fold where the data has folds."""
+
+    @property
+    def name(self) -> str:
+        """Folder of the run, in `runs/`."""
+        fold = self.settings.data.fold
+        seed = f"seed={self.settings.training.seed}"
+        return f"{self.preset}/{seed}" if fold is None else f"{self.preset}/{seed},fold={fold}"
+
+
+class Comparison(NamedTuple):
+    """A comparison that passed every check but for the cluster's; nothing was written."""
+
+    data: PreparedData
+    selection: Selection
+    runs: list[PlannedRun]
+    output: Output
+    seeds: tuple[int, ...]
+    changes: dict[str, Any]
+    """Settings that all runs are given, by dotted key."""
+    resources: Resources
+    """What a run takes."""
+    address: str | None
+    """Ray cluster to join."""
+
+    def plan(self, threads: int) -> ComparePlan:
+        """Return the plan of the comparison.
+
+        Args:
+            threads: torch threads of a run.
+        """
+        return ComparePlan(
+            data=sha256_file(self.data.folder / MANIFEST),
+            presets=tuple(preset.name for preset in self.selection.presets),
+            seeds=self.seeds,
+            changes=self.changes,
+            threads=threads,
+        )
+
+    def folder_of(self, run: PlannedRun) -> AnyPath:
+        """Return the folder of a run.
+
+        Args:
+            run: One run of the comparison.
+        """
+        return self.output.folder / RUNS / run.name
+
+    def is_done(self, run: PlannedRun) -> bool:
+        """Tell whether a run is complete, or has diverged.
+
+        Args:
+            run: One run of the comparison.
+        """
+        folder = self.folder_of(run)
+        return (folder / MANIFEST).exists() or (folder / DIVERGED).exists()
+
+
+def validate(settings: CompareSettings) -> Comparison:
+    """Check data, presets, settings and folder, and build a model of every preset.
+
+    Args:
+        settings: Settings of the job.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    with Problems() as problems:
+        data = problems.collect(PreparedData.open, settings.data)
+        changes = problems.collect(changes_from, {}, settings.changes)
+        output = problems.collect(settings.output, ComparePlan.KIND, (settings.data,))
+        for key in sorted({"training.seed", "data.fold"} & (changes or {}).keys()):
+            problems.collect(_refuse_varied, key)
+        selection = None
+        if data is not None:
+            selection = problems.collect(select_presets, settings.presets, data)
+        for preset in () if selection is None or changes is None else selection.presets:
+            run = problems.collect(preset.run_settings, gpu=False)
+            if run is not None:
+                problems.collect(run.updated, changes or {}, "--set")
+    assert data is not None
+    assert changes is not None
+    assert output is not None
+    assert selection is not None
+    runs = _runs(settings, selection.presets, data, changes)
+    comparison = Comparison(
+        data,
+        selection,
+        runs,
+        output,
+        settings.seeds,
+        changes,
+        settings.resources,
+        settings.address,
+    )
+    if settings.resume:
+        check_resume(output, comparison.plan(1))
+    data.check({run.settings.data.length for run in runs})
+    return comparison
+
+
+def _refuse_varied(key: str) -> None:
+    raise InputError("--set", key, "differs from run to run", "use --seeds, or leave it out")
+
+
+def _runs(
+    settings: CompareSettings,
+    presets: Sequence[Preset],
+    data: PreparedData,
+    changes: Mapping[str, Any],
+) -> list[PlannedRun]:
+    """Return every preset with every seed, and every fold."""
+    from hyena_ray.training.preflight import check_run_fits
+    from hyena_ray.training.supervised import new_model
+
+    gpu, runs = settings.gpu > 0, []
+    for preset in presets:
+        place = f"preset {preset.name}"
+        base = preset.run_settings(gpu=gpu).updated(changes, "--set")
+        for seed in settings.seeds:
+            for fold in range(data.manifest.folds) or (None,):
+                run = base.updated({"training.seed": seed, "data.fold": fold}, place)
+                check_run_fits(run, data, place, gpu=gpu)
+                runs.append(PlannedRun(preset.name, run))
+        # What only shows when the model is made, such as a backbone that is not there.
+        new_model(base)
+    return runs
+
+
+class _View(NamedTuple):
+    """What the runs of one fold, or all runs, see of the data, and how much room it may take."""
+
+    data: PreparedData
+    keys: list[Key]
+    room: Cluster
+
+
+def _views(comparison: Comparison, cluster: Cluster) -> dict[int | None, _View]:
+    from hyena_ray.training.run import run_view
+
+    runs = comparison.runs
+    settings = {run.settings.data.fold: run.settings for run in runs}
+    room = cluster._replace(object_store=cluster.object_store / len(settings))
+    views = {}
+    for fold, first in settings.items():
+        lengths = {run.settings.data.length for run in runs if run.settings.data.fold == fold}
+        keys = [(length, split) for length in sorted(lengths) for split in ("train", "val")]
+        views[fold] = _View(run_view(first, comparison.data), keys, room)
+    return views
+
+
+def place_runs(comparison: Comparison, cluster: Cluster) -> Placement:
+    """Fit runs into a cluster.
+
+    Args:
+        comparison: The comparison.
+        cluster: Cluster that they run on.
+
+    Raises:
+        InputError: The cluster cannot hold one.
+    """
+    from hyena_ray.cluster.resources import fit_resources
+    from hyena_ray.cluster.windows import fits
+
+    shared = all(fits(*view) for view in _views(comparison, cluster).values())
+    return fit_resources(
+        cluster,
+        comparison.resources,
+        wanted=None,
+        useful=len(comparison.runs),
+        streams=not shared,
+        name="--cpu, --gpu",
+    )
+
+
+def dry_run(comparison: Comparison) -> DryRun:
+    """Count runs and windows, and time one step of the first preset on a worker.
+
+    Args:
+        comparison: The comparison.
+
+    Raises:
+        InputError: The cluster cannot hold a run.
+    """
+    from hyena_ray.cluster.start import connect
+    from hyena_ray.cluster.tasks import run_task
+    from hyena_ray.training.run import run_view
+    from hyena_ray.workflows.timing import training_seconds
+
+    data, runs, seeds = comparison.data, comparison.runs, comparison.seeds
+    first = {run.preset: run.settings for run in reversed(runs)}
+    timed = runs[0].settings
+    view = run_view(timed, data)
+    rows = min(SAMPLE, view.count(timed.data.length, "train"))
+    sample = view.read_rows(timed.data.length, "train", 0, rows)
+    with connect(comparison.address) as cluster:
+        placement = place_runs(comparison, cluster)
+        step = run_task(
+            lambda: training_seconds(timed, sample)[0],
+            comparison.resources,
+            TIMED,
+            threads=placement.threads,
+        )
+    resume = comparison.output.resume
+    todo = [run for run in runs if not (resume and comparison.is_done(run))]
+    windows = {name: _windows(settings, data) for name, settings in first.items()}
+    steps = sum(_steps(run.settings, windows[run.preset]["train"]) for run in todo)
+    folds = f", {data.manifest.folds} folds" if data.manifest.folds else ""
+    left_out = comparison.selection.left_out
+    return DryRun(
+        plan={
+            "data": f"{data.folder}: {data.manifest.task}, split {data.manifest.split}",
+            "windows": "of each run",
+            **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
+            "left out": ", ".join(preset.name for preset in left_out) or "no preset",
+            "runs": f"{len(runs)}, {len(todo)} of them to do: "
+            f"{counted(len(first), 'preset')}, {counted(len(seeds), 'seed')}{folds}",
+            "at once": f"{placement.concurrent}, each {comparison.resources.text} and "
+            f"{counted(placement.threads, 'torch thread')}",
+            "cluster": cluster.text,
+        },
+        values={
+            "windows": windows,
+            "runs": [run.name for run in runs],
+            "runs_to_do": [run.name for run in todo],
+            "left_out": {preset.name: preset.data.options for preset in left_out},
+            "at_once": placement.concurrent,
+            "resources": comparison.resources.model_dump(),
+            "threads": placement.threads,
+            "cluster": cluster._asdict(),
+        },
+        outputs=outputs_in(comparison.output.folder, OUTPUTS),
+        seconds=steps * step / placement.concurrent,
+        timed=f"one step of {runs[0].preset}, as if the presets were alike",
+        simulated=data.manifest.simulated,
+    )
+
+
+def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
+    """Return the number of windows by split."""
+    from hyena_ray.genome.splits import SPLITS
+    from hyena_ray.training.run import run_view
+
+    view = run_view(settings, data)
+    counts = {split: view.count(settings.data.length, split) for split in SPLITS}
+    if settings.data.limit is not None:
+        counts["train"] = min(counts["train"], settings.data.limit)
+    return counts
+
+
+def _steps(settings: RunSettings, windows: int) -> int:
+    """Return the optimiser steps of a whole run."""
+    recipe = settings.training
+    return recipe.total_epochs * -(-windows // (recipe.batch_size * recipe.accumulation))
+
+
+def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
+    """Run all presets, or those that are left, and write the table.
+
+    A resumed comparison may have other presets and seeds; complete runs are taken as they are.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        The record, the rows of the table, and the table as Markdown.
+
+    Raises:
+        InputError: The cluster cannot hold a run, or another job writes the folder.
+        ShardError: A run failed on every try; what finished is kept.
+        StalledError: Nothing was finished for too long; what finished is kept.
+    """
+    from hyena_ray.cluster.start import connect
+    from hyena_ray.dataset.origin import Origin
+
+    data = comparison.data
+    with connect(comparison.address) as cluster:
+        placement = place_runs(comparison, cluster)
+        plan = comparison.plan(placement.threads)
+        with start(comparison.output, plan, inputs={"data": data.folder}) as run:
+            Origin.of(data).write(run.folder)
+            run.reopen()  # a comparison of fewer runs may have been complete
+            _run_all(comparison, cluster, placement.concurrent, run.plan.threads)
+            return _finish(comparison, run)
+
+
+def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads: int) -> None:
+    from hyena_ray.cluster.pool import Shards, run_shards
+    from hyena_ray.cluster.windows import share_windows
+    from hyena_ray.training.run import run_view
+
+    runs, data_folder = comparison.runs, comparison.data.folder
+    data_sha256 = sha256_file(data_folder / MANIFEST)
+    folders = [comparison.folder_of(run) for run in runs]
+    windows: dict[int | None, dict[Key, Handle]] = {
+        fold: share_windows(*view) for fold, view in _views(comparison, cluster).items()
+    }
+
+    def make() -> Callable[[int], object]:
+        import torch
+
+        torch.set_num_threads(threads)
+        prepared = PreparedData.open(data_folder)
+        return lambda index: work(prepared, index)
+
+    def work(prepared: PreparedData, index: int) -> None:
+        from hyena_ray.training.trainer import DivergenceError
+
+        settings, folder = runs[index].settings, folders[index]
+        shared = windows[settings.data.fold]
+        plan = TrainPlan(settings=settings, data=data_sha256)
+        length = settings.data.length
+        try:
+            with start(Output(folder, resume=True), plan, inputs={"data": data_folder}) as run:
+                train_in_run(
+                    run,
+                    run_view(settings, prepared),
+                    shared[length, "train"].open(settings.data.limit),
+                    shared[length, "val"].open(),
+                    test=True,
+                )
+        except DivergenceError as error:
+            write_json(folder / DIVERGED, {"reason": str(error)})
+
+    shards = Shards(
+        name="comparison",
+        numbers=range(len(runs)),
+        make=make,
+        is_done=lambda index: comparison.is_done(runs[index]),
+        describe=lambda index: f"run {runs[index].name}",
+        label=lambda index: f"run {runs[index].name}",
+        unit="runs",
+        in_own_process=True,
+    )
+    logger.info(
+        "comparing %d runs, %d at once, in %s", len(runs), concurrent, comparison.output.folder
+    )
+    run_shards(
+        shards,
+        actors=concurrent,
+        resources=comparison.resources,
+        stall_seconds=STALL_SECONDS,
+    )
+
+
+class RunFigures(NamedTuple):
+    """What one run of a comparison found."""
+
+    record: TrainRecord | None
+    """Record of the run; None where it diverged."""
+    genome_average_precision: float | None = None
+    """Average precision at the genome's own prevalence; None for sequences."""
+
+    def values(self) -> dict[str, float | None]:
+        """Return what is averaged over the runs of a preset."""
+        assert self.record is not None
+        return {
+            **(self.record.test or {}),
+            "genome_average_precision": self.genome_average_precision,
+            "trainable_share": self.record.trainable_share,
+            "seconds_per_epoch": self.record.seconds_per_epoch,
+            "peak_memory_mib": self.record.peak_memory / _MIB,
+        }
+
+
+def _figures(folder: AnyPath) -> RunFigures:
+    if (folder / DIVERGED).exists():
+        return RunFigures(None)
+    genome = read_json(folder / EVALUATION)["genome"]
+    precision = None if genome is None else genome["average_precision"]
+    return RunFigures(TrainRecord.read(folder), precision)
+
+
+def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecord, list[Row], str]:
+    """Write the tables, and then the manifest."""
+    figures = {planned.name: _figures(comparison.folder_of(planned)) for planned in comparison.runs}
+    rows = [
+        preset_row(
+            preset,
+            [figures[planned.name] for planned in comparison.runs if planned.preset == preset.name],
+        )
+        for preset in comparison.selection.presets
+    ]
+    text = comparison_markdown(rows, comparison)
+    write_tables(run.folder, rows, text)
+    record = CompareRecord.make(
+        fingerprint=run.plan.fingerprint,
+        simulated=comparison.data.manifest.simulated,
+        outputs=OUTPUTS,
+        data=run.plan.data,
+        runs=tuple(figures),
+        left_out={preset.name: preset.data.options for preset in comparison.selection.left_out},
+        diverged={
+            planned.name: read_json(comparison.folder_of(planned) / DIVERGED)["reason"]
+            for planned in comparison.runs
+            if figures[planned.name].record is None
+        },
+    )
+    run.finish(record)
+    return record, rows, text
+
+
+def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
+    """Summarise the runs of one preset.
+
+    Args:
+        preset: The preset.
+        figures: What its runs found, one for each seed, or for each seed and fold.
+
+    Returns:
+        `preset`, `runs` and `diverged` (numbers), `about`; over the runs that did not diverge, the
+        mean NAME and the standard deviation NAME_sd (null for fewer than two) of every metric, and
+        the mean of every cost; what the original work states as original_NAME, and
+        NAME_minus_original. Null where unknown.
+    """
+    finished = [run.values() for run in figures if run.record is not None]
+    row: Row = {
+        "preset": preset.name,
+        "runs": len(figures),
+        "diverged": len(figures) - len(finished),
+        "about": preset.about,
+    }
+    for name in (*METRIC_TITLES, *COST_TITLES):
+        values = [value for run in finished if (value := run[name]) is not None]
+        row[name] = fmean(values) if values else None
+        if name in METRIC_TITLES:
+            row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
+    for name in ORIGINAL:
+        stated, ours = getattr(preset.original, name), row[name]
+        row[f"original_{name}"] = stated
+        row[f"{name}_minus_original"] = None if None in (stated, ours) else ours - stated
+    return row
+
+
+def comparison_table(rows: Sequence[Row]) -> pa.Table:
+    """Return rows as a table with string, int64 and float64 columns.
+
+    Args:
+        rows: Rows of the presets, at least one.
+    """
+    import pyarrow as pa
+
+    kinds = {
+        "preset": pa.string(),
+        "about": pa.string(),
+        "runs": pa.int64(),
+        "diverged": pa.int64(),
+    }
+    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in rows[0]])
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
+    """Return the comparison as Markdown: our figures, and next to them the original work's.
+
+    Args:
+        rows: Rows of the presets.
+        comparison: What was compared.
+    """
+    manifest = comparison.data.manifest
+    runs = f"seeds {', '.join(map(str, comparison.seeds))}"
+    if manifest.folds:
+        runs += f", each of {manifest.folds} folds tested"
+    lines = [
+        "# Comparison on test windows",
+        "",
+        *([f"**{SIMULATED}**", ""] if manifest.simulated else []),
+        f"Data `{comparison.data.folder}`, split `{manifest.split}`; {runs}; mean ± standard "
+        "deviation over runs.",
+        "The threshold is chosen on each run's validation windows.",
+        *[f"All runs have `{key}={value}`." for key, value in comparison.changes.items()],
+        "",
+        *_grid(
+            ["preset", "runs", *map(METRIC_TITLES.__getitem__, _SHOWN), *COST_TITLES.values()],
+            [_our_cells(row) for row in rows],
+        ),
+    ]
+    stated = [row for row in rows if any(row[f"original_{name}"] is not None for name in ORIGINAL)]
+    if stated:
+        names = [
+            name for name in ORIGINAL if any(row[f"original_{name}"] is not None for row in stated)
+        ]
+        lines += [
+            "",
+            "## Next to the original work",
+            "",
+            CITATION,
+            "Each cell has our figure, the original work's, and the difference. Its figures are of "
+            "its own data, split",
+            "and published weights; what it calls ROC-AUC is balanced accuracy.",
+            "",
+            *_grid(
+                ["preset", *((METRIC_TITLES | COST_TITLES)[name] for name in names)],
+                [[row["preset"], *(_original_cell(row, name) for name in names)] for row in stated],
+            ),
+        ]
+    if left_out := comparison.selection.left_out:
+        lines += ["", "Left out, since they need data prepared otherwise:", ""]
+        lines += [f"- {preset.name}: `{preset.data.options}`" for preset in left_out]
+    return "\n".join(lines) + "\n"
+
+
+def _our_cells(row: Row) -> list[str]:
+    runs = str(row["runs"])
+    if row["diverged"]:
+        runs += f" ({row['diverged']} diverged)"
+    cells = [row["preset"], runs]
+    for name in _SHOWN:
+        mean, spread = row[name], row[f"{name}_sd"]
+        shown = "" if mean is None else f"{mean:.3f}"
+        cells.append(shown if spread is None else f"{shown} ± {spread:.3f}")
+    share, seconds, memory = (row[name] for name in COST_TITLES)
+    cells.append("" if share is None else f"{share:.2%}")
+    cells.append("" if seconds is None else f"{seconds:.1f}")
+    cells.append("" if memory is None else f"{memory:.0f}")
+    return cells
+
+
+def _original_cell(row: Row, name: str) -> str:
+    ours, stated = row[name], row[f"original_{name}"]
+    if stated is None:
+        return ""
+    shape = ".2%" if name == "trainable_share" else ".3f"
+    if ours is None:
+        return f"{stated:{shape}} in the original work"
+    difference = "" if name == "trainable_share" else f", {row[f'{name}_minus_original']:+.3f}"
+    return f"{ours:{shape}}, {stated:{shape}}{difference}"
+
+
+def _grid(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def write_tables(folder: AnyPath, rows: Sequence[Row], text: str) -> None:
+    """Write the table of a comparison as Parquet, CSV and Markdown.
+
+    Args:
+        folder: Folder of the comparison.
+        rows: Rows of the presets.
+        text: The table as Markdown.
+    """
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    table = comparison_table(rows)
+    with atomic_file(folder / OUTPUTS["as Parquet"]) as temporary:
+        pq.write_table(table, temporary, write_page_checksum=True)
+    with atomic_file(folder / OUTPUTS["table"]) as temporary:
+        pyarrow.csv.write_csv(table, temporary)
+    with atomic_file(folder / OUTPUTS["comparison"]) as temporary:
+        temporary.write_text(text)
+
+
+def present(comparison: Comparison, result: tuple[CompareRecord, list[Row], str]) -> Outcome:
+    """Show the table.
+
+    Args:
+        comparison: The comparison.
+        result: What it found.
+    """
+    record, rows, text = result
+    folder = comparison.output.folder
+    written = outputs_in(folder, record.outputs)
+    return Outcome(text, {"presets": rows}, written, record.simulated, folder)
+
+
+WORKFLOW = Workflow(
+    name="compare",
+    about=__doc__,
+    settings=lambda task: CompareSettings,
+    validate=validate,
+    dry_run=dry_run,
+    execute=execute,
+    present=present,
+    found="presets, a list with the columns of comparison.parquet",
+    examples=(
+        "compare --data prepared --presets zdna/two_stage,zdna/lora_full --out compared",
+        "compare --data prepared --presets zdna/all --seeds 0 --out compared",
+        "compare --data prepared --presets zdna/all --out compared --dry-run",
+    ),
+)

@@ -1,0 +1,192 @@
+"""Score a trained model on a split of prepared windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import Problems
+from hyena_ray.files import sha256_file, write_json
+from hyena_ray.outcomes import Outcome
+from hyena_ray.progress import Progress, State
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.run import Output, start
+from hyena_ray.settings import READ, WRITE, Location, Option
+from hyena_ray.tasks import task_named
+from hyena_ray.workflows.train import EVALUATION
+from hyena_ray.workflows.workflow import (
+    ReadsData,
+    ReadsModel,
+    ReadsSplit,
+    Workflow,
+    WritesRun,
+    outputs_in,
+)
+
+if TYPE_CHECKING:
+    from hyena_ray.model.window import WindowModel
+    from hyena_ray.training.evaluation import Evaluation
+
+
+class EvaluateSettings(ReadsModel, ReadsData, ReadsSplit, WritesRun):
+    """Settings of an evaluation."""
+
+    fold: Annotated[int | None, Option("N", READ, default="data without folds"), Field(ge=0)] = None
+    """Fold that the model was tested on, where the data is split into folds."""
+    strands: Annotated[
+        Literal["forward", "both"] | None, Option(default="as the model was trained")
+    ] = None
+    """Strands to read, where not those that the model was trained with; the threshold is then
+    chosen anew on the validation windows."""
+    out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
+    """Folder to write the run to."""
+
+
+class EvaluatePlan(Plan):
+    """What decides the result of an evaluation."""
+
+    KIND: ClassVar[str] = "evaluate"
+
+    model: str
+    """sha256 of weights, readout and threshold."""
+    data: str
+    """sha256 of the manifest of the prepared data."""
+    split: str
+    """Split that is scored."""
+    fold: int | None
+    """Fold that is tested, where the data is split into folds."""
+    strands: Literal["forward", "both"] | None
+    """Strands that are read instead of the model's own."""
+
+
+class EvaluateRecord(Record):
+    """The manifest of an evaluation; the figures are in `evaluation.json`."""
+
+    KIND: ClassVar[str] = "evaluate"
+
+    plan: EvaluatePlan
+    """What was evaluated."""
+
+
+class EvaluationRun(NamedTuple):
+    """An evaluation that passed every check; nothing was written."""
+
+    plan: EvaluatePlan
+    output: Output | None
+    model: WindowModel
+    data: PreparedData
+    """Prepared windows, as the fold sees them."""
+
+
+def validate(settings: EvaluateSettings) -> EvaluationRun:
+    """Check that model, data and split go together.
+
+    Args:
+        settings: Settings of the job.
+
+    Raises:
+        InputError: They do not, or the folder may not be written.
+    """
+    with Problems() as problems:
+        data = problems.collect(PreparedData.open, settings.data)
+        output = None
+        if settings.out is not None:
+            inputs = (settings.model, settings.data)
+            output = problems.collect(settings.output, EvaluatePlan.KIND, inputs)
+        if data is not None:
+            if settings.fold is not None:
+                data = problems.collect(data.for_fold, settings.fold)
+            if data is not None:
+                problems.collect(data.check_split, settings.split, "--split")
+    assert data is not None
+    from hyena_ray.attribution.shards import model_sha256
+    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.training.preflight import check_model_fits
+
+    model = load_window_model(settings.model)
+    check_model_fits(model, settings.model, data)
+    plan = EvaluatePlan(
+        model=model_sha256(model),
+        data=sha256_file(data.folder / MANIFEST),
+        split=settings.split,
+        fold=settings.fold,
+        strands=settings.strands,
+    )
+    return EvaluationRun(plan, output, model, data)
+
+
+def execute(run: EvaluationRun) -> Evaluation:
+    """Score the windows, and write the figures where a folder was given.
+
+    Args:
+        run: The evaluation.
+    """
+    from hyena_ray.model.devices import default_device
+    from hyena_ray.training.evaluation import evaluate, evaluate_on_split
+    from hyena_ray.training.loaders import ArraySource, ProgressSource
+    from hyena_ray.training.losses import class_weights
+    from hyena_ray.training.settings import TrainingSettings
+
+    plan, model, data = run.plan, run.model, run.data
+    model.to(default_device())
+    weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0
+
+    def on_progress(windows: int) -> None:
+        nonlocal scored
+        scored += windows
+        progress.update(State(done=scored))
+
+    splits = [plan.split] if plan.strands is None else ["val", plan.split]
+    total = sum(data.count(length, split) for split in splits)
+    with Progress("scoring", total, "windows", brief=True) as progress:
+        if plan.strands is not None:
+            model.readout = model.readout.updated({"strands": plan.strands}, "--strands")
+            validation = ProgressSource(ArraySource(data.read(length, "val")), on_progress)
+            metric = task_named(data.manifest.task).metric
+            model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
+        evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
+    if run.output is not None:
+        with start(run.output, plan, inputs={"data": data.folder}) as folder:
+            write_json(folder.folder / EVALUATION, evaluation.as_json())
+            record = EvaluateRecord.make(
+                fingerprint=plan.fingerprint,
+                simulated=data.manifest.simulated,
+                outputs=OUTPUTS,
+                plan=plan,
+            )
+            folder.finish(record)
+    return evaluation
+
+
+def present(run: EvaluationRun, evaluation: Evaluation) -> Outcome:
+    """Say what the model scores.
+
+    Args:
+        run: The evaluation.
+        evaluation: What it found.
+    """
+    folder = None if run.output is None else run.output.folder
+    written = {} if folder is None else outputs_in(folder, OUTPUTS)
+    simulated = run.data.manifest.simulated
+    return Outcome(evaluation.table(), evaluation.as_json(), written, simulated, folder)
+
+
+OUTPUTS = {"evaluation": EVALUATION, "summary": MANIFEST}
+"""Name of every output, and its path in the folder of the run."""
+
+WORKFLOW = Workflow(
+    name="evaluate",
+    about=__doc__,
+    settings=lambda task: EvaluateSettings,
+    validate=validate,
+    execute=execute,
+    present=present,
+    found=f"what {EVALUATION} holds",
+    examples=(
+        "evaluate --model run/model --data prepared --split test --out scored",
+        "evaluate --model run/model --data prepared --split val --strands forward",
+    ),
+)

@@ -1,0 +1,381 @@
+"""Score every base of a genome with a trained model, on Ray actors, and call regions.
+
+Writes probabilities.bw, a bigWig track with the probability of every base; regions.bed, the runs of
+bases from the threshold on, with 1000 times their mean probability as score and the summit as the
+thick part; regions.csv, the same regions with mean, maximum and summit; and, last, manifest.json.
+Genome browsers such as IGV open the track and the BED file, whose contigs are sorted by name.
+
+Every base is scored on the strands that the model reads, in windows as in training, and has the
+mean of the windows that hold it. N has no score. The track is rounded to 0.0001; regions and sums
+are made before that.
+
+A genome has far fewer labelled bases than the windows on which the threshold was chosen, so that
+precision is lower than there: raise --threshold for fewer and surer regions. With --resume a
+complete prediction gets new regions without being scored again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from pydantic import Field
+
+from hyena_ray.errors import Problems
+from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
+from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.progress import counted
+from hyena_ray.runs.record import MANIFEST
+from hyena_ray.runs.run import Output, Run, check_resume, start
+from hyena_ray.settings import READ, WHERE, Location, Option
+from hyena_ray.storage import AnyPath, remove_folder
+from hyena_ray.workflows.workflow import (
+    TIMED,
+    ReadsModel,
+    Resumes,
+    RunsOnActors,
+    Workflow,
+    outputs_in,
+)
+
+if TYPE_CHECKING:
+    from hyena_ray.cluster.resources import Cluster, Resources
+    from hyena_ray.prediction.pieces import PredictionPlan
+    from hyena_ray.prediction.prediction_record import PredictionRecord
+
+logger = logging.getLogger(__name__)
+
+OUTPUTS = {
+    "track": "probabilities.bw",
+    "regions": "regions.bed",
+    "table": "regions.csv",
+    "summary": MANIFEST,
+}
+"""Name of every output, and its path in the folder of the run."""
+UNKNOWN_PRECISION = (
+    "not known, and lower than on windows, where negatives are a sample: a model that was trained "
+    "with --test has what an estimate at its own threshold needs"
+)
+
+
+class PredictSettings(ReadsModel, Resumes, RunsOnActors):
+    """Settings of a prediction."""
+
+    genome: Annotated[Location, Option("FILE|NAME", READ)]
+    """Genome to score: FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly such as hg38,
+    which is downloaded once, by a dry run too."""
+    contigs: Annotated[tuple[str, ...] | None, Option("C,C", READ, default="all")] = None
+    """Contigs to score."""
+    threshold: Annotated[
+        float | None, Option("X", default="the model's own"), Field(ge=0, le=1)
+    ] = None
+    """Probability from which a base is called."""
+    min_length: Annotated[int, Option("N"), Field(ge=1)] = 1
+    """Leave out regions of fewer bases, after joining."""
+    merge_gap: Annotated[int, Option("N"), Field(ge=0)] = 0
+    """Join runs of called bases that at most N other bases separate."""
+    overlap: Annotated[int | None, Option("N", default="half a window"), Field(ge=0)] = None
+    """Bases that a window shares with the next one. 0 takes half the time, and is as good where the
+    model reads 32 bases on each side of a window."""
+    batch: Annotated[int, Option("N", WHERE), Field(ge=1)] = 128
+    """Windows of one forward pass; more are no faster on a CPU."""
+    actors: Annotated[
+        int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
+    ] = None
+    """Actors that work at once."""
+
+
+class PredictionRun(NamedTuple):
+    """A prediction that passed every check but for the cluster's; nothing was written."""
+
+    plan: PredictionPlan
+    output: Output
+    regions: RegionSettings
+    model: AnyPath
+    """Absolute path of the model's folder."""
+    genome: AnyPath
+    """File of the genome, or the name of an assembly."""
+    actors: int | None
+    """Actors that work at once; None takes as many as the cluster holds."""
+    resources: Resources
+    """What an actor takes."""
+    address: str | None
+    """Ray cluster to join."""
+
+
+def validate(settings: PredictSettings) -> PredictionRun:
+    """Check model, genome and folder, and cut the genome into pieces.
+
+    Args:
+        settings: Settings of the job.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    with Problems() as problems:
+        inputs = (settings.model, settings.genome)
+        output = problems.collect(settings.output, "predict", inputs)
+        problems.collect(_check_genome, settings.genome)
+    assert output is not None
+    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
+
+    model = load_window_model(settings.model)
+    require_base_labels(model, settings.model)
+    regions = RegionSettings(
+        threshold=model.threshold if settings.threshold is None else settings.threshold,
+        min_length=settings.min_length,
+        merge_gap=settings.merge_gap,
+    )
+    plan = plan_prediction(
+        model,
+        settings.genome,
+        contigs=settings.contigs,
+        overlap=settings.overlap,
+        batch=settings.batch,
+    )
+    if settings.resume:
+        check_resume(output, plan)
+    return PredictionRun(
+        plan,
+        output,
+        regions,
+        settings.model.absolute(),
+        settings.genome,
+        settings.actors,
+        settings.resources,
+        settings.address,
+    )
+
+
+def _check_genome(genome: AnyPath) -> None:
+    """Refuse a genome that is no file and no assembly, before the model is loaded."""
+    from hyena_ray.genome.contigs import open_genome
+
+    open_genome(genome)
+
+
+def dry_run(prediction: PredictionRun) -> DryRun:
+    """Count bases, pieces and windows, and time one batch on a worker of the cluster.
+
+    Args:
+        prediction: The prediction.
+
+    Raises:
+        InputError: The cluster cannot hold the actors.
+    """
+    from hyena_ray.cluster.start import connect
+    from hyena_ray.cluster.tasks import run_task
+    from hyena_ray.prediction.pieces import count_windows, missing_pieces
+    from hyena_ray.workflows.timing import seconds_per_scored_window
+
+    plan, output, model_folder = prediction.plan, prediction.output, prediction.model
+    batch = plan.batch
+    with connect(prediction.address) as cluster:
+        actors = place_actors(prediction, cluster)
+        seconds = run_task(
+            lambda: seconds_per_scored_window(model_folder, batch),
+            prediction.resources,
+            TIMED,
+            threads=1,
+        )
+    left = missing_pieces(plan, output.folder) if output.resume else range(len(plan.pieces))
+    windows = sum(count_windows(plan, index) for index in left)
+    bases = sum(piece.end - piece.start for piece in plan.pieces)
+    contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
+    return DryRun(
+        plan={
+            "genome": f"{prediction.genome}: {bases:,} bases of {counted(len(contigs), 'contig')}",
+            "windows": f"{plan.window} bases, each with {plan.overlap} of the next one",
+            "pieces": f"{len(plan.pieces)}, {len(left)} of them to do",
+            "threshold": f"{prediction.regions.threshold:.3g}",
+            "actors": f"{actors} at once, each {prediction.resources.text} and 1 torch thread",
+            "cluster": cluster.text,
+        },
+        values={
+            "bases": bases,
+            "contigs": contigs,
+            "pieces": len(plan.pieces),
+            "pieces_to_do": len(left),
+            "actors": actors,
+            "resources": prediction.resources.model_dump(),
+            "cluster": cluster._asdict(),
+        },
+        outputs=outputs_in(output.folder, OUTPUTS),
+        seconds=seconds * windows / actors,
+        timed="one batch of this model on random bases",
+        simulated=plan.simulated,
+    )
+
+
+def place_actors(prediction: PredictionRun, cluster: Cluster) -> int:
+    """Return the number of actors that work at once.
+
+    Args:
+        prediction: The prediction.
+        cluster: Cluster that they run on.
+
+    Raises:
+        InputError: The cluster cannot hold them.
+    """
+    from hyena_ray.cluster.resources import fit_resources
+
+    return fit_resources(
+        cluster,
+        prediction.resources,
+        wanted=prediction.actors,
+        useful=len(prediction.plan.pieces),
+        streams=False,
+        name="--actors",
+    ).concurrent
+
+
+def execute(prediction: PredictionRun) -> PredictionRecord:
+    """Score, or continue, and call regions. `manifest.json` is written last.
+
+    A complete prediction that is resumed with other settings of regions gets new regions, and no
+    base is scored again.
+
+    Args:
+        prediction: The prediction.
+
+    Raises:
+        InputError: The cluster cannot hold the actors, or another job writes the folder.
+        ShardError: A piece failed on every try; what finished is kept.
+        StalledError: Nothing was finished for too long; what finished is kept.
+    """
+    from hyena_ray.cluster.start import connect
+
+    inputs = {"model": prediction.model, "genome": prediction.genome}
+    with connect(prediction.address) as cluster:
+        actors = place_actors(prediction, cluster)
+        with start(prediction.output, prediction.plan, inputs=inputs) as run:
+            return predict_in_run(run, prediction, actors=actors)
+
+
+def predict_in_run(
+    run: Run[PredictionPlan], prediction: PredictionRun, *, actors: int
+) -> PredictionRecord:
+    """Score the pieces that are missing, write track and regions anew, and finish the run.
+
+    Args:
+        run: The run.
+        prediction: The prediction.
+        actors: Actors that work at once; the result does not depend on it.
+
+    Raises:
+        ShardError: A piece failed on every try.
+    """
+    from hyena_ray.cluster.pool import Shards, run_shards
+    from hyena_ray.cluster.progress import Progress
+    from hyena_ray.prediction.pieces import (
+        SEQUENCES,
+        count_windows,
+        missing_pieces,
+        piece_is_complete,
+        run_piece,
+        write_sequences,
+    )
+    from hyena_ray.prediction.prediction_record import PredictionRecord, expected_precision
+    from hyena_ray.prediction.region_calling import write_results
+    from hyena_ray.runs.shards import SHARDS
+
+    plan, folder, model_folder = run.plan, run.folder, prediction.model
+    run.reopen()  # the regions are about to be replaced
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    todo = missing_pieces(plan, folder)
+    logger.info(
+        "predicting: %d of %d pieces to do on %s",
+        len(todo),
+        len(plan.pieces),
+        counted(actors, "actor"),
+    )
+    write_sequences(plan, prediction.genome, folder)
+
+    def make() -> Callable[[int], object]:
+        import torch
+
+        from hyena_ray.model.devices import default_device
+        from hyena_ray.model.saved import load_window_model
+
+        # One thread whatever the size of the pool: the bits of a score depend on it.
+        torch.set_num_threads(1)
+        model = load_window_model(model_folder)
+        model.to(default_device())
+        return lambda index: run_piece(model, plan, index, folder)
+
+    shards = Shards(
+        name="prediction",
+        numbers=todo,
+        make=make,
+        is_done=lambda index: piece_is_complete(plan, index, folder),
+        describe=lambda index: plan.pieces[index].label,
+        label=lambda index: plan.pieces[index].label,
+        unit="pieces",
+        windows=lambda index: count_windows(plan, index),
+    )
+    run_shards(shards, actors=actors, resources=prediction.resources)
+    with Progress("writing of track and regions"):
+        result = write_results(plan, prediction.regions, folder)
+    remove_folder(folder / SEQUENCES)
+    expected = expected_precision(prediction.model, prediction.regions.threshold)
+    record = PredictionRecord.make(
+        fingerprint=plan.fingerprint,
+        simulated=plan.simulated,
+        outputs=OUTPUTS,
+        genome=plan.genome,
+        model=plan.model,
+        window=plan.window,
+        overlap=plan.overlap,
+        regions_settings=prediction.regions,
+        expected=expected,
+        **result.model_dump(),
+    )
+    run.finish(record)
+    return record
+
+
+def present(prediction: PredictionRun, record: PredictionRecord) -> Outcome:
+    """Say how much was called.
+
+    Args:
+        prediction: The prediction.
+        record: What it found.
+    """
+    threshold = record.regions_settings.threshold
+    lines = [SIMULATED] * record.simulated
+    lines += [
+        f"scored      {record.scored:,} of {record.bases:,} bases on "
+        f"{counted(record.contigs, 'contig')}; the others are N",
+        f"called      {record.called:,} bases, {record.share:.3%} of them, with a probability of "
+        f"at least {threshold:.3g}",
+        f"regions     {record.regions:,} with {record.in_regions:,} bases",
+        f"precision   {record.expected or UNKNOWN_PRECISION}",
+        f"digest      {record.digest}",
+    ]
+    shown = ("contigs", "bases", "scored", "called", "share", "regions", "in_regions", "digest")
+    found = {key: getattr(record, key) for key in shown}
+    expected = None if record.expected is None else record.expected.model_dump(mode="json")
+    found |= {"threshold": threshold, "expected": expected}
+    folder = prediction.output.folder
+    written = outputs_in(folder, record.outputs)
+    return Outcome("\n".join(lines), found, written, record.simulated, folder)
+
+
+WORKFLOW = Workflow(
+    name="predict",
+    about=__doc__,
+    settings=lambda task: PredictSettings,
+    validate=validate,
+    dry_run=dry_run,
+    execute=execute,
+    present=present,
+    found="contigs, bases, scored, called, share, regions, in_regions, digest, threshold, expected",
+    examples=(
+        "predict --model run/model --genome genome.fa.gz --out tracks",
+        "predict --model run/model --genome genome.fa.gz --out tracks --dry-run",
+        "predict --model run/model --genome genome.fa.gz --out tracks --resume --threshold 0.9 "
+        "--min-length 10",
+    ),
+)

@@ -1,0 +1,175 @@
+"""Cut a genome into labelled windows, or read labelled sequences, and write them as Parquet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, NamedTuple, cast
+
+from pydantic import create_model
+
+from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset.prepare import (
+    PrepareSettings,
+    Recipe,
+    SequenceSettings,
+    check_recipe,
+    prepare,
+)
+from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
+from hyena_ray.runs.record import MANIFEST
+from hyena_ray.storage import AnyPath
+from hyena_ray.tasks import TASKS, task_named
+from hyena_ray.workflows.workflow import Workflow, WritesRun
+
+SHOWN = ("task", "lengths", "flank", "split", "counts", "dropped", "sequences")
+"""Fields of the manifest that the job prints."""
+
+
+class PrepareGenome(PrepareSettings, WritesRun):
+    """Settings of a preparation of windows from a genome."""
+
+
+class PrepareSequences(SequenceSettings, WritesRun):
+    """Settings of a preparation of labelled sequences."""
+
+
+class Preparation(NamedTuple):
+    """A preparation that passed every check that needs no reading of the inputs."""
+
+    recipe: Recipe
+    folder: AnyPath
+    """Absolute path of the folder to make."""
+    overwrite: bool
+
+
+def settings_for(task: str) -> type[PrepareGenome] | type[PrepareSequences]:
+    """Return the class of settings with the defaults of a task.
+
+    Args:
+        task: Name of the task.
+    """
+    entry = task_named(task)
+    base = PrepareGenome if entry.kind == "base" else PrepareSequences
+    fields: dict[str, Any] = {}
+    for name in ("lengths", "flank", "negatives"):
+        if name in base.model_fields:
+            field = copy(base.model_fields[name])
+            field.default = getattr(entry, name)
+            fields[name] = (field.annotation, field)
+    model = create_model(f"Prepare_{task}", __base__=base, **fields)
+    return cast(type[PrepareGenome] | type[PrepareSequences], model)
+
+
+def validate(settings: PrepareGenome | PrepareSequences) -> Preparation:
+    """Check the task and the folder.
+
+    Args:
+        settings: Settings of the preparation.
+
+    Raises:
+        InputError: The folder may not be written.
+    """
+    output = check_recipe(settings, settings.out, overwrite=settings.overwrite)
+    return Preparation(settings, output.folder, settings.overwrite)
+
+
+def dry_run(preparation: Preparation) -> DryRun:
+    """Read all inputs and count the windows. Takes about as long as the preparation.
+
+    Args:
+        preparation: What is prepared.
+
+    Raises:
+        InputError: An input cannot be used.
+    """
+    started = time.monotonic()
+    manifest = preparation.recipe.write(None)
+    seconds = time.monotonic() - started
+    windows = {
+        f"{length} bases": {
+            split: sum(
+                count.positive + count.negative
+                for count in manifest.counts
+                if (count.length, count.split) == (length, split)
+            )
+            for split in manifest.splits
+        }
+        for length in manifest.lengths
+    }
+    contigs = f"{len(manifest.contigs)} contigs, {sum(c.length for c in manifest.contigs):,} bases"
+    return DryRun(
+        plan={
+            "task": task_named(manifest.task).title,
+            "inputs": ", ".join(map(str, preparation.recipe.inputs)),
+            "genome": contigs if manifest.contigs else "",
+            "split": manifest.split,
+            "windows": f"with {manifest.flank} bases on each side",
+            **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
+            "runs on": "one process of this machine",
+        },
+        values={"windows": windows, "split": manifest.split, "flank": manifest.flank},
+        outputs=outputs(preparation.folder),
+        seconds=seconds,
+        timed="reading and cutting all inputs; writing comes on top",
+        simulated=manifest.simulated,
+    )
+
+
+def execute(preparation: Preparation) -> Manifest:
+    """Write the windows.
+
+    Args:
+        preparation: What is prepared.
+
+    Raises:
+        InputError: An input cannot be used.
+    """
+    return prepare(preparation.recipe, preparation.folder, overwrite=preparation.overwrite)
+
+
+def present(preparation: Preparation, manifest: Manifest) -> Outcome:
+    """Say how many windows there are.
+
+    Args:
+        preparation: What was prepared.
+        manifest: Manifest of the data.
+    """
+    values = manifest.model_dump(mode="json")
+    found = {key: values[key] for key in SHOWN}
+    return Outcome(manifest.table(), found, outputs(preparation.folder), manifest.simulated)
+
+
+def outputs(folder: AnyPath) -> dict[str, AnyPath]:
+    """Return where the outputs of a preparation are.
+
+    Args:
+        folder: Folder of the prepared data.
+    """
+    return {"prepared data": folder, "summary": folder / MANIFEST}
+
+
+def _examples() -> Sequence[str]:
+    return (
+        "prepare zdna --genome hg19.fa.gz --regions zdna.bed --blacklist blacklist.bed "
+        '--split "contig:train=chr13,chr14,chrX;val=chr7;test=chr20" --lengths 100,256 '
+        "--out prepared",
+        "prepare g4 --genome hg38 --regions peaks.narrowPeak.gz --out prepared",
+        "prepare zdna --genome hg19.fa.gz --regions zdna.bed --out prepared --dry-run",
+        "prepare promoter --train train.csv --val dev.csv --test test.csv --out promoters",
+    )
+
+
+WORKFLOW = Workflow(
+    name="prepare",
+    about=__doc__,
+    settings=settings_for,
+    validate=validate,
+    dry_run=dry_run,
+    execute=execute,
+    present=present,
+    found="task, lengths, flank, split, counts by length, split and contig, dropped, sequences",
+    examples=tuple(_examples()),
+    tasks=tuple(TASKS),
+)

@@ -1,0 +1,138 @@
+"""Time one batch of work, for dry runs: each function runs it twice and times the second time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import labelled_windows
+from hyena_ray.dataset.schema import Windows
+from hyena_ray.model.devices import default_device
+from hyena_ray.model.saved import load_window_model
+from hyena_ray.model.scoring import Sequence, score_piece
+from hyena_ray.storage import AnyPath
+from hyena_ray.training.evaluation import EVALUATION_BATCH
+from hyena_ray.training.losses import class_weights, weighted_cross_entropy
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.supervised import new_model
+
+if TYPE_CHECKING:
+    from hyena_ray.training.genome_stream import Batch
+    from hyena_ray.training.settings import PretrainSettings
+
+ATTRIBUTED = 8
+"""Windows of a batch that is attributed."""
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the seconds of the second of two calls: in the first, memory is allocated.
+
+    Args:
+        work: What is timed.
+    """
+    work()
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, float]:
+    """Time one training step and one scored batch of an untrained model.
+
+    Args:
+        settings: Settings of the run.
+        windows: Windows to take the batches from.
+
+    Returns:
+        Seconds of a step (forward and backward pass), and seconds to score one window.
+    """
+    model, recipe = new_model(settings), settings.training
+    device = next(model.parameters()).device
+    weights = class_weights(recipe).to(device)
+    rows = np.arange(recipe.batch_size) % len(windows.window_id)
+    tokens, labels = (
+        torch.from_numpy(a[rows]).to(device) for a in (windows.tokens, windows.labels)
+    )
+
+    def step() -> None:
+        model.train()
+        weighted_cross_entropy(model(tokens, None), labels, weights).total.backward()
+
+    scored = windows.tokens[np.arange(EVALUATION_BATCH) % len(windows.window_id)]
+
+    def score() -> None:
+        model.eval()
+        with torch.inference_mode():
+            model.predict(torch.from_numpy(scored).to(device))
+
+    return recipe.accumulation * seconds_of(step), seconds_of(score) / EVALUATION_BATCH
+
+
+def attribution_seconds(
+    model_folder: AnyPath | RunSettings, windows: Windows, settings: AttributionSettings
+) -> float:
+    """Time the attribution of a window whose labelled bases are taken for true positives.
+
+    Args:
+        model_folder: Folder of a trained model, or settings of an untrained one.
+        windows: Windows of which some have a labelled base.
+        settings: Settings of the attribution.
+    """
+    if isinstance(model_folder, RunSettings):
+        model = new_model(model_folder)
+    else:
+        model = load_window_model(model_folder)
+        model.to(default_device())
+    chosen = labelled_windows(windows, ATTRIBUTED)
+    work = lambda: attribute_windows(model.eval(), chosen, settings, chosen.labels == 1)  # noqa: E731
+    return seconds_of(work) / len(chosen.window_id)
+
+
+def seconds_per_scored_window(model_folder: AnyPath, batch: int) -> float:
+    """Time the prediction of a window, on random bases.
+
+    Args:
+        model_folder: Folder of the model.
+        batch: Windows of one forward pass.
+    """
+    model = load_window_model(model_folder)
+    model.to(default_device())
+    window = model.readout.window
+    size = batch * window
+    sequence = Sequence(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
+    work = lambda: score_piece(model, sequence, size, 0, size, step=window, batch=batch)  # noqa: E731
+    return seconds_of(work) / batch
+
+
+def pretraining_seconds(settings: PretrainSettings, batch: Batch) -> float:
+    """Time one step of a pretraining: its forward and backward passes.
+
+    Args:
+        settings: Settings of the pretraining.
+        batch: A worker's part of a step.
+    """
+    from hyena_ray.training.pretraining import new_objective, summed_loss
+
+    model = new_objective(settings)
+    model.to(default_device())
+    device = next(model.parameters()).device
+    # A copy: what is in Ray's object store cannot be written to, of which torch warns.
+    inputs, targets = (
+        torch.from_numpy(array.copy()).to(device) for array in (batch.inputs, batch.targets)
+    )
+    rows = max(1, settings.training.tokens_per_pass // inputs.shape[1])
+
+    def step() -> None:
+        for first in range(0, len(inputs), rows):
+            part = slice(first, first + rows)
+            summed_loss(model(inputs[part]), targets[part]).backward()
+
+    return seconds_of(step)

@@ -1,0 +1,365 @@
+"""Train one model on prepared windows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import Problems
+from hyena_ray.files import read_json, sha256_file
+from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
+from hyena_ray.progress import Progress, State
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.run import Output, Run, check_resume, start
+from hyena_ray.settings import READ, Option, dotted, load_yaml
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.workflows.presets import load_preset
+from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, changes_from, outputs_in
+
+if TYPE_CHECKING:
+    from hyena_ray.training.evaluation import Evaluation
+    from hyena_ray.training.loaders import ArraySource, WindowSource
+    from hyena_ray.training.supervised import EpochReport
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "evaluation.json"
+"""Name of the file with all figures of the test split."""
+SAMPLE = 256
+"""Windows that a dry run takes its batches from."""
+HISTORY = "history.json"
+"""Name of the file with the metrics of every epoch."""
+
+
+class TrainSettings(ReadsData, Resumes):
+    """Settings of a training run."""
+
+    backbone: Annotated[str | None, Option("DIR|ID", READ, default="random weights")] = None
+    """Pretrained HyenaDNA weights to start from: a folder, or the id of a repository on the hub."""
+    preset: Annotated[str | None, Option("TASK/NAME", default="the task's settings")] = None
+    """Named settings to start from; `hyena-ray compare --help` says where they are."""
+    config: Annotated[Path | None, Option("YAML")] = None
+    """YAML file of settings, which override those of the preset."""
+    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    """One setting, which overrides all of these; may be given again."""
+    test: bool = False
+    """Score the test windows at the end."""
+
+
+class TrainPlan(Plan):
+    """What decides the result of a training run."""
+
+    KIND: ClassVar[str] = "train"
+
+    settings: RunSettings
+    """Settings of model, reading, adapters and training."""
+    data: str
+    """sha256 of the manifest of the prepared data."""
+
+
+class TrainRecord(Record):
+    """What a training run found."""
+
+    KIND: ClassVar[str] = "train"
+
+    data: str
+    """sha256 of the manifest of the prepared data."""
+    best_epoch: int
+    """Best epoch on the validation windows, from 1."""
+    validation: dict[str, float]
+    """Metrics of the best epoch on the validation windows."""
+    test: dict[str, float] | None
+    """Metrics of the best epoch's model on the test windows; None where they were not scored."""
+    trainable_share: float
+    """Trained weights over all weights, adapters included."""
+    seconds_per_epoch: float | None
+    """Mean wall time of an epoch with its validation, since the last start; None where that had
+    none to do."""
+    peak_memory: int
+    """Largest memory in bytes: of the GPU or, where there is none, of the process."""
+
+
+class Training(NamedTuple):
+    """A training run that passed every check; nothing was written."""
+
+    plan: TrainPlan
+    output: Output
+    data: PreparedData
+    """Prepared windows, as the run sees them."""
+    train: ArraySource
+    """Training windows."""
+    validation: ArraySource
+    """Validation windows."""
+    test: bool
+    """Whether the test windows are scored."""
+    epochs_done: int
+    """Epochs that an interrupted run has finished."""
+
+    @property
+    def settings(self) -> RunSettings:
+        """Settings of the run."""
+        return self.plan.settings
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self.plan.settings.training.total_epochs
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """Number of windows by split."""
+        test = self.data.count(self.settings.data.length, "test")
+        return {"train": self.train.count, "val": self.validation.count, "test": test}
+
+
+def validate(settings: TrainSettings) -> Training:
+    """Check data, settings and folder, and build the model once.
+
+    Args:
+        settings: Settings of the job.
+
+    Raises:
+        InputError: Data, preset, settings or folder cannot be used.
+    """
+    with Problems() as problems:
+        data = problems.collect(PreparedData.open, settings.data)
+        flags = {"model.backbone": settings.backbone}
+        changes = problems.collect(changes_from, flags, settings.changes)
+        if data is not None and changes is not None:
+            problems.collect(_run_settings, settings, data, changes, gpu=False)
+        elif settings.preset:
+            problems.collect(load_preset, settings.preset)
+        inputs = [settings.data, settings.config, settings.backbone]
+        output = problems.collect(settings.output, TrainPlan.KIND, inputs)
+    assert data is not None
+    assert changes is not None
+    assert output is not None
+    import torch
+
+    from hyena_ray.training.checkpoint import CHECKPOINT, load_state
+    from hyena_ray.training.loaders import ArraySource
+    from hyena_ray.training.preflight import check_run_fits
+    from hyena_ray.training.run import run_view
+    from hyena_ray.training.supervised import start_model
+
+    gpu = torch.cuda.is_available()
+    run = _run_settings(settings, data, changes, gpu=gpu)
+    check_run_fits(run, data, "settings", gpu=gpu)
+    plan = TrainPlan(settings=run, data=sha256_file(data.folder / MANIFEST))
+    if settings.resume:
+        check_resume(output, plan)
+    length = run.data.length
+    data.check([length])
+    view = run_view(run, data)
+    train = ArraySource(view.read(length, "train", run.data.limit))
+    validation = ArraySource(view.read(length, "val"))
+    start_model(run, train, validation)  # refuses what it must before a file is written
+    state = None
+    if settings.resume:
+        state = load_state(output.folder / CHECKPOINT, plan.fingerprint)
+    done = 0 if state is None else len(state.history)
+    return Training(plan, output, view, train, validation, settings.test, done)
+
+
+def _run_settings(
+    settings: TrainSettings, data: PreparedData, changes: dict[str, Any], *, gpu: bool
+) -> RunSettings:
+    """Start from the task's settings or the preset, then apply the file, then the changes."""
+    run = RunSettings.of_task(data.manifest.task)
+    if settings.preset:
+        preset = load_preset(settings.preset)
+        preset.check_data(data)
+        run = preset.run_settings(gpu=gpu)
+    if settings.config:
+        run = run.updated(dotted(load_yaml(settings.config)), settings.config)
+    return run.updated(changes, "--set")
+
+
+def dry_run(training: Training) -> DryRun:
+    """Count windows, epochs and steps, and time one step and one scored batch.
+
+    Args:
+        training: The run.
+    """
+    import torch
+
+    from hyena_ray.workflows.timing import training_seconds
+
+    settings, windows = training.settings, training.windows
+    length, rows = settings.data.length, min(windows["train"], SAMPLE)
+    sample = training.data.read_rows(length, "train", 0, rows)
+    step, scored = training_seconds(settings, sample)
+    recipe, left = settings.training, training.epochs - training.epochs_done
+    per_step = recipe.batch_size * recipe.accumulation
+    epoch = step * -(-windows["train"] // per_step) + scored * windows["val"]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    threads = torch.get_num_threads()
+    patience = f"; stops after {recipe.patience} without a better one" if recipe.patience else ""
+    manifest = training.data.manifest
+    return DryRun(
+        plan={
+            "data": f"{training.data.folder}: {manifest.task}, {settings.data.length} bases",
+            "windows": windows_by_split(windows),
+            "epochs": f"{training.epochs}, {training.epochs_done} of them done{patience}",
+            "batches": f"{recipe.batch_size} windows, {recipe.accumulation} to a step",
+            "test": "scored at the end" if training.test else "not scored: give --test",
+            "runs on": f"{device}, {threads} torch threads",
+        },
+        values={
+            "windows": windows,
+            "epochs": training.epochs,
+            "epochs_done": training.epochs_done,
+            "threads": threads,
+            "device": device,
+        },
+        outputs=outputs_in(training.output.folder, _outputs(test=training.test)),
+        seconds=left * epoch + (scored * windows["test"] if training.test else 0.0),
+        timed="one step and one scored batch of this model",
+        simulated=manifest.simulated,
+    )
+
+
+def execute(training: Training) -> TrainRecord:
+    """Train, or continue, and score.
+
+    Args:
+        training: The run.
+
+    Raises:
+        InputError: Another job writes the folder.
+        DivergenceError: A loss is NaN or infinite.
+    """
+    windows = training.windows
+    per_epoch = windows["train"] + windows["val"]
+    state = State(done=training.epochs_done, windows=training.epochs_done * per_epoch)
+    total = training.epochs * per_epoch + (windows["test"] if training.test else 0)
+
+    def on_epoch(report: EpochReport) -> None:
+        nonlocal state
+        metrics = " ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
+        logger.info("epoch %d/%d %s", report.epoch, report.epochs, metrics)
+        state = state._replace(done=report.epoch)
+
+    def on_progress(count: int) -> None:
+        nonlocal state
+        state = state._replace(windows=state.windows + count)
+        progress.update(state)
+
+    progress = Progress("training", training.epochs, "epochs", windows=total, begun=state)
+    with start(training.output, training.plan, inputs=_inputs(training)) as run, progress:
+        return train_in_run(
+            run,
+            training.data,
+            training.train,
+            training.validation,
+            test=training.test,
+            on_epoch=on_epoch,
+            on_progress=on_progress,
+        )
+
+
+def train_in_run(
+    run: Run[TrainPlan],
+    data: PreparedData,
+    train: WindowSource,
+    validation: WindowSource,
+    *,
+    test: bool,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> TrainRecord:
+    """Train in the folder of a run, score the best epoch, and finish the run.
+
+    Args:
+        run: The run.
+        data: Prepared windows, as the run sees them.
+        train: Training windows.
+        validation: Validation windows.
+        test: Whether the test windows are scored.
+        on_epoch: Called after every epoch.
+        on_progress: Called with the number of windows of every batch.
+
+    Raises:
+        DivergenceError: A loss is NaN or infinite.
+    """
+    from hyena_ray.dataset.origin import Origin
+    from hyena_ray.training.run import train_and_test
+
+    Origin.of(data).write(run.folder)
+    figures, _ = train_and_test(
+        run.plan.settings,
+        data,
+        train,
+        validation,
+        run.folder,
+        on_epoch,
+        fingerprint=run.plan.fingerprint,
+        test=test,
+        on_progress=on_progress,
+    )
+    record = TrainRecord.make(
+        fingerprint=run.plan.fingerprint,
+        simulated=data.manifest.simulated,
+        outputs=_outputs(test=test),
+        data=run.plan.data,
+        **figures._asdict(),
+    )
+    run.finish(record)
+    return record
+
+
+def present(training: Training, record: TrainRecord) -> Outcome:
+    """Say what the model scores.
+
+    Args:
+        training: The run.
+        record: What it found.
+    """
+    from hyena_ray.training.evaluation import Evaluation
+
+    folder = training.output.folder
+    evaluation: Evaluation | None = None
+    if training.test:
+        evaluation = Evaluation.read(folder / EVALUATION)
+    metrics = " ".join(f"{key} {value:.4f}" for key, value in record.validation.items())
+    text = [f"validation {metrics}", *([] if evaluation is None else [evaluation.table()])]
+    found = {
+        "validation": record.validation,
+        "best_epoch": record.best_epoch,
+        "trainable_share": record.trainable_share,
+        "evaluation": read_json(folder / EVALUATION) if training.test else None,
+    }
+    written = outputs_in(folder, record.outputs)
+    return Outcome("\n".join(text), found, written, record.simulated, folder)
+
+
+def _inputs(training: Training) -> dict[str, Any]:
+    backbone = training.settings.model.backbone
+    inputs: dict[str, Any] = {"data": training.data.folder}
+    return inputs if backbone is None else inputs | {"backbone": backbone}
+
+
+def _outputs(*, test: bool) -> dict[str, str]:
+    outputs = {"model": "model", "history": HISTORY, "summary": MANIFEST}
+    return outputs | {"evaluation": EVALUATION} if test else outputs
+
+
+WORKFLOW = Workflow(
+    name="train",
+    about=__doc__,
+    settings=lambda task: TrainSettings,
+    validate=validate,
+    dry_run=dry_run,
+    execute=execute,
+    present=present,
+    found="validation, best_epoch, trainable_share, evaluation",
+    examples=(
+        "train --data prepared --out run --set training.epochs=8 --test",
+        "train --data prepared --out run --preset zdna/two_stage --test",
+        "train --data prepared --out run --preset zdna/best --dry-run",
+    ),
+)

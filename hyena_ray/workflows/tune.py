@@ -1,0 +1,623 @@
+"""Search settings with Ray Tune and Optuna, test the best model, and list the k-mers it relies on.
+
+Without --data all of this is done on a small simulated genome, which says nothing about real DNA.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
+
+from pydantic import Field, create_model
+
+from hyena_ray.cluster.resources import Placement, fit_resources
+from hyena_ray.dataset.origin import Origin
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError, Problems
+from hyena_ray.files import atomic_folder, sha256_file, write_json
+from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
+from hyena_ray.progress import counted
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
+from hyena_ray.settings import WRITE, Location, Option
+from hyena_ray.storage import AnyPath, local_copy
+from hyena_ray.tasks import TASKS, task_named
+from hyena_ray.workflows import attribute
+from hyena_ray.workflows.presets import SEARCH_SPACES
+from hyena_ray.workflows.train import EVALUATION
+from hyena_ray.workflows.workflow import TIMED, Joins, Resumes, Workflow, outputs_in
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from hyena_ray.cluster.resources import Cluster
+    from hyena_ray.cluster.windows import Key
+    from hyena_ray.search.trackers import Tracker
+    from hyena_ray.training.evaluation import Evaluation
+    from hyena_ray.training.settings import RunSettings
+
+logger = logging.getLogger(__name__)
+
+SIMULATION_SEED = 0
+"""Seed of the simulated genome."""
+ATTRIBUTION = "attribution"
+"""Name of the folder of the best model's attribution, a run of its own."""
+TOP = 10
+"""k-mers of each table that the summary names."""
+_SHOWN = ("f1", "mcc", "average_precision", "roc_auc", "precision", "recall")
+
+
+class TuneSettings(Resumes, Joins):
+    """Settings of a search."""
+
+    task: str
+    """Name of the task."""
+    data: Annotated[Location | None, Option("DIR", "what is read", default="simulated")] = None
+    """Prepared data: the folder that `hyena-ray prepare` wrote."""
+    space: Annotated[Path | None, Option("YAML", default="the task's own")] = None
+    """Search space."""
+    trials: Annotated[int | None, Option("N", default="the space's number"), Field(ge=1)] = None
+    """Settings to try."""
+    track: Annotated[tuple[str, ...], Option("KIND=WHERE", WRITE, repeated=True)] = ()
+    """Also report every trial to mlflow=URI or wandb=PROJECT; may be given again."""
+    out: Annotated[
+        Location | None, Option("DIR", WRITE, default="a new one in ~/ray_results/hyena_ray/")
+    ] = None  # type: ignore[assignment]
+    """Folder to write the run to."""
+
+
+class TunePlan(Plan):
+    """What decides the result of a search."""
+
+    KIND: ClassVar[str] = "tune"
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads"})
+
+    space: dict[str, Any]
+    """The search space, without the number of trials and of those at once."""
+    trials: int
+    """Settings to try; a resumed search may try more."""
+    data: str | None
+    """sha256 of the manifest of the prepared data; None for simulated data."""
+    threads: int
+    """torch threads of a trial; a resumed search keeps those of its first start."""
+
+
+class TuneRecord(Record):
+    """What a search found."""
+
+    KIND: ClassVar[str] = "tune"
+
+    task: str
+    """Name of the task."""
+    data: str
+    """sha256 of the manifest of the prepared data."""
+    trials: dict[str, int]
+    """Number of trials in each state."""
+    best_trial: int
+    """Number of the best trial in the study, from 0."""
+    settings: dict[str, Any]
+    """Searched settings of the best trial."""
+    validation: dict[str, float]
+    """Metrics of the best trial, which chose it, and its epoch and threshold."""
+    test: dict[str, float]
+    """Metrics of the best model on the test windows, which chose nothing."""
+    attribution: str
+    """sha256 of the k-mer tables."""
+    kmers: dict[str, tuple[str, ...]]
+    """First k-mers of every table."""
+    seconds: dict[str, float]
+    """Wall time of each step since the last start."""
+
+    def text(self) -> str:
+        """Return the result in words."""
+        lines = [SIMULATED] if self.simulated else []
+        states = ", ".join(f"{number} {state}" for state, number in self.trials.items())
+        lines += [f"trials      {states}", f"best        trial {self.best_trial}"]
+        lines += [f"            {key} = {value}" for key, value in self.settings.items()]
+        for name, metrics in (("validation", self.validation), ("test", self.test)):
+            shown = "  ".join(f"{key} {metrics[key]:.3f}" for key in _SHOWN if key in metrics)
+            lines.append(f"{name:<12}{shown}")
+        lines.append(f"top {TOP} k-mers")
+        lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in self.kmers.items()]
+        took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
+        return "\n".join([*lines, f"took        {took}"])
+
+
+class Search(NamedTuple):
+    """A search that passed every check but for the cluster's; nothing was written."""
+
+    space: SearchSpace
+    data: PreparedData | None
+    """Prepared windows; None for those that are simulated."""
+    output: Output
+    trackers: tuple[Tracker, ...]
+    """Experiment trackers that follow the search."""
+    address: str | None
+    """Ray cluster to join."""
+
+    def plan(self, threads: int) -> TunePlan:
+        """Return the plan of the run.
+
+        Args:
+            threads: torch threads of a trial.
+        """
+        own = {"trials", "concurrent"}
+        return TunePlan(
+            space=self.space.model_dump(mode="json", exclude_defaults=True, exclude=own),
+            trials=self.space.trials,
+            data=None if self.data is None else sha256_file(self.data.folder / MANIFEST),
+            threads=threads,
+        )
+
+
+def settings_for(task: str) -> type[TuneSettings]:
+    """Return the class of settings of a task.
+
+    Args:
+        task: Name of the task.
+    """
+    return cast(type[TuneSettings], create_model(f"Tune_{task}", __base__=TuneSettings))
+
+
+def validate(settings: TuneSettings) -> Search:
+    """Check space, data and folder, and build a model of every kind in the space.
+
+    Args:
+        settings: Settings of the job.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    path = settings.space or _default_space(settings)
+    with Problems() as problems:
+        space = problems.collect(_load_space, path, settings)
+        data = None
+        if settings.data is not None:
+            data = problems.collect(PreparedData.open, settings.data)
+        trackers = problems.collect(_trackers, settings)
+        output = problems.collect(_output, settings)
+        if data is not None and data.manifest.task != settings.task:
+            problems.collect(_refuse_other_task, data, settings.task)
+    assert space is not None
+    assert trackers is not None
+    assert output is not None
+    from hyena_ray.training.preflight import check_run_fits
+    from hyena_ray.training.supervised import new_model
+
+    draws = space.covering_settings(path)
+    if data is not None:
+        for draw in draws:
+            check_run_fits(draw, data, str(path), gpu=space.resources.gpu > 0)
+        data.check(space.lengths())
+    for draw in {draw.model.backbone: draw for draw in draws}.values():
+        # What only shows when the model is made, such as a backbone that is not there.
+        new_model(draw)
+    search = Search(space, data, output, trackers, settings.address)
+    if settings.resume:
+        check_resume(output, search.plan(1))
+    return search
+
+
+def _trackers(settings: TuneSettings) -> tuple[Tracker, ...]:
+    if not settings.track:
+        return ()
+    from hyena_ray.search.trackers import parse_trackers  # imports Ray Tune
+
+    return parse_trackers(settings.track)
+
+
+def _default_space(settings: TuneSettings) -> Path:
+    name = f"demo_{settings.task}" if settings.data is None else settings.task
+    return SEARCH_SPACES / f"{name}.yaml"
+
+
+def _load_space(path: Path, settings: TuneSettings) -> SearchSpace:
+    space = SearchSpace.load(path)
+    if space.task != settings.task:
+        raise InputError(
+            f"{path}: task",
+            space.task,
+            f"this job tunes {settings.task}",
+            f"give a space of that task, or run hyena-ray tune {space.task}",
+        )
+    if settings.trials is None:
+        return space
+    return space.updated({"trials": settings.trials}, "--trials")
+
+
+def _refuse_other_task(data: PreparedData, task: str) -> None:
+    raise InputError(
+        "--data",
+        data.folder,
+        f"is prepared for {data.manifest.task}, and this job tunes {task}",
+        f"give data of {task}, or run hyena-ray tune {data.manifest.task}",
+    )
+
+
+def _output(settings: TuneSettings) -> Output:
+    if settings.out is not None:
+        return settings.output(TunePlan.KIND, (settings.data, settings.space))
+    if settings.resume or settings.overwrite:
+        raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
+    return Output(default_folder(settings.task))
+
+
+def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
+    """Simulate a genome, or sequences, and prepare them. The genome itself is not kept.
+
+    Args:
+        space: Search space, which says how long the windows and their flanks are.
+        folder: Folder to make.
+    """
+    from hyena_ray.dataset.prepare import prepare
+    from hyena_ray.dataset.simulated import simulate
+
+    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
+        recipe = simulate(
+            task_named(space.task),
+            Path(sources),
+            SIMULATION_SEED,
+            lengths=space.lengths(),
+            flank=max(draw.window_readout().required_flank for draw in space.covering_settings()),
+        )
+        prepare(recipe, folder)
+
+
+def window_keys(space: SearchSpace) -> list[Key]:
+    """Return length and split of all windows that trials may ask for.
+
+    Args:
+        space: Search space.
+    """
+    return [(length, split) for length in space.lengths() for split in ("train", "val")]
+
+
+def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster) -> Placement:
+    """Fit trials into a cluster.
+
+    Args:
+        space: Search space, which says what a trial takes.
+        data: Prepared windows; None for simulated ones, which are few.
+        cluster: Cluster that they run on.
+
+    Raises:
+        InputError: The cluster cannot hold what the space asks for.
+    """
+    from hyena_ray.cluster.windows import fits
+
+    return fit_resources(
+        cluster,
+        space.resources,
+        wanted=space.concurrent,
+        useful=space.trials,
+        streams=data is not None and not fits(data, window_keys(space), cluster),
+        name="search space: resources",
+        workers=space.resources.workers,
+    )
+
+
+def dry_run(search: Search) -> DryRun:
+    """Count windows, trials and epochs, and time a step and an attributed window on a worker.
+
+    Args:
+        search: The search.
+
+    Raises:
+        InputError: The cluster cannot hold the trials.
+    """
+    from hyena_ray.cluster.start import connect
+    from hyena_ray.cluster.tasks import run_task
+    from hyena_ray.genome.splits import SPLITS
+    from hyena_ray.workflows.timing import attribution_seconds, training_seconds
+
+    space, folder = search.space, search.output.folder
+    resources, attribution = space.resources, space.attribution_settings()
+    drawn = space.covering_settings()[0]
+    length, recipe = drawn.data.length, drawn.training
+    with _data(search) as data, connect(
+        search.address, dashboard=resources.workers > 1
+    ) as cluster:  # fmt: skip
+        placement = place_trials(space, search.data, cluster)
+        counts = {
+            size: {split: data.count(size, split) for split in SPLITS} for size in space.lengths()
+        }
+        rows = min(SAMPLE, counts[length]["train"])
+        sample = data.read_rows(length, "train", 0, rows)
+        test = data.read(length, "test", min(TEST_WINDOWS, counts[length]["test"]))
+        threads = placement.threads
+        step = run_task(
+            lambda: training_seconds(drawn, sample)[0], resources, TIMED, threads=threads
+        )
+        window = run_task(
+            lambda: attribution_seconds(drawn, test, attribution), resources, TIMED, threads=1
+        )
+        labelled = sum(
+            count.positive
+            for count in data.manifest.counts
+            if (count.length, count.split) == (length, "test")
+        )
+        actors = attribute.actors_for(counts[length]["test"], cluster, resources)
+        simulated, outputs = data.manifest.simulated, _outputs(data)
+        title = f"{data.folder}: {space.task}" if search.data else "simulated: no --data is given"
+    left = space.trials - _trials_done(search)
+    epochs = space.longest_run()
+    steps = -(-counts[length]["train"] // (recipe.batch_size * recipe.accumulation))
+    trial = epochs * steps * step / resources.workers
+    windows = {f"{size} bases": by_split for size, by_split in counts.items()}
+    return DryRun(
+        plan={
+            "data": title,
+            "windows": " ",
+            **{f"  {name}": windows_by_split(by_split) for name, by_split in windows.items()},
+            "search": ", ".join(space.search),
+            "trials": f"{space.trials}, {left} of them to do, each at most "
+            f"{counted(epochs, 'epoch')}",
+            "at once": f"{placement.concurrent}, each {resources.text} and "
+            f"{counted(placement.threads, 'torch thread')}"
+            + (f", for each of {resources.workers} workers" if resources.workers > 1 else ""),
+            "then": f"score the best on test; attribute it on {counted(actors, 'actor')}: "
+            + ", ".join(attribution.methods),
+            "cluster": cluster.text,
+        },
+        values={
+            "windows": windows,
+            "trials": space.trials,
+            "trials_to_do": left,
+            "epochs": epochs,
+            "at_once": placement.concurrent,
+            "resources": resources.model_dump(),
+            "threads": placement.threads,
+            "actors": actors,
+            "cluster": cluster._asdict(),
+        },
+        outputs=outputs_in(folder, outputs),
+        seconds=trial * left / placement.concurrent + labelled * window / actors,
+        timed="one step and one attributed window of the first settings of the space; as if no "
+        "trial were stopped early",
+        simulated=simulated,
+    )
+
+
+SAMPLE = 256
+"""Windows that a dry run takes its batches from."""
+TEST_WINDOWS = 1024
+"""Test windows among which a dry run looks for labelled ones."""
+
+
+@contextmanager
+def _data(search: Search) -> Iterator[PreparedData]:
+    """Yield the prepared data; what is simulated is in a temporary folder meanwhile."""
+    if search.data is not None:
+        yield search.data
+        return
+    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
+        simulate_data(search.space, Path(folder) / "data")
+        yield PreparedData.open(Path(folder) / "data")
+
+
+def _trials_done(search: Search) -> int:
+    """Return the number of trials that an earlier start has finished."""
+    from hyena_ray.search.stored_study import finished_in
+
+    table = search.output.folder / TRIALS
+    return finished_in(table) if search.output.resume and table.exists() else 0
+
+
+def execute(search: Search) -> TuneRecord:
+    """Search, test the best model and attribute it, or continue.
+
+    Args:
+        search: The search.
+
+    Raises:
+        InputError: The cluster cannot hold the trials, or another job writes the folder.
+        UnfinishedError: Trials crashed on every try; what finished is kept.
+        StalledError: Nothing was finished for too long; what finished is kept.
+        ShardError: A shard of the attribution failed on every try; what finished is kept.
+    """
+    from hyena_ray.cluster.start import connect
+
+    inputs = {} if search.data is None else {"data": search.data.folder}
+    with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
+        placement = place_trials(search.space, search.data, cluster)
+        with start(search.output, search.plan(placement.threads), inputs=inputs) as run:
+            logger.info("writing to %s", run.folder)
+            return _Steps(run, search, cluster, placement).do()
+
+
+class _Steps:
+    """The steps of a search; each is skipped or continued where an earlier start has done it."""
+
+    def __init__(
+        self, run: Run[TunePlan], search: Search, cluster: Cluster, placement: Placement
+    ) -> None:
+        self.run, self.folder = run, run.folder
+        self.search, self.space = search, search.space
+        self.cluster = cluster
+        self.placement = Placement(concurrent=placement.concurrent, threads=run.plan.threads)
+        self.seconds: dict[str, float] = {}
+
+    def do(self) -> TuneRecord:
+        if self.run.is_complete:
+            record = TuneRecord.read(self.folder)
+            if sum(record.trials.values()) >= self.space.trials:
+                logger.info("the run is complete already")
+                return record
+            self.run.reopen()  # more trials are wanted than before
+        with self._timed("prepare"):
+            data = self.search.data or self._simulated()
+            Origin.of(data).write(self.folder)
+        with self._timed("tune"):
+            best, trials = self._tune(data)
+        settings = self.space.run_settings(best.user_attrs[SETTINGS])
+        with self._timed("test"):
+            test = self._test(data, settings)
+            write_json(self.folder / EVALUATION, test.as_json())
+        with self._timed("attribute"):
+            attributed = self._attribute(data)
+        record = TuneRecord.make(
+            fingerprint=self.run.plan.fingerprint,
+            simulated=data.manifest.simulated,
+            outputs=_outputs(data),
+            task=self.space.task,
+            data=sha256_file(data.folder / MANIFEST),
+            trials=trials,
+            best_trial=best.number,
+            settings=best.user_attrs[SETTINGS],
+            validation=best.user_attrs[METRICS],
+            test=test.metrics._asdict(),
+            attribution=attributed.digest,
+            kmers=attributed.kmers,
+            seconds=self.seconds,
+        )
+        self.run.finish(record)
+        return record
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[step] = round(time.monotonic() - started, 1)
+
+    def _simulated(self) -> PreparedData:
+        logger.warning("no --data: %s", SIMULATED)
+        folder = self.folder / "data"
+        if not (folder / MANIFEST).exists():
+            simulate_data(self.space, folder)
+        return PreparedData.open(folder)
+
+    def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
+        from hyena_ray.cluster.windows import share_windows
+        from hyena_ray.model.saved import READOUT
+        from hyena_ray.search.stored_study import (
+            STATES,
+            StoredStudy,
+            best_trial,
+            study_errors,
+            write_trials,
+        )
+        from hyena_ray.search.tune_experiment import run_trials
+
+        with study_errors(self.folder):
+            stored = StoredStudy(self.folder, self.space)
+            study = stored.study
+            try:
+                windows = share_windows(data, window_keys(self.space), self.cluster)
+                run_trials(
+                    self.space,
+                    stored,
+                    windows,
+                    self.folder,
+                    self.placement,
+                    self.search.trackers,
+                )
+            except BaseException:
+                with suppress(OSError):  # a full disk, which the first error is about
+                    write_trials(study, self.space, self.folder / TRIALS)
+                raise
+            write_trials(study, self.space, self.folder / TRIALS)
+            best = best_trial(study)
+        with (
+            local_copy(self.folder / "trials" / f"{best.number:04d}" / "model") as trained,
+            atomic_folder(self.folder / "model", last=READOUT, replace=True) as temporary,
+        ):
+            shutil.copytree(trained, temporary, dirs_exist_ok=True)
+        states = Counter(STATES[trial.state] for trial in study.get_trials(deepcopy=False))
+        return best, dict(states)
+
+    def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
+        """Score the test windows once, after everything is chosen, and write the model's card.
+
+        A worker does it, since the driver may have no GPU.
+        """
+        from hyena_ray.cluster.tasks import run_task
+
+        data_folder, model_folder = data.folder, self.folder / "model"
+
+        def score() -> Evaluation:
+            from hyena_ray.model.devices import default_device
+            from hyena_ray.model.saved import load_window_model
+            from hyena_ray.training.run import score_and_describe
+
+            model = load_window_model(model_folder)
+            model.to(default_device())
+            windows = PreparedData.open(data_folder)
+            evaluation = score_and_describe(model, model_folder, settings, windows, test=True)
+            assert evaluation is not None
+            return evaluation
+
+        return run_task(score, self.space.resources, "score test windows", threads=1)
+
+    def _attribute(self, data: PreparedData) -> attribute.AttributeRecord:
+        """Attribute the best model, in a run of its own inside this one."""
+        from hyena_ray.attribution.shards import ShardPlan
+
+        model, resources = self.folder / "model", self.space.resources
+        settings = self.space.attribution_settings()
+        plan = attribute.plan_attribution(model, data, split="test", settings=settings)
+        folder = self.folder / ATTRIBUTION
+        started = read_plan(folder, ShardPlan)
+        # More trials have found a better model since.
+        stale = started is not None and started.fingerprint != plan.fingerprint
+        actors = attribute.place_actors(plan, self.cluster, None, resources).concurrent
+        output = Output(folder, resume=not stale, overwrite=stale)
+        inputs = {"model": model, "data": data.folder}
+        with start(output, plan, inputs=inputs) as run:
+            return attribute.attribute_in_run(run, model, data, actors=actors, resources=resources)
+
+
+def _outputs(data: PreparedData) -> dict[str, str]:
+    return {
+        "trials": TRIALS,
+        "study": STUDY_FILE,
+        "model": "model",
+        "evaluation": EVALUATION,
+        "k-mers": f"{ATTRIBUTION}/kmers",
+        **({"tracks": f"{ATTRIBUTION}/tracks"} if data.manifest.contigs else {}),
+        "summary": MANIFEST,
+    }
+
+
+def present(search: Search, record: TuneRecord) -> Outcome:
+    """Say how good the best model is, and which k-mers come first.
+
+    Args:
+        search: The search.
+        record: What it found.
+    """
+    keys = ("trials", "best_trial", "settings", "validation", "test", "kmers", "attribution")
+    found = {key: getattr(record, key) for key in (*keys, "seconds")}
+    folder = search.output.folder
+    written = {
+        name: path for name, path in outputs_in(folder, record.outputs).items() if path.exists()
+    }
+    return Outcome(record.text(), found, written, record.simulated, folder)
+
+
+WORKFLOW = Workflow(
+    name="tune",
+    about=__doc__,
+    settings=settings_for,
+    validate=validate,
+    dry_run=dry_run,
+    execute=execute,
+    present=present,
+    found="trials, best_trial, settings, validation, test, kmers, attribution, seconds by step",
+    examples=(
+        "tune zdna",
+        "tune zdna --data prepared --out runs/zdna --trials 24",
+        "tune zdna --data prepared --out runs/zdna --dry-run",
+        "tune g4 --data /shared/prepared --out /shared/run",
+    ),
+    tasks=tuple(TASKS),
+)

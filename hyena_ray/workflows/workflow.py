@@ -1,0 +1,187 @@
+"""What a job is: settings, validate, dry run, execute; and the options that jobs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from hyena_ray.outcomes import DryRun, Outcome
+from hyena_ray.runs.run import Output, check_output
+from hyena_ray.settings import READ, WHERE, WRITE, Location, Option, Settings
+from hyena_ray.storage import AnyPath, location
+
+if TYPE_CHECKING:
+    from hyena_ray.cluster.resources import Resources
+
+
+TIMED = "dry run: timing one batch"
+"""Name of the task that times a batch for a dry run."""
+
+
+class Job(Settings):
+    """Base of the settings of every job."""
+
+
+class ReadsModel(Job):
+    """Settings of a job that reads a trained model."""
+
+    model: Annotated[Location, Option("DIR", READ)]
+    """Trained model: the folder model/ of a run."""
+
+
+class ReadsData(Job):
+    """Settings of a job that reads prepared data."""
+
+    data: Annotated[Location, Option("DIR", READ)]
+    """Prepared data: the folder that `hyena-ray prepare` wrote."""
+
+
+class ReadsSplit(Job):
+    """Settings of a job that reads one split of prepared data."""
+
+    split: Annotated[str, Option("SPLIT", READ)] = "test"
+    """Split whose windows are read: train, val or test."""
+
+
+class WritesRun(Job):
+    """Settings of a job that writes the folder of a run."""
+
+    out: Annotated[Location, Option("DIR", WRITE)]
+    """Folder to write the run to."""
+    overwrite: Annotated[bool, Option(group=WRITE)] = False
+    """Replace the run that is in --out."""
+
+    def output(self, kind: str, inputs: Iterable[AnyPath | str | None] = ()) -> Output:
+        """Check the folder that is to be written; see `check_output`.
+
+        Args:
+            kind: Kind of the run.
+            inputs: Everything that the job reads; None stands for what was not given.
+
+        Raises:
+            InputError: The folder may not be written.
+        """
+        read = [location(str(path)) for path in inputs if path is not None]
+        resume = bool(getattr(self, "resume", False))
+        return check_output(self.out, kind, inputs=read, resume=resume, overwrite=self.overwrite)
+
+
+class Resumes(WritesRun):
+    """Settings of a job that can continue what was interrupted."""
+
+    resume: Annotated[bool, Option(group=WRITE)] = False
+    """Continue the run that is in --out."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite exclude each other")
+        return self
+
+
+class Joins(Job):
+    """Settings of a job that works on a Ray cluster."""
+
+    address: Annotated[
+        str | None, Option("ADDRESS", WHERE, default="RAY_ADDRESS, else this machine alone")
+    ] = None
+    """Ray cluster to join, such as auto."""
+
+
+class RunsOnActors(Joins):
+    """Settings of a job whose processes on the cluster all take the same resources."""
+
+    cpu: Annotated[float, Option("X", WHERE), Field(gt=0)] = 1.0
+    """CPUs of one process: an actor, a worker or a run."""
+    gpu: Annotated[float, Option("X", WHERE), Field(ge=0)] = 0.0
+    """GPUs of one process: a whole number, or a fraction of one."""
+
+    @property
+    def resources(self) -> Resources:
+        """What one process takes."""
+        from hyena_ray.cluster.resources import Resources
+
+        return Resources(cpu=self.cpu, gpu=self.gpu)
+
+
+SettingsType = TypeVar("SettingsType", bound=Job)
+Validated = TypeVar("Validated")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workflow(Generic[SettingsType, Validated, Result]):
+    """A job, from its settings to its outcome."""
+
+    name: str
+    """Name on the command line."""
+    about: str
+    """What the job does, for its help; the first line stands by itself."""
+    settings: Callable[[str], type[SettingsType]]
+    """Class of the settings, by the task; the same one for all where the job has no tasks."""
+    validate: Callable[[SettingsType], Validated]
+    """Check everything that can be checked before anything is written."""
+    execute: Callable[[Validated], Result]
+    """Do the work."""
+    present: Callable[[Validated, Result], Outcome]
+    """Say what was found."""
+    found: str
+    """What `found` of the JSON object holds, for the help."""
+    examples: tuple[str, ...]
+    """Command lines without the name of the program, for the help; a test reads them."""
+    dry_run: Callable[[Validated], DryRun] | None = None
+    """Count the work and time one batch, where the job takes long."""
+    tasks: tuple[str, ...] = ()
+    """Tasks that the job has a command for; none where the data says what its task is."""
+
+    def run(self, settings: SettingsType, *, dry_run: bool = False) -> Outcome:
+        """Do the job, or say what it would do.
+
+        Args:
+            settings: What it is asked for.
+            dry_run: Whether it only says what it would do.
+
+        Raises:
+            InputError: The settings or the inputs cannot be used; nothing was written.
+            JobError: The job cannot continue; what was finished is kept.
+        """
+        validated = self.validate(settings)
+        if dry_run:
+            assert self.dry_run is not None, f"{self.name} has no dry run"
+            return self.dry_run(validated).outcome()
+        return self.present(validated, self.execute(validated))
+
+
+def outputs_in(folder: AnyPath, outputs: dict[str, str]) -> dict[str, AnyPath]:
+    """Return where the outputs of a run are.
+
+    Args:
+        folder: Folder of the run.
+        outputs: Name of every output, and its path relative to the folder.
+    """
+    return {name: folder / path for name, path in outputs.items()}
+
+
+def changes_from(
+    flags: dict[str, Any], assignments: Iterable[str], option: str = "--set"
+) -> dict[str, Any]:
+    """Join settings that have an option of their own with those of `--set`.
+
+    Args:
+        flags: Values by dotted key; None stands for what was not given.
+        assignments: Texts such as `training.epochs=3`.
+        option: Option of the assignments, for the message.
+
+    Returns:
+        Values by dotted key.
+
+    Raises:
+        InputError: A text is no assignment.
+    """
+    from hyena_ray.settings import parse_assignments
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    return parse_assignments(list(assignments), option) | given

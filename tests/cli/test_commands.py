@@ -1,0 +1,152 @@
+"""The command line is made from the settings of the jobs, and names what is nearest to a typo."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import click
+import pytest
+
+from hyena_ray.cli import run
+from hyena_ray.cli.commands import JOBS, Argument, JobCommand
+from hyena_ray.errors import InputError
+
+COMMANDS = [
+    JobCommand(name, workflow, task)
+    for name, module in JOBS.items()
+    for workflow in [import_module(module).WORKFLOW]
+    for task in workflow.tasks or ("",)
+]
+every = pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.workflow.name} {c.task}")
+
+
+def arguments() -> Iterator[Argument]:
+    for command in COMMANDS:
+        yield from command.arguments
+
+
+def test_every_job_is_called_as_its_workflow() -> None:
+    assert {command.workflow.name for command in COMMANDS} == set(JOBS)
+
+
+@every
+def test_every_setting_is_an_option_with_help_and_a_default_or_required(
+    command: JobCommand,
+) -> None:
+    for argument in command.arguments:
+        assert argument.field.description, argument.flag
+        said = argument.help
+        quiet = argument.is_flag or argument.option.repeated
+        assert quiet or "default: " in said or said.endswith("; required."), argument.flag
+        assert not argument.option.repeated or "again" in said
+    names = {argument.name for argument in command.arguments} | {"task"}
+    assert names >= set(command.settings.model_fields)
+
+
+def test_an_option_that_jobs_share_takes_the_same_everywhere() -> None:
+    kinds: dict[str, set[str]] = {}
+    for argument in arguments():
+        kinds.setdefault(argument.flag, set()).add("" if argument.is_flag else argument.metavar)
+    assert {flag: kind for flag, kind in kinds.items() if len(kind) > 1} == {}
+    assert {"--data", "--out", "--model", "--split", "--set"} <= set(kinds)
+
+
+@every
+def test_the_examples_of_the_help_are_commands_of_this_very_job(command: JobCommand) -> None:
+    assert command.workflow.examples
+    for line in command.workflow.examples:
+        name, *words = shlex.split(line)
+        assert name == command.workflow.name
+        if command.task:
+            if words[0] != command.task:
+                continue
+            words = words[1:]
+        context = command.make_context(name, list(words))
+        assert context.args == []
+        given = {k: v for k, v in context.params.items() if k not in ("dry_run", "json")}
+        with context:
+            command.parse(given)
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["train", "--dta", "x", "--out", "y"], "--data"),
+        (["train", "--data", "x", "--output=y"], "--out"),
+        (["attribute", "--modle", "x"], "--model"),
+        (["predict", "--dryrun"], "--dry-run"),
+        (["predict", "--cpus", "2"], "--cpu"),
+        (["tarin"], "train"),
+        (["tune", "zdan"], "zdna"),
+        (["prepare", "G4s"], "g4"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_right_name(words: list[str], nearest: str) -> None:
+    with pytest.raises(InputError, match=f"did you mean {nearest}[?]"):
+        run(words)
+
+
+def test_all_problems_of_a_command_are_named_at_once() -> None:
+    with pytest.raises(InputError) as refusal:
+        run(["predict", "--dryrun", "--threshold", "2", "--min-length", "x", "stray"])
+    places = [line.split(": ")[0] for line in refusal.value.lines]
+    assert set(places) >= {"--dryrun", "command line", "--threshold", "--min-length"}
+    assert set(places) >= {"--model", "--genome", "--out"}
+
+
+@pytest.mark.parametrize("words", [[], ["tune"], ["train", "--data"]])
+def test_a_command_that_is_cut_off_says_what_is_missing(words: list[str]) -> None:
+    with pytest.raises(InputError, match=r"missing|requires an argument"):
+        run(words)
+
+
+def test_help_and_version_are_printed_and_leave_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["tune", "--help"], ["tune", "g4", "--help"], ["--version"]):
+        assert run(words) is None
+        assert capsys.readouterr().out
+
+
+def test_a_refusal_needs_neither_torch_nor_ray() -> None:
+    words = [["tarin"], ["train", "--dta", "x"], ["tune", "zdna", "--data", "nowhere"]]
+    words += [["predict", "--help"], ["train", "--data", "nowhere", "--out", "o", "--preset", "x"]]
+    code = (
+        "import sys; from hyena_ray.cli import main\n"
+        f"for words in {words!r}:\n"
+        "    try: main(words)\n"
+        "    except SystemExit as end: assert end.code in (0, 2), end.code\n"
+        "slow = {'torch', 'ray', 'transformers', 'sklearn', 'optuna', 'peft'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {slow}' if slow else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_shell_completes_jobs_tasks_and_options() -> None:
+    environment: dict[str, Any] = {"_HYENA_RAY_COMPLETE": "bash_source"}
+    program = (
+        "import sys; from hyena_ray.cli.commands import main; sys.argv[0] = 'hyena-ray'; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": "/usr/bin:/bin", **_python_path(), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "_hyena_ray_completion" in done.stdout
+
+
+def _python_path() -> dict[str, str]:
+    import os
+
+    return {key: value for key, value in os.environ.items() if key in ("PYTHONPATH", "HOME")}
+
+
+def test_commands_are_those_of_click() -> None:
+    assert all(isinstance(command, click.Command) for command in COMMANDS)

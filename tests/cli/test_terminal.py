@@ -1,0 +1,72 @@
+"""What every job does alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+START = """\
+import os, signal, sys, time
+from hyena_ray.cli.terminal import run_in_terminal
+from hyena_ray.errors import InputError
+"""
+
+
+def job(main: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a job in a process of its own."""
+    as_json = "--json" in arguments
+    program = f"{START}def main():\n    {main}\nrun_in_terminal('job', main, as_json={as_json})\n"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_what_a_user_got_wrong_is_one_line_and_exit_code_2() -> None:
+    done = job("raise InputError('a.bed:3', 'x', 'not a number', 'write one')")
+    assert (done.returncode, done.stderr) == (2, "error: a.bed:3: x: not a number; write one\n")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_leaves_with_its_own_code(name: str, code: int) -> None:
+    done = job(f"os.kill(os.getpid(), signal.{name}); time.sleep(30)")
+    assert done.returncode == code
+    assert done.stderr == f"stopped by {name}; what was finished is kept\n"
+
+
+def test_sigterm_keeps_its_code_where_a_library_exits_with_another() -> None:
+    # As a wait inside Ray's compiled code does.
+    done = job(
+        "\n    try: os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"
+        "\n    except SystemExit: sys.exit(1)"
+    )
+    assert done.returncode == 143
+
+
+def test_json_has_the_screen_to_itself_for_an_error_too() -> None:
+    found = (
+        "print('library'); from hyena_ray.outcomes import Outcome; return Outcome('t', {'a': 1})"
+    )
+    done = job(found, "--json")
+    assert done.returncode == 0, done.stderr
+    assert (json.loads(done.stdout)["found"], done.stderr) == ({"a": 1}, "library\n")
+    done = job("print('library'); raise InputError('a', None, 'no', 'do')", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout) == {"job": "job", "errors": ["a: no; do"]}
+    assert done.stderr == "library\nerror: a: no; do\n"
+
+
+def test_every_problem_of_a_command_is_a_line_of_its_own() -> None:
+    done = job(
+        "from hyena_ray.errors import Problems"
+        "\n    with Problems() as problems:"
+        "\n        for name in 'ab': problems.collect(refuse, name)"
+        "\ndef refuse(name): raise InputError(name, None, 'no', 'do')\nif True:\n    pass"
+    )
+    assert (done.returncode, done.stderr) == (2, "error: a: no; do\nerror: b: no; do\n")

@@ -1,0 +1,200 @@
+"""A run's folder: what it is, whose it is, what it was started with, and that one job writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from hyena_ray.errors import InputError
+from hyena_ray.files import read_json, write_json
+from hyena_ray.runs._lock import only_writer
+from hyena_ray.runs.plan import Plan
+from hyena_ray.runs.record import KINDS, Record, read_kind
+from hyena_ray.runs.run import Output, Run, check_output, check_resume, read_plan, start
+
+
+class SomePlan(Plan):
+    """A plan with a section, and a field that a resumed run may change."""
+
+    KIND: ClassVar[str] = "train"
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"threads"})
+
+    data: str = "d"
+    settings: dict[str, int] = {"epochs": 3}  # noqa: RUF012
+    threads: int = 1
+
+
+class SomeRecord(Record):
+    """A record with a figure."""
+
+    KIND: ClassVar[str] = "train"
+
+    score: float
+
+
+PLAN = SomePlan()
+
+
+def finished(folder: Path, plan: SomePlan = PLAN) -> Path:
+    """A complete run."""
+    with start(Output(folder), plan) as run:
+        run.finish(record(run))
+    return folder
+
+
+def record(run: Run[SomePlan]) -> SomeRecord:
+    return SomeRecord.make(
+        fingerprint=run.plan.fingerprint, simulated=True, outputs={"model": "model"}, score=0.5
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that was started."""
+    with start(Output(tmp_path / "run"), PLAN):
+        pass
+    return tmp_path / "run"
+
+
+def test_a_run_is_complete_once_its_manifest_is_written_and_not_before(tmp_path: Path) -> None:
+    with start(Output(tmp_path / "run"), PLAN) as run:
+        assert not run.is_complete
+        with pytest.raises(InputError, match="not complete"):
+            read_kind(tmp_path / "run")
+        run.finish(record(run))
+        assert run.is_complete
+    found = SomeRecord.read(tmp_path / "run")
+    assert (found.score, found.fingerprint) == (0.5, PLAN.fingerprint)
+    assert read_kind(tmp_path / "run") == "train"
+
+
+def test_a_fingerprint_is_that_of_the_values_but_for_those_that_may_change() -> None:
+    assert SomePlan(threads=4).fingerprint == PLAN.fingerprint
+    assert SomePlan(data="e").fingerprint != PLAN.fingerprint
+    assert SomePlan(settings={"epochs": 4}).fingerprint != PLAN.fingerprint
+
+
+def test_a_resumed_run_keeps_the_plan_of_its_first_start(run: Path) -> None:
+    with start(Output(run, resume=True), SomePlan(threads=4)) as again:
+        assert again.plan.threads == 1
+    assert read_plan(run, SomePlan) == PLAN
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [(SomePlan(data="e"), "data"), (SomePlan(settings={"epochs": 4}), r"settings\.epochs")],
+)
+def test_a_run_is_not_resumed_with_another_plan(run: Path, changed: SomePlan, key: str) -> None:
+    before = (run / "plan.json").read_bytes()
+    with pytest.raises(InputError, match=rf"plan\.json: {key}: "):
+        check_resume(Output(run, resume=True), changed)
+    with (
+        pytest.raises(InputError, match=rf"plan\.json: {key}: "),
+        start(Output(run, resume=True), changed),
+    ):
+        pass
+    assert (run / "plan.json").read_bytes() == before
+
+
+def test_another_run_takes_the_place_of_one_that_is_overwritten(run: Path) -> None:
+    (run / "left over").touch()
+    with start(Output(run, overwrite=True), SomePlan(data="e")) as new:
+        assert new.plan.data == "e"
+    assert not (run / "left over").exists()
+
+
+FOREIGN = {
+    "no kind": ({"best_epoch": 3}, "no kind of run"),
+    "unknown kind": ({"kind": "dance", "schema_version": 1}, "kind: dance: unknown"),
+    "older version": ({"kind": "train", "schema_version": 0}, "schema_version: 0: this version"),
+    "newer version": ({"kind": "train", "schema_version": 99}, "schema_version: 99: this version"),
+    "no object": ([], "no kind of run"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_folder_of_another_version_or_program_is_refused_in_one_line(
+    tmp_path: Path, case: str
+) -> None:
+    values, message = FOREIGN[case]
+    folder = tmp_path / "old"
+    folder.mkdir()
+    write_json(folder / "manifest.json", values)
+    with pytest.raises(InputError, match=message) as refusal:
+        read_kind(folder)
+    assert len(refusal.value.lines) == 1
+    with pytest.raises(InputError, match=message):
+        check_output(folder, "train", resume=True)
+    with pytest.raises(InputError, match=message):
+        check_output(folder, "train", overwrite=True)
+
+
+def test_a_run_of_another_kind_is_named(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    (folder / "manifest.json").write_text(
+        json.dumps(read_json(folder / "manifest.json") | {"kind": "predict"})
+    )
+    with pytest.raises(InputError, match=f"is {KINDS['predict'].title}, not a training run"):
+        SomeRecord.read(folder)
+    (folder / "plan.json").write_text(
+        json.dumps(read_json(folder / "plan.json") | {"kind": "predict"})
+    )
+    with pytest.raises(InputError, match="resume it with `hyena-ray predict`"):
+        check_output(folder, "train", resume=True)
+
+
+def test_a_folder_that_is_no_run_is_neither_resumed_nor_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("kept")
+    for resume in (True, False):
+        with pytest.raises(InputError, match="something other than a run"):
+            check_output(tmp_path / "thesis", "train", resume=resume, overwrite=not resume)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "study.db", "trials", "shards", "model", "kmers"])
+def test_a_run_with_a_link_in_it_is_not_resumed(run: Path, tmp_path: Path, name: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    (tmp_path / "elsewhere").write_text("space: {task: zdna}")
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"{name}: is a link"):
+        check_output(run, "train", resume=True)
+
+
+def test_a_run_that_all_may_write_is_not_resumed(run: Path) -> None:
+    (run / "plan.json").chmod(0o666)
+    with pytest.raises(InputError, match=r"plan\.json: mode 666: .*chmod -R o-w"):
+        check_output(run, "train", resume=True)
+
+
+def test_a_run_of_this_user_is_resumed(run: Path) -> None:
+    assert check_output(run, "train", resume=True) == Output(run, resume=True)
+
+
+def test_the_lock_is_not_taken_through_a_link(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (run / ".lock").unlink()
+    (run / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match=r"\.lock: is a link"), only_writer(run, overwrite=True):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_overwriting_removes_a_link_and_not_what_it_leads_to(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("kept")
+    (run / "trials").symlink_to(tmp_path / "precious")
+    with only_writer(check_output(run, "train", overwrite=True).folder, overwrite=True):
+        assert [path.name for path in run.iterdir()] == [".lock"]
+    assert (tmp_path / "precious" / "file").read_text() == "kept"
+
+
+def test_only_one_job_writes(run: Path) -> None:
+    with (
+        only_writer(run, overwrite=False),
+        pytest.raises(InputError, match="another job is writing here"),
+        only_writer(run, overwrite=False),
+    ):
+        pass

@@ -1,1 +1,0 @@
-"""Tests of hyena-ray: tuning."""
