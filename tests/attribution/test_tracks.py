@@ -77,7 +77,7 @@ def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> Sh
         samples=2,
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
-    plan.begin(folder)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
     for index in missing_shards(plan, folder):
         run_shard(MotifModel(), data, plan, index, folder)
     return plan

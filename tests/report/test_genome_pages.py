@@ -62,7 +62,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
             Piece(contig=name, start=0, end=end) for name, end in (("a", 1000), ("b", 500))
         ),
     )
-    plan.begin(folder)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
     with (folder / "regions.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
