@@ -54,7 +54,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         model="1" * 64,
         simulated=True,
         window=20,
-        stored=4,
+        flank=4,
         overlap=10,
         batch=2,
         contigs=(ContigEntry(name="a", length=1000), ContigEntry(name="b", length=500)),
@@ -83,7 +83,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         windows_prevalence=0.05, windows_precision=0.8, genome_prevalence=0.01, genome_precision=0.4
     )
     settings = RegionSettings(threshold=0.55)
-    record = PredictionRecord.of(plan, settings, result, expected)
+    record = PredictionRecord.from_result(plan, settings, result, expected)
     write_json(folder / "manifest.json", record.model_dump(mode="json"))
     return folder
 
