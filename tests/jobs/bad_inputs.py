@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from hyena_ray.cli.commands import JOBS
+from hyena_ray.errors import JobError
+from hyena_ray.runs.run import start
 from tests.command_line import Done, run_command
 
 SPLIT = "contig:train=chr1;val=chr2;test=chr3"
@@ -74,6 +81,21 @@ class User:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def starts(self, command: str) -> None:
+        """Run a command no further than to where it has written what its run is made of."""
+        workflow = import_module(JOBS[command.split()[0]])
+
+        @contextmanager
+        def stopped(*given: Any, **named: Any) -> Iterator[None]:
+            with start(*given, **named):
+                raise JobError("stopped")
+            yield
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workflow, "start", stopped)
+            done = self.runs(command)
+        assert done.stderr.endswith("error: stopped\n"), done.stderr
 
     def runs(self, command: str) -> Done:
         """Run a command line, which begins with the name of the job."""

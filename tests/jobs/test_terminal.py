@@ -140,7 +140,7 @@ def test_what_was_written_closes_the_text_as_a_table(user: User) -> None:
     out = user.folder / "out"
     assert rows == [
         f"  model       {out}/model",
-        f"  settings    {out}/config.json",
+        f"  history     {out}/history.json",
         f"  summary     {out}/manifest.json",
         f"  evaluation  {out}/evaluation.json",
         f"  report      {out}/report.html",
@@ -168,9 +168,12 @@ def test_a_dry_run_refuses_what_the_job_refuses(user: User, name: str) -> None:
     command = re.sub(r"--(data|genome|test) \w\S*", r"--\1 nowhere", WAYS[name].command)
     before = contents(user.folder)
     done, dry = user.runs(command), user.runs(f"{command} --dry-run --json")
-    assert (dry.code, dry.stdout) == (2, "")
+    assert dry.code == done.code == 2
     assert re.match(r"error: \S*( |/)?nowhere: ", dry.stderr)
     assert dry.stderr == done.stderr
+    assert [f"error: {line}" for line in json.loads(dry.stdout)["errors"]] == (
+        done.stderr.splitlines()
+    )
     assert contents(user.folder) == before
 
 
