@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,6 +64,10 @@ def text(page: Page) -> str:
 
 def figures(section: Section) -> dict[str, Figure]:
     return {block.name: block for block in section.blocks if isinstance(block, Figure)}
+
+
+def tables(section: Section) -> dict[str, Table]:
+    return {block.title: block for block in section.blocks if isinstance(block, Table)}
 
 
 def test_a_search_has_every_section_and_figure(sections: dict[str, Section]) -> None:
@@ -155,6 +160,17 @@ def test_a_run_remembers_its_data_and_every_epoch(contents: TuneContents, runs: 
     assert contents.history is not None
     assert len(contents.history) == 2
     assert {"train_loss", "loss", "f1"} <= set(contents.history[0])
+
+
+def test_a_page_says_how_its_run_was_made(
+    contents: TuneContents, sections: dict[str, Section]
+) -> None:
+    made = read_json(contents.folder / "provenance.json")
+    facts = {row[0]: row[1] for row in tables(sections["run"])["The run"].rows}
+    assert facts["command"] == shlex.join(made["command"])
+    assert facts["started"] == made["started"]
+    versions = tables(sections["run"])["Versions"].rows
+    assert {row[0]: row[1] for row in versions} == made["versions"]
 
 
 def test_windows_show_true_region_and_what_is_found(
