@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ from hyena_ray.genome.tiling import (
     count_tiles,
     tile_contig,
 )
-from hyena_ray.settings import Location, Settings
+from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class PrepareSettings(Settings):
 
     task: str
     """Name of the task, such as zdna."""
-    genome: Location
+    genome: Annotated[Location, Option("FILE|NAME", READ)]
     """Genome to cut into windows: a FASTA (plain, gzip or bgzip) or 2bit file, or one of hg38,
     hg19, mm39 and mm10, which is downloaded from UCSC once, checked, and kept in HYENA_RAY_CACHE.
     Lower-case bases are sequence. A file of that name overrides the assembly."""
@@ -67,9 +68,11 @@ class PrepareSettings(Settings):
     train_stride: int | None = Field(default=None, ge=1)
     """Bases from one training window to the next, a divisor of every length; windows overlap where
     it is less than the length. Windows of other splits never overlap."""
-    split: str | None = None
-    """Split of the windows: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5. None
-    chooses contigs that hold about 60, 20 and 20 percent of the regions."""
+    split: Annotated[str | None, Option("RULE", default="by contig, about 60, 20, 20 percent")] = (
+        None
+    )
+    """Split of the windows: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5. By
+    default, contigs are chosen that hold about 60, 20 and 20 percent of the regions."""
     seed: int = Field(default=0, ge=0)
     """Seed of the negatives and of a random split."""
 

@@ -344,7 +344,7 @@ class SearchSpace(Settings):
         Raises:
             InputError: Unknown key or a value out of range.
         """
-        return RunSettings.of_task(self.task).updated({**self.settings, **values}, place)
+        return RunSettings.for_task(self.task).updated({**self.settings, **values}, place)
 
     def attribution_settings(self, place: str | PurePath = "search") -> AttributionSettings:
         """Return how the best model is attributed.

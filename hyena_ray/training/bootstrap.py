@@ -1,4 +1,8 @@
-"""Intervals by resampling blocks of neighbouring windows, since neighbours are not independent."""
+"""Intervals by resampling blocks of neighbouring windows, since neighbours are not independent.
+
+scipy.stats.bootstrap resamples single observations and computes a statistic anew for each draw;
+here blocks are drawn, and all draws share one sort and one pass of counting.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +14,48 @@ from numpy.typing import NDArray
 from hyena_ray.training.metrics import Confusion, Numbers, ratio
 
 REPLICATES = 1000
+"""Draws of an interval."""
 CONTIGS = 10
-"""Contigs are the blocks where there are so many; with fewer, pieces of them are."""
+"""Least number of contigs that serve as blocks; with fewer, pieces of them do."""
 BLOCKS = 100
-"""About so many pieces."""
+"""Number of pieces, about."""
 _CHUNK = 2048
-"""Distinct scores at once: bounds memory to chunk x (replicates + blocks) numbers."""
+"""Distinct scores at once, which bounds memory to chunk x (replicates + blocks) numbers."""
 
 
 class Interval(NamedTuple):
-    """Percentiles 2.5 and 97.5 of the replicates."""
+    """Interval that holds 95 % of the replicates."""
 
     low: float
+    """Percentile 2.5."""
     high: float
+    """Percentile 97.5."""
 
 
 class Scored(NamedTuple):
-    """Bases, or sequences, with label, score, call, block and weight, (N,) each."""
+    """Bases, or sequences, with label, score, call, block and weight, shape (N,) each."""
 
     labels: NDArray[np.integer]
-    """0 or 1."""
+    """Label, 0 or 1."""
     scores: NDArray[np.floating]
+    """Probability of class 1."""
     called: NDArray[np.bool_]
+    """Whether it is called, at a threshold that was chosen elsewhere."""
     block: NDArray[np.int64]
-    """From 0."""
+    """Block that it is resampled with, from 0."""
     weight: NDArray[np.float64] | None = None
-    """How many of the genome each stands for; None where that is not known."""
+    """Number of the genome's bases that it represents; None where that is not known."""
 
 
 def resampling_blocks(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) block of every window, from 0: its contig, or a run of neighbours on it.
+    """Assign every window to a block: its contig, or a run of neighbours on it.
 
     Args:
-        contig: (n,) names.
-        start: (n,) first bases.
+        contig: Names of the windows' contigs, shape (n,).
+        start: First bases of the windows, shape (n,), 0-based.
+
+    Returns:
+        Blocks from 0, shape (n,).
     """
     names, index = np.unique(contig, return_inverse=True)
     if len(names) >= CONTIGS:
@@ -52,26 +64,28 @@ def resampling_blocks(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDA
     order = np.lexsort((start, index))
     first = np.searchsorted(index[order], np.arange(len(names)))
     rank = np.arange(len(order)) - first[index[order]]
-    begins = rank % size == 0
+    starts_block = rank % size == 0
     block = np.empty(len(order), np.int64)
-    block[order] = np.cumsum(begins) - 1
+    block[order] = np.cumsum(starts_block) - 1
     return block
 
 
 def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dict[str, Interval]:
-    """95 % intervals of F1, MCC, precision, recall and average precision.
+    """Return 95 % intervals of F1, MCC, precision, recall and average precision.
 
-    A replicate draws as many blocks as there are, with replacement; one without any positive says
-    nothing and is left out. `average_precision_genome` is the weighted one, where weights are
-    known.
+    A replicate draws as many blocks as there are, with replacement; one without any positive is
+    left out. `average_precision_genome` is the weighted one, where weights are known.
 
     Args:
-        scored: called at a threshold that was chosen elsewhere.
-        seed: of the draws.
-        replicates: number of draws.
+        scored: Labels, scores and calls by block.
+        seed: Seed of the draws.
+        replicates: Number of draws.
+
+    Returns:
+        Intervals by the name of the metric.
 
     Raises:
-        ValueError: there is no positive.
+        ValueError: There is no positive.
     """
     blocks = int(scored.block.max()) + 1
     rng = np.random.default_rng(seed)
@@ -80,8 +94,8 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
     drawn = times[times @ (counts.tp + counts.fn) > 0]
     if not len(drawn):
         raise ValueError("no base is positive")
-    found = Confusion._make(drawn @ part for part in counts)
-    values = {name: getattr(found, name) for name in ("f1", "mcc", "precision", "recall")}
+    totals = Confusion._make(drawn @ part for part in counts)
+    values = {name: getattr(totals, name) for name in ("f1", "mcc", "precision", "recall")}
     values["average_precision"] = average_precisions(scored._replace(weight=None), drawn)
     if scored.weight is not None:
         values["average_precision_genome"] = average_precisions(scored, drawn)
@@ -92,7 +106,7 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
 
 
 def _counts(scored: Scored, blocks: int) -> Confusion:
-    """(blocks,) counts of each."""
+    """Count right and wrong calls in every block, shape (blocks,)."""
     kinds = 2 * scored.called + (scored.labels == 1)
     counts = np.bincount(4 * scored.block + kinds, minlength=4 * blocks)
     tn, fn, fp, tp = counts.reshape(blocks, 4).T.astype(np.float64)
@@ -100,18 +114,22 @@ def _counts(scored: Scored, blocks: int) -> Confusion:
 
 
 def average_precisions(scored: Scored, times: Numbers) -> Numbers:
-    """(R,) average precision where every block counts as often as drawn; one sort for all.
+    """Return the average precision of every replicate, with one sort for all.
 
-    The sum has a term at each distinct score of a positive. What stands at or above it is, for
-    all replicates, the matrix product of their draws with counts by score and block.
+    The sum has a term at each distinct score of a positive. The number of bases at or above it is,
+    for all replicates, the matrix product of their draws with counts by score and block.
 
     Args:
-        scored: calls are not looked at.
-        times: (R, blocks) how often each block was drawn; every row with a positive.
+        scored: Labels, scores and weights by block; calls are not used.
+        times: Number of times that each block was drawn, shape (R, blocks); every row draws a
+            positive.
+
+    Returns:
+        Average precisions, shape (R,).
     """
     levels = np.unique(scored.scores[scored.labels == 1])[::-1]
     rows = np.flatnonzero(scored.scores >= levels[-1])
-    # The highest level that a base stands at or above.
+    # The highest level that a base's score reaches.
     level = np.searchsorted(-levels, -scored.scores[rows])
     ascending = np.argsort(level, kind="stable")
     level, rows = level[ascending], rows[ascending]
@@ -125,9 +143,9 @@ def average_precisions(scored: Scored, times: Numbers) -> Numbers:
         cell = (level[part] - first) * blocks + scored.block[rows[part]]
         here = np.stack([np.bincount(cell, w[part], size * blocks) for w in weights])
         here = here.reshape(2, size, blocks)
-        upto = above + here.cumsum(1)
-        standing, true = upto @ times.T
-        total += (here[1] @ times.T * ratio(true, standing)).sum(0)
-        above = upto[:, -1:]
+        up_to = above + here.cumsum(1)
+        called, true = up_to @ times.T
+        total += (here[1] @ times.T * ratio(true, called)).sum(0)
+        above = up_to[:, -1:]
     result: Numbers = total / (above[1, 0] @ times.T)
     return result

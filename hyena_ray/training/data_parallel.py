@@ -1,7 +1,7 @@
 """Processes that train one model together, each on its part of every batch.
 
-All draw the same windows and the same augmentation, and share them out by rank. Knows torch's
-process groups, and not who began them.
+All draw the same windows and the same augmentation, and share them out by rank. This module knows
+torch's process groups, and not what starts them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ T = TypeVar("T")
 
 
 class Workers(NamedTuple):
-    """The place of this process among those of one run."""
+    """The position of this process among those of one run.
+
+    Example:
+        >>> list(Workers(rank=1, size=3).share("abcdefg"))
+        ['b', 'e']
+    """
 
     rank: int = 0
-    """From 0; the first one alone writes files."""
+    """Number of this process, from 0; only the first writes files."""
     size: int = 1
-    """Processes of the run. One is on its own, and needs no process group."""
+    """Number of processes. A single one needs no process group."""
 
     @classmethod
     def of_process_group(cls) -> Workers:
-        """Those of torch's default process group."""
+        """Return the position of this process in torch's default process group."""
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
@@ -37,11 +42,19 @@ class Workers(NamedTuple):
         return self.rank == 0
 
     def share(self, items: Iterable[T]) -> Iterator[T]:
-        """This rank's items."""
+        """Yield this rank's items.
+
+        Args:
+            items: The same items on every rank.
+        """
         return islice(items, self.rank, None, self.size)
 
     def merge(self, own: list[T]) -> list[T]:
-        """What all ranks have made of the items of `share`, one of each, in the items' order."""
+        """Return what all ranks have made of the items of `share`, in the items' order.
+
+        Args:
+            own: What this rank has made, one for each of its items.
+        """
         if self.size == 1:
             return own
         of_ranks: list[list[T]] = [[]] * self.size
@@ -51,29 +64,45 @@ class Workers(NamedTuple):
         return [cast(T, item) for item in dealt if item is not nothing]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Over the ranks, elementwise; `value` itself is overwritten."""
+        """Return the elementwise mean over the ranks.
+
+        Args:
+            value: This rank's value, which is overwritten.
+        """
         if self.size > 1:
             dist.all_reduce(value)
         return value / self.size
 
     def replica(self, model: nn.Module) -> nn.Module:
-        """The model as one to train: passes through it leave the mean gradient of all ranks.
+        """Return the model as one to train: passes through it leave the mean gradient of all ranks.
 
         Batch norms take their statistics from a rank's own rows.
+
+        Args:
+            model: Model with the same weights on every rank; which are frozen is settled here.
         """
         if self.size == 1:
             return model
         return DistributedDataParallel(model, forward_sync_buffers=False)
 
     def agree(self, model: nn.Module) -> None:
-        """Give the first rank's buffers to all: batch norms have gathered their own."""
+        """Give the first rank's buffers to all, since batch norms have gathered their own.
+
+        Args:
+            model: Model whose buffers are overwritten on all other ranks.
+        """
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
     @staticmethod
     def passes(replica: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """One forward and backward pass of a step. Ranks wait for each other in the last alone."""
+        """Return the context of one forward and backward pass of a step.
+
+        Args:
+            replica: Value of `replica`.
+            last: Whether it is the step's last pass, in which alone ranks wait for each other.
+        """
         if last or not isinstance(replica, DistributedDataParallel):
             return nullcontext()
         return cast(AbstractContextManager[None], replica.no_sync())

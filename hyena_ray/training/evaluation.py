@@ -1,4 +1,4 @@
-"""Score a model: quickly after each epoch, and with all that a figure needs to be relied on."""
+"""Score a model: quickly after each epoch, and with everything that makes a figure reliable."""
 
 from __future__ import annotations
 
@@ -52,59 +52,72 @@ from hyena_ray.training.metrics import (
 EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
 BOOTSTRAP_SEED = 0
+"""Seed of the draws of all intervals."""
 
 
 class Predictions(NamedTuple):
     """A model's scores of a source's windows, in order of their ids."""
 
     labels: NDArray[np.int8]
-    """(n, W)."""
+    """Labels, shape (n, W); `IGNORED` where a base does not count."""
     scores: NDArray[np.float32]
-    """(n, W) probability of class 1."""
+    """Probabilities of class 1, shape (n, W)."""
     loss: float
-    """Weighted cross-entropy."""
+    """Weighted cross-entropy, the mean over all that count."""
 
 
 class GenomeScores(NamedTuple):
-    """What would be found if no negative had been left out; by weighing those that were drawn."""
+    """Figures as if no negative had been left out, by weighting those that were drawn."""
 
     prevalence: float
-    """Share of class 1."""
+    """Fraction of class 1."""
     average_precision: float
+    """Average precision at that prevalence."""
     precision: float
-    """Share of class 1 among what is called; 0 where nothing is."""
+    """Fraction of class 1 among what is called; 0 where nothing is."""
 
 
 class Evaluation(NamedTuple):
     """A model's figures on a split, with what is needed to rely on them."""
 
     task: str
+    """Name of the task."""
     split: str
+    """Name of the split that was scored."""
     simulated: bool
+    """Whether the data are simulated DNA."""
     windows: int
+    """Number of windows."""
     labels: int
-    """That count: of bases, or of sequences."""
+    """Number of labels that count, of bases or of sequences."""
     prevalence: float
-    """Share of class 1 among them."""
+    """Fraction of class 1 among them."""
     metrics: Metrics
+    """Metrics of all labels together."""
     genome: GenomeScores | None
-    """None for sequences, and where no negative was drawn."""
+    """Figures of the genome; None for sequences, and where no negative was drawn."""
     intervals: dict[str, Interval]
     """95 % intervals by metric, from `replicates` draws of `blocks` blocks of windows."""
     blocks: int
+    """Number of blocks of windows."""
     replicates: int
+    """Number of draws."""
     regions: RegionScores | None
-    """None for sequences."""
+    """Figures of whole regions; None for sequences."""
     calibration: Calibration
+    """Whether probabilities mean what they say."""
     curve: PrecisionRecall | None = None
-    """None in what was written before there was one."""
+    """Curve of precision and recall; None in files written before there was one."""
 
     @classmethod
     def read(cls, path: AnyPath) -> Evaluation:
-        """Read what `as_json` gave.
+        """Read a file that holds the values of `as_json`.
+
+        Args:
+            path: File to read.
 
         Raises:
-            InputError: missing or not of this form.
+            InputError: The file is missing or not of this form.
         """
         values = read_json(path)
         try:
@@ -116,12 +129,12 @@ class Evaluation(NamedTuple):
             raise InputError(f"{path}: {key}", None, first["msg"], remedy) from None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; null for what is not defined."""
+        """Return plain values, None for what is not defined."""
         values: dict[str, Any] = plain(self)
         return values
 
     def table(self) -> str:
-        """A short table for people."""
+        """Return a short table for people."""
         lines = [
             f"{self.task}, {self.split}: {self.windows:,} windows with {self.labels:,} labels, "
             f"{self.prevalence:.2%} of them 1"
@@ -146,11 +159,11 @@ class Evaluation(NamedTuple):
                 f"{self.genome.precision:.3f}"
             )
         if self.regions is not None:
-            found = self.regions
+            regions = self.regions
             lines.append(
-                f"regions: {found.found:,} of {found.regions:,} found ({found.recall:.3f}); "
-                f"{found.false:,} of {found.called:,} called runs touch none "
-                f"(precision {found.precision:.3f})"
+                f"regions: {regions.found:,} of {regions.regions:,} found ({regions.recall:.3f}); "
+                f"{regions.false:,} of {regions.called:,} called runs touch none "
+                f"(precision {regions.precision:.3f})"
             )
         lines.append(
             f"95 % intervals from {self.replicates:,} draws of {self.blocks} blocks of windows"
@@ -162,13 +175,13 @@ class Evaluation(NamedTuple):
 def predict(
     model: WindowModel, source: WindowSource, class_weights: Tensor, workers: Workers = ALONE
 ) -> Predictions:
-    """Scores of all windows of a source in float32, with the model's own strands.
+    """Score all windows of a source in float32, with the model's own strands.
 
     Args:
-        model: put into evaluation mode here.
-        source: windows with labels.
-        class_weights: (2,) float32 of the loss.
-        workers: that share the windows; each gets the scores of all.
+        model: Model to score with; it is put into evaluation mode.
+        source: Windows with labels.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        workers: Processes that share the windows; each gets the scores of all.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -199,9 +212,19 @@ def evaluate(
     threshold: float | str,
     workers: Workers = ALONE,
 ) -> Metrics:
-    """Metrics over all windows of a source; see `predict` and `measure`."""
-    found = predict(model, source, class_weights, workers)
-    return measure(found.labels, found.scores, loss=found.loss, threshold=threshold)
+    """Return the metrics of all windows of a source.
+
+    Args:
+        model: Model to score with; it is put into evaluation mode.
+        source: Windows with labels.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        threshold: A probability, or the metric whose best threshold is taken; see `measure`.
+        workers: Processes that share the windows; each gets the metrics of all.
+    """
+    predictions = predict(model, source, class_weights, workers)
+    return measure(
+        predictions.labels, predictions.scores, loss=predictions.loss, threshold=threshold
+    )
 
 
 def evaluate_on_split(
@@ -211,35 +234,37 @@ def evaluate_on_split(
     class_weights: Tensor,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation:
-    """All figures on a split of the prepared data, at the threshold that the model carries.
+    """Compute all figures on a split of the prepared data, at the threshold of the model.
 
     Args:
-        model: says how long the windows are.
-        data: prepared windows, or a fold's view of them.
-        split: its name.
-        class_weights: (2,) float32 of the loss.
-        on_progress: called with the number of windows of every batch that was scored.
+        model: Model to score with, whose readout decides the length of the windows.
+        data: Prepared windows, or a fold's view of them.
+        split: Name of the split.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        on_progress: Called with the number of windows of every batch that was scored.
 
     Raises:
-        InputError: there is no such length or split, or only one class in it.
+        InputError: There is no such length or split, or only one class in it.
     """
     task, length = task_named(data.manifest.task), model.readout.window
     windows = data.read(length, split)
     check_both_classes(ArraySource(windows), f"{data.folder}: {split}")
     source = ProgressSource(ArraySource(windows), on_progress)
-    found = predict(model, source, class_weights)
-    metrics = measure(found.labels, found.scores, loss=found.loss, threshold=model.threshold)
-    of_bases = task.kind == "base"
+    predictions = predict(model, source, class_weights)
+    metrics = measure(
+        predictions.labels, predictions.scores, loss=predictions.loss, threshold=model.threshold
+    )
+    labels_bases = task.kind == "base"
     weight, regions = None, None
-    if of_bases:
+    if labels_bases:
         counts = [c for c in data.manifest.counts if (c.length, c.split) == (length, split)]
         weight = genome_weights(windows, counts)
-        regions = score_regions(windows, found.scores, model.threshold)
-    counted = found.labels != IGNORED
+        regions = score_regions(windows, predictions.scores, model.threshold)
+    counted = predictions.labels != IGNORED
     scored = Scored(
-        labels=found.labels[counted],
-        scores=found.scores[counted],
-        called=found.scores[counted] >= model.threshold,
+        labels=predictions.labels[counted],
+        scores=predictions.scores[counted],
+        called=predictions.scores[counted] >= model.threshold,
         block=_per_label(resampling_blocks(windows.contig, windows.start), counted),
         weight=None if weight is None else _per_label(weight, counted),
     )
@@ -262,7 +287,7 @@ def evaluate_on_split(
 
 
 def _per_label(values: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[Any]:
-    """(N,) of the labels that count, from (n,) of their windows."""
+    """Give each label that counts, (N,), the value of its window, (n,)."""
     return np.broadcast_to(values[:, None], counted.shape)[counted]
 
 
@@ -278,23 +303,26 @@ def _in_genome(scored: Scored, weight: NDArray[np.float64]) -> GenomeScores:
 
 
 def genome_weights(windows: Windows, counts: Sequence[Count]) -> NDArray[np.float64] | None:
-    """(n,) how many windows of the genome each stands for; None where no negative was drawn.
+    """Return how many windows of the genome each window represents; None if no negative was drawn.
 
-    A positive window stands for itself, since all of them were taken, and a negative one for
-    candidates / drawn of its contig. Candidates of contigs of which none was drawn are shared out
-    to the negatives of the others.
+    A positive window represents itself, since all of them were taken, and a negative one
+    candidates / drawn of its contig. Candidates of contigs of which none was drawn are spread over
+    the negatives of the others.
 
     Args:
-        windows: all of one length and split.
-        counts: of that length and split.
+        windows: n windows of one length and split.
+        counts: Counts of that length and split.
+
+    Returns:
+        Weights, shape (n,).
     """
     drawn = {count.contig: count for count in counts if count.negative}
     if not drawn:
         return None
-    shared_out = sum(c.candidates for c in counts) / sum(c.candidates for c in drawn.values())
+    spread = sum(c.candidates for c in counts) / sum(c.candidates for c in drawn.values())
     names, contig = np.unique(windows.contig, return_inverse=True)
-    of_contig = np.ones(len(names))
+    contig_weight = np.ones(len(names))
     for index, name in enumerate(names):
         if name in drawn:
-            of_contig[index] = shared_out * drawn[name].candidates / drawn[name].negative
-    return np.where((windows.labels == 1).any(1), 1.0, of_contig[contig])
+            contig_weight[index] = spread * drawn[name].candidates / drawn[name].negative
+    return np.where((windows.labels == 1).any(1), 1.0, contig_weight[contig])

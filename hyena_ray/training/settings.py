@@ -1,4 +1,8 @@
-"""Settings of a supervised run and of a pretraining, each in one validated object."""
+"""Settings of a supervised run and of a pretraining, each in one validated object.
+
+Neither torch nor transformers is imported here: a command line is checked in less time than it
+takes to load them.
+"""
 
 from __future__ import annotations
 
@@ -18,73 +22,81 @@ class DataSettings(Settings):
     length: int = Field(default=100, ge=1)
     """Window length in bases; must be among the prepared lengths."""
     limit: int | None = Field(default=None, ge=1)
-    """Use only so many training windows, evenly over all of them; None uses all."""
+    """Use at most this many training windows, sampled evenly across all of them; None uses all."""
     fold: int | None = Field(default=None, ge=0)
-    """Of data that was split into folds: the one that is tested. The next one validates, and all
+    """Fold that is tested, for data that was split into folds. The next one validates, and all
     others train."""
 
 
 class TrainingSettings(Settings):
-    """Optimisation of one run."""
+    """Optimisation of one supervised run.
+
+    Example:
+        >>> TrainingSettings(stages="two_stage", head_stage_epochs=3, epochs=6).total_epochs
+        9
+    """
 
     stages: Literal["single", "discriminative", "two_stage", "frozen"] = "single"
-    """Train everything at one rate; at one rate for the backbone and one for the head; first the
-    head on a frozen backbone, and then as `discriminative`; or the head alone."""
+    """Which weights are trained, and at which rates. `single` trains everything at one rate,
+    `discriminative` the backbone and the head at a rate each; `two_stage` first trains the head on
+    a frozen backbone and then goes on as `discriminative`; `frozen` trains the head alone."""
     epochs: int = Field(default=8, ge=1)
-    """Epochs that train everything."""
+    """Epochs; of `two_stage` those that train everything."""
     batch_size: int = Field(default=32, ge=1)
     """Windows of one pass through the model."""
     accumulation: int = Field(default=1, ge=1)
-    """Passes of one optimiser step, which so sees batch_size times this many windows."""
+    """Passes of one optimiser step, which sees batch_size times this many windows."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak rate of a single stage, and of the head alone on a frozen backbone."""
     head_stage_epochs: int = Field(default=3, ge=1)
-    """Two stages: epochs with the backbone frozen."""
+    """Epochs of `two_stage` with the backbone frozen."""
     head_stage_rate: float = Field(default=1e-3, gt=0)
-    """Two stages: peak rate of the head while the backbone is frozen."""
+    """Peak rate of the head while `two_stage` keeps the backbone frozen."""
     backbone_rate: float = Field(default=1e-5, gt=0)
-    """Discriminative and two stages: peak rate of the backbone."""
+    """Peak rate of the backbone in `discriminative` and `two_stage`."""
     head_rate: float = Field(default=5e-4, gt=0)
-    """Discriminative and two stages: peak rate of the head beside it."""
+    """Peak rate of the head in `discriminative` and `two_stage`."""
     filter_rate: float = Field(default=0.05, gt=0, le=1)
-    """Rate of the networks that make HyenaDNA's filters, as a share of the backbone's: a small step
-    there moves a filter at every position at once. The study used 1."""
+    """Rate of the networks that generate HyenaDNA's filters, as a fraction of the backbone's: a
+    small step there moves a filter at every position at once. The original work used 1."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "cosine"
-    """After warm-up: falling on a line or a cosine, constant, or halved on a plateau."""
+    """Learning rate after the warm-up: it falls on a line or a cosine, stays constant, or is halved
+    on a plateau."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of a stage's steps in which the rate rises from 0."""
+    """Fraction of a stage's steps in which the rate rises from 0."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """AdamW's decoupled decay; norms, biases and HyenaDNA's filter networks have none."""
+    """Decoupled weight decay of AdamW; norms, biases and HyenaDNA's filter networks have none."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to at most this norm."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Score and keep an exponential moving average of the weights, of which each step leaves this
-    share; 0 keeps the last weights."""
+    """Decay of the exponential moving average of the weights that is scored and kept; 0 keeps the
+    last weights."""
     negative_weight: float = Field(default=0.7, gt=0)
     """Weight of an unlabelled base, or sequence, in the loss."""
     positive_weight: float = Field(default=2.0, gt=0)
     """Weight of a labelled base, or sequence, in the loss."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    """Weighted cross-entropy, or the focal loss: the same times (1 - p)^gamma, p the probability
-    of the true class."""
+    """Weighted cross-entropy, or the focal loss: the same times (1 - p)^gamma, where p is the
+    probability of the true class."""
     focal_gamma: float = Field(default=2.0, ge=0)
-    """How much the focal loss passes over what is easy."""
+    """Exponent of the focal loss: the higher, the less easy bases count."""
     reverse_complement: bool = True
-    """Turn half of each batch to the other strand, drawn anew each time."""
+    """Reverse-complement a random half of each batch."""
     shortest_crop: int | None = Field(default=None, ge=1)
-    """Cut each training batch to a random length from this to the window's, each window at a place
-    of its own; None leaves windows whole."""
+    """Shortest random crop: a training batch is cut to a random length from this to the window's,
+    each window at a random position; None leaves windows whole."""
     permute_labels: bool = False
-    """Give each window of a batch the labels of another, drawn anew each time, so that there is
-    nothing to learn: what `sanity --random-labels` holds an attribution against."""
+    """Give each window of a batch the labels of another, so that there is nothing to learn: the
+    control that `sanity --random-labels` compares an attribution with."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of activations while training (autocast); weights stay in float32. float16 needs a GPU."""
+    """Type of the activations while training (autocast); weights stay in float32. float16 needs a
+    GPU."""
     checkpoint_activations: bool = False
     """Recompute each layer's activations in the backward pass: less memory, a third more work."""
     patience: int = Field(default=0, ge=0)
-    """Stop after so many epochs without a better validation score; 0 never stops early."""
+    """Stop after this many epochs without a better validation score; 0 never stops early."""
     seed: int = Field(default=0, ge=0)
-    """Seeds initial weights, order of windows, strands and dropout."""
+    """Seed of initial weights, order of windows, strands and dropout."""
 
     @model_validator(mode="after")
     def _labels_can_be_dealt_out(self) -> Self:
@@ -99,21 +111,36 @@ class TrainingSettings(Settings):
 
 
 class RunSettings(Settings):
-    """Everything that decides the result of one run, beside the data."""
+    """Everything that decides the result of one supervised run, apart from the data.
+
+    Example:
+        >>> settings = RunSettings.for_task("zdna").updated({"training.epochs": 3}, "example")
+        >>> settings.training.epochs, settings.data.length
+        (3, 100)
+    """
 
     task: str = "zdna"
+    """Name of the task."""
     data: DataSettings = DataSettings()
+    """Which of the prepared windows are used."""
     model: ModelSettings = ModelSettings()
+    """Which classifier is built."""
     readout: ReadoutSettings = ReadoutSettings()
+    """How labels are read from the classifier's output."""
     lora: LoraSettings = LoraSettings()
+    """Which matrices get adapters."""
     training: TrainingSettings = TrainingSettings()
+    """How the classifier is trained."""
 
     @classmethod
-    def of_task(cls, name: str) -> RunSettings:
-        """The defaults, as far as the task's windows and strands allow them.
+    def for_task(cls, name: str) -> RunSettings:
+        """Return the defaults of a task, within what its windows and strands allow.
+
+        Args:
+            name: Name of the task.
 
         Raises:
-            InputError: there is no such task.
+            InputError: There is no such task.
         """
         task, usual = task_named(name), ReadoutSettings()
         return cls(
@@ -128,72 +155,76 @@ class RunSettings(Settings):
         )
 
     def window_readout(self) -> Readout:
-        """The readout of this run's windows."""
+        """Return the readout of this run's windows."""
         return Readout(window=self.data.length, **self.readout.model_dump())
 
     def fingerprint(self) -> str:
-        """Hex sha256 of all settings; a checkpoint belongs to exactly one."""
+        """Return the sha256 of all settings as hex digits; a checkpoint belongs to exactly one."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 Objective = Literal["next_base", "masked"]
+"""What a backbone is trained to predict."""
 
 
 class BackboneSettings(Settings):
     """Which backbone is trained."""
 
     backbone: str | None = None
-    """Folder or hub id of HyenaDNA weights to go on from, which then decide the sizes below; None
-    starts from random weights."""
+    """Folder or hub id of the HyenaDNA weights to start from, whose sizes override those below;
+    None starts from random weights."""
     revision: str | None = None
     """Commit of the hub id; required with one."""
     d_model: int = Field(default=128, ge=8)
-    """Channels."""
+    """Number of channels."""
     n_layer: int = Field(default=2, ge=1)
-    """Layers."""
+    """Number of layers."""
     max_seq_len: int | None = Field(default=None, ge=2)
     """Longest input in tokens, and the time scale of the filters; None takes two more than the
-    longest window, as the published models have it."""
+    longest window, as in the published models."""
     filters: Filters = "local"
-    """As published, or from finer features with channels that decay within 5 bases and upward; see
-    `ModelSettings.filters`."""
+    """Filters as published, or with finer features and channels that decay within 5 bases and
+    upward; see `ModelSettings.filters`."""
     initializer_range: float | None = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights, as published; None takes torch's own."""
 
 
 class StepSettings(Settings):
-    """Optimisation. Rates and decay are HyenaDNA's by default (Nguyen et al. 2023, appendix A)."""
+    """Optimisation of a pretraining.
+
+    Rates and decay are HyenaDNA's by default (Nguyen et al. 2023, appendix A).
+    """
 
     steps: int = Field(default=10_000, ge=1)
     """Optimiser steps of the whole run."""
     lengths: tuple[int, ...] = (64, 256, 1024)
     """Window lengths in bases, from short to long; the last one takes most of the steps."""
     short_share: float = Field(default=0.3, ge=0, lt=1)
-    """Share of the steps with the lengths before the last, the same number of each."""
+    """Fraction of the steps with the lengths before the last, the same number of each."""
     tokens_per_step: int = Field(default=32_768, ge=2)
     """Bases of one optimiser step, whatever the length of its windows."""
     tokens_per_pass: int = Field(default=32_768, ge=2)
-    """Bases that pass through the model at once, which is a matter of memory."""
+    """Bases that pass through the model at once; it decides the memory that a step takes."""
     learning_rate: float = Field(default=6e-4, gt=0)
     """Peak rate of AdamW."""
     filter_rate: float = Field(default=1.0, gt=0, le=1)
-    """Rate of the networks that make the filters, as a share of the peak rate."""
+    """Rate of the networks that generate the filters, as a fraction of the peak rate."""
     warmup: float = Field(default=0.01, ge=0, lt=1)
-    """Share of the steps in which the rate rises from 0; then it falls on a cosine."""
+    """Fraction of the steps in which the rate rises from 0; then it falls on a cosine."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """AdamW's decoupled decay; norms, biases and filter networks have none."""
+    """Decoupled weight decay of AdamW; norms, biases and filter networks have none."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to at most this norm."""
     reverse_complement: bool = True
-    """Turn half of the windows of each step to the other strand, drawn anew each time."""
+    """Reverse-complement a random half of the windows of each step."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of activations while training (autocast); weights stay in float32."""
+    """Type of the activations while training (autocast); weights stay in float32."""
     checkpoint_every: int = Field(default=200, ge=1)
-    """Steps from one saved state to the next: what an interrupted run loses at most."""
+    """Steps from one saved state to the next: the most that an interrupted run loses."""
     evaluate_every: int = Field(default=1_000, ge=1)
-    """Steps from one look at the held-out windows to the next; there is one at the end too."""
+    """Steps from one evaluation of the held-out windows to the next; the last step has one too."""
     seed: int = Field(default=0, ge=0)
-    """Seeds initial weights, order of windows, strands and masks."""
+    """Seed of initial weights, order of windows, strands and masks."""
 
     @model_validator(mode="after")
     def _lengths_rise_and_fit(self) -> Self:
@@ -206,27 +237,37 @@ class StepSettings(Settings):
         return self
 
     def remaining_evaluations(self, done: int) -> int:
-        """Looks at the held-out windows that are to come once so many steps are done."""
+        """Return how many evaluations of the held-out windows are still to come.
+
+        Args:
+            done: Number of steps that are done.
+
+        Example:
+            >>> StepSettings(steps=25, evaluate_every=10).remaining_evaluations(12)
+            2
+        """
         every = self.steps // self.evaluate_every - done // self.evaluate_every
         return every + (done < self.steps and self.steps % self.evaluate_every > 0)
 
 
 class MaskSettings(Settings):
-    """Of the masked objective. The defaults are BERT's (Devlin et al. 2019)."""
+    """The masked objective. The defaults are BERT's (Devlin et al. 2019)."""
 
     share: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the bases that are to be predicted."""
+    """Fraction of the bases that are to be predicted."""
     masked: float = Field(default=0.8, gt=0, le=1)
-    """Of these, the share that the model sees as [MASK]."""
+    """Fraction of the predicted bases that the model sees as [MASK]."""
     random: float = Field(default=0.1, ge=0, le=1)
-    """Of these, the share that it sees as a base drawn at random; it sees the rest as they are."""
+    """Fraction of the predicted bases that it sees as a random base; the rest it sees unchanged."""
     lookahead: int = Field(default=32, ge=1)
-    """Bases right of a masked one that the head sees; see `objectives.MaskedBases`."""
+    """Bases right of a masked one that the head sees; see `pretraining.MaskedBases`."""
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
         if self.masked + self.random > 1:
-            raise ValueError("masked and random are shares of the same bases: at most 1 together")
+            raise ValueError(
+                "masked and random are fractions of the same bases, at most 1 together"
+            )
         return self
 
 
@@ -234,39 +275,53 @@ class HeldOutSettings(Settings):
     """Which windows are held out of training and scored."""
 
     share: float = Field(default=0.05, ge=0, lt=1)
-    """Of every contig its last bases, where no contig is held out as a whole; 0 holds out none."""
+    """Fraction of every contig, its last bases, that is held out where no contig is held out as a
+    whole; 0 holds out none."""
     windows: int = Field(default=256, ge=1)
-    """Most windows of a contig that are scored, evenly over it."""
+    """Most windows of a contig that are scored, spread evenly over it."""
 
 
 class LengthStage(NamedTuple):
     """Steps [first, last) with windows of one length."""
 
     length: int
+    """Bases of a window."""
     first: int
+    """First step of the stage, from 0."""
     last: int
+    """First step after the stage."""
     rows: int
     """Windows of a step."""
 
 
 class PretrainSettings(Settings):
-    """Everything that decides the result of a pretraining, beside the genome."""
+    """Everything that decides the result of a pretraining, apart from the genome.
+
+    Example:
+        >>> settings = PretrainSettings().updated({"training.lengths": [64, 128]}, "example")
+        >>> [(stage.length, stage.first, stage.last) for stage in settings.stages()]
+        [(64, 0, 3000), (128, 3000, 10000)]
+    """
 
     objective: Objective = "next_base"
-    """Predict the next base, as HyenaDNA was trained; or masked bases, for a backbone whose states
-    are read from both sides."""
+    """What is predicted: the next base, as HyenaDNA was trained; or masked bases, for a backbone
+    whose states are read from both sides."""
     model: BackboneSettings = BackboneSettings()
+    """Which backbone is trained."""
     training: StepSettings = StepSettings()
+    """How it is trained."""
     masking: MaskSettings = MaskSettings()
+    """How bases are masked, for the masked objective."""
     held_out: HeldOutSettings = HeldOutSettings()
+    """Which windows are held out of training and scored."""
 
     @property
     def longest(self) -> int:
-        """Bases of the longest window, which is that of the held-out ones too."""
+        """Bases of the longest window, and of every held-out one."""
         return self.training.lengths[-1]
 
     def stages(self) -> tuple[LengthStage, ...]:
-        """The warm-up of lengths, then the longest one; without those that have no step."""
+        """Return the stages of the warm-up of lengths and the longest one, without empty stages."""
         recipe, short = self.training, len(self.training.lengths) - 1
         ends = [round(recipe.steps * recipe.short_share * (i + 1) / short) for i in range(short)]
         bounds = zip([0, *ends], [*ends, recipe.steps], recipe.lengths, strict=True)
@@ -277,5 +332,5 @@ class PretrainSettings(Settings):
         )
 
     def fingerprint(self) -> str:
-        """Hex sha256 of all settings; a checkpoint belongs to exactly one."""
+        """Return the sha256 of all settings as hex digits; a checkpoint belongs to exactly one."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

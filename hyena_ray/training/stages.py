@@ -19,18 +19,28 @@ class Stage:
     """A stretch of epochs with one optimiser and one schedule."""
 
     epochs: int
+    """Number of epochs."""
     backbone_rate: float | None
     """Peak rate of the backbone; None freezes it."""
     head_rate: float
+    """Peak rate of the head."""
     filter_rate: float = 1.0
-    """Of HyenaDNA's filter networks, as a share of the backbone's."""
+    """Peak rate of HyenaDNA's filter networks as a fraction of the backbone's."""
 
 
 def training_stages(settings: TrainingSettings) -> tuple[Stage, ...]:
-    """The stages of a run in order.
+    """Return the stages of a run in order.
 
-    Source: the study's best Z-DNA run trains the head for 3 epochs at 1e-3, then everything for
-    6 epochs at 1e-5 (backbone) and 5e-4 (head).
+    Args:
+        settings: Settings of the training.
+
+    Reference: Bokhyan 2025, whose best Z-DNA run trains the head for 3 epochs at 1e-3, then
+    everything for 6 epochs at 1e-5 (backbone) and 5e-4 (head).
+
+    Example:
+        >>> recipe = TrainingSettings(stages="two_stage", head_stage_epochs=3, epochs=6)
+        >>> [(stage.epochs, stage.backbone_rate) for stage in training_stages(recipe)]
+        [(3, None), (6, 1e-05)]
     """
     if settings.stages == "frozen":
         rate = settings.learning_rate
@@ -58,17 +68,31 @@ def training_stages(settings: TrainingSettings) -> tuple[Stage, ...]:
 
 
 def stage_at_epoch(stages: tuple[Stage, ...], epoch: int) -> tuple[int, int]:
-    """Index of the stage that holds `epoch` (from 0), and the stage's first epoch."""
+    """Return the index of the stage that an epoch is in, and the stage's first epoch.
+
+    Args:
+        stages: Stages of the run in order.
+        epoch: Number of the epoch, from 0.
+
+    Raises:
+        IndexError: The epoch is past the last stage.
+    """
     first = 0
     for index, stage in enumerate(stages):
         if epoch < first + stage.epochs:
             return index, first
         first += stage.epochs
-    raise IndexError(f"epoch {epoch} lies past the last stage")
+    raise IndexError(f"epoch {epoch} is past the last stage")
 
 
 def stage_optimizer(model: WindowModel, stage: Stage, weight_decay: float) -> Optimizer:
-    """Freeze or thaw the backbone as the stage asks, and make AdamW over what is trained."""
+    """Freeze or thaw the backbone for a stage, and return AdamW over what is trained.
+
+    Args:
+        model: Model to train; `requires_grad` of its backbone is set.
+        stage: Stage that starts.
+        weight_decay: Decoupled weight decay of matrices.
+    """
     backbone, head = parameter_groups(model)
     for parameter in backbone:
         parameter.requires_grad_(stage.backbone_rate is not None)
@@ -87,17 +111,17 @@ def adamw(
     filters: Set[nn.Parameter],
     weight_decay: float,
 ) -> Optimizer:
-    """AdamW with weight decay on matrices alone.
+    """Return AdamW with weight decay on matrices alone.
 
     Args:
-        rates: parameters, and their peak rate.
-        filters: those of `filter_parameters`, which do not decay.
-        weight_decay: of all others but vectors.
+        rates: Groups of parameters with their peak rates.
+        filters: Parameters of `filter_parameters`, which do not decay.
+        weight_decay: Decoupled weight decay of all others but vectors.
     """
     groups = []
     for parameters, rate in rates:
-        # Shrinking vectors (biases, weights of norms) is no regularisation, and what a filter
-        # network puts out does not grow with its weights; so did HyenaDNA's authors.
+        # Shrinking vectors (biases, weights of norms) is no regularisation, and the output of a
+        # filter network does not grow with its weights. HyenaDNA's authors decay neither.
         undecayed = [p for p in parameters if p.ndim <= 1 or p in filters]
         decayed = [p for p in parameters if p.ndim > 1 and p not in filters]
         groups += [
@@ -108,7 +132,13 @@ def adamw(
 
 
 def filter_parameters(model: nn.Module) -> set[nn.Parameter]:
-    """Of the networks that make HyenaDNA's filters, with their frequencies and skip weights."""
+    """Return the parameters of the networks that generate HyenaDNA's filters.
+
+    Their frequencies and skip weights are among them.
+
+    Args:
+        model: Model with or without such networks.
+    """
     return {
         parameter
         for module in model.modules()

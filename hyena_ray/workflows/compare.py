@@ -283,7 +283,7 @@ class _View(NamedTuple):
 
 
 def _views(comparison: Comparison, cluster: Cluster) -> dict[int | None, _View]:
-    from hyena_ray.training.run import run_view
+    from hyena_ray.training.train_and_test import run_view
 
     runs = comparison.runs
     settings = {run.settings.data.fold: run.settings for run in runs}
@@ -331,7 +331,7 @@ def dry_run(comparison: Comparison) -> DryRun:
     """
     from hyena_ray.cluster.start import connect
     from hyena_ray.cluster.tasks import run_task
-    from hyena_ray.training.run import run_view
+    from hyena_ray.training.train_and_test import run_view
     from hyena_ray.workflows.timing import training_seconds
 
     data, runs, seeds = comparison.data, comparison.runs, comparison.seeds
@@ -386,7 +386,7 @@ def dry_run(comparison: Comparison) -> DryRun:
 def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
     """Return the number of windows by split."""
     from hyena_ray.genome.splits import SPLITS
-    from hyena_ray.training.run import run_view
+    from hyena_ray.training.train_and_test import run_view
 
     view = run_view(settings, data)
     counts = {split: view.count(settings.data.length, split) for split in SPLITS}
@@ -434,7 +434,7 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads: int) -> None:
     from hyena_ray.cluster.pool import Shards, run_shards
     from hyena_ray.cluster.windows import share_windows
-    from hyena_ray.training.run import run_view
+    from hyena_ray.training.train_and_test import run_view
 
     runs, data_folder = comparison.runs, comparison.data.folder
     data_sha256 = sha256_file(data_folder / MANIFEST)

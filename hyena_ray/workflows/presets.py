@@ -123,7 +123,7 @@ class Preset(NamedTuple):
             InputError: unknown key or a value out of range.
         """
         changes = {**self.settings, **(self.on_gpu if gpu else {})}
-        return RunSettings.of_task(self.task).updated(changes, f"preset {self.name}")
+        return RunSettings.for_task(self.task).updated(changes, f"preset {self.name}")
 
     def check_data(self, data: PreparedData) -> None:
         """Refuse data that had to be prepared otherwise.

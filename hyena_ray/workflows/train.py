@@ -143,8 +143,8 @@ def validate(settings: TrainSettings) -> Training:
     from hyena_ray.training.checkpoint import CHECKPOINT, load_state
     from hyena_ray.training.loaders import ArraySource
     from hyena_ray.training.preflight import check_run_fits
-    from hyena_ray.training.run import run_view
     from hyena_ray.training.supervised import start_model
+    from hyena_ray.training.train_and_test import run_view
 
     gpu = torch.cuda.is_available()
     run = _run_settings(settings, data, changes, gpu=gpu)
@@ -169,7 +169,7 @@ def _run_settings(
     settings: TrainSettings, data: PreparedData, changes: dict[str, Any], *, gpu: bool
 ) -> RunSettings:
     """Start from the task's settings or the preset, then apply the file, then the changes."""
-    run = RunSettings.of_task(data.manifest.task)
+    run = RunSettings.for_task(data.manifest.task)
     if settings.preset:
         preset = load_preset(settings.preset)
         preset.check_data(data)
@@ -287,7 +287,7 @@ def train_in_run(
         DivergenceError: A loss is NaN or infinite.
     """
     from hyena_ray.dataset.origin import Origin
-    from hyena_ray.training.run import train_and_test
+    from hyena_ray.training.train_and_test import train_and_test
 
     Origin.of(data).write(run.folder)
     figures, _ = train_and_test(

@@ -547,7 +547,7 @@ class _Steps:
         def score() -> Evaluation:
             from hyena_ray.model.devices import default_device
             from hyena_ray.model.saved import load_window_model
-            from hyena_ray.training.run import score_and_describe
+            from hyena_ray.training.train_and_test import score_and_describe
 
             model = load_window_model(model_folder)
             model.to(default_device())

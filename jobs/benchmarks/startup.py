@@ -23,7 +23,7 @@ SPACE = JOBS.parent / "search_spaces" / "demo_zdna.yaml"
 PROBE = Path(__file__).with_name("first_work.py")
 FIRST_WORK = {
     "prepare": "hyena_ray.dataset.prepare:prepare",
-    "train": "hyena_ray.training.run:train_and_test",
+    "train": "hyena_ray.training.train_and_test:train_and_test",
     "pretrain": "hyena_ray.cluster.workers:run_in_own_process",
     "evaluate": "hyena_ray.training.evaluation:evaluate_on_split",
     "sanity": "hyena_ray.attribution.sanity:check_attribution",

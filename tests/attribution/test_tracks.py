@@ -1,4 +1,4 @@
-"""Tracks: every base where it stands in the genome, on either strand, once."""
+"""Tracks: every base at its place in the genome, on either strand, once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE = 420
 
 
 class MotifModel(SmallModel):
-    """Calls everything; its logit counts the ACG that stand wholly in a window, on its strand."""
+    """Calls everything; its logit counts the ACG that are wholly in a window, on its strand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,6 @@ def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> Sh
         samples=2,
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
-    plan.begin(folder)
     for index in missing_shards(plan, folder):
         run_shard(MotifModel(), data, plan, index, folder)
     return plan

@@ -51,9 +51,12 @@ def test_every_setting_is_an_option_with_help_and_a_default_or_required(
 def test_an_option_that_jobs_share_takes_the_same_everywhere() -> None:
     kinds: dict[str, set[str]] = {}
     for argument in arguments():
-        kinds.setdefault(argument.flag, set()).add("" if argument.is_flag else argument.metavar)
+        if not argument.is_flag:
+            kinds.setdefault(argument.flag, set()).add(argument.metavar)
+    # `prepare` is told how to split, and all other jobs which split to read.
+    assert kinds.pop("--split") == {"RULE", "SPLIT"}
     assert {flag: kind for flag, kind in kinds.items() if len(kind) > 1} == {}
-    assert {"--data", "--out", "--model", "--split", "--set"} <= set(kinds)
+    assert {"--data", "--out", "--model", "--genome", "--set"} <= set(kinds)
 
 
 @every
@@ -93,7 +96,7 @@ def test_a_typo_is_answered_with_the_nearest_right_name(words: list[str], neares
 
 def test_all_problems_of_a_command_are_named_at_once() -> None:
     with pytest.raises(InputError) as refusal:
-        run(["predict", "--dryrun", "--threshold", "2", "--min-length", "x", "stray"])
+        run(["predict", "stray", "--dryrun", "--threshold", "2", "--min-length", "x"])
     places = [line.split(": ")[0] for line in refusal.value.lines]
     assert set(places) >= {"--dryrun", "command line", "--threshold", "--min-length"}
     assert set(places) >= {"--model", "--genome", "--out"}

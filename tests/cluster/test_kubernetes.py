@@ -14,8 +14,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from hyena_ray.cli.commands import JobCommand
 from hyena_ray.settings import load_yaml, parse_yaml
-from hyena_ray.tuning.job import parser
+from hyena_ray.workflows import tune
 from tests.cluster.kuberay import RAY_JOB
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +141,8 @@ def test_the_entry_point_is_a_command_of_the_job_and_every_try_goes_on(
     python, job, *arguments = shlex.split(spec["entrypoint"])
     assert (python, job) == ("python", "jobs/tune_zdna.py")
     assert (ROOT / job).is_file()
-    options = parser("zdna").parse_args(arguments)
+    command = JobCommand("zdna", tune.WORKFLOW, "zdna")
+    options = command.make_context("zdna", arguments).params
     assert options.resume
     # A new cluster per try, and a suspended job gives its cluster up.
     assert spec["backoffLimit"] > 0

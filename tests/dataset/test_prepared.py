@@ -20,6 +20,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.runs.run import PROVENANCE
 from tests.dataset.small_genome import SPLIT, Inputs
 
 
@@ -35,7 +36,8 @@ def data(inputs: Inputs) -> PreparedData:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
+    """Bytes of every file but the provenance, which has a date."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != PROVENANCE)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -319,7 +321,7 @@ def test_an_existing_folder_is_replaced_only_on_request_and_only_when_complete(
 
 def test_overwrite_spares_folders_that_hold_other_things(inputs: Inputs, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years")
-    with pytest.raises(InputError, match="something other than prepared data"):
+    with pytest.raises(InputError, match="something other than a run"):
         prepare(inputs.settings(), tmp_path, overwrite=True)
     with pytest.raises(InputError, match="holds the input"):
         prepare(inputs.settings(), inputs.folder, overwrite=True)

@@ -136,14 +136,20 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
     assert refused > 50
 
 
+def with_version(path: Path, version: int) -> None:
+    path.write_text(json.dumps({"kind": "prepare", "schema_version": version}))
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (lambda path: path.unlink(), "has no manifest.json"),
+        (lambda path: path.unlink(), "it has no manifest.json"),
         (lambda path: path.write_text("{"), "not readable as JSON"),
-        (lambda path: path.write_text("[]"), "schema_version: this version reads 2"),
-        (lambda path: path.write_text('{"schema_version": 9}'), "schema_version: 9: this version"),
-        (lambda path: path.write_text('{"schema_version": 2}'), "Field required"),
+        (lambda path: path.write_text("[]"), "no kind of run"),
+        (lambda path: path.write_text('{"schema_version": 2}'), "no kind of run"),
+        (lambda path: path.write_text('{"kind": "train", "schema_version": 1}'), "training run"),
+        (lambda path: with_version(path, 9), "schema_version: 9: this version"),
+        (lambda path: with_version(path, 3), "is missing"),
     ],
 )
 def test_a_broken_manifest_is_refused(
@@ -157,7 +163,7 @@ def test_a_broken_manifest_is_refused(
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such folder; make it with jobs/prepare"):
+    with pytest.raises(InputError, match=r"there is no such folder; .*hyena-ray prepare"):
         PreparedData.open(tmp_path / "none")
 
 

@@ -201,10 +201,10 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 def test_what_a_task_is_not_made_from_is_refused(tmp_path: Path) -> None:
     settings = save(tmp_path, ROWS)
-    with pytest.raises(InputError, match="task: zdna: labels stand on a base, which SequenceSett"):
+    with pytest.raises(InputError, match="task: zdna: labels belong to a base, which SequenceSett"):
         prepare(settings.updated({"task": "zdna"}, "test"), tmp_path / "data")
     windows = PrepareSettings(task="promoter", genome=tmp_path / "g", regions=tmp_path / "r")
-    with pytest.raises(InputError, match="task: promoter: labels stand on a sequence"):
+    with pytest.raises(InputError, match="task: promoter: labels belong to a sequence"):
         prepare(windows, tmp_path / "data")
 
 
@@ -216,7 +216,7 @@ def test_an_existing_folder_is_replaced_only_on_request(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds the input"):
         prepare(settings, tmp_path / "in", overwrite=True)
     (tmp_path / "data" / MANIFEST).rename(tmp_path / "manifest.json")
-    with pytest.raises(InputError, match="something other than prepared data"):
+    with pytest.raises(InputError, match="something other than a run"):
         prepare(settings, tmp_path / "data", overwrite=True)
     (tmp_path / "manifest.json").rename(tmp_path / "data" / MANIFEST)
     prepare(settings, tmp_path / "data", overwrite=True)

@@ -27,6 +27,8 @@ ROOMS = (
 )
 FOUNDATION = (*("errors", "files", "settings", "storage", "tasks", "outcomes", "progress"),)
 RAY_ROOMS = ("cluster", "search")
+ENTRIES = ("__init__.py", "__main__.py")
+"""Files of the package itself, which lead into its rooms."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -53,7 +55,7 @@ def violations(place: Path, source: str) -> list[str]:
             found.append("relative import")
         if parts[0] == "ray" and room not in RAY_ROOMS:
             found.append(module)
-        if parts[0] != "hyena_ray" or len(parts) < 2 or (place.name == "__init__.py" and not room):
+        if parts[0] != "hyena_ray" or len(parts) < 2 or (place.name in ENTRIES and not room):
             continue
         other = parts[1]
         if other in ROOMS:

@@ -54,7 +54,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         model="1" * 64,
         simulated=True,
         window=20,
-        stored=4,
+        flank=4,
         overlap=10,
         batch=2,
         contigs=(ContigEntry(name="a", length=1000), ContigEntry(name="b", length=500)),

@@ -1,4 +1,4 @@
-"""A job goes on only from what is its user's own, and no name leads out of its folder."""
+"""A job resumes only what is its user's own, and no name leads out of its folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray import trust
 from hyena_ray.errors import InputError
 from hyena_ray.runs._ownership import check_ownership, open_lock
 
@@ -18,13 +17,13 @@ from hyena_ray.runs._ownership import check_ownership, open_lock
 def run(tmp_path: Path) -> Path:
     """A folder as an interrupted run leaves it."""
     run = tmp_path / "run"
-    for name in ("config.yaml", "study.db", "trials/0000/checkpoint.pt", "shards/shard-00000"):
+    for name in ("plan.json", "study.db", "trials/0000/checkpoint.pt", "shards/shard-00000"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
     return run
 
 
-def test_a_run_of_this_user_is_gone_on_with_though_its_group_may_write(run: Path) -> None:
+def test_a_run_of_this_user_is_resumed_though_its_group_may_write(run: Path) -> None:
     (run / "study.db").chmod(0o664)
     (run / "trials").chmod(0o2775)
     check_ownership(run)
@@ -35,7 +34,7 @@ def test_a_run_that_is_not_there_yet_is_none_to_refuse(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["study.db", "config.yaml", "trials", "trials/0000", "shards", "shards/shard-00000"]
+    "name", ["study.db", "plan.json", "trials", "trials/0000", "shards", "shards/shard-00000"]
 )
 def test_a_link_in_a_run_is_refused_wherever_it_leads(run: Path, tmp_path: Path, name: str) -> None:
     (run / name).rename(tmp_path / "elsewhere")
@@ -59,7 +58,7 @@ def test_a_pipe_in_a_run_is_refused(run: Path) -> None:
 
 def test_a_run_of_another_user_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = os.geteuid()
-    monkeypatch.setattr(trust.os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     with pytest.raises(InputError) as refusal:
         check_ownership(run)
     assert str(refusal.value) == (

@@ -18,8 +18,8 @@ from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
-from hyena_ray.training.run import train_and_test
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.train_and_test import train_and_test
 
 SMALL = {
     "data.length": 40,
@@ -33,7 +33,7 @@ SMALL = {
 
 
 def run(data: PreparedData, folder: Path, *, test: bool, **changes: Any) -> RunSettings:
-    settings = RunSettings.of_task("zdna").updated(SMALL | changes, "test")
+    settings = RunSettings.for_task("zdna").updated(SMALL | changes, "test")
     train_and_test(
         settings,
         data,
@@ -193,7 +193,7 @@ def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path:
 
 
 def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData) -> None:
-    settings = RunSettings.parse(read_json(tested / "config.json"), "test")
+    settings = RunSettings.of_task("zdna").updated(SMALL, "test")
     model = load_window_model(tested / "model")
     validation: Evaluation = evaluate_on_split(model, data, "val", class_weights(settings.training))
     odd = "a`|b: [c]\n# d.fa"

@@ -46,7 +46,7 @@ PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None)
 
 
 def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> None:
-    settings = RunSettings.of_task(data.manifest.task).updated(changes, "test")
+    settings = RunSettings.for_task(data.manifest.task).updated(changes, "test")
     check_run_fits(settings, data, "here", gpu=gpu)
 
 
@@ -144,11 +144,11 @@ def test_float16_is_let_through_with_a_gpu() -> None:
 
 
 def test_a_tasks_defaults_fit_its_windows() -> None:
-    settings = RunSettings.of_task("promoter")
+    settings = RunSettings.for_task("promoter")
     assert (settings.task, settings.data.length) == ("promoter", 70)
     assert (settings.readout.flank, settings.readout.lookahead) == (0, 0)
     assert settings.readout.strands == "forward"  # promoters have a direction
     assert not settings.training.reverse_complement
-    assert RunSettings.of_task("zdna") == RunSettings()
+    assert RunSettings.for_task("zdna") == RunSettings()
     with pytest.raises(InputError, match=r"task: promotor: .*promoter"):
-        RunSettings.of_task("promotor")
+        RunSettings.for_task("promotor")

@@ -1,4 +1,4 @@
-"""One run from settings to its folder: train, test, and say what it took."""
+"""Train, test and describe one supervised run in a folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunFigures(NamedTuple):
     test: dict[str, float] | None
     """Metrics of the best epoch's model on the test windows; None where they were not scored."""
     trainable_share: float
-    """Trained weights over all weights, adapters included."""
+    """Fraction of all weights, adapters included, that is trained."""
     seconds_per_epoch: float | None
     """Mean wall time of an epoch with its validation, since the last start; None where that had
     none to do."""
@@ -49,7 +49,12 @@ class RunFigures(NamedTuple):
 
 
 def run_view(settings: RunSettings, data: PreparedData) -> PreparedData:
-    """The data as a run sees them: of data in folds, the view of its fold."""
+    """Return the data as a run sees them: the view of its fold, where they are split into folds.
+
+    Args:
+        settings: Settings of the run.
+        data: Prepared windows.
+    """
     return data if settings.data.fold is None else data.for_fold(settings.data.fold)
 
 
@@ -88,7 +93,7 @@ def train_and_test(
         InputError: As `train_run`.
         DivergenceError: A loss is NaN or infinite.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     seconds: list[float] = []
     state = load_state(folder / CHECKPOINT, fingerprint)
     with learning_curve(folder / TENSORBOARD, dotted(settings.model_dump(mode="json"))) as curve:
@@ -96,7 +101,7 @@ def train_and_test(
             curve.add(number, metrics)
 
         def after_epoch(epoch: EpochReport) -> None:
-            seconds.append(time.monotonic() - began - sum(seconds))
+            seconds.append(time.monotonic() - started - sum(seconds))
             curve.add(epoch.epoch, epoch.metrics)
             on_epoch(epoch)
 
@@ -138,18 +143,18 @@ def score_and_describe(
     """Score a trained model, and write its card.
 
     Args:
-        model: read from `folder`.
-        folder: of the model; takes the card.
-        settings: of the run that trained it.
-        data: prepared windows, as that run sees them.
-        test: whether the test split is scored; the validation split always is.
-        on_progress: called with the number of windows of every batch of test.
+        model: Model read from `folder`.
+        folder: Folder of the model, which takes the card.
+        settings: Settings of the run that trained it.
+        data: Prepared windows, as that run sees them.
+        test: Whether the test split is scored; the validation split always is.
+        on_progress: Called with the number of windows of every batch of the test split.
 
     Returns:
         All figures of the test split, if it was scored.
 
     Raises:
-        InputError: as `evaluate_on_split`.
+        InputError: As `evaluate_on_split`.
     """
     weights = class_weights(settings.training)
     validation = evaluate_on_split(model, data, "val", weights)
@@ -160,7 +165,7 @@ def score_and_describe(
 
 
 def peak_memory() -> int:
-    """Bytes that were held at most: of the GPU, or where there is none by this process."""
+    """Return the most bytes held at once, of the GPU, or without one by this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     # Not getrusage: its figure is at least that of the process that started this one.
