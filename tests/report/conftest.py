@@ -24,8 +24,9 @@ def runs(tuned_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def tuned(runs: Runs, tmp_path: Path) -> Path:
-    """Copy the search, for a test that changes it."""
-    return Path(shutil.copytree(runs.tuned, tmp_path / "tuned"))
+    """Copy the search without its page, for a test that changes it."""
+    without_page = shutil.ignore_patterns("report.html")
+    return Path(shutil.copytree(runs.tuned, tmp_path / "tuned", ignore=without_page))
 
 
 @pytest.fixture(scope="session")
