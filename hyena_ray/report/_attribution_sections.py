@@ -47,9 +47,9 @@ def window_section(contents: RunContents) -> Section | None:
     if task is None or task.kind == "base":
         selection = (
             f"{count_noun(len(rows), 'window')} of {len(sample.bases):,} with a true positive, "
-            f"from {sample.windows_read:,} read of {sample.windows_attributed:,}: those whose summed "
-            "score is at even quantiles of all, so neither the best nor the worst. Positions are "
-            "0-based."
+            f"from {sample.windows_read:,} read of {sample.windows_attributed:,}: those whose "
+            "summed score is at even quantiles of all, so neither the best nor the worst. "
+            "Positions are 0-based."
         )
     else:
         selection = f"{count_noun(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
