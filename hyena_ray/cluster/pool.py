@@ -19,7 +19,7 @@ from hyena_ray.cluster.monitor import Progress, StalledError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.progress import State, counted
+from hyena_ray.progress import State, count_noun
 
 logger = logging.getLogger(__name__)
 
@@ -182,15 +182,15 @@ class _Pool:
     def progress(self) -> Progress:
         shards = self.shards
         windows = None if shards.windows is None else sum(map(shards.windows, self._waiting))
-        begun = State(waiting=f"{counted(self._places, 'actor')} to start")
-        return Progress(shards.name, self._total, shards.unit, windows=windows, begun=begun)
+        begun = State(waiting=f"{count_noun(self._places, 'actor')} to start")
+        return Progress(shards.name, self._total, shards.unit, windows=windows, initial=begun)
 
     def state(self) -> State:
         starting = len(self._starting)
         return State(
             done=self.finished,
             windows=self._windows,
-            waiting=f"{counted(starting, 'actor')} to start" if starting else "",
+            waiting=f"{count_noun(starting, 'actor')} to start" if starting else "",
             at_work=tuple(self.shards.label(number) for number, _ in self._running.values()),
         )
 

@@ -30,7 +30,7 @@ from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.errors import InputError, Problems, raise_together, unknown_name
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
+from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.shards import (
@@ -315,7 +315,7 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
     codes = read_shard_file(_sequence_path(folder, index), plan.fingerprint, last - first)["code"]
     probability = score_piece(
         model,
-        Sequence(first, codes.to_numpy()),
+        ContigSlice(first, codes.to_numpy()),
         plan.lengths[piece.contig],
         piece.start,
         piece.end,

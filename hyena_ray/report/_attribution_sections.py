@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.report._page import Figure, Section, Table, in_a_sentence, number
 from hyena_ray.report._plots import BLUE, LETTERS, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, SanityResults, WindowSample
@@ -46,13 +46,13 @@ def window_section(contents: RunContents) -> Section | None:
     rows = chosen_windows(sample)
     if task is None or task.kind == "base":
         selection = (
-            f"{counted(len(rows), 'window')} of {len(sample.bases):,} with a true positive, from "
-            f"{sample.windows_read:,} read of {sample.windows_attributed:,}: those whose summed "
-            "score is at even quantiles of all, so neither the best nor the worst. Positions are "
-            "0-based."
+            f"{count_noun(len(rows), 'window')} of {len(sample.bases):,} with a true positive, "
+            f"from {sample.windows_read:,} read of {sample.windows_attributed:,}: those whose "
+            "summed score is at even quantiles of all, so neither the best nor the worst. "
+            "Positions are 0-based."
         )
     else:
-        selection = f"{counted(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
+        selection = f"{count_noun(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
     figures = [_window(sample, int(row), f"window-{at}") for at, row in enumerate(rows, start=1)]
     return Section("windows", "Windows base by base", [selection, *figures])
 
@@ -90,9 +90,8 @@ def part_shown(marked: NDArray[np.bool_]) -> slice:
 
 
 def _window(sample: WindowSample, row: int, name: str) -> Figure:
-    labels = None
-    if sample.labels is not None and sample.labels.shape[1] == sample.bases.shape[1]:
-        labels = sample.labels[row] == POSITIVE
+    # The label of a whole sequence marks no base.
+    labels = None if _are_sequences(sample) else sample.labels[row] == POSITIVE
     positive = sample.true_positive[row]
     shown = part_shown(positive if labels is None else positive | labels)
     methods = list(sample.scores)[:METHODS_SHOWN]
@@ -112,11 +111,15 @@ def _window(sample: WindowSample, row: int, name: str) -> Figure:
     )
 
 
+def _are_sequences(sample: WindowSample) -> bool:
+    return bool(sample.labels.shape[1] != sample.bases.shape[1])
+
+
 def _best_bases(
     sample: WindowSample, row: int, labels: NDArray[np.bool_] | None, methods: list[str]
 ) -> Table:
     best = np.argsort(-sample.scores[methods[0]][row], kind="stable")[:BEST_BASES]
-    start = int(sample.start[row]) if len(sample.start) else 0
+    start = int(sample.start[row])
     cells = [
         [
             "ACGTN"[sample.bases[row, base]],
@@ -137,10 +140,8 @@ def _best_bases(
 
 
 def _location(sample: WindowSample, row: int, shown: slice) -> str:
-    if not len(sample.start):
-        return "A window"
     first = int(sample.start[row])
-    if sample.labels is not None and sample.labels.shape[1] == 1:
+    if _are_sequences(sample):
         return f"Sequence {first + 1:,}"
     return f"{sample.contig[row]}:{first + shown.start:,}-{first + shown.stop:,}"
 
@@ -159,7 +160,7 @@ def _draw_window(
     marks = [("found", sample.true_positive[row], BLUE)]
     if labels is not None:
         marks.append(("labelled", labels, ORANGE))
-    start = int(sample.start[row]) if len(sample.start) else 0
+    start = int(sample.start[row])
     with style() as new_figure:
         height = len(lines) * (0.95 * len(methods) + 0.7)
         figure = new_figure(figsize=(WIDTH, height), layout="none")

@@ -14,10 +14,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
-from hyena_ray.model.checkpoint import is_hub_id, public_name
-from hyena_ray.model.provenance import Provenance, Use
+from hyena_ray.model.provenance import Provenance, Use, is_hub_id, public_name
 from hyena_ray.model.settings import ModelSettings
-from hyena_ray.progress import listed
+from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
 from hyena_ray.training.evaluation import Evaluation
@@ -61,8 +60,10 @@ def _of_one(provenance: Provenance) -> str:
     for contig in provenance.contigs:
         names.setdefault(contig.use, []).append(as_text(contig.name))
     told = f"on {genome} to predict {_TASKS.get(provenance.objective, provenance.objective)}: "
-    told += f"trained on {listed(names.get('trained', ()), NAMED)}"
-    rest = [f"{what} {listed(names[use], NAMED)}" for use, what in _USES.items() if use in names]
+    told += f"trained on {shortened_list(names.get('trained', ()), NAMED)}"
+    rest = [
+        f"{what} {shortened_list(names[use], NAMED)}" for use, what in _USES.items() if use in names
+    ]
     return "; ".join([told, *rest])
 
 

@@ -17,7 +17,7 @@ from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, 
 from hyena_ray.attribution.tracks import scored_bases, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.model.arguments import ALL
+from hyena_ray.model.convolution import ALL
 from tests.attribution.small_model import WINDOW, SmallModel
 
 CONTIGS = ("chr2", "chr10", "chr1", "chr3")

@@ -63,7 +63,8 @@ def test_the_readme_has_every_job_but_those_of_a_first_try() -> None:
 
 @pytest.mark.parametrize("line", job_commands(README))
 def test_the_command_line_takes_every_command(line: str) -> None:
-    command, words = hyena_ray_command(), shlex.split(line)[1:]
+    command: click.Command = hyena_ray_command()
+    words = shlex.split(line)[1:]
     context = click.Context(command, info_name="hyena-ray")
     while isinstance(command, click.Group):
         name, *words = words
