@@ -1,4 +1,4 @@
-"""What a readout gives beside a label per base: sequences, special tokens, windows cut shorter."""
+"""What a readout gives apart from labels of bases: sequences, special tokens, windows cut shorter."""
 
 from __future__ import annotations
 
