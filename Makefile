@@ -4,14 +4,21 @@ VENV := .venv
 RUN := $(VENV)/bin
 # Tools that read the code and the lock, apart from what the lock says is installed.
 TOOLS := .venv-security
+# Tests run in this many processes; each may start a Ray of its own, of some 2 GiB.
+WORKERS ?= 2
+PYTEST := $(RUN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: check demo test lint types docs security sbom clean
 
 demo: $(VENV)/ready
 	$(RUN)/python jobs/tune_zdna.py
 
+# The fast half, for every change: lint, types, tests that take seconds.
+check: lint types
+	$(PYTEST) -m "not slow"
+
 test: $(VENV)/ready
-	$(RUN)/pytest
+	$(PYTEST)
 
 lint: $(VENV)/ready
 	$(RUN)/ruff check .

@@ -20,6 +20,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from hyena_ray.cli.commands import hyena_ray_command
+
 SETTINGS = (
     ("One run", "hyena_ray.training.settings", "RunSettings", "`train`, presets, `--set`"),
     ("Search space", "hyena_ray.search.space", "SearchSpace", "the YAML file of `tune`"),
@@ -162,6 +164,8 @@ def walk(
 def options(context: click.Context, command: click.Command) -> Iterator[tuple[str, str]]:
     """Yield the names and the help of every argument and option of a command."""
     for parameter in command.get_params(context):
+        if {"--help", "--version"} & set(parameter.opts):
+            continue
         record = parameter.get_help_record(context)
         if record is not None:
             names, text = record
@@ -179,7 +183,7 @@ def command_line_page(program: click.Command) -> str:
     sections = [
         "# Command line",
         "Generated from the code. `hyena-ray JOB ...`, `python -m hyena_ray JOB ...` and "
-        "`python jobs/JOB.py ...` are the same.",
+        "`python jobs/JOB.py ...` are the same. Every command also has `--help` and `--version`.",
     ]
     for context, command in walk(program, "hyena-ray"):
         usage = " ".join(command.get_usage(context).removeprefix("Usage:").split())
@@ -190,7 +194,8 @@ def command_line_page(program: click.Command) -> str:
             table(("option", "meaning"), options(context, command)),
         ]
         if command.epilog:
-            sections.append(f"```\n{inspect.cleandoc(command.epilog)}\n```")
+            examples = inspect.cleandoc(command.epilog.replace("\b", "")).strip()
+            sections.append(f"```\n{examples}\n```")
     return "\n\n".join(sections) + "\n"
 
 
@@ -214,6 +219,7 @@ def pages() -> dict[str, str]:
     reference = {f"api/{room}.md": f"# {room}\n\n::: hyena_ray.{room}\n" for room in rooms()}
     return {
         "settings.md": settings_page(),
+        "command_line.md": command_line_page(hyena_ray_command()),
         "api/foundation.md": foundation_page(),
         **reference,
     }

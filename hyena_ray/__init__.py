@@ -1,4 +1,14 @@
-"""hyena-ray: find non-B DNA with HyenaDNA on a Ray cluster, and the motifs the model relies on."""
+"""hyena-ray: find non-B DNA with HyenaDNA on a Ray cluster, and the motifs the model relies on.
+
+The names below are those that a notebook needs: `load` a trained model and `predict` with it, read
+`PreparedData`, attribute windows and rank k-mers, or use the Hugging Face classes. Each is imported
+on first use.
+
+Example:
+    >>> import hyena_ray
+    >>> hyena_ray.HyenaDNAConfig(n_layer=4).model_type
+    'hyenadna'
+"""
 
 from __future__ import annotations
 

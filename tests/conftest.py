@@ -4,21 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from pyarrow import fs
 
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.storage import S3Path
+from tests.command_line import run_job
+from tests.tuned_run import SPACE
 
 # Ray makes its workers nice, so that on a busy machine a test would wait for everything else.
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes that test side by side share the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Once: TypeAlias = Callable[[str, Callable[[Path], None]], Path]
+"""Takes a name and a function that fills a folder; see `once`."""
+
+TESTS = Path(__file__).parent
+FIRST = (
+    "faults/test_chaos.py",
+    "jobs/test_tutorial.py",
+    "jobs/test_submit.py",
+    "jobs/test_readme.py",
+    "faults/test_nodes.py",
+    "faults/test_trials.py",
+    "faults/test_machine.py",
+    "jobs/test_tune_workers.py",
+    "jobs/test_terminal.py",
+)
+"""Files that take longest: begun last, one of them would run alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, which shares their fixtures; begin with slow ones.
+
+    `pytest -n N --dist loadgroup --no-loadscope-reorder` gives out groups in this order.
+    """
+    ranks: dict[str, int] = {}
+    for item in items:
+        file = item.path.relative_to(TESTS).as_posix()
+        slow = item.get_closest_marker("slow") is not None
+        rank = FIRST.index(file) if file in FIRST else len(FIRST) + (not slow)
+        ranks[file] = min(rank, ranks.get(file, rank))
+        item.add_marker(pytest.mark.xdist_group(file))
+    items.sort(key=lambda item: ranks[item.path.relative_to(TESTS).as_posix()])
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +71,49 @@ def cluster() -> Iterator[object]:
 
 
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Fill a folder once for all processes of a session, and return it; no test may change it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def fill(name: str, make: Callable[[Path], None]) -> Path:
+        folder, filled = shared / name, shared / f"{name}.filled"
+        with FileLock(shared / f"{name}.lock"):
+            if not filled.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # another process failed here
+                folder.mkdir()
+                make(folder)
+                filled.touch()
+        return folder
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def small_data(once: Once) -> Path:
     """Prepared windows of 40 simulated bases with 8 on each side, three shards to test on."""
-    folder = tmp_path_factory.mktemp("small")
+    return once("small", prepare_small) / "data"
+
+
+def prepare_small(folder: Path) -> None:
     made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
     recipe = PrepareSettings(
         task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
     )
     prepare(recipe, folder / "data")
-    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def tuned_run(once: Once, small_data: Path, request: pytest.FixtureRequest) -> Path:
+    """The folder of a finished search on `small_data`, to which nothing happened: `SPACE`."""
+
+    def tune(folder: Path) -> None:
+        request.getfixturevalue("cluster")
+        (folder / "space.yaml").write_text(SPACE)
+        given = ("--data", small_data, "--space", folder / "space.yaml", "--out", folder / "run")
+        run_job("tune", "zdna", *given)
+
+    return once("tuned", tune) / "run"
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
 Usage: python docs/images/make_track.py RUN_DIR track.png
 
-RUN_DIR is the folder of `tune_zdna.py`, run without data. The drawing shows `tracks/ig.bw` around
-the planted tract that is nearest to the middle of two neighbouring windows.
+RUN_DIR is the folder of `hyena-ray tune zdna`, run without data. The drawing shows the track of
+Integrated Gradients around the planted tract that is nearest to the middle of two neighbouring
+windows.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Stretch(NamedTuple):
 def neighbouring_windows(run: Path) -> list[Stretch]:
     """Return pairs of neighbouring windows that an attribution covers."""
     windows: dict[tuple[str, int], Stretch] = {}
-    for path in sorted((run / "shards").glob("*.parquet")):
+    for path in sorted((run / "attribution" / "shards").glob("*.parquet")):
         table = pq.read_table(path, columns=["contig", "start", "bases", "labels"])
         bases, labels = (
             table[name].combine_chunks().to_numpy_ndarray() for name in ("bases", "labels")
@@ -71,7 +72,7 @@ def draw(run: Path, image: Path) -> None:
     first = int(tract[0] + tract[-1] + 1) // 2 - size // 2
     first = min(max(0, first), len(stretch.letters) - size)
     begin, end = stretch.start + first, stretch.start + first + size
-    with pyBigWig.open(str(run / "tracks" / "ig.bw")) as track:
+    with pyBigWig.open(str(run / "attribution" / "tracks" / "ig.bw")) as track:
         scores = np.nan_to_num(track.values(stretch.contig, begin, end))
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     axes = figure.add_subplot()

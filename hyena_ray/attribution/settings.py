@@ -9,18 +9,16 @@ scipy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hyena_ray.errors import raise_together, unknown_name
+from hyena_ray.errors import unknown_name
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import Kind
 
 MethodName = Literal["ig", "noisy_ig", "smoothgrad", "input_x_gradient", "ism", "tp"]
-METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)
-"""Names of all methods; `hyena_ray.attribution.methods.METHODS` describes them."""
+"""Name of a method; `hyena_ray.attribution.methods.METHODS` describes them."""
 
 Ranking = Literal["shrunken_score", "score"]
 """Column by which a k-mer table is sorted."""
@@ -128,24 +126,6 @@ class AttributionSettings(Settings):
         if len(set(methods)) < len(methods):
             raise ValueError("a method is named twice")
         return methods
-
-
-def check_method_names(names: Iterable[str], place: str) -> None:
-    """Refuse names of methods that do not exist.
-
-    Args:
-        names: Names as they were typed.
-        place: Option or setting that holds them, for the message.
-
-    Raises:
-        InputError: At least one name is unknown; every unknown one is listed with its nearest right
-            name.
-
-    Example:
-        >>> check_method_names(["ig", "ism"], "--methods")
-    """
-    unknown = [name for name in names if name not in METHOD_NAMES]
-    raise_together([unknown_name(place, name, "method", METHOD_NAMES) for name in unknown])
 
 
 DEFINITIONS = ("default", "original")

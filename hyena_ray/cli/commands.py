@@ -229,6 +229,7 @@ class TaskGroup(NamedGroup):
             name,
             help=workflow.about,
             short_help=workflow.about.strip().splitlines()[0],
+            params=[_version()],
             subcommand_metavar="TASK ...",
         )
 

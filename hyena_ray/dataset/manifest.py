@@ -159,8 +159,11 @@ class Manifest(Record):
         """Make the manifest of prepared data.
 
         Args:
-            simulated: Whether the data was made from simulated DNA.
-            values: All fields of the manifest's own.
+            simulated: Whether the data are from simulated DNA.
+            values: All fields that a manifest has and a record of another run has not.
+
+        Returns:
+            The manifest, with its fingerprint and outputs.
         """
         plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
         outputs = {f"windows of {size} bases": f"length={size}" for size in values["lengths"]}
@@ -175,6 +178,9 @@ class Manifest(Record):
         Args:
             folder: Folder of the data.
             place: Option that named the folder, for the message.
+
+        Returns:
+            Its manifest.
 
         Raises:
             InputError: The folder is not prepared data, or its manifest is damaged or of another

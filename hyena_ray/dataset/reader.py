@@ -60,7 +60,6 @@ class PreparedData:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from hyena_ray.dataset.genome_windows import PrepareSettings
-        >>> from hyena_ray.files import write_json
         >>> from hyena_ray.genome.simulation import simulate_genome
         >>> with tempfile.TemporaryDirectory() as name:
         ...     folder = Path(name)
@@ -69,7 +68,7 @@ class PreparedData:
         ...         task="zdna", genome=simulated.genome, regions=simulated.regions, flank=8
         ...     )
         ...     manifest = settings.write(folder)
-        ...     write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+        ...     manifest.write(folder)
         ...     data = PreparedData.open(folder)
         ...     windows = data.read(length=100, split="test")
         >>> data.manifest.lengths, data.manifest.splits

@@ -234,7 +234,7 @@ class _RowLists(NamedTuple):
     end: list[int]
     line: list[int]
     summit: list[int]
-    """Summit of a peak, which tells apart peaks that share an interval; else 0."""
+    """Summit of a peak, which distinguishes peaks that share an interval; else 0."""
 
     @classmethod
     def empty(cls) -> _RowLists:

@@ -38,7 +38,7 @@ class FileKind(NamedTuple):
 
     name: str
     magic: tuple[bytes, ...] = ()
-    """Byte strings that its content may begin with; empty where only the name tells."""
+    """Byte strings that its content may begin with; empty where only the name is decisive."""
     endings: tuple[str, ...] = ()
     """Endings of its name, in lower case."""
     within_gzip: bool = True

@@ -1,27 +1,75 @@
-"""The configuration of HyenaDNA: field for field as published, then what was added to it."""
+"""Configurations of the classifiers, and config.json as Hugging Face writes and reads it.
 
-# No `from __future__ import annotations`: the type check of @strict passes over strings.
+The `...Fields` hold what config.json stores. Each has two users: the configuration here, for models
+in plain torch, and the Hugging Face configuration in huggingface.py.
+"""
 
-from typing import Any, ClassVar, Literal
+# No `from __future__ import annotations`: transformers checks the types of fields, but not strings.
 
-from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePath
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.settings import Pooling
+from hyena_ray.model.settings import Filters, Pooling
+from hyena_ray.tasks import Kind
+
+FINEST_PERIOD = 8
+"""Bases that the finest feature of local filters spans."""
+FASTEST_DECAY = 5
+"""Bases within which the fastest channel of local filters decays to 1 %."""
 
 
-@strict
-class HyenaDNAConfig(PreTrainedConfig):
-    """Sizes of a HyenaDNA model; the defaults are those of tiny-1k.
+@dataclass
+class ClassifierFields:
+    """Values that every classifier has."""
 
-    Raises:
-        InputError: a size that no published model has and that the equations do not define.
+    model_type: ClassVar[str]
+    causal: ClassVar[bool]
+    """Whether position i of the output depends on positions 0 to i of the input and no further."""
+
+    pooling: Pooling | None = None
+    """Which hidden state labels a sequence; None labels every base. Where nothing is learnt below
+    the head, any other value labels the sequence as a whole."""
+    pooled_length: int = 70
+    """Tokens of every sequence, where they are pooled by position."""
+    pad_token_id: int | None = 4
+    """Token that is left out of a sequence."""
+    class_weights: list[float] | None = None
+    """Weight of each class in a classifier's cross-entropy; None weighs all alike."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that the equations do not define.
+
+        Raises:
+            InputError: Names the value.
+        """
+        self._at_least_one("pooled_length")
+
+    def _at_least_one(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < 1:
+                raise InputError(f"config: {name}", getattr(self, name), "below 1", "raise it")
+
+
+@dataclass
+class HyenaFields(ClassifierFields):
+    """Sizes of a HyenaDNA model: field for field as published, then what was added to it.
+
+    The defaults are those of tiny-1k.
     """
 
     model_type = "hyenadna"
-    causal: ClassVar[bool] = True
-    """Position i of the output depends on positions 0 to i of the input and no further."""
+    causal = True
 
     vocab_size: int = 12
     """Tokens; the embedding table is padded to a multiple of `pad_vocab_size_multiple`."""
@@ -56,60 +104,38 @@ class HyenaDNAConfig(PreTrainedConfig):
     hyena_filter_dropout: float | int = 0.0
     """Kept for the file format: the published classes never applied it."""
     layer_norm_epsilon: float | int = 1e-5
-    """Of the last LayerNorm; those inside the layers use 1e-5, as published."""
+    """Epsilon of the last LayerNorm; those inside the layers use 1e-5, as published."""
     initializer_range: float | int | None = 0.02
     """Standard deviation of initial weights; None takes torch's own initial weights, from which a
     short training on few windows comes much further (RESULTS.md)."""
     pad_vocab_size_multiple: int = 8
     """See `vocab_size`."""
-    pad_token_id: int | None = 4
-    """Token that sequence classification does not read out."""
     tie_word_embeddings: bool = False
     """Embedding and language-model head share one table; never so in the published models."""
-    class_weights: list[float] | None = None
-    """Weight of each class in a classifier's cross-entropy; None weighs all alike."""
     slow_decay: float | int = 1.5
-    """Share of `max_seq_len` after which the slowest channel's filter has decayed to 1 %."""
+    """Fraction of `max_seq_len` after which the slowest channel's filter has decayed to 1 %."""
     fast_decay: float | int = 0.3
-    """The same of the fastest channel."""
+    """The same fraction for the fastest channel."""
     decay_spacing: Literal["linear", "log"] = "linear"
-    """How the channels' decay rates lie between these two: evenly as published, or evenly in their
-    logarithm, so that as many look at a few bases as at many."""
+    """Spacing of the channels' decay rates between these two: even as published, or even in their
+    logarithm, so that as many channels look at a few bases as at many."""
     head: Literal["linear", "electra", "lookahead"] = "linear"
-    """From hidden state to labels: one matrix as published; dense, GELU, dropout, projection; or
-    the same on the hidden states of the next positions too, for labels of bases."""
+    """Map from hidden state to labels: one matrix as published; dense, GELU, dropout, projection;
+    or the same on the hidden states of the next positions too, for labels of bases."""
     head_dropout: float | int = 0.0
     """Dropout of the other two heads."""
     lookahead: int = 0
-    """How many positions further right the lookahead head sees."""
+    """Positions further right that the lookahead head sees."""
     flank_composition: int = 0
     """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input."""
-    pooling: Pooling | None = None
-    """Which hidden state labels a sequence; None labels every base."""
-    pooled_length: int = 70
-    """Tokens of every sequence, where they are pooled by position."""
     short_filter_rank: int = 0
     """Rank of a correction to the short convolutions that mixes channels, as LoRA trains it; 0 has
     none, as published."""
 
-    def __post_init__(self, **kwargs: Any) -> None:
-        # Points at code on the hub, which is never run.
-        kwargs.pop("auto_map", None)
-        super().__post_init__(**kwargs)
-        sizes = (
-            "vocab_size",
-            "d_model",
-            "d_inner",
-            "max_seq_len",
-            "n_layer",
-            "filter_order",
-            "short_filter_order",
-            "pooled_length",
-            "pad_vocab_size_multiple",
-        )
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise InputError(f"config: {name}", getattr(self, name), "below 1", "raise it")
+    def check(self) -> None:
+        super().check()
+        self._at_least_one("vocab_size", "d_model", "d_inner", "max_seq_len", "n_layer")
+        self._at_least_one("filter_order", "short_filter_order", "pad_vocab_size_multiple")
         if self.hyena_order != 2:
             raise InputError(
                 "config: hyena_order", self.hyena_order, "only 2 is supported", "set it to 2"
@@ -130,3 +156,244 @@ class HyenaDNAConfig(PreTrainedConfig):
         """Rows of the embedding table."""
         multiple = self.pad_vocab_size_multiple
         return -(-self.vocab_size // multiple) * multiple
+
+
+@dataclass
+class HyenaConfig(HyenaFields):
+    """Configuration of a HyenaDNA model in plain torch.
+
+    Example:
+        >>> HyenaConfig(vocab_size=12, pad_vocab_size_multiple=8).padded_vocab_size
+        16
+    """
+
+    num_labels: int = 2
+    """Classes of a classifier."""
+
+
+@dataclass
+class NetworkFields(ClassifierFields):
+    """Values that the baselines which are networks have."""
+
+    causal = False
+
+    vocab_size: int = 16
+    """Tokens, as HyenaDNA's table has them."""
+    channels: int = 64
+    """Channels of a layer; of the BiLSTM in each direction."""
+    dropout: float | int = 0.0
+    """Dropout of each layer's contribution."""
+    head: Literal["linear", "electra"] = "linear"
+    """As `HyenaFields.head`; the linear one has a bias here."""
+    head_dropout: float | int = 0.0
+    """Dropout of the Electra head."""
+    flank_composition: int = 0
+    """As `HyenaFields.flank_composition`."""
+
+
+@dataclass
+class DilatedCNNFields(NetworkFields):
+    """Sizes of the dilated CNN. By default base i sees bases i - 64 to i + 64."""
+
+    model_type = "dilated_cnn"
+
+    kernel_size: int = 9
+    """Taps of every convolution; odd."""
+    dilations: list[int] | tuple[int, ...] = (1, 2, 4, 8)
+    """Distance of the taps, one residual layer for each."""
+
+    def check(self) -> None:
+        super().check()
+        if self.kernel_size % 2 == 0:
+            raise InputError("config: kernel_size", self.kernel_size, "not odd", "add 1")
+
+
+@dataclass
+class DilatedCNNConfig(DilatedCNNFields):
+    """Configuration of the dilated CNN in plain torch."""
+
+    num_labels: int = 2
+    """Classes of the classifier."""
+
+
+@dataclass
+class BiLSTMFields(NetworkFields):
+    """Sizes of the BiLSTM. Every base sees the whole input."""
+
+    model_type = "bilstm"
+
+    n_layer: int = 2
+    """Layers of both directions."""
+
+
+@dataclass
+class BiLSTMConfig(BiLSTMFields):
+    """Configuration of the BiLSTM in plain torch."""
+
+    num_labels: int = 2
+    """Classes of the classifier."""
+
+
+@dataclass
+class KmerLogisticFields(ClassifierFields):
+    """Sizes of the logistic regression. Base i sees the k-mers within i - radius to i + radius."""
+
+    model_type = "kmer_logistic"
+    causal = False
+
+    k: int = 6
+    """Bases of a k-mer; the model has a weight for each of 4**k and each class."""
+    radius: int = 12
+    """Bases on each side whose k-mers are counted for a base. Of 6 to 24, 11 is best for Z-DNA and
+    16 for G4 on the validation contig of hg19."""
+
+    def check(self) -> None:
+        super().check()
+        if not 1 <= self.k <= 2 * self.radius + 1:
+            raise InputError(
+                "config: k", self.k, f"not within 1 to {2 * self.radius + 1}", "change k or radius"
+            )
+
+
+@dataclass
+class KmerLogisticConfig(KmerLogisticFields):
+    """Configuration of the logistic regression in plain torch."""
+
+    num_labels: int = 2
+    """Classes of the classifier."""
+
+
+@dataclass
+class RuleFields(ClassifierFields):
+    """The rule that scores the bases; the rest is one scale and one offset."""
+
+    model_type = "rule"
+    causal = False
+
+    rule: str = "alternation"
+    """A key of `baselines.RULES`."""
+
+
+@dataclass
+class RuleConfig(RuleFields):
+    """Configuration of a rule in plain torch."""
+
+    num_labels: int = 2
+    """Classes of the classifier; a rule has two."""
+
+
+Config = HyenaConfig | DilatedCNNConfig | BiLSTMConfig | KmerLogisticConfig | RuleConfig
+ConfigType = TypeVar("ConfigType", bound=Config)
+CONFIG_CLASSES: dict[str, type[Config]] = {
+    config_class.model_type: config_class
+    for config_class in (
+        HyenaConfig,
+        DilatedCNNConfig,
+        BiLSTMConfig,
+        KmerLogisticConfig,
+        RuleConfig,
+    )
+}
+"""All configurations by their `model_type`."""
+LANGUAGE_MODEL = "HyenaDNAForCausalLM"
+"""Hugging Face class of a HyenaDNA language model, as config.json names it."""
+HUGGING_FACE_CLASSES: dict[tuple[str, Kind], str] = {
+    ("hyenadna", "base"): "HyenaDNAForTokenClassification",
+    ("hyenadna", "sequence"): "HyenaDNAForSequenceClassification",
+    ("dilated_cnn", "base"): "DilatedCNNClassifier",
+    ("dilated_cnn", "sequence"): "DilatedCNNClassifier",
+    ("bilstm", "base"): "BiLSTMClassifier",
+    ("bilstm", "sequence"): "BiLSTMClassifier",
+    ("kmer_logistic", "base"): "KmerLogisticClassifier",
+    ("kmer_logistic", "sequence"): "KmerLogisticClassifier",
+    ("rule", "base"): "RuleClassifier",
+    ("rule", "sequence"): "RuleClassifier",
+}
+"""Hugging Face class of every classifier, by its `model_type` and what it labels."""
+
+
+def time_scale(filters: Filters, length: int) -> dict[str, Any]:
+    """Return the values of HyenaDNA's configuration that set how far and how finely filters see.
+
+    Args:
+        filters: Published or local ones.
+        length: Longest input in tokens.
+
+    Example:
+        >>> time_scale("published", 1026)
+        {'max_seq_len': 1026}
+    """
+    if filters == "published":
+        return {"max_seq_len": length}
+    return {
+        "max_seq_len": length,
+        "emb_dim": 2 * max(2, length // FINEST_PERIOD) + 1,
+        "fast_decay": min(1.0, FASTEST_DECAY / length),
+        "decay_spacing": "log",
+    }
+
+
+def kind_of(config: ClassifierFields) -> Kind:
+    """Return what a classifier labels: bases or whole sequences.
+
+    Args:
+        config: Configuration of the classifier.
+
+    Example:
+        >>> kind_of(RuleConfig(pooling="mean"))
+        'sequence'
+    """
+    return "base" if config.pooling is None else "sequence"
+
+
+def parse_config(
+    config_class: type[ConfigType], values: Mapping[str, Any], path: PurePath
+) -> ConfigType:
+    """Validate the values of a config.json. Keys that the class does not know are left out.
+
+    Args:
+        config_class: The class of the result.
+        values: Plain values, as JSON gives them.
+        path: The file, for messages.
+
+    Raises:
+        InputError: A value has the wrong type or is out of range; names `path` and the key.
+    """
+    if "num_labels" not in values and values.get("id2label"):
+        values = {**values, "num_labels": len(values["id2label"])}
+    try:
+        # JSON mode: a list is one, and neither "1" nor True is a number.
+        return TypeAdapter(config_class).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"][:1])
+        reason = f"{key}: {first['msg']}" if key else first["msg"]
+        raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None
+
+
+def write_config(
+    folder: Path, config: ClassifierFields, architecture: str, dtype: str = "float32"
+) -> None:
+    """Write config.json, byte for byte as transformers' `save_pretrained` does.
+
+    Args:
+        folder: An existing folder.
+        config: The model's configuration.
+        architecture: Name of the Hugging Face class that reads the weights.
+        dtype: Number type of the weights.
+    """
+    values = asdict(config)
+    labels = values.pop("num_labels", 2)
+    if labels != 2:  # transformers' default
+        names = [f"LABEL_{label}" for label in range(labels)]
+        values["id2label"] = dict(enumerate(names))
+        values["label2id"] = {name: label for label, name in enumerate(names)}
+    values |= {
+        "architectures": [architecture],
+        "dtype": dtype,
+        "model_type": config.model_type,
+    }
+    with suppress(PackageNotFoundError):  # the key is for people
+        values["transformers_version"] = version("transformers")
+    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")

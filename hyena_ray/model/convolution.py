@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hyena_ray.model.arguments import ALL
+ALL = slice(None)
+"""Every position."""
 
 Method = Literal["toeplitz", "fft"]
 
@@ -36,24 +37,30 @@ CUDA: not measured, for want of a device; set to the CPU's.
 
 
 PART_BYTES = 1 << 20
-"""Padded input of the channels that an FFT convolves at once on the CPU: with its spectrum and the
-inverse it fills the second cache."""
+"""Bytes of padded input that an FFT convolves at once on the CPU: with the spectrum and the inverse
+they fill the second cache."""
 
 
 def method_for(length: int, device: torch.device) -> Method:
-    """The faster method for inputs of `length` on `device`."""
+    """Return the faster method of convolution.
+
+    Args:
+        length: Length of the input.
+        device: Device that computes it.
+    """
     return "toeplitz" if length <= CROSSOVER.get(device.type, 0) else "fft"
 
 
 def prepare_filters(filters: Tensor, method: Method) -> Tensor:
-    """What `convolve` needs of the filters, worth keeping while they do not change.
+    """Prepare filters for `convolve`; the result is worth keeping while they do not change.
 
     Args:
-        filters: (D, L) float32, taps in order of delay.
-        method: of the convolution.
+        filters: Taps in order of delay, shape (D, L), float32.
+        method: Method of the convolution.
 
     Returns:
-        (D, L, L) float32 lower triangular Toeplitz matrices, or (D, F) complex64 spectra.
+        Lower triangular Toeplitz matrices, shape (D, L, L), float32; or spectra, shape (D, F),
+        complex64.
     """
     if method == "toeplitz":
         return toeplitz(filters)
@@ -65,13 +72,18 @@ def convolve(u: Tensor, prepared: Tensor, method: Method, positions: slice = ALL
     """Convolve with prepared filters.
 
     Args:
-        u: (D, L, B) real, computed in float32 or better.
-        prepared: from `prepare_filters` for the same L.
-        method: the one that `prepared` was made for.
-        positions: P of the L that are wanted, which spares a Toeplitz product the others.
+        u: Real input, shape (D, L, B); computed in float32 or better.
+        prepared: Result of `prepare_filters` for the same L.
+        method: Method that `prepared` was made for.
+        positions: P of the L positions that are wanted; a Toeplitz product skips the others.
 
     Returns:
-        (D, P, B), with the dtype of `prepared`'s real part.
+        Shape (D, P, B), with the dtype of `prepared`'s real part.
+
+    Example:
+        >>> u, taps = torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[1.0, 10.0, 100.0]])
+        >>> convolve(u, prepare_filters(taps, "toeplitz"), "toeplitz").flatten().tolist()
+        [1.0, 12.0, 123.0]
     """
     with torch.autocast(u.device.type, enabled=False):
         if method == "toeplitz":
@@ -84,7 +96,7 @@ def convolve(u: Tensor, prepared: Tensor, method: Method, positions: slice = ALL
 
 
 class _SpectralConvolution(torch.autograd.Function):
-    """irfft(rfft(u) * spectra), on the CPU in parts of channels whose transforms stay in the cache.
+    """Compute irfft(rfft(u) * spectra), on the CPU in parts of channels that stay in the cache.
 
     autograd would send the gradient of a real transform through a complex one of the same size, and
     every step over all channels through memory.
@@ -131,7 +143,7 @@ class _SpectralConvolution(torch.autograd.Function):
 
 
 def _channels(u: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of the channels of (D, L, B), each with zeros (part, B, size) that keep their tail."""
+    """Yield parts of the channels of (D, L, B), with zeros (part, B, size) that keep their tail."""
     channels, _, batch = u.shape
     bytes_each = max(1, batch * size * u.element_size())
     most = max(1, PART_BYTES // bytes_each) if u.device.type == "cpu" else channels
@@ -142,7 +154,14 @@ def _channels(u: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
 
 
 def toeplitz(filters: Tensor) -> Tensor:
-    """(D, L) filters to (D, L, L) lower triangular matrices T[i, j] = h[i - j]."""
+    """Make the lower triangular matrices T[i, j] = h[i - j].
+
+    Args:
+        filters: Taps h in order of delay, shape (D, L).
+
+    Returns:
+        Shape (D, L, L).
+    """
     matrix: Tensor = _Toeplitz.apply(filters)  # type: ignore[no-untyped-call]
     return matrix
 
@@ -169,7 +188,7 @@ class _Toeplitz(torch.autograd.Function):
 
 
 def _fft_size(length: int) -> int:
-    """Smallest size with few prime factors that holds a linear convolution of `length` inputs."""
+    """Return the least size with few prime factors for a linear convolution of `length` inputs."""
     needed = 2 * length - 1
     return min(odd << max(0, (-(-needed // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15))
 
@@ -181,9 +200,16 @@ def measure_crossover(
     batch: int = 64,
     repeats: int = 5,
 ) -> dict[int, dict[Method, float]]:
-    """Seconds that a forward and backward convolution takes, by length and method.
+    """Measure the seconds that a forward and backward convolution takes, by length and method.
 
-    On the CPU they are seconds of processor time. The fastest of `repeats` counts.
+    On the CPU they are seconds of processor time. The fastest repeat counts.
+
+    Args:
+        device: Device that computes, such as `cpu` or `cuda`.
+        lengths: Lengths of the input.
+        channels: Channels of the input.
+        batch: Sequences of a batch.
+        repeats: Times that each is measured, after one to warm up.
     """
     times: dict[int, dict[Method, float]] = {}
     for length in lengths:

@@ -2,7 +2,7 @@
 
 h(t) = MLP(z(t)) * (exp(-t |delta|) + 0.05), always in float32 or better: bfloat16 merges the 1,026
 time steps of tiny-1k into 513 values.
-Source: Poli et al. 2023, section 3.3; Nguyen et al. 2023 for the constants.
+Reference: Poli et al. 2023, section 3.3; Nguyen et al. 2023 for the constants.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.configuration import HyenaFields
 
 SHIFT = 0.05
 """Floor of the window, so that no filter dies away."""
 
 
 class Sine(nn.Module):
-    """sin(freq * x) with one frequency per feature; one instance serves a whole filter MLP."""
+    """sin(freq * x) with one frequency per feature; one instance serves a whole filter MLP.
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    Args:
+        config: Sizes of the model.
+    """
+
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.initial = float(config.activation_freq)
         freq = torch.full((1, config.filter_order), self.initial)
@@ -37,12 +41,16 @@ class Sine(nn.Module):
 
 
 class TimeFeatures(nn.Module):
-    """The buffers t (1, max_seq_len, 1) in [0, 1] and z (1, max_seq_len, emb_dim): t, cos, sin."""
+    """The buffers t (1, max_seq_len, 1) in [0, 1] and z (1, max_seq_len, emb_dim): t, cos, sin.
+
+    Args:
+        config: Sizes of the model.
+    """
 
     t: Tensor
     z: Tensor
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.config = config
         t, z = self.initial()
@@ -50,7 +58,7 @@ class TimeFeatures(nn.Module):
         self.register_buffer("z", z)
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """The features as published."""
+        """Return the features t and z as published."""
         steps, bands = self.config.max_seq_len, (self.config.emb_dim - 1) // 2
         # On the CPU in float32 even while transformers builds a model without memory.
         with torch.device("cpu"):
@@ -61,20 +69,27 @@ class TimeFeatures(nn.Module):
 
 
 class DecayWindow(nn.Module):
-    """The buffer deltas (1, 1, d_model): decay rates, from slow to fast channels."""
+    """The buffer deltas (1, 1, d_model): decay rates, from slow to fast channels.
+
+    Args:
+        config: Sizes of the model.
+    """
 
     deltas: Tensor
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("deltas", self.initial())
 
     def initial(self) -> Tensor:
-        """Rates at which channels decay to 1 % after `slow_decay` to `fast_decay` of the longest
-        input; negative, as published."""
+        """Return the rates at which channels decay to 1 %; negative, as published.
+
+        They do so after `slow_decay` to `fast_decay` of the longest input.
+        """
         config = self.config
-        slow, fast = (-math.log(1e-2) / share for share in (config.slow_decay, config.fast_decay))
+        fractions = config.slow_decay, config.fast_decay
+        slow, fast = (-math.log(1e-2) / fraction for fraction in fractions)
         with torch.device("cpu"):
             if config.decay_spacing == "log":
                 rates = torch.logspace(math.log10(slow), math.log10(fast), config.d_model)
@@ -84,7 +99,11 @@ class DecayWindow(nn.Module):
 
 
 class HyenaFilter(nn.Module):
-    """The filters of one layer, and the bias of its long convolution."""
+    """The filters of one layer, and the bias of its long convolution.
+
+    Args:
+        config: Sizes of the model.
+    """
 
     # The entries of a filter MLP share one Sine, so its frequency has several names; transformers
     # writes the first of them, and reads whichever a file holds.
@@ -92,7 +111,7 @@ class HyenaFilter(nn.Module):
         r"implicit_filter\.(?!1\.)\d+\.freq": r"implicit_filter\.1\.freq"
     }
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         width, sine = config.filter_order, Sine(config)
         layers: list[nn.Module] = [nn.Linear(config.emb_dim, width), sine]
@@ -105,7 +124,14 @@ class HyenaFilter(nn.Module):
         self.modulation = DecayWindow(config)
 
     def forward(self, length: int) -> Tensor:
-        """The first `length` taps of every channel's filter, (d_model, length) float32."""
+        """Compute the first taps of every channel's filter.
+
+        Args:
+            length: Number of taps.
+
+        Returns:
+            Shape (d_model, length), float32.
+        """
         t, z = self.pos_emb.t[0, :length], self.pos_emb.z[0, :length]
         with torch.autocast(t.device.type, enabled=False):
             window = torch.exp(-t * self.modulation.deltas[0].abs()) + SHIFT
@@ -113,7 +139,7 @@ class HyenaFilter(nn.Module):
         return taps.T
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move, but never round: `.bfloat16()` leaves the filters in float32."""
+        """Move the filters, but never round them: `.bfloat16()` leaves them in float32."""
 
         def moved(tensor: Tensor) -> Tensor:
             result = fn(tensor)
@@ -125,7 +151,7 @@ class HyenaFilter(nn.Module):
 
 
 class FilterCache:
-    """Keeps what was last made from a module's tensors, for as long as they are frozen.
+    """The last result made from a module's tensors, kept for as long as they are frozen.
 
     A change in place (an optimiser step, `load_state_dict`) is seen by the tensors' version
     counters, a replaced tensor by its address; only writing through `.data` goes unseen.
@@ -137,7 +163,13 @@ class FilterCache:
         self._value: Tensor | None = None
 
     def get(self, module: nn.Module, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
-        """`make()`, or its last result when neither `key` nor the module has changed since."""
+        """Return `make()`, or its last result if neither `key` nor the module has changed since.
+
+        Args:
+            module: Module whose tensors the result depends on.
+            key: Everything else that it depends on.
+            make: Computes the result.
+        """
         tensors = [*module.parameters(), *module.buffers()]
         trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         if trained or any(tensor.is_inference() for tensor in tensors):

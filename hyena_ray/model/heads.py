@@ -1,134 +1,193 @@
-"""HyenaDNA with a head: language model, a label per base, a label per sequence."""
+"""Heads and pools: modules between hidden states and labels, common to all classifiers."""
 
 from __future__ import annotations
 
-import copy
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.modeling_outputs import (
-    CausalLMOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
 
-from hyena_ray.model.arguments import ALL, wants_dict
-from hyena_ray.model.backbone import HyenaDNAModel, HyenaDNAPreTrainedModel
-from hyena_ray.model.classification import (
-    Classifier,
-    label_hidden,
-    make_composition_embedding,
-    make_head,
-    make_pool,
-)
-from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.settings import Pooling
+from hyena_ray.errors import InputError
+from hyena_ray.model.flank_composition import CompositionEmbedding
+
+HEAD_PREFIXES = ("score.", "pool.", "surroundings.")
+"""Prefixes of the weights that belong to a classifier's head, or to its input next to the tokens:
+`surroundings` embeds the flank composition, and files of weights have that name. No published
+backbone has them."""
 
 
-class HyenaDNAWithHead(HyenaDNAPreTrainedModel):
-    """Access to the embeddings below a head; the backbone is `hyena`."""
+class ElectraHead(nn.Module):
+    """dense, GELU, dropout, projection; (..., width) to (..., num_labels).
 
-    hyena: HyenaDNAModel
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.hyena.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.hyena.set_input_embeddings(value)
-
-
-class HyenaDNAForCausalLM(HyenaDNAWithHead):
-    """Predicts the next token."""
-
-    def __init__(self, config: HyenaDNAConfig) -> None:
-        super().__init__(config)
-        self.hyena = HyenaDNAModel(config)
-        self.lm_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
-        self.post_init()
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        self.lm_head = value
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> CausalLMOutput | tuple[Any, ...]:
-        """As `HyenaDNAModel.forward`, with `logits` (B, L, padded vocabulary) float32.
-
-        Args:
-            labels: (B, L) token ids; position i is compared with labels[i + 1]; -100 is ignored.
-        """
-        hidden = self.hyena(input_ids, inputs_embeds, output_hidden_states, return_dict=True)
-        logits = self.lm_head(hidden.last_hidden_state).float()
-        loss = None
-        if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten().long())
-        output = CausalLMOutput(loss=loss, logits=logits, hidden_states=hidden.hidden_states)
-        return output if wants_dict(self.config, return_dict) else output.to_tuple()
-
-
-class HyenaDNAClassifier(Classifier, HyenaDNAWithHead):
-    """What the two classifiers have in common."""
-
-    pooling: ClassVar[Pooling | None]
-    """Pooling where the configuration says none."""
-
-    def __init__(self, config: HyenaDNAConfig, num_labels: int | None = None) -> None:
-        pooling = None if self.pooling is None else config.pooling or self.pooling
-        config = with_labels(config, num_labels, pooling)
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.hyena = HyenaDNAModel(config)
-        self.score = make_head(config, config.d_model, bias=False)
-        self.pool = make_pool(config, config.d_model)
-        self.surroundings = make_composition_embedding(config, config.d_model)
-        self.post_init()
-
-    def _label(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        read = positions
-        if positions != ALL and self.config.head == "lookahead":
-            read = slice(positions.start, positions.stop + self.config.lookahead)
-        hidden = self.hyena(
-            input_ids, inputs_embeds, output_hidden_states=True, return_dict=True, positions=read
-        )
-        logits = label_hidden(self, hidden.last_hidden_state, input_ids)
-        if read != positions:
-            logits = logits[:, : positions.stop - positions.start]
-        return logits, hidden.hidden_states
-
-
-class HyenaDNAForTokenClassification(HyenaDNAClassifier):
-    """One label per position, from the hidden state of that position.
-
-    Source: Algorithm 1 of the study.
+    Args:
+        width: Channels of a hidden state.
+        num_labels: Classes.
+        dropout: Probability of dropping a channel before the projection.
     """
 
-    pooling = None
-    output_class = TokenClassifierOutput
+    def __init__(self, width: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.out_proj = nn.Linear(width, num_labels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        result: Tensor = self.out_proj(self.dropout(F.gelu(self.dense(hidden))))
+        return result
 
 
-class HyenaDNAForSequenceClassification(HyenaDNAClassifier):
-    """One label per sequence; as published from its last token that is not padding."""
+class LookaheadHead(nn.Module):
+    """A head of bases for a causal backbone that sees the next positions too.
 
-    pooling = "last"
-    output_class = SequenceClassifierOutput
+    Next to the hidden state of position i it reads a sum of those of i to i + lookahead, with a
+    weight for each channel and distance; then dense, GELU, dropout and projection.
+
+    Args:
+        width: Channels of a hidden state.
+        lookahead: Positions further right that are read.
+        num_labels: Classes.
+        dropout: Probability of dropping a channel before the projection.
+
+    Reference: the row convolution of Amodei et al. 2016 (Deep Speech 2), section 3.4.
+    """
+
+    def __init__(self, width: int, lookahead: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.lookahead = lookahead
+        self.following = nn.Conv1d(width, width, lookahead + 1, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.dense = nn.Linear(2 * width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.out_proj = nn.Linear(2 * width, num_labels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map hidden states to logits; past the last position there is nothing.
+
+        Args:
+            hidden: Shape (B, L, width).
+
+        Returns:
+            Shape (B, L, num_labels).
+        """
+        padded = F.pad(hidden.transpose(1, 2), (0, self.lookahead))
+        following = self.norm(self.following(padded).transpose(1, 2))
+        both = F.gelu(self.dense(torch.cat([hidden, following], dim=-1)))
+        result: Tensor = self.out_proj(self.dropout(both))
+        return result
 
 
-def with_labels(
-    config: HyenaDNAConfig, num_labels: int | None, pooling: Pooling | None
-) -> HyenaDNAConfig:
-    """The configuration with `num_labels`, unless None, and `pooling`."""
-    config = copy.deepcopy(config)  # the caller may go on using theirs
-    config.num_labels = config.num_labels if num_labels is None else num_labels
-    config.pooling = pooling
-    return config
+class LastToken(nn.Module):
+    """The hidden state of the last token that counts, as published."""
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        """Reduce the hidden states of a sequence to one.
+
+        Args:
+            hidden: Shape (B, L, D).
+            counted: True where a token counts, shape (B, L), bool.
+
+        Returns:
+            Shape (B, D).
+        """
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return hidden[rows, (positions * counted).amax(1)]
+
+
+class MeanOfTokens(nn.Module):
+    """The mean hidden state of the tokens that count; arguments as `LastToken.forward`."""
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        weights = counted.to(hidden.dtype)[:, None]
+        mean: Tensor = (weights @ hidden)[:, 0] / weights.sum(2).clamp_min(1)
+        return mean
+
+
+class AttentionPool(nn.Module):
+    """The mean hidden state under softmax(hidden @ query) with a learnt query.
+
+    Arguments of `forward` as `LastToken.forward`.
+
+    Args:
+        width: Channels of a hidden state.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, 1, bias=False)
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        scores = self.query(hidden)[..., 0].float()
+        scores = scores.masked_fill(~counted, torch.finfo(scores.dtype).min)
+        mean: Tensor = (scores.softmax(1).to(hidden.dtype)[:, None] @ hidden)[:, 0]
+        return mean
+
+
+class PositionPool(nn.Module):
+    """The mean hidden state with a learnt weight for each position and channel, 1 at the start.
+
+    Arguments of `forward` as `LastToken.forward`.
+
+    Args:
+        width: Channels of a hidden state.
+        length: Tokens of every sequence.
+    """
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(length, width))
+
+    def forward(self, hidden: Tensor, counted: Tensor) -> Tensor:
+        if hidden.shape[1] != len(self.weight):
+            raise InputError(
+                "forward",
+                f"{hidden.shape[1]} tokens",
+                f"the positions of {len(self.weight)} tokens have weights",
+                "give sequences of that length, or pool by mean or attention",
+            )
+        weights = self.weight.to(hidden.dtype) * counted.to(hidden.dtype)[..., None]
+        mean: Tensor = (weights * hidden).sum(1) / counted.sum(1, keepdim=True).clamp_min(1)
+        return mean
+
+
+def make_head(config: Any, width: int, *, bias: bool) -> nn.Module:
+    """Build the head that a configuration asks for.
+
+    Args:
+        config: Configuration with `head`, `head_dropout`, `num_labels` and, for the lookahead head,
+            `lookahead`.
+        width: Channels of a hidden state.
+        bias: Whether the linear head has a bias.
+    """
+    if config.head == "electra":
+        return ElectraHead(width, config.num_labels, config.head_dropout)
+    if config.head == "lookahead":
+        return LookaheadHead(width, config.lookahead, config.num_labels, config.head_dropout)
+    return nn.Linear(width, config.num_labels, bias=bias)
+
+
+def make_pool(config: Any, width: int) -> nn.Module | None:
+    """Build the pool that a configuration asks for; None for a classifier of bases.
+
+    Args:
+        config: Configuration with `pooling` and `pooled_length`.
+        width: Channels of a hidden state.
+    """
+    if config.pooling is None:
+        return None
+    if config.pooling == "attention":
+        return AttentionPool(width)
+    if config.pooling == "position":
+        return PositionPool(width, config.pooled_length)
+    return MeanOfTokens() if config.pooling == "mean" else LastToken()
+
+
+def make_composition_embedding(config: Any, width: int) -> CompositionEmbedding | None:
+    """Build the embedding of the flank composition; None for a model without that input.
+
+    Args:
+        config: Configuration with `flank_composition`.
+        width: Channels of a token embedding.
+    """
+    return CompositionEmbedding(width) if config.flank_composition else None

@@ -1,20 +1,21 @@
-"""LoRA: train low-rank corrections of some matrices and leave the rest as it was."""
+"""LoRA: train low-rank corrections of some matrices and leave the rest as it was.
+
+peft is imported when adapters are made or saved: a process without adapters never loads it.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.operator import LowRankConvolution, ShortFilter
 from hyena_ray.model.settings import LoraSettings, Targets
 
@@ -27,15 +28,21 @@ TARGET_MODULES: dict[Targets, list[str]] = {
     "short_filter": ["short_filter"],
     "embeddings": ["word_embeddings"],
 }
-"""What a name of targets stands for; strings, because Optuna takes no lists."""
+"""Modules that get adapters, by the name of the targets; strings, because Optuna takes no lists."""
+
+ModelType = TypeVar("ModelType", bound=nn.Module)
 
 
 class ShortFilterAdapter(nn.Module):
-    """LoRA of a short filter: what peft made of it for the study, a convolution of all channels.
+    """LoRA of a short filter: a low-rank convolution of all channels, as in the original work.
 
     peft 0.21 itself takes grouped convolutions only at a rank that their groups divide (here 384),
-    and merges none. Nor can a depthwise weight take in what mixes channels: merging leaves the
-    correction beside it, as `ShortFilter.across`, without dropout and scale.
+    and merges none. A depthwise weight cannot hold a correction that mixes channels either: merging
+    leaves it next to the weight, as `ShortFilter.across`, without dropout and scale.
+
+    Args:
+        base_layer: The short filter, whose weights stay as they are.
+        settings: Rank, alpha and dropout of the adapter.
     """
 
     def __init__(self, base_layer: ShortFilter, settings: LoraSettings) -> None:
@@ -48,69 +55,90 @@ class ShortFilterAdapter(nn.Module):
         self.scale = settings.alpha / settings.rank
 
     def forward(self, u: Tensor) -> Tensor:
-        """(C, L, B) to (C, L, B)."""
+        """Filter activations, with the correction.
+
+        Args:
+            u: Activations, shape (C, L, B).
+
+        Returns:
+            The same shape.
+        """
         result: Tensor = self.base_layer(u) + self.scale * self.lora_pair(self.dropout(u))
         return result
 
     @torch.no_grad()
     def merge(self, safe_merge: bool = False) -> None:
-        """As peft's; the adapter itself is of no use afterwards."""
+        """Move the correction into the base layer; the adapter is of no use afterwards.
+
+        Args:
+            safe_merge: As peft's adapters take it; not used here.
+        """
         self.lora_pair.up.mul_(self.scale)
         self.base_layer.across = self.lora_pair
 
     def get_base_layer(self) -> ShortFilter:
-        """The filter, corrected once merged."""
+        """Return the filter, which holds the correction once merged."""
         return self.base_layer
 
 
-ADAPTERS = (BaseTunerLayer, ShortFilterAdapter)
+def is_adapter(module: nn.Module) -> bool:
+    """Return whether a module is an adapter, peft's or that of a short filter.
+
+    Args:
+        module: Any module.
+    """
+    return hasattr(module, "get_base_layer")  # a method of all adapters, and of nothing else
 
 
 def apply_lora(
-    classifier: PreTrainedModel,
+    classifier: ModelType,
     settings: LoraSettings,
     base: str | None = None,
     revision: str | None = None,
-) -> PreTrainedModel:
+) -> ModelType:
     """Put adapters into a classifier with a backbone `hyena`; they and the head are trained.
 
     Args:
-        classifier: changed in place; it keeps its class, its arguments and its outputs.
-        settings: of the adapters; `enabled` is not looked at.
-        base: hub id of the backbone, if it has one, which saved adapters name.
-        revision: commit of the hub id.
+        classifier: Changed in place; it keeps its class, its arguments and its outputs.
+        settings: Rank, targets and dropout; `enabled` is not read.
+        base: Hub id of the backbone, if it has one, which saved adapters name.
+        revision: Commit of the hub id.
 
     Returns:
         The same classifier.
 
     Raises:
-        InputError: the classifier has none of the targets, or its short filters have a correction
+        InputError: The classifier has none of the targets, or its short filters have a correction
             already.
     """
-    if not hasattr(classifier, "hyena"):
+    backbone = getattr(classifier, "hyena", None)
+    if backbone is None:
         raise InputError(
             "lora.enabled", True, "this architecture has no LoRA targets", "use hyenadna, or false"
         )
     targets = TARGET_MODULES[settings.targets]
     names = [
         f"hyena.{name}"
-        for name, _ in classifier.hyena.named_modules()
+        for name, _ in backbone.named_modules()
         if name.rpartition(".")[2] in targets
     ]
     if settings.targets == "short_filter":
-        if classifier.config.short_filter_rank:
+        if backbone.config.short_filter_rank:
             raise InputError(
                 "lora.targets",
                 settings.targets,
                 "the backbone was trained so already",
                 "choose other targets",
             )
-        logger.info("adapters of short filters cannot be merged: they are saved beside the weights")
-        classifier.config.short_filter_rank = settings.rank
+        logger.info("adapters of short filters cannot be merged: they are saved with the weights")
+        backbone.config.short_filter_rank = settings.rank
         for name in names:
-            adapter = ShortFilterAdapter(classifier.get_submodule(name), settings)
+            filters = cast(ShortFilter, classifier.get_submodule(name))
+            adapter = ShortFilterAdapter(filters, settings)
             classifier.set_submodule(name, adapter)
     else:
+        from peft import LoraConfig, inject_adapter_in_model
+
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -128,41 +156,57 @@ def apply_lora(
     }
     for name, parameter in classifier.named_parameters():
         parameter.requires_grad_(name in adapted or name.startswith(HEAD_PREFIXES))
-    classifier.adapted = adapted
+    classifier.adapted = adapted  # type: ignore[assignment]
     # The adapters' dropout is new and in training mode, whatever the classifier's.
     return classifier.train(classifier.training)
 
 
-def merge_lora(classifier: PreTrainedModel) -> PreTrainedModel:
-    """Add the adapters to their weights and remove them, in place; no effect without adapters."""
+def merge_lora(classifier: ModelType) -> ModelType:
+    """Add the adapters to their weights and remove them, in place; no effect without adapters.
+
+    Args:
+        classifier: With or without adapters.
+
+    Returns:
+        The same classifier.
+    """
     for name, module in list(classifier.named_modules()):
-        if isinstance(module, ADAPTERS):
+        if is_adapter(module):
             module.merge(safe_merge=True)
             classifier.set_submodule(name, module.get_base_layer())
     return classifier
 
 
 def has_peft_adapters(model: nn.Module) -> bool:
-    """Whether any module holds adapters that peft has a form for: those of short filters are our
-    own."""
-    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    """Return whether any module is an adapter of peft's; those of short filters are our own.
+
+    Args:
+        model: Any model.
+    """
+    return any(
+        is_adapter(module) and not isinstance(module, ShortFilterAdapter)
+        for module in model.modules()
+    )
 
 
-def save_adapter(classifier: PreTrainedModel, folder: Path) -> None:
-    """Write adapters and head into a folder as peft has them, atomically or not as the caller does.
+def save_adapter(classifier: nn.Module, folder: Path) -> None:
+    """Write adapters and head into a folder, in the form that peft reads.
 
     `peft.PeftModel.from_pretrained(base, folder)` gives the classifier again; `base` is what it was
     before `apply_lora`, with whatever head.
 
     Args:
-        classifier: with adapters of peft's.
-        folder: that exists; takes adapter_config.json and adapter_model.safetensors.
+        classifier: A classifier with adapters of peft's.
+        folder: An existing folder; takes adapter_config.json and adapter_model.safetensors.
     """
+    from peft import LoraConfig, get_peft_model_state_dict
+
     states = classifier.state_dict()
     weights = get_peft_model_state_dict(classifier, states, save_embedding_layers=False)
     heads = {name: value for name, value in states.items() if name.startswith(HEAD_PREFIXES)}
+    configs = cast(dict[str, LoraConfig], classifier.peft_config)
     config = replace(
-        classifier.peft_config["default"],
+        configs["default"],
         modules_to_save=sorted({name.partition(".")[0] for name in heads}),
         inference_mode=True,
     )
@@ -174,19 +218,37 @@ def save_adapter(classifier: PreTrainedModel, folder: Path) -> None:
     )
 
 
-def adapted_names(classifier: PreTrainedModel) -> set[str] | None:
-    """Names of the parameters that `apply_lora` lets be trained, those of the head aside; None
-    where it was not applied, or was merged."""
-    return classifier.adapted if has_lora(classifier) else None
+def adapted_names(classifier: nn.Module) -> set[str] | None:
+    """Return the names of the parameters that `apply_lora` lets be trained, without the head's.
+
+    Args:
+        classifier: Any classifier.
+
+    Returns:
+        Names, or None for a classifier without adapters.
+    """
+    return cast(set[str], classifier.adapted) if has_lora(classifier) else None
 
 
 def has_lora(model: nn.Module) -> bool:
-    """Whether any module holds adapters."""
-    return any(isinstance(module, ADAPTERS) for module in model.modules())
+    """Return whether any module of a model is an adapter.
+
+    Args:
+        model: Any model.
+    """
+    return any(is_adapter(module) for module in model.modules())
 
 
 def trainable_share(model: nn.Module) -> float:
-    """Trainable weights over all weights, adapters included, between 0 and 1."""
+    """Compute the fraction of trainable weights, adapters included, between 0 and 1.
+
+    Args:
+        model: Any model.
+
+    Example:
+        >>> trainable_share(nn.Linear(3, 1))
+        1.0
+    """
     parameters = list(model.parameters())
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     return trained / sum(parameter.numel() for parameter in parameters)

@@ -15,25 +15,36 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.operator import ResidualLinear
 
 PART = 512
-"""Positions that pass at once on the CPU: 512 activations of each fill a megabyte."""
+"""Positions that are computed at once on the CPU: 512 activations of each fill a megabyte."""
 _SLOPE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 
 
 class HyenaMLP(nn.Module):
-    """fc2(gelu(fc1(x))) with the tanh form of GELU."""
+    """fc2(gelu(fc1(x))) with the tanh form of GELU.
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    Args:
+        config: Sizes of the model.
+    """
+
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.d_model, config.d_inner)
         self.fc2 = ResidualLinear(config.d_inner, config.d_model)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., d_model) to the same shape."""
+        """Compute what is added to the residual stream.
+
+        Args:
+            hidden: The normed stream, shape (..., d_model).
+
+        Returns:
+            The same shape.
+        """
         adapted = type(self.fc1) is not nn.Linear or type(self.fc2) is not ResidualLinear
         # In half the bits torch's own passes are quicker, and on a GPU they always are.
         rounded = torch.is_autocast_enabled(hidden.device.type)
@@ -51,7 +62,7 @@ class _MLP(torch.autograd.Function):
     """The MLP part by part.
 
     torch's gelu computes a tanh, four times as slow as the exponential of a sigmoid on a CPU, and
-    its own passes over memory take as long as the matrix products beside them.
+    its own passes over memory take as long as the matrix products between them.
     """
 
     @staticmethod
@@ -99,7 +110,7 @@ def _parts(count: int) -> Iterator[slice]:
 
 
 def _gelu(x: Tensor, slopes: Tensor) -> Tensor:
-    """x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)), the tanh form; its slopes where wanted."""
+    """Compute x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)), and its slopes where wanted."""
     square = x * x
     gate = torch.addcmul(x, x, square, value=_CUBIC).mul_(_SLOPE).sigmoid_()
     result = x * gate

@@ -4,7 +4,7 @@ x0, x1 and v are projections of the input after a short causal depthwise convolu
 long convolution with the layer's implicit filters.  Activations are time-major, (L, B, D), outside
 and channel-major, (D, L, B), inside: between the two only matrix products stand, which read and
 write either without a copy.
-Source: Poli et al. 2023, definition 3.1.
+Reference: Poli et al. 2023, definition 3.1.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hyena_ray.model.arguments import ALL
-from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.convolution import convolve, method_for, prepare_filters
+from hyena_ray.model.configuration import HyenaFields
+from hyena_ray.model.convolution import ALL, convolve, method_for, prepare_filters
 from hyena_ray.model.filters import FilterCache, HyenaFilter
 
 
 class ChannelMajorLinear(nn.Linear):
-    """nn.Linear whose result (..., out) lies in memory as (out, ...).
+    """nn.Linear whose result (..., out) is stored in memory as (out, ...).
 
     A module with the shapes of nn.Linear, so that adapters can wrap it.
     """
@@ -82,12 +81,12 @@ def short_convolution(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve every channel with its own few taps, causally.
 
     Args:
-        u: (C, L, B).
-        weight: (C, 1, K), the last tap for the position itself, as nn.Conv1d has it.
-        bias: (C,).
+        u: Input, shape (C, L, B).
+        weight: Taps, shape (C, 1, K), the last for the position itself, as nn.Conv1d has it.
+        bias: Shape (C,).
 
     Returns:
-        (C, L, B).
+        Shape (C, L, B).
     """
     y: Tensor = _ShortConvolution.apply(u, weight, bias)  # type: ignore[no-untyped-call]
     return y
@@ -103,15 +102,15 @@ class TokenLookup(NamedTuple):
 
 
 def short_convolution_from_lookup(lookup: TokenLookup, weight: Tensor, bias: Tensor) -> Tensor:
-    """`short_convolution` of the sequence, as one product with its one-hot encoding.
+    """Compute `short_convolution` of a sequence as one product with its one-hot encoding.
 
     Args:
         lookup: A sequence with a table of shape (V, C).
-        weight: (C, 1, K), the last tap for the position itself.
-        bias: (C,).
+        weight: Taps, shape (C, 1, K), the last for the position itself.
+        bias: Shape (C,).
 
     Returns:
-        (C, L, B).
+        Shape (C, L, B).
     """
     ids, table = lookup
     alphabet = torch.arange(len(table), device=ids.device)
@@ -123,7 +122,13 @@ def short_convolution_from_lookup(lookup: TokenLookup, weight: Tensor, bias: Ten
 
 
 class LowRankConvolution(nn.Module):
-    """Causal convolution of all channels with all, through `rank` inner ones; 0 at the start."""
+    """Causal convolution of all channels with all, through `rank` inner ones; 0 at the start.
+
+    Args:
+        channels: Channels of input and output.
+        rank: Inner channels.
+        taps: Taps of every filter.
+    """
 
     def __init__(self, channels: int, rank: int, taps: int) -> None:
         super().__init__()
@@ -132,7 +137,14 @@ class LowRankConvolution(nn.Module):
         self.up = nn.Parameter(torch.zeros(channels, rank))
 
     def forward(self, u: Tensor) -> Tensor:
-        """(C, L, B) to (C, L, B); the last tap is for the position itself."""
+        """Convolve; the last tap is for the position itself.
+
+        Args:
+            u: Input, shape (C, L, B).
+
+        Returns:
+            The same shape.
+        """
         taps, length = len(self.down), u.shape[1]
         by_tap = (self.down @ u.flatten(1)).view(taps, -1, *u.shape[1:])
         delayed = [F.pad(by_tap[-1 - d], (0, 0, d, 0))[:, :length] for d in range(taps)]
@@ -145,12 +157,15 @@ class ShortFilter(nn.Conv1d):
     """The depthwise convolution before the gates, with the weights of nn.Conv1d.
 
     `across`, where there is one, is a correction of low rank that mixes channels, which depthwise
-    weights cannot take in; it comes from LoRA (lora.py).
+    weights cannot hold; it comes from LoRA (lora.py).
+
+    Args:
+        config: Sizes of the model.
     """
 
     bias: Tensor
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         width, rank = 3 * config.d_model, config.short_filter_rank
         super().__init__(width, width, config.short_filter_order, groups=width)
         self.across: LowRankConvolution | None = None
@@ -158,15 +173,26 @@ class ShortFilter(nn.Conv1d):
             self.across = LowRankConvolution(width, rank, config.short_filter_order)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(C, L, B) to (C, L, B)."""
+        """Filter activations.
+
+        Args:
+            u: Activations, shape (C, L, B).
+
+        Returns:
+            The same shape.
+        """
         y = short_convolution(u, self.weight, self.bias)
         return y if self.across is None else y + self.across(u)
 
 
 class HyenaOperator(nn.Module):
-    """Mixes along time: (L, B, D) to (L, B, D), causal, or to the positions asked for."""
+    """Causal mixer along time.
 
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    Args:
+        config: Sizes of the model.
+    """
+
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.in_proj = ChannelMajorLinear(config.d_model, 3 * config.d_model)
         self.short_filter = ShortFilter(config)
@@ -176,11 +202,20 @@ class HyenaOperator(nn.Module):
         self.cache = FilterCache()
 
     def forward(self, hidden: Tensor, positions: slice = ALL) -> Tensor:
+        """Mix activations along time.
+
+        Args:
+            hidden: Activations, shape (L, B, D).
+            positions: Positions whose result is wanted.
+
+        Returns:
+            Shape (P, B, D).
+        """
         return self._mix(self.short_filter(self.in_proj(hidden).permute(2, 0, 1)), positions)
 
     @property
     def supports_token_lookup(self) -> bool:
-        """Whether `forward_from_lookup` equals `forward`.
+        """True where `forward_from_lookup` equals `forward`.
 
         It does not with adapters, which drop out by position or mix channels before the gates.
         """
@@ -188,14 +223,22 @@ class HyenaOperator(nn.Module):
         return plain and self.short_filter.across is None
 
     def forward_from_lookup(self, lookup: TokenLookup, positions: slice = ALL) -> Tensor:
-        """Return what `forward` returns, projecting the table instead of every position."""
+        """Compute what `forward` does, projecting the table instead of every position.
+
+        Args:
+            lookup: The table and row numbers that the activations came from.
+            positions: Positions whose result is wanted.
+
+        Returns:
+            Shape (P, B, D).
+        """
         projected = TokenLookup(lookup.ids, self.in_proj(lookup.table))
         filter_ = self.short_filter
         filtered = short_convolution_from_lookup(projected, filter_.weight, filter_.bias)
         return self._mix(filtered, positions)
 
     def _mix(self, filtered: Tensor, positions: slice) -> Tensor:
-        """Gates and the long convolution: (3 D, L, B) to (P, B, D)."""
+        """Apply gates and the long convolution: (3 D, L, B) to (P, B, D)."""
         length, x0, x1, v = filtered.shape[1], *filtered.chunk(3)
         v = self.dropout(v * x1)
         method = method_for(length, v.device)

@@ -1,8 +1,9 @@
-"""What a backbone has seen in pretraining: stands beside its weights, lest it be tested on that."""
+"""Where the weights of a backbone come from, and which DNA they have seen in pretraining."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import re
+from pathlib import Path, PurePath
 from typing import Literal
 
 from pydantic import Field
@@ -12,11 +13,11 @@ from hyena_ray.settings import Settings
 from hyena_ray.storage import location
 
 PROVENANCE = "pretraining.json"
-"""In a backbone's folder."""
+"""File in a backbone's folder that says what its weights have seen, lest it be tested on that."""
 
 Use = Literal["trained", "held_out", "left_out"]
-"""What a contig was to a pretraining: weights were learnt from it; it was scored, and may so have
-chosen settings; or nothing of it was looked at."""
+"""Role of a contig in a pretraining: weights were learnt from it; it was scored, and may so have
+chosen settings; or nothing of it was read."""
 
 
 class ContigUse(Settings):
@@ -25,36 +26,37 @@ class ContigUse(Settings):
     name: str
     length: int = Field(gt=0)
     sha256: str
-    """Of its bases: upper-case letters A C G T, N for any other."""
+    """Digest of its bases: upper-case letters A C G T, N for any other."""
     use: Use
     trained: int = Field(ge=0)
-    """Its first bases, as many as weights were learnt from; what is scored comes after them."""
+    """Number of its first bases that weights were learnt from; what is scored comes after them."""
 
 
 class Provenance(Settings):
-    """Of the weights of a backbone."""
+    """What the weights of a backbone have seen."""
 
     objective: str
+    """Name of the objective of the pretraining."""
     genome: str
-    """Name of the file."""
+    """Name of the genome's file."""
     genome_sha256: str
-    """Of the file as stored."""
+    """Digest of the file as stored."""
     simulated: bool
-    """Whether the genome is."""
+    """Whether the genome is simulated."""
     contigs: tuple[ContigUse, ...]
-    """All of the genome."""
+    """All contigs of the genome."""
     began_from: str | None
-    """The weights that it went on from, a hub id or the name of a folder; None: random ones."""
+    """Hub id or folder name of the initial weights; None for random ones."""
     before: Provenance | None
-    """Of those weights: what they had seen comes on top. None where nothing stands beside them."""
+    """Provenance of the initial weights: what they had seen comes on top. None where unknown."""
 
     @property
     def lineage(self) -> tuple[Provenance, ...]:
-        """This pretraining, the one that it went on from, and so on, as far as is known."""
+        """This pretraining, that of its initial weights, and so on, as far as is known."""
         return (self, *(() if self.before is None else self.before.lineage))
 
     def simulated_only(self) -> str:
-        """What to say where real DNA is read with such weights; empty if their genome is real."""
+        """Return the warning for a use on real DNA; empty if the genome is real."""
         if not self.simulated:
             return ""
         return (
@@ -64,11 +66,16 @@ class Provenance(Settings):
 
 
 def read_provenance(backbone: str | PurePath | None) -> Provenance | None:
-    """What stands beside the weights in a folder; None for random weights, a hub id, and weights of
-    others.
+    """Read what is stored next to the weights in a folder.
+
+    Args:
+        backbone: A folder, its URI or a hub id; None for random weights.
+
+    Returns:
+        None for random weights, a hub id, and weights of others.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: The file is damaged.
     """
     if backbone is None:
         return None
@@ -76,3 +83,32 @@ def read_provenance(backbone: str | PurePath | None) -> Provenance | None:
     if not path.is_file():
         return None
     return Provenance.parse(read_json(path), path)
+
+
+def is_hub_id(source: str | PurePath) -> bool:
+    """Return whether `source` can only be the id of a model on the hub.
+
+    Args:
+        source: A folder or a hub id.
+
+    Example:
+        >>> is_hub_id("LongSafari/hyenadna-tiny-1k-seqlen-hf")
+        True
+    """
+    return (
+        re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) is not None
+        and not Path(source).expanduser().exists()
+    )
+
+
+def public_name(source: str | PurePath) -> str:
+    """Return a hub id, or the last part of a folder's path: the rest is one machine's.
+
+    Args:
+        source: A folder or a hub id.
+
+    Example:
+        >>> public_name("/home/somebody/runs/best/model")
+        'model'
+    """
+    return str(source) if is_hub_id(source) else PurePath(source).name

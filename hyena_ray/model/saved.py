@@ -1,94 +1,96 @@
-"""A window model as a folder: weights, configuration and readout."""
+"""A window model as a folder: weights, configuration and readout.
+
+The folder is a Hugging Face one too: `AutoModelFor...Classification.from_pretrained` reads it, once
+`hyena_ray.model.huggingface` is imported.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import get_args
+import json
+from pathlib import Path
 
-from transformers import PreTrainedModel
-
+from hyena_ray.dataset.tokens import TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.baselines import BASELINES
-from hyena_ray.model.checkpoint import (
-    checked_config,
-    complete_weights,
-    quiet_transformers,
-    read_tensors,
-)
-from hyena_ray.model.classification import kind_of
-from hyena_ray.model.configuration import HyenaDNAConfig
-from hyena_ray.model.heads import (
-    HyenaDNAForSequenceClassification,
-    HyenaDNAForTokenClassification,
+from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
+from hyena_ray.model.configuration import (
+    CONFIG_CLASSES,
+    HUGGING_FACE_CLASSES,
+    HyenaConfig,
+    kind_of,
+    parse_config,
 )
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
+from hyena_ray.model.pretrained import WEIGHTS, complete_weights, read_tensors, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.settings import Readout
-from hyena_ray.model.tokenizer import HyenaDNATokenizer
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
-from hyena_ray.tasks import Kind
 
-HYENADNA = HyenaDNAConfig.model_type
-MODEL_CLASSES: dict[tuple[str, Kind], type[PreTrainedModel]] = {
-    (HYENADNA, "base"): HyenaDNAForTokenClassification,
-    (HYENADNA, "sequence"): HyenaDNAForSequenceClassification,
-} | {
-    (baseline.config_class.model_type, kind): baseline
-    for baseline in BASELINES
-    for kind in get_args(Kind)
+CLASSIFIERS: dict[str, type[Classifier]] = {
+    HyenaConfig.model_type: HyenaDNAClassifier,
+    **BASELINES,
 }
-"""All classifiers, by the `model_type` of their configuration and by what they label."""
-CONFIG_CLASSES = {
-    name: model_class.config_class for (name, _), model_class in MODEL_CLASSES.items()
-}
-"""Their configurations by `model_type`."""
+"""All classifiers by the `model_type` of their configuration."""
 READOUT = "readout.json"
-"""What stands beside weights and configuration: which positions are read, and the threshold."""
+"""File next to weights and configuration: which positions are read, and the threshold."""
 ADAPTER = "adapter"
-"""Folder there, of a model trained with LoRA: its adapters and head by themselves, as peft's."""
+"""Folder in that of a model trained with LoRA: its adapters and head by themselves, as peft's."""
+
+_SPECIAL_TOKENS = {
+    "bos_token": "[BOS]",
+    "cls_token": "[CLS]",
+    "eos_token": "[SEP]",
+    "mask_token": "[MASK]",
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+}
+LONGEST_INPUT = 1_000_002
+"""Tokens that the tokenizer takes at most, as published."""
 
 
 class StoredReadout(Settings):
-    """What readout.json holds."""
+    """Content of readout.json."""
 
     readout: Readout
     threshold: float
     """Probability from which a label counts as positive."""
     sha256: str
-    """Of model.safetensors."""
+    """Digest of model.safetensors."""
 
 
 def save_window_model(
     model: WindowModel, folder: AnyPath, provenance: Provenance | None = None
 ) -> None:
-    """Write config.json, model.safetensors, the tokenizer's configuration and readout.json (readout
-    and threshold), atomically.
+    """Write config.json, model.safetensors, the tokenizer's files and readout.json.
 
-    Adapters are merged into a copy, so that training can go on, and written by themselves to
+    Adapters are merged into a copy, so that training can continue, and written by themselves to
     adapter/. An existing model is replaced.
 
     Args:
-        model: a trained one.
-        folder: to make.
-        provenance: of the backbone that it was made from, which then stands beside these weights
-            too: they may become somebody's backbone.
+        model: A trained model.
+        folder: The folder to make.
+        provenance: Provenance of the backbone that the model was made from, which is stored with
+            these weights too: they may become somebody's backbone.
     """
     classifier = model.classifier
     merged = merge_lora(copy.deepcopy(classifier)) if has_lora(classifier) else classifier
     with atomic_folder(folder, last=READOUT, replace=True) as temporary:
-        with quiet_transformers():
-            merged.save_pretrained(temporary)
-        HyenaDNATokenizer().save_pretrained(temporary)
+        config = merged.config
+        architecture = HUGGING_FACE_CLASSES[config.model_type, kind_of(config)]
+        write_model(temporary, config, merged.state_dict(), architecture)
+        write_tokenizer_config(temporary)
         if has_peft_adapters(classifier):
             (temporary / ADAPTER).mkdir()
             save_adapter(classifier, temporary / ADAPTER)
         stored = StoredReadout(
             readout=model.readout,
             threshold=model.threshold,
-            sha256=sha256_file(temporary / "model.safetensors"),
+            sha256=sha256_file(temporary / WEIGHTS),
         )
         write_json(temporary / READOUT, stored.model_dump(mode="json"))
         if provenance is not None:
@@ -98,18 +100,33 @@ def save_window_model(
 def load_window_model(folder: AnyPath) -> WindowModel:
     """Read what `save_window_model` wrote; in evaluation mode, on the CPU.
 
+    Args:
+        folder: Folder `model/` of a run, on a disk or on S3.
+
     Raises:
-        InputError: a file is missing, damaged or changed.
+        InputError: A file is missing, damaged or changed.
+
+    Example:
+        >>> import tempfile
+        >>> from hyena_ray.model.build import build_model
+        >>> from hyena_ray.model.settings import LoraSettings, ModelSettings
+        >>> from hyena_ray.tasks import TASKS
+        >>> settings = ModelSettings(architecture="kmer_logistic", k=3)
+        >>> model = build_model(settings, Readout(window=100), LoraSettings(), TASKS["g4"], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_window_model(model, Path(folder) / "model")
+        ...     load_window_model(Path(folder) / "model").readout.window
+        100
     """
     path = folder / READOUT
     stored = StoredReadout.parse(read_json(path), path)
-    config_values = read_json(folder / "config.json")
-    name = config_values.get("model_type") if isinstance(config_values, dict) else None
+    values = read_json(folder / "config.json")
+    name = values.get("model_type") if isinstance(values, dict) else None
     if name not in CONFIG_CLASSES:
         raise InputError(
             folder / "config.json", name, "unknown model_type", f"use {', '.join(CONFIG_CLASSES)}"
         )
-    weights_path = folder / "model.safetensors"
+    weights_path = folder / WEIGHTS
     if not weights_path.is_file():
         raise InputError(weights_path, None, "there is no such file", "save the model again")
     with local_copy(weights_path) as file:
@@ -118,10 +135,39 @@ def load_window_model(folder: AnyPath) -> WindowModel:
         raise InputError(
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
-    config = checked_config(CONFIG_CLASSES[name], config_values, folder / "config.json")
-    classifier = MODEL_CLASSES[name, kind_of(config)](config)
+    config = parse_config(CONFIG_CLASSES[name], values, folder / "config.json")
+    classifier = CLASSIFIERS[name](config)
     shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
     classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
     model = WindowModel(classifier, stored.readout)
     model.threshold = stored.threshold
     return model.eval()
+
+
+def write_tokenizer_config(folder: Path) -> None:
+    """Write tokenizer_config.json, byte for byte as `HyenaDNATokenizer.save_pretrained` does.
+
+    Args:
+        folder: An existing folder.
+    """
+    added = {
+        str(TOKEN_IDS[token]): {
+            "content": token,
+            "lstrip": False,
+            "normalized": False,
+            "rstrip": False,
+            "single_word": False,
+            "special": True,
+        }
+        for token in sorted(set(_SPECIAL_TOKENS.values()), key=TOKEN_IDS.__getitem__)
+    }
+    values = {
+        "added_tokens_decoder": added,
+        "backend": "custom",
+        **_SPECIAL_TOKENS,
+        "model_max_length": LONGEST_INPUT,
+        "padding_side": "left",
+        "tokenizer_class": "HyenaDNATokenizer",
+    }
+    text = json.dumps(dict(sorted(values.items())), indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")

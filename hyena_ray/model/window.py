@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
 from hyena_ray.errors import InputError
-from hyena_ray.model.arguments import ALL
-from hyena_ray.model.classification import kind_of
+from hyena_ray.model.classifier import Classifier, ClassifierOutput
+from hyena_ray.model.configuration import kind_of
+from hyena_ray.model.convolution import ALL
 from hyena_ray.model.flank_composition import measure_composition
 from hyena_ray.model.settings import Readout
 
@@ -23,21 +23,30 @@ from hyena_ray.model.settings import Readout
 class WindowModel(nn.Module):
     """A classifier read out on windows.
 
-    Tokens are (B, window + 2 * stored), uint8 or int64, with any `stored` >= the readout's.
-    Logits are (B, labels, num_labels) with a label per base of the window, or one for all of it.
+    Tokens have shape (B, window + 2 * stored), uint8 or int64, where `stored` is at least
+    `readout.required_flank`. Logits have shape (B, labels, num_labels), with a label for every base
+    of the window, or one for all of it.
 
     Args:
-        classifier: takes `input_ids` or `inputs_embeds`, gives `logits` (B, L, num_labels), or
-            (B, num_labels) per sequence; its `config.causal` says whether it sees the right side.
-        readout: of the windows.
+        classifier: Classifier of bases or of sequences; its `config.causal` says whether it sees
+            the right side of a base.
+        readout: How labels are read from its output.
 
     Raises:
-        InputError: the window with its flanks is longer than the classifier's `max_seq_len`.
+        InputError: The window with its flanks is longer than the classifier's `max_seq_len`.
+
+    Example:
+        >>> from hyena_ray.model.baselines import KmerLogisticRegression
+        >>> from hyena_ray.model.configuration import KmerLogisticConfig
+        >>> classifier = KmerLogisticRegression(KmerLogisticConfig(k=3, radius=4))
+        >>> model = WindowModel(classifier, Readout(window=20, flank=8, lookahead=0))
+        >>> model.predict(torch.full((1, 36), 7)).shape
+        torch.Size([1, 20, 2])
     """
 
     complement: Tensor
 
-    def __init__(self, classifier: PreTrainedModel, readout: Readout) -> None:
+    def __init__(self, classifier: Classifier, readout: Readout) -> None:
         super().__init__()
         self.classifier = classifier
         self.readout = readout
@@ -62,11 +71,11 @@ class WindowModel(nn.Module):
             )
 
     def forward(self, tokens: Tensor, window: int | None = None) -> Tensor:
-        """Logits from the forward strand; what is trained.
+        """Compute logits from the forward strand, as training does.
 
         Args:
-            tokens: as above.
-            window: bases of these windows, where they were cut shorter than the readout's.
+            tokens: Windows with their flanks, as the class says.
+            window: Bases of these windows, where they were cut shorter than the readout's.
         """
         window = window or self.readout.window
         composition = self.composition(tokens, window)
@@ -74,9 +83,12 @@ class WindowModel(nn.Module):
         return self._logits(slice(0, window), composition, input_ids=ids)
 
     def predict(self, tokens: Tensor) -> Tensor:
-        """Logits averaged over the strands of the readout.
+        """Compute logits averaged over the strands of the readout.
 
         With both strands, the reverse complement of a window gets exactly the flipped logits.
+
+        Args:
+            tokens: Windows with their flanks, as the class says.
         """
         every, composition = slice(0, self.readout.window), self.composition(tokens)
         logits = [
@@ -87,10 +99,14 @@ class WindowModel(nn.Module):
         return logits[0] if len(logits) == 1 else (logits[0] + logits[1]) / 2
 
     def strand_tokens(self, tokens: Tensor) -> list[Tensor]:
-        """Input ids (B, T) int64 for each strand of the readout, forward first.
+        """Return the classifier's input ids for each strand of the readout, forward first.
 
-        T = flank + window + lookahead for a causal classifier, else flank + window + flank, and
-        one more with special tokens.
+        Args:
+            tokens: Windows with their flanks, as the class says.
+
+        Returns:
+            Ids of shape (B, T), int64. T = flank + window + lookahead for a causal classifier, else
+            flank + window + flank, and one more with special tokens.
         """
         tokens, window = tokens.long(), self.readout.window
         strands = [self._input(tokens, window)]
@@ -102,6 +118,10 @@ class WindowModel(nn.Module):
         """Return the (B, FEATURES) composition of windows and flanks; None for a model without it.
 
         It is the same on both strands.
+
+        Args:
+            tokens: Windows with their flanks, as the class says.
+            window: Bases of these windows, where they were cut shorter than the readout's.
         """
         if not self.readout.flank_composition:
             return None
@@ -110,7 +130,14 @@ class WindowModel(nn.Module):
         return measure_composition(tokens, window, self.readout.flank_composition)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """(B, T, d) input embeddings of (B, T) ids."""
+        """Return the input embeddings of ids.
+
+        Args:
+            ids: Token ids, shape (B, T), int64.
+
+        Returns:
+            Shape (B, T, channels).
+        """
         embeddings: Tensor = self.classifier.get_input_embeddings()(ids)
         return embeddings
 
@@ -121,13 +148,14 @@ class WindowModel(nn.Module):
         composition: Tensor | None = None,
         labels: slice = ALL,
     ) -> Tensor:
-        """Logits from one strand's (B, T, d) embeddings, in forward orientation.
+        """Compute logits from one strand's embeddings, in forward orientation.
 
         Args:
-            embeddings: of `strand_tokens`, at least the first `receptive_end(strand, labels)`.
-            strand: 0 or 1.
-            composition: of the windows, from `composition`.
-            labels: of the window, in forward orientation, whose logits are wanted.
+            embeddings: Embeddings of that strand's `strand_tokens`, shape (B, T, channels), at
+                least the first `receptive_end(strand, labels)`.
+            strand: 0 for the given strand, 1 for its reverse complement.
+            composition: Result of `composition` for these windows.
+            labels: Labels of the window whose logits are wanted, in forward orientation.
         """
         wanted = self._on_strand(labels, strand)
         logits = self._logits(wanted, composition, inputs_embeds=embeddings)
@@ -137,6 +165,13 @@ class WindowModel(nn.Module):
         """Return the end of the receptive field of these labels, in inputs of a strand.
 
         A causal classifier of bases sees nothing behind the last label that is read.
+
+        Args:
+            strand: 0 for the given strand, 1 for its reverse complement.
+            labels: Labels of the window, in forward orientation.
+
+        Returns:
+            Number of the strand's inputs, from its first, that the logits depend on.
         """
         wanted = self._on_strand(labels, strand)
         if self.classifier.config.causal and self.labels_bases and labels != ALL:
@@ -144,7 +179,15 @@ class WindowModel(nn.Module):
         return self.left + self.readout.window + self.right + self.readout.special_tokens
 
     def to_window(self, per_position: Tensor, strand: int) -> Tensor:
-        """(B, T, ...) values of one strand's inputs to (B, window, ...) of the window's bases."""
+        """Cut values of one strand's inputs down to the window's bases, in forward orientation.
+
+        Args:
+            per_position: Values of the inputs, shape (B, T, ...).
+            strand: 0 for the given strand, 1 for its reverse complement.
+
+        Returns:
+            Shape (B, window, ...).
+        """
         inner = per_position[:, self.left : self.left + self.readout.window]
         return self._oriented(inner, strand)
 
@@ -157,7 +200,7 @@ class WindowModel(nn.Module):
         return tokens
 
     def _check_stored(self, tokens: Tensor, window: int) -> int:
-        """Bases on each side of these windows."""
+        """Return the bases on each side of these windows."""
         stored, odd = divmod(tokens.shape[1] - window, 2)
         if odd or stored < self.readout.required_flank:
             raise InputError(
@@ -170,18 +213,19 @@ class WindowModel(nn.Module):
         return stored
 
     def _on_strand(self, labels: slice, strand: int) -> slice:
-        """The same labels of the window, counted in a strand's own direction."""
+        """Return the same labels of the window, counted in a strand's own direction."""
         window = self.readout.window
         first, last, _ = labels.indices(window)
         return slice(first, last) if strand == 0 else slice(window - last, window - first)
 
     def _logits(self, labels: slice, composition: Tensor | None, **given: Tensor) -> Tensor:
-        """(B, labels, num_labels), those of some bases on the given strand, or one for all."""
+        """Compute (B, labels, num_labels) logits of bases on the given strand, or one for all."""
         first = self.left + self.shift
         positions = slice(first + labels.start, first + labels.stop) if self.labels_bases else ALL
-        logits: Tensor = self.classifier(
+        output: ClassifierOutput = self.classifier(
             positions=positions, composition=composition, **given
-        ).logits
+        )
+        logits = output.logits
         return logits if self.labels_bases else logits[:, None]
 
     @staticmethod

@@ -1,4 +1,18 @@
-"""Score a genome exactly once: the plan, and its pieces."""
+"""Scoring of a genome, exactly once: the plan and its pieces.
+
+The driver, with any scheduler over piece numbers, calls in this order:
+
+    plan = plan_prediction(model, genome, contigs=None, overlap=None)
+    write_sequences(plan, genome, folder)       # the bases that the missing pieces read
+    for index in missing_pieces(plan, folder):  # in actors, in any order, any number of times
+        run_piece(model, plan, index, folder)
+    write_results(plan, settings, folder)       # of region_calling
+
+Actors read the bases of a piece from a file of its own: a gzipped genome can only be read from its
+start, and holding one takes more memory than scoring it. A piece is one file that appears whole or
+not at all, and carries the key of its plan. Whether a folder belongs to a plan is for the caller to
+check, before the first piece.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +27,10 @@ from pydantic import Field
 
 from hyena_ray.attribution.shards import model_sha256
 from hyena_ray.dataset.manifest import ContigEntry
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, Problems, raise_together, unknown_name
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.model.scoring import BATCH, Sequence, score_piece, window_starts
+from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.shards import (
@@ -28,13 +42,16 @@ from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 PIECE = 250_000
-"""Bases of a piece: seconds of work, and less is lost with a worker than it costs to keep."""
+"""Bases of a piece: seconds of work, so that little is lost with a worker, and few files."""
+SEQUENCES = "sequences"
+"""Subfolder with one file of bases for each piece, until the prediction is complete."""
 
 
 class Piece(Settings):
-    """Neighbouring bases of one contig: what one shard scores."""
+    """Consecutive bases of one contig, which are scored together."""
 
     contig: str
+    """Name of the contig."""
     start: int
     """First base, 0-based."""
     end: int
@@ -42,54 +59,61 @@ class Piece(Settings):
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Name of the piece in messages."""
         return f"{self.contig}:{self.start}-{self.end}"
 
 
 class PredictionPlan(Plan):
-    """What the probabilities of a genome depend on."""
+    """Everything that the probabilities of a genome depend on, and how the work is cut.
+
+    Where genome and model are stored is not part of it; what they contain is.
+    """
 
     KIND: ClassVar[str] = "predict"
 
     genome: str
-    """sha256 of its file."""
+    """sha256 of the genome's file."""
     model: str
-    """sha256 of weights, readout and threshold."""
+    """sha256 of weights, readout and threshold; see `model_sha256`."""
     simulated: bool
-    """Made from simulated DNA: no figure from it says anything about real DNA."""
+    """Whether the genome is simulated, so that no figure says anything about real DNA."""
     window: int
     """Bases of a window."""
-    stored: int
-    """Bases on each side that a window comes with."""
+    flank: int
+    """Bases on each side of a window that the model requires."""
     overlap: int
-    """Bases that a window has in common with the next one."""
+    """Bases that a window shares with the next one."""
     batch: int
     """Windows of one forward pass."""
     contigs: tuple[ContigEntry, ...]
-    """All of the genome, by name, as UCSC's tools want them."""
+    """All contigs of the genome, sorted by name as UCSC's tools require."""
     pieces: tuple[Piece, ...] = Field(min_length=1)
-    """In the same order; those in which every base is N are left out."""
+    """Pieces in the same order, without those whose bases are all N."""
 
     @property
     def step(self) -> int:
-        """Bases from one window to the next."""
+        """Bases from the start of one window to the start of the next."""
         return self.window - self.overlap
 
     @cached_property
     def lengths(self) -> dict[str, int]:
-        """Contig to its bases."""
+        """Length of every contig in bases."""
         return {entry.name: entry.length for entry in self.contigs}
 
 
 def require_base_labels(model: WindowModel, folder: AnyPath) -> None:
-    """Refuse a model of sequences.
+    """Refuse a model that labels whole sequences.
 
-    Its probability is that of a sequence which begins and ends where those of its training did,
-    such as around a start of transcription: the mean over the windows that hold a base says
-    nothing of the base.
+    Such a model was trained on sequences that start and end at fixed places, for instance around
+    transcription start sites: the mean over the windows that contain a base says nothing about that
+    base.
+
+    Args:
+        model: Model of bases or of sequences.
+        folder: Folder of the model, for the message.
 
     Raises:
-        InputError: it is one; names `folder`.
+        InputError: The model labels sequences.
     """
     if not model.labels_bases:
         raise InputError(
@@ -109,31 +133,25 @@ def plan_prediction(
     batch: int = BATCH,
     piece: int = PIECE,
 ) -> PredictionPlan:
-    """Read the genome once, and cut the work. Writes nothing.
+    """Read the genome once, one contig in memory, and cut the work. Nothing is written.
 
     Args:
-        model: of bases.
-        genome: its file, or the name of an assembly.
-        contigs: to score; None takes all.
-        overlap: bases that a window has in common with the next one; None is half a window.
-        batch: windows of one forward pass.
-        piece: bases of a piece.
+        model: Model of bases.
+        genome: File of the genome, or the name of an assembly.
+        contigs: Names of the contigs to score; None scores all.
+        overlap: Bases that a window shares with the next one; None takes half a window.
+        batch: Windows of one forward pass.
+        piece: Bases of a piece.
 
     Raises:
-        InputError: the file cannot be used, an option is out of range, or a contig is missing or
-            has only N.
+        InputError: The file cannot be used, an option is out of range, or a contig is missing or
+            contains only N.
     """
     window = model.readout.window
     overlap = window // 2 if overlap is None else overlap
-    if not 0 <= overlap < window:
-        raise InputError(
-            "--overlap",
-            overlap,
-            f"the model reads windows of {window} bases",
-            f"give 0 to {window - 1}",
-        )
-    if batch < 1:
-        raise InputError("--batch", batch, "below 1", "give 1 or more")
+    with Problems() as problems:
+        problems.collect(_check_overlap, overlap, window)
+        problems.collect(_check_batch, batch)
     source = open_genome(genome)
     entries: list[ContigEntry] = []
     pieces: list[Piece] = []
@@ -150,7 +168,14 @@ def plan_prediction(
             for start in range(0, size, piece)
             if known[start : start + piece].any()
         ]
-    _check_contigs(contigs, [entry.name for entry in entries])
+    names = [entry.name for entry in entries]
+    raise_together(
+        [
+            unknown_name("--contigs", contig, "contig of the genome", names)
+            for contig in contigs or ()
+            if contig not in names
+        ]
+    )
     if not pieces:
         raise InputError(
             "--genome" if contigs is None else "--contigs",
@@ -163,35 +188,47 @@ def plan_prediction(
         model=model_sha256(model),
         simulated=simulated,
         window=window,
-        stored=model.readout.required_flank,
+        flank=model.readout.required_flank,
         overlap=overlap,
         batch=batch,
         contigs=tuple(sorted(entries, key=lambda entry: entry.name)),
-        pieces=tuple(sorted(pieces, key=lambda each: (each.contig, each.start))),
+        pieces=tuple(sorted(pieces, key=lambda part: (part.contig, part.start))),
     )
 
 
-def _check_contigs(contigs: Collection[str] | None, names: Collection[str]) -> None:
-    for contig in contigs or ():
-        if contig not in names:
-            raise InputError(
-                "--contigs",
-                contig or "''",
-                "the genome has no such contig",
-                f"it has {', '.join(list(names)[:8])}",
-            )
+def _check_overlap(overlap: int, window: int) -> None:
+    if not 0 <= overlap < window:
+        raise InputError(
+            "--overlap",
+            overlap,
+            f"the model reads windows of {window} bases",
+            f"give 0 to {window - 1}",
+        )
 
 
-SEQUENCES = "sequences"
-"""In the folder of a prediction, until it is complete: a file of bases for each piece."""
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise InputError("--batch", batch, "below 1", "give 1 or more")
 
 
 def piece_path(folder: AnyPath, index: int) -> AnyPath:
+    """Return the path of a piece's file.
+
+    Args:
+        folder: Folder of the prediction.
+        index: Number of the piece.
+    """
     return folder / "shards" / f"piece-{index:06d}.parquet"
 
 
 def piece_is_complete(plan: PredictionPlan, index: int, folder: AnyPath) -> bool:
-    """Whether a piece's file is there and was made by this plan; reads its footer only."""
+    """Return whether a piece's file exists and was made by this plan; reads its footer only.
+
+    Args:
+        plan: Plan of the prediction.
+        index: Number of the piece.
+        folder: Folder of the prediction.
+    """
     piece = plan.pieces[index]
     return shard_file_is_complete(
         piece_path(folder, index), plan.fingerprint, piece.end - piece.start
@@ -199,28 +236,42 @@ def piece_is_complete(plan: PredictionPlan, index: int, folder: AnyPath) -> bool
 
 
 def missing_pieces(plan: PredictionPlan, folder: AnyPath) -> list[int]:
-    """Numbers of the pieces that are still to be scored, in order."""
-    return [
-        index for index in range(len(plan.pieces)) if not piece_is_complete(plan, index, folder)
-    ]
+    """Return the numbers of the pieces that are still to be scored, in order.
+
+    Args:
+        plan: Plan of the prediction.
+        folder: Folder of the prediction.
+    """
+    numbers = range(len(plan.pieces))
+    return [index for index in numbers if not piece_is_complete(plan, index, folder)]
 
 
 def count_windows(plan: PredictionPlan, index: int) -> int:
-    """Windows that hold a base of a piece."""
+    """Return the number of windows that contain a base of a piece.
+
+    Args:
+        plan: Plan of the prediction.
+        index: Number of the piece.
+    """
     piece = plan.pieces[index]
     size = plan.lengths[piece.contig]
     return len(window_starts(size, plan.window, plan.step, piece.start, piece.end))
 
 
 def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> None:
-    """Write the bases that the missing pieces need, where a file is not there already.
+    """Write the bases that the missing pieces need, unless they are there already.
+
+    Args:
+        plan: Plan of the prediction.
+        genome: File of the genome, or the name of an assembly.
+        folder: Folder of the prediction.
 
     Raises:
-        InputError: the genome is no longer the one of the plan.
+        InputError: The genome is no longer that of the plan.
     """
     wanted: dict[str, list[int]] = {}
     for index in missing_pieces(plan, folder):
-        first, last = _reach(plan, index)
+        first, last = _sequence_span(plan, index)
         if not shard_file_is_complete(
             _sequence_path(folder, index), plan.fingerprint, last - first
         ):
@@ -231,7 +282,7 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     source = open_genome(genome)
     for contig in with_progress(source):
         for index in wanted.get(contig.name, ()):
-            first, last = _reach(plan, index)
+            first, last = _sequence_span(plan, index)
             table = pa.table({"code": pa.array(contig.codes[first:last])})
             write_shard_file(table, _sequence_path(folder, index), plan.fingerprint)
     if source.sha256 != plan.genome:
@@ -241,8 +292,14 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
 def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyPath) -> None:
     """Score one piece and write its file, unless it is complete already.
 
+    Args:
+        model: Model of the plan, in evaluation mode.
+        plan: Plan of the prediction.
+        index: Number of the piece.
+        folder: Folder of the prediction, with the bases of the piece.
+
     Raises:
-        InputError: the model is not that of the plan, or the piece's bases are not there.
+        InputError: The model is not that of the plan, or the bases of the piece are missing.
     """
     if piece_is_complete(plan, index, folder):
         return
@@ -254,11 +311,11 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
             "continue with the same one, or start anew with --overwrite",
         )
     piece = plan.pieces[index]
-    first, last = _reach(plan, index)
+    first, last = _sequence_span(plan, index)
     codes = read_shard_file(_sequence_path(folder, index), plan.fingerprint, last - first)["code"]
-    found = score_piece(
+    probability = score_piece(
         model,
-        Sequence(first, codes.to_numpy()),
+        ContigSlice(first, codes.to_numpy()),
         plan.lengths[piece.contig],
         piece.start,
         piece.end,
@@ -267,14 +324,22 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
     )
     path = piece_path(folder, index)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_shard_file(pa.table({"probability": found}), path, plan.fingerprint)
+    write_shard_file(pa.table({"probability": probability}), path, plan.fingerprint)
 
 
 def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> NDArray[np.float32]:
-    """(n,) probabilities of a complete piece; NaN for N.
+    """Read the probabilities of a complete piece.
+
+    Args:
+        plan: Plan of the prediction.
+        index: Number of the piece.
+        folder: Folder of the prediction.
+
+    Returns:
+        Probability of every base, shape (n,), float32; NaN for N.
 
     Raises:
-        InputError: the file is missing, damaged or of another plan.
+        InputError: The file is missing, damaged or of another plan.
     """
     piece = plan.pieces[index]
     table = read_shard_file(piece_path(folder, index), plan.fingerprint, piece.end - piece.start)
@@ -286,8 +351,8 @@ def _sequence_path(folder: AnyPath, index: int) -> AnyPath:
     return folder / SEQUENCES / f"piece-{index:06d}.parquet"
 
 
-def _reach(plan: PredictionPlan, index: int) -> tuple[int, int]:
-    """First base, and one past the last, that the windows of a piece come with."""
-    piece, around = plan.pieces[index], plan.window + plan.stored
+def _sequence_span(plan: PredictionPlan, index: int) -> tuple[int, int]:
+    """Return the first base that the windows of a piece read, and one past the last."""
+    piece, margin = plan.pieces[index], plan.window + plan.flank
     size = plan.lengths[piece.contig]
-    return max(0, piece.start - around), min(size, piece.end + around)
+    return max(0, piece.start - margin), min(size, piece.end + margin)

@@ -1,4 +1,4 @@
-"""The record of a prediction."""
+"""The manifest of a prediction, and the precision that can be expected of its called bases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from hyena_ray.training.train_and_test import EVALUATION
 
 
 class ExpectedPrecision(Settings):
-    """Figures of the test split, on its windows and weighed to the genome that they came from."""
+    """Precision of a model on its test split: on the windows, and weighted to their genome."""
 
     windows_prevalence: float
-    """Share of labelled bases on the windows, where negatives are a sample."""
+    """Fraction of labelled bases of the windows, where negative windows are a sample."""
     windows_precision: float
+    """Precision on the windows."""
     genome_prevalence: float
+    """Fraction of labelled bases of the genome that the windows came from."""
     genome_precision: float
+    """Precision, weighted to the prevalence of that genome."""
 
     def __str__(self) -> str:
         return (
@@ -31,32 +34,39 @@ class ExpectedPrecision(Settings):
 
 
 def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPrecision | None:
-    """What `evaluation.json` beside the model says of this threshold; None where it says nothing.
+    """Read the expected precision from the `evaluation.json` next to a model.
 
-    A run that was tested has the file: `train.py --test` and `compare.py` write it.
+    A run that was tested has the file.
+
+    Args:
+        model_folder: Folder of the model, in the folder of its run.
+        threshold: Threshold at which bases are called.
+
+    Returns:
+        The precision, or None where the file says nothing about this threshold.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: The file is not JSON.
     """
     path = model_folder.absolute().parent / EVALUATION
     if not path.is_file():
         return None
-    found = read_json(path)
+    evaluation = read_json(path)
     try:
-        if found["metrics"]["threshold"] != threshold:
+        if evaluation["metrics"]["threshold"] != threshold:
             return None
         return ExpectedPrecision(
-            windows_prevalence=float(found["prevalence"]),
-            windows_precision=float(found["metrics"]["precision"]),
-            genome_prevalence=float(found["genome"]["prevalence"]),
-            genome_precision=float(found["genome"]["precision"]),
+            windows_prevalence=float(evaluation["prevalence"]),
+            windows_precision=float(evaluation["metrics"]["precision"]),
+            genome_prevalence=float(evaluation["genome"]["prevalence"]),
+            genome_precision=float(evaluation["genome"]["precision"]),
         )
     except (KeyError, TypeError):
-        return None  # sequences, no negatives, or a file of an earlier version
+        return None  # sequences, no negative windows, or a file of an earlier version
 
 
 class PredictionRecord(PredictionResult, Record):
-    """What a prediction found, and what it was made of."""
+    """Manifest of a complete prediction: its figures, and what they depend on."""
 
     KIND: ClassVar[str] = "predict"
 
@@ -71,4 +81,4 @@ class PredictionRecord(PredictionResult, Record):
     regions_settings: RegionSettings
     """Settings of the regions."""
     expected: ExpectedPrecision | None
-    """Precision that is expected in a genome; None where no test of the model says it."""
+    """Precision to expect of the called bases; None where no test of the model says it."""

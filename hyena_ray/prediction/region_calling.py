@@ -1,10 +1,14 @@
-"""Call regions on scored pieces, and write what people read."""
+"""Regions called on the probabilities of a genome, and the files that people read.
+
+Probabilities pass by piece after piece: one piece and one region are in memory. Results are the
+track `probabilities.bw`, the regions as `regions.bed` and `regions.csv`, and `PredictionResult`.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple, TextIO
 
@@ -19,64 +23,97 @@ from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
+TRACK, BED, TABLE = "probabilities.bw", "regions.bed", "regions.csv"
+"""Names of the files."""
+TRACK_PRECISION = 2.0**-13
+"""Values of the track are rounded to multiples of this, about 0.0001, so that most of a genome is
+one run of 0."""
+COLUMNS = ("contig", "start", "end", "name", "length", "mean", "max", "summit")
+"""Columns of `regions.csv`."""
+
 
 class Stretch(NamedTuple):
-    """Probabilities of neighbouring bases."""
+    """Probabilities of consecutive bases."""
 
     contig: str
+    """Name of the contig."""
     start: int
     """First base, 0-based."""
     values: NDArray[np.float32]
-    """(n,) multiples of `PRECISION`; NaN for N."""
+    """Probabilities, multiples of `hyena_ray.model.scoring.PRECISION`, shape (n,); NaN for N."""
 
 
 class Region(NamedTuple):
-    """Called bases of one contig, with the gaps that were joined."""
+    """Called bases of one contig, with the gaps between them that were joined."""
 
     contig: str
+    """Name of the contig."""
     start: int
     """First base, 0-based."""
     end: int
     """One past the last base."""
     mean: float
-    """Probability, over its bases that are not N."""
+    """Mean probability of the bases that are not N."""
     max: float
+    """Highest probability."""
     summit: int
-    """First base that has it."""
+    """First base with the highest probability, 0-based."""
 
 
-class RegionCaller:
-    """Takes stretch after stretch, a contig at a time and in order; gives regions as they end.
+def call_regions(stretches: Iterable[Stretch], settings: RegionSettings) -> Iterator[Region]:
+    """Join called bases to regions, while a genome passes by.
 
-    The stretches of a contig ascend; where one does not begin at the other's end, every base
-    between them is N. How a contig is cut into stretches changes nothing.
+    How a contig is cut into stretches changes nothing.
+
+    Args:
+        stretches: Probabilities, a contig at a time, ascending within it. Where a stretch does not
+            start at the end of the last one, every base between them is N.
+        settings: Threshold, shortest region and largest gap.
+
+    Yields:
+        Regions in the same order.
+
+    Example:
+        >>> values = np.array([0, 0.75, 0.75, 0, 0.75, 0, 0, 0.5], np.float32)
+        >>> settings = RegionSettings(threshold=0.5, min_length=2, merge_gap=1)
+        >>> for region in call_regions([Stretch("chr1", 100, values)], settings):
+        ...     print(region.start, region.end, region.mean)
+        101 105 0.5625
     """
+    caller = _RegionCaller(settings)
+    for stretch in stretches:
+        yield from caller.add(stretch)
+    yield from caller.finish()
+
+
+class _RegionCaller:
+    """State of `call_regions` between stretches."""
 
     def __init__(self, settings: RegionSettings) -> None:
         self._settings = settings
-        self._open: _Open | None = None
+        self._open: _OpenRegion | None = None
 
     def add(self, stretch: Stretch) -> Iterator[Region]:
-        """Regions that end before the last ones of this stretch."""
+        """Yield the regions that end before the last bases of this stretch."""
         settings = self._settings
         if self._open is not None and self._open.contig != stretch.contig:
             yield from self.finish()
         runs = true_runs(stretch.values >= settings.threshold)
         known = np.isfinite(stretch.values)
         values = np.where(known, stretch.values, 0).astype(np.float64)
-        # Exact, since probabilities are multiples of `PRECISION`.
+        # Exact, since probabilities are multiples of a power of two.
         sums = np.append(0.0, np.cumsum(values))
         counts = np.append(0, np.cumsum(known))
         done = 0
         for start, end in zip(runs.start.tolist(), runs.end.tolist(), strict=True):
-            place = stretch.start + start
-            if self._open is not None and place - self._open.end > settings.merge_gap:
+            position = stretch.start + start
+            if self._open is not None and position - self._open.end > settings.merge_gap:
                 yield from self.finish()
             summit = start + int(np.argmax(values[start:end]))
             if self._open is None:
-                self._open = _Open(stretch.contig, place)
+                self._open = _OpenRegion(stretch.contig, position)
             else:
-                self._open.pass_by(sums[start] - sums[done], counts[start] - counts[done])
+                self._open.pass_gap(sums[start] - sums[done], counts[start] - counts[done])
             self._open.extend(
                 stretch.start + end,
                 sums[end] - sums[start],
@@ -86,10 +123,10 @@ class RegionCaller:
             )
             done = end
         if self._open is not None:
-            self._open.pass_by(sums[-1] - sums[done], counts[-1] - counts[done])
+            self._open.pass_gap(sums[-1] - sums[done], counts[-1] - counts[done])
 
     def finish(self) -> Iterator[Region]:
-        """The region that is open, if any: nothing more comes."""
+        """Yield the open region, if there is one: no more called bases follow."""
         last, self._open = self._open, None
         if last is not None and last.end - last.start >= self._settings.min_length:
             yield Region(
@@ -97,21 +134,21 @@ class RegionCaller:
             )
 
 
-class _Open:
-    """A region that may go on."""
+class _OpenRegion:
+    """A region that may still be extended."""
 
     def __init__(self, contig: str, start: int) -> None:
         self.contig, self.start, self.end, self.summit = contig, start, start, start
         self.sum, self.count, self.max = 0.0, 0, -1.0
         self._gap_sum, self._gap_count = 0.0, 0
 
-    def pass_by(self, total: float, count: int) -> None:
-        """Bases behind its end that are not called: its own only if it goes on."""
+    def pass_gap(self, total: float, count: int) -> None:
+        """Remember uncalled bases after the end, which belong to it only if it is extended."""
         self._gap_sum += total
         self._gap_count += int(count)
 
     def extend(self, end: int, total: float, count: int, highest: float, summit: int) -> None:
-        """A run of called bases belongs to it, and so does what was passed by."""
+        """Add a run of called bases, and the gap before it."""
         self.end = end
         self.sum += total + self._gap_sum
         self.count += int(count) + self._gap_count
@@ -120,32 +157,27 @@ class _Open:
             self.max, self.summit = highest, summit
 
 
-TRACK, BED, TABLE = "probabilities.bw", "regions.bed", "regions.csv"
-TRACK_PRECISION = 2.0**-13
-"""The track is rounded to multiples of this, about 0.0001: most of a genome is then runs of 0."""
-COLUMNS = ("contig", "start", "end", "name", "length", "mean", "max", "summit")
-
-
 class PredictionResult(Settings):
-    """What was found; the manifest of a prediction, beside what it was made of."""
+    """Figures of a complete prediction."""
 
     contigs: int
-    """With a scored base."""
+    """Number of contigs with a scored base."""
     bases: int
-    """Of these contigs."""
+    """Bases of these contigs."""
     scored: int
-    """That are not N."""
+    """Scored bases, which are those that are not N."""
     called: int
-    """With a probability of at least the threshold."""
+    """Bases whose probability reaches the threshold."""
     regions: int
+    """Number of regions."""
     in_regions: int
-    """Bases of regions."""
+    """Bases of the regions."""
     digest: str
     """sha256 of the probabilities, whatever the regions."""
 
     @property
     def share(self) -> float:
-        """Of the scored bases, those that are called."""
+        """Fraction of the scored bases that are called."""
         return self.called / self.scored
 
 
@@ -155,15 +187,17 @@ def write_results(
     """Write track and regions of a complete prediction.
 
     Args:
-        plan: whose pieces are all there.
-        settings: of the regions.
-        folder: of the prediction.
+        plan: Plan of the prediction, all of whose pieces are complete.
+        settings: Settings of the regions.
+        folder: Folder of the prediction.
+
+    Returns:
+        Figures of the prediction.
 
     Raises:
-        InputError: a piece is missing or damaged.
+        InputError: A piece is missing or damaged.
     """
     sizes = plan.lengths
-    caller = RegionCaller(settings)
     digest = hashlib.sha256()
     scored = called = 0
     contigs: set[str] = set()
@@ -177,18 +211,21 @@ def write_results(
                 files.enter_context(atomic_file(folder / TABLE)).open("w", encoding="utf-8")
             ),
         )
-        for stretch in stretches(plan, folder):
-            values = stretch.values
-            digest.update(f"{stretch.contig} {stretch.start} {len(values)} ".encode())
-            digest.update(values.tobytes())
-            contigs.add(stretch.contig)
-            scored += int(np.isfinite(values).sum())
-            called += int((values >= settings.threshold).sum())
-            shown = np.round(values.astype(np.float64) / TRACK_PRECISION) * TRACK_PRECISION
-            track.add_runs(stretch.contig, stretch.start, shown)
-            for region in caller.add(stretch):
-                regions.add(region)
-        for region in caller.finish():
+
+        def recorded_stretches() -> Iterator[Stretch]:
+            nonlocal scored, called
+            for stretch in read_stretches(plan, folder):
+                values = stretch.values
+                digest.update(f"{stretch.contig} {stretch.start} {len(values)} ".encode())
+                digest.update(values.tobytes())
+                contigs.add(stretch.contig)
+                scored += int(np.isfinite(values).sum())
+                called += int((values >= settings.threshold).sum())
+                rounded = np.round(values.astype(np.float64) / TRACK_PRECISION) * TRACK_PRECISION
+                track.add_runs(stretch.contig, stretch.start, rounded)
+                yield stretch
+
+        for region in call_regions(recorded_stretches(), settings):
             regions.add(region)
     return PredictionResult(
         contigs=len(contigs),
@@ -201,14 +238,22 @@ def write_results(
     )
 
 
-def stretches(plan: PredictionPlan, folder: AnyPath) -> Iterator[Stretch]:
-    """The scored pieces of a complete prediction, in order."""
+def read_stretches(plan: PredictionPlan, folder: AnyPath) -> Iterator[Stretch]:
+    """Yield the probabilities of a complete prediction, piece after piece.
+
+    Args:
+        plan: Plan of the prediction.
+        folder: Folder of the prediction.
+
+    Raises:
+        InputError: A piece is missing or damaged.
+    """
     for index, piece in enumerate(plan.pieces):
         yield Stretch(piece.contig, piece.start, read_piece(plan, index, folder))
 
 
 class _RegionFiles:
-    """Regions as BED, which browsers show, and as a table with more digits."""
+    """Writer of regions as BED, which genome browsers read, and as a table with more digits."""
 
     def __init__(self, bed: TextIO, table: TextIO) -> None:
         self._bed = csv.writer(bed, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE)
@@ -220,9 +265,9 @@ class _RegionFiles:
         self.count += 1
         length = region.end - region.start
         self.bases += length
-        place = (region.contig, region.start, region.end, f"region{self.count}")
-        # Thick is the summit; behind it a browser looks for colours and exons, not for figures.
+        span = (region.contig, region.start, region.end, f"region{self.count}")
+        # The thick part is the summit; browsers expect colours and exons after it, not figures.
         thick = (region.summit, region.summit + 1)
-        self._bed.writerow((*place, round(1000 * region.mean), ".", *thick))
+        self._bed.writerow((*span, round(1000 * region.mean), ".", *thick))
         figures = (f"{region.mean:.6f}", f"{region.max:.6f}", region.summit)
-        self._table.writerow((*place, length, *figures))
+        self._table.writerow((*span, length, *figures))

@@ -1,4 +1,7 @@
-"""Settings of a prediction."""
+"""Settings of the regions that are called on a genome's probabilities.
+
+The command line reads this module to check its options, so it imports neither torch nor numpy.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,17 @@ from hyena_ray.settings import Settings
 
 
 class RegionSettings(Settings):
-    """What counts as a region."""
+    """How probabilities of single bases become regions.
+
+    Example:
+        >>> RegionSettings(threshold=0.5, merge_gap=10).min_length
+        1
+    """
 
     threshold: float = Field(ge=0)
-    """Probability from which a base is called."""
+    """Lowest probability at which a base is called."""
     min_length: int = Field(default=1, ge=1)
-    """Shorter regions are left out, after joining."""
+    """Length in bases of the shortest region that is kept, after neighbouring ones were joined."""
     merge_gap: int = Field(default=0, ge=0)
-    """Runs of called bases are joined where at most so many bases lie between them."""
+    """Largest number of uncalled bases between two runs of called bases that are joined into one
+    region."""

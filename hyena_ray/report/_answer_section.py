@@ -107,8 +107,6 @@ def answer_section(contents: RunContents) -> Section | None:
 
 def _headline(contents: RunContents) -> list[Block]:
     match contents:
-        case TuneContents(evaluation=None):
-            return []
         case EvaluateContents() | TuneContents() | TrainContents(evaluation=Evaluation()):
             return _scored(contents)
         case TrainContents():

@@ -90,9 +90,8 @@ def part_shown(marked: NDArray[np.bool_]) -> slice:
 
 
 def _window(sample: WindowSample, row: int, name: str) -> Figure:
-    labels = None
-    if sample.labels is not None and sample.labels.shape[1] == sample.bases.shape[1]:
-        labels = sample.labels[row] == POSITIVE
+    # The label of a whole sequence marks no base.
+    labels = None if _are_sequences(sample) else sample.labels[row] == POSITIVE
     positive = sample.true_positive[row]
     shown = part_shown(positive if labels is None else positive | labels)
     methods = list(sample.scores)[:METHODS_SHOWN]
@@ -112,11 +111,15 @@ def _window(sample: WindowSample, row: int, name: str) -> Figure:
     )
 
 
+def _are_sequences(sample: WindowSample) -> bool:
+    return bool(sample.labels.shape[1] != sample.bases.shape[1])
+
+
 def _best_bases(
     sample: WindowSample, row: int, labels: NDArray[np.bool_] | None, methods: list[str]
 ) -> Table:
     best = np.argsort(-sample.scores[methods[0]][row], kind="stable")[:BEST_BASES]
-    start = int(sample.start[row]) if len(sample.start) else 0
+    start = int(sample.start[row])
     cells = [
         [
             "ACGTN"[sample.bases[row, base]],
@@ -137,10 +140,8 @@ def _best_bases(
 
 
 def _location(sample: WindowSample, row: int, shown: slice) -> str:
-    if not len(sample.start):
-        return "A window"
     first = int(sample.start[row])
-    if sample.labels is not None and sample.labels.shape[1] == 1:
+    if _are_sequences(sample):
         return f"Sequence {first + 1:,}"
     return f"{sample.contig[row]}:{first + shown.start:,}-{first + shown.stop:,}"
 
@@ -159,7 +160,7 @@ def _draw_window(
     marks = [("found", sample.true_positive[row], BLUE)]
     if labels is not None:
         marks.append(("labelled", labels, ORANGE))
-    start = int(sample.start[row]) if len(sample.start) else 0
+    start = int(sample.start[row])
     with style() as new_figure:
         height = len(lines) * (0.95 * len(methods) + 0.7)
         figure = new_figure(figsize=(WIDTH, height), layout="none")

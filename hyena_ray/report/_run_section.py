@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -94,6 +95,9 @@ def _facts(contents: RunContents) -> Iterator[list[str]]:
     if contents.task is not None:
         yield ["task", contents.task.title]
     yield ["folder", str(contents.folder)]
+    if contents.provenance.command:
+        yield ["command", shlex.join(contents.provenance.command)]
+        yield ["started", contents.provenance.started]
     match contents:
         case TuneContents():
             yield from _search_facts(contents.summary)

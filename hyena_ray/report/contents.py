@@ -140,7 +140,7 @@ def _tune(folder: AnyPath) -> TuneContents:
         task=task_named(record.task, str(folder / MANIFEST)),
         summary=record,
         settings=_plan(folder, TunePlan).model_dump(mode="json"),
-        evaluation=_evaluation(folder),
+        evaluation=Evaluation.read(folder / EVALUATION),
         history=_history(folder / "trials" / f"{record.best_trial:04d}" / HISTORY),
         trials=_table(folder / "trials.parquet", columns),
         study=read_study(folder / STUDY_FILE, record.task),

@@ -48,12 +48,12 @@ class WindowSample(NamedTuple):
     """Whether a base is a true positive, shape (n, W)."""
     scores: dict[str, NDArray[np.float32]]
     """Method to its attribution scores in logits, shape (n, W)."""
-    labels: NDArray[np.int8] | None
-    """Labels, shape (n, W), or (n, 1) for sequences; None where the shards do not hold them."""
+    labels: NDArray[np.int8]
+    """Labels, shape (n, W), or (n, 1) for sequences."""
     contig: list[str]
-    """Contig of each window; empty where the shards do not hold it."""
+    """Contig of each window."""
     start: NDArray[np.int64]
-    """First base of each window, 0-based, shape (n,); empty where the shards do not hold it."""
+    """First base of each window, 0-based, shape (n,); of a sequence its row in the file."""
     windows_read: int
     """Windows of the shards that were read, with and without a true positive."""
     windows_attributed: int
@@ -230,6 +230,8 @@ class TuneContents(ScoredContents):
     kind: ClassVar[str] = "tune"
     title: ClassVar[str] = "search of settings"
 
+    evaluation: Evaluation
+    """Metrics and curves of the best model on the test split."""
     summary: TuneRecord
     """Manifest of the run."""
     settings: Mapping[str, Any]
@@ -373,18 +375,17 @@ def read_sample(plan: ShardPlan, folder: AnyPath) -> WindowSample:
         true_positive.append(shard.true_positive[rows])
         for name, values in shard.scores.items():
             scores.setdefault(name, []).append(values[rows])
-        if "labels" in table.column_names:
-            labels.append(table["labels"].combine_chunks().to_numpy_ndarray()[rows])
-            start.append(table["start"].to_numpy()[rows])
-            names = table["contig"].to_pylist()
-            contig += [names[row] for row in rows]
+        labels.append(table["labels"].combine_chunks().to_numpy_ndarray()[rows])
+        start.append(table["start"].to_numpy()[rows])
+        names = table["contig"].to_pylist()
+        contig += [names[row] for row in rows]
     return WindowSample(
         bases=np.concatenate(bases),
         true_positive=np.concatenate(true_positive),
         scores={name: np.concatenate(parts) for name, parts in scores.items()},
-        labels=np.concatenate(labels) if labels else None,
+        labels=np.concatenate(labels),
         contig=contig,
-        start=np.concatenate(start) if start else np.zeros(0, np.int64),
+        start=np.concatenate(start),
         windows_read=windows_read,
         windows_attributed=sum(shard.last_row - shard.first_row for shard in plan.shards),
     )

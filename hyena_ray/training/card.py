@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
-from hyena_ray.model.checkpoint import is_hub_id, public_name
-from hyena_ray.model.provenance import Provenance, Use
+from hyena_ray.model.provenance import Provenance, Use, is_hub_id, public_name
 from hyena_ray.model.settings import ModelSettings
 from hyena_ray.progress import listed
 from hyena_ray.storage import AnyPath

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +15,11 @@ from torch.optim import Optimizer
 from hyena_ray.dataset.tokens import IGNORED, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
-from hyena_ray.model.build import time_scale
-from hyena_ray.model.checkpoint import quiet_transformers
-from hyena_ray.model.classification import LookaheadHead
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.backbone import HyenaDNALanguageModel
+from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig, time_scale
 from hyena_ray.model.devices import default_device
-from hyena_ray.model.heads import HyenaDNAForCausalLM
+from hyena_ray.model.heads import LookaheadHead
+from hyena_ray.model.pretrained import load_pretrained, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.checkpoint import CHECKPOINT
@@ -56,7 +54,7 @@ class NextBase(nn.Module):
     Reference: Nguyen et al. 2023, section 3.
     """
 
-    def __init__(self, model: HyenaDNAForCausalLM) -> None:
+    def __init__(self, model: HyenaDNALanguageModel) -> None:
         super().__init__()
         self.model = model
 
@@ -89,7 +87,7 @@ class MaskedBases(nn.Module):
         lookahead: k, the bases right of a masked one that the head sees.
     """
 
-    def __init__(self, model: HyenaDNAForCausalLM, lookahead: int) -> None:
+    def __init__(self, model: HyenaDNALanguageModel, lookahead: int) -> None:
         super().__init__()
         self.hyena = model.hyena
         config = model.config
@@ -104,7 +102,7 @@ class MaskedBases(nn.Module):
         Returns:
             Logits, shape (B, L, V), float32.
         """
-        hidden = self.hyena(inputs.long(), return_dict=True).last_hidden_state
+        hidden = self.hyena(inputs.long()).last_hidden_state
         logits: Tensor = self.head(hidden).float()
         return logits
 
@@ -335,22 +333,22 @@ def new_objective(settings: PretrainSettings) -> PretrainModel:
         return NextBase(model)
 
 
-def _backbone(settings: PretrainSettings) -> HyenaDNAForCausalLM:
+def _backbone(settings: PretrainSettings) -> HyenaDNALanguageModel:
     chosen = settings.model
     if chosen.backbone is not None:
-        model = HyenaDNAForCausalLM.from_pretrained(chosen.backbone, revision=chosen.revision)
+        model = load_pretrained(HyenaDNALanguageModel, chosen.backbone, chosen.revision)
         _check_holds(settings, model.config.max_seq_len, f"model.backbone: {chosen.backbone}")
         return model
     length = chosen.max_seq_len or settings.longest + SPECIAL_TOKENS
     _check_holds(settings, length, "model")
-    config = HyenaDNAConfig(
+    config = HyenaConfig(
         d_model=chosen.d_model,
         d_inner=4 * chosen.d_model,
         n_layer=chosen.n_layer,
         initializer_range=chosen.initializer_range,
         **time_scale(chosen.filters, length),
     )
-    return HyenaDNAForCausalLM(config)
+    return HyenaDNALanguageModel(config)
 
 
 def _check_holds(settings: PretrainSettings, max_seq_len: int, place: str) -> None:
@@ -393,21 +391,12 @@ def save_backbone(model: PretrainModel, folder: AnyPath, provenance: Provenance)
         provenance: What the weights have seen.
     """
     with atomic_folder(folder, last=PROVENANCE, replace=True) as temporary:
-        with quiet_transformers():
-            if isinstance(model, NextBase):
-                model.model.save_pretrained(temporary)
-            else:
-                _save_headless(model, temporary)
+        hyena = model.model.hyena if isinstance(model, NextBase) else model.hyena
+        weights = {f"hyena.{name}": value for name, value in hyena.state_dict().items()}
+        if isinstance(model, NextBase):
+            weights["lm_head.weight"] = model.model.lm_head.weight
+        write_model(temporary, hyena.config, weights, LANGUAGE_MODEL)
         write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
-
-
-def _save_headless(model: MaskedBases, folder: Path) -> None:
-    """Write a language model without its head: `HyenaDNAModel` alone has other names."""
-    whole = HyenaDNAForCausalLM(model.hyena.config)
-    whole.hyena = model.hyena
-    weights: dict[str, Any] = whole.state_dict()
-    kept = {name: value for name, value in weights.items() if name.startswith("hyena.")}
-    whole.save_pretrained(folder, state_dict=kept)
 
 
 def evaluate(

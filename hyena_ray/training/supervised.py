@@ -258,7 +258,7 @@ def new_model(settings: RunSettings) -> WindowModel:
         seed=settings.training.seed,
     )
     if settings.training.checkpoint_activations:
-        model.classifier.activation_checkpointing_enable()
+        model.classifier.checkpoint_activations()
     return model.to(default_device())
 
 

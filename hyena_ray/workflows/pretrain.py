@@ -164,8 +164,7 @@ def validate(job: PretrainJob) -> Pretraining:
         problems.collect(_check_genome, job.genome)
     assert settings is not None
     assert output is not None
-    from hyena_ray.model.checkpoint import public_name
-    from hyena_ray.model.provenance import Provenance, read_provenance
+    from hyena_ray.model.provenance import Provenance, public_name, read_provenance
     from hyena_ray.training.genome_stream import WindowStream
     from hyena_ray.training.leaks import held_out_leak
     from hyena_ray.training.pretrain_genome import held_out_windows, read_genome

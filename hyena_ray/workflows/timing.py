@@ -14,8 +14,8 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import default_device
+from hyena_ray.model.predictor import ContigSlice, score_piece
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.model.scoring import Sequence, score_piece
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.evaluation import EVALUATION_BATCH
 from hyena_ray.training.losses import class_weights, weighted_cross_entropy
@@ -107,7 +107,7 @@ def seconds_per_scored_window(model_folder: AnyPath, batch: int) -> float:
     model.to(default_device())
     window = model.readout.window
     size = batch * window
-    sequence = Sequence(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
+    sequence = ContigSlice(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
     work = lambda: score_piece(model, sequence, size, 0, size, step=window, batch=batch)  # noqa: E731
     return seconds_of(work) / batch
 

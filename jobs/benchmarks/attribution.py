@@ -22,7 +22,7 @@ from hyena_ray.dataset.schema import Windows
 
 LENGTHS = (100, 256, 1024)
 STEPS = 50
-"""Nodes and noisy copies of the study."""
+"""Nodes and noisy copies of the original work."""
 REGION = 20
 """Labelled bases of a window, in a row: the mean of Z-DNA's test windows is 19."""
 

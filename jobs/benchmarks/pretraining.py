@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from benchmarks.comparison import Comparison, Run
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import matrix_products
 from benchmarks.published import PlainHyenaDNA
-from hyena_ray.model.huggingface import HyenaDNAForTokenClassification
+from hyena_ray.model.classifier import HyenaDNAClassifier
+from hyena_ray.model.configuration import HyenaConfig
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretraining import NextBase, new_optimizer, new_pretrainer, step_batch
 from hyena_ray.training.schedules import Schedule
@@ -71,9 +73,9 @@ def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, Nex
 
 def plain_of(model: NextBase) -> PlainHyenaDNA:
     """The published design with the same weights: its label of a base is the next one."""
-    with_labels = HyenaDNAForTokenClassification(
-        model.model.config, num_labels=model.model.config.padded_vocab_size
-    )
+    sizes = model.model.config
+    config = HyenaConfig(**asdict(sizes) | {"num_labels": sizes.padded_vocab_size})
+    with_labels = HyenaDNAClassifier(config)
     with_labels.hyena.load_state_dict(model.model.hyena.state_dict())
     with_labels.score.load_state_dict(model.model.lm_head.state_dict())
     return PlainHyenaDNA(with_labels)

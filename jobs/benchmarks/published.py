@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hyena_ray.model.classifier import Classifier
+from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.filters import HyenaFilter
-from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForTokenClassification
 
 
 class PlainMixer(nn.Module):
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         width = 3 * config.d_model
         self.in_proj = nn.Linear(config.d_model, width)
@@ -39,7 +40,7 @@ class PlainMixer(nn.Module):
 
 
 class PlainMLP(nn.Module):
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.d_model, config.d_inner)
         self.fc2 = nn.Linear(config.d_inner, config.d_model)
@@ -50,7 +51,7 @@ class PlainMLP(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    def __init__(self, config: HyenaDNAConfig) -> None:
+    def __init__(self, config: HyenaFields) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.d_model)
         self.mixer = PlainMixer(config)
@@ -66,7 +67,7 @@ class PlainBlock(nn.Module):
 class PlainHyenaDNA(nn.Module):
     """A label per base: (B, L) int64 token ids to (B, L, num_labels) logits."""
 
-    def __init__(self, ours: HyenaDNAForTokenClassification) -> None:
+    def __init__(self, ours: Classifier) -> None:
         super().__init__()
         config = ours.config
         self.embeddings = nn.Embedding(config.padded_vocab_size, config.d_model)

@@ -11,8 +11,8 @@ from torch import nn
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
-from hyena_ray.model.arguments import ALL
 from hyena_ray.model.build import build_model
+from hyena_ray.model.convolution import ALL
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
@@ -118,7 +118,7 @@ def hyenadna(
         score = model.classifier.score
         labels = score.out_proj.weight if head == "lookahead" else score.weight
         labels.copy_(torch.randn(labels.shape, generator=generator) * 0.3)
-        if flank_composition:
+        if model.classifier.surroundings is not None:
             told = model.classifier.surroundings.out_proj.weight
             told.copy_(torch.randn(told.shape, generator=generator))
     # Weights are random: at 0.5 hardly a base is called.

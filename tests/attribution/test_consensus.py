@@ -39,7 +39,7 @@ def table(**scores):
         ),
     ],
 )
-def test_the_studys_own_tables_give_the_studys_own_consensus(
+def test_the_tables_of_the_original_work_give_its_own_consensus(
     shared, ig, smoothgrad, column, ranking, positive_only, rows
 ):
     folder = shared / "reference" / "study_kmer_tables"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyena_ray.attribution.kmers import KmerConfig, KmerSums, count_kmers, fold_kmers, kmer_codes
+from hyena_ray.attribution.settings import MAX_K
 from hyena_ray.errors import InputError
 
 
@@ -154,11 +155,21 @@ def test_importance_counts_are_those_of_a_loop(batch):
         assert counts.occurrences[number] == sum(len(w.get(number, [])) for w in everywhere)
 
 
-def test_long_kmers_keep_their_places():
-    bases = np.array([[3] * 12 + [0] * 12], np.uint8)
-    sums = fold_kmers(bases, np.ones((1, 24), np.float32), KmerConfig(k=12))
-    assert sums.count[4**12 - 1] == sums.count[0] == 1
-    assert sums.count.sum() == 13
+def test_the_longest_kmers_have_codes_of_their_own():
+    codes = kmer_codes(np.array([[3] * 12 + [0] * 12], np.uint8), MAX_K)[0]
+    assert codes[0] == 4**MAX_K - 1
+    assert codes[-1] == 0
+    assert len(set(codes.tolist())) == 13
+
+
+@pytest.mark.parametrize("length", [10, 2000], ids=["int32 sort keys", "int64 sort keys"])
+def test_long_kmers_are_counted_in_windows_of_any_length(length):
+    bases = np.array([[3] * length + [0] * length], np.uint8)
+    sums = fold_kmers(bases, np.ones(bases.shape, np.float32), KmerConfig(k=10))
+    assert sums.count[4**10 - 1] == sums.count[0] == length - 9
+    assert sums.windows[4**10 - 1] == sums.windows[0] == 1
+    assert sums.spread[2, 0] == (length - 9) ** 2
+    assert sums.count.sum() == 2 * length - 9
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Under the study's definition, tables are those of its algorithms, written out word for word.
+"""Under the original definition, tables are those of the published algorithms, written out.
+
+Reference: Bokhyan 2025, Algorithms 2 to 6.
 
 One window at a time with captum, as published; only the noise is drawn as ours is, so that it can
 be the same.
@@ -32,11 +34,11 @@ from hyena_ray.tasks import TASKS
 LENGTH, K = 24, 3
 LETTERS = {7: "A", 8: "C", 9: "G", 10: "T"}
 SAMPLES = 2
-"""Noisy copies; the study took 50."""
+"""Noisy copies; the original work took 50."""
 
 
 def trained(task: str, readout: Readout) -> WindowModel:
-    """As the study's: causal, one strand, a linear head. Calls about half of everything."""
+    """Causal, one strand, a linear head, as published. Calls about half of everything."""
     settings = ModelSettings(d_model=16, max_seq_len=64, head="linear", pooling="last")
     model = build_model(settings, readout, LoraSettings(), TASKS[task], seed=0)
     model.threshold = 0.5
@@ -90,7 +92,6 @@ def pipeline(
     changes = {"methods": methods, "k": K, "samples": SAMPLES}
     settings = definition("original", TASKS[data.manifest.task].kind).updated(changes, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings, size=7)
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
     for index in missing_shards(plan, folder):
         run_shard(model, data, plan, index, folder)
     return Found(merge_shards(plan, folder).tables, settings)
@@ -247,11 +248,10 @@ def test_the_consensus_of_sequences_holds_only_what_both_methods_score_above_zer
     assert above < set(scores[0])
 
 
-def test_sequences_stand_in_no_genome_and_have_no_track(of_sequences, tmp_path):
+def test_sequences_without_coordinates_have_no_track(of_sequences, tmp_path):
     model, data = of_sequences
     settings = definition("original", "sequence").updated({"methods": ("ig",), "k": K}, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     run_shard(model, data, plan, 0, tmp_path)
     assert write_tracks(plan, data, tmp_path) == []
     assert not (tmp_path / "tracks").exists()

@@ -65,7 +65,6 @@ def make_plan(model, data, size=16, **changes) -> ShardPlan:
 
 
 def run_all(model, data, plan, folder: Path, order=None):
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
     for index in order or missing_shards(plan, folder):
         run_shard(model, data, plan, index, folder)
     return merge_shards(plan, folder)
@@ -132,7 +131,6 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
 ):
     model = SmallModel()
     plan = make_plan(model, data)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     poison = data.window_ids(WINDOW, "test")[21]
     whole = shards.attribute_windows
 
@@ -153,9 +151,8 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
     assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
 
 
-def test_a_shard_says_where_its_windows_stand_and_what_is_labelled(data, tmp_path):
+def test_a_shard_says_where_its_windows_are_and_what_is_labelled(data, tmp_path):
     plan = make_plan(SmallModel(), data)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     run_shard(SmallModel(), data, plan, 1, tmp_path)
     table = read_shard_table(plan, 1, tmp_path)
     shard = plan.shards[1]
@@ -184,7 +181,6 @@ def test_merging_more_windows_takes_no_more_memory(data, tmp_path):
 def test_a_shard_that_two_workers_compute_at_once_is_written_by_both(data, tmp_path, monkeypatch):
     model = SmallModel()
     plan = make_plan(model, data)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     whole = shards.attribute_windows
 
     def overtaken(*arguments):
@@ -235,12 +231,11 @@ def test_a_resumed_run_computes_only_what_is_missing(data, tmp_path, monkeypatch
 def test_a_shard_of_another_plan_is_not_taken(data, tmp_path):
     model = SmallModel()
     plan, other = make_plan(model, data), make_plan(model, data, seed=1)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     run_shard(model, data, plan, 0, tmp_path)
     assert shard_is_complete(plan, 0, tmp_path)
     assert not shard_is_complete(other, 0, tmp_path)
-    assert plan.differences(other) == ["settings.seed"]
-    assert plan.differences(make_plan(SmallModel(seed=1), data)) == ["model"]
+    assert other.differences(plan) == ["settings.seed"]
+    assert make_plan(SmallModel(seed=1), data).differences(plan) == ["model"]
 
 
 def test_a_plan_survives_being_sent_to_another_process(data):
@@ -265,7 +260,6 @@ def test_any_change_of_the_model_changes_its_fingerprint(data):
 
 def test_a_worker_with_another_model_is_refused(data, tmp_path):
     plan = make_plan(SmallModel(), data)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     with pytest.raises(InputError, match="not the model that the plan was made for"):
         run_shard(SmallModel(seed=1), data, plan, 0, tmp_path)
     assert missing_shards(plan, tmp_path)[0] == 0
@@ -287,7 +281,6 @@ def test_a_flipped_bit_in_a_shard_is_found(data, tmp_path):
 def test_merging_before_all_is_done_is_refused(data, tmp_path):
     model = SmallModel()
     plan = make_plan(model, data)
-    (tmp_path / "shards").mkdir(parents=True, exist_ok=True)
     with pytest.raises(InputError, match=r"shard-00000\.parquet: missing"):
         merge_shards(plan, tmp_path)
 
@@ -302,7 +295,7 @@ def test_a_model_that_finds_nothing_is_refused_and_nothing_is_written(data, tmp_
 
 def test_data_that_the_model_cannot_read_are_refused(data):
     model = SmallModel()
-    with pytest.raises(InputError, match=r"split: other: .*train, val, test"):
+    with pytest.raises(InputError, match="split: other: unknown split"):
         ShardPlan.make(model, data, split="other", settings=SETTINGS)
     with pytest.raises(InputError, match="k: 12: longer than"):
         short = SmallModel()

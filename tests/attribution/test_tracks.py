@@ -1,4 +1,4 @@
-"""Tracks: every base where it stands in the genome, on either strand, once."""
+"""Tracks: every base at its place in the genome, on either strand, once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, 
 from hyena_ray.attribution.tracks import scored_bases, write_tracks
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.model.arguments import ALL
+from hyena_ray.model.convolution import ALL
 from tests.attribution.small_model import WINDOW, SmallModel
 
 CONTIGS = ("chr2", "chr10", "chr1", "chr3")
@@ -26,7 +26,7 @@ SIZE = 420
 
 
 class MotifModel(SmallModel):
-    """Calls everything; its logit counts the ACG that stand wholly in a window, on its strand."""
+    """Calls everything; its logit counts the ACG that are wholly in a window, on its strand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,6 @@ def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> Sh
         samples=2,
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
     for index in missing_shards(plan, folder):
         run_shard(MotifModel(), data, plan, index, folder)
     return plan

@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from hyena_ray.dataset.prepare import PrepareSettings
+from hyena_ray.dataset.schema import Windows
 
 SPLIT = "contig:train=a,b;val=c;test=d"
 
 
+def assert_same_windows(actual: Windows, expected: Windows) -> None:
+    """Check that two sets of windows are equal in every column."""
+    for name in Windows._fields:
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), name)
+
+
 class Inputs:
-    """Its files, and what stands in them."""
+    """Files of a small genome, and what they hold."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder = folder

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import hyena_ray.genome
 from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.runs.record import MANIFEST
+from tests.dataset.small_genome import assert_same_windows
 
 PART = "length=50/split=train/part-00000.parquet"
 
@@ -65,7 +71,10 @@ def edit(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[
 
 
 def with_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    return lambda folder: (folder / PART).write_bytes(change((folder / PART).read_bytes())) and None
+    def damage(folder: Path) -> None:
+        (folder / PART).write_bytes(change((folder / PART).read_bytes()))
+
+    return damage
 
 
 def retyped(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
@@ -131,31 +140,26 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
         except InputError:
             refused += 1
         else:  # unused bits of page headers
-            for columns in zip(found, expected, strict=True):
-                np.testing.assert_array_equal(*columns)
+            assert_same_windows(found, expected)
     assert refused > 50
 
 
-def with_version(path: Path, version: int) -> None:
-    path.write_text(json.dumps({"kind": "prepare", "schema_version": version}))
-
-
 @pytest.mark.parametrize(
-    ("damage", "problem"),
+    ("content", "problem"),
     [
-        (lambda path: path.unlink(), "it has no manifest.json"),
-        (lambda path: path.write_text("{"), "not readable as JSON"),
-        (lambda path: path.write_text("[]"), "no kind of run"),
-        (lambda path: path.write_text('{"schema_version": 2}'), "no kind of run"),
-        (lambda path: path.write_text('{"kind": "train", "schema_version": 1}'), "training run"),
-        (lambda path: with_version(path, 9), "schema_version: 9: this version"),
-        (lambda path: with_version(path, 3), "is missing"),
+        (None, "has no manifest.json"),
+        ("{", "not readable as JSON"),
+        ("[]", "has no kind of run"),
+        ('{"schema_version": 3}', "has no kind of run"),
+        ('{"kind": "train", "schema_version": 1}', "is a training run, not prepared data"),
+        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 3"),
+        ('{"kind": "prepare", "schema_version": 3}', "fingerprint: is missing"),
     ],
 )
-def test_a_broken_manifest_is_refused(
-    folder: Path, damage: Callable[[Path], None], problem: str
-) -> None:
-    damage(folder / MANIFEST)
+def test_a_broken_manifest_is_refused(folder: Path, content: str | None, problem: str) -> None:
+    (folder / MANIFEST).unlink()
+    if content is not None:
+        (folder / MANIFEST).write_text(content)
     with pytest.raises(InputError) as refusal:
         PreparedData.open(folder)
     assert problem in str(refusal.value)
@@ -206,8 +210,7 @@ def test_a_table_gives_its_windows_back_in_order_of_ids() -> None:
     table = table_from_windows(expected)
     shuffled = pa.concat_tables([table.slice(6), table.slice(0, 2), table.slice(2, 4)])
     for found in (windows_from_table(table), windows_from_table(shuffled)):
-        for columns in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(*columns)
+        assert_same_windows(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +230,37 @@ def test_a_table_that_holds_no_windows_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=problem):
         windows_from_table(change(table_from_windows(windows(10))))
+
+
+@given(count=st.integers(0, 500), limit=st.integers(1, 600))
+def test_sampled_rows_are_as_many_as_asked_and_as_far_apart_as_can_be(
+    count: int, limit: int
+) -> None:
+    rows = sample_evenly(count, limit)
+    assert len(rows) == min(count, limit)
+    if len(rows):
+        assert rows[0] == 0
+        gaps = np.diff(np.append(rows, count))
+        assert gaps.min() >= 1
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_a_manifest_of_an_unknown_task_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"task": "zdan"}))
+    with pytest.raises(InputError, match=r"task: zdan: unknown task, did you mean zdna\?"):
+        PreparedData.open(folder)
+
+
+def test_reading_data_and_genomes_imports_nothing_slow() -> None:
+    """The command line checks --data, --split and files before it loads a model."""
+    slow = {
+        *("torch", "transformers", "ray", "optuna", "scipy", "pandas", "sklearn", "requests"),
+        *("pyarrow.dataset", "pyarrow.parquet"),
+    }
+    modules = ["hyena_ray.dataset.reader"]
+    genome = Path(hyena_ray.genome.__path__[0])
+    modules += [f"hyena_ray.genome.{path.stem}" for path in genome.glob("[a-z]*.py")]
+    code = f"import sys, {', '.join(modules)}; print({slow} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -86,7 +86,7 @@ SEQUENCE = st.tuples(st.text("ACG", min_size=3, max_size=3), st.integers(0, 1))
 
 @settings(deadline=None, max_examples=30)
 @given(st.tuples(*[st.lists(SEQUENCE, max_size=25)] * 3))
-def test_no_sequence_stands_in_two_splits_and_none_is_lost(
+def test_no_sequence_is_in_two_splits_and_none_is_lost(
     tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[Row], ...]
 ) -> None:
     folder = tmp_path_factory.mktemp("drawn")
@@ -201,7 +201,7 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 def test_what_a_task_is_not_made_from_is_refused(tmp_path: Path) -> None:
     settings = save(tmp_path, ROWS)
-    with pytest.raises(InputError, match="task: zdna: labels belong to a base, which SequenceSett"):
+    with pytest.raises(InputError, match="task: zdna: labels belong to a base, which SequenceSet"):
         prepare(settings.updated({"task": "zdna"}, "test"), tmp_path / "data")
     windows = PrepareSettings(task="promoter", genome=tmp_path / "g", regions=tmp_path / "r")
     with pytest.raises(InputError, match="task: promoter: labels belong to a sequence"):

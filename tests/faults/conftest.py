@@ -7,35 +7,38 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import run_job
-from tests.faults.small_runs import SPACE, Inputs, Nodes, Result, result_of
+from tests.faults.small_runs import Inputs, Nodes
+from tests.tuned_run import Result, result_of
 
 
-@pytest.fixture(scope="session")
-def inputs(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    space = tmp_path_factory.mktemp("space") / "space.yaml"
-    space.write_text(SPACE)
-    return Inputs(small_data, space)
+@pytest.fixture
+def inputs(small_data: Path, tuned_run: Path) -> Inputs:
+    """What the shared run was made of."""
+    return Inputs(small_data, tuned_run.with_name("space.yaml"))
 
 
-@pytest.fixture(scope="session")
-def calm_run(inputs: Inputs, cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing happened to."""
-    out = tmp_path_factory.mktemp("calm") / "run"
-    run_job("tune", "zdna", *inputs.arguments(out))
-    return out
+@pytest.fixture
+def calm(tuned_run: Path) -> Result:
+    """What a run finds that nothing happens to."""
+    return result_of(tuned_run)
 
 
-@pytest.fixture(scope="session")
-def calm(calm_run: Path) -> Result:
-    return result_of(calm_run)
+@pytest.fixture(scope="module")
+def s3_nodes(
+    s3_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nodes]:
+    """Two workers of one CPU that find the S3 server, and which no test kills."""
+    yield from two_nodes(Nodes(tmp_path_factory.mktemp("nodes"), s3_server))
 
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     """Two workers of one CPU."""
-    found = Nodes(tmp_path)
-    found.add()
-    found.add()
-    yield found
-    found.shutdown()
+    yield from two_nodes(Nodes(tmp_path))
+
+
+def two_nodes(started: Nodes) -> Iterator[Nodes]:
+    started.add()
+    started.add()
+    yield started
+    started.shutdown()

@@ -8,38 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
-import pyarrow.parquet as pq
 
-from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath
-from hyena_ray.workflows.tune import TuneRecord
-
-ROOT = Path(__file__).parents[2]
-SPACE = """\
-task: zdna
-trials: 3
-scheduler: {grace_period: 99}
-settings:
-  data.length: 40
-  data.limit: 400
-  model.d_model: 16
-  model.n_layer: 1
-  model.max_seq_len: 130
-  readout.flank: 8
-  training.epochs: 3
-attribution: {shuffles: 1, tolerance: null, steps: 4, samples: 4}
-search:
-  readout.lookahead: {choices: [4, 8]}
-  training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
-"""
-"""No trial is stopped early, and so few are drawn without regard to earlier ones: what is found
-depends neither on how many run at once nor on which ends first."""
+from tests.command_line import process_of
 
 
 class Inputs(NamedTuple):
@@ -49,46 +26,23 @@ class Inputs(NamedTuple):
     space: Path
 
     def arguments(self, out: AnyPath, *more: str) -> list[str]:
-        """Of the tuning job."""
-        return ["--data", str(self.data), "--space", str(self.space), "--out", str(out), *more]
-
-
-class Result(NamedTuple):
-    """All that two runs of the same plan have in common."""
-
-    trials: list[dict[str, Any]]
-    """Settings and scores."""
-    weights: list[str]
-    """sha256 of every trial's model."""
-    test: dict[str, float]
-    attribution: str
-    """Digest of the tables."""
-
-
-def result_of(out: AnyPath) -> Result:
-    with (out / "trials.parquet").open("rb") as stream:
-        table = pq.read_table(stream)
-    summary = TuneRecord.read(out)
-    columns = ["trial", "state", "score", "readout.lookahead", "training.learning_rate"]
-    models: list[AnyPath] = [*(out / "trials").glob("*/model/model.safetensors")]
-    return Result(
-        table.select(columns).to_pylist(),
-        [sha256_file(model) for model in sorted(models, key=str)],
-        summary.test,
-        summary.attribution,
-    )
+        """Return the words of a search that writes to `out`."""
+        given = ("--data", str(self.data), "--space", str(self.space), "--out", str(out))
+        return ["tune", "zdna", *given, *more]
 
 
 class Nodes:
     """A head that runs nothing, and workers that can be killed.
 
     Args:
-        home: of its files and of the jobs that join it.
+        home: Home folder of its processes and of the jobs that join it.
+        environment: Variables of all of them besides those of this process.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str] = {}) -> None:
         self.environment = {
             **os.environ,
+            **environment,
             "HOME": str(home),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -120,10 +74,9 @@ class Nodes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def start(self, job: str, *arguments: str) -> Job:
-        """One of jobs/, on this cluster."""
-        path = str(ROOT / "jobs" / f"{job}.py")
-        return Job(path, *arguments, "--address", self.address, environment=self.environment)
+    def start(self, *words: str) -> Job:
+        """Start `hyena-ray WORDS` on this cluster."""
+        return Job(process_of(*words, "--address", self.address), self.environment)
 
     def shutdown(self) -> None:
         self._write.close()
@@ -134,15 +87,12 @@ class Nodes:
 class Job:
     """A job as a process of its own."""
 
-    def __init__(self, *command: str, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
         # Not a pipe, which nobody reads while the job runs, and which may be full.
         self._messages = Path(tempfile.mkstemp(prefix="messages-")[1])
         with self._messages.open("w") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, *command],
-                stdout=subprocess.DEVNULL,
-                stderr=stream,
-                env=environment,
+                command, stdout=subprocess.DEVNULL, stderr=stream, env=environment
             )
 
     @property

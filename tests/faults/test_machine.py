@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,29 +11,29 @@ import psutil
 import pytest
 
 from hyena_ray.errors import JobError
-from tests.command_line import run_job
-from tests.faults.small_runs import Inputs, Job, Result, result_of
+from tests.command_line import environment, run_job
+from tests.faults.small_runs import Inputs, Job
+from tests.tuned_run import Result, result_of
 
 pytestmark = pytest.mark.slow
 
 
-def run(code: str, inputs: Inputs, out: Path) -> str:
-    """The tuning job in a process of its own, after `code`; its messages."""
-    command = f"""
+def tune_after(code: str, inputs: Inputs, out: Path) -> str:
+    """Run a search in a process of its own, after `code`; return its messages."""
+    program = f"""
 import sys, time
-from pathlib import Path
 import numpy as np
 import ray
-from hyena_ray.cluster import start
 from hyena_ray.cli import main
+from hyena_ray.cluster import start
 from hyena_ray.search import tune_experiment as experiment
-from hyena_ray.errors import JobError
-from hyena_ray.workflows import tune as run
 from hyena_ray.search.trial import run_trial
+from hyena_ray.workflows import tune as run
 {code}
-main(["tune", "zdna", *sys.argv[1:]])
+main(sys.argv[1:])
 """
-    return Job("-c", command, *inputs.arguments(out)).finish()
+    command = [sys.executable, "-c", program, *inputs.arguments(out)]
+    return Job(command, environment()).finish()
 
 
 HUNGRY = """
@@ -60,7 +61,7 @@ def test_a_trial_that_takes_all_memory_is_run_again(
         pytest.skip("less than 6 GiB of memory are free to be eaten")
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{allowed:.3f}")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    messages = run(HUNGRY, inputs, tmp_path / "run")
+    messages = tune_after(HUNGRY, inputs, tmp_path / "run")
     assert (tmp_path / "run" / "trials" / "0001.hungry").exists()
     assert "trial 1 failed, and is tried again" in messages or "starting it again" in messages
     assert result_of(tmp_path / "run") == calm
@@ -92,7 +93,7 @@ ray.shutdown = tell
 def test_windows_that_are_spilled_to_disk_are_read_back(
     inputs: Inputs, calm: Result, tmp_path: Path
 ) -> None:
-    messages = run(SPILL, inputs, tmp_path / "run")
+    messages = tune_after(SPILL, inputs, tmp_path / "run")
     assert "Spilled" in messages
     assert result_of(tmp_path / "run") == calm
 
@@ -119,8 +120,8 @@ def test_a_full_disk_stops_the_run_and_with_more_room_it_goes_on(
 ) -> None:
     out = small_disk / "run"
     with pytest.raises(JobError, match=r"(No space left|disk is full).*--resume"):
-        run_job("tune", "zdna", *inputs.arguments(out))
+        run_job(*inputs.arguments(out))
     assert not (out / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    run_job("tune", "zdna", *inputs.arguments(out, "--resume"))
+    run_job(*inputs.arguments(out, "--resume"))
     assert result_of(out) == calm

@@ -8,7 +8,8 @@ import pytest
 
 from hyena_ray.files import read_json
 from hyena_ray.storage import S3Path
-from tests.faults.small_runs import Inputs, Nodes, Result, result_of
+from tests.faults.small_runs import Inputs, Nodes
+from tests.tuned_run import Result, result_of
 
 pytestmark = pytest.mark.slow
 
@@ -22,46 +23,40 @@ def on_s3(inputs: Inputs, bucket: S3Path) -> Inputs:
 
 
 def test_two_nodes_with_data_and_results_on_s3_find_what_one_machine_finds(
-    inputs: Inputs, calm: Result, bucket: S3Path, nodes: Nodes
+    inputs: Inputs, calm: Result, bucket: S3Path, s3_nodes: Nodes
 ) -> None:
     out = bucket / "run"
     given = on_s3(inputs, bucket)
     # Each node has one CPU, so that what runs at once runs on both.
-    log = nodes.start("tune_zdna", *given.arguments(out)).finish()
+    log = s3_nodes.start(*given.arguments(out)).finish()
     assert "3 of 3 trials to run, 2 at once" in log
     assert "shards to do on" in log
     assert result_of(out) == calm
 
 
-def test_runs_that_are_compared_lie_on_s3(inputs: Inputs, bucket: S3Path, nodes: Nodes) -> None:
+def test_runs_that_are_compared_lie_on_s3(inputs: Inputs, bucket: S3Path, s3_nodes: Nodes) -> None:
     given, out = on_s3(inputs, bucket), bucket / "compared"
     changes = ("data.length=40", "data.limit=120", "training.epochs=1", "model.d_model=16")
     settings = [text for change in changes for text in ("--set", change)]
     presets = ["--presets", "zdna/single_stage", "--seeds", "0,1"]
-    job = nodes.start("compare", "--data", str(given.data), "--out", str(out), *presets, *settings)
+    job = s3_nodes.start(
+        "compare", "--data", str(given.data), "--out", str(out), *presets, *settings
+    )
     assert "comparison: 2 of 2 runs" in job.finish()
     assert read_json(out / "manifest.json")["state"] == "complete"
     assert "zdna/single_stage" in (out / "comparison.md").read_text()
 
 
-def test_a_node_that_dies_in_the_middle_of_trials_changes_nothing(
+def test_nodes_that_die_in_the_middle_of_trials_and_of_attribution_change_nothing(
     inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
 ) -> None:
     out = tmp_path / "run"
-    job = nodes.start("tune_zdna", *inputs.arguments(out))
+    job = nodes.start(*inputs.arguments(out))
     job.wait_for((out / "trials" / "0000" / "checkpoint.pt").exists)
     nodes.kill(0)
-    job.finish()
-    assert result_of(out) == calm
-
-
-def test_a_node_that_dies_in_the_middle_of_attribution_changes_nothing(
-    inputs: Inputs, calm: Result, tmp_path: Path, nodes: Nodes
-) -> None:
-    out = tmp_path / "run"
-    job = nodes.start("tune_zdna", *inputs.arguments(out))
+    nodes.add()
     job.wait_for((out / "shards" / "plan.json").exists)
-    nodes.kill(1)
+    nodes.kill(0)
     nodes.add()
     job.finish()
     assert result_of(out) == calm

@@ -19,7 +19,8 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import run_trial
 from hyena_ray.workflows.tune import TuneRecord
 from tests.command_line import run_job
-from tests.faults.small_runs import Inputs, Result, result_of
+from tests.faults.small_runs import Inputs
+from tests.tuned_run import Result, result_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 Fault = Callable[[Path], None]
@@ -29,7 +30,7 @@ Inject = Callable[[Mapping[int, Fault]], None]
 
 
 def tune(inputs: Inputs, out: Path, *more: str) -> None:
-    run_job("tune", "zdna", *inputs.arguments(out, *more))
+    run_job(*inputs.arguments(out, *more))
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def cached(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "cache").iterdir())
 
 
-def test_a_later_start_needs_no_server(served: Served, tmp_path: Path) -> None:
+def test_a_cached_assembly_needs_no_server(served: Served, tmp_path: Path) -> None:
     file = fetch_assembly("hg38")
     assert file == tmp_path / "cache" / "hg38.2bit"
     assert file.read_bytes() == CONTENT
@@ -52,7 +52,7 @@ def test_a_later_start_needs_no_server(served: Served, tmp_path: Path) -> None:
     assert served.asked == []
 
 
-def test_the_cache_tells_what_was_checked(served: Served, tmp_path: Path) -> None:
+def test_the_cache_records_what_was_checked(served: Served, tmp_path: Path) -> None:
     fetch_assembly("hg38")
     assert cached(tmp_path) == [".hg38.lock", "hg38.2bit", "hg38.2bit.json"]
     note = json.loads((tmp_path / "cache" / "hg38.2bit.json").read_text())
@@ -61,15 +61,13 @@ def test_the_cache_tells_what_was_checked(served: Served, tmp_path: Path) -> Non
     assert note["url"] == f"{served.address}{PATH}"
 
 
-def test_a_cut_connection_is_taken_up_where_it_ended(served: Served) -> None:
+def test_a_cut_connection_is_resumed_where_it_ended(served: Served) -> None:
     served.cut_after = [150_000, 100_000, 0]
     assert fetch_assembly("hg38").read_bytes() == CONTENT
     assert served.asked_for(".2bit") == [None, "bytes=150000-", "bytes=250000-", "bytes=250000-"]
 
 
-def test_the_next_start_goes_on_with_what_an_earlier_one_has(
-    served: Served, tmp_path: Path
-) -> None:
+def test_a_later_start_resumes_the_part_of_an_earlier_one(served: Served, tmp_path: Path) -> None:
     served.cut_after = [150_000, *[0] * _download.TRIES]
     with pytest.raises(JobError, match="the connection ended early, 4 times in a row; check the n"):
         fetch_assembly("hg38")
@@ -94,7 +92,7 @@ def test_a_part_that_is_the_whole_file_is_taken_as_it_is(served: Served, tmp_pat
     assert served.asked_for(".2bit") == ["bytes=400000-"]
 
 
-def test_a_part_of_a_file_that_has_changed_is_thrown_away(served: Served) -> None:
+def test_a_part_of_a_file_that_has_changed_is_discarded(served: Served) -> None:
     served.cut_after = [150_000, *[0] * _download.TRIES]
     with pytest.raises(JobError):
         fetch_assembly("hg38")
@@ -102,14 +100,14 @@ def test_a_part_of_a_file_that_has_changed_is_thrown_away(served: Served) -> Non
     served.asked.clear()
     served.files[PATH] = OTHER
     assert fetch_assembly("hg38").read_bytes() == OTHER
-    assert served.asked_for(".2bit") == [None]  # the list of checksums told
+    assert served.asked_for(".2bit") == [None]  # the list of checksums was enough
 
 
 @pytest.mark.parametrize("marks", [True, False])
 def test_parts_of_two_files_are_never_joined(
     served: Served, monkeypatch: pytest.MonkeyPatch, marks: bool
 ) -> None:
-    """The server changes its file in the middle; a mark of the version, or the checksum, tells."""
+    """The server changes its file in the middle; its ETag, or the checksum, shows it."""
     served.marks = marks
     served.files[PATH] = OTHER
     served.cut_after = [150_000]
@@ -169,7 +167,7 @@ def test_what_the_server_does_not_list_is_not_downloaded(served: Served) -> None
     assert served.asked_for(".2bit") == []
 
 
-def test_a_missing_file_is_told_at_once(served: Served) -> None:
+def test_a_missing_file_is_reported_at_once(served: Served) -> None:
     served.statuses = [404]
     with pytest.raises(JobError, match=r"hg38\.2bit: the server answers 404 Not Found; look whet"):
         fetch_assembly("hg38")
@@ -184,24 +182,26 @@ def test_a_server_that_is_busy_is_asked_again(served: Served) -> None:
     assert len(served.asked_for(".2bit")) == 3
 
 
-def test_no_answer_in_time_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_in_time_is_reported(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_download, "TIMEOUT", (5.0, 0.05))
     served.silent = 0.3
     with pytest.raises(JobError, match=r"md5sum\.txt: no answer in time, 4 times in a row; "):
         fetch_assembly("hg38")
 
 
-def test_no_network_is_told_in_one_line(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_reported_in_one_line(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HYENA_RAY_GENOMES", "http://127.0.0.1:9/goldenPath")
-    with pytest.raises(JobError) as told:
+    with pytest.raises(JobError) as error:
         fetch_assembly("hg38")
-    assert str(told.value) == (
+    assert str(error.value) == (
         "http://127.0.0.1:9/goldenPath/hg38/bigZips/md5sum.txt: the server cannot be reached, 4 "
         "times in a row; check the network and run again: what was downloaded is kept"
     )
 
 
-def test_a_disk_that_is_too_small_is_told_before_it_is_full(
+def test_a_disk_that_is_too_small_is_reported_before_it_is_full(
     served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(_download.shutil, "disk_usage", lambda _: SimpleNamespace(free=399_999))
@@ -210,7 +210,9 @@ def test_a_disk_that_is_too_small_is_told_before_it_is_full(
     assert cached(tmp_path) == [".hg38.lock"]
 
 
-def test_a_disk_that_fills_up_is_told_and_the_part_is_kept(served: Served, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_reported_and_the_part_is_kept(
+    served: Served, tmp_path: Path
+) -> None:
     """The system refuses to write beyond a size, as it does on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
@@ -224,7 +226,7 @@ def test_a_disk_that_fills_up_is_told_and_the_part_is_kept(served: Served, tmp_p
     assert served.asked_for(".2bit") != [None]
 
 
-def test_a_cache_that_cannot_be_made_is_told(served: Served, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_reported(served: Served, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(JobError, match="cache: File exists; give HYENA_RAY_CACHE a folder with ro"):
         fetch_assembly("hg38")
@@ -258,7 +260,9 @@ def test_two_processes_download_it_once(served: Served) -> None:
     assert served.asked_for(".2bit") == [None]
 
 
-def test_the_log_tells_how_far_it_is(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_shows_the_progress_of_a_download(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     served.cut_after = [150_000]
     with caplog.at_level(logging.INFO, "hyena_ray"):
         fetch_assembly("hg38")
@@ -268,7 +272,7 @@ def test_the_log_tells_how_far_it_is(served: Served, caplog: pytest.LogCaptureFi
     assert "download hg38: 0 of 1 MB" in text
 
 
-def test_a_file_of_that_name_goes_before_the_fetch_assembly(
+def test_a_file_of_that_name_overrides_the_assembly(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -280,7 +284,7 @@ def test_a_file_of_that_name_goes_before_the_fetch_assembly(
 
 
 @pytest.mark.parametrize("name", ["x.fa", "folder/hg38", "hg38.2bit"])
-def test_what_is_no_bare_name_is_a_path(served: Served, name: str) -> None:
+def test_a_path_with_an_ending_or_a_folder_is_no_assembly(served: Served, name: str) -> None:
     assert resolve_genome(Path(name)) == Path(name)
     assert served.asked == []
 

@@ -88,7 +88,9 @@ def message(tmp_path: Path, contigs: list[str], genome: list[str]) -> str:
     return str(refusal.value).removeprefix(f"{tmp_path}/")
 
 
-def test_none_of_the_contigs_is_told_apart_from_some_of_them(tmp_path: Path) -> None:
+def test_a_file_of_another_assembly_is_distinguished_from_a_few_unknown_contigs(
+    tmp_path: Path,
+) -> None:
     genome = ["chr1", "chr2", "chr3"]
     none = message(tmp_path, ["1", "2"], genome)
     assert none.startswith(
@@ -104,7 +106,7 @@ def test_none_of_the_contigs_is_told_apart_from_some_of_them(tmp_path: Path) -> 
     )
 
 
-def test_a_name_that_a_shell_would_act_on_is_in_no_command(tmp_path: Path) -> None:
+def test_a_name_that_a_shell_would_interpret_is_in_no_command(tmp_path: Path) -> None:
     said = message(tmp_path, ["chr1'$(rm)"], ["1'$(rm)"])
     assert said.endswith("the genome calls it 1'$(rm): rename the 1 that differ")
 

@@ -70,7 +70,7 @@ def test_every_valid_spelling_reads_as_the_same_bases(tmp_path: Path, content: b
     sequences=st.lists(st.text("ACGTNacgtnRYKM", min_size=1, max_size=90), min_size=1, max_size=4),
     width=st.integers(1, 40),
     newline=st.sampled_from(["\n", "\r\n"]),
-    block=st.integers(18, 60),  # the kind of file is told by its first 18 bytes
+    block=st.integers(18, 60),  # bgzip is recognised by its first 18 bytes
     compress=st.sampled_from([bytes, gzip.compress, bgzip]),
 )
 def test_what_was_written_is_read_whatever_the_blocks(

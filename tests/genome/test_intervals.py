@@ -31,7 +31,7 @@ INTERVALS = st.lists(
 )
 
 
-def spans(pairs: list[tuple[int, int]]) -> Intervals:
+def intervals(pairs: list[tuple[int, int]]) -> Intervals:
     if not pairs:
         return Intervals.empty()
     start, end = np.array(sorted(pairs), np.int64).T
@@ -51,7 +51,7 @@ def bed(tmp_path: Path, content: str | bytes) -> Path:
 @settings(deadline=None)
 @given(INTERVALS)
 def test_every_label_equals_a_loop_over_bases(pairs: list[tuple[int, int]]) -> None:
-    assert label_bases(spans(pairs), SIZE).tolist() == brute_labels(pairs)
+    assert label_bases(intervals(pairs), SIZE).tolist() == brute_labels(pairs)
 
 
 @settings(deadline=None)
@@ -61,13 +61,13 @@ def test_coverage_of_tiles_equals_a_loop(
 ) -> None:
     labels, length = brute_labels(pairs), stride * steps
     starts = range(0, SIZE - length + 1, stride)
-    found = count_covered_bases(spans(pairs), len(starts), length, stride).tolist()
+    found = count_covered_bases(intervals(pairs), len(starts), length, stride).tolist()
     assert found == [sum(labels[start : start + length]) for start in starts]
 
 
 @settings(deadline=None)
 @given(st.permutations(range(6)), INTERVALS)
-def test_merged_spans_are_sorted_apart_and_cover_the_same(
+def test_merged_intervals_are_sorted_disjoint_and_cover_the_same_bases(
     order: list[int], pairs: list[tuple[int, int]]
 ) -> None:
     shuffled = [pairs[i] for i in order if i < len(pairs)]
@@ -128,7 +128,7 @@ def test_contigs_may_be_called_like_a_header_word(tmp_path: Path) -> None:
     ]
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "x.bed: there is no interval"),
     "empty column": ("a\t\t5\n", "x.bed:1: '': start is not a whole number"),
     "leading zero": ("a\t01\t5\n", "x.bed:1: 01: start is not a whole number"),

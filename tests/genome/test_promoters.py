@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyena_ray.genome.simulation import GC_BOX, INITIATOR, SIMULATED, TATA_BOX, simulate_promoters
+from hyena_ray.genome.simulation import (
+    GC_BOX,
+    INITIATOR,
+    SIMULATED,
+    TATA_BOX,
+    PromoterElement,
+    simulate_promoters,
+)
 
 Rows = list[tuple[str, int]]
 
@@ -66,9 +73,9 @@ def test_no_simple_rule_comes_near_that_of_elements(rows: Rows) -> None:
     for rule in (has_tata, has_initiator, has_gc_box):
         assert 0.7 < accuracy(rows, rule) < best - 0.05
     content = [sum(letter in "CG" for letter in sequence) for sequence, _ in rows]
+    labels = [label for _, label in rows]
     by_content = max(
-        accuracy(rows, lambda s, least=least: sum(x in "CG" for x in s) >= least)
-        for least in np.unique(content)
+        float(np.mean((np.array(content) >= least) == labels)) for least in np.unique(content)
     )
     assert by_content < 0.54
 
@@ -81,8 +88,7 @@ def test_shuffled_elements_have_the_letters_of_whole_ones(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("element", [TATA_BOX, INITIATOR, GC_BOX])
-def test_what_an_element_draws_it_matches(element: object) -> None:
-    assert isinstance(element, type(TATA_BOX))
+def test_what_an_element_draws_it_matches(element: PromoterElement) -> None:
     rng = np.random.default_rng(0)
     drawn = [element.draw(rng) for _ in range(50)]
     assert all(map(element.matches, drawn))

@@ -15,7 +15,7 @@ GENOME = "".join(f">chr{number}\n{'ACGTACGTAC' * 100_000}\n" for number in range
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_share_that_was_read_rises_to_the_whole(tmp_path: Path, packed: bool) -> None:
+def test_the_fraction_read_rises_to_one(tmp_path: Path, packed: bool) -> None:
     path = tmp_path / "genome.fa"
     path.write_bytes(gzip.compress(GENOME.encode(), 0) if packed else GENOME.encode())
     genome = Fasta(path)
@@ -28,7 +28,7 @@ def test_the_share_that_was_read_rises_to_the_whole(tmp_path: Path, packed: bool
     assert shares[-1] == 1
 
 
-def test_contigs_come_as_they_are_and_what_is_read_is_named(
+def test_progress_names_the_contig_and_changes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "genome.fa").write_text(GENOME)

@@ -1,4 +1,4 @@
-"""Regions in every kind of file give the same intervals; what is none of them is told by name."""
+"""Regions in every kind of file give the same intervals; other kinds are refused by their name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_kind_of_file_has_the_same_intervals(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["x.narrowPeak", "peaks.bb"])
-def test_they_are_read_from_s3(bucket: S3Path, name: str) -> None:
+def test_regions_are_read_from_s3(bucket: S3Path, name: str) -> None:
     (bucket / name).write_bytes(FILES[name])
     assert intervals(read_regions(bucket / name)) == INTERVALS
 
@@ -214,7 +214,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_read_is_told_by_what_it_is(tmp_path: Path, case: str) -> None:
+def test_a_file_of_another_kind_is_refused_by_its_kind(tmp_path: Path, case: str) -> None:
     name, content, message = BAD[case]
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -225,7 +225,7 @@ def test_what_cannot_be_read_is_told_by_what_it_is(tmp_path: Path, case: str) ->
 
 
 @pytest.mark.parametrize("name", ["x.bw", "x.bb", "x.bed"])
-def test_a_bigwig_is_no_file_of_regions(tmp_path: Path, name: str) -> None:
+def test_a_bigwig_is_refused_as_regions(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(bigwig(tmp_path))
     with pytest.raises(InputError, match=f"{name}: is bigWig; what is read is BED, "):
         read_regions(tmp_path / name)
@@ -241,7 +241,7 @@ def test_a_bigwig_is_no_file_of_regions(tmp_path: Path, name: str) -> None:
         ("x.fq.gz", gzip.compress(b"@read\nA\n+\nI\n"), "is FASTQ; what is read is FASTA, 2bit; "),
     ],
 )
-def test_what_is_no_genome_is_told_by_what_it_is(
+def test_a_genome_of_another_kind_is_refused_by_its_kind(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)

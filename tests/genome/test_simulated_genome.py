@@ -1,4 +1,4 @@
-"""The simulated genome: what is planted is labelled, and can be told from the background."""
+"""The simulated genome: what is planted is labelled, and differs from the background."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> SimulatedGenome:
     return simulate_genome(tmp_path_factory.mktemp("simulated"), 3)
 
 
-def test_it_takes_less_than_three_seconds(tmp_path: Path) -> None:
+def test_a_simulation_takes_less_than_three_seconds(tmp_path: Path) -> None:
     began = time.process_time()
     simulate_genome(tmp_path)
     assert time.process_time() - began < 3
@@ -78,7 +78,7 @@ def test_a_rule_without_learning_finds_the_tracts_but_not_for_free(
     assert f1["alternation"] < f1["rule"] - 0.1
 
 
-def test_the_background_has_human_habits(simulation: SimulatedGenome) -> None:
+def test_the_background_has_human_dinucleotide_frequencies(simulation: SimulatedGenome) -> None:
     contig = next(iter(Fasta(simulation.genome)))
     codes = contig.codes[500:].astype(int)
     pairs = np.bincount(codes[:-1] * 4 + codes[1:], minlength=16).reshape(4, 4) / len(codes)

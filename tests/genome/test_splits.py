@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.intervals import Intervals
@@ -21,8 +22,8 @@ from hyena_ray.genome.tiling import (
 MASKS = st.lists(st.booleans(), min_size=1, max_size=80)
 
 
-def spans(mask: list[bool]) -> Intervals:
-    """One span per base: merged or not, coverage is the same."""
+def intervals(mask: list[bool] | NDArray[np.bool_]) -> Intervals:
+    """Return one interval per base: merged or not, coverage is the same."""
     at = np.flatnonzero(mask)
     return Intervals(at, at + 1)
 
@@ -32,7 +33,9 @@ def spans(mask: list[bool]) -> Intervals:
 def test_tiles_are_judged_as_by_a_loop(size: int, stride: int, steps: int) -> None:
     rng, length = np.random.default_rng(size * 100 + stride), stride * steps
     labels, banned, unknown = (rng.random(size) < p for p in (0.1, 0.02, 0.5))
-    tiles = tile_contig(size, length, stride, spans(labels), spans(banned), spans(unknown))
+    tiles = tile_contig(
+        size, length, stride, intervals(labels), intervals(banned), intervals(unknown)
+    )
     starts = range(0, size - length + 1, stride)
     assert len(starts) == count_tiles(size, length, stride)
     assert [int(labels[s : s + length].sum()) for s in starts] == tiles.labelled.tolist()
@@ -62,7 +65,7 @@ def test_a_tile_at_a_stride_has_the_one_split_that_its_bases_have(
 
 
 def test_half_n_is_kept_and_one_more_dropped() -> None:
-    unknown = spans([True] * 2 + [False] * 3 + [True] * 3)
+    unknown = intervals([True] * 2 + [False] * 3 + [True] * 3)
     half = tile_contig(8, 4, 4, Intervals.empty(), Intervals.empty(), unknown)
     assert half.kept.tolist() == [0]
     assert half.too_many_n.tolist() == [False, True]
@@ -82,7 +85,7 @@ def test_contigs_go_whole_to_their_split_and_others_to_none() -> None:
 
 @settings(deadline=None)
 @given(MASKS, st.sampled_from(["stratified:0.6/0.2/0.2", "kfold:3", "kfold:5"]), st.integers(0, 9))
-def test_random_splits_hold_their_shares_of_each_label(
+def test_random_splits_hold_their_fractions_of_each_label(
     mask: list[bool], text: str, seed: int
 ) -> None:
     split = parse_split(text)
@@ -148,7 +151,7 @@ def test_the_chosen_contig_split_is_whole_and_never_empty(counts: list[int]) -> 
     assert parse_split(split.text) == split
 
 
-def test_the_chosen_contig_split_comes_near_its_shares() -> None:
+def test_the_chosen_contig_split_comes_near_its_fractions() -> None:
     labelled = {f"c{i:02d}": 250 - 9 * i for i in range(24)}
     split, total = split_by_contig(labelled), sum(labelled.values())
     shares = [sum(labelled[c] for c in of) / total for of in split.contigs.values()]
@@ -165,7 +168,7 @@ def test_two_labelled_contigs_cannot_be_split_by_contig() -> None:
     st.floats(0, 5),
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), min_size=1, max_size=6),
 )
-def test_negatives_hold_their_ratio_or_owe_the_rest(
+def test_negatives_hold_their_ratio_or_report_the_shortfall(
     ratio: float, contigs: list[tuple[int, int]]
 ) -> None:
     sampler, rng = NegativeSampler(ratio), np.random.default_rng(0)

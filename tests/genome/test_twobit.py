@@ -187,7 +187,7 @@ def test_no_changed_byte_crashes(
     ]
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.2bit: there is no such file; give --genome a FASTA"):
         read(tmp_path / "x.2bit")
     with pytest.raises(InputError, match="is a folder, not a file; give --genome a FASTA or 2bit"):

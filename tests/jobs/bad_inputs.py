@@ -5,11 +5,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.command import Done, run
+import pytest
+
+from hyena_ray.cli.commands import JOBS
+from hyena_ray.errors import JobError
+from hyena_ray.runs.run import start
+from tests.command_line import Done, run_command
 
 SPLIT = "contig:train=chr1;val=chr2;test=chr3"
 CUT = "--lengths 20 --flank 4 --out out"
@@ -33,7 +40,7 @@ settings:
 search:
   training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
 """
-TUNE = "tune_zdna --data data --out out --space space.yaml"
+TUNE = "tune zdna --data data --out out --space space.yaml"
 ATTRIBUTE = "attribute --model model --data data --out out"
 SANITY = "sanity --model model --data data --out out"
 PRETRAIN = (
@@ -75,9 +82,24 @@ class User:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def starts(self, command: str) -> None:
+        """Run a command no further than to where it has written what its run is made of."""
+        workflow = import_module(JOBS[command.split()[0]])
+
+        @contextmanager
+        def stopped(*given: Any, **named: Any) -> Iterator[None]:
+            with start(*given, **named):
+                raise JobError("stopped")
+            yield
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workflow, "start", stopped)
+            done = self.runs(command)
+        assert done.stderr.endswith("error: stopped\n"), done.stderr
+
     def runs(self, command: str) -> Done:
         """Run a command line, which begins with the name of the job."""
-        return run(command)
+        return run_command(command)
 
     def is_refused(self, case: Case) -> None:
         """Try a case: one line, exit code 2, and nothing written."""

@@ -25,23 +25,28 @@ def lines(page: str) -> list[str]:
 
 def job_commands(page: str) -> list[str]:
     """Lines that run a job."""
-    return [line for line in lines(page) if line.startswith("python jobs/")]
+    return [line for line in lines(page) if line.startswith("hyena-ray ")]
 
 
 def job_of(line: str) -> str:
-    """prepare of python jobs/prepare.py ..."""
-    return Path(shlex.split(line)[1]).stem
+    """Return the name of the job that a line runs, such as prepare of hyena-ray prepare zdna."""
+    return shlex.split(line)[1]
 
 
 def type_in(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
-    """Run a line in a folder in which jobs/ and search_spaces/ lie, as in a clone, with this
-    environment activated."""
-    for name in ("jobs", "search_spaces"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
+    """Run a line in a folder with search_spaces/, as in a clone, with this environment activated.
+
+    `hyena-ray` runs as `python -m hyena_ray`, which is the same, so that the package need not be
+    installed anew where its commands change.
+    """
+    if not (folder / "search_spaces").exists():
+        (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = shlex.split(line)
+    if words[0] == "hyena-ray":
+        words = [sys.executable, "-m", "hyena_ray", *words[1:]]
     return subprocess.run(
-        shlex.split(line),
+        words,
         cwd=folder,
         env={**os.environ, "PATH": path},
         capture_output=True,

@@ -154,6 +154,6 @@ def test_numbers_in_every_usual_spelling_are_numbers(user: User) -> None:
     holds("config.yaml", text)(user.folder)
     done = user.runs(CONFIGURED)
     assert done.code == 0, done.stderr
-    training = read_json(user.folder / "out" / "config.json")["training"]
+    training = read_json(user.folder / "out" / "plan.json")["plan"]["settings"]["training"]
     assert (training["learning_rate"], training["weight_decay"]) == (0.0001, 0.01)
     assert training["batch_size"] == 10

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+from hyena_ray.cli.commands import JOBS
 from hyena_ray.settings import load_yaml
 from hyena_ray.training.settings import RunSettings
 from tests.jobs.pages import ROOT
@@ -109,6 +110,13 @@ def test_the_page_of_the_command_line_has_every_command_and_option() -> None:
     assert "SPACE" in page
 
 
+def test_every_job_is_on_the_page_of_the_command_line(generated: dict[str, str]) -> None:
+    page = generated["command_line.md"]
+    for job in JOBS:
+        assert re.search(rf"^## hyena-ray {job}\b", page, re.MULTILINE), job
+    assert "`--data DIR`" in page
+
+
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
 def test_every_link_leads_to_a_page_or_a_file(page: Path, generated: dict[str, str]) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
@@ -129,3 +137,13 @@ def test_a_study_is_always_one_of_optuna(page: Path) -> None:
     for paragraph in re.split(r"\n\s*\n|\n(?=[|-] )", page.read_text()):
         if re.search(r"(?<!`)\bstud(y|ies)\b(?!\.db)", paragraph, re.IGNORECASE):
             assert "Optuna" in paragraph, paragraph
+
+
+def test_every_decision_has_a_date_a_reason_and_evidence() -> None:
+    entries = re.split(r"^### ", (DOCS / "decisions.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(entries) > 50
+    for entry in entries:
+        title, _, text = entry.partition("\n\n")
+        assert re.match(r"\d{4}-\d\d-\d\d[.,] ", text), title
+        assert "- **Why:** " in text, title
+        assert "- **Evidence:** " in text, title

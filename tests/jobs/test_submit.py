@@ -22,6 +22,7 @@ import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from hyena_ray.workflows.tune import TuneRecord
+from tests.tuned_run import result_of
 
 ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
@@ -129,39 +130,13 @@ def test_the_job_without_any_argument_succeeds(head: Head) -> None:
     assert " ".join(summary.kmers["consensus"]) in log
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`data/` and `space.yaml`."""
-    folder = tmp_path_factory.mktemp("given")
-    made = subprocess.run(
-        [sys.executable, "-c", PREPARE, str(folder)], check=False, capture_output=True, text=True
-    )
-    assert made.returncode == 0, made.stderr
-    (folder / "space.yaml").write_text(SPACE)
-    return folder
-
-
-def entrypoint(given: Path, out: Path) -> str:
-    return f"jobs/tune_zdna.py --data {given}/data --space {given}/space.yaml --out {out}"
-
-
-@pytest.fixture(scope="module")
-def finished(head: Head, given: Path) -> TuneRecord:
-    """A run that nobody stopped."""
-    status, log = submit(head, entrypoint(given, given / "run"))
-    assert status == JobStatus.SUCCEEDED, log
-    return TuneRecord.read(given / "run")
-
-
-def test_the_job_with_data_and_out_succeeds(finished: TuneRecord) -> None:
-    assert sum(finished.trials.values()) == 2
-
-
-def test_a_stopped_job_keeps_what_it_did_and_goes_on_to_the_same_end(
-    head: Head, given: Path, finished: TuneRecord, tmp_path: Path
+def test_a_stopped_search_keeps_what_it_did_and_goes_on_to_the_end_of_an_undisturbed_one(
+    head: Head, small_data: Path, tuned_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    job = begin(head, entrypoint(given, out))
+    space = tuned_run.with_name("space.yaml")
+    entrypoint = f"jobs/tune_zdna.py --data {small_data} --space {space} --out {out}"
+    job = begin(head, entrypoint)
     deadline = time.monotonic() + 300
     while not (out / "trials" / "0000" / "checkpoint.pt").exists():
         assert time.monotonic() < deadline, head.client.get_job_logs(job)
@@ -171,31 +146,9 @@ def test_a_stopped_job_keeps_what_it_did_and_goes_on_to_the_same_end(
     assert status == JobStatus.STOPPED
     assert "stopped by SIGTERM; what was finished is kept" in log
     assert not (out / "manifest.json").exists()
-    status, log = submit(head, f"{entrypoint(given, out)} --resume")
+    status, log = submit(head, f"{entrypoint} --resume")
     assert status == JobStatus.SUCCEEDED, log
-    found = TuneRecord.read(out)
-    assert (found.test, found.attribution) == (finished.test, finished.attribution)
-
-
-SPACE = """\
-task: zdna
-trials: 2
-concurrent: 1
-scheduler: {grace_period: 99}
-settings: {data.length: 100, model.d_model: 16, model.n_layer: 1, training.epochs: 3}
-attribution: {shuffles: 1, tolerance: null, steps: 4, samples: 4}
-search:
-  training.learning_rate: {low: 4e-3, high: 1e-2, log: true}
-"""
-PREPARE = """
-import sys
-from pathlib import Path
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
-from hyena_ray.genome.simulation import simulate_genome
-folder = Path(sys.argv[1])
-made = simulate_genome(folder, contig_length=40_000, tracts=120, decoys=120)
-prepare(PrepareSettings(task="zdna", genome=made.genome, regions=made.regions), folder / "data")
-"""
+    assert result_of(out) == result_of(tuned_run)
 
 
 @pytest.mark.parametrize(

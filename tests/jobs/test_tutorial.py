@@ -24,14 +24,15 @@ def test_the_tutorial_leads_from_a_fasta_file_to_a_report(tmp_path: Path) -> Non
         done = type_in(tmp_path, line)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         ran.append(job_of(line))
-    assert ran == ["simulate", "prepare", "tune_zdna", "sanity", "predict", "report"]
+    assert ran == ["simulate", "prepare", "tune", "sanity", "predict", "report"]
     for line in lines(PAGE):
         if line.startswith("head "):
             assert type_in(tmp_path, line).returncode == 0, line
     for name in re.findall(r"`((?:simulated|run|tracks)/[^`]+\.\w+)`", PAGE):
         assert (tmp_path / name).is_file(), name
     assert TuneRecord.read(tmp_path / "run").test["f1"] > 0.95
-    first = pyarrow.csv.read_csv(tmp_path / "run" / "kmers" / "consensus.csv")["kmer"].to_pylist()
+    tables = tmp_path / "run" / "attribution" / "kmers"
+    first = pyarrow.csv.read_csv(tables / "consensus.csv")["kmer"].to_pylist()
     assert all(re.fullmatch("([AG][CT])*[AG]?|([CT][AG])*[CT]?", kmer) for kmer in first[:5])
     (code,) = blocks(PAGE, "python")
     done = subprocess.run(
@@ -43,6 +44,7 @@ def test_the_tutorial_leads_from_a_fasta_file_to_a_report(tmp_path: Path) -> Non
 def test_every_target_of_make_that_a_page_names_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv")
     named = [line.split()[1] for line in lines(PAGE) + lines(README) if line.startswith("make ")]
+    named += re.findall(r"`make ([^`]+)`", PAGE + README)
     assert {"demo", "test", ".venv/ready"} <= set(named)
     for target in named:
         assert f"\n{target}:" in makefile

@@ -16,19 +16,20 @@ from torch.nn import functional as F
 from hyena_ray.dataset.tokens import COMPLEMENT, encode
 from hyena_ray.errors import InputError
 from hyena_ray.model.baselines import (
-    BiLSTMClassifier,
-    DilatedCNNClassifier,
-    KmerLogisticClassifier,
-    RuleClassifier,
+    RULE_OF_TASK,
+    RULES,
+    BiLSTM,
+    DilatedCNN,
+    KmerLogisticRegression,
+    RuleModel,
+    kmer_ranks,
 )
-from hyena_ray.model.baselines.configuration import (
+from hyena_ray.model.configuration import (
     BiLSTMConfig,
     DilatedCNNConfig,
     KmerLogisticConfig,
     RuleConfig,
 )
-from hyena_ray.model.baselines.kmer_logistic import kmer_ranks
-from hyena_ray.model.baselines.rule import RULE_OF_TASK, RULES
 from hyena_ray.tasks import TASKS
 
 sequences = st.text("ACGTN", min_size=1, max_size=60)
@@ -46,7 +47,7 @@ def score_of(rule: str, sequence: str) -> list[float]:
 
 
 def test_the_cnn_sees_both_sides_as_far_as_documented() -> None:
-    model = DilatedCNNClassifier(DilatedCNNConfig(channels=8)).eval()
+    model = DilatedCNN(DilatedCNNConfig(channels=8)).eval()
     embedded = torch.randn(1, 161, 8, requires_grad=True)
     model(inputs_embeds=embedded).logits[0, 80].sum().backward()
     assert embedded.grad is not None
@@ -60,7 +61,7 @@ def test_an_even_kernel_is_refused() -> None:
 
 
 def test_the_bilstm_is_two_layers_of_both_directions() -> None:
-    model = BiLSTMClassifier(BiLSTMConfig(channels=4)).eval()
+    model = BiLSTM(BiLSTMConfig(channels=4)).eval()
     embedded = torch.randn(1, 7, 4, requires_grad=True)
     logits = model(inputs_embeds=embedded).logits
     hidden = embedded
@@ -92,8 +93,8 @@ def test_the_bilstm_is_two_layers_of_both_directions() -> None:
 # k-mers.
 
 
-def regression(k: int, radius: int, pooling: str | None) -> KmerLogisticClassifier:
-    model = KmerLogisticClassifier(KmerLogisticConfig(k=k, radius=radius, pooling=pooling))
+def regression(k: int, radius: int, pooling: str | None) -> KmerLogisticRegression:
+    model = KmerLogisticRegression(KmerLogisticConfig(k=k, radius=radius, pooling=pooling))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(1))
@@ -232,7 +233,7 @@ def test_a_rule_says_the_same_of_both_strands(rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("pooling", [None, "mean"])
 def test_of_a_rule_a_scale_and_an_offset_are_fitted(rule: str, pooling: str | None) -> None:
-    model = RuleClassifier(RuleConfig(rule=rule, pooling=pooling))
+    model = RuleModel(RuleConfig(rule=rule, pooling=pooling))
     assert sum(parameter.numel() for parameter in model.parameters()) == 2
     sequence = "ACGCGCGCATGGGTTAGGGAAGGGTAGGGNNACCA"
     codes = ids_of(sequence) - 7
@@ -250,7 +251,7 @@ def test_padding_has_no_part_in_a_sequences_score(rule: str) -> None:
     sequence = "ACGCGCGCATGGGTTAGGGAAGGGTAGGGCC"
     padded = F.pad(ids_of(sequence), (40, 3), value=4)
     whole = RULES[rule].whole
-    model = RuleClassifier(RuleConfig(rule=rule, pooling="last"))
+    model = RuleModel(RuleConfig(rule=rule, pooling="last"))
     assert torch.allclose(model(padded).logits, model(ids_of(sequence)).logits, atol=1e-5)
     assert whole(ids_of(sequence) - 7).shape == (1,)
 
@@ -262,6 +263,6 @@ def test_every_task_has_its_rule() -> None:
 
 def test_an_unknown_rule_or_a_third_class_is_refused() -> None:
     with pytest.raises(InputError, match="rule: astrology: unknown; use alternation, g4hunter"):
-        RuleClassifier(RuleConfig(rule="astrology"))
+        RuleModel(RuleConfig(rule="astrology"))
     with pytest.raises(InputError, match="num_labels: 3"):
-        RuleClassifier(RuleConfig(num_labels=3))
+        RuleModel(RuleConfig(num_labels=3))

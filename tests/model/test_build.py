@@ -11,8 +11,8 @@ import torch
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import BUILDERS, build_model, parameter_groups
-from hyena_ray.model.classification import HEAD_PREFIXES
-from hyena_ray.model.saved import MODEL_CLASSES, load_window_model, save_window_model
+from hyena_ray.model.heads import HEAD_PREFIXES
+from hyena_ray.model.saved import CLASSIFIERS, load_window_model, save_window_model
 from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS, Task
@@ -40,7 +40,7 @@ def built(architecture: str, task: Task, lora: LoraSettings = OFF, **values: obj
 @pytest.mark.parametrize(("architecture", "task"), CASES)
 def test_every_architecture_is_built_for_every_task(architecture: str, task: Task) -> None:
     classifier = built(architecture, task, pooling="mean").classifier
-    assert type(classifier) is MODEL_CLASSES[architecture, task.kind]
+    assert type(classifier) is CLASSIFIERS[architecture]
     assert classifier.config.pooling == (None if task.kind == "base" else "mean")
     ids = torch.randint(7, 12, (2, 30))
     assert classifier(ids).logits.shape == ((2, 30, 2) if task.kind == "base" else (2, 2))
@@ -93,7 +93,7 @@ def test_the_settings_reach_the_configurations() -> None:
 
 
 def test_every_architecture_has_its_builder() -> None:
-    assert set(BUILDERS) == set(get_args(Architecture)) == {name for name, _ in MODEL_CLASSES}
+    assert set(BUILDERS) == set(get_args(Architecture)) == set(CLASSIFIERS)
 
 
 @pytest.mark.parametrize(

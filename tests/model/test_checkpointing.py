@@ -7,9 +7,13 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaBlock
-from hyena_ray.model.baselines import BASELINES, Baseline
+from hyena_ray.model.baselines import BASELINES
+from hyena_ray.model.classifier import HyenaDNAClassifier
+from hyena_ray.model.configuration import CONFIG_CLASSES
 from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForCausalLM,
@@ -18,6 +22,14 @@ from hyena_ray.model.huggingface import (
 )
 from hyena_ray.model.lora import apply_lora
 from hyena_ray.model.settings import LoraSettings
+from tests.model.hub_classes import hub_class
+
+
+def enable(model: nn.Module) -> None:
+    if isinstance(model, PreTrainedModel):
+        model.activation_checkpointing_enable()
+    else:
+        model.checkpoint_activations()
 
 
 def gradients(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
@@ -29,6 +41,7 @@ def gradients(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     "kind",
     [
+        HyenaDNAClassifier,
         HyenaDNAForCausalLM,
         HyenaDNAForTokenClassification,
         HyenaDNAForSequenceClassification,
@@ -38,21 +51,23 @@ def gradients(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
 def test_gradients_are_the_same_with_and_without(
     adapters: bool, kind: type, config: HyenaDNAConfig, ids: Tensor
 ) -> None:
-    model = kind(HyenaDNAConfig(**config.to_diff_dict() | {"hyena_dropout": 0.3})).train()
+    config.hyena_dropout = 0.3
+    model = kind(config).train()
     if adapters and kind is not HyenaDNAForCausalLM:
         apply_lora(model, LoraSettings(rank=2))
     other = copy.deepcopy(model)
-    other.activation_checkpointing_enable()
+    enable(other)
     expected, found = gradients(model, ids), gradients(other, ids)
     assert found.keys() == expected.keys() != set()
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, rtol=1e-6, atol=1e-6), name
 
 
+@pytest.mark.parametrize("kind", [HyenaDNAClassifier, HyenaDNAForTokenClassification])
 def test_every_block_is_computed_twice_and_in_training_alone(
-    config: HyenaDNAConfig, ids: Tensor
+    kind: type, config: HyenaDNAConfig, ids: Tensor
 ) -> None:
-    model = HyenaDNAForTokenClassification(config).train()
+    model = kind(config).train()
     calls = []
     for block in model.modules():
         if isinstance(block, HyenaBlock):
@@ -60,7 +75,7 @@ def test_every_block_is_computed_twice_and_in_training_alone(
     gradients(model, ids)
     assert len(calls) == config.n_layer
     calls.clear()
-    model.activation_checkpointing_enable()
+    enable(model)
     gradients(model, ids)
     assert len(calls) == 2 * config.n_layer
     calls.clear()
@@ -68,17 +83,20 @@ def test_every_block_is_computed_twice_and_in_training_alone(
     assert len(calls) == config.n_layer
 
 
+@pytest.mark.parametrize("kind", [HyenaDNAClassifier, HyenaDNAForTokenClassification])
 def test_a_frozen_backbone_stays_out_of_the_backward_pass(
-    config: HyenaDNAConfig, ids: Tensor
+    kind: type, config: HyenaDNAConfig, ids: Tensor
 ) -> None:
-    model = HyenaDNAForTokenClassification(config).train()
-    model.activation_checkpointing_enable()
+    model = kind(config).train()
+    enable(model)
     model.hyena.requires_grad_(False)
     assert not model.hyena(ids).last_hidden_state.requires_grad
     assert set(gradients(model, ids)) == {"score.weight"}
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
-def test_baselines_do_not_support_it(baseline: type[Baseline]) -> None:
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_do_not_support_it(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} does not support"):
+        enable(BASELINES[name](CONFIG_CLASSES[name]()))
     with pytest.raises(ValueError, match="does not support"):
-        baseline(baseline.config_class()).activation_checkpointing_enable()
+        enable(hub_class(name, "base")(hub_class(name, "base").config_class()))

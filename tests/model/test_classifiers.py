@@ -11,12 +11,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification as AutoForBases
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.classification import HEAD_PREFIXES, kind_of
-from hyena_ray.model.saved import MODEL_CLASSES
+from hyena_ray.model.configuration import CONFIG_CLASSES, HUGGING_FACE_CLASSES, kind_of
+from hyena_ray.model.heads import HEAD_PREFIXES
+from hyena_ray.model.saved import CLASSIFIERS
 from hyena_ray.model.settings import Pooling
 from hyena_ray.tasks import Kind
+from tests.model.hub_classes import hub_class
 
-CLASSIFIERS = [pytest.param(*key, id="-".join(key)) for key in MODEL_CLASSES]
+ALL_KINDS = [pytest.param(*key, id="-".join(key)) for key in HUGGING_FACE_CLASSES]
 NETWORKS = [
     pytest.param(name, kind, id=f"{name}-{kind}")
     for name in ("hyenadna", "dilated_cnn", "bilstm")
@@ -34,7 +36,7 @@ SMALL = {
 def classifier(name: str, kind: Kind, **values: object) -> nn.Module:
     """With random weights, those of the head included."""
     pooling = "mean" if kind == "sequence" else None
-    model_class = MODEL_CLASSES[name, kind]
+    model_class = hub_class(name, kind)
     model = model_class(model_class.config_class(**SMALL[name], pooling=pooling, **values)).eval()
     with torch.no_grad():
         for parameter in model.score.parameters():
@@ -46,7 +48,7 @@ def some_labels(ids: Tensor, kind: Kind) -> Tensor:
     return torch.randint(0, 2, ids.shape if kind == "base" else ids.shape[:1])
 
 
-@pytest.mark.parametrize(("name", "kind"), CLASSIFIERS)
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 def test_the_loss_is_the_weighted_mean_over_what_has_a_label(
     name: str, kind: Kind, ids: Tensor
 ) -> None:
@@ -65,7 +67,7 @@ def test_the_loss_is_the_weighted_mean_over_what_has_a_label(
     assert output.loss.item() == pytest.approx(total / weights, rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "kind"), CLASSIFIERS)
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 def test_a_tuple_holds_what_the_named_output_holds(name: str, kind: Kind, ids: Tensor) -> None:
     model = classifier(name, kind)
     labels = some_labels(ids, kind)
@@ -98,7 +100,7 @@ def test_what_reads_letters_refuses_embeddings(name: str, kind: Kind, ids: Tenso
         model.get_input_embeddings()
 
 
-@pytest.mark.parametrize(("name", "kind"), CLASSIFIERS)
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 @pytest.mark.parametrize("both", [True, False])
 def test_both_or_no_input_is_refused(name: str, kind: Kind, both: bool, ids: Tensor) -> None:
     embedded = torch.zeros(3, 40, 16) if both else None
@@ -106,7 +108,7 @@ def test_both_or_no_input_is_refused(name: str, kind: Kind, both: bool, ids: Ten
         classifier(name, kind)(ids if both else None, inputs_embeds=embedded)
 
 
-@pytest.mark.parametrize(("name", "kind"), CLASSIFIERS)
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 def test_the_configuration_alone_says_what_is_labelled(name: str, kind: Kind) -> None:
     model = classifier(name, kind)
     assert kind_of(model.config) == kind
@@ -122,7 +124,7 @@ def test_a_networks_head_is_all_that_its_names_say(
     pooling: str | None, head: str, name: str, ids: Tensor
 ) -> None:
     """Changing what is named a head changes no hidden state; all of it has an effect."""
-    model_class = MODEL_CLASSES[name, "base" if pooling is None else "sequence"]
+    model_class = hub_class(name, "base" if pooling is None else "sequence")
     values = SMALL[name] | {"head": head, "pooling": pooling, "pooled_length": ids.shape[1]}
     model = model_class(model_class.config_class(**values)).eval()
     before = model(ids, output_hidden_states=True)
@@ -140,6 +142,25 @@ def test_a_networks_head_is_all_that_its_names_say(
     assert not torch.allclose(before.logits, after.logits)
 
 
-@pytest.mark.parametrize(("name", "kind"), CLASSIFIERS)
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 def test_only_hyenadna_is_causal(name: str, kind: Kind) -> None:
-    assert MODEL_CLASSES[name, kind].config_class.causal == (name == "hyenadna")
+    assert hub_class(name, kind).config_class.causal == (name == "hyenadna")
+
+
+@pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
+def test_the_hugging_face_class_is_the_plain_one_in_another_dress(
+    name: str, kind: Kind, ids: Tensor
+) -> None:
+    """The same seed draws the same weights, from which the same logits and states come."""
+    pooling = "attention" if kind == "sequence" else None
+    values = SMALL[name] | {"pooling": pooling, "num_labels": 2}
+    torch.manual_seed(1)
+    plain = CLASSIFIERS[name](CONFIG_CLASSES[name](**values)).eval()
+    torch.manual_seed(1)
+    hub = hub_class(name, kind)(hub_class(name, kind).config_class(**values)).eval()
+    assert hub.state_dict().keys() == plain.state_dict().keys()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(hub.state_dict()[key], value), key
+    expected, found = plain(ids), hub(ids, output_hidden_states=True)
+    assert torch.equal(found.logits, expected.logits)
+    assert all(map(torch.equal, found.hidden_states, expected.hidden_states))

@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.baselines import BASELINES, Baseline
-from hyena_ray.model.classification import HEAD_PREFIXES
+from hyena_ray.model.baselines import BASELINES
+from hyena_ray.model.configuration import CONFIG_CLASSES
+from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForSequenceClassification,
     HyenaDNAForTokenClassification,
 )
 from hyena_ray.model.lora import (
-    ADAPTERS,
     TARGET_MODULES,
     adapted_names,
     apply_lora,
     has_lora,
+    is_adapter,
     merge_lora,
     trainable_share,
 )
@@ -65,9 +66,7 @@ def test_only_adapters_and_head_change(
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"score.weight"}
     wrapped = {
-        name.rpartition(".")[2]
-        for name, module in classifier.named_modules()
-        if isinstance(module, ADAPTERS)
+        name.rpartition(".")[2] for name, module in classifier.named_modules() if is_adapter(module)
     }
     assert wrapped == set(TARGET_MODULES[targets])
     assert not torch.allclose(classifier(ids).logits, plain)
@@ -188,8 +187,8 @@ def test_embeddings_may_be_given_to_a_classifier_with_adapters(
     ],
     ids=lambda value: None if isinstance(value, float) else "-".join(map(str, value.values())),
 )
-def test_the_trainable_share_is_the_studys(values: dict[str, object], share: float) -> None:
-    """In two digits of per cent, which the study rounds here and cuts off there."""
+def test_the_trainable_share_is_that_published(values: dict[str, object], share: float) -> None:
+    """In two digits of per cent, which the original work rounds here and cuts off there."""
     classifier = HyenaDNAForTokenClassification(HyenaDNAConfig())
     assert trainable_share(classifier) == 1
     apply_lora(classifier, LoraSettings.parse(values, "test"))
@@ -216,7 +215,7 @@ def test_the_usual_way_of_peft_works_too(
     assert isinstance(merged, HyenaDNAForTokenClassification)
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
-def test_an_architecture_without_targets_is_refused(baseline: type[Baseline]) -> None:
+@pytest.mark.parametrize("name", BASELINES)
+def test_an_architecture_without_targets_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"lora\.enabled"):
-        apply_lora(baseline(baseline.config_class()), LoraSettings(enabled=True))
+        apply_lora(BASELINES[name](CONFIG_CLASSES[name]()), LoraSettings(enabled=True))

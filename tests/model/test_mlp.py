@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hyena_ray.model import mlp as mlp_module
-from hyena_ray.model.configuration import HyenaDNAConfig
+from hyena_ray.model.huggingface import HyenaDNAConfig
 from hyena_ray.model.mlp import PART, HyenaMLP
 
 CONFIG = HyenaDNAConfig(d_model=8, d_inner=24)

@@ -20,9 +20,8 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.contigs import Fasta
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.predictor import SequencePredictor
+from hyena_ray.model.predictor import ContigSlice, SequencePredictor, score_piece, window_starts
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.scoring import Sequence, score_piece, window_starts
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import S3Path
@@ -113,7 +112,7 @@ def test_windows_cover_a_sequence_and_do_not_leave_it(
 
 
 def test_batches_change_nothing_but_the_last_bits(model: WindowModel, sequence: str) -> None:
-    whole, size = Sequence(0, tokens_to_codes(encode(sequence))), len(sequence)
+    whole, size = ContigSlice(0, tokens_to_codes(encode(sequence))), len(sequence)
     one, many = (score_piece(model, whole, size, 0, size, step=7, batch=batch) for batch in (1, 64))
     np.testing.assert_allclose(one, many, atol=1e-6)
 
@@ -173,7 +172,7 @@ def test_a_sequence_with_one_label_has_a_float() -> None:
         expected = predictor.model.predict(tokens).softmax(-1)[:, 0, 1].tolist()
     assert predictor.predict(sequences) == pytest.approx(expected, abs=1e-6)
     assert one == pytest.approx(expected[0], abs=1e-6)
-    with pytest.raises(InputError, match="sequence 2: 69 bases: the model reads 70; give so many"):
+    with pytest.raises(InputError, match="sequence 2: 69 bases: the model reads 70"):
         predictor.predict([sequences[0], "A" * 69])
     with pytest.raises(InputError, match="labels whole sequences and finds no regions"):
         predictor.predict_regions(sequences[0])
@@ -233,7 +232,7 @@ def test_load_takes_a_folder_a_uri_and_a_hub_id(
         assert {"config.json", "model.safetensors", "readout.json"} <= set(allow_patterns)
         return str(tmp_path / "model")
 
-    monkeypatch.setattr("hyena_ray.model.checkpoint.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     folder = tmp_path / "model"
     for found in (
         hyena_ray.load(folder),

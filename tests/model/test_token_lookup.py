@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyena_ray.model.backbone import HyenaDNAModel
-from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForTokenClassification
+from hyena_ray.model.huggingface import (
+    HyenaDNAConfig,
+    HyenaDNAForTokenClassification,
+    HyenaDNAModel,
+)
 from hyena_ray.model.lora import apply_lora
 from hyena_ray.model.operator import (
     HyenaOperator,

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,10 +27,12 @@ from transformers import (
 from hyena_ray.dataset.tokens import encode
 from hyena_ray.model.build import build_model
 from hyena_ray.model.flank_composition import FEATURES
+from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNATokenizer
 from hyena_ray.model.saved import ADAPTER, load_window_model, save_window_model
 from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout, Targets
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
+from tests.model.hub_classes import hub_class
 
 AUTO = {"zdna": AutoModelForTokenClassification, "promoter": AutoModelForSequenceClassification}
 PEFT_TARGETS = [targets for targets in get_args(Targets) if targets != "short_filter"]
@@ -93,9 +96,40 @@ def test_auto_classes_give_the_bits_of_our_own(
     logits = model.classifier(ids).logits
     assert torch.equal(load_window_model(tmp_path / "model").classifier(ids).logits, logits)
     found = aligned(AUTO[task].from_pretrained(tmp_path / "model"))
-    assert type(found) is type(model.classifier)
+    kind = TASKS[task].kind
+    assert type(found) is hub_class(architecture, kind)
     assert not found.training
     assert torch.equal(found(ids).logits, logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("task", AUTO)
+@pytest.mark.parametrize(
+    ("architecture", "num_labels"),
+    [*((name, 2) for name in get_args(Architecture)), ("hyenadna", 3), ("bilstm", 1)],
+)
+def test_a_saved_folder_is_byte_for_byte_what_transformers_writes(
+    architecture: str, task: str, num_labels: int, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    trained = TASKS[task]
+    readout = Readout(window=20, flank=0, lookahead=0)
+    model = build_model(
+        ModelSettings(architecture=architecture, d_model=16, channels=8, k=3, radius=4),
+        readout,
+        LoraSettings(),
+        replace(trained, num_labels=num_labels),
+        (0.7, 2.0, 1.0)[:num_labels],
+        seed=0,
+    )
+    save_window_model(model.to(dtype), tmp_path / "ours")
+    theirs = hub_class(architecture, trained.kind).from_pretrained(tmp_path / "ours", dtype=dtype)
+    assert theirs.config.num_labels == num_labels
+    theirs.save_pretrained(tmp_path / "theirs")
+    HyenaDNATokenizer().save_pretrained(tmp_path / "theirs")
+    names = {path.name for path in (tmp_path / "theirs").iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer_config.json"}
+    for name in names:
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
@@ -172,9 +206,8 @@ def test_an_adapter_of_pooled_sequences_takes_its_pool_along(ids: Tensor, tmp_pa
 
 @PEFT_WARNING
 def test_an_adapter_fits_the_backbone_that_it_was_trained_on(ids: Tensor, tmp_path: Path) -> None:
-    AutoModelForCausalLM.from_config(build("zdna").classifier.config).save_pretrained(
-        tmp_path / "backbone"
-    )
+    sizes = {"d_model": 16, "d_inner": 64, "max_seq_len": 64}
+    AutoModelForCausalLM.from_config(HyenaDNAConfig(**sizes)).save_pretrained(tmp_path / "backbone")
     lora = LoraSettings(enabled=True, rank=2)
     model = shaken(build("zdna", lora, backbone=str(tmp_path / "backbone")))
     save_window_model(model, tmp_path / "model")

@@ -13,7 +13,7 @@ from torch import nn
 
 from hyena_ray.dataset.tokens import codes_to_tokens
 from hyena_ray.genome.contigs import N_CODE
-from hyena_ray.model.scoring import PRECISION, Sequence, score_piece, window_starts
+from hyena_ray.model.predictor import PRECISION, ContigSlice, score_piece, window_starts
 from hyena_ray.model.settings import Readout
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
 
@@ -74,7 +74,7 @@ def test_a_base_has_the_mean_of_all_windows_that_hold_it_and_n_has_none(case) ->
     found = []
     for first, last in itertools.pairwise(cuts):
         begin, end = max(0, first - window - stored), min(len(codes), last + window + stored)
-        around = Sequence(begin, codes[begin:end])
+        around = ContigSlice(begin, codes[begin:end])
         found.append(
             score_piece(model, around, len(codes), first, last, step=step, batch=batch)  # type: ignore[arg-type]
         )
@@ -107,7 +107,7 @@ def test_a_planted_pattern_is_called_at_its_own_base_on_either_strand(
     codes = np.array(["ACGTN".index(base) for base in bases], np.uint8)
     found = score_piece(
         pattern_model(strands),
-        Sequence(0, codes),
+        ContigSlice(0, codes),
         len(codes),
         0,
         len(codes),

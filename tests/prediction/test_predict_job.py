@@ -20,6 +20,7 @@ from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.outcomes import Outcome
 from hyena_ray.prediction import pieces as module
+from hyena_ray.prediction import region_calling
 from hyena_ray.tasks import TASKS
 from tests.command_line import run_job
 from tests.prediction.pattern_model import save_pattern_model
@@ -71,6 +72,7 @@ def test_the_job_leaves_track_regions_and_a_manifest_and_says_so(
         "manifest.json",
         "plan.json",
         "provenance.json",
+        "report.html",
         "probabilities.bw",
         "regions.bed",
         "regions.csv",
@@ -123,7 +125,7 @@ def test_what_is_left_of_a_stopped_job_is_done_and_nothing_else(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_results", stopped)
+        patch.setattr(region_calling, "write_results", stopped)
         with pytest.raises(KeyboardInterrupt):
             job(inputs, out)
     assert not (out / "manifest.json").exists()

@@ -10,32 +10,23 @@ import pytest
 
 from hyena_ray.outcomes import Outcome
 from tests.command_line import run_job
-from tests.report.report_runs import SPACE, Runs, comparison
+from tests.report.report_runs import Runs, comparison
 
 
 @pytest.fixture(scope="session")
-def runs(cluster: object, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(tuned_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("report")
-    space, tuned = folder / "space.yaml", folder / "tuned"
-    space.write_text(SPACE)
-    arguments = ["--data", str(small_data), "--space", str(space), "--out", str(tuned)]
-    run_job("tune", "zdna", *arguments)
-    given = [
-        "--model",
-        str(tuned / "model"),
-        "--data",
-        str(small_data),
-        "--methods",
-        "input_x_gradient",
-    ]
-    run_job("sanity", *given, "--limit", "6", "--out", tuned / "sanity")
-    return Runs(tuned, comparison(folder / "compared", small_data), small_data)
+    copy = Path(shutil.copytree(tuned_run, folder / "tuned"))
+    given = ("--model", copy / "model", "--data", small_data, "--methods", "input_x_gradient")
+    run_job("sanity", *given, "--limit", "6", "--out", copy / "sanity")
+    return Runs(copy, comparison(folder / "compared", small_data), small_data)
 
 
 @pytest.fixture
 def tuned(runs: Runs, tmp_path: Path) -> Path:
-    """Copy the search, for a test that changes it."""
-    return Path(shutil.copytree(runs.tuned, tmp_path / "tuned"))
+    """Copy the search without its page, for a test that changes it."""
+    without_page = shutil.ignore_patterns("report.html")
+    return Path(shutil.copytree(runs.tuned, tmp_path / "tuned", ignore=without_page))
 
 
 @pytest.fixture(scope="session")

@@ -9,25 +9,6 @@ from hyena_ray.workflows.compare import CompareRecord, RunFigures, preset_row, w
 from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset
 from hyena_ray.workflows.train import TrainRecord
 
-SPACE = """\
-task: zdna
-trials: 3
-concurrent: 1
-scheduler: {grace_period: 2}
-settings:
-  data.length: 40
-  data.limit: 400
-  model.d_model: 16
-  model.n_layer: 1
-  model.max_seq_len: 130
-  readout.flank: 8
-  training.epochs: 2
-search:
-  readout.lookahead: {choices: [4, 8]}
-  training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
-attribution: {shuffles: 1, samples: 2, steps: 4, tolerance: null}
-"""
-
 
 class Runs(NamedTuple):
     """Folders of runs; a test that changes one copies it first."""

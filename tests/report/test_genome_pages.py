@@ -10,7 +10,6 @@ import pytest
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.files import write_json
 from hyena_ray.model.provenance import ContigUse, Provenance
 from hyena_ray.prediction.pieces import Piece, PredictionPlan
 from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
@@ -20,6 +19,7 @@ from hyena_ray.report._page import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
 from hyena_ray.report.sections import page_of
 from hyena_ray.report.write import write_report
+from hyena_ray.runs.run import Output, start
 from hyena_ray.training.pretrain_record import HeldOutEvaluation, PretrainRecord
 from hyena_ray.training.settings import Objective, PretrainSettings
 
@@ -54,7 +54,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         model="1" * 64,
         simulated=True,
         window=20,
-        stored=4,
+        flank=4,
         overlap=10,
         batch=2,
         contigs=(ContigEntry(name="a", length=1000), ContigEntry(name="b", length=500)),
@@ -62,13 +62,14 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
             Piece(contig=name, start=0, end=end) for name, end in (("a", 1000), ("b", 500))
         ),
     )
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    with start(Output(folder), plan):
+        pass
     with (folder / "regions.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
-        for number, (contig, start, end, mean, highest) in enumerate(regions, start=1):
+        for number, (contig, first, end, mean, highest) in enumerate(regions, start=1):
             rows.writerow(
-                (contig, start, end, f"region{number}", end - start, mean, highest, start)
+                (contig, first, end, f"region{number}", end - first, mean, highest, first)
             )
     result = PredictionResult(
         contigs=2,
@@ -82,9 +83,18 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
     expected = ExpectedPrecision(
         windows_prevalence=0.05, windows_precision=0.8, genome_prevalence=0.01, genome_precision=0.4
     )
-    settings = RegionSettings(threshold=0.55)
-    record = PredictionRecord.of(plan, settings, result, expected)
-    write_json(folder / "manifest.json", record.model_dump(mode="json"))
+    PredictionRecord.make(
+        fingerprint=plan.fingerprint,
+        simulated=plan.simulated,
+        outputs={},
+        genome=plan.genome,
+        model=plan.model,
+        window=plan.window,
+        overlap=plan.overlap,
+        regions_settings=RegionSettings(threshold=0.55),
+        expected=expected,
+        **result.model_dump(),
+    ).write(folder)
     return folder
 
 
@@ -96,11 +106,14 @@ def pretrained(folder: Path, objective: Objective, perplexity: dict[str, float])
         ContigUse(name=name, length=9, sha256="0", use=use, trained=9 * (use == "trained"))
         for name, use in (("a", "trained"), ("b", "held_out"), ("c", "left_out"))
     ]
-    looks = [
+    evaluations = [
         HeldOutEvaluation(step=step, length=64, train_loss=1.3, perplexity=perplexity)
         for step in (50, 100)
     ]
-    record = PretrainRecord(
+    PretrainRecord.make(
+        fingerprint="0",
+        simulated=False,
+        outputs={},
         settings=settings,
         provenance=Provenance(
             objective=objective,
@@ -111,12 +124,10 @@ def pretrained(folder: Path, objective: Objective, perplexity: dict[str, float])
             began_from=None,
             before=None,
         ),
-        history=tuple(looks),
+        history=tuple(evaluations),
         markov={"1": {"b": 3.9, "all": 3.9}, "2": {"b": 3.5, "all": 3.5}} if perplexity else {},
         bases_per_second=None,
-        versions={},
-    )
-    write_json(folder / "manifest.json", record.model_dump(mode="json"))
+    ).write(folder)
     return folder
 
 
@@ -192,7 +203,7 @@ def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> N
     ("damage", "message"),
     [
         ("regions.csv", "regions.csv: cannot be read"),
-        ("shards/plan.json", "plan.json: there is no such file"),
+        ("plan.json", "plan.json: there is no such file"),
     ],
 )
 def test_a_prediction_without_a_file_is_refused(tmp_path: Path, damage: str, message: str) -> None:

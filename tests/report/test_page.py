@@ -10,8 +10,10 @@ from jinja2 import DictLoader
 from hyena_ray.errors import InputError
 from hyena_ray.report import _page
 from hyena_ray.report._page import MINUS, NOTHING, Page, Section, Table, render_html
+from hyena_ray.report.contents import READERS
 from hyena_ray.report.run_contents import RunContents
 from hyena_ray.report.sections import SECTIONS
+from hyena_ray.runs.record import KINDS
 
 
 def page(*blocks: _page.Block) -> Page:
@@ -50,7 +52,7 @@ def test_an_installation_without_templates_is_named(
 
 def test_every_kind_of_run_has_a_page_with_an_answer_and_what_was_run() -> None:
     kinds = {contents.kind for contents in all_kinds(RunContents)}
-    assert set(SECTIONS) == kinds
+    assert set(SECTIONS) == set(READERS) == kinds == set(KINDS)
     for sections in SECTIONS.values():
         names = [section.__name__ for section in sections]
         assert names[0] == "answer_section"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,18 +19,22 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import Outcome
 from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED
-from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
+from hyena_ray.report._attribution_sections import ROW, part_shown
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
 from hyena_ray.report._run_section import page_warnings
 from hyena_ray.report.contents import read_contents
 from hyena_ray.report.run_contents import TuneContents
 from hyena_ray.report.sections import page_of
 from hyena_ray.report.write import write_report
+from hyena_ray.runs.run import Output, start
 from hyena_ray.storage import AnyPath, S3Path
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.workflows.evaluate import EvaluatePlan, EvaluateRecord
 from hyena_ray.workflows.presets import load_preset
+from hyena_ray.workflows.train import TrainPlan, TrainRecord
 from hyena_ray.workflows.tune import TuneRecord
 from tests.report.report_runs import Runs
+from tests.tuned_run import EPOCHS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -62,6 +65,10 @@ def text(page: Page) -> str:
 
 def figures(section: Section) -> dict[str, Figure]:
     return {block.name: block for block in section.blocks if isinstance(block, Figure)}
+
+
+def tables(section: Section) -> dict[str, Table]:
+    return {block.title: block for block in section.blocks if isinstance(block, Table)}
 
 
 def test_a_search_has_every_section_and_figure(sections: dict[str, Section]) -> None:
@@ -122,7 +129,7 @@ def test_the_original_work_is_cited_once_on_pages_that_speak_of_it(contents: Tun
 @pytest.mark.parametrize("task", PUBLISHED)
 def test_figures_of_the_original_work_are_those_of_its_preset(task: str) -> None:
     published = PUBLISHED[task]
-    stated = load_preset(published.preset, ROOT / "search_spaces" / "presets").study
+    stated = load_preset(published.preset).original
     for name, value in published.metrics.items():
         assert getattr(stated, name) == value
 
@@ -152,8 +159,19 @@ def test_a_run_remembers_its_data_and_every_epoch(contents: TuneContents, runs: 
     assert contents.origin == Origin.read(contents.folder)
     assert contents.origin.folder == str(runs.data)
     assert contents.history is not None
-    assert len(contents.history) == 2
+    assert len(contents.history) == EPOCHS
     assert {"train_loss", "loss", "f1"} <= set(contents.history[0])
+
+
+def test_a_page_says_how_its_run_was_made(
+    contents: TuneContents, sections: dict[str, Section]
+) -> None:
+    made = read_json(contents.folder / "provenance.json")
+    facts = {row[0]: row[1] for row in tables(sections["run"])["The run"].rows}
+    assert facts["command"] == shlex.join(made["command"])
+    assert facts["started"] == made["started"]
+    versions = tables(sections["run"])["Versions"].rows
+    assert {row[0]: row[1] for row in versions} == made["versions"]
 
 
 def test_windows_show_true_region_and_what_is_found(
@@ -161,7 +179,6 @@ def test_windows_show_true_region_and_what_is_found(
 ) -> None:
     assert contents.attribution is not None
     sample = contents.attribution.sample
-    assert sample.labels is not None
     # A true positive is labelled, by what the word means; so both lie at the same bases.
     assert (sample.labels[sample.true_positive] == 1).all()
     window = figures(sections["windows"])["window-1"]
@@ -190,49 +207,62 @@ def test_a_page_needs_nothing_else(text: str) -> None:
     assert len(text) < 1_000_000
 
 
-def test_the_job_says_where_the_page_is(report: Job, tuned: Path) -> None:
+def test_the_job_writes_the_page_and_nothing_else(report: Job, tuned: Path) -> None:
     before = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
-    found = report(tuned)
-    assert found.written == {"report": tuned / "report.html"}
-    assert found.found["bytes"] == (tuned / "report.html").stat().st_size
+    outcome = report(tuned)
+    page = tuned / "report.html"
+    assert outcome.written == {"report": page}
+    assert outcome.found["bytes"] == page.stat().st_size
     after = {path: path.read_bytes() for path in tuned.rglob("*") if path.is_file()}
-    assert set(after) - set(before) == {tuned / "report.html"}
-    assert all(after[path] == content for path, content in before.items())
+    assert after == before | {page: page.read_bytes()}
 
 
 def test_parts_of_a_run_have_pages_of_their_own(report: Job, runs: Runs, tuned: Path) -> None:
-    (tuned / "evaluated").mkdir()
-    shutil.copy(tuned / "evaluation.json", tuned / "evaluated")
     for folder, names in (
         (tuned / "sanity", ["answer", "run", "checks"]),
-        (tuned / "evaluated", ["answer", "run", "evaluation"]),
-        (Path(shutil.copytree(runs.compared, tuned / "beside")), ["answer", "run", "comparison"]),
-        (Path(shutil.copytree(tuned / "trials" / "0000", tuned / "one")), ["answer", "run"]),
+        (tuned / "attribution", ["answer", "run", "kmers", "windows"]),
+        (evaluated(tuned), ["answer", "run", "evaluation"]),
+        (Path(shutil.copytree(runs.compared, tuned / "compared")), ["answer", "run", "comparison"]),
+        (trained(tuned), ["answer", "run", "learning"]),
     ):
-        if folder.name == "one":
-            as_trained(folder, tuned)
-            names = [*names, "learning"]
         report(folder)
         text = (folder / "report.html").read_text()
         assert re.findall(r'<section id="([^"]+)"', text) == names
 
 
-def as_trained(folder: Path, tuned: Path) -> None:
-    """Give a trial's folder what jobs/train.py writes last."""
-    write_json(folder / "config.json", RunSettings().model_dump(mode="json"))
-    summary = TuneRecord.read(tuned)
-    write_json(
-        folder / "manifest.json",
-        {
-            "simulated": True,
-            "best_epoch": 1,
-            "validation": summary.validation,
-            "test": None,
-            "trainable_share": 1.0,
-            "seconds_per_epoch": None,
-            "peak_memory": 1,
-        },
-    )
+def evaluated(tuned: Path) -> Path:
+    """Write what the job evaluate writes of the best model."""
+    folder = tuned / "evaluated"
+    plan = EvaluatePlan(model="0", data="0", split="test", fold=None, strands=None)
+    with start(Output(folder), plan) as run:
+        shutil.copy(tuned / "evaluation.json", folder)
+        run.finish(
+            EvaluateRecord.make(fingerprint=plan.fingerprint, simulated=True, outputs={}, plan=plan)
+        )
+    return folder
+
+
+def trained(tuned: Path) -> Path:
+    """Write what the job train writes of a trial."""
+    folder = tuned / "trained"
+    plan = TrainPlan(settings=RunSettings(), data="0")
+    with start(Output(folder), plan) as run:
+        shutil.copy(tuned / "trials" / "0000" / "history.json", folder)
+        run.finish(
+            TrainRecord.make(
+                fingerprint=plan.fingerprint,
+                simulated=True,
+                outputs={},
+                data="0",
+                best_epoch=1,
+                validation=TuneRecord.read(tuned).validation,
+                test=None,
+                trainable_share=1.0,
+                seconds_per_epoch=None,
+                peak_memory=1,
+            )
+        )
+    return folder
 
 
 def truncate(path: Path) -> None:
@@ -257,20 +287,25 @@ def no_list(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "unfinished": ("manifest.json", Path.unlink, "a pretraining that is not complete"),
+    "unfinished": ("manifest.json", Path.unlink, "a search that is not complete"),
     "manifest cut": ("manifest.json", truncate, "manifest.json: not readable as JSON"),
-    "manifest of a list": ("manifest.json", lambda path: path.write_text("[]"), "not the manifest"),
+    "manifest of a list": ("manifest.json", lambda path: path.write_text("[]"), "has no kind"),
+    "earlier version": ("manifest.json", changed(kind=None), "has no kind of run"),
+    "unknown kind": ("manifest.json", changed(kind="bake"), "kind: bake: unknown"),
+    "later version": ("manifest.json", changed(schema_version=99), "schema_version: 99"),
     "summary": ("manifest.json", changed(test="good"), "manifest.json: test"),
+    "settings": ("plan.json", Path.unlink, "plan.json: there is no such file"),
     "trials cut": ("trials.parquet", truncate, "trials.parquet: is damaged"),
     "trials gone": ("trials.parquet", Path.unlink, "trials.parquet: is missing"),
     "trials without score": ("trials.parquet", without_column, "score: the column is missing"),
     "study": ("study.db", truncate, "study.db: not the study of this run"),
     "evaluation": ("evaluation.json", changed(metrics={}), "evaluation.json: metrics"),
+    "evaluation gone": ("evaluation.json", Path.unlink, "evaluation.json: there is no such file"),
     "history": ("trials/{best}/history.json", no_list, "history.json: damaged"),
-    "k-mers": ("kmers/ig.parquet", truncate, "ig.parquet: is damaged"),
-    "no k-mer": ("kmers/ig.parquet", without_rows, "ig.parquet: the table has no row"),
-    "shard": ("shards/shard-00000.parquet", truncate, "shard-00000.parquet: missing, or not"),
-    "plan": ("shards/plan.json", Path.unlink, "plan.json: there is no such file"),
+    "k-mers": ("attribution/kmers/ig.parquet", truncate, "ig.parquet: is damaged"),
+    "no k-mer": ("attribution/kmers/ig.parquet", without_rows, "ig.parquet: the table has no row"),
+    "shard": ("attribution/shards/shard-00000.parquet", truncate, "shard-00000.parquet: missing"),
+    "plan": ("attribution/plan.json", Path.unlink, "plan.json: there is no such file"),
     "data": ("data.json", changed(folder=1), "data.json: folder"),
     "sanity": ("sanity/sanity.json", changed(checks=[]), "sanity.json: checks"),
 }
@@ -281,21 +316,21 @@ def test_a_damaged_run_is_refused_and_nothing_is_written(
     report: Job, tuned: Path, case: str
 ) -> None:
     name, damage, message = DAMAGES[case]
-    best = json.loads((tuned / "manifest.json").read_text())["best_trial"]
+    best = TuneRecord.read(tuned).best_trial
     damage(tuned / name.format(best=f"{best:04d}"))
     with pytest.raises(InputError, match=message):
         report(tuned)
     assert not (tuned / "report.html").exists()
 
 
-def test_folders_of_another_job_are_refused(report: Job, runs: Runs, tuned: Path) -> None:
+def test_folders_of_another_kind_are_refused(report: Job, runs: Runs, tuned: Path) -> None:
     for arguments, message in (
-        ([tuned / "nowhere"], "there is no such folder"),
-        ([tuned, "--attributed", runs.data], "not a folder of attribute.py"),
-        ([tuned / "tune"], "holds no result of a job"),
-        ([tuned, "--compared", tuned], "not a folder of compare.py"),
-        ([tuned, "--attributed", runs.compared], "not a folder of attribute.py"),
-        ([tuned, "--sanity", runs.compared], "sanity.json: there is no such file"),
+        ([tuned / "nowhere"], "nowhere: there is no such folder"),
+        ([tuned / "tune"], "tune: holds no run"),
+        ([tuned, "--attributed", runs.data], "--attributed: .* is prepared data, not an attrib"),
+        ([tuned, "--attributed", runs.compared], "--attributed: .* is a comparison of presets"),
+        ([tuned, "--compared", tuned], "--compared: .* is a search, not a comparison"),
+        ([tuned, "--sanity", runs.compared], "--sanity: .* not sanity checks"),
     ):
         with pytest.raises(InputError, match=message):
             report(*arguments)
@@ -321,15 +356,3 @@ def test_part_of_a_window_holds_what_is_marked() -> None:
         assert last <= part.stop <= length
         assert (part.stop - part.start) % ROW == 0
     assert part_shown(np.ones(30, bool)) == slice(0, 30)
-
-
-def test_shards_of_earlier_versions_show_true_positives_alone(tuned: Path) -> None:
-    for path in (tuned / "shards").glob("*.parquet"):
-        table: pa.Table = pq.read_table(path)
-        pq.write_table(table.drop_columns(["contig", "start", "labels"]), path)
-    contents = read_contents(tuned)
-    assert contents.attribution is not None
-    assert contents.attribution.sample.labels is None
-    section = window_section(contents)
-    assert section is not None
-    assert figures(section)["window-1"].finding.startswith("A window: ")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
-from hyena_ray.model.heads import HyenaDNAForCausalLM
+from hyena_ray.model.huggingface import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.genome_stream import HIDDEN, KEPT, PackedBases, WindowStream, masked
@@ -180,7 +180,7 @@ def test_a_masked_base_is_predicted_from_all_before_it_and_the_lookahead_after_i
     embeddings = model.hyena.get_input_embeddings()
     ids = torch.randint(7, 11, (1, 32), generator=torch.Generator().manual_seed(0))
     embedded = embeddings(ids).detach().requires_grad_()
-    hidden = model.hyena(inputs_embeds=embedded, return_dict=True).last_hidden_state
+    hidden = model.hyena(inputs_embeds=embedded).last_hidden_state
     model.head(hidden)[0, 12].square().sum().backward()
     assert embedded.grad is not None
     reached = embedded.grad[0].abs().sum(1) > 0

@@ -16,7 +16,6 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClass
 from transformers.utils import logging as hf_logging
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.checkpoint import resolve_checkpoint
 from hyena_ray.model.huggingface import (
     HyenaDNAConfig,
     HyenaDNAForCausalLM,
@@ -24,6 +23,7 @@ from hyena_ray.model.huggingface import (
     HyenaDNAForTokenClassification,
     HyenaDNAModel,
 )
+from hyena_ray.model.pretrained import resolve_checkpoint
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_hub_id_is_downloaded_at_its_revision(
         assert "config.json" in allow_patterns
         return str(folder)
 
-    monkeypatch.setattr("hyena_ray.model.checkpoint.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     HyenaDNAModel.from_pretrained("someone/some-model", revision="0123abc")
     assert asked == [("someone/some-model", "0123abc")]
 
@@ -341,6 +341,6 @@ def test_a_failed_download_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) 
     def download(*_: object, **__: object) -> str:
         raise OSError("offline\nwith details")
 
-    monkeypatch.setattr("hyena_ray.model.checkpoint.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(InputError, match=r"cannot be downloaded \(offline\)"):
         resolve_checkpoint("someone/some-model", "0123abc")
