@@ -162,7 +162,8 @@ def _what(facts: CardFacts) -> list[str]:
         lines += [SIMULATED, ""]
     unit, inputs = ("every base", "windows") if labels_bases else ("a whole sequence", "sequences")
     about = (
-        f"Recognises {task.title} in DNA: gives {unit} a probability. A `{settings.model.architecture}` model, trained by hyena-ray from "
+        f"Recognises {task.title} in DNA: gives {unit} a probability. "
+        f"A `{settings.model.architecture}` model, trained by hyena-ray from "
         f"{initial_weights(settings.model)}. It reads {inputs} of "
         f"{settings.data.length} bases"
     )
