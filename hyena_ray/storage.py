@@ -1,7 +1,7 @@
-"""Where data and results lie: a folder of a disk that every node sees, or S3.
+"""Where data and results are: a folder of a disk that every node sees, or S3.
 
-`location` reads what a user gave. An `S3Path` has as much of `pathlib.Path` as this project asks
-for, so that code reads, lists and removes either alike; files.py writes either. Credentials, region
+`location` reads what a user gave. An `S3Path` has as much of `pathlib.Path` as this project needs,
+so that code reads, lists and removes both alike; files.py writes both. Credentials, region
 and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ...)
 or from the machine's role, never from a command line.
 """
@@ -27,9 +27,13 @@ S3 = "s3://"
 
 
 class S3Path(PurePosixPath):
-    """An object, or the folder of those whose names begin alike; `bucket/name` without the scheme.
+    """An object on S3, or the folder of the objects whose names start alike; without the scheme.
 
     An object appears whole or not at all, and so do changes to one. Folders need not be made.
+
+    Example:
+        >>> str(S3Path("bucket/run") / "manifest.json")
+        's3://bucket/run/manifest.json'
     """
 
     __slots__ = ()
@@ -77,14 +81,18 @@ class S3Path(PurePosixPath):
         return self._list(recursive=False)
 
     def glob(self, pattern: str) -> Iterator[S3Path]:
-        """Below this folder, `pattern` of as many parts as a match has."""
+        """Yield the objects below this folder that match a pattern of as many parts.
+
+        Args:
+            pattern: Pattern relative to this folder.
+        """
         depth = len(self.parts) + len(PurePosixPath(pattern).parts)
         for path in self._list(recursive=True):
             if len(path.parts) == depth and path.match(pattern):
                 yield path
 
     def files(self) -> list[S3Path]:
-        """All objects below this folder."""
+        """Return all objects below this folder."""
         return [path for path in self._list(recursive=True) if path.is_file()]
 
     def _list(self, *, recursive: bool) -> Iterator[S3Path]:
@@ -93,10 +101,19 @@ class S3Path(PurePosixPath):
             yield S3Path(found.path)
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there once an object is."""
+        """Do nothing: a folder exists once an object does.
+
+        Args:
+            parents: As of `Path.mkdir`.
+            exist_ok: As of `Path.mkdir`.
+        """
 
     def open(self, mode: Literal["rb"] = "rb") -> BufferedReader:
-        """To read."""
+        """Open the object for reading.
+
+        Args:
+            mode: Only `rb`.
+        """
         return BufferedReader(arrow_file(self))
 
     def read_bytes(self) -> bytes:
@@ -116,7 +133,11 @@ class S3Path(PurePosixPath):
         self.write_bytes(content.encode(encoding))
 
     def upload(self, file: Path) -> None:
-        """Put a file of this machine here."""
+        """Upload a file of this machine.
+
+        Args:
+            file: The file.
+        """
         stream = self._store.open_output_stream(self._key)
         with file.open("rb") as content:
             shutil.copyfileobj(content, stream, 1 << 24)
@@ -140,10 +161,17 @@ def _store(bucket: str) -> fs.FileSystem:
 
 
 def location(text: str) -> AnyPath:
-    """A path, or a URI of scheme `file` or `s3`.
+    """Read a path, or a URI of scheme `file` or `s3`.
+
+    Args:
+        text: What a user gave.
 
     Raises:
-        InputError: another scheme, or no bucket.
+        InputError: The scheme is another one, or the bucket is missing.
+
+    Example:
+        >>> location("s3://bucket/run").name
+        'run'
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -161,10 +189,13 @@ def location(text: str) -> AnyPath:
 
 
 def arrow_file(path: AnyPath) -> pa.NativeFile:
-    """A file opened for Arrow's own readers, which are slow on any other.
+    """Open a file for Arrow's own readers, which are slow on any other.
+
+    Args:
+        path: The file.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: The file cannot be opened.
     """
     if isinstance(path, S3Path):
         return path._store.open_input_file(path._key)
@@ -173,11 +204,15 @@ def arrow_file(path: AnyPath) -> pa.NativeFile:
 
 @contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """A file or folder as one of this machine's disk, for libraries that know no other; a copy of
-    what is not there already, which is gone after the block.
+    """Yield a file or folder on this machine's disk, for libraries that know no other.
+
+    What is on S3 is copied, and the copy is removed after the block.
+
+    Args:
+        path: The file or folder.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: There is none.
     """
     if isinstance(path, Path):
         yield path
@@ -193,11 +228,15 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
 
 
 def remove_folder(path: AnyPath) -> None:
-    """Remove a folder with all it holds, where there is one."""
+    """Remove a folder with everything in it, where there is one.
+
+    Args:
+        path: The folder.
+    """
     if isinstance(path, Path):
         shutil.rmtree(path, ignore_errors=True)
         return
     for item in path.files():
         item.unlink(missing_ok=True)
-    if path.is_dir():  # of a bucket's own empty folders
+    if path.is_dir():  # an empty folder that the bucket itself has made
         path._store.delete_dir(path._key)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from hyena_ray.cluster.progress import Progress, State, counted
+from hyena_ray.cluster.progress import Progress, State, count_noun
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.cluster.watchdog import StalledError
@@ -149,15 +149,15 @@ class _Pool:
     def progress(self) -> Progress:
         shards = self.shards
         windows = None if shards.windows is None else sum(map(shards.windows, self._waiting))
-        begun = State(waiting=f"{counted(self._places, 'actor')} to start")
-        return Progress(shards.name, self._total, shards.unit, windows=windows, begun=begun)
+        begun = State(waiting=f"{count_noun(self._places, 'actor')} to start")
+        return Progress(shards.name, self._total, shards.unit, windows=windows, initial=begun)
 
     def state(self) -> State:
         starting = len(self._starting)
         return State(
             done=self.finished,
             windows=self._windows,
-            waiting=f"{counted(starting, 'actor')} to start" if starting else "",
+            waiting=f"{count_noun(starting, 'actor')} to start" if starting else "",
             at_work=tuple(self.shards.label(number) for number, _ in self._running.values()),
         )
 

@@ -8,9 +8,9 @@ import ray
 from ray.util.metrics import Counter, Gauge
 
 from hyena_ray import progress
-from hyena_ray.progress import State, counted, duration, listed
+from hyena_ray.progress import State, count_noun, duration, shortened_list
 
-__all__ = ["Progress", "State", "counted", "duration", "listed"]
+__all__ = ["Progress", "State", "count_noun", "duration", "shortened_list"]
 
 METRICS = {
     "windows_per_second": "Windows done a second, since the work began",
@@ -36,14 +36,14 @@ class Progress(progress.Progress):
         unit: str = "shards",
         *,
         windows: int | None = None,
-        begun: State | None = None,
+        initial: State | None = None,
     ) -> None:
-        super().__init__(work, total, unit, windows=windows, begun=begun)
+        super().__init__(work, total, unit, windows=windows, initial=initial)
         self._metrics = _Metrics(work) if ray.is_initialized() and total is not None else None
 
     def _measure(self, *, over: bool = False) -> None:
         if self._metrics is not None and self._total is not None:
-            seconds = time.monotonic() - self._began
+            seconds = time.monotonic() - self._started
             rate = None if self._windows is None else 0.0 if over else self._speed(seconds)
             self._metrics.record(self._state, self._total, rate)
 

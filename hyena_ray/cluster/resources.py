@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from hyena_ray.errors import InputError
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.settings import Settings
 
 
@@ -32,7 +32,7 @@ class Cluster(NamedTuple):
         has = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
         if self.cores is None:
             return f"Ray with {has}"
-        return f"this machine with {counted(self.cores, 'core')}; Ray on it has {has}"
+        return f"this machine with {count_noun(self.cores, 'core')}; Ray on it has {has}"
 
 
 class Resources(Settings):

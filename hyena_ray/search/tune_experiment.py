@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
-from hyena_ray.cluster.progress import Progress, State, counted
+from hyena_ray.cluster.progress import Progress, State, count_noun
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.cluster.watchdog import Watchdog, watchdog
@@ -135,7 +135,7 @@ def _fit(
     trainable.__name__ = trainable.__qualname__ = f"{space.task} trial"
     search = StudySearch(stored, space)
     watch = SearchWatch(stored.study, space, concurrent)
-    progress = Progress(f"{space.task} trials", space.trials, "trials", begun=watch.state())
+    progress = Progress(f"{space.task} trials", space.trials, "trials", initial=watch.state())
     with _environment(), watchdog(60 * space.stall_minutes, "the trials") as dog, progress:
         results = tune.Tuner(
             trainable,
@@ -226,7 +226,7 @@ class SearchWatch:
             part=sum(epoch / self._epochs[number] for number, epoch in self._running.items()),
             states=states,
             best=max((score for score in self._scores if score is not None), default=None),
-            waiting=f"{counted(unplaced, 'trial')} to be placed" if unplaced else "",
+            waiting=f"{count_noun(unplaced, 'trial')} to be placed" if unplaced else "",
             at_work=tuple(
                 f"trial {number} (epoch {epoch} of {self._epochs[number]})"
                 for number, epoch in sorted(self._running.items())

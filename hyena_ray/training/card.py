@@ -15,7 +15,7 @@ from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
 from hyena_ray.model.provenance import Provenance, Use, is_hub_id, public_name
 from hyena_ray.model.settings import ModelSettings
-from hyena_ray.progress import listed
+from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
 from hyena_ray.training.evaluation import Evaluation
@@ -74,8 +74,10 @@ def _one_pretraining(provenance: Provenance) -> str:
     for contig in provenance.contigs:
         names.setdefault(contig.use, []).append(code_span(contig.name))
     text = f"on {genome} to predict {_TASKS.get(provenance.objective, provenance.objective)}: "
-    text += f"trained on {listed(names.get('trained', ()), NAMED)}"
-    rest = [f"{what} {listed(names[use], NAMED)}" for use, what in _USES.items() if use in names]
+    text += f"trained on {shortened_list(names.get('trained', ()), NAMED)}"
+    rest = [
+        f"{what} {shortened_list(names[use], NAMED)}" for use, what in _USES.items() if use in names
+    ]
     return "; ".join([text, *rest])
 
 

@@ -14,7 +14,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
-from hyena_ray.progress import listed
+from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.genome_stream import PackedBases, known_stretches
 from hyena_ray.training.settings import PretrainSettings
@@ -94,7 +94,10 @@ def read_genome(
         for name in asked:
             if name not in names:
                 raise InputError(
-                    option, name, f"{path} has no such contig", f"it has {listed(names, 30)}"
+                    option,
+                    name,
+                    f"{path} has no such contig",
+                    f"it has {shortened_list(names, 30)}",
                 )
     _check_enough(path, settings, contigs, longest, known=known)
     genome = Genome(

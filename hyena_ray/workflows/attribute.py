@@ -12,7 +12,7 @@ from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import Problems
 from hyena_ray.outcomes import DryRun, Outcome
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Option
@@ -369,7 +369,7 @@ def attribute_in_run(
         ", ".join(plan.settings.methods),
         len(todo),
         len(plan.shards),
-        counted(actors, "actor"),
+        count_noun(actors, "actor"),
     )
 
     def make() -> Callable[[int], object]:

@@ -17,7 +17,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import atomic_file, read_json, sha256_file, write_json
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, start
@@ -361,9 +361,9 @@ def dry_run(comparison: Comparison) -> DryRun:
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
             "left out": ", ".join(preset.name for preset in left_out) or "no preset",
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
-            f"{counted(len(first), 'preset')}, {counted(len(seeds), 'seed')}{folds}",
+            f"{count_noun(len(first), 'preset')}, {count_noun(len(seeds), 'seed')}{folds}",
             "at once": f"{placement.concurrent}, each {comparison.resources.text} and "
-            f"{counted(placement.threads, 'torch thread')}",
+            f"{count_noun(placement.threads, 'torch thread')}",
             "cluster": cluster.text,
         },
         values={

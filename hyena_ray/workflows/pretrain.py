@@ -16,7 +16,7 @@ from pydantic import Field
 
 from hyena_ray.errors import Problems
 from hyena_ray.outcomes import DryRun, Outcome
-from hyena_ray.progress import State, counted, listed
+from hyena_ray.progress import State, count_noun, shortened_list
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
@@ -262,14 +262,14 @@ def dry_run(pretraining: Pretraining) -> DryRun:
     scored = int(genome.held_out.lengths.sum())
     windows = sum(map(len, pretraining.held_out.values()))
     left_out = [contig.name for contig in genome.contigs if contig.use == "left_out"]
-    weights = f"random weights of {model.d_model} channels in {counted(model.n_layer, 'layer')}"
+    weights = f"random weights of {model.d_model} channels in {count_noun(model.n_layer, 'layer')}"
     evaluations = recipe.remaining_evaluations(done) if windows else 0
     # A pass over the held-out windows is the forward part, a third, of as many steps.
     scoring = evaluations * windows * settings.longest / recipe.tokens_per_step * step / 3
     return DryRun(
         plan={
             "genome": f"{job.genome}: {bases:,} bases to train on, {scored:,} held out"
-            + (f"; left out: {listed(left_out)}" if left_out else ""),
+            + (f"; left out: {shortened_list(left_out)}" if left_out else ""),
             "backbone": f"{model.backbone or weights}, {settings.objective}",
             "steps": f"{recipe.steps:,}, {done:,} of them done",
             **{f"  {steps}": text for steps, text in pretraining.stages.items()},
@@ -278,7 +278,7 @@ def dry_run(pretraining: Pretraining) -> DryRun:
             if windows
             else "none: nothing is held out",
             "workers": f"{job.workers}, each {job.resources.text} and "
-            f"{counted(threads, 'torch thread')}",
+            f"{count_noun(threads, 'torch thread')}",
             "cluster": cluster.text,
         },
         values={
@@ -413,7 +413,7 @@ def _train(
     first: tuple[float, int] | None = None
     last = first
     with Progress(
-        "pretraining", recipe.steps, "steps", windows=recipe.steps * rows, begun=begun
+        "pretraining", recipe.steps, "steps", windows=recipe.steps * rows, initial=begun
     ) as progress:
 
         def on_report(report: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import atomic_folder, sha256_file, write_json
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
@@ -361,11 +361,11 @@ def dry_run(search: Search) -> DryRun:
             **{f"  {name}": windows_by_split(by_split) for name, by_split in windows.items()},
             "search": ", ".join(space.search),
             "trials": f"{space.trials}, {left} of them to do, each at most "
-            f"{counted(epochs, 'epoch')}",
+            f"{count_noun(epochs, 'epoch')}",
             "at once": f"{placement.concurrent}, each {resources.text} and "
-            f"{counted(placement.threads, 'torch thread')}"
+            f"{count_noun(placement.threads, 'torch thread')}"
             + (f", for each of {resources.workers} workers" if resources.workers > 1 else ""),
-            "then": f"score the best on test; attribute it on {counted(actors, 'actor')}: "
+            "then": f"score the best on test; attribute it on {count_noun(actors, 'actor')}: "
             + ", ".join(attribution.methods),
             "cluster": cluster.text,
         },
