@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-from pyarrow import fs
-
 from hyena_ray.errors import InputError
+
+# Imported where it is used: a command line is checked before Arrow and NumPy are loaded.
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import fs
 
 S3 = "s3://"
 
@@ -62,17 +64,17 @@ class S3Path(PurePosixPath):
     def resolve(self) -> S3Path:
         return self
 
-    def _type(self) -> fs.FileType:
-        return self._store.get_file_info(self._key).type
+    def _type(self) -> str:
+        return str(self._store.get_file_info(self._key).type.name)
 
     def exists(self) -> bool:
-        return bool(self._type() != fs.FileType.NotFound)
+        return self._type() != "NotFound"
 
     def is_file(self) -> bool:
-        return bool(self._type() == fs.FileType.File)
+        return self._type() == "File"
 
     def is_dir(self) -> bool:
-        return bool(self._type() == fs.FileType.Directory)
+        return self._type() == "Directory"
 
     def is_symlink(self) -> Literal[False]:
         return False
@@ -96,6 +98,8 @@ class S3Path(PurePosixPath):
         return [path for path in self._list(recursive=True) if path.is_file()]
 
     def _list(self, *, recursive: bool) -> Iterator[S3Path]:
+        from pyarrow import fs
+
         selector = fs.FileSelector(self._key, allow_not_found=True, recursive=recursive)
         for found in self._store.get_file_info(selector):
             yield S3Path(found.path)
@@ -156,6 +160,8 @@ AnyPath: TypeAlias = Path | S3Path
 
 @cache
 def _store(bucket: str) -> fs.FileSystem:
+    from pyarrow import fs
+
     # Unlike S3FileSystem(), this reads AWS_ENDPOINT_URL.
     return fs.FileSystem.from_uri(S3 + bucket)[0]
 
@@ -199,6 +205,8 @@ def arrow_file(path: AnyPath) -> pa.NativeFile:
     """
     if isinstance(path, S3Path):
         return path._store.open_input_file(path._key)
+    import pyarrow as pa
+
     return pa.OSFile(str(path))
 
 
