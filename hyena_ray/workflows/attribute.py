@@ -195,8 +195,8 @@ def dry_run(attribution: Attribution) -> DryRun:
         InputError: The cluster cannot hold the actors.
     """
     from hyena_ray.attribution.shards import missing_shards
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
 
     plan, data, output = attribution.plan, attribution.data, attribution.output
     with connect(attribution.address) as cluster:

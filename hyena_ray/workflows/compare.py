@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
-    from hyena_ray.cluster.windows import Handle, Key
+    from hyena_ray.cluster.streams import Handle, Key
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +307,7 @@ def place_runs(comparison: Comparison, cluster: Cluster) -> Placement:
         InputError: The cluster cannot hold one.
     """
     from hyena_ray.cluster.resources import fit_resources
-    from hyena_ray.cluster.windows import fits
+    from hyena_ray.cluster.streams import fits
 
     shared = all(fits(*view) for view in _views(comparison, cluster).values())
     return fit_resources(
@@ -329,8 +329,8 @@ def dry_run(comparison: Comparison) -> DryRun:
     Raises:
         InputError: The cluster cannot hold a run.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.train_and_test import run_view
     from hyena_ray.workflows.timing import training_seconds
 
@@ -433,7 +433,7 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 
 def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads: int) -> None:
     from hyena_ray.cluster.pool import Shards, run_shards
-    from hyena_ray.cluster.windows import share_windows
+    from hyena_ray.cluster.streams import share_windows
     from hyena_ray.training.train_and_test import run_view
 
     runs, data_folder = comparison.runs, comparison.data.folder

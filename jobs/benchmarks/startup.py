@@ -28,7 +28,7 @@ FIRST_WORK = {
     "evaluate": "hyena_ray.training.evaluation:evaluate_on_split",
     "sanity": "hyena_ray.attribution.sanity:check_attribution",
     "attribute": "hyena_ray.cluster.pool:run_shards",
-    "compare": "hyena_ray.cluster.windows:share_windows",
+    "compare": "hyena_ray.cluster.streams:share_windows",
     "tune_zdna": "hyena_ray.search.tune_experiment:run_trials",
     "predict": "hyena_ray.cluster.pool:run_shards",
     "simulate": "hyena_ray.dataset.simulated:simulate",
