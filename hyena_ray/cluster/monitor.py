@@ -36,7 +36,7 @@ class Progress(progress.Progress):
         total: Number of shards, runs or trials; None for a single wait, which has no metrics.
         unit: What they are.
         windows: Number of windows in all of them; None where windows are not counted.
-        begun: How far the work is now; what is done already says nothing about the speed.
+        initial: How far the work is now; what is done already says nothing about the speed.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Progress(progress.Progress):
         unit: str = "shards",
         *,
         windows: int | None = None,
-        begun: State | None = None,
+        initial: State | None = None,
     ) -> None:
-        super().__init__(work, total, unit, windows=windows, begun=begun)
+        super().__init__(work, total, unit, windows=windows, initial=initial)
         self._metrics = _Metrics(work) if ray.is_initialized() and total is not None else None
 
     def _measure(self, *, over: bool = False) -> None:
         if self._metrics is not None and self._total is not None:
-            seconds = time.monotonic() - self._began
+            seconds = time.monotonic() - self._started
             rate = None if self._windows is None else 0.0 if over else self._speed(seconds)
             self._metrics.record(self._state, self._total, rate)
 

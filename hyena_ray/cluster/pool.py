@@ -182,8 +182,8 @@ class _Pool:
     def progress(self) -> Progress:
         shards = self.shards
         windows = None if shards.windows is None else sum(map(shards.windows, self._waiting))
-        begun = State(waiting=f"{count_noun(self._places, 'actor')} to start")
-        return Progress(shards.name, self._total, shards.unit, windows=windows, initial=begun)
+        initial = State(waiting=f"{count_noun(self._places, 'actor')} to start")
+        return Progress(shards.name, self._total, shards.unit, windows=windows, initial=initial)
 
     def state(self) -> State:
         starting = len(self._starting)
