@@ -20,9 +20,19 @@ from hyena_ray.storage import AnyPath, S3Path, remove_folder
 def atomic_file(path: AnyPath) -> Iterator[Path]:
     """Yield a temporary path that takes the place of `path` once the block succeeds.
 
-    The temporary name begins with a dot, because Parquet directory readers skip such files. It
+    The temporary name starts with a dot, because Parquet directory readers skip such files. It
     holds the process id, so that two writers of the same file never share it; the last one wins.
-    What goes to S3 is written on this machine first.
+    A file for S3 is written on this machine first.
+
+    Args:
+        path: File to write.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with atomic_file(folder / "scores.csv") as temporary:
+        ...     _ = temporary.write_text("kmer,score")
+        >>> (folder / "scores.csv").read_text()
+        'kmer,score'
     """
     if isinstance(path, S3Path):
         with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
@@ -45,10 +55,10 @@ def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterato
     """Yield a temporary folder that takes the place of `path` once the block succeeds.
 
     Args:
-        path: the folder to make.
-        last: the file whose presence means complete. A disk shows the whole folder at once; on S3
-            this file goes last.
-        replace: what is at `path` is removed first.
+        path: Folder to make.
+        last: File whose presence means complete. A disk shows the whole folder at once; on S3 this
+            file is written last.
+        replace: Whether a folder that is there is removed first.
     """
     if isinstance(path, S3Path):
         with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
@@ -71,8 +81,12 @@ def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterato
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep(folder: AnyPath) -> None:
-    """Remove what killed writers left half-written in a folder that nobody writes to now."""
+def remove_temporary_files(folder: AnyPath) -> None:
+    """Remove the half-written files that killed writers have left.
+
+    Args:
+        folder: Folder that nobody writes to now.
+    """
     if isinstance(folder, Path):
         for path in folder.rglob(".*.tmp"):
             if path.is_dir():
@@ -82,7 +96,12 @@ def sweep(folder: AnyPath) -> None:
 
 
 def write_json(path: AnyPath, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, atomically."""
+    """Write indented JSON with sorted keys, atomically.
+
+    Args:
+        path: File to write.
+        value: Whatever JSON can hold.
+    """
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
@@ -90,8 +109,11 @@ def write_json(path: AnyPath, value: Any) -> None:
 def read_json(path: AnyPath) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: The file.
+
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: The file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -102,33 +124,41 @@ def read_json(path: AnyPath) -> Any:
 
 
 def sha256_file(path: AnyPath) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the hex sha256 of a file's bytes.
+
+    Args:
+        path: The file.
+    """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def lies_in(path: AnyPath, folder: AnyPath) -> bool:
-    """Whether `path` is `folder` or stands in it, whatever links and `..` lead there."""
+def is_inside(path: AnyPath, folder: AnyPath) -> bool:
+    """Tell whether a path is a folder or inside it, whatever links and `..` lead there.
+
+    Args:
+        path: The path.
+        folder: The folder.
+    """
     if isinstance(path, S3Path) or isinstance(folder, S3Path):
         return path.is_relative_to(folder) if type(path) is type(folder) else False
     # Not Path.resolve, which raises where a link leads to itself.
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def new_output(path: AnyPath, *, resume: bool = False, overwrite: bool = False) -> AnyPath:
+def new_output(path: AnyPath, *, allow_existing: bool = False) -> AnyPath:
     """Check that an output folder may be written, before any work is done. Creates nothing.
 
     Args:
-        path: the folder to write.
-        resume: an existing folder is continued.
-        overwrite: an existing folder is removed.
+        path: Folder to write.
+        allow_existing: Whether a folder that exists may be continued or replaced.
 
     Returns:
         The absolute path.
 
     Raises:
-        InputError: it exists and neither flag is set; it is a file or a link; or the job runs in
-            a submitted job's unpacked copy, where a relative path would be lost.
+        InputError: The folder exists and may not be; it is a file or a link; or the job runs in the
+            unpacked copy of a submitted job, where a relative path would be lost.
     """
     on_disk = isinstance(path, Path)
     if on_disk and not path.is_absolute() and "runtime_resources" in Path.cwd().parts:
@@ -143,11 +173,7 @@ def new_output(path: AnyPath, *, resume: bool = False, overwrite: bool = False) 
         raise InputError("--out", path, "not a plain folder", "give a new folder")
     if not path.exists():
         return path
-    if overwrite and path in (Path.home(), *Path.home().parents, *Path.cwd().parents, Path.cwd()):
-        raise InputError("--out", path, "would be deleted with all it holds", "give another folder")
-    if overwrite:
-        remove_folder(path)
-    elif not resume:
+    if not allow_existing:
         raise InputError(
             "--out",
             path,

@@ -1,7 +1,7 @@
-"""How far a job is: a bar on a terminal, else a line in the log every 30 s.
+"""The progress of a job: a bar on a terminal, or else a line in the log every 30 s.
 
-A thread of its own tells it, so that a job whose main thread is inside a wait of Ray's is heard as
-well. The work only says where it stands, which costs nothing.
+A thread of its own writes it, so that a job reports even while its main thread waits for Ray. The
+work only updates a state, which costs nothing.
 """
 
 from __future__ import annotations
@@ -21,38 +21,43 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 30.0
-"""Between two lines in the log."""
+"""Seconds between two lines in the log."""
 TICK_SECONDS = 1.0
-"""Between two looks at how far the work is: for the bar, and for the metrics."""
-FORESEEN_FROM = 0.01
-"""Share of the work after which the time left is told: the first steps waited for processes."""
+"""Seconds between two updates of the bar and of the metrics."""
+FORECAST_FROM = 0.01
+"""Fraction of the work after which the time left is shown: the first steps waited for processes."""
 NAMED = 4
-"""Of what is at work, so many are named."""
+"""Items that a list names before it only counts the rest."""
 
 
 class State(NamedTuple):
-    """Where a piece of work stands."""
+    """The state of a piece of work."""
 
     done: int = 0
-    """Whole shards, runs or trials."""
+    """Number of finished shards, runs or trials."""
     part: float = 0.0
-    """Of one more: what is at work adds up to so many."""
+    """Fraction of one more, summed over those that are running."""
     windows: int = 0
-    """Done, where they are counted."""
+    """Number of finished windows, where they are counted."""
     states: Mapping[str, int] = {}
-    """How many are in each; those with none of them too, so that the metric becomes 0."""
+    """Number of trials by state; states without any are listed too, so that their metric is 0."""
     best: float | None = None
-    """Score."""
+    """Best score so far."""
     loss: float | None = None
-    """Of the last step."""
+    """Loss of the last step."""
     waiting: str = ""
-    """What is waited for, if anything."""
+    """What the work waits for, if anything."""
     at_work: tuple[str, ...] = ()
-    """Names."""
+    """Names of what is running."""
 
 
 class Progress:
-    """Tells how far the work inside the block is, until the block ends in whatever way."""
+    """Reports the progress of the work inside a block, until the block ends in whatever way.
+
+    Example:
+        >>> with Progress("scoring", 2, "windows", brief=True) as progress:
+        ...     progress.update(State(done=1))
+    """
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Progress:
         unit: str = "shards",
         *,
         windows: int | None = None,
-        begun: State | None = None,
+        initial: State | None = None,
         brief: bool = False,
     ) -> None:
         """
@@ -76,9 +81,9 @@ class Progress:
         self.work, self._total, self._unit = work, total, unit
         self._windows = windows
         self._silent = brief
-        self._state = begun or State()
+        self._state = initial or State()
         self._before = self._amount()
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="progress")
         self._bar: tqdm | None = None
@@ -86,13 +91,13 @@ class Progress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            # Else a line of the log would be written into the bar.
+            # Otherwise a line of the log would be written into the bar.
             self._open.enter_context(logging_redirect_tqdm())
             shape = "{desc}" if self._total is None else "{percentage:3.0f}% |{bar:16}| {desc}"
             self._bar = tqdm(total=self._size(), bar_format=shape, dynamic_ncols=True)
         elif not self._silent:
             waiting = self._state.waiting
-            logger.info("%s: %s", self.work, f"waiting for {waiting}" if waiting else "begun")
+            logger.info("%s: %s", self.work, f"waiting for {waiting}" if waiting else "started")
         self._thread.start()
         return self
 
@@ -105,16 +110,20 @@ class Progress:
         self._over.set()
         self._thread.join()
         self._measure(over=True)
-        # What failed is told by its error; here, how far it came.
+        # An error says what failed; this line says how far the work came.
         self._show(over=True)
         self._open.close()
 
     def update(self, state: State) -> None:
-        """Say where the work stands."""
+        """Update the state of the work.
+
+        Args:
+            state: The state now.
+        """
         self._state = state
 
     def _watch(self) -> None:
-        due = self._began + PROGRESS_SECONDS
+        due = self._started + PROGRESS_SECONDS
         while not self._over.wait(min(TICK_SECONDS, max(0.0, due - time.monotonic()))):
             self._measure()
             if self._bar is not None or time.monotonic() >= due:
@@ -123,7 +132,7 @@ class Progress:
                 self._show()
 
     def _show(self, *, over: bool = False) -> None:
-        text = f"{self.work}: {self.text(time.monotonic() - self._began, over=over)}"
+        text = f"{self.work}: {self.text(time.monotonic() - self._started, over=over)}"
         if self._bar is None:
             if not self._silent:
                 logger.info("%s", text)
@@ -134,10 +143,10 @@ class Progress:
             self._bar.close()
 
     def _measure(self, *, over: bool = False) -> None:
-        """Called at every look; where Ray is, its metrics are set."""
+        """Called at every update; the class for Ray sets its metrics here."""
 
     def _amount(self) -> float:
-        """Of the work that is done: windows where they are counted."""
+        """Return the work that is done, in windows where they are counted."""
         state = self._state
         return state.done + state.part if self._windows is None else state.windows
 
@@ -148,11 +157,11 @@ class Progress:
         return (self._amount() - self._before) / max(seconds, 1e-3)
 
     def text(self, seconds: float, *, over: bool = False) -> str:
-        """All of it in words.
+        """Return the state in words.
 
         Args:
-            seconds: since the work began.
-            over: it has ended: nothing is waited for.
+            seconds: Seconds since the work started.
+            over: Whether the work has ended, so that it waits for nothing.
         """
         state, size = self._state, self._size()
         if self._total is None or size is None:
@@ -169,17 +178,25 @@ class Progress:
         if over:
             return ", ".join(parts)
         done, left = self._amount() - self._before, size - self._amount()
-        if done > 0 and done >= FORESEEN_FROM * (done + left):
+        if done > 0 and done >= FORECAST_FROM * (done + left):
             parts.append(f"about {duration(left / speed)} left")
         if state.waiting:
             parts.append(f"waiting for {state.waiting}")
         if state.at_work:
-            parts.append(f"at work: {listed(state.at_work)}")
+            parts.append(f"at work: {shortened_list(state.at_work)}")
         return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """45 s, 3 min 20 s, 3 h 5 min."""
+    """Return a duration in words.
+
+    Args:
+        seconds: Duration in seconds.
+
+    Example:
+        >>> duration(45), duration(200), duration(11100)
+        ('45 s', '3 min 20 s', '3 h 5 min')
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -188,7 +205,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def counted(number: int, what: str) -> str:
+def count_noun(number: int, what: str) -> str:
     """Return a count with its noun in the right number: 1 actor, 1,200 actors.
 
     Args:
@@ -198,8 +215,17 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def listed(names: Iterable[str], most: int = NAMED) -> str:
-    """The first names, and how many more there are."""
+def shortened_list(names: Iterable[str], most: int = NAMED) -> str:
+    """Return the first names of a list, and the number of the others.
+
+    Args:
+        names: The names.
+        most: Names that are shown.
+
+    Example:
+        >>> shortened_list(["chr1", "chr2", "chr3"], most=2)
+        'chr1, chr2, 1 more'
+    """
     names = list(names)
     more = [f"{len(names) - most} more"] if len(names) > most else []
     return ", ".join(names[:most] + more)

@@ -1,7 +1,7 @@
-"""Where data and results lie: a folder of a disk that every node sees, or S3.
+"""Where data and results are: a folder of a disk that every node sees, or S3.
 
-`location` reads what a user gave. An `S3Path` has as much of `pathlib.Path` as this project asks
-for, so that code reads, lists and removes either alike; files.py writes either. Credentials, region
+`location` reads what a user gave. An `S3Path` has as much of `pathlib.Path` as this project needs,
+so that code reads, lists and removes both alike; files.py writes both. Credentials, region
 and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, ...)
 or from the machine's role, never from a command line.
 """
@@ -15,21 +15,27 @@ from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-from pyarrow import fs
-
 from hyena_ray.errors import InputError
+
+# Imported where it is used: a command line is checked before Arrow and NumPy are loaded.
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import fs
 
 S3 = "s3://"
 
 
 class S3Path(PurePosixPath):
-    """An object, or the folder of those whose names begin alike; `bucket/name` without the scheme.
+    """An object on S3, or the folder of the objects whose names start alike; without the scheme.
 
     An object appears whole or not at all, and so do changes to one. Folders need not be made.
+
+    Example:
+        >>> str(S3Path("bucket/run") / "manifest.json")
+        's3://bucket/run/manifest.json'
     """
 
     __slots__ = ()
@@ -58,17 +64,17 @@ class S3Path(PurePosixPath):
     def resolve(self) -> S3Path:
         return self
 
-    def _type(self) -> fs.FileType:
-        return self._store.get_file_info(self._key).type
+    def _type(self) -> str:
+        return str(self._store.get_file_info(self._key).type.name)
 
     def exists(self) -> bool:
-        return bool(self._type() != fs.FileType.NotFound)
+        return self._type() != "NotFound"
 
     def is_file(self) -> bool:
-        return bool(self._type() == fs.FileType.File)
+        return self._type() == "File"
 
     def is_dir(self) -> bool:
-        return bool(self._type() == fs.FileType.Directory)
+        return self._type() == "Directory"
 
     def is_symlink(self) -> Literal[False]:
         return False
@@ -77,26 +83,41 @@ class S3Path(PurePosixPath):
         return self._list(recursive=False)
 
     def glob(self, pattern: str) -> Iterator[S3Path]:
-        """Below this folder, `pattern` of as many parts as a match has."""
+        """Yield the objects below this folder that match a pattern of as many parts.
+
+        Args:
+            pattern: Pattern relative to this folder.
+        """
         depth = len(self.parts) + len(PurePosixPath(pattern).parts)
         for path in self._list(recursive=True):
             if len(path.parts) == depth and path.match(pattern):
                 yield path
 
     def files(self) -> list[S3Path]:
-        """All objects below this folder."""
+        """Return all objects below this folder."""
         return [path for path in self._list(recursive=True) if path.is_file()]
 
     def _list(self, *, recursive: bool) -> Iterator[S3Path]:
+        from pyarrow import fs
+
         selector = fs.FileSelector(self._key, allow_not_found=True, recursive=recursive)
         for found in self._store.get_file_info(selector):
             yield S3Path(found.path)
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there once an object is."""
+        """Do nothing: a folder exists once an object does.
+
+        Args:
+            parents: As of `Path.mkdir`.
+            exist_ok: As of `Path.mkdir`.
+        """
 
     def open(self, mode: Literal["rb"] = "rb") -> BufferedReader:
-        """To read."""
+        """Open the object for reading.
+
+        Args:
+            mode: Only `rb`.
+        """
         return BufferedReader(arrow_file(self))
 
     def read_bytes(self) -> bytes:
@@ -116,7 +137,11 @@ class S3Path(PurePosixPath):
         self.write_bytes(content.encode(encoding))
 
     def upload(self, file: Path) -> None:
-        """Put a file of this machine here."""
+        """Upload a file of this machine.
+
+        Args:
+            file: The file.
+        """
         stream = self._store.open_output_stream(self._key)
         with file.open("rb") as content:
             shutil.copyfileobj(content, stream, 1 << 24)
@@ -135,15 +160,24 @@ AnyPath: TypeAlias = Path | S3Path
 
 @cache
 def _store(bucket: str) -> fs.FileSystem:
+    from pyarrow import fs
+
     # Unlike S3FileSystem(), this reads AWS_ENDPOINT_URL.
     return fs.FileSystem.from_uri(S3 + bucket)[0]
 
 
 def location(text: str) -> AnyPath:
-    """A path, or a URI of scheme `file` or `s3`.
+    """Read a path, or a URI of scheme `file` or `s3`.
+
+    Args:
+        text: What a user gave.
 
     Raises:
-        InputError: another scheme, or no bucket.
+        InputError: The scheme is another one, or the bucket is missing.
+
+    Example:
+        >>> location("s3://bucket/run").name
+        'run'
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -161,23 +195,32 @@ def location(text: str) -> AnyPath:
 
 
 def arrow_file(path: AnyPath) -> pa.NativeFile:
-    """A file opened for Arrow's own readers, which are slow on any other.
+    """Open a file for Arrow's own readers, which are slow on any other.
+
+    Args:
+        path: The file.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: The file cannot be opened.
     """
     if isinstance(path, S3Path):
         return path._store.open_input_file(path._key)
+    import pyarrow as pa
+
     return pa.OSFile(str(path))
 
 
 @contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """A file or folder as one of this machine's disk, for libraries that know no other; a copy of
-    what is not there already, which is gone after the block.
+    """Yield a file or folder on this machine's disk, for libraries that know no other.
+
+    What is on S3 is copied, and the copy is removed after the block.
+
+    Args:
+        path: The file or folder.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: There is none.
     """
     if isinstance(path, Path):
         yield path
@@ -193,11 +236,15 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
 
 
 def remove_folder(path: AnyPath) -> None:
-    """Remove a folder with all it holds, where there is one."""
+    """Remove a folder with everything in it, where there is one.
+
+    Args:
+        path: The folder.
+    """
     if isinstance(path, Path):
         shutil.rmtree(path, ignore_errors=True)
         return
     for item in path.files():
         item.unlink(missing_ok=True)
-    if path.is_dir():  # of a bucket's own empty folders
+    if path.is_dir():  # an empty folder that the bucket itself has made
         path._store.delete_dir(path._key)

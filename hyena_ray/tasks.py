@@ -16,22 +16,22 @@ class Task:
     """One thing to recognise in DNA."""
 
     name: str
-    """Name on the command line; search_spaces/NAME.yaml holds its search space."""
+    """Name on the command line; `search_spaces/NAME.yaml` holds its search space."""
     title: str
     """Name in text."""
     kind: Kind = "base"
     num_labels: int = 2
-    """Classes of a base or sequence; class 1 is the positive one."""
+    """Number of classes of a base or sequence; class 1 is the positive one."""
     lengths: tuple[int, ...] = (100, 256)
     """Window lengths prepared by default, in bases; sequences have the length of their file."""
     flank: int = 1024
     """Real bases stored on each side of a window; sequences have none."""
     negatives: float = 3.0
-    """Windows without a labelled base for each one with."""
+    """Windows without a labelled base for each window with one."""
     both_strands: bool = True
     """Whether a label holds for both strands alike, so that models learn and read both."""
     metric: str = "f1"
-    """What tuning maximises on the validation split."""
+    """Metric that a search maximises on the validation split."""
 
 
 TASKS: dict[str, Task] = {
@@ -52,8 +52,16 @@ TASKS: dict[str, Task] = {
 def task_named(name: str, place: str = "task") -> Task:
     """Look a task up.
 
+    Args:
+        name: Name of the task.
+        place: Option or setting that names it, for the message.
+
     Raises:
-        InputError: there is no such task; names `place`.
+        InputError: There is no such task.
+
+    Example:
+        >>> task_named("zdna").title
+        'Z-DNA'
     """
     if name not in TASKS:
         raise unknown_name(place, name, "task", TASKS)

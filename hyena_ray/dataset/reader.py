@@ -7,19 +7,18 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
 
-# Arrow is imported where windows are read: a command line that only looks at the manifest does not
-# wait for it.
+# Imported where windows are read: a command line that only looks at the manifest does not wait for
+# NumPy and Arrow.
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from numpy.typing import NDArray
 
     from hyena_ray.dataset.schema import Windows
 
@@ -42,6 +41,8 @@ def sample_evenly(count: int, limit: int) -> NDArray[np.int64]:
         >>> sample_evenly(10, 4).tolist()
         [0, 2, 5, 7]
     """
+    import numpy as np
+
     kept = min(count, limit)
     return np.arange(kept, dtype=np.int64) * count // max(kept, 1)
 
@@ -244,6 +245,8 @@ class PreparedData:
             InputError: The folder lacks the length or the split, or a file is damaged or is not
                 what the manifest says.
         """
+        import numpy as np
+
         return np.sort(np.concatenate(self._read_ids(self._files(length, split))))
 
     def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
@@ -256,6 +259,8 @@ class PreparedData:
         self, files: Sequence[DataFile], first: int, last: int
     ) -> Sequence[tuple[int, int]]:
         """Return which rows of each file are rows [first, last) of all, in order of ids."""
+        import numpy as np
+
         if len({PurePath(file.path).parent for file in files}) == 1:
             starts = np.cumsum([0, *(file.rows for file in files)])[:-1].tolist()
             return [
@@ -330,6 +335,8 @@ def _describe_field(field: pa.Field) -> str:
 
 def _read_range(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
     """Read rows [first, last) of a file, from the row groups that hold them."""
+    import numpy as np
+
     sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
     ends = np.cumsum(sizes)
     groups = range(

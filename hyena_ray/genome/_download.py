@@ -155,7 +155,7 @@ class Download:
         state = State(done=have // MB, part=have % MB / MB)
         if self._progress is None:
             size = math.ceil(total / MB) if total else None
-            self._progress = Progress(self._work, size, "MB", begun=state)
+            self._progress = Progress(self._work, size, "MB", initial=state)
             until_done.enter_context(self._progress)
         self._progress.update(state)
 

@@ -22,7 +22,7 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.contig_names import match_contig_names, renaming_command
 from hyena_ray.genome.intervals import Intervals, merge_intervals
 from hyena_ray.genome.source import COPY_AGAIN, Source, choose_reader, report_unreadable
-from hyena_ray.progress import listed
+from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath, local_copy
 
 REGIONS_REMEDY = "give --regions a BED file"
@@ -125,7 +125,7 @@ class Regions(NamedTuple):
             problem += f", nor {len(unknown) - 1} more of this file"
         meant = match_contig_names(unknown, names)
         # No guess by spelling: a missing chr9 is not a mistyped chr1, but of another assembly.
-        remedy = f"the genome has {listed(names)}: give regions of this very assembly"
+        remedy = f"the genome has {shortened_list(names)}: give regions of this very assembly"
         if first in meant:
             command = renaming_command(self.path, meant, complete=len(meant) == len(self.rows))
             remedy = f"the genome calls it {meant[first]}: {command}"

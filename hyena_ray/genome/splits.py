@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from hyena_ray.errors import InputError, nearest_name, unknown_name
 from hyena_ray.genome.contig_names import match_contig_names
+
+# Imported where tiles are assigned: names of splits are checked before NumPy is loaded.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TRAIN = "train"
 SPLITS = (TRAIN, "val", "test")
@@ -84,6 +86,8 @@ class ContigSplit:
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
+        import numpy as np
+
         index = next(
             (i for i, contigs in enumerate(self.contigs.values()) if contig in contigs), -1
         )
@@ -115,6 +119,8 @@ class StratifiedSplit:
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
+        import numpy as np
+
         split = np.empty(len(positive), np.int8)
         for label in (True, False):
             tiles = rng.permutation(np.flatnonzero(positive == label))
@@ -144,6 +150,7 @@ def parse_split(text: str) -> Split:
         InputError: The text has none of the three forms, or its values do not fit together.
 
     Example:
+        >>> import numpy as np
         >>> split = parse_split("contig:train=chr13,chr14;val=chr7;test=chr20")
         >>> split.names
         ('train', 'val', 'test')

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.report._genome_sections import (
     perplexity_headline,
     prepared_headline,
@@ -182,7 +182,7 @@ def _compared(contents: RunContents, comparison: ComparisonResults) -> list[Bloc
         f"{METRIC_TITLES[metric]} {number(best[metric])}",
         ("" if spread is None else f"± {number(spread)} over runs, ")
         + f"on the test windows: {best['preset']}, the best of "
-        f"{counted(len(rows), 'preset')} ({best['about']}).",
+        f"{count_noun(len(rows), 'preset')} ({best['about']}).",
     )
     if task is None:
         return [headline]
@@ -261,7 +261,7 @@ def _ranking_sentence(title: str, scores: list[Score], model: Score | None) -> s
     presets = [score for score in scores if score.source == PRESET]
     if presets:
         beaten = sum(score.value < model.value for score in presets)
-        relations.append(f"above {beaten} of {counted(len(presets), 'preset')} compared")
+        relations.append(f"above {beaten} of {count_noun(len(presets), 'preset')} compared")
     colon = ": " if relations else ""
     return f"{title} {number(model.value)}{colon}{in_a_sentence(relations)}."
 

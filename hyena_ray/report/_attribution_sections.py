@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.report._page import Figure, Section, Table, in_a_sentence, number
 from hyena_ray.report._plots import BLUE, LETTERS, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, SanityResults, WindowSample
@@ -46,13 +46,13 @@ def window_section(contents: RunContents) -> Section | None:
     rows = chosen_windows(sample)
     if task is None or task.kind == "base":
         selection = (
-            f"{counted(len(rows), 'window')} of {len(sample.bases):,} with a true positive, from "
-            f"{sample.windows_read:,} read of {sample.windows_attributed:,}: those whose summed "
-            "score is at even quantiles of all, so neither the best nor the worst. Positions are "
-            "0-based."
+            f"{count_noun(len(rows), 'window')} of {len(sample.bases):,} with a true positive, "
+            f"from {sample.windows_read:,} read of {sample.windows_attributed:,}: those whose "
+            "summed score is at even quantiles of all, so neither the best nor the worst. "
+            "Positions are 0-based."
         )
     else:
-        selection = f"{counted(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
+        selection = f"{count_noun(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
     figures = [_window(sample, int(row), f"window-{at}") for at, row in enumerate(rows, start=1)]
     return Section("windows", "Windows base by base", [selection, *figures])
 

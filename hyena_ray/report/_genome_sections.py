@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.progress import counted, listed
+from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.report._page import (
     Block,
     Figure,
@@ -114,7 +114,7 @@ def _windows_by_contig(manifest: Manifest) -> Figure:
     return Figure(
         "contigs",
         svg,
-        f"{counted(len(names), 'contig')} hold labelled windows, {names[0]} the most.",
+        f"{count_noun(len(names), 'contig')} hold labelled windows, {names[0]} the most.",
         "By contig and split." + (f" The {more:,} with fewest are not drawn." if more else ""),
         Table(
             "Windows by contig and split",
@@ -134,8 +134,8 @@ def regions_headline(record: PredictionRecord) -> list[Block]:
         record: Manifest of the prediction.
     """
     headline = Headline(
-        f"{counted(record.regions, 'region')}",
-        f"on {counted(record.contigs, 'contig')}: {record.called:,} bases have a probability "
+        f"{count_noun(record.regions, 'region')}",
+        f"on {count_noun(record.contigs, 'contig')}: {record.called:,} bases have a probability "
         f"of at least {record.regions_settings.threshold:.3g}, {record.share:.3%} of the "
         f"{record.scored:,} that are not N.",
     )
@@ -196,7 +196,7 @@ def _probabilities(regions: pa.Table, threshold: float) -> Figure:
     return Figure(
         "probabilities",
         svg,
-        f"{sure:,} of {counted(len(highest), 'region')} reach a probability of 0.9.",
+        f"{sure:,} of {count_noun(len(highest), 'region')} reach a probability of 0.9.",
         "How sure the model is at the summit of a region. Weights of the loss and the fraction of "
         "labelled windows shift it: read it as a rank, not as a frequency.",
         Table(
@@ -268,8 +268,8 @@ def perplexity_headline(record: PretrainRecord) -> list[Block]:
         record: Manifest of the pretraining.
     """
     contigs = {contig.name: contig.use for contig in record.provenance.contigs}
-    left_out = listed(name for name, use in contigs.items() if use == "left_out")
-    trained = listed(name for name, use in contigs.items() if use == "trained")
+    left_out = shortened_list(name for name, use in contigs.items() if use == "left_out")
+    trained = shortened_list(name for name, use in contigs.items() if use == "trained")
     data = f"Trained on {trained}; " + (
         f"nothing of {left_out} was read." if left_out else "no contig was left out."
     )
@@ -278,7 +278,7 @@ def perplexity_headline(record: PretrainRecord) -> list[Block]:
         return ["Nothing was held out: there is no perplexity.", data]
     value = perplexity[ALL]
     target = "the next base" if record.settings.objective == "next_base" else "masked bases"
-    names = listed(name for name in perplexity if name != ALL)
+    names = shortened_list(name for name in perplexity if name != ALL)
     return [
         Headline(f"Perplexity {number(value)}", f"of {target}, on held-out windows of {names}."),
         _markov_sentence(record, value),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.report._alignment import (
     Family,
     align_sites,
@@ -302,7 +302,7 @@ def _family_logo(family: Family, at: int, families: int, source: str) -> Figure:
     return Figure(
         name,
         _logo_svg(name, _frequencies(counts) * coverage, 1, "fraction of k-mers"),
-        f"Family {at} of {families}: {counted(len(rows), 'k-mer')} around {_majority(counts)}.",
+        f"Family {at} of {families}: {count_noun(len(rows), 'k-mer')} around {_majority(counts)}.",
         f"The first {ALIGNED_KMERS} k-mers of {source}, aligned with the best of each family; "
         "letters are as high as their frequency. Where both strands are alike, a k-mer may be "
         "aligned as its reverse complement.",
@@ -323,7 +323,7 @@ def _sites(sample: WindowSample, *, strands: bool) -> list[Figure]:
     figure = Figure(
         "true-positives",
         _logo_svg("true-positives", heights, 2, "bits"),
-        f"{counted(len(pieces), 'run')} of true positives look like {_majority(counts)}: "
+        f"{count_noun(len(pieces), 'run')} of true positives look like {_majority(counts)}: "
         f"{number(sites.information, 1)} bits, and {number(shuffled.information, 1)} bits when the "
         "bases of each are shuffled.",
         f"The {SITE} bases around the middle of each run of true positives, moved by up to "

@@ -9,7 +9,7 @@ from typing import Any
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.report._page import Block, Section, Table, brief, in_a_sentence
 from hyena_ray.report.run_contents import (
     PredictContents,
@@ -49,7 +49,7 @@ def page_warnings(contents: RunContents) -> list[str]:
         )
     if conflicting := sum(rows.conflicting for rows in manifest.sequences):
         verb = "has" if conflicting == 1 else "have"
-        warnings.append(f"{counted(conflicting, 'sequence')} {verb} both labels in one file.")
+        warnings.append(f"{count_noun(conflicting, 'sequence')} {verb} both labels in one file.")
     return warnings
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import lies_in, new_output, read_json, sweep, write_json
+from hyena_ray.files import is_inside, new_output, read_json, remove_temporary_files, write_json
 from hyena_ray.runs._lock import only_writer
 from hyena_ray.runs._ownership import check_ownership
 from hyena_ray.runs.plan import Plan
@@ -104,9 +104,11 @@ def check_output(
         InputError: As `new_output`; or the folder is no run, holds an input, is resumed as another
             kind of run, or is resumed and not this user's own.
     """
-    folder = new_output(out, resume=resume or overwrite)
+    folder = new_output(out, allow_existing=resume or overwrite)
+    if overwrite and folder in (Path.home(), *Path.home().parents, Path.cwd(), *Path.cwd().parents):
+        raise InputError("--out", folder, "would be emptied", "give another folder")
     for path in inputs:
-        if lies_in(path, folder):
+        if is_inside(path, folder):
             raise InputError("--out", folder, f"holds the input {path}", "give another folder")
     if resume and isinstance(folder, Path):  # on S3 the bucket's owner says who writes
         check_ownership(folder)
@@ -192,7 +194,7 @@ def start(
         InputError: Another job writes there, or the run was started with something else.
     """
     with only_writer(output.folder, overwrite=output.overwrite):
-        sweep(output.folder)
+        remove_temporary_files(output.folder)
         first = check_resume(output._replace(overwrite=False), plan)
         if not (output.folder / PLAN).exists():
             values = {

@@ -12,7 +12,7 @@ from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import Problems
 from hyena_ray.outcomes import DryRun, Outcome
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Option
@@ -195,8 +195,8 @@ def dry_run(attribution: Attribution) -> DryRun:
         InputError: The cluster cannot hold the actors.
     """
     from hyena_ray.attribution.shards import missing_shards
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
 
     plan, data, output = attribution.plan, attribution.data, attribution.output
     with connect(attribution.address) as cluster:
@@ -369,7 +369,7 @@ def attribute_in_run(
         ", ".join(plan.settings.methods),
         len(todo),
         len(plan.shards),
-        counted(actors, "actor"),
+        count_noun(actors, "actor"),
     )
 
     def make() -> Callable[[int], object]:

@@ -17,7 +17,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import atomic_file, read_json, sha256_file, write_json
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, start
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
-    from hyena_ray.cluster.windows import Handle, Key
+    from hyena_ray.cluster.streams import Handle, Key
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +307,7 @@ def place_runs(comparison: Comparison, cluster: Cluster) -> Placement:
         InputError: The cluster cannot hold one.
     """
     from hyena_ray.cluster.resources import fit_resources
-    from hyena_ray.cluster.windows import fits
+    from hyena_ray.cluster.streams import fits
 
     shared = all(fits(*view) for view in _views(comparison, cluster).values())
     return fit_resources(
@@ -329,8 +329,8 @@ def dry_run(comparison: Comparison) -> DryRun:
     Raises:
         InputError: The cluster cannot hold a run.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.train_and_test import run_view
     from hyena_ray.workflows.timing import training_seconds
 
@@ -361,9 +361,9 @@ def dry_run(comparison: Comparison) -> DryRun:
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
             "left out": ", ".join(preset.name for preset in left_out) or "no preset",
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
-            f"{counted(len(first), 'preset')}, {counted(len(seeds), 'seed')}{folds}",
+            f"{count_noun(len(first), 'preset')}, {count_noun(len(seeds), 'seed')}{folds}",
             "at once": f"{placement.concurrent}, each {comparison.resources.text} and "
-            f"{counted(placement.threads, 'torch thread')}",
+            f"{count_noun(placement.threads, 'torch thread')}",
             "cluster": cluster.text,
         },
         values={
@@ -433,7 +433,7 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 
 def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads: int) -> None:
     from hyena_ray.cluster.pool import Shards, run_shards
-    from hyena_ray.cluster.windows import share_windows
+    from hyena_ray.cluster.streams import share_windows
     from hyena_ray.training.train_and_test import run_view
 
     runs, data_folder = comparison.runs, comparison.data.folder

@@ -25,7 +25,7 @@ from pydantic import Field
 from hyena_ray.errors import Problems
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
 from hyena_ray.prediction.settings import RegionSettings
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Location, Option
@@ -165,8 +165,8 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     Raises:
         InputError: The cluster cannot hold the actors.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.prediction.pieces import count_windows, missing_pieces
     from hyena_ray.workflows.timing import seconds_per_scored_window
 
@@ -186,7 +186,8 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
     return DryRun(
         plan={
-            "genome": f"{prediction.genome}: {bases:,} bases of {counted(len(contigs), 'contig')}",
+            "genome": f"{prediction.genome}: {bases:,} bases of "
+            f"{count_noun(len(contigs), 'contig')}",
             "windows": f"{plan.window} bases, each with {plan.overlap} of the next one",
             "pieces": f"{len(plan.pieces)}, {len(left)} of them to do",
             "threshold": f"{prediction.regions.threshold:.3g}",
@@ -267,8 +268,8 @@ def predict_in_run(
     Raises:
         ShardError: A piece failed on every try.
     """
+    from hyena_ray.cluster.monitor import Progress
     from hyena_ray.cluster.pool import Shards, run_shards
-    from hyena_ray.cluster.progress import Progress
     from hyena_ray.prediction.pieces import (
         SEQUENCES,
         count_windows,
@@ -289,7 +290,7 @@ def predict_in_run(
         "predicting: %d of %d pieces to do on %s",
         len(todo),
         len(plan.pieces),
-        counted(actors, "actor"),
+        count_noun(actors, "actor"),
     )
     write_sequences(plan, prediction.genome, folder)
 
@@ -347,7 +348,7 @@ def present(prediction: PredictionRun, record: PredictionRecord) -> Outcome:
     lines = [SIMULATED] * record.simulated
     lines += [
         f"scored      {record.scored:,} of {record.bases:,} bases on "
-        f"{counted(record.contigs, 'contig')}; the others are N",
+        f"{count_noun(record.contigs, 'contig')}; the others are N",
         f"called      {record.called:,} bases, {record.share:.3%} of them, with a probability of "
         f"at least {threshold:.3g}",
         f"regions     {record.regions:,} with {record.in_regions:,} bases",

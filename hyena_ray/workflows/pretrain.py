@@ -16,7 +16,7 @@ from pydantic import Field
 
 from hyena_ray.errors import Problems
 from hyena_ray.outcomes import DryRun, Outcome
-from hyena_ray.progress import State, counted, listed
+from hyena_ray.progress import State, count_noun, shortened_list
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hyena_ray.cluster.resources import Cluster, Placement, Resources, TrialResources
-    from hyena_ray.cluster.tasks import Shared
+    from hyena_ray.cluster.streams import Shared
     from hyena_ray.cluster.workers import Report
     from hyena_ray.model.provenance import Provenance
     from hyena_ray.training.data_parallel import Workers
@@ -222,7 +222,7 @@ def place_workers(job: PretrainJob, cluster: Cluster) -> Placement:
         InputError: The cluster cannot hold them.
     """
     from hyena_ray.cluster.resources import fit_resources
-    from hyena_ray.cluster.steps import STREAM_CPU
+    from hyena_ray.cluster.streams import STREAM_CPU
 
     return fit_resources(
         cluster,
@@ -245,8 +245,8 @@ def dry_run(pretraining: Pretraining) -> DryRun:
     Raises:
         InputError: The cluster cannot hold the workers.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.data_parallel import Workers
     from hyena_ray.workflows.timing import pretraining_seconds
 
@@ -262,14 +262,14 @@ def dry_run(pretraining: Pretraining) -> DryRun:
     scored = int(genome.held_out.lengths.sum())
     windows = sum(map(len, pretraining.held_out.values()))
     left_out = [contig.name for contig in genome.contigs if contig.use == "left_out"]
-    weights = f"random weights of {model.d_model} channels in {counted(model.n_layer, 'layer')}"
+    weights = f"random weights of {model.d_model} channels in {count_noun(model.n_layer, 'layer')}"
     evaluations = recipe.remaining_evaluations(done) if windows else 0
     # A pass over the held-out windows is the forward part, a third, of as many steps.
     scoring = evaluations * windows * settings.longest / recipe.tokens_per_step * step / 3
     return DryRun(
         plan={
             "genome": f"{job.genome}: {bases:,} bases to train on, {scored:,} held out"
-            + (f"; left out: {listed(left_out)}" if left_out else ""),
+            + (f"; left out: {shortened_list(left_out)}" if left_out else ""),
             "backbone": f"{model.backbone or weights}, {settings.objective}",
             "steps": f"{recipe.steps:,}, {done:,} of them done",
             **{f"  {steps}": text for steps, text in pretraining.stages.items()},
@@ -278,7 +278,7 @@ def dry_run(pretraining: Pretraining) -> DryRun:
             if windows
             else "none: nothing is held out",
             "workers": f"{job.workers}, each {job.resources.text} and "
-            f"{counted(threads, 'torch thread')}",
+            f"{count_noun(threads, 'torch thread')}",
             "cluster": cluster.text,
         },
         values={
@@ -335,8 +335,7 @@ def _pretrain_in_run(
 ) -> PretrainRecord:
     import torch
 
-    from hyena_ray.cluster.steps import StreamedSteps
-    from hyena_ray.cluster.tasks import share
+    from hyena_ray.cluster.streams import StreamedSteps, share
     from hyena_ray.training.pretrain_record import PretrainRecord
     from hyena_ray.training.pretraining import pretrain, save_backbone
     from hyena_ray.training.trainer import DivergenceError
@@ -399,8 +398,7 @@ def _train(
     train: Any, pretraining: Pretraining, resources: TrialResources
 ) -> tuple[Sequence[Mapping[str, Any]], float | None]:
     """Return the history of the finished run, and the bases trained on in a second."""
-    from hyena_ray.cluster.progress import Progress
-    from hyena_ray.cluster.watchdog import watchdog
+    from hyena_ray.cluster.monitor import Progress, watchdog
     from hyena_ray.cluster.workers import run_in_own_process
     from hyena_ray.training.pretraining import evaluation_text
     from hyena_ray.training.trainer import DivergenceError
@@ -413,7 +411,7 @@ def _train(
     first: tuple[float, int] | None = None
     last = first
     with Progress(
-        "pretraining", recipe.steps, "steps", windows=recipe.steps * rows, begun=begun
+        "pretraining", recipe.steps, "steps", windows=recipe.steps * rows, initial=begun
     ) as progress:
 
         def on_report(report: Mapping[str, Any]) -> None:
@@ -452,7 +450,7 @@ def _markov(
     resources: Resources,
 ) -> dict[str, dict[str, float]]:
     """Return the perplexity of Markov models by order and contig, computed on a worker."""
-    from hyena_ray.cluster.tasks import run_task
+    from hyena_ray.cluster.pool import run_task
 
     both = settings.training.reverse_complement
 

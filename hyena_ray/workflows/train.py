@@ -249,7 +249,7 @@ def execute(training: Training) -> TrainRecord:
         state = state._replace(windows=state.windows + count)
         progress.update(state)
 
-    progress = Progress("training", training.epochs, "epochs", windows=total, begun=state)
+    progress = Progress("training", training.epochs, "epochs", windows=total, initial=state)
     with start(training.output, training.plan, inputs=_inputs(training)) as run, progress:
         return train_in_run(
             run,

@@ -23,7 +23,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import atomic_folder, sha256_file, write_json
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
-from hyena_ray.progress import counted
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hyena_ray.cluster.resources import Cluster
-    from hyena_ray.cluster.windows import Key
+    from hyena_ray.cluster.streams import Key
     from hyena_ray.search.trackers import Tracker
     from hyena_ray.training.evaluation import Evaluation
     from hyena_ray.training.settings import RunSettings
@@ -293,7 +293,7 @@ def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster
     Raises:
         InputError: The cluster cannot hold what the space asks for.
     """
-    from hyena_ray.cluster.windows import fits
+    from hyena_ray.cluster.streams import fits
 
     return fit_resources(
         cluster,
@@ -315,8 +315,8 @@ def dry_run(search: Search) -> DryRun:
     Raises:
         InputError: The cluster cannot hold the trials.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.genome.splits import SPLITS
     from hyena_ray.workflows.timing import attribution_seconds, training_seconds
 
@@ -361,11 +361,11 @@ def dry_run(search: Search) -> DryRun:
             **{f"  {name}": windows_by_split(by_split) for name, by_split in windows.items()},
             "search": ", ".join(space.search),
             "trials": f"{space.trials}, {left} of them to do, each at most "
-            f"{counted(epochs, 'epoch')}",
+            f"{count_noun(epochs, 'epoch')}",
             "at once": f"{placement.concurrent}, each {resources.text} and "
-            f"{counted(placement.threads, 'torch thread')}"
+            f"{count_noun(placement.threads, 'torch thread')}"
             + (f", for each of {resources.workers} workers" if resources.workers > 1 else ""),
-            "then": f"score the best on test; attribute it on {counted(actors, 'actor')}: "
+            "then": f"score the best on test; attribute it on {count_noun(actors, 'actor')}: "
             + ", ".join(attribution.methods),
             "cluster": cluster.text,
         },
@@ -497,7 +497,7 @@ class _Steps:
         return PreparedData.open(folder)
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
-        from hyena_ray.cluster.windows import share_windows
+        from hyena_ray.cluster.streams import share_windows
         from hyena_ray.model.saved import READOUT
         from hyena_ray.search.stored_study import (
             STATES,
@@ -540,7 +540,7 @@ class _Steps:
 
         A worker does it, since the driver may have no GPU.
         """
-        from hyena_ray.cluster.tasks import run_task
+        from hyena_ray.cluster.pool import run_task
 
         data_folder, model_folder = data.folder, self.folder / "model"
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from hyena_ray import progress as module
-from hyena_ray.cluster.progress import Progress, State, counted, duration, listed
+from hyena_ray.cluster.monitor import Progress
+from hyena_ray.progress import State, count_noun, duration, shortened_list
 
 PATIENCE = 60.0
 """Seconds after which a test gives up."""
@@ -43,7 +44,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
 
 
 def test_lines_come_while_the_main_thread_does_nothing_but_wait(lines: Lines) -> None:
-    with Progress("attribution", 8, begun=State(waiting="2 actors to start")) as progress:
+    with Progress("attribution", 8, initial=State(waiting="2 actors to start")) as progress:
         progress.update(State(done=3))
         assert lines.third.wait(PATIENCE)
     assert lines.texts[0] == "attribution: waiting for 2 actors to start"
@@ -61,7 +62,7 @@ def test_work_that_fails_ends_with_how_far_it_came_and_its_own_error(lines: Line
 def test_a_single_wait_tells_its_time(lines: Lines) -> None:
     with Progress("score test windows"):
         assert lines.third.wait(PATIENCE)
-    assert lines.texts[0] == "score test windows: begun"
+    assert lines.texts[0] == "score test windows: started"
     assert lines.texts[1] == "score test windows: 0 s so far"
     assert lines.texts[-1] == "score test windows: took 0 s"
 
@@ -91,7 +92,7 @@ def test_speed_and_time_left_are_those_of_windows_where_they_are_counted() -> No
 
 
 def test_what_an_earlier_start_has_done_does_not_count_for_speed() -> None:
-    progress = Progress("zdna trials", 8, "trials", begun=State(done=4))
+    progress = Progress("zdna trials", 8, "trials", initial=State(done=4))
     assert progress.text(60.0) == "4 of 8 trials in 1 min 0 s"
     progress.update(State(done=4, part=1.0, states={"running": 2, "crashed": 0}, best=0.81234))
     assert progress.text(60.0) == (
@@ -100,7 +101,7 @@ def test_what_an_earlier_start_has_done_does_not_count_for_speed() -> None:
 
 
 def test_what_has_hardly_begun_says_nothing_of_the_time_left() -> None:
-    progress = Progress("pretraining", 10_000, "steps", begun=State(done=5_000))
+    progress = Progress("pretraining", 10_000, "steps", initial=State(done=5_000))
     progress.update(State(done=5_001))
     assert progress.text(30.0) == "5001 of 10000 steps in 30 s"
     progress.update(State(done=5_050))
@@ -141,8 +142,8 @@ def test_durations_are_as_exact_as_anyone_needs(seconds: float, text: str) -> No
 
 
 def test_long_lists_are_cut() -> None:
-    assert listed(f"shard {number}" for number in range(6)) == (
+    assert shortened_list(f"shard {number}" for number in range(6)) == (
         "shard 0, shard 1, shard 2, shard 3, 2 more"
     )
-    assert listed(["shard 0"]) == "shard 0"
-    assert (counted(1, "actor"), counted(2, "actor")) == ("1 actor", "2 actors")
+    assert shortened_list(["shard 0"]) == "shard 0"
+    assert (count_noun(1, "actor"), count_noun(2, "actor")) == ("1 actor", "2 actors")

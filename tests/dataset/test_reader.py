@@ -252,15 +252,26 @@ def test_a_manifest_of_an_unknown_task_is_refused(folder: Path) -> None:
         PreparedData.open(folder)
 
 
-def test_reading_data_and_genomes_imports_nothing_slow() -> None:
-    """The command line checks --data, --split and files before it loads a model."""
-    slow = {
-        *("torch", "transformers", "ray", "optuna", "scipy", "pandas", "sklearn", "requests"),
-        *("pyarrow.dataset", "pyarrow.parquet"),
-    }
-    modules = ["hyena_ray.dataset.reader"]
-    genome = Path(hyena_ray.genome.__path__[0])
-    modules += [f"hyena_ray.genome.{path.stem}" for path in genome.glob("[a-z]*.py")]
-    code = f"import sys, {', '.join(modules)}; print({slow} & set(sys.modules))"
+def imported(code: str, watched: set[str]) -> set[str]:
+    """Return which of some modules a new process has imported after it ran the code."""
+    code = f"{code}\nimport sys; print(*({watched} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    return set(done.stdout.split())
+
+
+def test_opening_prepared_data_imports_neither_arrow_nor_numpy(folder: Path) -> None:
+    """The command line checks --data and --split before it loads anything slow."""
+    code = f"""
+from pathlib import Path
+from hyena_ray.dataset.reader import PreparedData
+PreparedData.open(Path({str(folder)!r})).check_split("train")
+"""
+    assert imported(code, {"numpy", "pyarrow", "torch", "transformers", "ray"}) == set()
+
+
+def test_reading_genomes_imports_nothing_that_a_model_needs() -> None:
+    genome = Path(hyena_ray.genome.__path__[0])
+    modules = [f"hyena_ray.genome.{path.stem}" for path in genome.glob("[a-z]*.py")]
+    slow = {"torch", "transformers", "ray", "optuna", "scipy", "pandas", "sklearn"}
+    slow |= {"requests", "pooch", "pyarrow"}
+    assert imported(f"import {', '.join(modules)}", slow) == set()

@@ -47,10 +47,8 @@ def test_an_existing_output_is_refused_unless_asked(tmp_path: Path) -> None:
     (tmp_path / "out" / "kept").touch()
     with pytest.raises(InputError, match="exists already"):
         new_output(tmp_path / "out")
-    assert new_output(tmp_path / "out", resume=True) == tmp_path / "out"
+    assert new_output(tmp_path / "out", allow_existing=True) == tmp_path / "out"
     assert (tmp_path / "out" / "kept").exists()
-    new_output(tmp_path / "out", overwrite=True)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_or_a_link_is_no_output_folder(tmp_path: Path) -> None:
@@ -58,17 +56,7 @@ def test_a_file_or_a_link_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("file", "link"):
         with pytest.raises(InputError, match="not a plain folder"):
-            new_output(tmp_path / name, overwrite=True)
-
-
-def test_overwrite_never_deletes_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for folder in (tmp_path, tmp_path.parent, Path.home()):
-        with pytest.raises(InputError, match="would be deleted"):
-            new_output(folder, overwrite=True)
-    assert tmp_path.exists()
+            new_output(tmp_path / name, allow_existing=True)
 
 
 def test_a_relative_output_is_refused_inside_a_submitted_job(

@@ -198,3 +198,12 @@ def test_only_one_job_writes(run: Path) -> None:
         only_writer(run, overwrite=False),
     ):
         pass
+
+
+def test_overwriting_never_empties_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path.parent, Path.home()):
+        with pytest.raises(InputError, match="would be emptied"):
+            check_output(folder, "train", overwrite=True)

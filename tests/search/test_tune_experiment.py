@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from ray import tune
 
 from hyena_ray import progress
+from hyena_ray.cluster.monitor import StalledError
 from hyena_ray.cluster.resources import Placement
-from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import StoredStudy

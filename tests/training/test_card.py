@@ -193,7 +193,7 @@ def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path:
 
 
 def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData) -> None:
-    settings = RunSettings.of_task("zdna").updated(SMALL, "test")
+    settings = RunSettings.for_task("zdna").updated(SMALL, "test")
     model = load_window_model(tested / "model")
     validation: Evaluation = evaluate_on_split(model, data, "val", class_weights(settings.training))
     odd = "a`|b: [c]\n# d.fa"

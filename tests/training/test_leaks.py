@@ -83,11 +83,11 @@ def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
     assert "another genome file (mm.fa)" in other
     assert other.endswith("unknown")
     sequences = backbone_leak(seen(uses), prepared(genome=None))
-    assert "do not say where they lie" in sequences
+    assert "do not say where they are" in sequences
     assert sequences.endswith("unknown")
     before = backbone_leak(seen(uses, began_from="LongSafari/x"), prepared())
     assert before == (
-        "its pretraining went on from LongSafari/x: whether that had seen test contigs is unknown"
+        "its pretraining started from LongSafari/x: whether that had seen test contigs is unknown"
     )
 
 
