@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import new_model
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.tasks import TASKS
@@ -33,13 +33,13 @@ class FirstWork(NamedTuple):
 
 
 FIRST_WORK = {
-    "prepare": FirstWork("hyena_ray.dataset.prepare:prepare"),
+    "prepare": FirstWork("hyena_ray.dataset.preparation:prepare"),
     "train": FirstWork("hyena_ray.training.trainer:Trainer.step"),
     "pretrain": FirstWork(
         "hyena_ray.cluster.workers:run_in_own_process", "hyena_ray.training.pretraining"
     ),
     "evaluate": FirstWork("hyena_ray.training.evaluation:evaluate_on_split"),
-    "sanity": FirstWork("hyena_ray.attribution.sanity:check_attribution"),
+    "sanity": FirstWork("hyena_ray.attribution.sanity_checks:check_attribution"),
     "attribute": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.attribution.shards"),
     "compare": FirstWork("hyena_ray.cluster.streams:share_windows", "hyena_ray.training.trainer"),
     "tune": FirstWork("hyena_ray.search.tune_experiment:run_trials", "hyena_ray.search.trial"),
