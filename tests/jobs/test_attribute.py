@@ -186,6 +186,7 @@ def test_the_job_writes_its_manifest_last_and_prints_the_tables(
     assert read_json(out / "manifest.json") == manifest
 
 
+@pytest.mark.slow
 def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
     inputs: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
