@@ -184,9 +184,36 @@ def unknown_name(
     names = list(allowed)
     nearest = nearest_name(value, names)
     guess = f", did you mean {nearest}?" if nearest else ""
-    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    remedy = f"give one of {listed}" if names else "there is none to give"
+    remedy = f"give one of {first_names(names)}" if names else "there is none to give"
     return InputError(place, value or "''", f"unknown {what}{guess}", remedy)
+
+
+def unknown_key(place: str | PurePath, key: str, allowed: Iterable[str]) -> InputError:
+    """Make the refusal of a setting that does not exist.
+
+    Args:
+        place: Where the setting is, with its key.
+        key: The key as it was typed.
+        allowed: Keys that exist, in the order in which they are listed.
+
+    Example:
+        >>> str(unknown_key("--set: epochz", "epochz", ["epochs", "seed"]))
+        '--set: epochz: unknown key, did you mean epochs?; allowed are epochs, seed'
+    """
+    names = list(allowed)
+    nearest = nearest_name(key, names)
+    guess = f", did you mean {nearest}?" if nearest else ""
+    return InputError(place, None, f"unknown key{guess}", f"allowed are {first_names(names)}")
+
+
+def first_names(names: Sequence[str]) -> str:
+    """List the first twelve names, and say how many more there are.
+
+    Args:
+        names: The names.
+    """
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return ", ".join(names[:12]) + more
 
 
 def _shortened(value: object) -> str:

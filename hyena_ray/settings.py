@@ -15,7 +15,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from hyena_ray.errors import InputError, nearest_name, raise_together, unknown_name
+from hyena_ray.errors import InputError, raise_together, unknown_key, unknown_name
 from hyena_ray.storage import AnyPath, location
 
 
@@ -115,11 +115,8 @@ class Settings(BaseModel):
                 section = section.get(part) if isinstance(section, dict) else None
             if not isinstance(section, dict) or (sections and name not in section):
                 known = list(dict.fromkeys((*setting_keys(type(self)), *dotted(values))))
-                nearest = nearest_name(key, known) or nearest_name(name, known)
-                guess = f", did you mean {nearest}?" if nearest else ""
                 beside = [other for other in known if other.startswith(f"{sections[0]}.")]
-                remedy = f"give one of {', '.join(beside or known)}" if sections else "correct it"
-                unknown.append(InputError(f"{place}: {key}", None, f"unknown key{guess}", remedy))
+                unknown.append(unknown_key(f"{place}: {key}", key, beside or known))
             else:
                 section[name] = value
         raise_together(unknown)
@@ -183,7 +180,9 @@ def _problem(
         for part in sections:
             field = owner.model_fields.get(str(part)) if owner else None
             owner = _section(field.annotation) if field else None
-        return _unknown_key(place, str(name), owner)
+        if owner is None:
+            return InputError(place, None, "unknown key", "see the documentation of the settings")
+        return unknown_key(place, str(name), owner.model_fields)
     shown = "null" if detail["input"] is None else detail["input"]
     if detail["type"] == "literal_error":
         # pydantic lists them as 'a', 'b' or 'c'.
@@ -192,15 +191,6 @@ def _problem(
     return InputError(
         place, shown, detail["msg"].removeprefix("Value error, "), "correct the value"
     )
-
-
-def _unknown_key(place: str, name: str, owner: type[BaseModel] | None) -> InputError:
-    if owner is None:
-        return InputError(place, None, "unknown key", "see the documentation of the settings")
-    nearest = nearest_name(name, owner.model_fields)
-    guess = f", did you mean {nearest}?" if nearest else ""
-    allowed = ", ".join(sorted(owner.model_fields))
-    return InputError(place, None, f"unknown key{guess}", f"allowed are {allowed}")
 
 
 class _PlainValues(SafeConstructor):

@@ -1,1 +1,7 @@
-"""Ray: start, resources, data streams and the exactly-once pool of shard workers."""
+"""Ray, and nothing else: what a job needs of a cluster.
+
+The face of the room: `start.connect` joins a cluster or starts one; `resources` says what fits into
+it, without an import of Ray; `pool.run_shards` and `pool.run_task` run work on it, every shard
+exactly once; `streams` holds the data that workers read; `workers.run_on_workers` trains a run in
+several processes; `monitor` says how far the work is, and ends what makes no progress.
+"""

@@ -1,4 +1,4 @@
-"""Run shards on a pool of actors: every shard once, through the death of any actor.
+"""Work on the cluster: shards on a pool of actors, each once though actors die, and single tasks.
 
 Ray's own retries are off: they run an item twice, or for ever. Whether a shard is done is known
 from its file alone, so one whose actor died after writing it is not done again.
@@ -10,27 +10,28 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from hyena_ray.cluster.progress import Progress, State, count_noun
+from hyena_ray.cluster.monitor import Progress, StalledError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import reason_of
-from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.progress import State, count_noun
 
 logger = logging.getLogger(__name__)
 
 TRIES = 4
-"""Times that one shard is begun before the job stops."""
+"""Times that one shard is started before the job stops."""
 NAMES = 100
-"""Different names that tasks have at most: Ray keeps metrics of every name until the job ends, in
-the driver and in each worker (8 KB a name in Ray 2.60, a gigabyte for the shards of a genome)."""
+"""Most different names that tasks have: Ray keeps metrics of every name until the job ends, in the
+driver and in each worker (8 KB a name in Ray 2.60, a gigabyte for the shards of a genome)."""
 
+Result = TypeVar("Result")
 Work = Callable[[int], object]
-"""Computes the shard of a number and writes its file."""
+"""Computes the shard of a given number and writes its file."""
 
 
 class ShardError(JobError):
@@ -41,31 +42,32 @@ class PoolReport(NamedTuple):
     """What a pool did."""
 
     finished: int
-    """Shards that this call has done."""
+    """Number of shards that this call has done."""
     deaths: int
-    """Actors that died."""
+    """Number of actors that died."""
 
 
 class Shards(NamedTuple):
-    """What is to be done."""
+    """Shards to do, and how."""
 
     name: str
-    """Of the work, in the log and on the dashboard."""
+    """Name of the work, in the log and on the dashboard."""
     numbers: Sequence[int]
+    """Number of every shard, in the order in which they are started."""
     make: Callable[[], Work]
-    """Called once in every actor, for what is slow to make, such as a model."""
+    """Makes the work, once in every actor: for what is slow to make, such as a model."""
     is_done: Callable[[int], bool]
     """Whether the shard's file is complete."""
     describe: Callable[[int], str]
     """What a shard holds, for the message when it cannot be done."""
     label: Callable[[int], str] = "shard {}".format
-    """What a shard is called, in the log and, where there are few, on the dashboard."""
+    """Name of a shard, in the log and, where there are few, on the dashboard."""
     unit: str = "shards"
-    """What several are called."""
+    """Name of several."""
     windows: Callable[[int], int] | None = None
-    """How many a shard holds; None where they are not counted."""
+    """Number of windows that a shard holds; None where they are not counted."""
     in_own_process: bool = False
-    """Every try in a process of its own, so that it says what memory it takes."""
+    """Whether every try has a process to itself, so that its peak of memory is the shard's."""
 
 
 def run_shards(
@@ -74,15 +76,18 @@ def run_shards(
     """Do all shards that are not done, and return when every one is.
 
     Args:
-        shards: what is to be done.
-        actors: how many work at once.
-        resources: of one actor.
-        stall_seconds: stop when nothing was finished for so long.
+        shards: What is to be done.
+        actors: Number of actors that work at once.
+        resources: What one actor takes.
+        stall_seconds: Longest time without a finished shard.
+
+    Returns:
+        What was done, and how many actors died of it.
 
     Raises:
-        InputError: raised by the work; not tried again.
-        ShardError: a shard failed `TRIES` times.
-        StalledError: no progress, for example because no actor could be placed.
+        InputError: The work refuses its input; it is not tried again.
+        ShardError: A shard failed `TRIES` times.
+        StalledError: No progress, for example because no actor could be placed.
     """
     pool = _Pool(shards, resources)
     if not pool.unfinished:
@@ -98,6 +103,34 @@ def run_shards(
         return PoolReport(pool.finished, pool.deaths)
     finally:
         pool.stop()
+
+
+def run_task(
+    work: Callable[[], Result], resources: Resources, name: str, *, threads: int | None = None
+) -> Result:
+    """Run one task on a worker, since the driver may have neither CPU nor GPU, and wait.
+
+    Args:
+        work: What is done.
+        resources: What the worker takes.
+        name: Name of the task, in the log and on the dashboard.
+        threads: torch threads of the worker; None leaves them as they are.
+
+    Returns:
+        What `work` returns.
+    """
+
+    def run() -> Result:
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        return work()
+
+    task: Any = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(run)
+    with Progress(name):
+        result: Result = ray.get(task.options(name=name).remote())
+    return result
 
 
 class _Worker:
@@ -120,7 +153,7 @@ class _Worker:
 
 
 class _Pool:
-    """Who does what, and what is left."""
+    """The state of a pool: which actor does which shard, and what is left."""
 
     def __init__(self, shards: Shards, resources: Resources) -> None:
         self.shards = shards
@@ -149,8 +182,8 @@ class _Pool:
     def progress(self) -> Progress:
         shards = self.shards
         windows = None if shards.windows is None else sum(map(shards.windows, self._waiting))
-        begun = State(waiting=f"{count_noun(self._places, 'actor')} to start")
-        return Progress(shards.name, self._total, shards.unit, windows=windows, initial=begun)
+        initial = State(waiting=f"{count_noun(self._places, 'actor')} to start")
+        return Progress(shards.name, self._total, shards.unit, windows=windows, initial=initial)
 
     def state(self) -> State:
         starting = len(self._starting)

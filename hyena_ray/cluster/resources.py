@@ -1,4 +1,7 @@
-"""How much of a cluster a job takes: asked before the start, since Ray waits rather than fails."""
+"""What a cluster has, what a trial or an actor takes, and how many of them fit.
+
+Asked before the start, since Ray waits for ever where others fail. Imports nothing of Ray.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,36 @@ from hyena_ray.settings import Settings
 
 
 class Cluster(NamedTuple):
-    """What is connected to."""
+    """The resources of a cluster."""
 
     cpus: float
     """Logical CPUs that Ray hands out, counting nodes that autoscaling may add."""
     gpus: float
+    """GPUs, counted likewise."""
     cores: int | None
-    """Cores of this machine when the cluster was started here: fewer than `cpus` on a small one.
-    None on a cluster that was joined, where a CPU is taken to be a core."""
+    """Cores of this machine where the cluster was started here: fewer than `cpus` on a small one.
+    None for a cluster that was joined, where a CPU is taken to be a core."""
     object_store: float
     """Bytes of shared memory over all nodes."""
     dashboard: bool = False
-    """Whether one runs. Ray Train asks it who is alive."""
+    """Whether a dashboard runs. Ray Train asks it which processes are alive."""
 
     @property
     def text(self) -> str:
-        """For people."""
-        has = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        """The resources in words."""
+        resources = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
         if self.cores is None:
-            return f"Ray with {has}"
-        return f"this machine with {count_noun(self.cores, 'core')}; Ray on it has {has}"
+            return f"Ray with {resources}"
+        return f"this machine with {count_noun(self.cores, 'core')}; Ray on it has {resources}"
 
 
 class Resources(Settings):
-    """What one trial or one actor holds."""
+    """What one trial or one actor takes.
+
+    Example:
+        >>> Resources(cpu=2, gpu=0.5).text
+        '2 CPU and 0.5 GPU'
+    """
 
     cpu: float = Field(default=1.0, gt=0)
     """CPUs."""
@@ -45,26 +54,28 @@ class Resources(Settings):
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The resources in words."""
         return f"{self.cpu:g} CPU" + (f" and {self.gpu:g} GPU" if self.gpu else "")
 
 
 class TrialResources(Resources):
-    """What one trial holds: `cpu` and `gpu` for each of its workers."""
+    """What one trial takes: `cpu` and `gpu` for each of its workers."""
 
     workers: int = Field(default=1, ge=1)
-    """Processes that train one trial together, each on its part of every batch: results are those
-    of 1 but for rounding. Costs half a minute a trial, so only for models that need it."""
+    """Number of processes that train one trial together, each on its part of every batch. Results
+    are those of one process but for rounding. Costs half a minute a trial, so only for models that
+    need it."""
 
 
 DRIVER_CPU = 0.01
-"""Of a trial with several workers: its own process only waits for them."""
+"""CPUs of a trial that has workers: its own process only waits for them."""
 
 
 class Placement(Settings):
-    """How many run at once, and on how many threads resources."""
+    """How many trials or actors run at once, and on how many threads."""
 
     concurrent: int
+    """Number of trials or actors at once."""
     threads: int
     """torch threads of each, or of each of its workers. Part of a run's plan: results differ in the
     last bits by threads."""
@@ -81,46 +92,47 @@ def fit_resources(
     workers: int = 1,
     stream_cpu: float = 1.0,
 ) -> Placement:
-    """Fit trials or actors into the cluster.
+    """Fit trials or actors into a cluster.
 
     Args:
-        cluster: what there is.
-        resources: of one, or of each of its workers.
-        wanted: how many at once; None takes as many as fit and are useful.
-        useful: more than this many would have nothing to do.
-        streams: each worker reads its own data stream, which needs `stream_cpu` more CPUs.
-        name: of the setting that asks, for the message, such as `--actors`.
-        workers: of each; several work under a process that needs `DRIVER_CPU`.
-        stream_cpu: what the tasks of a stream hold.
+        cluster: What there is.
+        resources: What one takes, or each of its workers.
+        wanted: Number to run at once; None takes as many as fit and are useful.
+        useful: Number beyond which there is nothing to do.
+        streams: Whether each worker reads its own data stream, which needs `stream_cpu` more CPUs.
+        name: Name of the setting that asks, for the message, such as `--actors`.
+        workers: Number of workers of each; several work under a process that needs `DRIVER_CPU`.
+        stream_cpu: CPUs of the tasks of one stream.
+
+    Returns:
+        How many run at once: no more than the machine has cores for, unless more are wanted.
 
     Raises:
-        InputError: a request that this cluster can never meet.
+        InputError: A request that this cluster can never meet.
+
+    Example:
+        >>> server = Cluster(cpus=32, gpus=4, cores=None, object_store=2e10)
+        >>> half = Resources(cpu=2, gpu=0.5)
+        >>> fit_resources(server, half, wanted=None, useful=100, streams=False, name="--actors")
+        Placement(concurrent=8, threads=2)
     """
     if wanted is not None and wanted < 1:
         raise InputError(name, wanted, "below 1", "ask for one or more, or leave it out")
-    has = f"the cluster has {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs"
-    remedy = "ask for less or join a larger cluster"
-    if resources.gpu > 1 and resources.gpu != int(resources.gpu):
-        raise InputError(
-            f"{name}: gpu", resources.gpu, "neither whole nor below 1", "give 1, 2 or 0.5"
-        )
-    if workers > 1 and resources.gpu != int(resources.gpu):
-        raise InputError(
-            f"{name}: gpu", resources.gpu, "is shared by workers", "give 1, or workers 1"
-        )
-    cpu = workers * (resources.cpu + (stream_cpu if streams else 0)) + (
-        DRIVER_CPU if workers > 1 else 0
-    )
+    _check_gpu(resources.gpu, workers, name)
+    cpu = workers * (resources.cpu + (stream_cpu if streams else 0))
+    cpu += DRIVER_CPU if workers > 1 else 0
     gpu = workers * resources.gpu
     asked = f"{cpu:g} CPUs and {gpu:g} GPUs each"
+    available = f"the cluster has {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs"
+    remedy = "ask for less or join a larger cluster"
     room = math.floor(cluster.cpus / cpu)
     if gpu:
-        shares = math.floor(1 / gpu) if gpu <= 1 else 1 / gpu
-        room = min(room, math.floor(cluster.gpus * shares))
+        of_one_gpu = math.floor(1 / gpu) if gpu <= 1 else 1 / gpu
+        room = min(room, math.floor(cluster.gpus * of_one_gpu))
     if room < 1:
-        raise InputError(name, asked, has, remedy)
+        raise InputError(name, asked, available, remedy)
     if wanted is not None and wanted > room:
-        raise InputError(name, wanted, f"{asked}, but {has}", remedy)
+        raise InputError(name, wanted, f"{asked}, but {available}", remedy)
     if workers > 1 and not cluster.dashboard:
         # Without it Ray Train keeps the resources of a trial that was stopped early.
         raise InputError(f"{name}: workers", workers, "the cluster has no dashboard", "start one")
@@ -132,3 +144,10 @@ def fit_resources(
         concurrent = min(concurrent, wanted)
     threads = math.floor(min(resources.cpu, cores / (concurrent * workers)))
     return Placement(concurrent=max(1, concurrent), threads=max(1, threads))
+
+
+def _check_gpu(gpu: float, workers: int, name: str) -> None:
+    if gpu > 1 and gpu != int(gpu):
+        raise InputError(f"{name}: gpu", gpu, "neither whole nor below 1", "give 1, 2 or 0.5")
+    if workers > 1 and gpu != int(gpu):
+        raise InputError(f"{name}: gpu", gpu, "is shared by workers", "give 1, or workers 1")

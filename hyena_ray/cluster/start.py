@@ -23,28 +23,33 @@ from hyena_ray.errors import InputError, JobError
 logger = logging.getLogger(__name__)
 
 LOCAL_OBJECT_STORE = 2 << 30
-"""Bytes at most; Ray's default of 30 % of the memory is too much for a laptop."""
+"""Bytes of the object store on this machine; Ray's default of 30 % of the memory is too much for a
+laptop."""
 
 
 @contextmanager
 def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[Cluster]:
     """Join the cluster at `address`, else that of RAY_ADDRESS, else start one on this machine.
 
-    What is started here is shut down at the end, needs a token whatever RAY_AUTH_MODE says, and
-    listens on loopback alone. Inside a process that is connected already, that connection is used
-    and kept.
+    A cluster that is started here is shut down at the end, asks for a token whatever RAY_AUTH_MODE
+    says, and listens on loopback alone. In a process that is connected already, that connection is
+    used and kept.
 
     Args:
         address: "auto", "local", host:port, or None.
-        dashboard: whether what is started here has one, on this machine alone.
+        dashboard: Whether a cluster that is started here has a dashboard, on loopback as well.
+
+    Yields:
+        What the cluster has.
 
     Raises:
-        InputError: nothing answers at the address.
+        InputError: Nothing answers at the address.
+        JobError: Ray failed inside the block.
     """
     if ray.is_initialized():
         with _own_signals():
             url = _dashboard(ray.init(ignore_reinit_error=True))  # starts and joins nothing
-        with _said_in_one_line():
+        with _errors_in_one_line():
             yield _describe(url, None)
         return
     # A bare ray.init() would join whatever cluster happens to run on the machine.
@@ -56,19 +61,15 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     # Its lines on every block read would drown the job's own; errors are raised as well.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        with _said_in_one_line():
+        with _errors_in_one_line():
             yield _describe(url, cores)
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _said_in_one_line() -> Iterator[None]:
-    """Ray's errors as a `JobError`; what a user got wrong, found by a worker, as it is.
-
-    Raises:
-        JobError, InputError: in place of Ray's.
-    """
+def _errors_in_one_line() -> Iterator[None]:
+    """Raise Ray's errors as a `JobError`, and what a worker refused as the `InputError` it is."""
     try:
         yield
     except RayError as error:
@@ -76,17 +77,25 @@ def _said_in_one_line() -> Iterator[None]:
         if isinstance(cause, InputError):
             raise cause from None
         raise JobError(
-            f"Ray: {reason_of(error)}; what was finished is kept, --resume goes on"
+            f"Ray: {reason_of(error)}; what was finished is kept, --resume does the rest"
         ) from error
 
 
 def reason_of(error: Exception) -> str:
-    """The one line of an error's message that says why."""
+    """Return the one line of an error's message that says why.
+
+    Args:
+        error: Error of Ray, of Tune, or any other.
+
+    Example:
+        >>> reason_of(ValueError("no room on the disk\\nand more"))
+        'no room on the disk'
+    """
     # Tune wraps some of Ray's errors in one that only says that it did not expect them.
     cause = error.__cause__ if isinstance(error.__cause__, RayError) else error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    # Before the message of a task stands its traceback, and Tune passes tracebacks on as messages;
-    # behind the message of a death stand its details.
+    # A task's message follows its traceback, and Tune passes tracebacks on as messages; the details
+    # of a death follow its message.
     if isinstance(cause, RayTaskError) or lines[0].startswith("Traceback"):
         return lines[-1]
     return textwrap.shorten(lines[0], 160, placeholder=" ...")
@@ -102,15 +111,15 @@ def _own_signals() -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0))
 
 
 def _start_here(dashboard: bool) -> str | None:
-    # Unset, Ray asks for a token on a cluster of its own; a mode of another cluster is not ours.
+    # Unset, Ray asks for a token on its own cluster; the mode may be that of another cluster.
     os.environ.pop("RAY_AUTH_MODE", None)
-    # Ray would save its token under the home folder, where all may read it; one in the environment
-    # ends with the process.
+    # Ray would save its token under the home folder, where all may read it; a token in the
+    # environment ends with the process.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with loopback_only():
         context = ray.init(

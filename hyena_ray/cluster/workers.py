@@ -6,19 +6,20 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-import ray.train
-from ray.train import TrainingFailedError
-from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.data_parallel import Workers
+
+if TYPE_CHECKING:
+    from ray.train import TrainingFailedError
+
+    from hyena_ray.training.data_parallel import Workers
 
 Report = Callable[[dict[str, Any]], None]
 """Takes the result of an epoch."""
@@ -36,23 +37,29 @@ def run_on_workers(
     """Call `train` on every worker of a new group, and wait.
 
     The group talks over nccl where its workers have GPUs, else over gloo. What the first worker
-    reports is told in this thread: Ray 2.60's TuneReportCallback hangs where Tune is slower to take
-    the last report than the group to end.
+    reports is passed on in this thread: Ray 2.60's TuneReportCallback hangs where Tune takes longer
+    to accept the last report than the group to end.
 
     Args:
-        train: trains one run as one of these workers.
-        resources: of the run.
-        folder: takes Ray Train's own files; on storage that every node sees.
-        name: of the run, in `folder` and on the dashboard; a Tune trial's has its id.
-        tell: takes the reports.
-        retries: times that the group is started anew after one of its workers failed or died; of
-            a Tune trial that is Tune's task.
+        train: Trains one run as one of these workers.
+        resources: What the run takes.
+        folder: Folder for Ray Train's own files, on storage that every node sees.
+        name: Name of the run, in `folder` and on the dashboard; a Tune trial's has its id.
+        tell: Takes the reports.
+        retries: Times that the group is started again after one of its workers failed or died;
+            where Tune retries the whole trial, none.
 
     Raises:
-        TrainingFailedError: a worker failed or died once more.
+        TrainingFailedError: A worker failed or died once more.
     """
-    # The rest of the name is no run's but this process's: a trial that is tried again has the
-    # same id, and its first queue may still be there.
+    # Not above: a trial without workers of its own is spared these imports.
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    from hyena_ray.training.data_parallel import Workers
+
+    # The suffix belongs to this process: a trial that is tried again has the same id, and its first
+    # queue may still be there.
     queue = f"reports of {name} {uuid.uuid4().hex[:6]}"
     reports = Queue(actor_options={"num_cpus": 0, "name": queue})
 
@@ -85,8 +92,8 @@ def run_on_workers(
             failures.append(error)
         reports.put(None)
 
-    # A daemon: a process that is told to end, such as that of a trial that Tune stops, ends while
-    # this still waits.
+    # A daemon, so that a process that is to end, such as that of a trial that Tune stops, can end
+    # while the thread still waits.
     threading.Thread(target=fit, daemon=True, name="workers").start()
     while (report := reports.get()) is not None:
         tell(report)
@@ -120,6 +127,8 @@ def run_in_own_process(
         InputError: A worker refuses its input.
         JobError: A worker failed or died once more; what finished is kept.
     """
+    from ray.train import TrainingFailedError
+
     reports = Queue(actor_options={"num_cpus": 0})
 
     def drive() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.baselines import (
+from hyena_ray.model.baseline_models import (
     RULE_OF_TASK,
     BiLSTM,
     DilatedCNN,

@@ -271,7 +271,7 @@ class RuleFields(ClassifierFields):
     causal = False
 
     rule: str = "alternation"
-    """A key of `baselines.RULES`."""
+    """A key of `baseline_models.RULES`."""
 
 
 @dataclass

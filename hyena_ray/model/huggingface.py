@@ -43,7 +43,7 @@ from transformers.utils import logging as hf_logging
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaDNA, HyenaDNALanguageModel, initialise
-from hyena_ray.model.baselines import BiLSTM, DilatedCNN, KmerLogisticRegression, RuleModel
+from hyena_ray.model.baseline_models import BiLSTM, DilatedCNN, KmerLogisticRegression, RuleModel
 from hyena_ray.model.classifier import ClassifierOutput, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
     BiLSTMFields,

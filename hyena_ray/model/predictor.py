@@ -16,6 +16,7 @@ from hyena_ray.dataset.tokens import codes_to_tokens, encode, tokens_to_codes, v
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.intervals import gather_windows, true_runs
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.pretrained import resolve_checkpoint
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.model.window import WindowModel
@@ -302,5 +303,5 @@ def load(source: str | PurePath, *, revision: str | None = None) -> SequencePred
     folder: AnyPath = location(str(source)).expanduser()
     if not folder.is_dir():
         folder = resolve_checkpoint(source, revision, more=(READOUT,))
-    model = load_window_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_window_model(folder).to(default_device())
     return SequencePredictor(model, str(source))

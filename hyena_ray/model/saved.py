@@ -13,7 +13,7 @@ from pathlib import Path
 from hyena_ray.dataset.tokens import TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
-from hyena_ray.model.baselines import BASELINES
+from hyena_ray.model.baseline_models import BASELINES
 from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
     CONFIG_CLASSES,

@@ -36,7 +36,7 @@ class ModelSettings(Settings):
     """
 
     architecture: Architecture = "hyenadna"
-    """HyenaDNA, or a baseline that it has to beat; see model/baselines.py."""
+    """HyenaDNA, or a baseline that it has to beat; see model/baseline_models.py."""
     backbone: str | None = None
     """Folder or hub id of pretrained HyenaDNA weights, whose sizes override those below; None
     starts from random weights."""

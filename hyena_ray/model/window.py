@@ -36,7 +36,7 @@ class WindowModel(nn.Module):
         InputError: The window with its flanks is longer than the classifier's `max_seq_len`.
 
     Example:
-        >>> from hyena_ray.model.baselines import KmerLogisticRegression
+        >>> from hyena_ray.model.baseline_models import KmerLogisticRegression
         >>> from hyena_ray.model.configuration import KmerLogisticConfig
         >>> classifier = KmerLogisticRegression(KmerLogisticConfig(k=3, radius=4))
         >>> model = WindowModel(classifier, Readout(window=20, flank=8, lookahead=0))

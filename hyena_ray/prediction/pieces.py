@@ -33,7 +33,7 @@ from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.shards import (
+from hyena_ray.runs.shard_files import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,
@@ -152,6 +152,7 @@ def plan_prediction(
     with Problems() as problems:
         problems.collect(_check_overlap, overlap, window)
         problems.collect(_check_batch, batch)
+        problems.collect(_check_contigs_given, contigs)
     source = open_genome(genome)
     entries: list[ContigEntry] = []
     pieces: list[Piece] = []
@@ -204,6 +205,11 @@ def _check_overlap(overlap: int, window: int) -> None:
             f"the model reads windows of {window} bases",
             f"give 0 to {window - 1}",
         )
+
+
+def _check_contigs_given(contigs: Collection[str] | None) -> None:
+    if contigs is not None and not contigs:
+        raise InputError("--contigs", "''", "names no contig", "leave it out to score all")
 
 
 def _check_batch(batch: int) -> None:

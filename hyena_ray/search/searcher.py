@@ -1,8 +1,8 @@
 """Between Ray Tune, which asks for settings, and an Optuna study, which suggests and remembers.
 
 Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are COMPLETE, leaves trials with a
-non-finite score RUNNING, and knows only what it asked for itself. Here the study on disk is all
-there is to know about a search, so that a search goes on from it after any end.
+non-finite score RUNNING, and knows only the trials that it asked for itself. Here the study on disk
+is all there is to know about a search, so that the search resumes from it after any end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ from hyena_ray.search.trial_fields import (
 
 
 class StudySearch(Searcher):
-    """Suggests the trials that a study lacks, the unfinished ones first."""
+    """Suggests the trials that a study lacks, the unfinished ones first.
+
+    Args:
+        stored: Study that remembers trials.
+        space: What is searched.
+    """
 
     def __init__(self, stored: StoredStudy, space: SearchSpace) -> None:
         super().__init__(metric=SCORE, mode="max")
@@ -44,7 +49,14 @@ class StudySearch(Searcher):
         self._seconds_before: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Number and searched settings of the next trial."""
+        """Return the number and the searched settings of the next trial.
+
+        Args:
+            trial_id: Tune's name of the trial.
+
+        Returns:
+            The trial's configuration, or `Searcher.FINISHED`.
+        """
         if self._again:
             trial = self._again.popleft()
         elif len(self._study.get_trials(deepcopy=False)) < self._space.trials:
@@ -59,7 +71,7 @@ class StudySearch(Searcher):
         return {"number": trial.number, "values": values}
 
     def _ask(self) -> Trial:
-        # One seed per trial: a search that goes on neither repeats its first suggestions nor
+        # One seed per trial: a search that is resumed neither repeats its first suggestions nor
         # differs, given the same results, from one that was never interrupted.
         number = len(self._study.get_trials(deepcopy=False))
         seed = self._space.seed * 1_000_003 + number
@@ -67,7 +79,12 @@ class StudySearch(Searcher):
         return self._study.ask()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Remember a score, so that ASHA and a later start know it."""
+        """Remember a score, so that ASHA and a later start know it.
+
+        Args:
+            trial_id: Tune's name of the trial.
+            result: What the trial reported; see `trial_fields`.
+        """
         trial = self._trials[trial_id]
         self._note(trial_id, result)
         known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
@@ -78,10 +95,16 @@ class StudySearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study how a trial ended; one that crashed stays unfinished."""
+        """Tell the study how a trial ended; one that crashed stays unfinished.
+
+        Args:
+            trial_id: Tune's name of the trial.
+            result: What the trial reported last.
+            error: Whether it crashed.
+        """
         if error or result is None:
             return
-        # Where ASHA stops a trial, Tune has not told this result before.
+        # Where ASHA stops a trial, Tune has not passed on this result before.
         self.on_trial_result(trial_id, result)
         trial = self._trials[trial_id]
         if result[PROBLEM]:
@@ -104,10 +127,10 @@ class StudySearch(Searcher):
             self._trials[trial_id].set_user_attr(key, value)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is saved at every step, and Tune's copy is never read."""
+        """Do nothing: the study is saved at every step, and Tune's copy is never read."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
+        """Do nothing, see `save`."""
 
 
 def scheduler(study: optuna.Study, space: SearchSpace) -> ASHAScheduler:

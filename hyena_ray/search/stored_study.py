@@ -1,4 +1,4 @@
-"""The Optuna study of a run: all that there is to know about a search."""
+"""The Optuna study of a run, which is all there is to know about a search, and its table."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ STATES = {
     TrialState.RUNNING: UNFINISHED,
     TrialState.WAITING: UNFINISHED,
 }
-"""How the table calls Optuna's states."""
+"""Name of each of Optuna's states in the table."""
 LOCK_SECONDS = 60
-"""To wait for another program, such as a dashboard, that holds the study."""
+"""Seconds to wait for another program, such as a dashboard, that holds the study."""
 
 
 class StudyError(JobError):
@@ -54,10 +54,14 @@ class StudyError(JobError):
 
 
 class StoredStudy:
-    """The study of a run folder, made when it is new; `optuna.load_study` opens it as well.
+    """The study of a run, made when it is new; `optuna.load_study` opens it as well.
 
-    Its name is the task's, its storage `sqlite:///FOLDER/study.db`. No database can live on S3:
-    there that file is a copy of the one that this machine works on, as of the last `save`.
+    Its name is the task's, its storage `sqlite:///FOLDER/study.db`. No database can be on S3: there
+    that file is a copy of the one that this machine works on, as of the last `save`.
+
+    Args:
+        folder: Folder of the run.
+        space: What is searched.
     """
 
     def __init__(self, folder: AnyPath, space: SearchSpace) -> None:
@@ -97,7 +101,7 @@ class StoredStudy:
         return Trial(self.study, trial_id)
 
     def save(self) -> None:
-        """To be called after every change."""
+        """Store the study; to be called after every change."""
         if self._here is None:
             return
         with (
@@ -113,8 +117,11 @@ class StoredStudy:
 def study_errors(folder: AnyPath) -> Iterator[None]:
     """Say in one line that the study is locked or damaged.
 
+    Args:
+        folder: Folder of the run.
+
     Raises:
-        StudyError: in place of Optuna's errors.
+        StudyError: In place of Optuna's errors.
     """
     try:
         yield
@@ -129,20 +136,34 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
 
 
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that were begun and neither finished, stopped by ASHA nor diverged."""
+    """Return trials that were started and neither finished, were stopped by ASHA nor diverged.
+
+    Args:
+        study: Study of a search.
+    """
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def missing(study: optuna.Study, space: SearchSpace) -> int:
-    """Trials still to run: those unfinished and those not begun."""
+    """Count the trials still to run: those unfinished and those not started.
+
+    Args:
+        study: Study of a search.
+        space: What is searched.
+    """
     return space.trials - len(study.get_trials(deepcopy=False)) + len(unfinished(study))
 
 
 def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None:
     """Write `trials.parquet`, one row per trial in order of their numbers.
 
-    Columns: trial, state, score, epochs, seconds, problem; one per searched setting, null where
-    it did not apply; one per metric, of the best epoch of a complete trial, else of the last.
+    Columns: trial, state, score, epochs, seconds, problem; one per searched setting, null where it
+    did not apply; one per metric, of the best epoch of a complete trial, else of the last.
+
+    Args:
+        study: Study of a search.
+        space: What was searched.
+        path: File to write.
     """
     trials = study.get_trials(deepcopy=False)
     rows = [trial.user_attrs for trial in trials]
@@ -164,17 +185,24 @@ def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None
 
 
 def finished_in(path: AnyPath) -> int:
-    """Trials of `trials.parquet` that an interrupted search does not run again."""
+    """Count the trials that an interrupted search does not run again.
+
+    Args:
+        path: File `trials.parquet` of the search.
+    """
     with arrow_file(path) as stream:
         states = pq.read_table(stream, columns=["state"])["state"].to_pylist()
     return sum(state != STATES[TrialState.RUNNING] for state in states)
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial:
-    """The complete trial with the best score.
+    """Return the complete trial with the best score; of equal ones, the first.
+
+    Args:
+        study: Study of a search.
 
     Raises:
-        InputError: every trial diverged or was stopped.
+        InputError: Every trial diverged or was stopped.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:

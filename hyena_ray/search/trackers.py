@@ -1,8 +1,8 @@
-"""Experiment trackers that follow a search: MLflow and Weights & Biases, through Ray's callbacks.
+"""Experiment trackers that follow a search: MLflow and Weights & Biases.
 
-A tracker is a guest: what goes wrong in it is told once, and the search goes on without it.  Keys
-and passwords come from the trackers' own environment variables or login files, and are neither
-logged nor part of a `runtime_env`.
+A tracker is a guest: what goes wrong in it is logged once, and the search continues without it.
+Keys and passwords come from the trackers' own environment variables or login files, and are neither
+logged nor given to Ray.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 OPTION = "--track"
 UPLOAD_SECONDS = 120
-"""For which the end of a search waits for what a tracker has not sent yet."""
+"""Longest time that the end of a search waits for what Weights & Biases has not sent yet."""
 _MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Its own patience of several minutes would be the search's.
+    # By default MLflow tries for several minutes, for which the search would wait.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -44,19 +44,31 @@ _HOOKS = (
 
 
 class Tracker(NamedTuple):
-    """One that was asked for."""
+    """A tracker that is to follow a search.
+
+    Example:
+        >>> parse_trackers(["mlflow=http://host:5000"])
+        (Tracker(kind='mlflow', target='http://host:5000'),)
+    """
 
     kind: str
-    """A key of `MAKERS`."""
+    """Key of `MAKERS`."""
     target: str
-    """Where it writes: a URI of MLflow, a project of Weights & Biases."""
+    """URI of MLflow, or project of Weights & Biases."""
 
 
 def parse_trackers(texts: Sequence[str]) -> tuple[Tracker, ...]:
-    """Read `["mlflow=http://host:5000", "wandb=project"]`; imports none of them.
+    """Read what `--track` gives, without an import of a tracker.
+
+    Args:
+        texts: Each `KIND=TARGET`, such as `mlflow=http://host:5000` or `wandb=project`.
+
+    Returns:
+        One tracker for each text.
 
     Raises:
-        InputError: an unknown one, no target, a password in it, or a package that is not installed.
+        InputError: An unknown kind, no target, a password in it, or a package that is not
+            installed.
     """
     return tuple(map(_parse, texts))
 
@@ -88,7 +100,7 @@ def _check_uri(target: str) -> None:
         raise InputError(
             OPTION,
             f"mlflow={parts.scheme}://...",
-            "holds a password, which would stand in logs",
+            "holds a password, which logs would show",
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
         )
     if not parts.scheme and target != "databricks":
@@ -103,13 +115,16 @@ def _check_uri(target: str) -> None:
 def tracker_callbacks(
     trackers: Sequence[Tracker], task: str, folder: AnyPath
 ) -> list[tune.Callback]:
-    """What tells the trackers of every trial.
+    """Make the callbacks of Tune that pass every trial on to trackers.
 
     Args:
-        trackers: from `parse_trackers`.
-        task: name, after which MLflow's experiment is called.
-        folder: of the run, after which Weights & Biases calls the group of its trials; its files
-            lie in `wandb/` beside it.
+        trackers: What `parse_trackers` returned.
+        task: Name of the task, which is part of the name of MLflow's experiment.
+        folder: Folder of the run. Its name is that of the group of trials in Weights & Biases,
+            whose files are in `wandb/` next to it.
+
+    Returns:
+        A callback for each tracker, none of which stops the search.
     """
     return [_Guest(kind, partial(MAKERS[kind], target, task, folder)) for kind, target in trackers]
 
@@ -199,11 +214,12 @@ MAKERS: dict[str, Callable[[str, str, AnyPath], tune.Callback]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-"""By name of the package, and of the extra that installs it."""
+"""By the name of the package, which is also that of the extra that installs it: the function that
+makes a tracker's callback from target, task and folder."""
 
 
 class _Guest(tune.Callback):
-    """A callback that may fail: once, and then it is not called again."""
+    """A callback that may fail once, and is not called again then."""
 
     def __init__(self, name: str, make: Callable[[], tune.Callback]) -> None:
         self._name = name
@@ -212,11 +228,17 @@ class _Guest(tune.Callback):
         self._failed = False
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
-        # Tune keeps a copy for a restore, which is never asked for.
+        # Tune keeps a copy for a restore, which never happens.
         return tune.Callback, ()
 
     def call(self, hook: str, *arguments: Any, **info: Any) -> None:
-        """Pass one of Tune's calls on."""
+        """Pass one of Tune's calls on.
+
+        Args:
+            hook: Name of the method.
+            arguments: Its positional arguments.
+            info: Its keyword arguments.
+        """
         if self._failed:
             return
         try:
@@ -226,7 +248,7 @@ class _Guest(tune.Callback):
         except Exception as error:  # whatever another program's server, disk or key can do
             self._failed = True
             logger.warning(
-                "%s follows the search no further (%s); the search goes on",
+                "%s no longer follows the search (%s); the search continues",
                 self._name,
                 reason_of(error),
             )

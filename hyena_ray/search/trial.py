@@ -1,4 +1,4 @@
-"""What one trial does: train one run, alone or on workers of its own, and tell Tune about it."""
+"""One trial: train a run, alone or on workers of its own, and report to Tune."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
-from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
@@ -27,26 +27,40 @@ class TrialPlan(NamedTuple):
     """What all trials of a search share."""
 
     space: SearchSpace
+    """What is searched."""
     folder: AnyPath
-    """Of the run, on storage that every node sees; takes `trials/` and `tensorboard/`, each with a
-    folder per trial."""
+    """Folder of the run, on storage that every node sees; takes `trials/` and `tensorboard/`, each
+    with a folder per trial."""
     windows: Mapping[Key, Handle]
+    """Windows by length and split."""
     threads: int
     """torch threads of each trial, or of each of its workers."""
 
     def folder_of(self, number: int) -> AnyPath:
-        """Checkpoint and model of a trial."""
+        """Return the folder of a trial's checkpoint and model.
+
+        Args:
+            number: Number of the trial in the study.
+        """
         return self.folder / "trials" / f"{number:04d}"
 
     def events_of(self, number: int) -> AnyPath:
-        """Its learning curve."""
+        """Return the folder of a trial's learning curve.
+
+        Args:
+            number: Number of the trial in the study.
+        """
         return self.folder / TENSORBOARD / f"trial_{number:04d}"
 
 
 def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
-    """Train with the settings that `StudySearch` suggested; goes on from the trial's checkpoint.
+    """Train with the settings that `StudySearch` suggested, from the trial's checkpoint if any.
 
     A run that diverges is a result, not a failure: it is reported as a problem and not retried.
+
+    Args:
+        config: Number and searched settings of the trial.
+        plan: What all trials share.
     """
     resources = plan.space.resources
     if resources.workers == 1:
@@ -70,10 +84,10 @@ def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Re
         if workers.writes:
             events = learning_curve(plan.events_of(config["number"]), config["values"])
             curve = stack.enter_context(events)
-        _train_and_tell(config, plan, workers, report, curve)
+        _train_and_report(config, plan, workers, report, curve)
 
 
-def _train_and_tell(
+def _train_and_report(
     config: dict[str, Any],
     plan: TrialPlan,
     workers: Workers,
@@ -105,14 +119,14 @@ def _train_and_tell(
         last = epoch
         if curve is not None:
             curve.add(epoch.epoch, epoch.metrics)
-        # The last epoch is told once the best model is in place: ASHA may end a trial at a report.
+        # The last epoch is reported once the best model is in place: ASHA may end a trial then.
         if epoch.epoch < epoch.epochs:
             tell(epoch.epoch, epoch.metrics, "", finished=False)
 
     folder = plan.folder_of(config["number"])
     state = load_state(folder / CHECKPOINT, settings.fingerprint())
     if state is not None:
-        # A run that was killed may have been ahead of what Tune had heard of it.
+        # A run that was killed may have been ahead of what Tune knows of it.
         epochs = settings.training.total_epochs
         for number, metrics in enumerate(state.history, start=1):
             after_epoch(EpochReport(number, epochs, metrics))

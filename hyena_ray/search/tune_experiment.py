@@ -1,4 +1,4 @@
-"""Run the trials of a search through Ray Tune, however often it takes."""
+"""The trials of a search in Ray Tune, started again as often as it takes, and how far they are."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
-from hyena_ray.cluster.progress import Progress, State, count_noun
+from hyena_ray.cluster.monitor import Progress, Watchdog, watchdog
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement
 from hyena_ray.cluster.start import reason_of
-from hyena_ray.cluster.watchdog import Watchdog, watchdog
-from hyena_ray.cluster.windows import Handle, Key
+from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.errors import JobError
+from hyena_ray.progress import State, count_noun
 from hyena_ray.search.searcher import StudySearch, scheduler
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import STATES, StoredStudy, missing, unfinished
@@ -42,11 +42,12 @@ from hyena_ray.storage import AnyPath
 logger = logging.getLogger(__name__)
 
 CRASHED = "crashed"
-"""On every try: for this start of Tune the trial is over, for the study it is unfinished."""
+"""State of a trial that crashed on every try: over for this start of Tune, unfinished for the
+study."""
 ROUNDS = 4
-"""Times that Tune is started: an out-of-memory trial ends a whole `fit`."""
+"""Times that Tune is started: a trial that runs out of memory ends a whole `fit`."""
 RETRIES = 3
-"""Times that a trial goes on from its checkpoint after it crashed."""
+"""Times that a trial continues from its checkpoint after it crashed."""
 _ENVIRONMENT = {
     # Tune would catch Ctrl-C, end as if nothing had happened and keep the driver running.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -70,19 +71,19 @@ def run_trials(
     placement: Placement,
     trackers: Sequence[Tracker] = (),
 ) -> None:
-    """Run what the study lacks. Returns when no trial is missing.
+    """Run the trials that a study lacks, and return when none is missing.
 
     Args:
-        space: what is searched.
-        stored: remembers trials; see `StudySearch`.
-        windows: by length and split, all that the space may ask for.
-        folder: of the run; takes `trials/`, `tensorboard/`, and `tune/` for Tune's own files.
-        placement: trials at once and threads of each.
-        trackers: that are told of every trial.
+        space: What is searched.
+        stored: Study that remembers trials; see `StudySearch`.
+        windows: Windows by length and split, all that trials can ask for.
+        folder: Folder of the run; takes `trials/`, `tensorboard/`, and Tune's own files in `tune/`.
+        placement: Number of trials at once, and threads of each.
+        trackers: Experiment trackers that follow the search.
 
     Raises:
-        UnfinishedError: some trials crashed; those that finished are in the study.
-        StalledError: nothing happened for too long.
+        UnfinishedError: Some trials crashed; those that finished are in the study.
+        StalledError: Nothing happened for too long.
     """
     study = stored.study
     plan = TrialPlan(space, folder, windows, placement.threads)
@@ -97,11 +98,11 @@ def run_trials(
             errors = _fit(stored, plan, count, placement.concurrent, guests)
         except JobError:
             raise
-        # Of a trial that took too much memory Tune says that it is unexpected, a RuntimeError.
+        # Tune raises a RuntimeError, as unexpected, for a trial that took too much memory.
         except (RayError, TuneError, RuntimeError) as error:
             if isinstance(error.__context__, StorageInternalError):
-                # Tune hands on the text alone of what its searcher raises. Where the study cannot
-                # be written, starting again helps nothing: `study_errors` says why.
+                # Tune passes on no more than the text of what its searcher raises. Where the study
+                # cannot be written, another start does not help: `study_errors` says why.
                 raise error.__context__ from error.__context__.__cause__
             problem = reason_of(error)
             logger.warning("Ray Tune ended early, starting it again: %s", problem)
@@ -124,14 +125,14 @@ def _fit(
     concurrent: int,
     guests: Sequence[tune.Callback],
 ) -> list[str]:
-    """One start of Tune. The last line of every crashed trial's error."""
+    """Start Tune once, and return the last line of every crashed trial's error."""
     space = plan.space
     held = {"cpu": space.resources.cpu, "gpu": space.resources.gpu}
     if space.resources.workers > 1:
         held = {"cpu": DRIVER_CPU}
     run = tune.with_resources(tune.with_parameters(run_trial, plan=plan), held)
     trainable = wrap_function(run, name=f"{space.task} trial")
-    # What the dashboard calls its actors and their tasks: else ImplicitFunc, whatever they do.
+    # The name of its actors and their tasks on the dashboard, instead of ImplicitFunc.
     trainable.__name__ = trainable.__qualname__ = f"{space.task} trial"
     search = StudySearch(stored, space)
     watch = SearchWatch(stored.study, space, concurrent)
@@ -180,7 +181,13 @@ def _environment() -> Iterator[None]:
 
 
 class SearchWatch:
-    """Counts trials by state: those of earlier starts, and what it is told of this one's."""
+    """Counts trials by state: those of earlier starts, and those of this one as they are reported.
+
+    Args:
+        study: Study with the trials of earlier starts.
+        space: What is searched.
+        concurrent: Number of trials that run at once.
+    """
 
     def __init__(self, study: optuna.Study, space: SearchSpace, concurrent: int) -> None:
         self._space = space
@@ -193,29 +200,49 @@ class SearchWatch:
         self._epochs: dict[int, int] = {}
 
     def started(self, number: int, values: dict[str, Any]) -> None:
-        """A trial has its place, for the first time or again."""
+        """Count a trial that runs, for the first time or again.
+
+        Args:
+            number: Number of the trial in the study.
+            values: Its searched settings, by dotted key.
+        """
         recipe = self._space.run_settings(values).training
         self._epochs[number] = recipe.total_epochs
         self._running[number] = 0
 
     def reported(self, number: int, epoch: int) -> None:
-        """A trial has finished an epoch."""
+        """Note that a trial has finished an epoch.
+
+        Args:
+            number: Number of the trial in the study.
+            epoch: Number of finished epochs.
+        """
         if number in self._running:
             self._running[number] = epoch
 
     def lost(self, number: int) -> None:
-        """A trial failed, and is to be tried again."""
+        """Note that a trial failed, and is to be tried again.
+
+        Args:
+            number: Number of the trial in the study.
+        """
         self._running.pop(number, None)
 
     def ended(self, number: int, how: str, score: float | None = None) -> None:
-        """A trial is over; one that is complete has a score."""
+        """Count a trial that is over.
+
+        Args:
+            number: Number of the trial in the study.
+            how: Its last state, such as `COMPLETE`.
+            score: Score of a trial that is complete.
+        """
         self._running.pop(number, None)
         self._ended[how] += 1
         if how == COMPLETE:
             self._scores.append(score)
 
     def state(self) -> State:
-        """All of it."""
+        """Return how far the search is."""
         running, done = len(self._running), self._ended.total()
         left = self._space.trials - done - running
         states = {"running": running, "pending": left}
@@ -235,7 +262,13 @@ class SearchWatch:
 
 
 class TrialEvents(tune.Callback):
-    """Hears Tune, and passes it on: to the watchdog, the progress, and the log as trials end."""
+    """Passes on what Tune reports: to the watchdog, the progress, and the log as trials end.
+
+    Args:
+        dog: Watchdog over the trials.
+        watch: Counts trials.
+        progress: Shows the counts.
+    """
 
     def __init__(self, dog: Watchdog, watch: SearchWatch, progress: Progress) -> None:
         self._dog = dog
@@ -243,7 +276,7 @@ class TrialEvents(tune.Callback):
         self._progress = progress
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
-        # Tune keeps a copy for a restore, which is never asked for; threads cannot be copied.
+        # Tune keeps a copy for a restore, which never happens; threads cannot be copied.
         return tune.Callback, ()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,16 +1,15 @@
 """The model card: README.md of a model's folder, as the Hugging Face Hub reads it.
 
-It says what a stranger needs to use the model, or to leave it alone. It holds no path of the
-machine that it was made on: files by name and sha256, and a backbone's folder by its last part."""
+It says what a stranger needs to use the model, or to leave it alone. It has no path of the machine
+that it was written on: files have a name and a sha256, and a backbone's folder its last part.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 import platform
-from typing import NamedTuple
-
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from typing import TYPE_CHECKING, NamedTuple
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
@@ -22,59 +21,83 @@ from hyena_ray.tasks import Kind, Task, task_named
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.settings import RunSettings
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard, ModelCardData
+
 NAMED = 30
-"""Contigs that a line names: all of a mammal's chromosomes."""
+"""Most contigs that a line names: all of a mammal's chromosomes."""
 _TASKS = {"next_base": "the next base", "masked": "masked bases"}
 """What the objectives of a pretraining predict."""
 _USES: dict[Use, str] = {"held_out": "held out", "left_out": "left out"}
 
 
-def from_hub(backbone: str | None) -> bool:
-    """Whether a backbone is one that others can get."""
+def is_public(backbone: str | None) -> bool:
+    """Return whether a backbone is one that others can get.
+
+    Args:
+        backbone: Folder or hub id of its weights; None is random weights.
+    """
     return backbone is not None and is_hub_id(backbone)
 
 
-def start_of(model: ModelSettings) -> str:
-    """What a model was trained from."""
+def initial_weights(model: ModelSettings) -> str:
+    """Describe the weights that a model was trained from.
+
+    Args:
+        model: Settings of the model.
+    """
     if model.backbone is None:
         return "random weights"
-    if from_hub(model.backbone):
+    if is_public(model.backbone):
         return f"`{model.backbone}` at revision `{model.revision}`"
     return f"pretrained weights in a folder `{public_name(model.backbone)}`"
 
 
-def pretrained_on(provenance: Provenance) -> str:
-    """What a backbone was pretrained on, and those that it went on from."""
-    told = [_of_one(of) for of in provenance.lineage]
+def pretraining_text(provenance: Provenance) -> str:
+    """Describe what a backbone was pretrained on, and the weights that it started from.
+
+    Args:
+        provenance: What the weights have seen.
+    """
+    parts = [_one_pretraining(pretraining) for pretraining in provenance.lineage]
     oldest = provenance.lineage[-1].began_from
     if oldest is not None:
-        told.append(f"from {as_text(oldest)}, whose own pretraining is unknown")
-    return f"The backbone was pretrained {'; before that '.join(told)}."
+        parts.append(f"from {code_span(oldest)}, whose own pretraining is unknown")
+    return f"The backbone was pretrained {'; before that '.join(parts)}."
 
 
-def _of_one(provenance: Provenance) -> str:
-    genome = f"{as_text(provenance.genome)} (sha256 `{provenance.genome_sha256}`)"
+def _one_pretraining(provenance: Provenance) -> str:
+    genome = f"{code_span(provenance.genome)} (sha256 `{provenance.genome_sha256}`)"
     if provenance.simulated:
         genome = f"the **simulated** genome {genome}"
     names: dict[Use, list[str]] = {}
     for contig in provenance.contigs:
-        names.setdefault(contig.use, []).append(as_text(contig.name))
-    told = f"on {genome} to predict {_TASKS.get(provenance.objective, provenance.objective)}: "
-    told += f"trained on {shortened_list(names.get('trained', ()), NAMED)}"
+        names.setdefault(contig.use, []).append(code_span(contig.name))
+    text = f"on {genome} to predict {_TASKS.get(provenance.objective, provenance.objective)}: "
+    text += f"trained on {shortened_list(names.get('trained', ()), NAMED)}"
     rest = [
         f"{what} {shortened_list(names[use], NAMED)}" for use, what in _USES.items() if use in names
     ]
-    return "; ".join([told, *rest])
+    return "; ".join([text, *rest])
 
 
-def as_text(name: str) -> str:
-    """Somebody's name for something, as nothing but text."""
+def code_span(name: str) -> str:
+    """Quote a name that somebody chose, so that Markdown shows it as it is.
+
+    Args:
+        name: Name of a file, a contig or the like.
+
+    Example:
+        >>> code_span("a|b `c`")
+        "`a/b 'c'`"
+    """
     return f"`{' '.join(name.split()).replace('`', chr(39)).replace('|', '/')}`"
 
 
 METRICS = ("f1", "mcc", "precision", "recall", "average_precision", "roc_auc", "accuracy")
-"""Of the table, in its order."""
+"""Metrics of the table, in its order."""
 PACKAGES = ("hyena-ray", "torch", "transformers", "peft", "safetensors")
+"""Packages whose versions the card names."""
 SIMULATED = """\
 > **Simulated DNA.** This model was trained and scored on a simulated genome, in which what it finds
 > was planted. No figure here says anything about real DNA. Do not use it on any."""
@@ -91,22 +114,28 @@ CITATION = """\
 
 
 class CardFacts(NamedTuple):
-    """What a card is made of."""
+    """What a card is written from."""
 
     settings: RunSettings
+    """Settings of the run."""
     manifest: Manifest
-    """Of the prepared windows, as the run saw them."""
+    """Manifest of the prepared windows, as the run saw them."""
     validation: Evaluation
+    """Figures of the validation split."""
     test: Evaluation | None
-    """None where the test windows were not scored."""
+    """Figures of the test split; None where it was not scored."""
     adapter: bool
-    """Whether adapters lie beside the weights, as peft has them."""
+    """Whether adapters are next to the weights, in peft's format."""
     provenance: Provenance | None
-    """Of the backbone, where it is known."""
+    """What the backbone has seen, where it is known."""
 
 
 def card_text(facts: CardFacts) -> str:
-    """Markdown, without the head that the Hub reads."""
+    """Return the card's Markdown, without the metadata that the Hub reads.
+
+    Args:
+        facts: What the card is written from.
+    """
     sections = (
         _what(facts),
         _how_to_load(facts),
@@ -119,46 +148,45 @@ def card_text(facts: CardFacts) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def task_of(facts: CardFacts) -> Task:
-    """The run's task."""
+def _task(facts: CardFacts) -> Task:
     return task_named(facts.settings.task)
 
 
-def name_of(facts: CardFacts) -> str:
-    """The model's name."""
+def _name(facts: CardFacts) -> str:
     return f"{facts.settings.task}-{facts.settings.model.architecture.replace('_', '-')}"
 
 
 def _what(facts: CardFacts) -> list[str]:
-    settings, task = facts.settings, task_of(facts)
-    readout, of_bases = settings.readout, task.kind == "base"
-    lines = [f"# {name_of(facts)}", ""]
+    settings, task = facts.settings, _task(facts)
+    readout, labels_bases = settings.readout, task.kind == "base"
+    lines = [f"# {_name(facts)}", ""]
     if facts.manifest.simulated:
         lines += [SIMULATED, ""]
+    unit, inputs = ("every base", "windows") if labels_bases else ("a whole sequence", "sequences")
     about = (
-        f"Recognises {task.title} in DNA: gives {'every base' if of_bases else 'a whole sequence'} "
-        f"a probability. A `{settings.model.architecture}` model, trained by hyena-ray from "
-        f"{start_of(settings.model)}. It reads {'windows' if of_bases else 'sequences'} of "
+        f"Recognises {task.title} in DNA: gives {unit} a probability. "
+        f"A `{settings.model.architecture}` model, trained by hyena-ray from "
+        f"{initial_weights(settings.model)}. It reads {inputs} of "
         f"{settings.data.length} bases"
     )
     if readout.flank:
         about += f" with {readout.flank} real bases on each side"
     if readout.flank_composition:
         about += (
-            f", is told GC content and CpG frequency of {readout.flank_composition:,} on each side"
+            f", is given GC content and CpG frequency of {readout.flank_composition:,} on each side"
         )
     strands = "averages both strands" if readout.strands == "both" else "reads the given strand"
     lines.append(f"{about}, and {strands}.")
     if facts.provenance is not None:
-        lines += ["", pretrained_on(facts.provenance)]
+        lines += ["", pretraining_text(facts.provenance)]
     return lines
 
 
 def _how_to_load(facts: CardFacts) -> list[str]:
-    model, of_bases = facts.settings.model, task_of(facts).kind == "base"
+    model, labels_bases = facts.settings.model, _task(facts).kind == "base"
     backbone = model.backbone
-    auto = f"AutoModelFor{'Token' if of_bases else 'Sequence'}Classification"
-    result = "probabilities" if of_bases else "probability"
+    auto = f"AutoModelFor{'Token' if labels_bases else 'Sequence'}Classification"
+    result = "probabilities" if labels_bases else "probability"
     lines = [
         "## Use",
         "",
@@ -166,7 +194,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
         "import hyena_ray",
         'model = hyena_ray.load("path/to/this/folder")',
         f"{result} = model.predict(sequence)  # letters"
-        + ("" if of_bases else f", {facts.settings.data.length} of them"),
+        + ("" if labels_bases else f", {facts.settings.data.length} of them"),
         "```",
         "",
         "The classifier alone, without windows, strands and threshold:",
@@ -179,12 +207,16 @@ def _how_to_load(facts: CardFacts) -> list[str]:
     ]
     if not facts.adapter:
         return lines
-    revision = f', revision="{model.revision}"' if from_hub(backbone) else ""
+    revision = f', revision="{model.revision}"' if is_public(backbone) else ""
     lines += [
         "",
-        "The adapters are merged into these weights. By themselves, with the head, they lie in "
+        "The adapters are merged into these weights. By themselves, with the head, they are in "
         "`adapter/`; `BASE` is what they were trained on: "
-        + (start_of(model) if backbone else "the random start of this run, which was not kept")
+        + (
+            initial_weights(model)
+            if backbone
+            else "the random start of this run, which was not kept"
+        )
         + ".",
         "",
         "```python",
@@ -203,7 +235,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
 def _data(facts: CardFacts) -> list[str]:
     manifest, length = facts.manifest, facts.settings.data.length
     lines = ["## Data", "", "| file | name | sha256 |", "|---|---|---|"]
-    lines += [f"| {f.role} | {as_text(f.name)} | `{f.sha256}` |" for f in manifest.inputs]
+    lines += [f"| {f.role} | {code_span(f.name)} | `{f.sha256}` |" for f in manifest.inputs]
     lines.append("")
     if manifest.contigs:
         bases = sum(contig.length for contig in manifest.contigs)
@@ -223,34 +255,34 @@ def _data(facts: CardFacts) -> list[str]:
         lines.append(f"- training windows begin every {manifest.train_stride} bases")
     fold = facts.settings.data.fold
     lines.append(
-        f"- split {as_text(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
+        f"- split {code_span(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
     )
     if facts.settings.data.limit is not None:
         lines.append(f"- of the training windows {facts.settings.data.limit:,}, evenly over them")
     unit = "bases" if manifest.contigs else "sequences"
     lines += ["", f"| split | with | without | {unit} labelled 1 |", "|---|---|---|---|"]
     for split in manifest.splits:
-        of = [c for c in manifest.counts if (c.length, c.split) == (length, split)]
+        counts = [c for c in manifest.counts if (c.length, c.split) == (length, split)]
         lines.append(
-            f"| {split} | {sum(c.positive for c in of):,} | {sum(c.negative for c in of):,} | "
-            f"{sum(c.labelled for c in of):,} |"
+            f"| {split} | {sum(c.positive for c in counts):,} | "
+            f"{sum(c.negative for c in counts):,} | {sum(c.labelled for c in counts):,} |"
         )
     return lines
 
 
 def _figures(facts: CardFacts) -> list[str]:
-    found = [evaluation for evaluation in (facts.validation, facts.test) if evaluation is not None]
+    splits = [evaluation for evaluation in (facts.validation, facts.test) if evaluation is not None]
     lines = ["## Figures", ""]
     if facts.test is None:
         lines += ["**Not scored on the test windows.**", ""]
     lines += [
-        f"| metric | {' | '.join(evaluation.split for evaluation in found)} |",
-        "|---|" + "---|" * len(found),
-        *(f"| {name} | {' | '.join(_cell(e, name) for e in found)} |" for name in METRICS),
-        f"| Brier score | {' | '.join(f'{e.calibration.brier:.4f}' for e in found)} |",
+        f"| metric | {' | '.join(evaluation.split for evaluation in splits)} |",
+        "|---|" + "---|" * len(splits),
+        *(f"| {name} | {' | '.join(_cell(e, name) for e in splits)} |" for name in METRICS),
+        f"| Brier score | {' | '.join(f'{e.calibration.brier:.4f}' for e in splits)} |",
     ]
-    if all(evaluation.genome is not None for evaluation in found):
-        cells = [_genome_cell(evaluation) for evaluation in found]
+    if all(evaluation.genome is not None for evaluation in splits):
+        cells = [_genome_cell(evaluation) for evaluation in splits]
         lines.append(f"| average_precision in the genome | {' | '.join(cells)} |")
         lines += [
             "",
@@ -281,7 +313,7 @@ def _genome_cell(evaluation: Evaluation) -> str:
 
 
 def _use(facts: CardFacts) -> list[str]:
-    task, manifest = task_of(facts), facts.manifest
+    task, manifest = _task(facts), facts.manifest
     best = facts.test or facts.validation
     lines = [
         "## Intended use and limits",
@@ -306,10 +338,10 @@ def _use(facts: CardFacts) -> list[str]:
         )
     lines += [
         f"- The threshold {best.metrics.threshold:.3f} was chosen for the best "
-        f"{task.metric} on the validation windows; other prevalences want another one.",
+        f"{task.metric} on the validation windows; another prevalence needs another one.",
         "- Trained on one set of labels from one source: what these miss, it learns to miss. Other "
         "species, assemblies and cell types were not tried.",
-        "- N, and what lies past the ends of a sequence, tells it nothing: the figures are of "
+        "- N, and positions past the ends of a sequence, carry no information: the figures are of "
         "windows with real bases around them."
         if task.kind == "base"
         else f"- It reads sequences of {facts.settings.data.length} bases, aligned as in training.",
@@ -345,52 +377,66 @@ def _origin(facts: CardFacts) -> list[str]:
 
 
 CARD = "README.md"
+"""Name of the card in a model's folder."""
 PIPELINES: dict[Kind, str] = {"base": "token-classification", "sequence": "text-classification"}
-"""What the Hub calls the kinds of tasks."""
+"""Names that the Hub has for the kinds of tasks."""
 METRIC_TYPES = dict(zip(METRICS, METRICS, strict=True)) | {"mcc": "matthews_correlation"}
-"""Our metrics, and the Hub's."""
+"""Names that the Hub has for our metrics."""
 
 
 def write_card(folder: AnyPath, facts: CardFacts) -> None:
-    """Write README.md into a model's folder, atomically."""
+    """Write README.md into a model's folder, atomically.
+
+    Args:
+        folder: Folder of the model.
+        facts: What the card is written from.
+    """
     with atomic_file(folder / CARD) as temporary:
         temporary.write_text(str(model_card(facts)), encoding="utf-8")
 
 
 def model_card(facts: CardFacts) -> ModelCard:
-    """The card, whose `data` has the figures in the Hub's form."""
+    """Return the card, whose `data` has the figures in the Hub's form.
+
+    Args:
+        facts: What the card is written from.
+    """
+    from huggingface_hub import ModelCard
+
     return ModelCard(f"---\n{_metadata(facts).to_yaml()}\n---\n\n{card_text(facts)}")
 
 
 def _metadata(facts: CardFacts) -> ModelCardData:
+    from huggingface_hub import EvalResult, ModelCardData
+
     model = facts.settings.model
     tags = ["hyena-ray", "dna", "genomics", facts.settings.task, model.architecture]
     results = [
         EvalResult(
-            task_type=PIPELINES[task_of(facts).kind],
+            task_type=PIPELINES[_task(facts).kind],
             dataset_type="custom",
             dataset_name=_dataset(facts),
-            dataset_split=found.split,
+            dataset_split=evaluation.split,
             metric_type=METRIC_TYPES[name],
             metric_name=name,
-            metric_value=getattr(found.metrics, name),
+            metric_value=getattr(evaluation.metrics, name),
         )
-        for found in (facts.validation, facts.test)
-        if found is not None
+        for evaluation in (facts.validation, facts.test)
+        if evaluation is not None
         for name in METRIC_TYPES
     ]
     return ModelCardData(
-        model_name=name_of(facts),
+        model_name=_name(facts),
         library_name="hyena-ray",
-        pipeline_tag=PIPELINES[task_of(facts).kind],
+        pipeline_tag=PIPELINES[_task(facts).kind],
         tags=[*tags, "simulated"] if facts.manifest.simulated else tags,
         metrics=list(METRIC_TYPES.values()),
-        base_model=model.backbone if from_hub(model.backbone) else None,
+        base_model=model.backbone if is_public(model.backbone) else None,
         eval_results=results,
     )
 
 
 def _dataset(facts: CardFacts) -> str:
-    made_of = ", ".join(file.name for file in facts.manifest.inputs)
+    inputs = ", ".join(file.name for file in facts.manifest.inputs)
     simulated = " (simulated)" if facts.manifest.simulated else ""
-    return f"{task_of(facts).title} of {made_of}{simulated}"
+    return f"{_task(facts).title} of {inputs}{simulated}"

@@ -1,8 +1,8 @@
 """The windows of every step of a pretraining, as a function of (seed, step) alone: on any number of
 workers, in any process, and after a resume they are the same.
 
-An epoch of a stage passes every stretch without N once, in tiles of the stage's length that lie end
-to end; they begin at an offset of the epoch and stretch, so that another epoch cuts between other
+An epoch of a stage passes every stretch without N once, in tiles of the stage's length end to
+end; they start at an offset of the epoch and stretch, so that another epoch cuts between other
 bases. Their order is a permutation drawn from (seed, stage, epoch). No window holds an N."""
 
 from __future__ import annotations
@@ -29,23 +29,36 @@ _PER_BYTE = 4
 
 
 class PackedBases(NamedTuple):
-    """Stretches without N. Plain arrays, so that processes share them without a copy."""
+    """Bases of many stretches without N, four to a byte: a human genome takes 0.8 GB.
+
+    No window of a pretraining holds an N, so two bits encode a base. The arrays are
+    plain, so that processes share them without a copy.
+
+    Example:
+        >>> bases = PackedBases.of([(0, np.array([0, 1, 2, 3, 3], np.uint8))])
+        >>> bases.packed.tolist(), bases.cut(np.array([1]), 3).tolist()
+        ([228, 3], [[1, 2, 3]])
+    """
 
     packed: NDArray[np.uint8]
-    """Four bases a byte, the first in the lowest bits; every stretch begins with a byte."""
+    """Four bases a byte, the first in the lowest bits; every stretch starts at a byte."""
     starts: NDArray[np.int64]
-    """(stretches,) where each begins, in bases of `packed`."""
+    """Start of every stretch, in bases of `packed`; shape (stretches,)."""
     lengths: NDArray[np.int64]
-    """(stretches,) bases of each."""
+    """Number of bases of every stretch; shape (stretches,)."""
     contigs: NDArray[np.int64]
-    """(stretches,) which contig each lies in, as it was given."""
+    """Number of the contig that every stretch is in; shape (stretches,)."""
 
     @classmethod
     def of(cls, stretches: Iterable[tuple[int, NDArray[np.uint8]]]) -> PackedBases:
-        """Pack stretches, each with the number of its contig and (length,) codes 0 to 3."""
+        """Pack stretches.
+
+        Args:
+            stretches: Number of the contig and base codes 0 to 3, shape (length,), of each.
+        """
         packed, lengths, contigs = [np.empty(0, np.uint8)], [], []
         for contig, codes in stretches:
-            # Strided views: nothing as long as the stretch is made but a quarter of it.
+            # Strided views: no copy is longer than a quarter of the stretch.
             quarters = [codes[offset::_PER_BYTE] for offset in range(_PER_BYTE)]
             together = np.zeros(len(quarters[0]), np.uint8)
             for offset, quarter in enumerate(quarters):
@@ -64,7 +77,11 @@ class PackedBases(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[PackedBases]) -> PackedBases:
-        """As if all stretches had been packed together."""
+        """Return all stretches as if they had been packed together.
+
+        Args:
+            parts: Packed stretches in order.
+        """
         parts = [cls.of(()), *parts]
         sizes = np.cumsum([0, *(_PER_BYTE * len(part.packed) for part in parts[:-1])])
         return cls(
@@ -75,14 +92,23 @@ class PackedBases(NamedTuple):
         )
 
     def cut(self, positions: NDArray[np.int64], length: int) -> NDArray[np.uint8]:
-        """(n, length) codes of the windows that begin at (n,) positions of `packed`."""
+        """Return the base codes of some windows, shape (n, length).
+
+        Args:
+            positions: Starts of the windows, in bases of `packed`; shape (n,).
+            length: Bases of a window.
+        """
         columns = positions[:, None] + np.arange(length)
         shifts = (columns & 3).astype(np.uint8) << 1
         codes: NDArray[np.uint8] = (self.packed[columns >> 2] >> shifts) & np.uint8(3)
         return codes
 
     def stretch(self, number: int) -> NDArray[np.uint8]:
-        """(length,) codes of one stretch."""
+        """Return the base codes of one stretch, shape (length,).
+
+        Args:
+            number: Index of the stretch.
+        """
         first, length = int(self.starts[number]), int(self.lengths[number])
         bytes_ = self.packed[first // 4 : first // 4 - (-length // 4)]
         shifts = np.arange(0, 2 * _PER_BYTE, 2, dtype=np.uint8)
@@ -90,7 +116,16 @@ class PackedBases(NamedTuple):
 
 
 def known_stretches(codes: NDArray[np.uint8], shortest: int) -> list[slice]:
-    """The stretches of a contig's (length,) codes that hold no N and have `shortest` bases."""
+    """Return the stretches of a contig that hold no N.
+
+    Args:
+        codes: Base codes of the contig, shape (length,); 4 is N.
+        shortest: Least number of bases of a stretch.
+
+    Example:
+        >>> known_stretches(np.array([4, 0, 1, 4, 2], np.uint8), shortest=2)
+        [slice(1, 3, None)]
+    """
     known = np.concatenate([[False], codes != N_CODE, [False]])
     edges = np.flatnonzero(known[1:] != known[:-1])
     return [
@@ -105,9 +140,13 @@ _ROUNDS = 6
 
 
 def mixed(words: Words, key: int) -> Words:
-    """Random words, fixed by each word and the key.
+    """Return random words, each fixed by a word and the key.
 
-    Source: the finaliser of SplitMix64 (Steele et al. 2014).
+    Args:
+        words: Words to mix, uint64.
+        key: Any number; another one gives other words.
+
+    Reference: the finaliser of SplitMix64 (Steele et al. 2014).
     """
     z = words + np.uint64((key * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -115,56 +154,68 @@ def mixed(words: Words, key: int) -> Words:
     return z ^ (z >> np.uint64(31))
 
 
-def key_of(*numbers: int) -> int:
-    """One key of several numbers, in [0, 2^64)."""
+def derive_key(*numbers: int) -> int:
+    """Derive one key in [0, 2^64) from several numbers.
+
+    Args:
+        numbers: Non-negative numbers; their order matters.
+    """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def permuted(indices: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:
-    """Where a permutation of `count` things sends these indices.
+    """Return where a random permutation of `count` things sends some indices.
+
+    Any part of it is computed at once, in any process, without a list of them all: one of the 48
+    million windows of 64 bases in a human genome would take 400 MB and seconds in every process,
+    and again after every resume.
 
     Args:
-        indices: each in [0, count).
-        count: of all things, at least 1.
-        key: of the permutation; all of them differ.
+        indices: Indices in [0, count), shape (n,).
+        count: Number of all things, at least 1.
+        key: Key of the permutation; every key has another one.
 
-    Source: Black and Rogaway 2002, a Feistel network on the next power of four and a walk along its
-    cycle until it comes back into the range.
+    Reference: Black and Rogaway 2002, a Feistel network on the next power of four and a walk along
+    its cycle until it comes back into the range.
+
+    Example:
+        >>> sorted(permuted(np.arange(5), 5, key=7).tolist())
+        [0, 1, 2, 3, 4]
     """
     half = max(1, ((count - 1).bit_length() + 1) // 2)
     low = np.uint64((1 << half) - 1)
-    found = indices.astype(np.uint64)
-    outside = np.ones(len(found), bool)
+    images = indices.astype(np.uint64)
+    outside = np.ones(len(images), bool)
     while outside.any():
-        left, right = found[outside] >> np.uint64(half), found[outside] & low
+        left, right = images[outside] >> np.uint64(half), images[outside] & low
         for number in range(_ROUNDS):
             left, right = right, left ^ (mixed(right, key + number) & low)
-        found[outside] = (left << np.uint64(half)) | right
-        outside = found >= np.uint64(count)
-    return found.astype(np.int64)
+        images[outside] = (left << np.uint64(half)) | right
+        outside = images >= np.uint64(count)
+    return images.astype(np.int64)
 
 
 _ORDER, _OFFSETS, _STRANDS, _MASKS = range(4)
-"""What is drawn, apart from all else that is drawn with the same seed."""
+"""Names of independent draws with the same seed."""
 
 
 class Batch(NamedTuple):
     """A worker's windows of one step."""
 
     inputs: NDArray[np.uint8]
-    """(B, L) tokens that the model sees."""
+    """Tokens that the model sees, shape (B, L)."""
     targets: NDArray[np.int8]
-    """(B, L) tokens that position i of the output stands for, `IGNORED` where for none."""
+    """Tokens that the output is compared with, shape (B, L); `IGNORED` where it is with none."""
     weight: int
-    """Targets of the step on all workers."""
+    """Number of the step's targets on all workers."""
 
 
 class WindowStream:
     """Batches of a pretraining.
 
     Args:
-        bases: to train on.
-        settings: of the run.
+        bases: Bases to train on.
+        settings: Settings of the run.
     """
 
     def __init__(self, bases: PackedBases, settings: PretrainSettings) -> None:
@@ -175,20 +226,33 @@ class WindowStream:
         self._tiles = [tile_counts(bases.lengths, stage.length) for stage in self.stages]
 
     def count(self, stage: int) -> int:
-        """Windows of an epoch of a stage."""
+        """Return the number of windows in an epoch of a stage.
+
+        Args:
+            stage: Index of the stage.
+        """
         return int(self._tiles[stage].sum())
 
     def batches(self, steps: Iterable[int], workers: Workers = ALONE) -> Iterator[Batch]:
-        """A worker's part of each of these steps."""
+        """Yield a worker's part of some steps.
+
+        Args:
+            steps: Numbers of the steps, from 0.
+            workers: Place of the worker among those that train together.
+        """
         for step in steps:
             yield self.batch(step, workers)
 
     def batch(self, step: int, workers: Workers = ALONE) -> Batch:
-        """A worker's part of a step: rows rank, rank + size, ... of its windows.
+        """Return a worker's part of a step: rows rank, rank + size, ... of its windows.
 
-        Where it has none it gets one without targets, since all workers must pass.
+        A worker without any gets one without targets, since all workers must pass.
+
+        Args:
+            step: Number of the step, from 0.
+            workers: Place of the worker among those that train together.
         """
-        stage = next(index for index, of in enumerate(self.stages) if step < of.last)
+        stage = self._stage_at(step)
         whole = self.stages[stage]
         own = np.arange(whole.rows)[workers.rank :: workers.size]
         if not len(own):
@@ -208,50 +272,77 @@ class WindowStream:
         return masked(tokens, seen[own], int((seen != KEPT).sum()))
 
     def positions(self, step: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n,) where in the packed bases these rows of a step begin."""
-        stage = next(index for index, of in enumerate(self.stages) if step < of.last)
+        """Return the starts of some rows of a step in the packed bases, shape (n,).
+
+        Args:
+            step: Number of the step, from 0.
+            rows: Rows of the step, shape (n,).
+        """
+        stage = self._stage_at(step)
         return self.starts(
             stage, (step - self.stages[stage].first) * self.stages[stage].rows + rows
         )
 
     def starts(self, stage: int, draws: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n,) where in the packed bases the windows of these draws, counted from 0 in a stage,
-        begin; draws [e * count, (e + 1) * count) are epoch e."""
-        count, found = self.count(stage), np.empty(len(draws), np.int64)
+        """Return the starts of some draws of a stage in the packed bases, shape (n,).
+
+        Args:
+            stage: Index of the stage.
+            draws: Numbers of the draws, from 0 in the stage, shape (n,); draws
+                [e * count, (e + 1) * count) are epoch e.
+        """
+        count, starts = self.count(stage), np.empty(len(draws), np.int64)
         epochs = draws // count
         for epoch in np.unique(epochs):
-            of = epochs == epoch
-            order = key_of(self._recipe.seed, _ORDER, stage, int(epoch))
-            numbers = permuted(draws[of] % count, count, order)
-            found[of] = self._start(stage, int(epoch), numbers)
-        return found
+            drawn = epochs == epoch
+            order = derive_key(self._recipe.seed, _ORDER, stage, int(epoch))
+            numbers = permuted(draws[drawn] % count, count, order)
+            starts[drawn] = self._tile_starts(stage, int(epoch), numbers)
+        return starts
 
-    def _start(self, stage: int, epoch: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of the tiles with these numbers, in the order of the genome."""
+    def _stage_at(self, step: int) -> int:
+        return next(index for index, stage in enumerate(self.stages) if step < stage.last)
+
+    def _tile_starts(self, stage: int, epoch: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the starts of the tiles with these numbers, in the order of the genome."""
         tiles, length = self._tiles[stage], self.stages[stage].length
         ends = np.cumsum(tiles)
         stretch = np.searchsorted(ends, numbers, side="right")
         slack = np.minimum(self.bases.lengths - tiles * length, length - 1)[stretch]
-        key = key_of(self._recipe.seed, _OFFSETS, stage, epoch)
+        key = derive_key(self._recipe.seed, _OFFSETS, stage, epoch)
         drawn = mixed(stretch.astype(np.uint64), key) % (slack + 1).astype(np.uint64)
         tile = numbers - (ends - tiles)[stretch]
         starts: NDArray[np.int64] = self.bases.starts[stretch] + drawn.astype(np.int64)
-        found: NDArray[np.int64] = starts + tile * length
-        return found
+        starts += tile * length
+        return starts
 
     def _draws(self, what: int, step: int) -> np.random.Generator:
         return np.random.default_rng([self._recipe.seed, what, step])
 
 
 def tile_counts(lengths: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """How many tiles of `length` bases each stretch has: as many as fit at any offset below
-    `length`, and one where a tile fits at all."""
+    """Return the number of tiles of every stretch, shape (stretches,).
+
+    As many as fit at any offset below `length`, and one where a tile fits at all.
+
+    Args:
+        lengths: Bases of every stretch, shape (stretches,).
+        length: Bases of a tile.
+    """
     fit = (lengths + 1) // length - 1
     return np.where(lengths >= length, np.maximum(fit, 1), 0)
 
 
 def next_bases(tokens: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """(B, L) targets of the next-base objective: what follows each token; the last has nothing."""
+    """Return the targets of the next-base objective: the token after each, and none after the last.
+
+    Args:
+        tokens: Tokens, shape (B, L).
+
+    Example:
+        >>> next_bases(np.array([[7, 8, 9]], np.uint8)).tolist()
+        [[8, 9, -100]]
+    """
     targets = np.full(tokens.shape, IGNORED, np.int8)
     targets[:, :-1] = tokens[:, 1:]
     return targets
@@ -266,8 +357,13 @@ def draw_mask(
 ) -> NDArray[np.int8]:
     """Draw which bases are targets and what the model sees in their place.
 
+    Args:
+        shape: Windows and bases of a window, (B, L).
+        settings: Fractions of masked and random bases.
+        rng: Source of the draws.
+
     Returns:
-        (B, L) int8: `KEPT`, `UNCHANGED`, `HIDDEN`, or the token of a random base that is seen.
+        `KEPT`, `UNCHANGED`, `HIDDEN`, or the token of a random base that is seen; shape (B, L).
     """
     chosen, way = rng.random(shape), rng.random(shape)
     base = rng.integers(FIRST_BASE, FIRST_BASE + 4, shape, np.int8)
@@ -278,7 +374,13 @@ def draw_mask(
 
 
 def masked(tokens: NDArray[np.uint8], seen: NDArray[np.int8], weight: int) -> Batch:
-    """Put what `draw_mask` has drawn in the place of (B, L) tokens."""
+    """Return the batch in which some tokens are masked.
+
+    Args:
+        tokens: Tokens, shape (B, L).
+        seen: Value of `draw_mask`, shape (B, L).
+        weight: Number of the step's targets on all workers.
+    """
     targets = np.where(seen == KEPT, np.int8(IGNORED), tokens.astype(np.int8))
     inputs = np.where(seen >= 0, seen.astype(np.uint8), tokens)
     inputs[seen == HIDDEN] = TOKEN_IDS["[MASK]"]

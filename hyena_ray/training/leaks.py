@@ -16,15 +16,16 @@ _SEEN: dict[Use, str] = {"trained": "trained on", "held_out": "held out, so it m
 
 
 def warn_of_leak(settings: RunSettings, manifest: Manifest) -> None:
-    """Log in one line, once in a process, which test contigs the backbone has seen in pretraining,
-    or that it cannot be known.
+    """Log which test contigs the backbone has seen in pretraining, or that it cannot be known.
+
+    One line, once in a process.
 
     Args:
-        settings: of a run.
-        manifest: of the prepared windows; not a fold's view of it.
+        settings: Settings of a run.
+        manifest: Manifest of the prepared windows; not a fold's view of it.
 
     Raises:
-        InputError: the record beside the backbone is damaged.
+        InputError: The record next to the backbone is damaged.
     """
     backbone = settings.model.backbone
     provenance = read_provenance(backbone)
@@ -37,23 +38,29 @@ def warn_of_leak(settings: RunSettings, manifest: Manifest) -> None:
 
 
 def backbone_leak(provenance: Provenance, manifest: Manifest) -> str:
-    """What the test windows have in common with a pretraining, or those that it went on from, or
-    that simulated DNA has come into real data; in words, empty where there is nothing.
+    """Describe what a backbone has seen of the test windows, or that it knows simulated DNA alone.
 
-    Weights of others, which stand beside no record, are not asked about: published ones have read
-    whole genomes.
+    The pretraining and those that it started from are asked. Weights without a record are not:
+    published ones have read whole genomes.
+
+    Args:
+        provenance: What the backbone has seen.
+        manifest: Manifest of the prepared windows, as the run sees them.
+
+    Returns:
+        The problem in words; empty where there is none.
     """
-    problems = [_leak_of_one(of, manifest) for of in provenance.lineage]
+    problems = [_pretraining_leak(pretraining, manifest) for pretraining in provenance.lineage]
     return "; ".join(dict.fromkeys(filter(None, problems)))
 
 
-def _leak_of_one(provenance: Provenance, manifest: Manifest) -> str:
+def _pretraining_leak(provenance: Provenance, manifest: Manifest) -> str:
     if not manifest.simulated and (problem := provenance.simulated_only()):
         return problem
     genomes = [file.sha256 for file in manifest.inputs if file.role == "genome"]
     if not genomes:
         return (
-            "was pretrained on a genome, and the data are sequences that do not say where they lie "
+            "was pretrained on a genome, and the data are sequences that do not say where they are "
             "in one: whether test sequences were seen in pretraining is unknown"
         )
     if genomes != [provenance.genome_sha256]:
@@ -75,7 +82,7 @@ def _leak_of_one(provenance: Provenance, manifest: Manifest) -> str:
         return f"test contigs were seen in pretraining: {', '.join(seen)}; test figures flatter it"
     if provenance.began_from is not None and provenance.before is None:
         return (
-            f"its pretraining went on from {provenance.began_from}: whether that had seen test "
+            f"its pretraining started from {provenance.began_from}: whether that had seen test "
             "contigs is unknown"
         )
     return ""
@@ -83,24 +90,27 @@ def _leak_of_one(provenance: Provenance, manifest: Manifest) -> str:
 
 @cache
 def _warn_once(message: str) -> None:
-    """A search checks every trial's settings."""
+    """Log a warning once, since a search checks every trial's settings."""
     logger.warning("%s", message)
 
 
 def held_out_leak(provenance: Provenance) -> str:
-    """What the weights that a pretraining goes on from have seen of the bases that it holds out,
-    or that they know simulated DNA and it reads real; in words, empty where there is nothing.
+    """Describe what the weights that a pretraining starts from have seen of its held-out bases.
 
-    A contig is told by its bases, so that neither its name nor its file hides it. Weights of
-    others, which stand beside no record, are not asked about.
+    That they know simulated DNA alone and the pretraining reads real DNA is a problem too. A contig
+    is recognised by its bases, so that neither its name nor its file hides it. Weights without a
+    record are not asked about.
 
     Args:
-        provenance: of the weights that the run will leave.
+        provenance: What the weights that the run will leave have seen.
+
+    Returns:
+        The problems in words; empty where there are none.
     """
-    return "; ".join(dict.fromkeys(_leaks_of(provenance)))
+    return "; ".join(dict.fromkeys(_held_out_leaks(provenance)))
 
 
-def _leaks_of(provenance: Provenance) -> Iterator[str]:
+def _held_out_leaks(provenance: Provenance) -> Iterator[str]:
     for before in provenance.lineage[1:]:
         if not provenance.simulated and (problem := before.simulated_only()):
             yield problem

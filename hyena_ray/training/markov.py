@@ -2,9 +2,10 @@
 
 The model of order k predicts a base from the k before it. Its probabilities are interpolated:
 p_k(b | c) = (n(cb) + a p_(k-1)(b | c')) / (n(c) + a), where n counts k-mers in the training bases,
-c' is the context c without its first base, and p_-1 = 1/4. A context that never occurred so gets
-the probabilities of the next lower order.
-Source: MacKay and Peto 1995, with a fixed a.
+c' is the context c without its first base, and p_-1 = 1/4. A context that never occurred thus
+gets the probabilities of the next lower order.
+
+Reference: MacKay and Peto 1995, with a fixed a.
 """
 
 from __future__ import annotations
@@ -21,42 +22,59 @@ from hyena_ray.training.genome_stream import PackedBases
 from hyena_ray.training.pretrain_record import ALL
 
 ORDERS = tuple(range(1, 9))
-"""That are compared with a model."""
+"""Orders that are compared with a language model."""
 PRIOR = 16.0
-"""a: how many bases the next lower order is worth."""
+"""a of the formula: the number of bases that the next lower order is worth."""
 CHUNK = 1 << 22
 """Bases that are counted at once."""
 
 
 class Loss(NamedTuple):
-    """Of some bases."""
+    """Loss of some bases.
+
+    Example:
+        >>> round(Loss(total=math.log(4), bases=1).perplexity, 6)
+        4.0
+    """
 
     total: float
-    """Nats."""
+    """Sum in nats."""
     bases: int
+    """Number of bases that were predicted."""
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean."""
+        """exp of the mean loss."""
         return math.exp(self.total / self.bases)
 
 
 def perplexities(losses: Mapping[str, Loss]) -> dict[str, float]:
-    """By contig, and of all bases together."""
-    whole = Loss(sum(of.total for of in losses.values()), sum(of.bases for of in losses.values()))
-    return {name: of.perplexity for name, of in {**losses, ALL: whole}.items()}
+    """Return the perplexity of every contig, and of all bases together under `ALL`.
+
+    Args:
+        losses: Losses by contig.
+    """
+    total = sum(loss.total for loss in losses.values())
+    whole = Loss(total, sum(loss.bases for loss in losses.values()))
+    return {name: loss.perplexity for name, loss in {**losses, ALL: whole}.items()}
 
 
 def count_kmers(bases: PackedBases, order: int, *, both_strands: bool) -> list[NDArray[np.int64]]:
-    """Counts of all k-mers of 1 to order + 1 bases, none of which reaches over a stretch's end.
+    """Count all k-mers of 1 to order + 1 bases, none of which reaches over a stretch's end.
 
     Args:
-        bases: stretches without N.
-        order: of the largest model.
-        both_strands: count the reverse complements as well, as a model has seen them.
+        bases: Stretches without N.
+        order: Order of the largest model.
+        both_strands: Whether to count the reverse complements as well, as a model has seen them.
 
     Returns:
-        For k = 1, 2, ...: (4,) * k int64, in the order of the bases.
+        Counts for k = 1, 2, ..., each of shape (4,) * k, int64, in the order of the bases.
+
+    Example:
+        >>> bases = PackedBases.of([(0, np.array([0, 1, 0, 1], np.uint8))])
+        >>> ones, twos = count_kmers(bases, 1, both_strands=False)
+        >>> ones.tolist(), int(twos[0, 1]), int(twos[1, 0])
+        ([2, 2, 0, 0], 2, 1)
     """
     longest = order + 1
     counts = [np.zeros(4**k, np.int64) for k in range(1, longest + 1)]
@@ -64,15 +82,14 @@ def count_kmers(bases: PackedBases, order: int, *, both_strands: bool) -> list[N
         codes = bases.stretch(number)
         for chunk in _chunks(codes, longest):
             _add(counts[-1], _numbers(chunk, longest))
-        # Shorter ones: in front of every base that a longest one ends on, and at the start.
+        # Shorter k-mers end where a longest one ends, or within the first bases of a stretch.
         for k in range(1, longest):
             _add(counts[k - 1], _numbers(codes[: longest - 1], k))
-    tables = [of.reshape((4,) * k) for k, of in enumerate(counts, start=1)]
+    tables = [count.reshape((4,) * k) for k, count in enumerate(counts, start=1)]
     for k in range(longest - 1, 0, -1):
-        # A k-mer ends where a longest one does, or within the first bases of its stretch.
         tables[k - 1] = tables[k - 1] + tables[-1].sum(tuple(range(longest - k)))
     if both_strands:
-        tables = [of + of.T[(slice(None, None, -1),) * of.ndim] for of in tables]
+        tables = [table + table.T[(slice(None, None, -1),) * table.ndim] for table in tables]
     return tables
 
 
@@ -89,7 +106,7 @@ def _chunks(codes: NDArray[np.uint8], longest: int) -> Iterator[NDArray[np.uint8
 
 
 def _numbers(codes: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
-    """The number of every k-mer along the last axis, (..., L - k + 1); none where L < k."""
+    """Number every k-mer along the last axis, (..., L - k + 1); none where L < k."""
     count = max(0, codes.shape[-1] - k + 1)
     numbers = np.zeros((*codes.shape[:-1], count), np.int64)
     for offset in range(k):
@@ -99,14 +116,22 @@ def _numbers(codes: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
 
 
 def probabilities(tables: Sequence[NDArray[np.int64]], prior: float) -> list[NDArray[np.float64]]:
-    """(4,) * (order + 1) float64 for orders 0, 1, ...: p(last base | those before it)."""
-    found: list[NDArray[np.float64]] = []
+    """Return p(last base | bases before it) for orders 0, 1, ...
+
+    Args:
+        tables: Value of `count_kmers`.
+        prior: a of the formula, above 0.
+
+    Returns:
+        Probabilities of each order, shape (4,) * (order + 1).
+    """
+    models: list[NDArray[np.float64]] = []
     lower: NDArray[np.float64] = np.full(4, 0.25)
     for table in tables:
         context = table.sum(-1, keepdims=True)
         lower = (table + prior * lower) / (context + prior)
-        found.append(lower)
-    return found
+        models.append(lower)
+    return models
 
 
 def markov_perplexities(
@@ -117,32 +142,35 @@ def markov_perplexities(
     both_strands: bool = True,
     prior: float = PRIOR,
 ) -> dict[int, dict[str, float]]:
-    """Perplexity of every order by contig, on the bases that a next-base model is scored on.
+    """Return the perplexity of every order by contig, on the bases that a model is scored on.
 
-    That is every base of a window but the first. Near a window's start, where there are fewer than
-    k bases before one, the model of that lower order predicts it.
+    Those are all bases of a window but the first, as for the next-base objective. Near a window's
+    start, where there are fewer than k bases before one, the model of that lower order predicts it.
 
     Args:
-        bases: to count.
-        windows: (W, L) codes by contig.
-        orders: at least 0.
-        both_strands: see `count_kmers`.
-        prior: a of the formula above.
+        bases: Bases whose k-mers are counted.
+        windows: Base codes of the scored windows by contig, shape (W, L).
+        orders: Orders of the models, each at least 0.
+        both_strands: Whether to count the reverse complements as well.
+        prior: a of the formula.
+
+    Returns:
+        Perplexity by order and contig.
 
     Raises:
-        InputError: prior is not above 0.
+        InputError: The prior is not above 0.
     """
     if prior <= 0:
         raise InputError("prior", prior, "not above 0", "give one above 0")
     if not windows:
         return {}
     tables = count_kmers(bases, max(orders), both_strands=both_strands)
-    logs = [np.log(of).reshape(-1) for of in probabilities(tables, prior)]
-    found = {}
+    logs = [np.log(table).reshape(-1) for table in probabilities(tables, prior)]
+    by_order = {}
     for order in orders:
         losses = {name: _loss(codes, logs, order) for name, codes in windows.items()}
-        found[order] = perplexities(losses)
-    return found
+        by_order[order] = perplexities(losses)
+    return by_order
 
 
 def _loss(codes: NDArray[np.uint8], logs: Sequence[NDArray[np.float64]], order: int) -> Loss:

@@ -1,29 +1,34 @@
-"""Does a run, or a model, fit the prepared data, and itself? Asked before any work is done."""
+"""Checks before any work that a run, or a model, fits the prepared data and itself."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.model.settings import refuse_unused
-from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.leaks import warn_of_leak
 from hyena_ray.training.settings import RunSettings
 
+if TYPE_CHECKING:  # a command line is checked without torch
+    from hyena_ray.model.window import WindowModel
+
 
 def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
-    """Refuse settings that the prepared windows, the task, the model or the device cannot serve,
-    and warn of a backbone that has seen test contigs in pretraining.
+    """Refuse settings that the prepared windows, the task, the model or the device cannot serve.
+
+    A backbone that has seen test contigs in pretraining is warned of.
 
     Args:
-        settings: of the run.
-        data: prepared windows; not a fold's view of them.
-        place: where the settings come from, for the message.
-        gpu: whether the run will have one.
+        settings: Settings of the run.
+        data: Prepared windows; not a fold's view of them.
+        place: Where the settings come from, for the message.
+        gpu: Whether the run will have a GPU.
 
     Raises:
-        InputError: names the setting.
+        InputError: Names the first setting that does not fit.
     """
     task = task_named(settings.task, f"{place}: task")
     if task.name != data.manifest.task:
@@ -49,13 +54,13 @@ def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) ->
     """Refuse a trained model that reads other windows than the prepared ones.
 
     Args:
-        model: read from `folder`.
-        folder: of the model, for the message.
-        data: prepared windows.
+        model: Model read from `folder`.
+        folder: Folder of the model, for the message.
+        data: Prepared windows.
 
     Raises:
-        InputError: it labels bases and they have one label each, or the other way round; or their
-            length or flank is not the model's.
+        InputError: The model labels bases and the windows have one label each, or the other way
+            round; or their length or flank is not the model's.
     """
     manifest, readout = data.manifest, model.readout
     kind = "base" if model.labels_bases else "sequence"
@@ -145,7 +150,7 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
             f"{place}: data.fold",
             None,
             f"is missing, and the data in {data.folder} are split into {folds} folds",
-            f"say which one is tested, 0 to {folds - 1}",
+            f"set the one that is tested, 0 to {folds - 1}",
         )
 
 

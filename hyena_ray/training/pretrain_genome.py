@@ -28,14 +28,15 @@ class Genome(NamedTuple):
     train: PackedBases
     """Stretches to train on; their contigs are indices of `contigs`."""
     held_out: PackedBases
-    """Stretches to score, likewise."""
+    """Stretches to score; their contigs are indices of `contigs`."""
     contigs: tuple[ContigUse, ...]
-    """All, in the order of the file."""
+    """All contigs, in the order of the file."""
     name: str
-    """Of the file."""
+    """Name of the file."""
     sha256: str
-    """Of the file as stored."""
+    """Checksum of the file as stored."""
     simulated: bool
+    """Whether the genome is a simulated one."""
 
 
 def read_genome(
@@ -48,21 +49,21 @@ def read_genome(
     """Read a genome once, without what is left out.
 
     A window holds no N, so stretches between N that are shorter than the shortest window are
-    passed over, and so are held-out ones that are shorter than the longest.
+    skipped, and so are held-out ones that are shorter than the longest.
 
     Args:
-        path: of the genome, or the name of an assembly.
-        settings: of the run.
-        leave_out: contigs that nothing is read from.
-        held_out: contigs that are scored and not trained on; none holds out the share of the
-            settings of every contig.
+        path: File of the genome, or the name of an assembly.
+        settings: Settings of the run.
+        leave_out: Contigs that nothing is read from.
+        held_out: Contigs that are scored and not trained on; none holds out the last bases of every
+            contig, as the settings say.
 
     Raises:
-        InputError: the file is no genome, has no such contig, holds only N or is shorter than a
+        InputError: The file is no genome, has no such contig, holds only N or is shorter than a
             window; or a contig is named twice.
     """
     _check_names(leave_out, held_out)
-    share = 0.0 if held_out else settings.held_out.share
+    fraction = 0.0 if held_out else settings.held_out.share
     train: list[PackedBases] = []
     scored: list[PackedBases] = []
     contigs: list[ContigUse] = []
@@ -77,7 +78,7 @@ def read_genome(
         simulated |= contig.description.startswith(SIMULATED)
         checksum = hashlib.sha256(_LETTERS[contig.codes].data).hexdigest()
         length = len(contig.codes)
-        cut = length - int(share * length) if use == "trained" else 0
+        cut = length - int(fraction * length) if use == "trained" else 0
         contigs.append(
             ContigUse(name=contig.name, length=length, sha256=checksum, use=use, trained=cut)
         )
@@ -99,7 +100,7 @@ def read_genome(
                     f"it has {shortened_list(names, 30)}",
                 )
     _check_enough(path, settings, contigs, longest, known=known)
-    found = Genome(
+    genome = Genome(
         PackedBases.joined(train),
         PackedBases.joined(scored),
         tuple(contigs),
@@ -107,15 +108,15 @@ def read_genome(
         source.sha256,
         simulated,
     )
-    for number, of in enumerate(contigs):
-        if of.use == "held_out" and not (found.held_out.contigs == number).any():
+    for number, contig_use in enumerate(contigs):
+        if contig_use.use == "held_out" and not (genome.held_out.contigs == number).any():
             raise InputError(
                 "--held-out",
-                of.name,
+                contig_use.name,
                 f"has no {settings.longest} bases in a row without N, which a window needs",
                 "hold out another contig, or lower training.lengths",
             )
-    return found
+    return genome
 
 
 def _check_names(leave_out: Sequence[str], held_out: Sequence[str]) -> None:
@@ -164,14 +165,20 @@ def _packed(number: int, codes: NDArray[np.uint8], shortest: int) -> PackedBases
 def held_out_windows(
     genome: Genome, settings: PretrainSettings
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Of each held-out contig its name and (W, longest) codes: tiles that lie end to end, or
-    `held_out.windows` of them, evenly over the contig."""
+    """Yield every held-out contig's name and the base codes of its windows, shape (W, longest).
+
+    The windows are tiles end to end, or `held_out.windows` of them, spread evenly over the contig.
+
+    Args:
+        genome: Genome with held-out bases.
+        settings: Settings of the run.
+    """
     bases, length = genome.held_out, settings.longest
     for number, contig in enumerate(genome.contigs):
         positions = [
             np.arange(start, start + size - length + 1, length)
-            for start, size, of in zip(bases.starts, bases.lengths, bases.contigs, strict=True)
-            if of == number
+            for start, size, index in zip(bases.starts, bases.lengths, bases.contigs, strict=True)
+            if index == number
         ]
         if positions:
             tiles = np.concatenate(positions)

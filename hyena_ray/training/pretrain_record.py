@@ -1,4 +1,4 @@
-"""What a pretraining leaves: its manifest, as a file and in words."""
+"""The record of a pretraining, as a file and in words."""
 
 from __future__ import annotations
 
@@ -12,40 +12,45 @@ from hyena_ray.settings import Settings
 from hyena_ray.training.settings import Objective, PretrainSettings
 
 RECORD = "manifest.json"
-"""In the folder of a pretraining; written last, so that its presence means complete."""
+"""Name of the record in the folder of a pretraining, which is written last."""
 ALL = "all"
 """Name of all held-out windows together, among those of contigs."""
 BACKBONE = "backbone"
-"""There: what `model.backbone` takes."""
+"""Name of the trained backbone in the folder, as `model.backbone` takes it."""
 
 
 class HeldOutEvaluation(Settings):
-    """At the held-out windows, in the course of a run."""
+    """An evaluation of the held-out windows in the course of a run."""
 
     step: int
+    """Number of steps that were done."""
     length: int
-    """Of the windows trained on, in bases."""
+    """Length in bases of the windows trained on."""
     train_loss: float
-    """Mean since the look before, in nats a base."""
+    """Mean loss since the evaluation before, in nats per base."""
     perplexity: dict[str, float]
-    """Of held-out windows, by contig."""
+    """Perplexity of the held-out windows by contig, and of all together."""
 
 
 class PretrainRecord(Record):
-    """What a pretraining found."""
+    """What a pretraining gave."""
 
     KIND: ClassVar[str] = "pretrain"
 
     settings: PretrainSettings
+    """Settings of the run."""
     provenance: Provenance
+    """What the weights have seen."""
     history: tuple[HeldOutEvaluation, ...]
+    """Every evaluation in order; the last one is of the final weights."""
     markov: dict[str, dict[str, float]]
-    """Perplexity by order and contig on the same held-out windows, of the next base."""
+    """Perplexity of Markov models by order and contig, of the next base of the same windows."""
     bases_per_second: float | None
-    """Trained on, over all workers, since the last start; None where that had nothing to do."""
+    """Bases trained on per second by all workers since the last start; None where that had nothing
+    to do."""
 
     def text(self) -> str:
-        """For people: held-out perplexity of model and Markov models, contig by contig."""
+        """Return a table for people: held-out perplexity of the model and of Markov models."""
         lines = [SIMULATED] if self.provenance.simulated else []
         perplexity = self.history[-1].perplexity
         if perplexity:
@@ -58,11 +63,17 @@ class PretrainRecord(Record):
 def perplexity_table(
     objective: Objective, model: Mapping[str, float], markov: Mapping[str, Mapping[str, float]]
 ) -> str:
-    """One row a contig; below them, where the two are not of the same bases, that they are not."""
+    """Return a table with a row for each contig.
+
+    Args:
+        objective: What the model predicts; where it is not the next base, the table says so.
+        model: Perplexity of the model by contig.
+        markov: Perplexity of Markov models by order and contig.
+    """
     contigs = [name for name in model if name != ALL] + [ALL]
     head: list[Any] = ["perplexity", "model", *(f"order {order}" for order in markov)]
     rows = [head] + [
-        [name, f"{model[name]:.3f}", *(f"{of[name]:.3f}" for of in markov.values())]
+        [name, f"{model[name]:.3f}", *(f"{values[name]:.3f}" for values in markov.values())]
         for name in contigs
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -70,5 +81,5 @@ def perplexity_table(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     if objective == "masked":
-        lines.append("the model tells masked bases from both sides, Markov models the next base")
+        lines.append("the model predicts masked bases from both sides, Markov models the next base")
     return "\n".join(lines)

@@ -195,8 +195,8 @@ def dry_run(attribution: Attribution) -> DryRun:
         InputError: The cluster cannot hold the actors.
     """
     from hyena_ray.attribution.shards import missing_shards
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
 
     plan, data, output = attribution.plan, attribution.data, attribution.output
     with connect(attribution.address) as cluster:
@@ -358,7 +358,7 @@ def attribute_in_run(
     from hyena_ray.attribution.tracks import write_tracks
     from hyena_ray.cluster.pool import Shards, run_shards
     from hyena_ray.dataset.origin import Origin
-    from hyena_ray.runs.shards import SHARDS
+    from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, data_folder = run.plan, run.folder, data.folder
     Origin.of(data).write(folder)

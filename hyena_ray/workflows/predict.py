@@ -165,8 +165,8 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     Raises:
         InputError: The cluster cannot hold the actors.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.prediction.pieces import count_windows, missing_pieces
     from hyena_ray.workflows.timing import seconds_per_scored_window
 
@@ -268,8 +268,8 @@ def predict_in_run(
     Raises:
         ShardError: A piece failed on every try.
     """
+    from hyena_ray.cluster.monitor import Progress
     from hyena_ray.cluster.pool import Shards, run_shards
-    from hyena_ray.cluster.progress import Progress
     from hyena_ray.prediction.pieces import (
         SEQUENCES,
         count_windows,
@@ -280,7 +280,7 @@ def predict_in_run(
     )
     from hyena_ray.prediction.prediction_record import PredictionRecord, expected_precision
     from hyena_ray.prediction.region_calling import write_results
-    from hyena_ray.runs.shards import SHARDS
+    from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, model_folder = run.plan, run.folder, prediction.model
     run.reopen()  # the regions are about to be replaced

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hyena_ray.cluster.resources import Cluster, Placement, Resources, TrialResources
-    from hyena_ray.cluster.tasks import Shared
+    from hyena_ray.cluster.streams import Shared
     from hyena_ray.cluster.workers import Report
     from hyena_ray.model.provenance import Provenance
     from hyena_ray.training.data_parallel import Workers
@@ -222,7 +222,7 @@ def place_workers(job: PretrainJob, cluster: Cluster) -> Placement:
         InputError: The cluster cannot hold them.
     """
     from hyena_ray.cluster.resources import fit_resources
-    from hyena_ray.cluster.steps import STREAM_CPU
+    from hyena_ray.cluster.streams import STREAM_CPU
 
     return fit_resources(
         cluster,
@@ -245,8 +245,8 @@ def dry_run(pretraining: Pretraining) -> DryRun:
     Raises:
         InputError: The cluster cannot hold the workers.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.training.data_parallel import Workers
     from hyena_ray.workflows.timing import pretraining_seconds
 
@@ -335,8 +335,7 @@ def _pretrain_in_run(
 ) -> PretrainRecord:
     import torch
 
-    from hyena_ray.cluster.steps import StreamedSteps
-    from hyena_ray.cluster.tasks import share
+    from hyena_ray.cluster.streams import StreamedSteps, share
     from hyena_ray.training.pretrain_record import PretrainRecord
     from hyena_ray.training.pretraining import pretrain, save_backbone
     from hyena_ray.training.trainer import DivergenceError
@@ -399,8 +398,7 @@ def _train(
     train: Any, pretraining: Pretraining, resources: TrialResources
 ) -> tuple[Sequence[Mapping[str, Any]], float | None]:
     """Return the history of the finished run, and the bases trained on in a second."""
-    from hyena_ray.cluster.progress import Progress
-    from hyena_ray.cluster.watchdog import watchdog
+    from hyena_ray.cluster.monitor import Progress, watchdog
     from hyena_ray.cluster.workers import run_in_own_process
     from hyena_ray.training.pretraining import evaluation_text
     from hyena_ray.training.trainer import DivergenceError
@@ -452,7 +450,7 @@ def _markov(
     resources: Resources,
 ) -> dict[str, dict[str, float]]:
     """Return the perplexity of Markov models by order and contig, computed on a worker."""
-    from hyena_ray.cluster.tasks import run_task
+    from hyena_ray.cluster.pool import run_task
 
     both = settings.training.reverse_complement
 

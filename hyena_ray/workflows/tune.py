@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hyena_ray.cluster.resources import Cluster
-    from hyena_ray.cluster.windows import Key
+    from hyena_ray.cluster.streams import Key
     from hyena_ray.search.trackers import Tracker
     from hyena_ray.training.evaluation import Evaluation
     from hyena_ray.training.settings import RunSettings
@@ -259,7 +259,7 @@ def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
         space: Search space, which says how long the windows and their flanks are.
         folder: Folder to make.
     """
-    from hyena_ray.dataset.prepare import prepare
+    from hyena_ray.dataset.preparation import prepare
     from hyena_ray.dataset.simulated import simulate
 
     with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
@@ -293,7 +293,7 @@ def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster
     Raises:
         InputError: The cluster cannot hold what the space asks for.
     """
-    from hyena_ray.cluster.windows import fits
+    from hyena_ray.cluster.streams import fits
 
     return fit_resources(
         cluster,
@@ -315,8 +315,8 @@ def dry_run(search: Search) -> DryRun:
     Raises:
         InputError: The cluster cannot hold the trials.
     """
+    from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.cluster.tasks import run_task
     from hyena_ray.genome.splits import SPLITS
     from hyena_ray.workflows.timing import attribution_seconds, training_seconds
 
@@ -497,7 +497,7 @@ class _Steps:
         return PreparedData.open(folder)
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
-        from hyena_ray.cluster.windows import share_windows
+        from hyena_ray.cluster.streams import share_windows
         from hyena_ray.model.saved import READOUT
         from hyena_ray.search.stored_study import (
             STATES,
@@ -540,7 +540,7 @@ class _Steps:
 
         A worker does it, since the driver may have no GPU.
         """
-        from hyena_ray.cluster.tasks import run_task
+        from hyena_ray.cluster.pool import run_task
 
         data_folder, model_folder = data.folder, self.folder / "model"
 

@@ -143,7 +143,7 @@ def test_the_entry_point_is_a_command_of_the_job_and_every_try_goes_on(
     assert (ROOT / job).is_file()
     command = JobCommand("zdna", tune.WORKFLOW, "zdna")
     options = command.make_context("zdna", arguments).params
-    assert options.resume
+    assert options["resume"]
     # A new cluster per try, and a suspended job gives its cluster up.
     assert spec["backoffLimit"] > 0
     assert spec["shutdownAfterJobFinishes"]
@@ -152,7 +152,7 @@ def test_the_entry_point_is_a_command_of_the_job_and_every_try_goes_on(
         (container,) = template["spec"]["containers"]
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         assert "persistentVolumeClaim" in volumes[mounts["/shared"]]
-    assert {options.data, options.out} == {Path("/shared/prepared"), Path("/shared/run")}
+    assert (options["data"], options["out"]) == ("/shared/prepared", "/shared/run")
 
 
 def test_the_head_runs_nothing_and_gpus_come_and_go(manifest: dict[str, Any]) -> None:

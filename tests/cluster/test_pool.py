@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import ray
 
+from hyena_ray.cluster.monitor import Progress, StalledError
 from hyena_ray.cluster.pool import NAMES, TRIES, ShardError, Shards, run_shards
-from hyena_ray.cluster.progress import Progress, State
 from hyena_ray.cluster.resources import Cluster, Resources
-from hyena_ray.cluster.watchdog import StalledError
 from hyena_ray.errors import InputError
+from hyena_ray.progress import State
 
 pytestmark = pytest.mark.usefixtures("cluster")
 SMALL = Resources(cpu=0.5)

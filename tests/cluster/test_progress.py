@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from hyena_ray import progress as module
-from hyena_ray.cluster.progress import Progress, State, count_noun, duration, shortened_list
+from hyena_ray.cluster.monitor import Progress
+from hyena_ray.progress import State, count_noun, duration, shortened_list
 
 PATIENCE = 60.0
 """Seconds after which a test gives up."""

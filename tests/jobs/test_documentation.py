@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import click
 import pytest
 
-from hyena_ray.cli.commands import JOBS
+from hyena_ray.cli.commands import JOBS, hyena_ray_command
 from hyena_ray.settings import load_yaml
 from hyena_ray.training.settings import RunSettings
-from tests.jobs.pages import ROOT
+from hyena_ray.workflows.presets import load_preset
+from tests.foundation.test_imports import ROOMS
+from tests.jobs.pages import ROOT, lines
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -66,6 +69,12 @@ def test_every_room_has_a_page_of_reference_and_a_place_in_its_order(
         page for page in generated if page.startswith("api/")
     }
     assert rooms <= set(HOOK.ROOMS)
+
+
+def test_rooms_are_listed_in_the_order_of_their_imports() -> None:
+    assert HOOK.ROOMS == ROOMS
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    assert tuple(re.findall(r"^\| `(\w+)/` \|", contributing, re.MULTILINE)) == ROOMS
 
 
 def test_every_module_of_the_foundation_has_a_section(generated: dict[str, str]) -> None:
@@ -137,6 +146,51 @@ def test_a_study_is_always_one_of_optuna(page: Path) -> None:
     for paragraph in re.split(r"\n\s*\n|\n(?=[|-] )", page.read_text()):
         if re.search(r"(?<!`)\bstud(y|ies)\b(?!\.db)", paragraph, re.IGNORECASE):
             assert "Optuna" in paragraph, paragraph
+
+
+def command_lines() -> list[Any]:
+    """Return every command of the pages, also inside loops of a shell."""
+    return [
+        pytest.param(line.strip(), id=f"{page.name}-{number}")
+        for page in [*PAGES, *ROOT.glob("*.md")]
+        for number, line in enumerate(lines(page.read_text()))
+        if line.strip().startswith("hyena-ray ")
+    ]
+
+
+def parse_command(line: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the options of a command line, and the words that no option takes."""
+    words = shlex.split(line, comments=True)[1:]
+    words = [word for word in words if not re.fullmatch(r"\$[A-Z]+", word)]  # options of a shell
+    command: click.Command = hyena_ray_command()
+    context = click.Context(command, info_name="hyena-ray")
+    while isinstance(command, click.Group):
+        name, *words = words
+        subcommand = command.get_command(context, name)
+        assert subcommand is not None, f"no command {name}"
+        command = subcommand
+    parsed = command.make_context(str(command.name), words)
+    return parsed.params, parsed.args
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_commands_of_the_pages_have_todays_options_presets_and_settings(
+    line: str, generated: dict[str, str]
+) -> None:
+    options, extra = parse_command(line)
+    assert extra == []
+    presets = (options.get("preset") or options.get("presets") or "").split(",")
+    for preset in presets:
+        if preset and "$" not in preset and not preset.endswith("/all"):
+            load_preset(preset)
+    keys = set(re.findall(r"^\| `([\w.]+)` \|", generated["settings.md"], re.MULTILINE))
+    for assignment in options.get("changes") or ():
+        assert assignment.partition("=")[0] in keys, assignment
+
+
+@pytest.mark.parametrize("line", ["hyena-ray train --dta x", "hyena-ray evaluate --on test"])
+def test_the_check_of_commands_catches_an_option_that_is_gone(line: str) -> None:
+    assert parse_command(line)[1]
 
 
 def test_every_decision_has_a_date_a_reason_and_evidence() -> None:

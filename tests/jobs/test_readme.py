@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gzip
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from hyena_ray.cli.commands import JOBS, JobCommand, hyena_ray_command
+from hyena_ray.cli.commands import JOBS
 from hyena_ray.genome.simulation import simulate_genome, simulate_promoters
 from tests.jobs.pages import ROOT, blocks, job_commands, job_of, type_in
 
@@ -59,18 +57,3 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
 def test_the_readme_has_every_job_but_those_of_a_first_try() -> None:
     jobs = set(re.findall(r"hyena-ray ([a-z]+)", README))
     assert set(JOBS) - {"simulate"} <= jobs
-
-
-@pytest.mark.parametrize("line", job_commands(README))
-def test_the_command_line_takes_every_command(line: str) -> None:
-    command: click.Command = hyena_ray_command()
-    words = shlex.split(line)[1:]
-    context = click.Context(command, info_name="hyena-ray")
-    while isinstance(command, click.Group):
-        name, *words = words
-        subcommand = command.get_command(context, name)
-        assert subcommand is not None, name
-        command = subcommand
-    assert isinstance(command, JobCommand)
-    extra = command.make_context(str(command.name), list(words)).args
-    assert extra == []

@@ -169,7 +169,7 @@ def test_the_key_is_in_no_file_and_no_runtime_environment(followed: Followed) ->
 
 def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(followed: Followed) -> None:
     assert followed.log == [
-        "broken follows the search no further (the server is gone); the search goes on"
+        "broken no longer follows the search (the server is gone); the search continues"
     ]
     assert TuneRecord.read(followed.out).trials == {"complete": 2}
 

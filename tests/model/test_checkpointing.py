@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaBlock
-from hyena_ray.model.baselines import BASELINES
+from hyena_ray.model.baseline_models import BASELINES
 from hyena_ray.model.classifier import HyenaDNAClassifier
 from hyena_ray.model.configuration import CONFIG_CLASSES
 from hyena_ray.model.huggingface import (

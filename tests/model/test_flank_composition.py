@@ -1,4 +1,4 @@
-"""What a classifier is told of the surroundings: the right shares, and nothing it does not use."""
+"""The flank composition: the right fractions, and no effect before training."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_composition_is_that_counted_letter_by_letter(
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_at_the_start_a_model_gives_what_it_gives_without(architecture: str) -> None:
     tokens = some_tokens()
-    told = a_model(architecture)
-    untold = a_model(architecture, READOUT.updated({"flank_composition": 0}, "test"))
+    with_it = a_model(architecture)
+    without = a_model(architecture, READOUT.updated({"flank_composition": 0}, "test"))
     state = {
-        name: value for name, value in told.state_dict().items() if "surroundings." not in name
+        name: value for name, value in with_it.state_dict().items() if "surroundings." not in name
     }
-    untold.load_state_dict(state)
-    torch.testing.assert_close(told(tokens), untold(tokens))
-    torch.testing.assert_close(told.predict(tokens), untold.predict(tokens))
+    without.load_state_dict(state)
+    torch.testing.assert_close(with_it(tokens), without(tokens))
+    torch.testing.assert_close(with_it.predict(tokens), without.predict(tokens))
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
@@ -122,7 +122,7 @@ def test_attribution_sees_what_predictions_are_made_of(architecture: str) -> Non
     torch.testing.assert_close(model.predict(tokens), (strands[0] + strands[1]) / 2)
 
 
-def test_what_takes_in_the_surroundings_learns() -> None:
+def test_the_embedding_of_the_composition_learns() -> None:
     model = a_model("hyenadna").train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     tokens = some_tokens(batch=8)
@@ -155,7 +155,7 @@ def test_a_saved_model_predicts_the_same(
     torch.testing.assert_close(again.predict(tokens), model.predict(tokens), atol=1e-5, rtol=1e-5)
 
 
-def test_a_backbone_of_another_task_gives_all_but_head_and_surroundings(tmp_path: Path) -> None:
+def test_a_backbone_of_another_task_gives_all_but_head_and_composition(tmp_path: Path) -> None:
     plain = a_model("hyenadna", READOUT.updated({"flank_composition": 0}, "test"))
     save_window_model(plain, tmp_path / "model")
     settings = ModelSettings(backbone=str(tmp_path / "model"))
@@ -167,18 +167,18 @@ def test_a_backbone_of_another_task_gives_all_but_head_and_surroundings(tmp_path
     assert not found["classifier.surroundings.out_proj.weight"].any()
 
 
-def test_flanks_that_do_not_hold_the_surroundings_are_refused() -> None:
+def test_flanks_shorter_than_the_composition_are_refused() -> None:
     with pytest.raises(InputError, match=r"82: needs 84 bases \(window 20, and 32 on each side\)"):
         a_model("hyenadna")(some_tokens(31))
 
 
 def test_a_classifier_without_place_for_it_takes_no_composition() -> None:
-    told = a_model("hyenadna").classifier
-    untold = a_model("hyenadna", READOUT.updated({"flank_composition": 0}, "test")).classifier
+    with_it = a_model("hyenadna").classifier
+    without = a_model("hyenadna", READOUT.updated({"flank_composition": 0}, "test")).classifier
     ids = some_tokens().long()
     for call in (
-        lambda: told(input_ids=ids),
-        lambda: untold(input_ids=ids, composition=torch.zeros(3, FEATURES)),
+        lambda: with_it(input_ids=ids),
+        lambda: without(input_ids=ids, composition=torch.zeros(3, FEATURES)),
     ):
         with pytest.raises(InputError, match="composition belongs to"):
             call()
@@ -193,7 +193,7 @@ def test_models_without_embeddings_are_refused(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("flank_composition", [1, 15])
-def test_in_narrow_surroundings_the_nearest_part_is_the_window(flank_composition: int) -> None:
+def test_in_narrow_flanks_the_nearest_part_is_the_window(flank_composition: int) -> None:
     tokens = some_tokens()
     found = measure_composition(tokens, 20, flank_composition)
     assert torch.equal(found[:, -2:], measure_composition(tokens[:, STORED:-STORED], 20, 0)[:, -2:])

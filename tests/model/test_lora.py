@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.baselines import BASELINES
+from hyena_ray.model.baseline_models import BASELINES
 from hyena_ray.model.configuration import CONFIG_CLASSES
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.huggingface import (
@@ -100,9 +100,9 @@ def test_merging_keeps_the_outputs_and_leaves_no_adapter(
     assert not has_lora(merged)
     assert adapted_names(merged) is None
     # Only what mixes channels cannot be put into depthwise weights.
-    beside = {name for name in set(merged.state_dict()) - names if ".short_filter.across." in name}
-    assert set(merged.state_dict()) == names | beside
-    assert bool(beside) == (targets == "short_filter")
+    extra = {name for name in set(merged.state_dict()) - names if ".short_filter.across." in name}
+    assert set(merged.state_dict()) == names | extra
+    assert bool(extra) == (targets == "short_filter")
     assert torch.allclose(merged(ids).logits, classifier(ids).logits, atol=1e-4)
     assert has_lora(classifier), "the original goes on training"
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hyena_ray
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import codes_to_tokens, decode, encode, tokens_to_codes
 from hyena_ray.errors import InputError
@@ -142,8 +142,8 @@ def test_windows_of_a_contig_have_the_probabilities_of_evaluate(
         one = found[contig]
         assert isinstance(one, np.ndarray)
         letters = np.array(list(contigs[contig][start : start + WINDOW]))
-        told = np.where(letters == "N", np.nan, scores)
-        np.testing.assert_allclose(one[start : start + WINDOW], told, atol=1e-6)
+        expected = np.where(letters == "N", np.nan, scores)
+        np.testing.assert_allclose(one[start : start + WINDOW], expected, atol=1e-6)
         ends += start in (0, len(one) - WINDOW)
     assert len(windows.start) > 50
     assert ends, "no window at the end of a contig, where N was filled in"

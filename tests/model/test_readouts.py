@@ -1,4 +1,4 @@
-"""What a readout gives beside a label per base: sequences, special tokens, windows cut shorter."""
+"""What a readout gives apart from base labels: sequences, special tokens, shorter windows."""
 
 from __future__ import annotations
 

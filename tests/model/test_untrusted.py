@@ -21,7 +21,7 @@ def folder(language_model: HyenaDNAForCausalLM, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_code_beside_a_model_does_not_run(folder: Path, tmp_path: Path) -> None:
+def test_code_next_to_a_model_does_not_run(folder: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     (folder / "modeling_x.py").write_text(f"open({str(ran)!r}, 'w')\nclass Model: pass\n")
     values = json.loads((folder / "config.json").read_text())

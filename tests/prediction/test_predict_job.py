@@ -116,6 +116,7 @@ def check_same(out: Path, calm: Path) -> None:
         assert (out / name).read_bytes() == (calm / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_stopped_job_is_done_and_nothing_else(
     inputs: Path, calm: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,8 +176,8 @@ def test_precision_in_the_genome_is_that_of_the_test_split_at_the_same_threshold
 REFUSED: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "nowhere"], r"nowhere/readout\.json: there is no such file"),
     "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
-    "contig": (["--contigs", "c1,chr1"], "--contigs: chr1: the genome has no such contig"),
-    "no contig": (["--contigs", ""], "--contigs: '': the genome has no such contig"),
+    "contig": (["--contigs", "c1,chr1"], "--contigs: chr1: unknown contig"),
+    "no contig": (["--contigs", ""], "--contigs: '': "),
     "overlap": (["--overlap", "10"], "--overlap: 10: the model reads windows of 10 bases"),
     "threshold": (["--threshold", "1.5"], r"--threshold: 1\.5: .*less than or equal to 1"),
     "no number": (["--threshold", "nan"], "--threshold: nan: .*number"),

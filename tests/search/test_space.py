@@ -31,9 +31,9 @@ def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("task: zdna\nserach: {}\n", "serach: unknown key; allowed are .*search"),
+        ("task: zdna\nserach: {}\n", "serach: unknown key, did you mean search"),
         ("task: zdna\nsearch: {}\n", "search: is empty"),
-        (HEAD + "  training.rate: {choices: [1]}\n", "training.rate: unknown key; allowed are"),
+        (HEAD + "  training.rate: {choices: [1]}\n", "training.rate: unknown key"),
         (HEAD + "  nothing.here: {choices: [1]}\n", "nothing.here: unknown key"),
         (HEAD + "  training.epochs: {lowest: 1}\n", "search.training.epochs.lowest: unknown key"),
         (HEAD + "  training.epochs: {low: 9, high: 3}\n", "epochs: 9 to 3: low is not below high"),
@@ -70,7 +70,7 @@ def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
         ),
         (
             "attribution: {shuffle: 2}\n" + HEAD + "  training.epochs: {choices: [3]}\n",
-            "attribution: shuffle: unknown key; allowed are .*shuffles",
+            "attribution: shuffle: unknown key, did you mean shuffles",
         ),
         ("trials: 0\n" + HEAD + "  training.epochs: {choices: [3]}\n", "trials: 0: .*greater"),
         ("scheduler: {grace_period: 1}\n" + HEAD + "  training.epochs: {choices: [3]}\n", "grace"),

@@ -80,7 +80,7 @@ def test_every_call_of_tune_reaches_a_tracker_until_it_fails(
         guest.on_experiment_end(trials=[])
     assert heard == ["setup", *hooks, "on_trial_start"]
     assert [record.message for record in caplog.records] == [
-        "inner follows the search no further (no); the search goes on"
+        "inner no longer follows the search (no); the search continues"
     ]
 
 
@@ -115,7 +115,7 @@ def test_what_wandb_refuses_is_told_once(
         guest.on_experiment_end(trials=[])
         guest.on_experiment_end(trials=[])
     (record,) = caplog.records
-    assert record.message.startswith("wandb follows the search no further (")
+    assert record.message.startswith("wandb no longer follows the search (")
 
 
 def test_a_process_of_wandb_that_dies_is_told_once(
@@ -132,6 +132,6 @@ def test_a_process_of_wandb_that_dies_is_told_once(
         for _ in range(2):
             guest.on_trial_complete(iteration=0, trials=[], trial=FakeTrial())
     assert [record.message for record in caplog.records] == [
-        "wandb follows the search no further (its process ended with exit code -9); "
-        "the search goes on"
+        "wandb no longer follows the search (its process ended with exit code -9); "
+        "the search continues"
     ]

@@ -128,7 +128,7 @@ def test_its_python_runs(tested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # peft's
 )
-def test_without_a_test_it_says_so_and_tells_nothing_of_this_machine(
+def test_without_a_test_the_card_says_so_and_names_nothing_of_this_machine(
     data: PreparedData, tmp_path: Path
 ) -> None:
     config = HyenaDNAConfig(d_model=8, d_inner=32, n_layer=1, max_seq_len=64, filter_order=8)
@@ -193,7 +193,7 @@ def test_a_run_is_scored_later_by_going_on_with_it(data: PreparedData, tmp_path:
 
 
 def test_a_name_in_the_data_is_nothing_but_text(tested: Path, data: PreparedData) -> None:
-    settings = RunSettings.of_task("zdna").updated(SMALL, "test")
+    settings = RunSettings.for_task("zdna").updated(SMALL, "test")
     model = load_window_model(tested / "model")
     validation: Evaluation = evaluate_on_split(model, data, "val", class_weights(settings.training))
     odd = "a`|b: [c]\n# d.fa"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hyena_ray.cluster.pool import run_task
 from hyena_ray.cluster.resources import Resources
-from hyena_ray.cluster.tasks import run_task, share
+from hyena_ray.cluster.streams import share
 from hyena_ray.errors import InputError
 
 

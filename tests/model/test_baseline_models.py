@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from hyena_ray.dataset.tokens import COMPLEMENT, encode
 from hyena_ray.errors import InputError
-from hyena_ray.model.baselines import (
+from hyena_ray.model.baseline_models import (
     RULE_OF_TASK,
     RULES,
     BiLSTM,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from hyena_ray.cluster.watchdog import StalledError, watchdog
+from hyena_ray.cluster.monitor import StalledError, watchdog
 
 
 def test_a_wait_without_progress_is_interrupted() -> None:
