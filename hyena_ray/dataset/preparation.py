@@ -14,9 +14,9 @@ from hyena_ray.dataset.genome_windows import PrepareSettings
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.sequences import SequenceSettings
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, write_json
+from hyena_ray.files import atomic_folder
 from hyena_ray.runs.record import MANIFEST
-from hyena_ray.runs.run import PROVENANCE, Output, check_output, provenance
+from hyena_ray.runs.run import Output, check_output, write_provenance
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
@@ -52,7 +52,7 @@ def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifes
     with _parents_of(folder), atomic_folder(folder, last=MANIFEST, replace=overwrite) as temporary:
         manifest = recipe.write(temporary)
         inputs = {str(number): path for number, path in enumerate(recipe.inputs, start=1)}
-        write_json(temporary / PROVENANCE, provenance(inputs))
+        write_provenance(temporary, inputs)
         manifest.write(temporary)
     return manifest
 

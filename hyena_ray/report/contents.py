@@ -34,7 +34,6 @@ from hyena_ray.report.run_contents import (
     PredictContents,
     PrepareContents,
     PretrainContents,
-    Provenance,
     RunContents,
     SanityContents,
     SanityResults,
@@ -46,7 +45,7 @@ from hyena_ray.report.run_contents import (
 )
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, PLAN, read_kind, read_manifest
-from hyena_ray.runs.run import PROVENANCE, read_plan
+from hyena_ray.runs.run import PROVENANCE, RunProvenance, read_plan
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import task_named
@@ -117,7 +116,7 @@ def _with_origin(contents: RunContents) -> RunContents:
     """Add how the run was made, the data that it records, and their task where only they do."""
     path = contents.folder / PROVENANCE
     if path.exists():
-        contents = replace(contents, provenance=Provenance.parse(read_json(path), path))
+        contents = replace(contents, provenance=RunProvenance.parse(read_json(path), path))
     if not (contents.folder / DATA).exists():
         return contents
     origin = Origin.read(contents.folder)

@@ -27,6 +27,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.runs.run import RunProvenance
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import Task
@@ -136,19 +137,6 @@ class SanityResults(Settings):
     """Checks of each method."""
 
 
-class Provenance(Settings):
-    """The file provenance.json: how a run was made."""
-
-    command: tuple[str, ...] = ()
-    """Words of the command line."""
-    started: str = ""
-    """Date and time of the last start, UTC."""
-    inputs: dict[str, str] = Field(default_factory=dict)
-    """Name of everything that was read, and where it was."""
-    versions: dict[str, str] = Field(default_factory=dict)
-    """Versions of Python and packages."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunContents:
     """What every page needs, and results of other folders that are shown on the same page."""
@@ -172,7 +160,7 @@ class RunContents:
     """Comparison of presets, its own or that of a folder given along with it."""
     sanity: SanityResults | None = None
     """Sanity checks, its own or those of a folder given along with it."""
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: RunProvenance = field(default_factory=RunProvenance)
     """By which command, when, and with which versions the run was made."""
 
 

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from pydantic import Field
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import is_inside, new_output, read_json, remove_temporary_files, write_json
@@ -19,6 +21,7 @@ from hyena_ray.runs._lock import only_writer
 from hyena_ray.runs._ownership import check_ownership
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import KINDS, MANIFEST, PLAN, Record, checked_kind
+from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 PROVENANCE = "provenance.json"
@@ -27,6 +30,19 @@ PACKAGES = ("hyena-ray", "torch", "ray", "transformers", "peft", "optuna", "nump
 """Packages whose versions are recorded."""
 
 PlanType = TypeVar("PlanType", bound=Plan)
+
+
+class RunProvenance(Settings):
+    """The file provenance.json: how a run was made."""
+
+    command: tuple[str, ...] = ()
+    """Words of the command line."""
+    started: str = ""
+    """Date and time of the last start, UTC."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Name of everything that was read, and where it was."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of Python and packages."""
 
 
 class Output(NamedTuple):
@@ -204,14 +220,15 @@ def start(
                 "plan": plan.model_dump(mode="json"),
             }
             write_json(output.folder / PLAN, values)
-        write_json(output.folder / PROVENANCE, provenance(inputs or {}))
+        write_provenance(output.folder, inputs or {})
         yield Run(output.folder, first)
 
 
-def provenance(inputs: Mapping[str, AnyPath]) -> dict[str, Any]:
-    """Say by which command, when, and with which versions a run is made; names no host.
+def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath]) -> None:
+    """Write `provenance.json`: how the run in a folder is made; it names no host.
 
     Args:
+        folder: Folder of the run.
         inputs: Name of everything that is read, and where it is.
     """
     versions = {"python": platform.python_version()}
@@ -220,9 +237,10 @@ def provenance(inputs: Mapping[str, AnyPath]) -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "inputs": {name: str(path) for name, path in inputs.items()},
-        "versions": versions,
-    }
+    made = RunProvenance(
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        inputs={name: str(path) for name, path in inputs.items()},
+        versions=versions,
+    )
+    write_json(folder / PROVENANCE, made.model_dump(mode="json"))

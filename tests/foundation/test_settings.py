@@ -60,7 +60,7 @@ def test_a_missing_yaml_is_one_line(tmp_path: Path) -> None:
     [
         (
             {"inner": {"rte": 1}},
-            r"x: inner\.rte: unknown key, did you mean rate\?; allowed are on, rate",
+            r"x: inner\.rte: unknown key, did you mean rate\?; allowed are rate, on",
         ),
         ({"outer": 1}, r"x: outer: unknown key; allowed are inner, sizes"),
         ({"inner": {"rate": "0.1"}}, r"x: inner\.rate: 0\.1: .*number"),
