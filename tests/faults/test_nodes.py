@@ -55,8 +55,8 @@ def test_nodes_that_die_in_the_middle_of_trials_and_of_attribution_change_nothin
     job.wait_for((out / "trials" / "0000" / "checkpoint.pt").exists)
     nodes.kill(0)
     nodes.add()
-    job.wait_for((out / "shards" / "plan.json").exists)
-    nodes.kill(0)
+    job.wait_for((out / "attribution" / "plan.json").exists)
+    nodes.kill(1)
     nodes.add()
     job.finish()
     assert result_of(out) == calm
