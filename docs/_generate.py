@@ -45,8 +45,8 @@ SETTINGS = (
 
 PACKAGE = Path(__file__).parents[1] / "hyena_ray"
 ROOMS = (
-    *("genome", "dataset", "model", "training", "pretraining", "attribution", "prediction"),
-    *("runs", "cluster", "tuning", "search", "workflows", "report", "cli"),
+    *("runs", "genome", "dataset", "model", "training", "attribution", "prediction"),
+    *("cluster", "search", "workflows", "report", "cli"),
 )
 """Rooms in their order; a room that is missing here comes last."""
 

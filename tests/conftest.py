@@ -16,7 +16,7 @@ from filelock import FileLock
 from hypothesis import settings
 from pyarrow import fs
 
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.storage import S3Path
 from tests.command_line import run_job

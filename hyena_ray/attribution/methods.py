@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.baselines import NOISE, random_stream
+from hyena_ray.attribution.path_baselines import NOISE, random_stream
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
 

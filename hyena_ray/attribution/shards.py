@@ -47,7 +47,7 @@ from hyena_ray.files import atomic_file, sha256_file
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST
-from hyena_ray.runs.shards import (
+from hyena_ray.runs.shard_files import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,

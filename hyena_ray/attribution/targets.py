@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hyena_ray.attribution.baselines import make_baselines, sequence_keys
+from hyena_ray.attribution.path_baselines import make_baselines, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import FIRST_BASE

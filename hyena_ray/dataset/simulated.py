@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyena_ray.dataset.prepare import PrepareSettings, Recipe, SequenceSettings
+from hyena_ray.dataset.preparation import PrepareSettings, Recipe, SequenceSettings
 from hyena_ray.genome.simulation import MOTIFS, simulate_genome, simulate_promoters
 from hyena_ray.tasks import Task
 

@@ -33,7 +33,7 @@ from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.shards import (
+from hyena_ray.runs.shard_files import (
     read_shard_file,
     shard_file_is_complete,
     write_shard_file,

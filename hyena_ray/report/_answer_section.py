@@ -37,7 +37,7 @@ from hyena_ray.report.run_contents import (
 )
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import Evaluation
-from hyena_ray.workflows.compare import METRIC_TITLES
+from hyena_ray.workflows.comparison_table import METRIC_TITLES
 
 TOP = 5
 """K-mers that a sentence names."""

@@ -12,7 +12,7 @@ from hyena_ray.report._plots import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, sv
 from hyena_ray.report.run_contents import ScoredContents, TrainContents, TuneContents
 from hyena_ray.search.stored_study import STATES
 from hyena_ray.training.evaluation import Evaluation
-from hyena_ray.workflows.compare import METRIC_TITLES
+from hyena_ray.workflows.comparison_table import METRIC_TITLES
 
 CURVE_ROWS = 12
 """Points of the precision-recall curve in its table."""

@@ -24,7 +24,7 @@ from hyena_ray.report._page import (
 from hyena_ray.report._plots import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, ScoredContents, TuneContents
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS
-from hyena_ray.workflows.compare import COST_TITLES, METRIC_TITLES, ORIGINAL
+from hyena_ray.workflows.comparison_table import COST_TITLES, METRIC_TITLES, ORIGINAL
 
 SHOWN_TRIALS = 50
 """Trials of the table, the best first."""

@@ -53,7 +53,8 @@ from hyena_ray.tasks import task_named
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.workflows.attribute import AttributeRecord
-from hyena_ray.workflows.compare import COST_TITLES, METRIC_TITLES, CompareRecord
+from hyena_ray.workflows.compare import CompareRecord
+from hyena_ray.workflows.comparison_table import COST_TITLES, METRIC_TITLES
 from hyena_ray.workflows.evaluate import EvaluateRecord
 from hyena_ray.workflows.sanity import SANITY, SanityRecord
 from hyena_ray.workflows.train import EVALUATION, HISTORY, TrainPlan, TrainRecord

@@ -358,7 +358,7 @@ def attribute_in_run(
     from hyena_ray.attribution.tracks import write_tracks
     from hyena_ray.cluster.pool import Shards, run_shards
     from hyena_ray.dataset.origin import Origin
-    from hyena_ray.runs.shards import SHARDS
+    from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, data_folder = run.plan, run.folder, data.folder
     Origin.of(data).write(folder)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import field_validator
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
-from hyena_ray.files import atomic_file, read_json, sha256_file, write_json
-from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
+from hyena_ray.files import read_json, sha256_file, write_json
+from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
@@ -24,7 +23,15 @@ from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import Option
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.workflows.presets import OriginalFigures, Preset, Selection, select_presets
+from hyena_ray.workflows.comparison_table import (
+    TABLES,
+    Row,
+    RunFigures,
+    comparison_markdown,
+    preset_row,
+    write_tables,
+)
+from hyena_ray.workflows.presets import Preset, Selection, select_presets
 from hyena_ray.workflows.train import EVALUATION, SAMPLE, TrainPlan, TrainRecord, train_in_run
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -37,8 +44,6 @@ from hyena_ray.workflows.workflow import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
     from hyena_ray.cluster.streams import Handle, Key
 
@@ -51,42 +56,11 @@ DIVERGED = "diverged.json"
 RUNS = "runs"
 """Name of the folder of all runs."""
 OUTPUTS = {
-    "comparison": "comparison.md",
-    "table": "comparison.csv",
-    "as Parquet": "comparison.parquet",
+    **TABLES,
     "runs": RUNS,
     "summary": MANIFEST,
 }
 """Name of every output, and its path in the folder of the run."""
-METRIC_TITLES = {
-    "f1": "F1",
-    "mcc": "MCC",
-    "average_precision": "AP",
-    "genome_average_precision": "AP, genome",
-    "precision": "precision",
-    "recall": "recall",
-    "roc_auc": "ROC-AUC",
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-}
-"""Metrics of the test windows, and their titles in the table."""
-COST_TITLES = {
-    "trainable_share": "weights trained",
-    "seconds_per_epoch": "s per epoch",
-    "peak_memory_mib": "peak MiB",
-}
-"""What the runs took, and the titles in the table."""
-ORIGINAL = tuple(OriginalFigures.model_fields)
-"""Figures that the original work states."""
-CITATION = (
-    "The original work: Bokhyan, *Identification of biological interrelations in the human genome "
-    "by methods of language model interpretation*, HSE University, 2025."
-)
-_MIB = 2**20
-_SHOWN = tuple(name for name in METRIC_TITLES if not name.endswith("accuracy"))
-
-Row = dict[str, Any]
-"""A preset's row of the table, by column."""
 
 
 class CompareSettings(ReadsData, Resumes, RunsOnActors):
@@ -490,26 +464,6 @@ def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads:
     )
 
 
-class RunFigures(NamedTuple):
-    """What one run of a comparison found."""
-
-    record: TrainRecord | None
-    """Record of the run; None where it diverged."""
-    genome_average_precision: float | None = None
-    """Average precision at the genome's own prevalence; None for sequences."""
-
-    def values(self) -> dict[str, float | None]:
-        """Return what is averaged over the runs of a preset."""
-        assert self.record is not None
-        return {
-            **(self.record.test or {}),
-            "genome_average_precision": self.genome_average_precision,
-            "trainable_share": self.record.trainable_share,
-            "seconds_per_epoch": self.record.seconds_per_epoch,
-            "peak_memory_mib": self.record.peak_memory / _MIB,
-        }
-
-
 def _figures(folder: AnyPath) -> RunFigures:
     if (folder / DIVERGED).exists():
         return RunFigures(None)
@@ -545,158 +499,6 @@ def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecor
     )
     run.finish(record)
     return record, rows, text
-
-
-def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
-    """Summarise the runs of one preset.
-
-    Args:
-        preset: The preset.
-        figures: What its runs found, one for each seed, or for each seed and fold.
-
-    Returns:
-        `preset`, `runs` and `diverged` (numbers), `about`; over the runs that did not diverge, the
-        mean NAME and the standard deviation NAME_sd (null for fewer than two) of every metric, and
-        the mean of every cost; what the original work states as original_NAME, and
-        NAME_minus_original. Null where unknown.
-    """
-    finished = [run.values() for run in figures if run.record is not None]
-    row: Row = {
-        "preset": preset.name,
-        "runs": len(figures),
-        "diverged": len(figures) - len(finished),
-        "about": preset.about,
-    }
-    for name in (*METRIC_TITLES, *COST_TITLES):
-        values = [value for run in finished if (value := run[name]) is not None]
-        row[name] = fmean(values) if values else None
-        if name in METRIC_TITLES:
-            row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
-    for name in ORIGINAL:
-        stated, ours = getattr(preset.original, name), row[name]
-        row[f"original_{name}"] = stated
-        row[f"{name}_minus_original"] = None if None in (stated, ours) else ours - stated
-    return row
-
-
-def comparison_table(rows: Sequence[Row]) -> pa.Table:
-    """Return rows as a table with string, int64 and float64 columns.
-
-    Args:
-        rows: Rows of the presets, at least one.
-    """
-    import pyarrow as pa
-
-    kinds = {
-        "preset": pa.string(),
-        "about": pa.string(),
-        "runs": pa.int64(),
-        "diverged": pa.int64(),
-    }
-    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in rows[0]])
-    return pa.Table.from_pylist(list(rows), schema=schema)
-
-
-def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
-    """Return the comparison as Markdown: our figures, and next to them the original work's.
-
-    Args:
-        rows: Rows of the presets.
-        comparison: What was compared.
-    """
-    manifest = comparison.data.manifest
-    runs = f"seeds {', '.join(map(str, comparison.seeds))}"
-    if manifest.folds:
-        runs += f", each of {manifest.folds} folds tested"
-    lines = [
-        "# Comparison on test windows",
-        "",
-        *([f"**{SIMULATED}**", ""] if manifest.simulated else []),
-        f"Data `{comparison.data.folder}`, split `{manifest.split}`; {runs}; mean ± standard "
-        "deviation over runs.",
-        "The threshold is chosen on each run's validation windows.",
-        *[f"All runs have `{key}={value}`." for key, value in comparison.changes.items()],
-        "",
-        *_grid(
-            ["preset", "runs", *map(METRIC_TITLES.__getitem__, _SHOWN), *COST_TITLES.values()],
-            [_our_cells(row) for row in rows],
-        ),
-    ]
-    stated = [row for row in rows if any(row[f"original_{name}"] is not None for name in ORIGINAL)]
-    if stated:
-        names = [
-            name for name in ORIGINAL if any(row[f"original_{name}"] is not None for row in stated)
-        ]
-        lines += [
-            "",
-            "## Next to the original work",
-            "",
-            CITATION,
-            "Each cell has our figure, the original work's, and the difference. Its figures are of "
-            "its own data, split",
-            "and published weights; what it calls ROC-AUC is balanced accuracy.",
-            "",
-            *_grid(
-                ["preset", *((METRIC_TITLES | COST_TITLES)[name] for name in names)],
-                [[row["preset"], *(_original_cell(row, name) for name in names)] for row in stated],
-            ),
-        ]
-    if left_out := comparison.selection.left_out:
-        lines += ["", "Left out, since they need data prepared otherwise:", ""]
-        lines += [f"- {preset.name}: `{preset.data.options}`" for preset in left_out]
-    return "\n".join(lines) + "\n"
-
-
-def _our_cells(row: Row) -> list[str]:
-    runs = str(row["runs"])
-    if row["diverged"]:
-        runs += f" ({row['diverged']} diverged)"
-    cells = [row["preset"], runs]
-    for name in _SHOWN:
-        mean, spread = row[name], row[f"{name}_sd"]
-        shown = "" if mean is None else f"{mean:.3f}"
-        cells.append(shown if spread is None else f"{shown} ± {spread:.3f}")
-    share, seconds, memory = (row[name] for name in COST_TITLES)
-    cells.append("" if share is None else f"{share:.2%}")
-    cells.append("" if seconds is None else f"{seconds:.1f}")
-    cells.append("" if memory is None else f"{memory:.0f}")
-    return cells
-
-
-def _original_cell(row: Row, name: str) -> str:
-    ours, stated = row[name], row[f"original_{name}"]
-    if stated is None:
-        return ""
-    shape = ".2%" if name == "trainable_share" else ".3f"
-    if ours is None:
-        return f"{stated:{shape}} in the original work"
-    difference = "" if name == "trainable_share" else f", {row[f'{name}_minus_original']:+.3f}"
-    return f"{ours:{shape}}, {stated:{shape}}{difference}"
-
-
-def _grid(heads: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-def write_tables(folder: AnyPath, rows: Sequence[Row], text: str) -> None:
-    """Write the table of a comparison as Parquet, CSV and Markdown.
-
-    Args:
-        folder: Folder of the comparison.
-        rows: Rows of the presets.
-        text: The table as Markdown.
-    """
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    table = comparison_table(rows)
-    with atomic_file(folder / OUTPUTS["as Parquet"]) as temporary:
-        pq.write_table(table, temporary, write_page_checksum=True)
-    with atomic_file(folder / OUTPUTS["table"]) as temporary:
-        pyarrow.csv.write_csv(table, temporary)
-    with atomic_file(folder / OUTPUTS["comparison"]) as temporary:
-        temporary.write_text(text)
 
 
 def present(comparison: Comparison, result: tuple[CompareRecord, list[Row], str]) -> Outcome:

@@ -280,7 +280,7 @@ def predict_in_run(
     )
     from hyena_ray.prediction.prediction_record import PredictionRecord, expected_precision
     from hyena_ray.prediction.region_calling import write_results
-    from hyena_ray.runs.shards import SHARDS
+    from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, model_folder = run.plan, run.folder, prediction.model
     run.reopen()  # the regions are about to be replaced

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from pydantic import create_model
 
 from hyena_ray.dataset.manifest import Manifest
-from hyena_ray.dataset.prepare import (
+from hyena_ray.dataset.preparation import (
     PrepareSettings,
     Recipe,
     SequenceSettings,

@@ -27,7 +27,7 @@ from hyena_ray.workflows.workflow import (
 )
 
 if TYPE_CHECKING:
-    from hyena_ray.attribution.sanity import Check
+    from hyena_ray.attribution.sanity_checks import Check
     from hyena_ray.dataset.schema import Windows
     from hyena_ray.model.window import WindowModel
 
@@ -150,7 +150,7 @@ def execute(run: SanityRun) -> list[Check]:
     Raises:
         InputError: The model finds no labelled base, or another job writes the folder.
     """
-    from hyena_ray.attribution.sanity import check_attribution, count_steps
+    from hyena_ray.attribution.sanity_checks import check_attribution, count_steps
     from hyena_ray.dataset.origin import Origin
     from hyena_ray.model.devices import default_device
 
@@ -198,7 +198,7 @@ def present(run: SanityRun, checks: list[Check]) -> Outcome:
         run: The checks.
         checks: Their results.
     """
-    from hyena_ray.attribution.sanity import format_checks
+    from hyena_ray.attribution.sanity_checks import format_checks
 
     folder = run.output.folder
     written = outputs_in(folder, OUTPUTS)

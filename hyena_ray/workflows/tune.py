@@ -259,7 +259,7 @@ def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
         space: Search space, which says how long the windows and their flanks are.
         folder: Folder to make.
     """
-    from hyena_ray.dataset.prepare import prepare
+    from hyena_ray.dataset.preparation import prepare
     from hyena_ray.dataset.simulated import simulate
 
     with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from pathlib import Path
 
 from benchmarks.comparison import Comparison
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
 
 

@@ -22,7 +22,7 @@ from hyena_ray.attribution.shards import (
 from hyena_ray.attribution.tracks import write_tracks
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import new_model
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.tasks import TASKS
@@ -22,11 +22,11 @@ JOBS = Path(__file__).parents[1]
 SPACE = JOBS.parent / "search_spaces" / "demo_zdna.yaml"
 PROBE = Path(__file__).with_name("first_work.py")
 FIRST_WORK = {
-    "prepare": "hyena_ray.dataset.prepare:prepare",
+    "prepare": "hyena_ray.dataset.preparation:prepare",
     "train": "hyena_ray.training.train_and_test:train_and_test",
     "pretrain": "hyena_ray.cluster.workers:run_in_own_process",
     "evaluate": "hyena_ray.training.evaluation:evaluate_on_split",
-    "sanity": "hyena_ray.attribution.sanity:check_attribution",
+    "sanity": "hyena_ray.attribution.sanity_checks:check_attribution",
     "attribute": "hyena_ray.cluster.pool:run_shards",
     "compare": "hyena_ray.cluster.streams:share_windows",
     "tune_zdna": "hyena_ray.search.tune_experiment:run_trials",

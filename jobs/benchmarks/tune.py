@@ -18,7 +18,7 @@ from benchmarks.processes import Watch
 from hyena_ray.cluster.resources import Placement
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.streams import Handle, Key, share_windows
-from hyena_ray.dataset.prepare import prepare
+from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.files import sha256_file

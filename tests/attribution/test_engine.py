@@ -8,15 +8,15 @@ import torch
 from captum.attr import IntegratedGradients
 
 from hyena_ray.attribution import engine, targets
-from hyena_ray.attribution.baselines import (
+from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
+from hyena_ray.attribution.methods import METHODS
+from hyena_ray.attribution.path_baselines import (
     dinucleotide_shuffle,
     random_stream,
     sequence_keys,
     shuffle_stream,
 )
-from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
-from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.dataset.tokens import reverse_complement

@@ -20,11 +20,11 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
-from hyena_ray.attribution.baselines import random_stream, sequence_keys
+from hyena_ray.attribution.path_baselines import random_stream, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import ShardPlan, merge_shards, missing_shards, run_shard
 from hyena_ray.attribution.tracks import write_tracks
-from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.build import build_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout

@@ -29,7 +29,7 @@ from hyena_ray.attribution.shards import (
     suspect_window,
     tables_sha256,
 )
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from tests.attribution.small_model import FLANK, WINDOW, SmallModel

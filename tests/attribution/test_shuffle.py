@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hyena_ray.attribution.baselines import dinucleotide_shuffle
+from hyena_ray.attribution.path_baselines import dinucleotide_shuffle
 
 BASES = arrays(np.uint8, st.integers(0, 60), elements=st.integers(0, 4))
 

@@ -15,7 +15,7 @@ import torch
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, run_shard
 from hyena_ray.attribution.tracks import scored_bases, write_tracks
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.convolution import ALL
 from tests.attribution.small_model import WINDOW, SmallModel

@@ -13,7 +13,7 @@ import pytest
 from hyena_ray.cluster import streams as module
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.cluster.streams import StreamSource, read_files, share_windows
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import simulate_genome

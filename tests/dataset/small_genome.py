@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyena_ray.dataset.prepare import PrepareSettings
+from hyena_ray.dataset.preparation import PrepareSettings
 from hyena_ray.dataset.schema import Windows
 
 SPLIT = "contig:train=a,b;val=c;test=d"

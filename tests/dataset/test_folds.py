@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hyena_ray.dataset import schema
 from hyena_ray.dataset.origin import Origin
-from hyena_ray.dataset.prepare import prepare
+from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
 from tests.dataset.small_genome import SPLIT, Inputs, assert_same_windows

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena_ray.dataset.prepare import prepare
+from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import decode

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hyena_ray.dataset import schema
 from hyena_ray.dataset.manifest import Manifest
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.prepare import prepare
+from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.tasks import TASKS

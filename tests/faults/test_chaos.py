@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
 from tests.command_line import process_of
 from tests.faults.small_runs import Inputs, Job, Nodes

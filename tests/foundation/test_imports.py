@@ -75,6 +75,11 @@ def test_every_folder_of_the_package_is_a_known_room() -> None:
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ROOMS)
 
 
+def test_no_two_files_of_the_package_share_a_name() -> None:
+    names = [path.name for path in FILES if path.name not in ("__init__.py", "settings.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize(
     ("place", "source"),
     [

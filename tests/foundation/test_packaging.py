@@ -14,7 +14,8 @@ import hyena_ray
 from hyena_ray.settings import load_yaml
 
 ROOT = Path(__file__).parents[2]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: dict[str, Any] = PYPROJECT["project"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 CONDA = load_yaml(ROOT / "environment.yml")
 
@@ -76,7 +77,8 @@ def test_every_source_that_the_image_copies_is_there_and_sent_to_the_engine() ->
 
 def test_the_image_holds_every_file_that_the_wheel_needs() -> None:
     copied = {source for sources in instructions("COPY") for source in sources}
-    needed = {PROJECT["readme"], *PROJECT["license-files"]}
+    included = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    needed = {"hyena_ray", PROJECT["readme"], *PROJECT["license-files"], *included}
     assert needed <= copied
 
 

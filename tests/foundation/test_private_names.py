@@ -16,7 +16,6 @@ ALLOWED = {
 }
 """At most one file, and why."""
 PENDING = {
-    "hyena_ray/commands.py": "argparse's groups; goes with the parser",
     "hyena_ray/model/filters.py": "torch's count of a tensor's changes in place",
 }
 """To be mended."""

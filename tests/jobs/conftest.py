@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.model.build import build_model
 from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.saved import save_window_model

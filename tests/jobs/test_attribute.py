@@ -15,7 +15,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import Shard, run_shard
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Cluster, Resources
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError

@@ -12,7 +12,7 @@ import pytest
 
 from hyena_ray.cluster.pool import ShardError
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome

@@ -17,6 +17,7 @@ from hyena_ray.cli.commands import JOBS, hyena_ray_command
 from hyena_ray.settings import load_yaml
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.workflows.presets import load_preset
+from tests.foundation.test_imports import ROOMS
 from tests.jobs.pages import ROOT, lines
 
 DOCS = ROOT / "docs"
@@ -68,6 +69,12 @@ def test_every_room_has_a_page_of_reference_and_a_place_in_its_order(
         page for page in generated if page.startswith("api/")
     }
     assert rooms <= set(HOOK.ROOMS)
+
+
+def test_rooms_are_listed_in_the_order_of_their_imports() -> None:
+    assert HOOK.ROOMS == ROOMS
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    assert tuple(re.findall(r"^\| `(\w+)/` \|", contributing, re.MULTILINE)) == ROOMS
 
 
 def test_every_module_of_the_foundation_has_a_section(generated: dict[str, str]) -> None:

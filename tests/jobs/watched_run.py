@@ -29,7 +29,7 @@ from hyena_ray.cli import run as run_command
 from hyena_ray.cluster.pool import Shards, run_shards
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import connect
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.genome.simulation import simulate_genome
 
 PATIENCE = 120.0

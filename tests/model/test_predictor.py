@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hyena_ray
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import codes_to_tokens, decode, encode, tokens_to_codes
 from hyena_ray.errors import InputError

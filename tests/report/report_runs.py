@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from hyena_ray.workflows.compare import CompareRecord, RunFigures, preset_row, write_tables
+from hyena_ray.workflows.compare import CompareRecord
+from hyena_ray.workflows.comparison_table import RunFigures, preset_row, write_tables
 from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset
 from hyena_ray.workflows.train import TrainRecord
 

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pytest
@@ -90,64 +90,73 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., optuna.
     return start
 
 
-def test_every_trial_ends_and_the_best_is_known(
-    go: Callable[..., optuna.Study], tmp_path: Path
-) -> None:
-    study = go(space())
+LINE = re.compile(
+    r"zdna trials: 0 of 4 trials in .*, 2 running, 2 pending, about .* left, "
+    r"at work: trial 0 \(epoch 1 of 3\), trial 1 \(epoch 1 of 3\)"
+)
+
+
+class Searched(NamedTuple):
+    """A finished search, of which a trial was killed in its second epoch."""
+
+    folder: Path
+    study: optuna.Study
+    log: list[str]
+
+
+@pytest.fixture(scope="module")
+def searched(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    folder = tmp_path_factory.mktemp("searched")
+    log: list[str] = []
+    told = folder / "told"
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.append(record.getMessage())
+            if LINE.fullmatch(record.getMessage()):
+                told.touch()
+
+    def wait_for_the_line_and_die(number: int, begin: int, epoch: int) -> None:
+        deadline = time.monotonic() + 120
+        while epoch == 2 and not told.exists():
+            assert time.monotonic() < deadline, "nothing was told"
+            time.sleep(0.05)
+        if number == 1 and begin == 1 and epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    reader = Reader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "run_trial", fake_run(folder, wait_for_the_line_and_die))
+        patch.setattr(experiment, "RETRIES", 1)
+        patch.setattr(progress, "PROGRESS_SECONDS", 0.2)
+        for logger in (progress.logger, experiment.logger):
+            patch.setattr(logger, "level", logging.INFO)
+            logger.addHandler(reader)
+        try:
+            stored = StoredStudy(folder, space())
+            run_trials(space(), stored, {}, folder, Placement(concurrent=2, threads=1))
+        finally:
+            for logger in (progress.logger, experiment.logger):
+                logger.removeHandler(reader)
+    return Searched(folder, stored.study, log)
+
+
+def test_every_trial_ends_and_the_best_is_known(searched: Searched) -> None:
+    study = searched.study
     states = [trial.state for trial in study.get_trials()]
     assert states[3] == TrialState.COMPLETE
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert study.best_trial.number == 3
     assert study.best_value == pytest.approx(3.3)
-    assert begins(tmp_path) == [1] * 4
 
 
-def test_the_log_says_how_far_trials_are_while_they_run(
-    go: Callable[..., optuna.Study],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    line = re.compile(
-        r"zdna trials: 0 of 4 trials in .*, 2 running, 2 pending, about .* left, "
-        r"at work: trial 0 \(epoch 1 of 3\), trial 1 \(epoch 1 of 3\)"
-    )
-    told = tmp_path / "told"
-
-    class Reader(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if line.fullmatch(record.getMessage()):
-                told.touch()
-
-    def wait_for_the_line(number: int, begin: int, epoch: int) -> None:
-        deadline = time.monotonic() + 120
-        while epoch == 2 and not told.exists():
-            assert time.monotonic() < deadline, "nothing was told"
-            time.sleep(0.05)
-
-    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.2)
-    monkeypatch.setattr(progress.logger, "level", logging.INFO)
-    reader = Reader()
-    progress.logger.addHandler(reader)
-    try:
-        with caplog.at_level(logging.INFO, progress.logger.name):
-            go(space(), wait_for_the_line)
-    finally:
-        progress.logger.removeHandler(reader)
-    assert told.exists()
+def test_the_log_says_how_far_trials_are_while_they_run(searched: Searched) -> None:
+    assert any(map(LINE.fullmatch, searched.log))
 
 
-def test_a_killed_trial_is_run_again(
-    go: Callable[..., optuna.Study], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def killed(number: int, begin: int, epoch: int) -> None:
-        if number == 1 and begin == 1 and epoch == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    study = go(space(), killed)
-    assert all(trial.state.is_finished() for trial in study.get_trials())
-    assert begins(tmp_path) == [1, 2, 1, 1]
-    assert "trial 1 failed, and is tried again" in caplog.text
+def test_a_killed_trial_is_run_again(searched: Searched) -> None:
+    assert begins(searched.folder) == [1, 2, 1, 1]
+    assert any("trial 1 failed, and is tried again" in line for line in searched.log)
 
 
 def test_a_trial_that_always_crashes_is_named_and_the_others_are_kept(

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from hyena_ray.dataset.prepare import PrepareSettings, SequenceSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError

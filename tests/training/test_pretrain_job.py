@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome

@@ -13,10 +13,10 @@ import pytest
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.runs.run import Output
 from hyena_ray.training.metrics import Metrics
-from hyena_ray.workflows.compare import (
+from hyena_ray.workflows.compare import Comparison
+from hyena_ray.workflows.comparison_table import (
     METRIC_TITLES,
     ORIGINAL,
-    Comparison,
     RunFigures,
     comparison_markdown,
     comparison_table,

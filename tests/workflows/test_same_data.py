@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hyena_ray.dataset.prepare import PrepareSettings, prepare
+from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome

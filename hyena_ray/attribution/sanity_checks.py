@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyena_ray.attribution.baselines import CURVES, ORDER, dinucleotide_shuffle, random_stream
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.attribution.path_baselines import CURVES, ORDER, dinucleotide_shuffle, random_stream
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import POSITIVE, Targets, trim_tokens
 from hyena_ray.dataset.schema import Windows

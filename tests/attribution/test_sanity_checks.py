@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
-from hyena_ray.attribution.sanity import (
+from hyena_ray.attribution.sanity_checks import (
     check_attribution,
     correlation,
     faithfulness,
