@@ -140,7 +140,8 @@ def test_a_window_that_always_kills_its_actor_stops_the_job_and_is_named(
         return whole(model, windows, settings)  # type: ignore[arg-type]
 
     def in_actor(*arguments: object) -> object:
-        shards.attribute_windows = deadly  # type: ignore[assignment]
+        # Not of the module: a replaced `run_shard` travels by value, with globals of its own.
+        run_shard.__globals__["attribute_windows"] = deadly
         return run_shard(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shards, "run_shard", in_actor)
@@ -194,7 +195,7 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
     table = (tmp_path / "tp" / "kmers" / "tp.csv").read_text().splitlines()
     assert {len(line.split(",")[0]) for line in table[1:]} == {3}
     assert len(table) - 1 <= 32
-    assert "ig: 4 gradients a window and strand; error of the sum" in done.text
+    assert "ig: 4 gradients per window and strand; error of the sum" in done.text
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
