@@ -20,7 +20,7 @@ UNNEEDED = {"transformers", "peft", "sklearn", "captum", "ray"}
     ("modules", "forbidden"),
     [
         ("attribution.settings attribution.methods prediction.settings", {"torch", "scipy"}),
-        ("attribution.engine attribution.sanity prediction.region_calling", set()),
+        ("attribution.engine attribution.sanity_checks prediction.region_calling", set()),
     ],
     ids=["command line", "worker"],
 )
