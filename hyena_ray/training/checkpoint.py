@@ -35,7 +35,7 @@ class TrainerState(NamedTuple):
     losses: list[float]
     """Loss of every step since the last evaluation."""
     history: list[dict[str, Any]]
-    """What every evaluation found, in order."""
+    """Records of all evaluations, in order."""
 
 
 def save_state(path: AnyPath, state: TrainerState) -> None:

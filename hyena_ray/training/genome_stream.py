@@ -1,8 +1,8 @@
 """The windows of every step of a pretraining, as a function of (seed, step) alone: on any number of
 workers, in any process, and after a resume they are the same.
 
-An epoch of a stage passes every stretch without N once, in tiles of the stage's length that lie end
-to end; they begin at an offset of the epoch and stretch, so that another epoch cuts between other
+An epoch of a stage passes every stretch without N once, in tiles of the stage's length end to
+end; they start at an offset of the epoch and stretch, so that another epoch cuts between other
 bases. Their order is a permutation drawn from (seed, stage, epoch). No window holds an N."""
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _PER_BYTE = 4
 class PackedBases(NamedTuple):
     """Bases of many stretches without N, four to a byte: a human genome takes 0.8 GB.
 
-    No window of a pretraining holds an N, so two bits tell a base. Plain arrays, so that processes
-    share them without a copy.
+    No window of a pretraining holds an N, so two bits encode a base. The arrays are
+    plain, so that processes share them without a copy.
 
     Example:
         >>> bases = PackedBases.of([(0, np.array([0, 1, 2, 3, 3], np.uint8))])

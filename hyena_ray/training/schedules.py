@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 Shape = Literal["linear", "cosine", "constant", "plateau"]
-"""How the rate goes on after the warm-up."""
+"""Shape of the rate after the warm-up."""
 
 
 def rate_factor(shape: Shape, step: int, *, warmup: int, steps: int) -> float:

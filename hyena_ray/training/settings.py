@@ -39,7 +39,7 @@ class TrainingSettings(Settings):
     stages: Literal["single", "discriminative", "two_stage", "frozen"] = "single"
     """Which weights are trained, and at which rates. `single` trains everything at one rate,
     `discriminative` the backbone and the head at a rate each; `two_stage` first trains the head on
-    a frozen backbone and then goes on as `discriminative`; `frozen` trains the head alone."""
+    a frozen backbone and then trains as `discriminative`; `frozen` trains the head alone."""
     epochs: int = Field(default=8, ge=1)
     """Epochs; of `two_stage` those that train everything."""
     batch_size: int = Field(default=32, ge=1)

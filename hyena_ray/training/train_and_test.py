@@ -31,7 +31,7 @@ EVALUATION = "evaluation.json"
 
 
 class RunFigures(NamedTuple):
-    """What a training run found, and what it took."""
+    """Metrics of a training run, and the time and memory that it took."""
 
     best_epoch: int
     """Best epoch on the validation windows, from 1."""

@@ -36,7 +36,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 ModelType = TypeVar("ModelType", bound=nn.Module)
 PlannedModel = TypeVar("PlannedModel", bound=nn.Module, contravariant=True)
 Record = dict[str, Any]
-"""What one evaluation found, by name; plain values."""
+"""Results of one evaluation by name; plain values."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits and targets of one pass to their summed loss, a scalar."""
 
@@ -122,8 +122,8 @@ class TrainingPlan(Protocol[PlannedModel]):
         ...
 
     def after_evaluation(self, model: PlannedModel, history: list[Record]) -> float | None:
-        """Keep what is worth keeping of a newly evaluated model; return the score that the
-        schedule is told, higher is better, if it is told any."""
+        """Keep what is worth keeping of a newly evaluated model, and return the score that the
+        schedule depends on, higher is better; None where it depends on none."""
         ...
 
     def is_over(self, history: list[Record]) -> bool:
@@ -185,10 +185,10 @@ class Trainer(Generic[ModelType]):
             folder: Folder of the run; takes `checkpoint.pt`, which the first worker writes.
             fingerprint: What identifies the run; a checkpoint with another one is refused.
             on_step: Called by every worker after every step with the number of steps that are done,
-                the step's mean loss, and what was found if the model was evaluated after it.
+                the step's mean loss, and the record of the evaluation after it, if there was one.
 
         Returns:
-            What every evaluation found.
+            Records of all evaluations.
 
         Raises:
             InputError: The checkpoint is damaged, of another run, or of a model of another size.
@@ -317,7 +317,7 @@ class Trainer(Generic[ModelType]):
         logger.info("resuming after step %d", state.steps)
 
     def _evaluate(self, plan: TrainingPlan[ModelType]) -> Record:
-        """Evaluate the weights that are kept, and tell the schedule."""
+        """Evaluate the weights that are kept, and pass the score to the schedule."""
         kept = self.average.model
         for model in dict.fromkeys((self.model, kept)):
             self.workers.agree(model)

@@ -116,6 +116,7 @@ def check_same(out: Path, calm: Path) -> None:
         assert (out / name).read_bytes() == (calm / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_stopped_job_is_done_and_nothing_else(
     inputs: Path, calm: tuple[Outcome, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

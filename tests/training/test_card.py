@@ -128,7 +128,7 @@ def test_its_python_runs(tested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # peft's
 )
-def test_without_a_test_it_says_so_and_tells_nothing_of_this_machine(
+def test_without_a_test_the_card_says_so_and_names_nothing_of_this_machine(
     data: PreparedData, tmp_path: Path
 ) -> None:
     config = HyenaDNAConfig(d_model=8, d_inner=32, n_layer=1, max_seq_len=64, filter_order=8)

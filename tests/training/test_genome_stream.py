@@ -29,7 +29,9 @@ def settings_of(**changes: object) -> PretrainSettings:
 
 def genome_of(lengths: list[int], seed: int = 0) -> PackedBases:
     rng = np.random.default_rng(seed)
-    return PackedBases.of((n, rng.integers(0, 4, of, np.uint8)) for n, of in enumerate(lengths))
+    return PackedBases.of(
+        (n, rng.integers(0, 4, length, np.uint8)) for n, length in enumerate(lengths)
+    )
 
 
 def places(bases: PackedBases, starts: NDArray[np.int64], length: int) -> set[tuple[int, int]]:
@@ -64,7 +66,7 @@ def test_any_part_of_a_permutation_is_that_of_the_whole_and_keys_differ() -> Non
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.data())
 def test_packed_bases_are_cut_as_they_were_given(lengths: list[int], data: st.DataObject) -> None:
     rng = np.random.default_rng(len(lengths))
-    given_ = [rng.integers(0, 4, of, np.uint8) for of in lengths]
+    given_ = [rng.integers(0, 4, length, np.uint8) for length in lengths]
     half = len(given_) // 2
     parts = [PackedBases.of(enumerate(given_[:half])), PackedBases.of(enumerate(given_[half:]))]
     for bases in (PackedBases.of(enumerate(given_)), PackedBases.joined(parts)):
@@ -74,7 +76,7 @@ def test_packed_bases_are_cut_as_they_were_given(lengths: list[int], data: st.Da
             size = data.draw(st.integers(1, len(codes) - first))
             cut = bases.cut(bases.starts[number : number + 1] + first, size)
             assert (cut[0] == codes[first : first + size]).all()
-        assert bases.packed.nbytes == sum(-(-of // 4) for of in lengths)
+        assert bases.packed.nbytes == sum(-(-length // 4) for length in lengths)
 
 
 @given(st.lists(st.integers(0, 4), max_size=60), st.integers(1, 5))
@@ -97,16 +99,16 @@ def test_an_epoch_has_every_window_once_and_none_over_a_stretchs_end(
 ) -> None:
     bases = genome_of([*lengths, 8])
     stream = WindowStream(bases, settings_of(training__seed=seed))
-    for stage, of in enumerate(stream.stages):
+    for stage, whole in enumerate(stream.stages):
         count = stream.count(stage)
-        assert count == tile_counts(bases.lengths, of.length).sum()
+        assert count == tile_counts(bases.lengths, whole.length).sum()
         starts = stream.starts(stage, np.arange(epoch * count, (epoch + 1) * count))
-        covered = places(bases, starts, of.length)
-        assert len(covered) == count * of.length
+        covered = places(bases, starts, whole.length)
+        assert len(covered) == count * whole.length
         # Of every stretch that holds a window, less than two windows are left out.
         for stretch, length in enumerate(bases.lengths):
             missed = length - sum(place[0] == stretch for place in covered)
-            assert missed <= 2 * of.length - 2 or length < of.length
+            assert missed <= 2 * whole.length - 2 or length < whole.length
 
 
 def test_epochs_differ_in_order_and_in_where_they_cut() -> None:
@@ -120,7 +122,7 @@ def test_epochs_differ_in_order_and_in_where_they_cut() -> None:
 def test_steps_follow_each_other_through_epochs_of_one_length_then_the_next() -> None:
     settings = settings_of()
     stream = WindowStream(genome_of([70]), settings)
-    assert [(of.length, of.first, of.last, of.rows) for of in stream.stages] == [
+    assert [(stage.length, stage.first, stage.last, stage.rows) for stage in stream.stages] == [
         (4, 0, 6, 10),
         (8, 6, 20, 5),
     ]

@@ -91,7 +91,7 @@ def test_what_cannot_be_known_is_said_to_be_unknown() -> None:
     )
 
 
-def test_a_simulated_genome_is_told_of_where_the_data_are_real() -> None:
+def test_a_simulated_genome_is_reported_where_the_data_are_real() -> None:
     simulated = seen({"chr3": "trained"}, simulated=True, genome="genome.fa")
     for data in (prepared(), prepared(genome=None), prepared(genome="other")):
         assert backbone_leak(simulated, data) == (
@@ -101,7 +101,7 @@ def test_a_simulated_genome_is_told_of_where_the_data_are_real() -> None:
     assert backbone_leak(simulated, prepared(simulated=True)).startswith("test contigs were seen")
 
 
-def test_what_the_weights_had_seen_before_is_told_too() -> None:
+def test_what_the_weights_had_seen_before_is_reported_too() -> None:
     first = seen({"chr3": "trained"}, simulated=True)
     second = seen({"chr3": "held_out"}, began_from="first", before=first)
     third = seen({"chr1": "trained"}, began_from="second", before=second)

@@ -20,18 +20,18 @@ STRETCH = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 
 
 def packed(stretches: list[list[int]]) -> PackedBases:
-    return PackedBases.of((n, np.array(of, np.uint8)) for n, of in enumerate(stretches))
+    return PackedBases.of((n, np.array(codes, np.uint8)) for n, codes in enumerate(stretches))
 
 
 def kmers(stretches: list[list[int]], k: int, *, both_strands: bool) -> Counter[tuple[int, ...]]:
-    found: Counter[tuple[int, ...]] = Counter()
-    for of in stretches:
-        for first in range(len(of) - k + 1):
-            kmer = tuple(of[first : first + k])
-            found[kmer] += 1
+    counts: Counter[tuple[int, ...]] = Counter()
+    for codes in stretches:
+        for first in range(len(codes) - k + 1):
+            kmer = tuple(codes[first : first + k])
+            counts[kmer] += 1
             if both_strands:
-                found[tuple(3 - base for base in reversed(kmer))] += 1
-    return found
+                counts[tuple(3 - base for base in reversed(kmer))] += 1
+    return counts
 
 
 def probability(
@@ -39,9 +39,9 @@ def probability(
 ) -> float:
     """By the formula, from the highest order down."""
     lower = 0.25 if not context else probability(counts, context[1:], base, prior)
-    of = counts[len(context)]
-    whole = sum(of[(*context, other)] for other in range(4))
-    return (of[(*context, base)] + prior * lower) / (whole + prior)
+    kmers_of_order = counts[len(context)]
+    whole = sum(kmers_of_order[(*context, other)] for other in range(4))
+    return (kmers_of_order[(*context, base)] + prior * lower) / (whole + prior)
 
 
 @pytest.mark.parametrize("both_strands", [False, True])

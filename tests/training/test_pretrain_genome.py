@@ -38,14 +38,14 @@ def trained_on(genome: Genome) -> list[tuple[str, str]]:
     """Contig and letters of every stretch."""
     bases = genome.train
     return [
-        (genome.contigs[of].name, "".join("ACGT"[code] for code in bases.stretch(number)))
-        for number, of in enumerate(bases.contigs)
+        (genome.contigs[index].name, "".join("ACGT"[code] for code in bases.stretch(number)))
+        for number, index in enumerate(bases.contigs)
     ]
 
 
 def test_contigs_are_trained_on_held_out_or_left_out_as_asked(path: Path) -> None:
     genome = read_genome(path, settings_of(), leave_out=["c"], held_out=["a"])
-    assert [(of.name, of.length, of.use, of.trained) for of in genome.contigs] == [
+    assert [(c.name, c.length, c.use, c.trained) for c in genome.contigs] == [
         ("a", 40, "held_out", 0),
         ("b", 52, "trained", 52),
         ("c", 30, "left_out", 0),
@@ -75,7 +75,7 @@ def test_without_held_out_contigs_the_last_share_of_each_is(path: Path) -> None:
     genome = read_genome(path, settings_of(held_out__share=0.5), leave_out=["c"])
     # Of what is cut off, only stretches that hold a window of the longest length are scored.
     assert trained_on(genome) == [("a", "ACGTT" * 4), ("b", "CCGTA" * 4), ("b", "GATT")]
-    assert [of.trained for of in genome.contigs] == [20, 26, 0]
+    assert [contig.trained for contig in genome.contigs] == [20, 26, 0]
     windows = dict(held_out_windows(genome, settings_of()))
     assert {name: len(codes) for name, codes in windows.items()} == {"a": 2, "b": 2}
     nothing = read_genome(path, settings_of(held_out__share=0))

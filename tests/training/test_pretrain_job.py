@@ -85,10 +85,10 @@ def test_the_job_trains_what_the_loop_alone_trains(
     )
     assert [look.model_dump() for look in record.history] == alone.history
     weights = load_file(done / "backbone" / "model.safetensors")
-    ours = {name.removeprefix("model."): of for name, of in alone.model.state_dict().items()}
-    assert all(torch.equal(of, ours[name]) for name, of in weights.items())
+    ours = {name.removeprefix("model."): value for name, value in alone.model.state_dict().items()}
+    assert all(torch.equal(value, ours[name]) for name, value in weights.items())
     expected = markov_perplexities(read.train, windows)
-    assert record.markov == {str(order): of for order, of in expected.items()}
+    assert record.markov == {str(order): values for order, values in expected.items()}
     assert list(record.markov) == [str(order) for order in range(1, 9)]
     assert set(record.history[-1].perplexity) == {"sim2", ALL}
 
@@ -109,7 +109,7 @@ def test_fine_tuning_takes_the_backbone_and_warns_of_what_it_has_seen(
     arguments += ["--backbone", str(done / "backbone"), "--set=data.length=20"]
     arguments += ["--set=readout.flank=6", "--set=readout.lookahead=6", "--set=data.limit=50"]
     job("train")([*arguments, "--set=training.epochs=1"])
-    (warning,) = (of for of in caplog.records if of.name == "hyena_ray.training.leaks")
+    (warning,) = (line for line in caplog.records if line.name == "hyena_ray.training.leaks")
     assert "test contigs were seen in pretraining: sim4 (trained on)" in warning.getMessage()
     assert (tmp_path / "run" / "manifest.json").exists()
 
@@ -163,7 +163,7 @@ def test_going_on_from_weights_that_know_what_is_held_out_is_warned_of(
 ) -> None:
     arguments = ["--genome", str(genome), "--out", str(tmp_path / "out"), "--dry-run", *SMALL]
     job("pretrain")([*arguments, "--backbone", str(done / "backbone"), "--held-out", "sim1"])
-    (warning,) = (of for of in caplog.records if of.levelno >= logging.WARNING)
+    (warning,) = (line for line in caplog.records if line.levelno >= logging.WARNING)
     assert warning.getMessage() == (
         f"{done / 'backbone'}: held-out bases were trained on before, of sim1; their perplexity "
         "flatters it"

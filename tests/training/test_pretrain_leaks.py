@@ -54,7 +54,7 @@ def test_nothing_is_said_where_nothing_was_seen(before: Provenance | None) -> No
     assert held_out_leak(seen({"a": "held_out", "b": "trained"}, before)) == ""
 
 
-def test_simulated_dna_is_told_of_where_real_is_read() -> None:
+def test_simulated_dna_is_reported_where_real_dna_is_read() -> None:
     before = seen({"s": "trained"}, simulated=True, genome="toy.fa")
     assert held_out_leak(seen({"a": "held_out"}, before)) == (
         "was pretrained on a simulated genome (toy.fa), from which it knows nothing of real DNA"

@@ -90,7 +90,7 @@ def test_two_workers_end_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_of_two_workers_that_was_killed_goes_on_and_ends_as_one_worker(
+def test_a_job_of_two_workers_that_was_killed_resumes_and_ends_as_one_worker(
     tmp_path: Path,
 ) -> None:
     made = simulate_genome(tmp_path, contig_length=10_000, tracts=100, decoys=50)

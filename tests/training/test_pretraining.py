@@ -144,7 +144,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
     assert check_start(settings, tmp_path / "broken", settings.fingerprint()) == stop_after // 7 * 7
     again = run(settings, codes, tmp_path / "broken", held_out)
     assert again.history == whole.history
-    assert [of["step"] for of in whole.history] == [8, 16, 20]
+    assert [record["step"] for record in whole.history] == [8, 16, 20]
     weights = again.model.state_dict()
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weights[name], weight), name
@@ -230,7 +230,7 @@ def test_the_backbone_has_the_names_of_the_published_layout(tmp_path: Path, shar
     assert HyenaDNAForCausalLM.from_pretrained(tmp_path / "backbone").config.d_model == 16
 
 
-def test_a_backbone_goes_on_from_another(tmp_path: Path) -> None:
+def test_a_pretraining_starts_from_another_backbone(tmp_path: Path) -> None:
     first = new_objective(settings_of(training__seed=5))
     save_backbone(first, tmp_path / "backbone", PROVENANCE_OF_A_TEST)
     changes = {"model__backbone": str(tmp_path / "backbone"), "model__d_model": 64}

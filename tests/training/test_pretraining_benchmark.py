@@ -36,7 +36,7 @@ def test_every_run_takes_a_step_of_as_many_bases(benchmark: Any) -> None:
         run()
 
 
-def test_the_cost_of_a_base_is_told_against_the_first_length(benchmark: Any) -> None:
+def test_the_cost_of_a_base_is_compared_with_the_first_length(benchmark: Any) -> None:
     rows = benchmark.cost_per_base((1, 2), 2048).measure()
     assert list(rows) == ["1 kb", "2 kb"]
     assert rows["1 kb"]["ours over first"] == rows["1 kb"]["over logarithm"] == 1

@@ -32,7 +32,7 @@ def counted(contig: str, positive: int, negative: int, candidates: int) -> Count
     )
 
 
-def test_a_negative_stands_for_the_candidates_of_its_contig() -> None:
+def test_a_negative_represents_the_candidates_of_its_contig() -> None:
     found = genome_weights(
         windows("aaabb", "10010"), [counted("a", 1, 2, 100), counted("b", 1, 1, 7)]
     )

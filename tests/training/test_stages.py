@@ -43,7 +43,7 @@ def test_a_frozen_backbone_is_one_stage_of_the_head_alone() -> None:
     assert stage == Stage(epochs=3, backbone_rate=None, head_rate=2e-3)
     model = small_model()
     stage_optimizer(model, stage, 0.1)
-    trained = {name for name, of in model.classifier.named_parameters() if of.requires_grad}
+    trained = {n for n, weight in model.classifier.named_parameters() if weight.requires_grad}
     assert trained == {name for name, _ in model.classifier.named_parameters() if "score." in name}
 
 
@@ -66,7 +66,7 @@ def test_discriminative_rates_are_the_second_stage_alone() -> None:
     assert training_stages(TrainingSettings(stages="discriminative", epochs=6)) == two[1:]
 
 
-def test_every_epoch_lies_in_one_stage() -> None:
+def test_every_epoch_is_in_one_stage() -> None:
     stages = training_stages(TrainingSettings(stages="two_stage", epochs=2))
     assert [stage_at_epoch(stages, epoch) for epoch in range(5)] == [
         (0, 0),

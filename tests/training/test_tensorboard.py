@@ -1,4 +1,4 @@
-"""TensorBoard sees every epoch of a run once, while it runs and after it went on."""
+"""TensorBoard sees every epoch of a run once, while it runs and after it resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
     return bucket / "tensorboard"
 
 
-def test_an_epoch_can_be_seen_while_the_run_goes_on(folder: AnyPath) -> None:
+def test_an_epoch_can_be_seen_during_the_run(folder: AnyPath) -> None:
     with learning_curve(folder, {"rate": 0.5, "backbone": None}) as curve:
         curve.add(1, {"f1": 0.25})
         assert curve_in(folder) == [(1, 0.25)]
@@ -36,7 +36,7 @@ def test_an_epoch_can_be_seen_while_the_run_goes_on(folder: AnyPath) -> None:
         assert curve_in(folder) == [(1, 0.25), (2, 0.5)]
 
 
-def test_a_run_that_goes_on_has_no_epoch_twice(folder: AnyPath) -> None:
+def test_a_resumed_run_has_no_epoch_twice(folder: AnyPath) -> None:
     with learning_curve(folder, {}) as curve:
         curve.add(1, {"f1": 0.25})
         curve.add(2, {"f1": 0.125})

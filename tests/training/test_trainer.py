@@ -1,4 +1,4 @@
-"""One pass over the windows: accumulation, precision and augmentation."""
+"""One step is one step, however it is cut: accumulation, precision, clipping and augmentation."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def test_rounded_activations_come_close_and_weights_stay_in_float32(precision: s
     assert rounded_loss != loss
     assert rounded_loss == pytest.approx(loss, rel=0.02)
     assert all(gradient.dtype == torch.float32 for gradient in rounded.values())
-    flat, other = (torch.cat([g.flatten() for g in of.values()]) for of in (exact, rounded))
+    flat, other = (
+        torch.cat([g.flatten() for g in gradients.values()]) for gradients in (exact, rounded)
+    )
     assert torch.cosine_similarity(flat, other, dim=0) > 0.98
     assert other.norm() == pytest.approx(float(flat.norm()), rel=0.1)
 
@@ -165,7 +167,7 @@ def test_checkpointed_activations_change_no_gradient() -> None:
         torch.testing.assert_close(again[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_step() -> None:
+def test_a_loss_that_is_not_finite_stops_training_and_names_its_step() -> None:
     with pytest.raises(DivergenceError, match="step 1; lower the learning rate"):
         step({"training.positive_weight": 3e38})
 
