@@ -57,7 +57,7 @@ class PrepareSettings(Settings):
     regions: Location
     """Regions to recognise: BED, narrowPeak or broadPeak (plain or gzip), or bigBed, of the same
     assembly as the genome."""
-    blacklist: Location | None = None
+    blacklist: Annotated[Location | None, Option("FILE", READ)] = None
     """Regions that no window may touch, in one of the formats of --regions."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
     """Window lengths in bases; windows of each length are cut separately."""
@@ -68,11 +68,11 @@ class PrepareSettings(Settings):
     train_stride: int | None = Field(default=None, ge=1)
     """Bases from one training window to the next, a divisor of every length; windows overlap where
     it is less than the length. Windows of other splits never overlap."""
-    split: Annotated[str | None, Option("RULE", default="by contig, about 60, 20, 20 percent")] = (
-        None
-    )
-    """Split of the windows: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5. By
-    default, contigs are chosen that hold about 60, 20 and 20 percent of the regions."""
+    split: Annotated[
+        str | None,
+        Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),
+    ] = None
+    """Split of the windows: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5."""
     seed: int = Field(default=0, ge=0)
     """Seed of the negatives and of a random split."""
 

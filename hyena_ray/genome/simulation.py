@@ -126,17 +126,41 @@ class ZDnaMotif:
     """Bases of the longest tract or decoy."""
 
     def tract(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Draw an alternation of pyrimidines and purines.
+
+        Args:
+            rng: Source of the draw.
+
+        Returns:
+            (size,) base codes.
+        """
         size = int(rng.integers(self.shortest, self.longest + 1))
         unit = rng.choice(len(_TRACT_UNITS), p=_TRACT_FRACTIONS)
         return _repeat(rng, _TRACT_UNITS[unit], size)
 
     def decoy(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Draw a repeat without the alternation, or an alternation that is too short.
+
+        Args:
+            rng: Source of the draw.
+
+        Returns:
+            (size,) base codes.
+        """
         size = int(rng.integers(self.shortest // 2, self.longest + 1))
         # Alternations too short to count are decoys as well.
         units = _TRACT_UNITS[0] if size < self.shortest - 3 else None
         return _repeat(rng, units or _DECOY_UNITS[rng.integers(len(_DECOY_UNITS))], size)
 
     def ending_bases(self, base: int) -> tuple[int, ...]:
+        """Return the bases that do not continue the alternation: those of the same class.
+
+        Args:
+            base: Code of the tract's first or last base.
+
+        Returns:
+            Codes of bases that may be next to it.
+        """
         return (A, G) if base in (A, G) else (C, T)
 
 
@@ -158,13 +182,30 @@ class QuadruplexMotif:
 
     @property
     def longest(self) -> int:
+        """Bases of the longest tract or decoy."""
         return self.runs * self.longest_run + (self.runs - 1) * self.longest_loop
 
     def tract(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Draw a quadruplex on a random strand.
+
+        Args:
+            rng: Source of the draw.
+
+        Returns:
+            (size,) base codes.
+        """
         sizes = rng.integers(self.shortest_run, self.longest_run + 1, size=self.runs)
         return _random_strand(rng, self._join_runs(rng, sizes))
 
     def decoy(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Draw G-rich sequence that does not fold, on a random strand.
+
+        Args:
+            rng: Source of the draw.
+
+        Returns:
+            (size,) base codes.
+        """
         kind = rng.integers(3)
         if kind == 0:
             codes = self._join_runs(rng, np.full(self.runs, self.shortest_run - 1))
@@ -176,6 +217,14 @@ class QuadruplexMotif:
         return _random_strand(rng, codes)
 
     def ending_bases(self, base: int) -> tuple[int, ...]:
+        """Return the bases that do not prolong a run.
+
+        Args:
+            base: Code of the tract's first or last base.
+
+        Returns:
+            Codes of bases that may be next to it.
+        """
         return tuple(other for other in (A, C, G, T) if other != base)
 
     def _join_runs(self, rng: np.random.Generator, sizes: NDArray[np.int64]) -> NDArray[np.uint8]:

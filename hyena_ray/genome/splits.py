@@ -76,16 +76,28 @@ class ContigSplit:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the splits."""
         return tuple(self.contigs)
 
     @property
     def text(self) -> str:
+        """Rule as `parse_split` reads it."""
         parts = (f"{name}={','.join(contigs)}" for name, contigs in self.contigs.items())
         return f"contig:{';'.join(parts)}"
 
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
+        """Assign all tiles of a contig to its split.
+
+        Args:
+            contig: Name of the contig.
+            positive: (n,) whether each tile is positive.
+            rng: Ignored; nothing is drawn.
+
+        Returns:
+            (n,) index into `names`, -1 where no split names the contig.
+        """
         import numpy as np
 
         index = next(
@@ -94,6 +106,14 @@ class ContigSplit:
         return np.full(len(positive), index, np.int8)
 
     def check_contigs(self, names: Collection[str]) -> None:
+        """Check that the genome has the contigs that the rule names.
+
+        Args:
+            names: Contigs of the genome.
+
+        Raises:
+            InputError: It lacks one; names the one that was probably meant.
+        """
         for contig in (contig for contigs in self.contigs.values() for contig in contigs):
             if contig in names:
                 continue
@@ -112,13 +132,25 @@ class StratifiedSplit:
     """A random split of each contig, positive and negative tiles apart."""
 
     text: str
+    """Rule as `parse_split` reads it."""
     names: tuple[str, ...]
+    """Names of the splits."""
     fractions: tuple[float, ...]
     """Fraction of the tiles of each split; they add up to 1."""
 
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
+        """Draw a split for every tile of one contig.
+
+        Args:
+            contig: Ignored; every contig is split alike.
+            positive: (n,) whether each tile is positive.
+            rng: Source of the draw.
+
+        Returns:
+            (n,) indices into `names`.
+        """
         import numpy as np
 
         split = np.empty(len(positive), np.int8)
@@ -134,7 +166,11 @@ class StratifiedSplit:
         return split
 
     def check_contigs(self, names: Collection[str]) -> None:
-        """Accept every genome: the rule names no contig."""
+        """Accept every genome, since the rule names no contig.
+
+        Args:
+            names: Contigs of the genome.
+        """
 
 
 def parse_split(text: str) -> Split:

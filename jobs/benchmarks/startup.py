@@ -18,35 +18,48 @@ from hyena_ray.dataset.simulated import simulate
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.tasks import TASKS
 
-JOBS = Path(__file__).parents[1]
-SPACE = JOBS.parent / "search_spaces" / "demo_zdna.yaml"
 PROBE = Path(__file__).with_name("first_work.py")
+MISTYPED = "--ouput"
+"""An option that no job has."""
+
+
+class FirstWork(NamedTuple):
+    """Where a job has read and checked its inputs, and starts to work."""
+
+    function: str
+    """What does the work: `module:function`."""
+    worker: str = "-"
+    """Module that a worker of Ray needs for it; - where the job works in its own process."""
+
+
 FIRST_WORK = {
-    "prepare": "hyena_ray.dataset.preparation:prepare",
-    "train": "hyena_ray.training.train_and_test:train_and_test",
-    "pretrain": "hyena_ray.cluster.workers:run_in_own_process",
-    "evaluate": "hyena_ray.training.evaluation:evaluate_on_split",
-    "sanity": "hyena_ray.attribution.sanity_checks:check_attribution",
-    "attribute": "hyena_ray.cluster.pool:run_shards",
-    "compare": "hyena_ray.cluster.streams:share_windows",
-    "tune_zdna": "hyena_ray.search.tune_experiment:run_trials",
-    "predict": "hyena_ray.cluster.pool:run_shards",
-    "simulate": "hyena_ray.dataset.simulated:simulate",
+    "prepare": FirstWork("hyena_ray.dataset.preparation:prepare"),
+    "train": FirstWork("hyena_ray.training.trainer:Trainer.step"),
+    "pretrain": FirstWork(
+        "hyena_ray.cluster.workers:run_in_own_process", "hyena_ray.training.pretraining"
+    ),
+    "evaluate": FirstWork("hyena_ray.training.evaluation:evaluate_on_split"),
+    "sanity": FirstWork("hyena_ray.attribution.sanity_checks:check_attribution"),
+    "attribute": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.attribution.shards"),
+    "compare": FirstWork("hyena_ray.cluster.streams:share_windows", "hyena_ray.training.trainer"),
+    "tune": FirstWork("hyena_ray.search.tune_experiment:run_trials", "hyena_ray.search.trial"),
+    "predict": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.pieces"),
+    "simulate": FirstWork("hyena_ray.dataset.simulated:simulate"),
 }
-"""Of each job the function that works: before it, inputs are read and checked, and Ray starts."""
+"""By job."""
 
 
 class StartUp(NamedTuple):
-    """Of one job, in seconds from the start of its process unless said."""
+    """Seconds of one job from the start of its process, unless said."""
 
     help_s: float
     """With --help, to its end."""
-    imports_s: float
-    """Until everything is imported."""
-    ray_s: float
-    """What the start of Ray takes of the next."""
+    refusal_s: float
+    """With an option that is mistyped, to its end."""
     work_s: float
-    """Until the work begins: inputs are read and checked."""
+    """Until the work starts (of train: its first batch): inputs are read and checked."""
+    ray_s: float
+    """What the start of Ray takes of it."""
     worker_s: float
     """From then until a worker of Ray has imported what the work needs."""
 
@@ -76,12 +89,7 @@ def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
         "compare": ["--data", str(data), "--presets", "zdna/lookahead_head"],
         "predict": ["--model", str(model), "--genome", str(recipe.genome)],
         "simulate": ["zdna"],
-        "tune_zdna": [
-            "--data",
-            str(data),
-            "--space",
-            str(SPACE),
-        ],
+        "tune": ["zdna", "--data", str(data)],
     }
     numbers = itertools.count()
 
@@ -95,28 +103,36 @@ def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
 
 
 def start_up(job: str, arguments: Sequence[str]) -> dict[str, float]:
-    """Once for its help, and once as far as its first work."""
-    path = str(JOBS / f"{job}.py")
-    begun = time.monotonic()
-    run(path, "--help")
+    """Run a job for its help, with a mistake, and as far as its first work."""
+    task = [word for word in arguments[:1] if not word.startswith("-")]
+    started = time.monotonic()
+    run("-m", "hyena_ray", job, *task, "--help")
     helped = time.monotonic()
-    marks = json.loads(run(str(PROBE), path, FIRST_WORK[job], *arguments).splitlines()[-1])
+    run("-m", "hyena_ray", job, *arguments, MISTYPED, code=2)
+    refused = time.monotonic()
+    function, worker = FIRST_WORK[job]
+    lines = run(str(PROBE), function, worker, job, *arguments).splitlines()
+    marks = json.loads(lines[-1])
     return StartUp(
-        help_s=helped - begun,
-        imports_s=marks["imported"] - helped,
+        help_s=helped - started,
+        refusal_s=refused - helped,
+        work_s=marks["work"] - refused,
         ray_s=marks.get("ray_s", 0.0),
-        work_s=marks["work"] - helped,
         worker_s=marks.get("worker", marks["work"]) - marks["work"],
     )._asdict()
 
 
-def run(*command: str) -> str:
-    """What it prints.
+def run(*command: str, code: int = 0) -> str:
+    """Run a program, and return what it prints.
+
+    Args:
+        command: Arguments of Python.
+        code: Code with which it must leave.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: It left with another one.
     """
     done = subprocess.run([sys.executable, *command], check=False, capture_output=True, text=True)
-    if done.returncode:
+    if done.returncode != code:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
     return done.stdout

@@ -47,7 +47,7 @@ def test_an_actor_of_the_pool_imports_its_work_alone(tmp_path: Path, cluster: ob
         ("hyena_ray.cluster.resources", {"ray", *MODELS}),
         ("hyena_ray.cluster.streams", SEARCH | RAY_LIBRARIES | MODELS),
         ("hyena_ray.cluster.workers", SEARCH | RAY_LIBRARIES | MODELS),
-        ("hyena_ray.search.trial", SEARCH - {"ray.tune"}),
+        ("hyena_ray.search.trial", (SEARCH | MODELS) - {"ray.tune", "torch"}),
     ],
 )
 def test_what_a_worker_imports_to_find_its_work_is_light(module: str, unneeded: set[str]) -> None:

@@ -190,5 +190,5 @@ def test_the_demo_is_planned_without_a_trace(user: User, cluster: Cluster) -> No
     done = user.runs("tune zdna --dry-run")
     assert done.code == 0, done.stderr
     assert not (user.folder / "ray_results").exists()
-    assert "data      simulated: no --data is given" in done.stdout
+    assert re.search(r"^ *data +simulated: no --data is given", done.stdout, re.MULTILINE)
     assert "would write" in done.stdout
