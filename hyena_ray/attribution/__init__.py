@@ -4,6 +4,6 @@
 `attribute_windows` (engine) scores the bases of windows; `fold_kmers` and `kmer_table` (kmers,
 tables) turn scores into tables, `consensus_ranking` (consensus) compares methods; `ShardPlan`,
 `run_shard` and `merge_shards` (shards) do all of it for a whole split exactly once, `write_tracks`
-(tracks) draws the scores along the genome, and `check_attribution` (sanity) asks whether they can
-be believed.
+(tracks) draws the scores along the genome, and `check_attribution` (sanity_checks) asks whether
+they can be believed.
 """

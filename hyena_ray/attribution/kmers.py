@@ -22,7 +22,7 @@ from hyena_ray.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmerConfig:
-    """Which k-mers are counted, and which are told apart."""
+    """Which k-mers are counted, and which are counted as one."""
 
     k: int = 5
     """Length of the k-mers, in bases; sums have 4**k rows."""

@@ -101,33 +101,63 @@ class TrainingPlan(Protocol[PlannedModel]):
     """What is trained, on what, and when it is evaluated and saved."""
 
     def phases(self, steps: int) -> Iterator[Phase]:
-        """Yield what remains of a run once `steps` are done."""
+        """Yield what remains of a run.
+
+        Args:
+            steps: Number of steps that are done.
+        """
         ...
 
     def optimization(self, stage: int) -> Optimization:
-        """Return a new optimiser for the stage that starts at this step, with frozen and thawed
-        weights as the stage wants them."""
+        """Freeze and thaw weights for a stage, and return its new optimiser.
+
+        Args:
+            stage: First step of the stage.
+        """
         ...
 
     def evaluates_after(self, steps: int) -> bool:
-        """Whether the model is evaluated once this many steps are done."""
+        """Return whether the model is evaluated now.
+
+        Args:
+            steps: Number of steps that are done.
+        """
         ...
 
     def saves_after(self, steps: int) -> bool:
-        """Whether the run is saved once this many steps are done."""
+        """Return whether the run is saved now.
+
+        Args:
+            steps: Number of steps that are done.
+        """
         ...
 
     def evaluate(self, model: PlannedModel, steps: int, losses: list[float]) -> Record:
-        """Evaluate a model after `steps`, given the losses since the evaluation before."""
+        """Evaluate a model.
+
+        Args:
+            model: Model with the weights that are kept.
+            steps: Number of steps that are done.
+            losses: Loss of every step since the evaluation before.
+        """
         ...
 
     def after_evaluation(self, model: PlannedModel, history: list[Record]) -> float | None:
         """Keep what is worth keeping of a newly evaluated model, and return the score that the
-        schedule depends on, higher is better; None where it depends on none."""
+        schedule depends on, higher is better; None where it depends on none.
+
+        Args:
+            model: Model that was evaluated.
+            history: Records of all evaluations, the newest last.
+        """
         ...
 
     def is_over(self, history: list[Record]) -> bool:
-        """Whether the run ends before its last phase."""
+        """Return whether the run ends before its last phase.
+
+        Args:
+            history: Records of all evaluations, the newest last.
+        """
         ...
 
 
@@ -220,6 +250,9 @@ class Trainer(Generic[ModelType]):
 
     def step(self, batch: StepBatch) -> float:
         """Take one optimiser step, in passes of at most `batch.rows` rows.
+
+        Args:
+            batch: This worker's part of the step.
 
         Returns:
             Mean loss of the step over all workers.

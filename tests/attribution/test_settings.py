@@ -12,7 +12,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.errors import InputError
 
-UNNEEDED = {"peft", "sklearn", "captum", "ray"}
+UNNEEDED = {"transformers", "peft", "sklearn", "captum", "ray"}
 """Libraries that neither a command line nor a worker needs in order to start."""
 
 
@@ -20,7 +20,7 @@ UNNEEDED = {"peft", "sklearn", "captum", "ray"}
     ("modules", "forbidden"),
     [
         ("attribution.settings attribution.methods prediction.settings", {"torch", "scipy"}),
-        ("attribution.engine attribution.sanity prediction.region_calling", set()),
+        ("attribution.engine attribution.sanity_checks prediction.region_calling", set()),
     ],
     ids=["command line", "worker"],
 )

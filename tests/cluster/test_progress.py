@@ -115,7 +115,8 @@ def test_a_terminal_has_a_bar_and_lines_of_the_log_above_it(
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     handler, root = logging.StreamHandler(sys.stderr), logging.getLogger()
     root.addHandler(handler)
     try:
@@ -125,7 +126,7 @@ def test_a_terminal_has_a_bar_and_lines_of_the_log_above_it(
         logging.warning("after it")
     finally:
         root.removeHandler(handler)
-    shown = sys.stderr.getvalue()
+    shown = terminal.getvalue()
     assert " 25% |" in shown
     assert "attribution: 2 of 8 shards in 0 s" in shown
     assert "attribution: waiting" not in shown

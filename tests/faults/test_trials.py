@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -127,9 +128,9 @@ def test_a_damaged_checkpoint_is_named_and_once_deleted_the_run_is_the_same(
     assert result_of(out) == calm
 
 
-def test_a_folder_has_one_writer(inputs: Inputs, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").touch()
+def test_a_folder_has_one_writer(inputs: Inputs, tuned_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tuned_run, tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
     with (
         only_writer(tmp_path / "run", overwrite=False),
         pytest.raises(InputError, match=r"--out: .*: another job is writing here"),

@@ -198,7 +198,7 @@ def test_any_setting_can_be_given_and_convergence_is_in_the_manifest(
     table = (tmp_path / "tp" / "kmers" / "tp.csv").read_text().splitlines()
     assert {len(line.split(",")[0]) for line in table[1:]} == {3}
     assert len(table) - 1 <= 32
-    assert "ig: 4 gradients a window and strand; error of the sum" in done.text
+    assert "ig: 4 gradients per window and strand; error of the sum" in done.text
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

@@ -42,11 +42,11 @@ def tried(out: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_run_leaves_all_that_the_design_lists(tuned_run: Path) -> None:
-    for name in ("config.yaml", "trials.parquet", "study.db", "model/model.safetensors"):
+    for name in ("plan.json", "trials.parquet", "study.db", "model/model.safetensors"):
         assert (tuned_run / name).is_file()
     for table in ("ig", "smoothgrad", "tp", "consensus"):
-        assert (tuned_run / "kmers" / f"{table}.parquet").is_file()
-        assert (tuned_run / "kmers" / f"{table}.csv").is_file()
+        assert (tuned_run / "attribution" / "kmers" / f"{table}.parquet").is_file()
+        assert (tuned_run / "attribution" / "kmers" / f"{table}.csv").is_file()
     summary = TuneRecord.read(tuned_run)
     assert summary.simulated
     assert sum(summary.trials.values()) == 3
@@ -78,8 +78,9 @@ def test_a_complete_run_takes_more_trials(
     small_data: Path, tuned_run: Path, copied: Path, cluster: Cluster
 ) -> None:
     # As if attribution had been begun with another model.
-    plan = read_json(copied / "shards" / "plan.json")
-    write_json(copied / "shards" / "plan.json", plan | {"model": "0" * 64})
+    path = copied / "attribution" / "plan.json"
+    started = read_json(path)
+    write_json(path, started | {"plan": started["plan"] | {"model": "0" * 64}})
     run_job(*arguments(small_data, tuned_run, copied), "--resume", "--trials", "4")
     assert sum(TuneRecord.read(copied).trials.values()) == 4
     assert tried(copied)[:3] == tried(tuned_run)

@@ -13,7 +13,7 @@ import pyBigWig
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.files import read_json
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
@@ -123,11 +123,11 @@ def test_what_is_left_of_a_stopped_job_is_done_and_nothing_else(
     out = tmp_path / "out"
 
     def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        raise JobError("stopped")
 
     with monkeypatch.context() as patch:
         patch.setattr(region_calling, "write_results", stopped)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(JobError, match="stopped"):
             job(inputs, out)
     assert not (out / "manifest.json").exists()
     (out / "shards" / "piece-000004.parquet").unlink()

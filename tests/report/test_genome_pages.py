@@ -103,8 +103,9 @@ def pretrained(folder: Path, objective: Objective, perplexity: dict[str, float])
     folder.mkdir()
     settings = PretrainSettings(objective=objective)
     contigs = [
-        ContigUse(name=name, length=9, sha256="0", use=use, trained=9 * (use == "trained"))
-        for name, use in (("a", "trained"), ("b", "held_out"), ("c", "left_out"))
+        ContigUse(name="a", length=9, sha256="0", use="trained", trained=9),
+        ContigUse(name="b", length=9, sha256="0", use="held_out", trained=0),
+        ContigUse(name="c", length=9, sha256="0", use="left_out", trained=0),
     ]
     evaluations = [
         HeldOutEvaluation(step=step, length=64, train_loss=1.3, perplexity=perplexity)

@@ -288,7 +288,7 @@ def no_list(path: Path) -> None:
     path.write_text('{"f1": 1}')
 
 
-DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "unfinished": ("manifest.json", Path.unlink, "a search that is not complete"),
     "manifest cut": ("manifest.json", truncate, "manifest.json: not readable as JSON"),
     "manifest of a list": ("manifest.json", lambda path: path.write_text("[]"), "has no kind"),
