@@ -25,10 +25,9 @@ import sys, time
 import numpy as np
 import ray
 from hyena_ray.cli import main
-from hyena_ray.cluster import start
+from hyena_ray.cluster import start, streams
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.trial import run_trial
-from hyena_ray.workflows import tune as run
 {code}
 main(sys.argv[1:])
 """
@@ -69,7 +68,7 @@ def test_a_trial_that_takes_all_memory_is_run_again(
 
 SPILL = """
 start.LOCAL_OBJECT_STORE = 80 << 20
-share = run.share_windows
+share = streams.share_windows
 kept = []
 
 def share_windows(*arguments):
@@ -77,7 +76,7 @@ def share_windows(*arguments):
     kept.extend(ray.put(np.zeros(5 << 20)) for _ in range(5))
     return windows
 
-run.share_windows = share_windows
+streams.share_windows = share_windows
 shutdown = ray.shutdown
 
 def tell():

@@ -93,7 +93,7 @@ def test_a_run_is_not_resumed_with_another_space(
     changed = tmp_path / "space.yaml"
     changed.write_text(SPACE.replace("epochs: 3", "epochs: 4"))
     given = arguments(small_data, tuned_run, copied)
-    with pytest.raises(InputError, match="space: "):
+    with pytest.raises(InputError, match=r"plan\.json: space\.settings\.training\.epochs"):
         run_job(*given, "--resume", "--space", changed)
 
 
