@@ -89,7 +89,7 @@ class DryRun(NamedTuple):
         values = {
             "dry_run": True,
             **self.values,
-            "estimated_seconds": round(self.seconds, 1),
+            "estimated_seconds": round(self.seconds, 3),
             "based_on": self.timed,
             "would_write": {name: str(path) for name, path in self.outputs.items()},
         }

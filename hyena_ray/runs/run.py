@@ -62,11 +62,15 @@ class Run(Generic[PlanType]):
     Args:
         folder: Folder of the run.
         plan: Plan of its first start.
+        inputs: Name of everything that is read, and where it is, for the provenance.
     """
 
-    def __init__(self, folder: AnyPath, plan: PlanType) -> None:
+    def __init__(self, folder: AnyPath, plan: PlanType, inputs: Mapping[str, AnyPath]) -> None:
         self.folder = folder
         self.plan = plan
+        self._inputs = inputs
+        if not self.is_complete:
+            write_provenance(folder, inputs)
 
     @property
     def is_complete(self) -> bool:
@@ -75,7 +79,9 @@ class Run(Generic[PlanType]):
 
     def reopen(self) -> None:
         """Remove the manifest, where there is more to do than when it was written."""
-        (self.folder / MANIFEST).unlink(missing_ok=True)
+        if self.is_complete:
+            (self.folder / MANIFEST).unlink()
+            write_provenance(self.folder, self._inputs)
 
     def finish(self, record: Record) -> None:
         """Write the manifest. Everything else must be in the folder by now.
@@ -220,8 +226,7 @@ def start(
                 "plan": plan.model_dump(mode="json"),
             }
             write_json(output.folder / PLAN, values)
-        write_provenance(output.folder, inputs or {})
-        yield Run(output.folder, first)
+        yield Run(output.folder, first, inputs or {})
 
 
 def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath]) -> None:

@@ -111,12 +111,16 @@ def test_fine_tuning_takes_the_backbone_and_warns_of_what_it_has_seen(
 def test_a_finished_run_is_not_trained_again(
     done: Path, genome: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
+    def times() -> dict[Path, int]:
+        # The page is drawn anew from what is in the folder.
+        files = (path for path in done.rglob("*") if path.is_file() and path.suffix != ".html")
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = times()
     with caplog.at_level(logging.INFO):
         run_job("pretrain", "--genome", str(genome), "--out", str(done), *SMALL, "--resume")
     assert "complete already" in caplog.text
-    after = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
-    assert after == before
+    assert times() == before
 
 
 def test_a_dry_run_plans_what_the_job_does_and_writes_nothing(
