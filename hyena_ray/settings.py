@@ -93,6 +93,9 @@ class Settings(BaseModel):
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
             details = error.errors(include_url=False)
+            # pydantic counts wrong elements as missing: a list is as wrong as its elements are.
+            lists = {detail["loc"][:-1] for detail in details} - {()}
+            details = [detail for detail in details if detail["loc"] not in lists]
             raise_together([_problem(cls, detail, named) for detail in details])
             raise
 
@@ -183,7 +186,9 @@ def _problem(
         if owner is None:
             return InputError(place, None, "unknown key", "see the documentation of the settings")
         return unknown_key(place, str(name), owner.model_fields)
-    shown = "null" if detail["input"] is None else detail["input"]
+    shown = (
+        "null" if detail["input"] is None else "''" if detail["input"] == "" else detail["input"]
+    )
     if detail["type"] == "literal_error":
         # pydantic lists them as 'a', 'b' or 'c'.
         allowed = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")

@@ -23,6 +23,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import Targets, batches, trim_tokens, true_positives
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import tokens_to_codes
+from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.window import WindowModel
 
 WINDOWS = 64
@@ -200,7 +201,8 @@ def _frozen(model: WindowModel) -> Iterator[None]:
     for parameter in learnt:
         parameter.requires_grad_(False)
     try:
-        yield
+        with frozen_filters(model):
+            yield
     finally:
         for parameter in learnt:
             parameter.requires_grad_(True)

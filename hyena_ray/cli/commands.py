@@ -90,7 +90,8 @@ class JobCommand(click.Command):
         self.workflow, self.task = workflow, task
         self.settings: type[Settings] = workflow.settings(task)
         self.arguments = tuple(_arguments(self.settings, skip_task=bool(task)))
-        examples = "\n".join(f"  {PROGRAM} {line}" for line in workflow.examples)
+        own = [line for line in workflow.examples if not task or task in line.split()]
+        examples = "\n".join(f"  {PROGRAM} {line}" for line in own or workflow.examples)
         super().__init__(
             name,
             params=[*map(_parameter, self.arguments), *_general(workflow)],

@@ -8,7 +8,8 @@ Reference: Poli et al. 2023, section 3.3; Nguyen et al. 2023 for the constants.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import torch
@@ -122,6 +123,7 @@ class HyenaFilter(nn.Module):
         self.implicit_filter = nn.Sequential(*layers)
         self.pos_emb = TimeFeatures(config)
         self.modulation = DecayWindow(config)
+        self.cache = FilterCache()
 
     def forward(self, length: int) -> Tensor:
         """Compute the first taps of every channel's filter.
@@ -151,35 +153,60 @@ class HyenaFilter(nn.Module):
 
 
 class FilterCache:
-    """The last result made from a module's tensors, kept for as long as they are frozen.
-
-    A change in place (an optimiser step, `load_state_dict`) is seen by the tensors' version
-    counters, a replaced tensor by its address; only writing through `.data` goes unseen.
-    """
+    """The last result made from the weights of a filter, kept inside `frozen_filters`."""
 
     def __init__(self) -> None:
+        self.is_on = False
         self._key: tuple[Any, ...] | None = None
-        self._sources: list[Tensor] = []
         self._value: Tensor | None = None
 
-    def get(self, module: nn.Module, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
-        """Return `make()`, or its last result if neither `key` nor the module has changed since.
+    def get(self, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
+        """Return `make()`, or its last result if that was made for the same key.
 
         Args:
-            module: Module whose tensors the result depends on.
-            key: Everything else that it depends on.
+            key: Everything but the weights that the result depends on.
             make: Computes the result.
         """
-        tensors = [*module.parameters(), *module.buffers()]
-        trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        if trained or any(tensor.is_inference() for tensor in tensors):
-            self._value = None
+        if not self.is_on:
             return make()
         # What inference mode makes cannot take part in a gradient later.
         key = (*key, torch.is_inference_mode_enabled())
-        key += tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
         if self._value is None or key != self._key:
-            self._value, self._key = make(), key
-            # Aliases keep the memory alive, so that no other tensor can take over its address.
-            self._sources = [tensor.detach() for tensor in tensors]
+            value = make()
+            if value.requires_grad:  # its weights are trained after all
+                return value
+            self._value, self._key = value, key
         return self._value
+
+    def clear(self) -> None:
+        """Forget the result."""
+        self._key = self._value = None
+
+
+@contextmanager
+def frozen_filters(model: nn.Module) -> Iterator[None]:
+    """Compute the long filters of a model once, for as long as none of its weights changes.
+
+    A weight that is changed inside is not noticed: enter it anew after every change. Filters whose
+    weights are trained inside are computed at every pass.
+
+    Args:
+        model: Any module; without Hyena operators there is nothing to keep.
+
+    Example:
+        >>> from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAModel
+        >>> model = HyenaDNAModel(HyenaDNAConfig(d_model=8, d_inner=16, n_layer=1)).eval()
+        >>> with torch.inference_mode(), frozen_filters(model):
+        ...     for batch in (torch.full((2, 6), 7), torch.full((2, 6), 8)):
+        ...         states = model(batch).last_hidden_state
+    """
+    filters = [module for module in model.modules() if isinstance(module, HyenaFilter)]
+    caches = [module.cache for module in filters if not module.cache.is_on]
+    for cache in caches:
+        cache.is_on = True
+    try:
+        yield
+    finally:
+        for cache in caches:
+            cache.is_on = False
+            cache.clear()

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.convolution import ALL, convolve, method_for, prepare_filters
-from hyena_ray.model.filters import FilterCache, HyenaFilter
+from hyena_ray.model.filters import HyenaFilter
 
 
 class ChannelMajorLinear(nn.Linear):
@@ -199,7 +199,6 @@ class HyenaOperator(nn.Module):
         self.filter_fn = HyenaFilter(config)
         self.out_proj = ResidualLinear(config.d_model, config.d_model)
         self.dropout = nn.Dropout(config.hyena_dropout)
-        self.cache = FilterCache()
 
     def forward(self, hidden: Tensor, positions: slice = ALL) -> Tensor:
         """Mix activations along time.
@@ -242,10 +241,8 @@ class HyenaOperator(nn.Module):
         length, x0, x1, v = filtered.shape[1], *filtered.chunk(3)
         v = self.dropout(v * x1)
         method = method_for(length, v.device)
-        filters = self.cache.get(
-            self.filter_fn,
-            (length, method),
-            lambda: prepare_filters(self.filter_fn(length), method),
+        filters = self.filter_fn.cache.get(
+            (length, method), lambda: prepare_filters(self.filter_fn(length), method)
         )
         mixed = convolve(v, filters, method, positions).to(v.dtype)
         v, x0 = v[:, positions], x0[:, positions]

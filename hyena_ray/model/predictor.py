@@ -17,6 +17,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.intervals import gather_windows, true_runs
 from hyena_ray.model.devices import default_device
+from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.pretrained import resolve_checkpoint
 from hyena_ray.model.saved import READOUT, load_window_model
 from hyena_ray.model.window import WindowModel
@@ -121,17 +122,18 @@ def score_piece(
     inside = np.clip(starts + window, first, last), np.clip(starts, first, last)
     starts = starts[before[inside[0] - first] > before[inside[1] - first]]
     sums, counts = np.zeros(last - first), np.zeros(last - first)
-    for row in range(0, len(starts), batch):
-        batch_starts = starts[row : row + batch]
-        codes = gather_windows(
-            sequence.codes, batch_starts - stored - sequence.start, window + 2 * stored, N_CODE
-        )
-        for start, scores in zip(
-            batch_starts, probabilities(model, codes_to_tokens(codes)), strict=True
-        ):
-            begin, end = max(start, first), min(start + window, last)
-            sums[begin - first : end - first] += scores[begin - start : end - start]
-            counts[begin - first : end - first] += 1
+    with frozen_filters(model):
+        for row in range(0, len(starts), batch):
+            batch_starts = starts[row : row + batch]
+            codes = gather_windows(
+                sequence.codes, batch_starts - stored - sequence.start, window + 2 * stored, N_CODE
+            )
+            for start, scores in zip(
+                batch_starts, probabilities(model, codes_to_tokens(codes)), strict=True
+            ):
+                begin, end = max(start, first), min(start + window, last)
+                sums[begin - first : end - first] += scores[begin - start : end - start]
+                counts[begin - first : end - first] += 1
     mean = sums / np.maximum(counts, 1)
     rounded = np.round(mean / PRECISION) * PRECISION
     return np.where(known, rounded, np.nan).astype(np.float32)

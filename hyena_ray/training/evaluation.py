@@ -18,6 +18,7 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.window import WindowModel
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
@@ -186,19 +187,20 @@ def predict(
     model.eval()
     device = next(model.parameters()).device
     own = []
-    for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
-        logits = model.predict(torch.from_numpy(batch.tokens).to(device))
-        loss = weighted_cross_entropy(
-            logits, torch.from_numpy(batch.labels).to(device), class_weights.to(device)
-        )
-        own.append(
-            (
-                batch.labels,
-                logits.float().softmax(-1)[..., 1].cpu().numpy(),
-                float(loss.total),
-                float(loss.weight),
+    with frozen_filters(model):
+        for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
+            logits = model.predict(torch.from_numpy(batch.tokens).to(device))
+            loss = weighted_cross_entropy(
+                logits, torch.from_numpy(batch.labels).to(device), class_weights.to(device)
             )
-        )
+            own.append(
+                (
+                    batch.labels,
+                    logits.float().softmax(-1)[..., 1].cpu().numpy(),
+                    float(loss.total),
+                    float(loss.weight),
+                )
+            )
     labels, scores, totals, weights = zip(*workers.merge(own), strict=True)
     mean = math.fsum(totals) / math.fsum(weights)
     return Predictions(np.concatenate(labels), np.concatenate(scores), mean)

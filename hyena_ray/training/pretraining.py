@@ -18,6 +18,7 @@ from hyena_ray.files import atomic_folder, write_json
 from hyena_ray.model.backbone import HyenaDNALanguageModel
 from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig, time_scale
 from hyena_ray.model.devices import default_device
+from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.heads import LookaheadHead
 from hyena_ray.model.pretrained import load_pretrained, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
@@ -426,7 +427,7 @@ def evaluate(
         for batch in _batches(codes, settings, number)
     ]
     own = []
-    with torch.inference_mode():
+    with torch.inference_mode(), frozen_filters(model):
         for name, batch in workers.share(batches):
             logits = model(torch.from_numpy(batch.inputs).to(device))
             loss = summed_loss(logits, torch.from_numpy(batch.targets).to(device))

@@ -14,6 +14,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import default_device
+from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.predictor import ContigSlice, score_piece
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.storage import AnyPath
@@ -70,7 +71,7 @@ def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, fl
 
     def score() -> None:
         model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), frozen_filters(model):
             model.predict(torch.from_numpy(scored).to(device))
 
     return recipe.accumulation * seconds_of(step), seconds_of(score) / EVALUATION_BATCH

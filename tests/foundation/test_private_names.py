@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,10 +14,6 @@ ALLOWED = {
     "hyena_ray/cluster/_ray_internals.py": "Ray 2.60 has no public name for two things",
 }
 """At most one file, and why."""
-PENDING = {
-    "hyena_ray/model/filters.py": "torch's count of a tensor's changes in place",
-}
-"""To be mended."""
 NAMEDTUPLE = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}
 STUBS = {"_typeshed"}
 """Made for type checkers, documented, and imported by nothing that runs."""
@@ -79,13 +74,7 @@ def foreign_private_names(source: str, of_package: set[str]) -> Iterator[str]:
 OF_PACKAGE = set().union(*(defined(ast.parse(path.read_text())) for path in FILES))
 
 
-def named(path: Path) -> Any:
-    name = str(path.relative_to(ROOT))
-    marks = [pytest.mark.xfail(reason=PENDING[name])] if name in PENDING else []
-    return pytest.param(path, id=name, marks=marks)
-
-
-@pytest.mark.parametrize("path", [named(path) for path in FILES])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_private_name_of_another_library_is_used(path: Path) -> None:
     found = list(foreign_private_names(path.read_text(), OF_PACKAGE))
     if str(path.relative_to(ROOT)) in ALLOWED:

@@ -267,7 +267,7 @@ def test_the_log_shows_the_progress_of_a_download(
     with caplog.at_level(logging.INFO, "hyena_ray"):
         fetch_assembly("hg38")
     text = caplog.text
-    assert "download hg38: begun" in text
+    assert "download hg38: started" in text
     assert "hg38.2bit: the connection ended early; tried again in 0 s" in text
     assert "download hg38: 0 of 1 MB" in text
 

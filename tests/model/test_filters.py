@@ -1,4 +1,4 @@
-"""Filters stay exact in low precision, and are made again only when their weights changed."""
+"""Filters stay exact in low precision, and are computed once while they are frozen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAModel
 
 
@@ -34,48 +35,60 @@ def test_frozen_filters_are_made_once(
 ) -> None:
     model, made = counted
     model.requires_grad_(False)
-    first = model(ids).last_hidden_state
-    embedded = model.get_input_embeddings()(ids).requires_grad_()
-    again = model(inputs_embeds=embedded).last_hidden_state
-    again.sum().backward()
+    with frozen_filters(model):
+        first = model(ids).last_hidden_state
+        embedded = model.get_input_embeddings()(ids).requires_grad_()
+        again = model(inputs_embeds=embedded).last_hidden_state
+        again.sum().backward()
     assert made == [40]
     torch.testing.assert_close(first, again)
     assert embedded.grad is not None
 
 
-def test_without_gradients_filters_are_made_again_only_after_a_step(
+def test_frozen_filters_are_those_of_every_pass(
     counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
 ) -> None:
+    model, _ = counted
+    with torch.no_grad():
+        expected = model(ids).last_hidden_state
+        with frozen_filters(model):
+            assert torch.equal(model(ids).last_hidden_state, expected)
+            assert torch.equal(model(ids).last_hidden_state, expected)
+
+
+def test_nothing_is_kept_outside(counted: tuple[HyenaDNAModel, list[int]], ids: Tensor) -> None:
     model, made = counted
     with torch.no_grad():
-        before = model(ids).last_hidden_state
-        model(ids)
-        assert made == [40]
-        model.backbone.layers[0].mixer.filter_fn.implicit_filter[-1].weight.mul_(100)
+        for _ in range(2):
+            with frozen_filters(model):
+                before = model(ids).last_hidden_state
+                with frozen_filters(model):
+                    model(ids)
+                model(ids)
+            model.backbone.layers[0].mixer.filter_fn.implicit_filter[-1].weight.mul_(100)
         after = model(ids).last_hidden_state
-    assert made == [40, 40]
+    assert made == [40, 40, 40]
     assert not torch.allclose(before, after)
 
 
-def test_trained_filters_are_made_at_every_step(
+def test_trained_filters_are_made_at_every_pass(
     counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
 ) -> None:
     model, made = counted
-    for _ in range(2):
-        model(ids).last_hidden_state.sum().backward()
+    with frozen_filters(model):
+        for _ in range(2):
+            model(ids).last_hidden_state.sum().backward()
     assert made == [40, 40]
 
 
-def test_another_length_and_other_weights_make_filters_again(
+def test_another_length_has_filters_of_its_own(
     counted: tuple[HyenaDNAModel, list[int]], ids: Tensor
 ) -> None:
     model, made = counted
-    model.requires_grad_(False)
-    model(ids)
-    model(ids[:, :30])
-    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
-    model(ids[:, :30])
-    assert made == [40, 30, 30]
+    with torch.no_grad(), frozen_filters(model):
+        model(ids)
+        model(ids[:, :30])
+    assert made == [40, 30]
 
 
 def test_what_inference_mode_made_is_not_used_for_a_gradient(
@@ -83,10 +96,11 @@ def test_what_inference_mode_made_is_not_used_for_a_gradient(
 ) -> None:
     model, _ = counted
     model.requires_grad_(False)
-    with torch.inference_mode():
-        model(ids)
-    embedded = model.get_input_embeddings()(ids).requires_grad_()
-    model(inputs_embeds=embedded).last_hidden_state.sum().backward()
+    with frozen_filters(model):
+        with torch.inference_mode():
+            model(ids)
+        embedded = model.get_input_embeddings()(ids).requires_grad_()
+        model(inputs_embeds=embedded).last_hidden_state.sum().backward()
     assert embedded.grad is not None
 
 
