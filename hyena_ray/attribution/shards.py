@@ -44,6 +44,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST
@@ -188,21 +189,6 @@ class ShardPlan(Plan):
             "the model finds no labelled base, so there is nothing to attribute",
             "train it longer, lower its threshold, or choose a split with labelled windows",
         )
-
-
-def model_sha256(model: WindowModel) -> str:
-    """Return the sha256 of a model's weights, readout and threshold, whatever file it came from.
-
-    Args:
-        model: Model on any device.
-    """
-    digest = hashlib.sha256(model.readout.model_dump_json().encode())
-    digest.update(repr(float(model.threshold)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-        digest.update(array.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def shard_path(folder: AnyPath, index: int) -> AnyPath:

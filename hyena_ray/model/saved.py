@@ -7,6 +7,7 @@ The folder is a Hugging Face one too: `AutoModelFor...Classification.from_pretra
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 
@@ -171,3 +172,18 @@ def write_tokenizer_config(folder: Path) -> None:
     }
     text = json.dumps(dict(sorted(values.items())), indent=2) + "\n"
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def model_sha256(model: WindowModel) -> str:
+    """Return the sha256 of a model's weights, readout and threshold, whatever file it came from.
+
+    Args:
+        model: Model on any device.
+    """
+    digest = hashlib.sha256(model.readout.model_dump_json().encode())
+    digest.update(repr(float(model.threshold)).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        digest.update(array.numpy().tobytes())
+    return digest.hexdigest()

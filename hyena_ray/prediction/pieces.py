@@ -25,12 +25,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hyena_ray.attribution.shards import model_sha256
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.errors import InputError, Problems, raise_together, unknown_name
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
+from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.shard_files import (

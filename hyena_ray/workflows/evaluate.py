@@ -102,8 +102,7 @@ def validate(settings: EvaluateSettings) -> EvaluationRun:
             if data is not None:
                 problems.collect(data.check_split, settings.split, "--split")
     assert data is not None
-    from hyena_ray.attribution.shards import model_sha256
-    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.model.saved import load_window_model, model_sha256
     from hyena_ray.training.preflight import check_model_fits
 
     model = load_window_model(settings.model)

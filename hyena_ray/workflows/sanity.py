@@ -108,9 +108,8 @@ def validate(settings: SanitySettings) -> SanityRun:
     assert data is not None
     assert chosen is not None
     assert output is not None
-    from hyena_ray.attribution.shards import model_sha256
     from hyena_ray.attribution.targets import labelled_windows
-    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.model.saved import load_window_model, model_sha256
     from hyena_ray.training.preflight import check_model_fits
 
     model, other = load_window_model(settings.model), None

@@ -20,7 +20,6 @@ from hyena_ray.attribution.shards import (
     ShardPlan,
     merge_shards,
     missing_shards,
-    model_sha256,
     read_shard,
     read_shard_table,
     run_shard,
@@ -32,6 +31,7 @@ from hyena_ray.attribution.shards import (
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.model.saved import model_sha256
 from tests.attribution.small_model import FLANK, WINDOW, SmallModel
 
 SETTINGS = AttributionSettings(k=3, steps=4, tolerance=None, samples=2, batch=256, min_count=1)
