@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """What a job would do, after every check and with nothing written."""
+    """Plan of a job that passed every check; nothing was written."""
 
     plan: Mapping[str, str]
     """The work in words, line by line."""

@@ -54,6 +54,14 @@ class State(NamedTuple):
 class Progress:
     """Reports the progress of the work inside a block, until the block ends in whatever way.
 
+    Args:
+        work: Name of the work, with which every line begins.
+        total: Number of shards, runs or trials; None for a single wait, whose duration is shown.
+        unit: Name of what is counted, in the plural.
+        windows: Number of windows in all of them; None where windows are not counted.
+        initial: State at the beginning; what was done before does not count for the speed.
+        brief: Log nothing of work that is over before its first line is due.
+
     Example:
         >>> with Progress("scoring", 2, "windows", brief=True) as progress:
         ...     progress.update(State(done=1))
@@ -69,15 +77,6 @@ class Progress:
         initial: State | None = None,
         brief: bool = False,
     ) -> None:
-        """
-        Args:
-            work: its name.
-            total: shards, runs or trials; None for a single wait, of which the time is told.
-            unit: what they are.
-            windows: that all of them hold; None where windows are not counted.
-            begun: where it stands now; what is done already says nothing about the speed.
-            brief: in the log nothing is said of what is over before its first line is due.
-        """
         self.work, self._total, self._unit = work, total, unit
         self._windows = windows
         self._silent = brief
@@ -143,7 +142,7 @@ class Progress:
             self._bar.close()
 
     def _measure(self, *, over: bool = False) -> None:
-        """Called at every update; the class for Ray sets its metrics here."""
+        """Do nothing; the class for Ray sets its metrics here, at every update."""
 
     def _amount(self) -> float:
         """Return the work that is done, in windows where they are counted."""

@@ -33,7 +33,7 @@ STEPS = 20
 
 
 class Curves(NamedTuple):
-    """What remains of the target as bases are replaced, from the highest score to the lowest."""
+    """The target that remains as bases are replaced, from the highest score to the lowest."""
 
     share: NDArray[np.float64]
     """Fraction of a window's bases that are replaced by the deletion, or restored by the insertion,

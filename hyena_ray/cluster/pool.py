@@ -39,7 +39,7 @@ class ShardError(JobError):
 
 
 class PoolReport(NamedTuple):
-    """What a pool did."""
+    """Report of a pool: shards that were done, and workers that died."""
 
     finished: int
     """Number of shards that this call has done."""
@@ -195,7 +195,7 @@ class _Pool:
         )
 
     def task_name(self, number: int) -> str:
-        """What the dashboard calls the work at a shard."""
+        """Return the name of the work at a shard in the dashboard."""
         few = self._total <= NAMES
         return f"{self.shards.name} {self.shards.label(number) if few else self.shards.unit}"
 

@@ -40,7 +40,7 @@ class Cluster(NamedTuple):
 
 
 class Resources(Settings):
-    """What one trial or one actor takes.
+    """CPUs and GPUs of one trial or one actor.
 
     Example:
         >>> Resources(cpu=2, gpu=0.5).text
@@ -59,7 +59,7 @@ class Resources(Settings):
 
 
 class TrialResources(Resources):
-    """What one trial takes: `cpu` and `gpu` for each of its workers."""
+    """Resources of one trial: `cpu` and `gpu` for each of its workers."""
 
     workers: int = Field(default=1, ge=1)
     """Number of processes that train one trial together, each on its part of every batch. Results

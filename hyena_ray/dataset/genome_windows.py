@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class PrepareSettings(Settings):
-    """What windows are cut from, and how."""
+    """Settings of windows that are cut from a genome."""
 
     task: str
     """Name of the task, such as zdna."""

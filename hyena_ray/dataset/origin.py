@@ -1,4 +1,4 @@
-"""What a result was made of: `data.json` in its folder, for whoever reads it without the data."""
+"""The data that a result was made from: `data.json` in its folder, readable without the data."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 NAME = "data.json"
+"""Name of the file."""
 
 
 class Origin(Settings):
-    """Prepared data as a result remembers them."""
+    """Prepared data that a result was made from."""
 
     folder: str
-    """Where they lay."""
+    """Folder of the data when they were read."""
     manifest_sha256: str
+    """sha256 of the data's `manifest.json`."""
     manifest: Manifest
-    """Of the whole folder, where a fold was used too; without its list of files."""
+    """Manifest of the whole data, also where a fold was read; without its list of files."""
 
     @classmethod
-    def of(cls, data: PreparedData) -> Self:
-        """Of prepared data, or of those that a fold is a view of."""
+    def from_data(cls, data: PreparedData) -> Self:
+        """Return the origin of a result that is made from prepared data.
+
+        Args:
+            data: The data, or the view of a fold.
+        """
         whole = PreparedData.open(data.folder).manifest
         return cls(
             folder=str(data.folder),
@@ -34,14 +40,21 @@ class Origin(Settings):
         )
 
     def write(self, folder: AnyPath) -> None:
-        """Write data.json."""
+        """Write `data.json`.
+
+        Args:
+            folder: Folder of the result.
+        """
         write_json(folder / NAME, self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
-        """Read data.json.
+        """Read `data.json`.
+
+        Args:
+            folder: Folder of a result.
 
         Raises:
-            InputError: missing or not of this form.
+            InputError: The file is missing or does not have this form.
         """
         return cls.parse(read_json(folder / NAME), folder / NAME)

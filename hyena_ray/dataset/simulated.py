@@ -9,23 +9,23 @@ from hyena_ray.genome.simulation import MOTIFS, simulate_genome, simulate_promot
 from hyena_ray.tasks import Task
 
 SEQUENCES = {"promoter": simulate_promoters}
-"""By name of the task, what writes its sequences; genomes hold one of `MOTIFS`."""
+"""Functions that simulate sequences, by task; genomes hold one of `MOTIFS`."""
 
 
 def simulate(
     task: Task, folder: Path, seed: int, *, lengths: tuple[int, ...], flank: int
 ) -> Recipe:
-    """Write simulated inputs into an existing folder, and say how they are prepared.
+    """Write simulated inputs into an existing folder, and return how they are prepared.
 
     Args:
-        task: what is to be found in them.
-        folder: where to write.
-        seed: fixes every byte.
-        lengths: of the windows, in bases; sequences have 70.
-        flank: real bases on each side of a window; sequences have none.
+        task: Task whose regions or labels are planted.
+        folder: Folder that is written to.
+        seed: Seed, which fixes every byte.
+        lengths: Lengths of the windows in bases; sequences have 70.
+        flank: Bases stored on each side of a window; sequences have none.
 
     Returns:
-        For `prepare`, whose manifest says that the data are simulated.
+        Settings for `prepare`, whose manifest says that the data are simulated.
     """
     if task.kind == "sequence":
         files = SEQUENCES[task.name](folder, seed)

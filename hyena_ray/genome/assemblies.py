@@ -37,7 +37,7 @@ _CHECKSUM = re.compile(r"([0-9a-f]{32}) [ *](?:\./)?(\S+)", re.IGNORECASE)
 
 
 class CacheRecord(Settings):
-    """What was checked of a file in the cache."""
+    """Size, time and checksum of a file in the cache that was checked."""
 
     url: str
     """Address that the file was downloaded from."""

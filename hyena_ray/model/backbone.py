@@ -35,7 +35,7 @@ class BackboneOutput(NamedTuple):
 
 
 class LanguageModelOutput(NamedTuple):
-    """What a language model computes."""
+    """Output of a language model."""
 
     logits: Tensor
     """Of the next token, shape (B, L, padded vocabulary), float32."""

@@ -20,7 +20,7 @@ from hyena_ray.model.heads import make_composition_embedding, make_head, make_po
 
 
 class ClassifierOutput(NamedTuple):
-    """What a classifier computes."""
+    """Output of a classifier."""
 
     logits: Tensor
     """Float32, shape (B, L, num_labels) for bases, (B, num_labels) for sequences."""

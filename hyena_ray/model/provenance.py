@@ -33,7 +33,7 @@ class ContigUse(Settings):
 
 
 class Provenance(Settings):
-    """What the weights of a backbone have seen."""
+    """Data and settings that a backbone was pretrained with."""
 
     objective: str
     """Name of the objective of the pretraining."""

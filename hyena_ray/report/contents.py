@@ -208,7 +208,7 @@ def _predict(folder: AnyPath) -> PredictContents:
 
 
 def _prepare(folder: AnyPath) -> PrepareContents:
-    origin = Origin.of(PreparedData.open(folder))
+    origin = Origin.from_data(PreparedData.open(folder))
     return PrepareContents(
         folder=folder,
         simulated=origin.manifest.simulated,

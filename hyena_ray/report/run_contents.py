@@ -95,7 +95,7 @@ class ComparisonResults(NamedTuple):
 
 
 class FaithfulnessCurves(Settings):
-    """What remains of the prediction while bases are replaced from the highest score down."""
+    """The prediction that remains while bases are replaced, from the highest score down."""
 
     share: tuple[float, ...]
     """Fractions of the bases, ascending."""
@@ -139,7 +139,7 @@ class SanityResults(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RunContents:
-    """What every page needs, and results of other folders that are shown on the same page."""
+    """Contents of a run for its page, and results of other folders that are shown there."""
 
     kind: ClassVar[str]
     """Kind of the run, as in its manifest."""

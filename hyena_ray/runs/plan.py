@@ -1,4 +1,4 @@
-"""What decides the result of a run, and the fingerprint that tells one such plan from another."""
+"""The plan of a run: settings and inputs that determine its result, and their fingerprint."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class Parameter(Settings):
 
 
 class SearchSpace(Settings):
-    """What a search tries, on which task, and for how long.
+    """Settings that a search tries, its task, and its length.
 
     Example:
         >>> space = SearchSpace(

@@ -24,7 +24,7 @@ from hyena_ray.training.trainer import DivergenceError
 
 
 class TrialPlan(NamedTuple):
-    """What all trials of a search share."""
+    """Settings that all trials of a search share."""
 
     space: SearchSpace
     """What is searched."""

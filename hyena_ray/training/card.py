@@ -114,7 +114,7 @@ CITATION = """\
 
 
 class CardFacts(NamedTuple):
-    """What a card is written from."""
+    """Facts from which a model card is written."""
 
     settings: RunSettings
     """Settings of the run."""

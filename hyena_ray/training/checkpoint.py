@@ -16,7 +16,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 class TrainerState(NamedTuple):
-    """What a `Trainer` needs to resume."""
+    """State that a `Trainer` resumes from."""
 
     fingerprint: str
     """Identifies the run that saved it."""

@@ -23,7 +23,7 @@ _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
 
 class Genome(NamedTuple):
-    """What a pretraining reads."""
+    """Genome of a pretraining: contigs to train on, held out, and left out."""
 
     train: PackedBases
     """Stretches to train on; their contigs are indices of `contigs`."""

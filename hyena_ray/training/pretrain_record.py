@@ -33,7 +33,7 @@ class HeldOutEvaluation(Settings):
 
 
 class PretrainRecord(Record):
-    """What a pretraining gave."""
+    """Results of a pretraining."""
 
     KIND: ClassVar[str] = "pretrain"
 

@@ -112,7 +112,7 @@ PretrainModel = NextBase | MaskedBases
 
 
 class StepReport(NamedTuple):
-    """What a run reports after every step."""
+    """Report of a run after every step."""
 
     step: int
     """Steps that are done."""
@@ -200,7 +200,7 @@ def check_start(settings: PretrainSettings, folder: AnyPath | None, fingerprint:
 
 
 class PretrainingPlan:
-    """What a `Trainer` needs to know of a pretraining: a phase has windows of one length.
+    """Plan of a pretraining for a `Trainer`: a phase has windows of one length.
 
     Args:
         settings: Settings of the run.

@@ -46,7 +46,7 @@ MODEL = "model"
 
 
 class EpochReport(NamedTuple):
-    """What a run reports after every epoch; the same keys each time."""
+    """Report of a run after every epoch; the same keys each time."""
 
     epoch: int
     """Number of the epoch, from 1."""
@@ -120,7 +120,7 @@ def train_run(
 
 
 class SupervisedPlan:
-    """What a `Trainer` needs to know of a supervised run: a phase is an epoch.
+    """Plan of a supervised run for a `Trainer`: a phase is an epoch.
 
     Args:
         settings: Settings of the run.

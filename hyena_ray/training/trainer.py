@@ -46,7 +46,7 @@ class DivergenceError(JobError):
 
 
 class StepBatch(NamedTuple):
-    """What one worker passes through the model in one optimiser step."""
+    """The windows that one worker passes through the model in one optimiser step."""
 
     inputs: NDArray[np.integer]
     """Tokens, shape (B, T)."""
@@ -98,7 +98,7 @@ class Phase(NamedTuple):
 
 
 class TrainingPlan(Protocol[PlannedModel]):
-    """What is trained, on what, and when it is evaluated and saved."""
+    """The model and batches of a training, and when it is evaluated and saved."""
 
     def phases(self, steps: int) -> Iterator[Phase]:
         """Yield what remains of a run.

@@ -68,7 +68,7 @@ class AttributeSettings(ReadsModel, ReadsData, ReadsSplit, Resumes, RunsOnActors
 
 
 class AttributeRecord(Record):
-    """What an attribution found."""
+    """Results of an attribution."""
 
     KIND: ClassVar[str] = "attribute"
 
@@ -361,7 +361,7 @@ def attribute_in_run(
     from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, data_folder = run.plan, run.folder, data.folder
-    Origin.of(data).write(folder)
+    Origin.from_data(data).write(folder)
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     todo = missing_shards(plan, folder)
     logger.info(

@@ -82,7 +82,7 @@ class CompareSettings(ReadsData, Resumes, RunsOnActors):
 
 
 class ComparePlan(Plan):
-    """What decides the result of a comparison."""
+    """Settings and inputs that determine the result of a comparison."""
 
     KIND: ClassVar[str] = "compare"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"presets", "seeds", "threads"})
@@ -100,7 +100,7 @@ class ComparePlan(Plan):
 
 
 class CompareRecord(Record):
-    """What a comparison found; its table is in `comparison.parquet`."""
+    """Results of a comparison; its table is in `comparison.parquet`."""
 
     KIND: ClassVar[str] = "compare"
 
@@ -399,7 +399,7 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
         placement = place_runs(comparison, cluster)
         plan = comparison.plan(placement.threads)
         with start(comparison.output, plan, inputs={"data": data.folder}) as run:
-            Origin.of(data).write(run.folder)
+            Origin.from_data(data).write(run.folder)
             run.reopen()  # a comparison of fewer runs may have been complete
             _run_all(comparison, cluster, placement.concurrent, run.plan.threads)
             return _finish(comparison, run)

@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 
 class RunFigures(NamedTuple):
-    """What one run of a comparison found."""
+    """Metrics of one run of a comparison."""
 
     record: TrainRecord | None
     """Record of the run; None where it diverged."""

@@ -46,7 +46,7 @@ class EvaluateSettings(ReadsModel, ReadsData, ReadsSplit, WritesRun):
 
 
 class EvaluatePlan(Plan):
-    """What decides the result of an evaluation."""
+    """Settings and inputs that determine the result of an evaluation."""
 
     KIND: ClassVar[str] = "evaluate"
 

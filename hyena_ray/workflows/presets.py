@@ -36,7 +36,7 @@ SEARCH_SPACES = _search_spaces()
 
 
 class OriginalFigures(Settings):
-    """What the original work states of a run, on its own data and from published weights."""
+    """Figures of the original work for a run, on its own data and from published weights."""
 
     f1: float | None = None
     mcc: float | None = None

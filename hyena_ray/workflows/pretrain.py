@@ -84,7 +84,7 @@ class PretrainJob(Resumes, RunsOnActors):
 
 
 class PretrainPlan(Plan):
-    """What decides the result of a pretraining."""
+    """Settings and inputs that determine the result of a pretraining."""
 
     KIND: ClassVar[str] = "pretrain"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"threads"})

@@ -50,7 +50,7 @@ class SanitySettings(ReadsModel, ReadsData, ReadsSplit, WritesRun):
 
 
 class SanityPlan(Plan):
-    """What decides the result of sanity checks."""
+    """Settings and inputs that determine the result of sanity checks."""
 
     KIND: ClassVar[str] = "sanity"
 
@@ -176,7 +176,7 @@ def execute(run: SanityRun) -> list[Check]:
         )
         progress.update(State(done=total))
     with start(run.output, run.plan, inputs={"data": run.data.folder}) as folder:
-        Origin.of(run.data).write(folder.folder)
+        Origin.from_data(run.data).write(folder.folder)
         write_json(folder.folder / SANITY, _values(run, checks))
         record = SanityRecord.make(
             fingerprint=run.plan.fingerprint, simulated=simulated, outputs=OUTPUTS, plan=run.plan

@@ -51,7 +51,7 @@ class TrainSettings(ReadsData, Resumes):
 
 
 class TrainPlan(Plan):
-    """What decides the result of a training run."""
+    """Settings and inputs that determine the result of a training run."""
 
     KIND: ClassVar[str] = "train"
 
@@ -62,7 +62,7 @@ class TrainPlan(Plan):
 
 
 class TrainRecord(Record):
-    """What a training run found."""
+    """Results of a training run."""
 
     KIND: ClassVar[str] = "train"
 
@@ -289,7 +289,7 @@ def train_in_run(
     from hyena_ray.dataset.origin import Origin
     from hyena_ray.training.train_and_test import train_and_test
 
-    Origin.of(data).write(run.folder)
+    Origin.from_data(data).write(run.folder)
     figures, _ = train_and_test(
         run.plan.settings,
         data,

@@ -77,7 +77,7 @@ class TuneSettings(Resumes, Joins):
 
 
 class TunePlan(Plan):
-    """What decides the result of a search."""
+    """Settings and inputs that determine the result of a search."""
 
     KIND: ClassVar[str] = "tune"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads"})
@@ -93,7 +93,7 @@ class TunePlan(Plan):
 
 
 class TuneRecord(Record):
-    """What a search found."""
+    """Results of a search."""
 
     KIND: ClassVar[str] = "tune"
 
@@ -456,7 +456,7 @@ class _Steps:
             self.run.reopen()  # more trials are wanted than before
         with self._timed("prepare"):
             data = self.search.data or self._simulated()
-            Origin.of(data).write(self.folder)
+            Origin.from_data(data).write(self.folder)
         with self._timed("tune"):
             best, trials = self._tune(data)
         settings = self.space.run_settings(best.user_attrs[SETTINGS])

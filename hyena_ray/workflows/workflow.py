@@ -101,7 +101,7 @@ class RunsOnActors(Joins):
 
     @property
     def resources(self) -> Resources:
-        """What one process takes."""
+        """CPUs and GPUs of one process."""
         from hyena_ray.cluster.resources import Resources
 
         return Resources(cpu=self.cpu, gpu=self.gpu)

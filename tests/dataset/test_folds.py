@@ -49,8 +49,8 @@ def test_one_fold_tests_the_next_validates_and_all_others_train(
 
 
 def test_a_result_of_a_fold_remembers_the_whole_data(data: PreparedData, tmp_path: Path) -> None:
-    origin = Origin.of(data.for_fold(1))
-    assert origin == Origin.of(data)
+    origin = Origin.from_data(data.for_fold(1))
+    assert origin == Origin.from_data(data)
     assert origin.manifest == data.manifest.model_copy(update={"files": ()})
     origin.write(tmp_path)
     assert Origin.read(tmp_path) == origin
