@@ -99,18 +99,18 @@ def _costs(figures: Figures, rounds: int) -> Shown:
 
 
 WORKFLOW = Workflow(
-    name="benchmark",
+    name="jobs/benchmark.py",
     about=__doc__,
     settings=lambda task: BenchmarkSettings,
     validate=lambda settings: settings,
     execute=execute,
     present=lambda settings, outcome: outcome,
     found="cpus, threads, lines",
-    examples=("benchmark convolution", "benchmark startup --rounds 1 --json"),
+    examples=("jobs/benchmark.py convolution", "jobs/benchmark.py startup --rounds 1 --json"),
 )
 
 if __name__ == "__main__":
     words = sys.argv[1:]
     run_in_terminal(
-        "benchmark", lambda: run(words, command_of(WORKFLOW)), as_json="--json" in words
+        "benchmark", lambda: run(words, command_of(WORKFLOW, "python")), as_json="--json" in words
     )

@@ -86,12 +86,14 @@ class Argument(NamedTuple):
 class JobCommand(click.Command):
     """The command of a job; unknown options are collected, so that all are refused together."""
 
-    def __init__(self, name: str, workflow: Workflow[Any, Any, Any], task: str) -> None:
+    def __init__(
+        self, name: str, workflow: Workflow[Any, Any, Any], task: str, program: str = PROGRAM
+    ) -> None:
         self.workflow, self.task = workflow, task
         self.settings: type[Settings] = workflow.settings(task)
         self.arguments = tuple(_arguments(self.settings, skip_task=bool(task)))
         own = [line for line in workflow.examples if not task or task in line.split()]
-        examples = "\n".join(f"  {PROGRAM} {line}" for line in own or workflow.examples)
+        examples = "\n".join(f"  {program} {line}" for line in own or workflow.examples)
         super().__init__(
             name,
             params=[*map(_parameter, self.arguments), *_general(workflow)],
@@ -168,10 +170,17 @@ class JobCommand(click.Command):
         """
         groups: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, GENERAL)}
         titles = {argument.name: argument.option.group for argument in self.arguments}
+        # What click shows of a value without an option differs from version to version.
+        positional = {
+            argument.name: (argument.metavar, argument.help)
+            for argument in self.arguments
+            if argument.option.positional
+        }
         for parameter in self.get_params(context):
-            record = parameter.get_help_record(context)
+            name = str(parameter.name)
+            record = positional.get(name) or parameter.get_help_record(context)
             if record is not None:
-                groups[titles.get(str(parameter.name), GENERAL)].append(record)
+                groups[titles.get(name, GENERAL)].append(record)
         for title, records in groups.items():
             if records:
                 with formatter.section(title):
@@ -279,15 +288,16 @@ class HyenaRay(NamedGroup):
         return command_of(import_module(JOBS[name]).WORKFLOW)
 
 
-def command_of(workflow: Workflow[Any, Any, Any]) -> click.Command:
+def command_of(workflow: Workflow[Any, Any, Any], program: str = PROGRAM) -> click.Command:
     """Make the command of a job.
 
     Args:
         workflow: The job.
+        program: Beginning of every example in the help of a job that has no tasks.
     """
     if workflow.tasks:
         return TaskGroup(workflow.name, workflow)
-    return JobCommand(workflow.name, workflow, "")
+    return JobCommand(workflow.name, workflow, "", program)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

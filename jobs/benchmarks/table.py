@@ -27,4 +27,4 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
     "startup": benchmark_startup,
     "memory": benchmark_memory,
 }
-"""In the order of `NAMES`."""
+"""In the order of the names of the command line."""

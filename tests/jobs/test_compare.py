@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from hyena_ray.outcomes import Outcome
 from hyena_ray.workflows import compare as module
 from hyena_ray.workflows import presets
 from hyena_ray.workflows.train import TrainRecord
-from tests.command_line import run_job
+from tests.command_line import run_command, run_job
+from tests.jobs.bad_inputs import Line, at, check_line
 
 PRESETS = """\
 small:
@@ -62,19 +64,23 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True, scope="module")
+@contextmanager
 def own_presets(inputs: Path) -> Iterator[None]:
-    """The presets of this file in the place of those of zdna."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(presets, "SEARCH_SPACES", inputs)
-        presets.load_presets.cache_clear()
-        yield
+    """Put the presets of this file in the place of those of the package."""
     presets.load_presets.cache_clear()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(presets, "SEARCH_SPACES", inputs)
+            yield
+    finally:
+        presets.load_presets.cache_clear()
 
 
 def compare(inputs: Path, out: Path, names: str, *more: str, data: str = "data") -> Outcome:
+    """Run presets of this file with seeds 0 and 1."""
     given = ["--data", inputs / data, "--out", out, "--presets", names]
-    return run_job("compare", *given, "--seeds", "0,1", *more)
+    with own_presets(inputs):
+        return run_job("compare", *given, "--seeds", "0,1", *more)
 
 
 def rows(out: Path) -> dict[str, dict[str, Any]]:
@@ -89,7 +95,7 @@ def calm(inputs: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.slow
-def test_every_preset_runs_with_every_seed_and_stands_beside_the_study(calm: Path) -> None:
+def test_every_preset_runs_with_every_seed_and_next_to_the_original_figures(calm: Path) -> None:
     found = rows(calm)
     assert list(found) == ["zdna/small", "zdna/wild"]
     small = found["zdna/small"]
@@ -176,18 +182,39 @@ def test_a_run_that_crashes_each_time_stops_the_job_and_writes_no_manifest(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-REFUSED: dict[str, tuple[list[str], str]] = {
-    "preset": (["--presets", "zdna/none"], r"preset: zdna/none: .*zdna/two_stage"),
-    "task": (["--presets", "yeast/all"], r"preset: yeast: unknown task; .*promoter"),
-    "other task": (["--presets", "g4/two_stage"], "task: g4: the data is zdna"),
-    "data": (["--presets", "zdna/five_folds"], "prepare with --split kfold:5"),
-    "length": (["--presets", "zdna/two_stage"], r"data\.length: 100"),
-    "seeds": (["--seeds", "0,0"], "--seeds: 0,0: not a list of different whole numbers"),
-    "no seeds": (["--seeds", "x"], "--seeds: x"),
-    "setting": (["--set", "training.epoch=3"], r"--set: training\.epoch: unknown key"),
-    "seed set": (["--set", "training.seed=3"], r"--set: training\.seed: differs from run to run"),
-    "backbone": (["--set", "model.backbone=/nowhere"], "nowhere"),
-    "cpus": (["--cpu", "99"], r"--cpu, --gpu: .*the cluster has"),
+FITTING = "--presets zdna/two_stage --set data.length=40"
+REFUSED: dict[str, tuple[str, Line]] = {
+    "preset": (
+        "--presets zdna/none",
+        at("preset", "zdna/none", "unknown preset", "zdna/two_stage"),
+    ),
+    "task": ("--presets yeast/all", at("preset", "yeast", "unknown task", "zdna, g4, promoter")),
+    "other task": ("--presets g4/two_stage", at("preset g4/two_stage: task", "g4", "zdna")),
+    "data": (
+        "--presets zdna/five_folds",
+        at("preset zdna/five_folds", "data", "prepare with --split kfold:5"),
+    ),
+    "length": (
+        "--presets zdna/two_stage",
+        at("preset zdna/two_stage: data.length", "100", "40", "prepare with --lengths 100"),
+    ),
+    "seeds": (f"{FITTING} --seeds 0,0", at("--seeds", "[0, 0]", "different whole numbers")),
+    "negative seed": (f"{FITTING} --seeds=-1", at("--seeds", "[-1]", "different whole numbers")),
+    "no seeds": (f"{FITTING} --seeds x", at("--seeds", "x", "valid integer")),
+    "setting": (
+        f"{FITTING} --set training.epoch=3",
+        at("--set", "training.epoch", "unknown key", "training.epochs"),
+    ),
+    "seed set": (
+        f"{FITTING} --set training.seed=3",
+        at("--set", "training.seed", "differs from run to run", "--seeds"),
+    ),
+    "fold set": (
+        f"{FITTING} --set data.fold=1",
+        at("--set", "data.fold", "differs from run to run"),
+    ),
+    "backbone": (f"{FITTING} --set model.backbone=/nowhere", at("checkpoint", "/nowhere")),
+    "cpus": (f"{FITTING} --cpu 99", at("--cpu, --gpu", "99", "the cluster has")),
 }
 
 
@@ -195,9 +222,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     inputs: Path, cluster: Cluster, tmp_path: Path, case: str
 ) -> None:
-    more, message = REFUSED[case]
-    if "--presets" not in more:
-        more = ["--presets", "zdna/two_stage", "--set", "data.length=40", *more]
-    with pytest.raises(InputError, match=message):
-        run_job("compare", "--data", inputs / "data", "--out", tmp_path / "out", *more)
-    assert not (tmp_path / "out").exists()
+    options, line = REFUSED[case]
+    data, out = inputs / "data", tmp_path / "out"
+    done = run_command(f"compare {options}", "--data", data, "--out", out)
+    check_line(done.stderr, line, inputs)
+    assert (done.code, done.stdout) == (2, "")
+    assert not out.exists()
