@@ -217,8 +217,9 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def _shortened(value: object) -> str:
+    """Return a value on one line; of a long one the end as well, where the name of a file is."""
     text = " ".join(str(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= 80 else f"{text[:25]}...{text[-52:]}"
 
 
 def _printable(text: str) -> str:
