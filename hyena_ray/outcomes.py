@@ -14,7 +14,7 @@ from hyena_ray.storage import AnyPath
 
 BOLD, PLAIN = "\033[1m", "\033[0m"
 SIMULATED = "simulated: no figure here says anything about real DNA"
-"""What a reader is told before any result of simulated data."""
+"""Notice that is printed before every result on simulated data."""
 
 
 class Outcome(NamedTuple):

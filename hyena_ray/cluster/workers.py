@@ -112,8 +112,8 @@ def run_in_own_process(
 ) -> None:
     """Call `run_on_workers` in a process of its own, and wait.
 
-    It waits in two threads, and a driver that is told to end while one of them is inside Ray would
-    sometimes do so without its exit code.
+    `run_on_workers` waits in two threads. A driver that receives SIGTERM while one of them is in
+    Ray sometimes loses its exit code, which a process of its own prevents.
 
     Args:
         train: Trains one run as one of these workers.

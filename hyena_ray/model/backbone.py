@@ -38,7 +38,7 @@ class LanguageModelOutput(NamedTuple):
     """Output of a language model."""
 
     logits: Tensor
-    """Of the next token, shape (B, L, padded vocabulary), float32."""
+    """Logits of the next token, shape (B, L, padded vocabulary), float32."""
     hidden_states: tuple[Tensor, ...]
     """As `BackboneOutput.hidden_states`."""
 

@@ -209,8 +209,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read all weights of a checkpoint under the names of this package, without any prefix.
 
     The names are `backbone...`, `lm_head.weight` and those of a classifier's head; what a trainer
-    stored next to the weights is left out. For a language-model head that is missing, the table of
-    embeddings stands in, to which the original models tied it.
+    stored next to the weights is left out. A missing language-model head gets the token embeddings,
+    to which the original models tied it.
 
     Args:
         folder: A checkpoint of either layout.

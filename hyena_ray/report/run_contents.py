@@ -161,7 +161,7 @@ class RunContents:
     sanity: SanityResults | None = None
     """Sanity checks, its own or those of a folder given along with it."""
     provenance: RunProvenance = field(default_factory=RunProvenance)
-    """By which command, when, and with which versions the run was made."""
+    """Command, start time and library versions of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,11 +296,11 @@ def read_study(path: AnyPath, name: str) -> optuna.Study | None:
     """Read all trials of an Optuna study into memory, from a copy of its file.
 
     Args:
-        path: SQLite file of the study.
-        name: Name of the study.
+        path: SQLite file of the Optuna study.
+        name: Name of the Optuna study.
 
     Returns:
-        The study, or None where there is no such file.
+        The Optuna study, or None where there is no such file.
 
     Raises:
         InputError: The file is damaged, or holds no study of that name.
@@ -319,7 +319,7 @@ def read_study(path: AnyPath, name: str) -> optuna.Study | None:
             study.add_trials(stored.get_trials(deepcopy=False))
             storage.engine.dispose()
         except (OptunaError, SQLAlchemyError, KeyError) as error:
-            problem = f"not the study of this run ({' '.join(str(error).split())})"
+            problem = f"not the Optuna study of this run ({' '.join(str(error).split())})"
             raise InputError(path, None, problem, "restore it, or search again") from None
     return study
 

@@ -1,8 +1,8 @@
 """Between Ray Tune, which asks for settings, and an Optuna study, which suggests and remembers.
 
 Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are COMPLETE, leaves trials with a
-non-finite score RUNNING, and knows only the trials that it asked for itself. Here the study on disk
-is all there is to know about a search, so that the search resumes from it after any end.
+non-finite score RUNNING, and knows only the trials that it asked for itself. Here the Optuna study
+on disk holds the whole state of a search, so that the search resumes from it after any end.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class StudySearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study how a trial ended; one that crashed stays unfinished.
+        """Record in the Optuna study how a trial ended; one that crashed stays unfinished.
 
         Args:
             trial_id: Tune's name of the trial.
@@ -127,7 +127,7 @@ class StudySearch(Searcher):
             self._trials[trial_id].set_user_attr(key, value)
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the study is saved at every step, and Tune's copy is never read."""
+        """Do nothing: the Optuna study is saved at every step, and Tune's copy is never read."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing, see `save`."""

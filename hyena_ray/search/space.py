@@ -182,7 +182,7 @@ class Parameter(Settings):
 
         Args:
             trial: Trial of an Optuna study.
-            key: Name of the setting in the study.
+            key: Name of the setting in the Optuna study.
 
         Returns:
             The suggested value, as it is written in the space.

@@ -40,7 +40,7 @@ class TrialPlan(NamedTuple):
         """Return the folder of a trial's checkpoint and model.
 
         Args:
-            number: Number of the trial in the study.
+            number: Number of the trial in the Optuna study.
         """
         return self.folder / "trials" / f"{number:04d}"
 
@@ -48,7 +48,7 @@ class TrialPlan(NamedTuple):
         """Return the folder of a trial's learning curve.
 
         Args:
-            number: Number of the trial in the study.
+            number: Number of the trial in the Optuna study.
         """
         return self.folder / TENSORBOARD / f"trial_{number:04d}"
 

@@ -1,4 +1,4 @@
-"""Names of what a trial reports, what the study keeps of it, and the files of a search.
+"""Names of what a trial reports, what the Optuna study stores of it, and the files of a search.
 
 Imports nothing, so that a worker and the report read them without Ray and Optuna.
 """

@@ -51,10 +51,10 @@ RETRIES = 3
 _ENVIRONMENT = {
     # Tune would catch Ctrl-C, end as if nothing had happened and keep the driver running.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Its own CSV and JSON files repeat the study's, and its TensorBoard files, among Tune's own,
-    # would have the best epoch's figures at the last epoch: trials write their curves themselves.
+    # Tune's CSV and JSON files repeat the Optuna study, and its TensorBoard files would show the
+    # best epoch's figures at the last epoch: trials write their curves themselves.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # The new output prints a table even when told to be silent.
+    # The new output prints a table even at verbosity 0.
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -82,7 +82,7 @@ def run_trials(
         trackers: Experiment trackers that follow the search.
 
     Raises:
-        UnfinishedError: Some trials crashed; those that finished are in the study.
+        UnfinishedError: Some trials crashed; those that finished are in the Optuna study.
         StalledError: Nothing happened for too long.
     """
     study = stored.study
@@ -203,7 +203,7 @@ class SearchWatch:
         """Count a trial that runs, for the first time or again.
 
         Args:
-            number: Number of the trial in the study.
+            number: Number of the trial in the Optuna study.
             values: Its searched settings, by dotted key.
         """
         recipe = self._space.run_settings(values).training
@@ -214,7 +214,7 @@ class SearchWatch:
         """Note that a trial has finished an epoch.
 
         Args:
-            number: Number of the trial in the study.
+            number: Number of the trial in the Optuna study.
             epoch: Number of finished epochs.
         """
         if number in self._running:
@@ -224,7 +224,7 @@ class SearchWatch:
         """Note that a trial failed, and is to be tried again.
 
         Args:
-            number: Number of the trial in the study.
+            number: Number of the trial in the Optuna study.
         """
         self._running.pop(number, None)
 
@@ -232,7 +232,7 @@ class SearchWatch:
         """Count a trial that is over.
 
         Args:
-            number: Number of the trial in the study.
+            number: Number of the trial in the Optuna study.
             how: Its last state, such as `COMPLETE`.
             score: Score of a trial that is complete.
         """
