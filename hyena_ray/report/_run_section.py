@@ -18,6 +18,7 @@ from hyena_ray.report.run_contents import (
     TrainContents,
     TuneContents,
 )
+from hyena_ray.runs.record import KINDS
 from hyena_ray.settings import dotted
 from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.workflows.train import TrainRecord
@@ -91,7 +92,7 @@ def _settings(contents: RunContents) -> Mapping[str, Any]:
 
 
 def _facts(contents: RunContents) -> Iterator[list[str]]:
-    yield ["kind", contents.title]
+    yield ["kind", KINDS[contents.kind].noun]
     if contents.task is not None:
         yield ["task", contents.task.title]
     yield ["folder", str(contents.folder)]

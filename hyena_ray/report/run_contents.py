@@ -143,8 +143,6 @@ class RunContents:
 
     kind: ClassVar[str]
     """Kind of the run, as in its manifest."""
-    title: ClassVar[str]
-    """What the run is, in words."""
 
     folder: AnyPath
     """Folder of the run."""
@@ -169,7 +167,6 @@ class PrepareContents(RunContents):
     """Prepared data."""
 
     kind: ClassVar[str] = "prepare"
-    title: ClassVar[str] = "prepared data"
 
     manifest: Manifest
     """Manifest of the data."""
@@ -190,7 +187,6 @@ class EvaluateContents(ScoredContents):
     """An evaluation of a saved model."""
 
     kind: ClassVar[str] = "evaluate"
-    title: ClassVar[str] = "evaluation"
 
     evaluation: Evaluation
     """Metrics and curves on the split that was asked for."""
@@ -201,7 +197,6 @@ class TrainContents(ScoredContents):
     """A training run."""
 
     kind: ClassVar[str] = "train"
-    title: ClassVar[str] = "training run"
 
     record: TrainRecord
     """Manifest of the run."""
@@ -216,7 +211,6 @@ class TuneContents(ScoredContents):
     """A search of settings, with the model and the attribution of its best trial."""
 
     kind: ClassVar[str] = "tune"
-    title: ClassVar[str] = "search of settings"
 
     evaluation: Evaluation
     """Metrics and curves of the best model on the test split."""
@@ -237,7 +231,6 @@ class CompareContents(RunContents):
     """A comparison of presets."""
 
     kind: ClassVar[str] = "compare"
-    title: ClassVar[str] = "comparison of presets"
 
     comparison: ComparisonResults
     """The comparison itself."""
@@ -248,7 +241,6 @@ class AttributeContents(RunContents):
     """An attribution of a split's windows."""
 
     kind: ClassVar[str] = "attribute"
-    title: ClassVar[str] = "attribution"
 
     attribution: AttributionResults
     """The attribution itself."""
@@ -259,7 +251,6 @@ class SanityContents(RunContents):
     """Sanity checks of an attribution."""
 
     kind: ClassVar[str] = "sanity"
-    title: ClassVar[str] = "sanity checks of an attribution"
 
     sanity: SanityResults
     """The checks themselves."""
@@ -270,7 +261,6 @@ class PredictContents(RunContents):
     """A prediction of a genome."""
 
     kind: ClassVar[str] = "predict"
-    title: ClassVar[str] = "prediction"
 
     plan: PredictionPlan
     """Contigs, pieces and windows of the prediction."""
@@ -286,7 +276,6 @@ class PretrainContents(RunContents):
     """A pretraining on a genome."""
 
     kind: ClassVar[str] = "pretrain"
-    title: ClassVar[str] = "pretraining"
 
     record: PretrainRecord
     """Manifest of the pretraining."""

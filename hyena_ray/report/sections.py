@@ -29,6 +29,7 @@ from hyena_ray.report.run_contents import (
     TrainContents,
     TuneContents,
 )
+from hyena_ray.runs.record import KINDS
 
 SectionFunction: TypeAlias = Callable[[Any], Section | None]
 """Returns a section of a run's page, or None where the run has nothing for it."""
@@ -85,7 +86,7 @@ def page_of(contents: RunContents) -> Page:
     subject = contents.task.title if contents.task is not None else "DNA"
     references = dict.fromkeys(work for section in sections for work in section.references)
     return Page(
-        title=f"{subject[0].upper()}{subject[1:]}: {contents.title}",
+        title=f"{subject[0].upper()}{subject[1:]}: {KINDS[contents.kind].noun}",
         kicker="hyena-ray report",
         warnings=page_warnings(contents),
         sections=sections,

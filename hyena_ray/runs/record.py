@@ -19,22 +19,29 @@ PLAN = "plan.json"
 class Kind(NamedTuple):
     """One kind of run."""
 
-    title: str
-    """What people call a folder of it."""
+    article: str
+    """Indefinite article of the noun, or nothing for a plural."""
+    noun: str
+    """Noun for a folder of this kind."""
     schema_version: int
     """Version of its files; others are refused."""
 
+    @property
+    def title(self) -> str:
+        """The noun with its article."""
+        return f"{self.article} {self.noun}".strip()
+
 
 KINDS: dict[str, Kind] = {
-    "prepare": Kind("prepared data", 3),
-    "train": Kind("a training run", 1),
-    "tune": Kind("a search", 1),
-    "compare": Kind("a comparison of presets", 1),
-    "evaluate": Kind("an evaluation", 1),
-    "attribute": Kind("an attribution", 1),
-    "sanity": Kind("sanity checks of an attribution", 1),
-    "predict": Kind("a prediction", 1),
-    "pretrain": Kind("a pretraining", 1),
+    "prepare": Kind("", "prepared data", 3),
+    "train": Kind("a", "training run", 1),
+    "tune": Kind("a", "search of settings", 1),
+    "compare": Kind("a", "comparison of presets", 1),
+    "evaluate": Kind("an", "evaluation", 1),
+    "attribute": Kind("an", "attribution", 1),
+    "sanity": Kind("", "sanity checks of an attribution", 1),
+    "predict": Kind("a", "prediction", 1),
+    "pretrain": Kind("a", "pretraining", 1),
 }
 """Every kind of run, by the name of the job that makes it."""
 

@@ -50,18 +50,23 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
         )
 
 
-def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) -> None:
-    """Refuse a trained model that reads other windows than the prepared ones.
+def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
+    """Load a trained model, and check that it reads windows such as the prepared ones.
 
     Args:
-        model: Model read from `folder`.
-        folder: Folder of the model, for the message.
+        folder: Folder of the model.
         data: Prepared windows.
 
+    Returns:
+        The model, in evaluation mode, on the CPU.
+
     Raises:
-        InputError: The model labels bases and the windows have one label each, or the other way
-            round; or their length or flank is not the model's.
+        InputError: The folder holds no model. Or the model labels bases and the windows have one
+            label each, or the other way round. Or their length or flank is not the model's.
     """
+    from hyena_ray.model.saved import load_window_model
+
+    model = load_window_model(folder)
     manifest, readout = data.manifest, model.readout
     kind = "base" if model.labels_bases else "sequence"
     if kind != task_named(manifest.task).kind:
@@ -86,6 +91,7 @@ def check_model_fits(model: WindowModel, folder: AnyPath, data: PreparedData) ->
             f"the data in {data.folder} has {manifest.flank} bases on each side",
             f"prepare data with --flank {readout.required_flank} or more, or give another model",
         )
+    return model
 
 
 def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:

@@ -20,7 +20,6 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import (
     TIMED,
-    ReadsData,
     ReadsModel,
     ReadsSplit,
     Resumes,
@@ -40,7 +39,7 @@ TOP = 10
 """k-mers of each table that are shown."""
 
 
-class AttributeSettings(ReadsModel, ReadsData, ReadsSplit, Resumes, RunsOnActors):
+class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
     """Settings of an attribution."""
 
     limit: Annotated[int | None, Option("N", READ, default="all windows"), Field(ge=1)] = None
@@ -112,9 +111,7 @@ def validate(settings: AttributeSettings) -> Attribution:
         InputError: They do not, or the model finds no true positive.
     """
     with Problems() as problems:
-        data = problems.collect(PreparedData.open, settings.data)
-        if data is not None:
-            problems.collect(data.check_split, settings.split, "--split")
+        data = settings.open_data(problems)
         kind = "base" if data is None else task_named(data.manifest.task).kind
         chosen = problems.collect(_attribution_settings, settings, kind)
         output = problems.collect(settings.output, "attribute", (settings.model, settings.data))
@@ -175,11 +172,9 @@ def plan_attribution(
         InputError: They do not, or the model finds no true positive.
     """
     from hyena_ray.attribution.shards import ShardPlan
-    from hyena_ray.model.saved import load_window_model
-    from hyena_ray.training.preflight import check_model_fits
+    from hyena_ray.training.preflight import load_fitting_model
 
-    model = load_window_model(model_folder)
-    check_model_fits(model, model_folder, data)
+    model = load_fitting_model(model_folder, data)
     plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
     plan.require_true_positives(model, data)
     return plan

@@ -18,7 +18,6 @@ from hyena_ray.settings import READ, WRITE, Location, Option
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
-    ReadsData,
     ReadsModel,
     ReadsSplit,
     Workflow,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
 
 
-class EvaluateSettings(ReadsModel, ReadsData, ReadsSplit, WritesRun):
+class EvaluateSettings(ReadsModel, ReadsSplit, WritesRun):
     """Settings of an evaluation."""
 
     fold: Annotated[int | None, Option("N", READ, default="data without folds"), Field(ge=0)] = None
@@ -91,22 +90,16 @@ def validate(settings: EvaluateSettings) -> EvaluationRun:
         InputError: They do not, or the folder may not be written.
     """
     with Problems() as problems:
-        data = problems.collect(PreparedData.open, settings.data)
+        data = settings.open_data(problems, settings.fold)
         output = None
         if settings.out is not None:
             inputs = (settings.model, settings.data)
             output = problems.collect(settings.output, EvaluatePlan.KIND, inputs)
-        if data is not None:
-            if settings.fold is not None:
-                data = problems.collect(data.for_fold, settings.fold)
-            if data is not None:
-                problems.collect(data.check_split, settings.split, "--split")
     assert data is not None
-    from hyena_ray.model.saved import load_window_model, model_sha256
-    from hyena_ray.training.preflight import check_model_fits
+    from hyena_ray.model.saved import model_sha256
+    from hyena_ray.training.preflight import load_fitting_model
 
-    model = load_window_model(settings.model)
-    check_model_fits(model, settings.model, data)
+    model = load_fitting_model(settings.model, data)
     plan = EvaluatePlan(
         model=model_sha256(model),
         data=sha256_file(data.folder / MANIFEST),

@@ -18,7 +18,6 @@ from hyena_ray.runs.run import Output, start
 from hyena_ray.settings import READ, Location, Option
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import (
-    ReadsData,
     ReadsModel,
     ReadsSplit,
     Workflow,
@@ -37,7 +36,7 @@ OUTPUTS = {"checks": SANITY, "summary": MANIFEST}
 """Name of every output, and its path in the folder of the run."""
 
 
-class SanitySettings(ReadsModel, ReadsData, ReadsSplit, WritesRun):
+class SanitySettings(ReadsModel, ReadsSplit, WritesRun):
     """Settings of sanity checks."""
 
     random_labels: Annotated[Location | None, Option("DIR", READ)] = None
@@ -99,9 +98,7 @@ def validate(settings: SanitySettings) -> SanityRun:
         InputError: They do not, or the folder may not be written.
     """
     with Problems() as problems:
-        data = problems.collect(PreparedData.open, settings.data)
-        if data is not None:
-            problems.collect(data.check_split, settings.split, "--split")
+        data = settings.open_data(problems)
         chosen = problems.collect(_attribution_settings, settings)
         inputs = (settings.model, settings.data, settings.random_labels)
         output = problems.collect(settings.output, SanityPlan.KIND, inputs)
@@ -110,9 +107,9 @@ def validate(settings: SanitySettings) -> SanityRun:
     assert output is not None
     from hyena_ray.attribution.targets import labelled_windows
     from hyena_ray.model.saved import load_window_model, model_sha256
-    from hyena_ray.training.preflight import check_model_fits
+    from hyena_ray.training.preflight import load_fitting_model
 
-    model, other = load_window_model(settings.model), None
+    model, other = load_fitting_model(settings.model, data), None
     if settings.random_labels is not None:
         other = load_window_model(settings.random_labels)
         if other.readout != model.readout:
@@ -122,7 +119,6 @@ def validate(settings: SanitySettings) -> SanityRun:
                 f"a model that reads windows otherwise than {settings.model}",
                 "train it with the same settings but for training.permute_labels=true",
             )
-    check_model_fits(model, settings.model, data)
     plan = SanityPlan(
         model=model_sha256(model),
         random_labels=None if other is None else model_sha256(other),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import Problems
 from hyena_ray.outcomes import DryRun, Outcome
 from hyena_ray.runs.run import Output, check_output
 from hyena_ray.settings import READ, WHERE, WRITE, Location, Option, Settings
@@ -39,11 +41,28 @@ class ReadsData(Job):
     """Prepared data: the folder that `hyena-ray prepare` wrote."""
 
 
-class ReadsSplit(Job):
+class ReadsSplit(ReadsData):
     """Settings of a job that reads one split of prepared data."""
 
     split: Annotated[str, Option("SPLIT", READ)] = "test"
     """Split whose windows are read: train, val or test."""
+
+    def open_data(self, problems: Problems, fold: int | None = None) -> PreparedData | None:
+        """Open the prepared data, and check that they have the split.
+
+        Args:
+            problems: Collects what is wrong.
+            fold: Fold whose view of the data is returned; None returns the whole data.
+
+        Returns:
+            The data, or None where they cannot be used.
+        """
+        data = problems.collect(PreparedData.open, self.data)
+        if data is not None and fold is not None:
+            data = problems.collect(data.for_fold, fold)
+        if data is not None:
+            problems.collect(data.check_split, self.split, "--split")
+        return data
 
 
 class WritesRun(Job):
