@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.backbone import HyenaDNA, check_one_input, initialise
+from hyena_ray.model.backbone import HyenaBlock, HyenaDNA, check_one_input, initialise
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.flank_composition import CompositionEmbedding
 from hyena_ray.model.heads import make_composition_embedding, make_head, make_pool
@@ -41,6 +41,8 @@ class Classifier(nn.Module):
     score: Any  # a module whose weights depend on the head
     pool: nn.Module | None
     surroundings: CompositionEmbedding | None
+    adapted: set[str] | None = None
+    """Names of the parameters of adapters, which `apply_lora` sets."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class Classifier(nn.Module):
         Raises:
             InputError: The classifier cannot.
         """
-        blocks = [block for block in self.modules() if hasattr(block, "gradient_checkpointing")]
+        blocks = [block for block in self.modules() if isinstance(block, HyenaBlock)]
         if not blocks:
             raise InputError(
                 "training.checkpoint_activations",
@@ -85,7 +87,7 @@ class Classifier(nn.Module):
                 "set it to false, or use hyenadna",
             )
         for block in blocks:
-            block.gradient_checkpointing = True  # type: ignore[assignment]
+            block.gradient_checkpointing = True
 
     def forward(
         self,

@@ -8,6 +8,8 @@ transformers' Auto classes:
 """
 
 # No `from __future__ import annotations`: the type check of @strict passes over strings.
+# `forward` takes Hugging Face's arguments in place of the plain module's: mypy finds an override
+# that does not fit (`override`) and two incompatible bases (`misc`).
 
 import copy
 from collections.abc import Iterator
@@ -396,16 +398,20 @@ class HyenaDNAForSequenceClassification(_HyenaDNAHubClassifier):
 class _HubBaseline(_ClassifierInterface):
     """Construction of a baseline as a Hugging Face model."""
 
+    # Methods of the baseline that it is combined with.
+    build: Any
+    initialise_module: Any
+
     def __init__(self, config: PreTrainedConfig) -> None:
         PreTrainedModel.__init__(self, config)
-        self.build(config)  # type: ignore[attr-defined]
+        self.build(config)
         PreTrainedModel.post_init(self)
 
     def init_weights(self) -> None:
         """Do nothing: the modules have drawn their weights when they were built."""
 
     def _init_weights(self, module: nn.Module) -> None:
-        self.initialise_module(module)  # type: ignore[attr-defined]
+        self.initialise_module(module)
 
 
 class DilatedCNNClassifier(_HubBaseline, DilatedCNN, PreTrainedModel):  # type: ignore[misc]

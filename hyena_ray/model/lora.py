@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.classifier import Classifier
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.operator import LowRankConvolution, ShortFilter
 from hyena_ray.model.settings import LoraSettings, Targets
@@ -30,7 +31,7 @@ TARGET_MODULES: dict[Targets, list[str]] = {
 }
 """Modules that get adapters, by the name of the targets; strings, because Optuna takes no lists."""
 
-ModelType = TypeVar("ModelType", bound=nn.Module)
+ClassifierType = TypeVar("ClassifierType", bound=Classifier)
 
 
 class ShortFilterAdapter(nn.Module):
@@ -91,11 +92,11 @@ def is_adapter(module: nn.Module) -> bool:
 
 
 def apply_lora(
-    classifier: ModelType,
+    classifier: ClassifierType,
     settings: LoraSettings,
     base: str | None = None,
     revision: str | None = None,
-) -> ModelType:
+) -> ClassifierType:
     """Put adapters into a classifier with a backbone `hyena`; they and the head are trained.
 
     Args:
@@ -156,12 +157,12 @@ def apply_lora(
     }
     for name, parameter in classifier.named_parameters():
         parameter.requires_grad_(name in adapted or name.startswith(HEAD_PREFIXES))
-    classifier.adapted = adapted  # type: ignore[assignment]
+    classifier.adapted = adapted
     # The adapters' dropout is new and in training mode, whatever the classifier's.
     return classifier.train(classifier.training)
 
 
-def merge_lora(classifier: ModelType) -> ModelType:
+def merge_lora(classifier: ClassifierType) -> ClassifierType:
     """Add the adapters to their weights and remove them, in place; no effect without adapters.
 
     Args:
@@ -218,7 +219,7 @@ def save_adapter(classifier: nn.Module, folder: Path) -> None:
     )
 
 
-def adapted_names(classifier: nn.Module) -> set[str] | None:
+def adapted_names(classifier: Classifier) -> set[str] | None:
     """Return the names of the parameters that `apply_lora` lets be trained, without the head's.
 
     Args:
@@ -227,7 +228,7 @@ def adapted_names(classifier: nn.Module) -> set[str] | None:
     Returns:
         Names, or None for a classifier without adapters.
     """
-    return cast(set[str], classifier.adapted) if has_lora(classifier) else None
+    return classifier.adapted if has_lora(classifier) else None
 
 
 def has_lora(model: nn.Module) -> bool:

@@ -43,7 +43,7 @@ with connect("local", dashboard=True):
         for process in (me, *me.children(recursive=True))
         for socket in process.net_connections("inet") if socket.status == "LISTEN"
     }
-    port = int(ray._private.worker.get_dashboard_url().rpartition(":")[2])
+    port = int(ray.init(ignore_reinit_error=True).dashboard_url.rpartition(":")[2])
     gcs = ray.get_runtime_context().gcs_address
     print(json.dumps({
         "names": sorted({name for name, _, _ in listening}),
