@@ -38,20 +38,20 @@ Name = Literal[
     "memory",
 ]
 Shown: TypeAlias = tuple[list[str], list[dict[str, Any]]]
-"""Lines for people, and for machines."""
+"""Lines for people, and values for machines."""
 
 
 class BenchmarkSettings(Job):
     """Settings of a benchmark."""
 
     name: Annotated[Name, Option("NAME", positional=True)]
-    """What to time."""
+    """Benchmark to run."""
     rounds: Annotated[int, Field(ge=1)] = 5
-    """Times that each is run."""
+    """Rounds of measurement."""
 
 
 def execute(settings: BenchmarkSettings) -> Outcome:
-    """Time.
+    """Run a benchmark.
 
     Args:
         settings: Settings of the benchmark.

@@ -22,20 +22,22 @@ from hyena_ray.dataset.schema import Windows
 
 LENGTHS = (100, 256, 1024)
 STEPS = 50
-"""Nodes and noisy copies of the original work."""
+"""Number of integration nodes and of noisy copies in the original work."""
 REGION = 20
-"""Labelled bases of a window, in a row: the mean of Z-DNA's test windows is 19."""
+"""Length of a window's labelled run in bases: the mean of Z-DNA's test windows is 19."""
 
 
 def benchmark_attribution(folder: Path) -> list[Comparison]:
-    """Against the algorithms as published, on a model of the published design with the same
-    weights: by captum one window at a time, and by captum in batches."""
+    """Compare attribution with the published algorithms, by captum, singly and in batches.
+
+    Captum's model has the published design and the same weights.
+    """
     lengths = (of_length(length, windows=3200 // length) for length in LENGTHS)
     return [*lengths, *(of_passes(length) for length in LENGTHS), of_kmers()]
 
 
 def of_length(length: int, windows: int) -> Comparison:
-    """Windows of one length, without flanks, one strand."""
+    """Compare the methods on windows of one length, without flanks, on one strand."""
     model, given = new_model(0, length), with_regions(random_windows(windows, 0, length))
     model.threshold = 0.0  # every labelled base counts as a true positive
     plain = PlainHyenaDNA(model.classifier)
@@ -71,7 +73,7 @@ def of_length(length: int, windows: int) -> Comparison:
 
 
 def of_passes(length: int) -> Comparison:
-    """How much of the matrix-product peak one pass forward and back reaches, all labels read."""
+    """Compare a forward and backward pass, with all labels read, with the matrix-product peak."""
     model, rows = new_model(0, length).eval().requires_grad_(False), 4096 // length
     points = torch.randn(rows, length, model.classifier.config.d_model, requires_grad=True)
 
@@ -92,7 +94,7 @@ def of_passes(length: int) -> Comparison:
 
 
 def with_regions(windows: Windows) -> Windows:
-    """The same windows, each with a region that may stand anywhere in it."""
+    """Return random windows, each with one region at a random place."""
     labels = np.zeros_like(windows.labels)
     first = np.random.default_rng(1).integers(0, labels.shape[1] - REGION + 1, len(labels))
     labels[np.arange(len(labels))[:, None], first[:, None] + np.arange(REGION)] = 1
@@ -100,7 +102,7 @@ def with_regions(windows: Windows) -> Windows:
 
 
 def of_kmers() -> Comparison:
-    """The reduction of 20 million bases."""
+    """Time the k-mer reduction of 20 million bases."""
     bases = np.random.default_rng(0).integers(0, 4, (200_000, 100), np.uint8)
     scores = np.ones(bases.shape, np.float32)
     return Comparison(
@@ -115,19 +117,19 @@ def of_kmers() -> Comparison:
 
 
 def positive_logits(plain: PlainHyenaDNA, embeddings: Tensor, labels: Tensor) -> Tensor:
-    """(B,) sum of the positive logits over the labelled bases."""
+    """Return the sum of the positive logits over the labelled bases, shape (B,)."""
     return (plain.of_embeddings(embeddings)[..., 1] * labels).sum(1)
 
 
 def parts(windows: Windows, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens and labels of `rows` windows at a time."""
+    """Yield tokens and labels of `rows` windows at a time."""
     for first in range(0, len(windows.window_id), rows):
         tokens, labels = windows.tokens[first : first + rows], windows.labels[first : first + rows]
         yield torch.from_numpy(tokens).long(), torch.from_numpy(labels).float()
 
 
 def captum_gradients(plain: PlainHyenaDNA, windows: Windows, *, rows: int) -> None:
-    """Algorithm 4 with captum, `rows` windows at once."""
+    """Run Algorithm 4 of the original work with captum, `rows` windows at once."""
     method = captum.attr.IntegratedGradients(lambda e, labels: positive_logits(plain, e, labels))
     for tokens, labels in parts(windows, rows):
         embeddings = plain.embeddings(tokens).detach()
@@ -142,7 +144,7 @@ def captum_gradients(plain: PlainHyenaDNA, windows: Windows, *, rows: int) -> No
 
 
 def captum_noise(plain: PlainHyenaDNA, windows: Windows) -> None:
-    """Algorithm 5 with captum: NoiseTunnel over Saliency, 10 copies at a time."""
+    """Run Algorithm 5 of the original work with captum, 10 noisy copies at once."""
     saliency = captum.attr.Saliency(lambda e, labels: positive_logits(plain, e, labels))
     method = captum.attr.NoiseTunnel(saliency)
     for tokens, labels in parts(windows, 1):

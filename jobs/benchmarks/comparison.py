@@ -1,4 +1,4 @@
-"""Things that do the same work, to be timed in turn."""
+"""Implementations of the same work, timed in turn."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Run = Callable[[], object]
 
 
 class Comparison(NamedTuple):
-    """Things that do the same work, the first of them ours."""
+    """Implementations of the same work, the first of them ours."""
 
     title: str
     unit: str
     amount: float
-    """Units of work that one run does."""
+    """Units of work of one run."""
     runs: dict[str, Run]
 
 
 class Line(NamedTuple):
-    """One printed row."""
+    """One row of the printed table."""
 
     title: str
     who: str

@@ -1,4 +1,4 @@
-"""Costs that are no rates: seconds and bytes, as tables that are measured as a whole."""
+"""Tables of seconds and bytes, each measured as a whole."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 Rows = Mapping[str, Mapping[str, float]]
-"""Who, and what was measured of them."""
+"""Measurements by column, by row."""
 
 
 class Figures(NamedTuple):
-    """One table."""
+    """A table of measurements."""
 
     title: str
     measure: Callable[[], Rows]
-    """All rows once; the same columns in each."""
+    """Measures all rows once; every row has the same columns."""
 
     def median(self, rounds: int) -> Rows:
-        """Of every cell, over rounds that are run one after the other."""
+        """Return the median of every cell over rounds that run one after the other."""
         found = [self.measure() for _ in range(rounds)]
         return {
             who: {name: statistics.median(rows[who][name] for rows in found) for name in cells}

@@ -99,7 +99,7 @@ def stop_at(function: str, worker: str) -> Change:
 
 
 def load(module: str) -> None:
-    """Import a module, in a worker of Ray."""
+    """Import a module in a worker of Ray."""
     importlib.import_module(module)
 
 

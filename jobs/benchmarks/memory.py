@@ -23,9 +23,9 @@ from hyena_ray.runs.run import Output, start
 from hyena_ray.workflows.attribute import attribute_in_run
 
 FEW, MANY = 10, 1_000
-"""Shards."""
+"""Numbers of shards."""
 SIZE = 16
-"""Windows of a shard: little work, so that what is kept for each shard shows."""
+"""Windows of a shard: so few that memory kept for each shard shows."""
 ACTORS = 2
 SETTINGS = AttributionSettings(methods=("smoothgrad", "tp"), samples=1)
 
@@ -35,7 +35,7 @@ def benchmark_memory(folder: Path) -> list[Figures]:
 
 
 def of_shards(folder: Path, few: int, many: int) -> Figures:
-    """The first shards of one plan, each number of them in a process and a Ray of its own."""
+    """Measure the first shards of one plan; each number of shards has its own process and Ray."""
     made = simulate_genome(
         folder, contig_length=20_000 + 400 * many, tracts=2 * many, decoys=2 * many
     )
@@ -59,7 +59,7 @@ WHO = ("driver", "worker")
 
 
 def in_a_process(folder: Path, shards: int) -> dict[str, float]:
-    """Resident memory at most, which a process cannot forget: hence one of its own."""
+    """Measure peak memory in a new process, since the peak of a process never falls."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", str(folder), str(shards)],
         cwd=Path(__file__).parents[1],
@@ -72,7 +72,7 @@ def in_a_process(folder: Path, shards: int) -> dict[str, float]:
 
 
 def attributed(folder: Path, shards: int) -> dict[str, float]:
-    """In this process: what it takes before and at the end, and the worker that takes most."""
+    """Attribute shards in this process, and return its memory before and after, and a worker's."""
     model, data = load_window_model(folder / "model"), PreparedData.open(folder / "data")
     whole = ShardPlan.make(model, data, split="train", settings=SETTINGS, size=SIZE)
     plan = whole.model_copy(update={"shards": whole.shards[:shards]})

@@ -29,20 +29,20 @@ from hyena_ray.training.supervised import new_trainer, step_batches
 from hyena_ray.training.trainer import Optimization
 
 PLAIN = TrainingSettings(reverse_complement=False, schedule="constant", weight_decay=0.0)
-"""The same steps as a plain loop."""
+"""Settings with which a step does what a plain loop does."""
 LABELLED = slice(40, 60)
 """Bases of random windows that have a label."""
 
 
 def new_model(flank: int = 32, length: int = 100) -> WindowModel:
-    """tiny-1k as published, from random weights, read at `length` bases, one strand."""
+    """Return the published tiny-1k with random weights, for windows on one strand."""
     readout = Readout(window=length, flank=flank, lookahead=flank, strands="forward")
     settings = ModelSettings(filters="published", max_seq_len=1026, head="linear")
     return build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
 
 
 def random_windows(count: int, flank: int = 32, length: int = 100) -> Windows:
-    """Of random bases; `LABELLED` have a label."""
+    """Return windows of random bases, of which `LABELLED` have a label."""
     rng = np.random.default_rng(0)
     ids = np.arange(count)
     tokens = rng.integers(7, 11, (count, length + 2 * flank), np.uint8)
@@ -52,7 +52,7 @@ def random_windows(count: int, flank: int = 32, length: int = 100) -> Windows:
 
 
 def matrix_products(flop: float) -> Run:
-    """As many products of 1,024 x 1,024 matrices as make up `flop`."""
+    """Return a run of as many products of 1,024 x 1,024 matrices as take `flop` operations."""
     a = torch.randn(1024, 1024)
 
     def run() -> None:
@@ -63,14 +63,19 @@ def matrix_products(flop: float) -> Run:
 
 
 def flop_per_window(model: WindowModel, backward: float) -> float:
-    """Multiply-adds of the weights alone, twice for the forward pass and `backward` times that."""
+    """Return the operations of the weights' matrix products per window.
+
+    Args:
+        model: The model.
+        backward: Cost of the backward pass in forward passes.
+    """
     weights = sum(p.numel() for name, p in model.named_parameters() if "filter_fn" not in name)
     length = model.left + model.readout.window + model.right
     return 2 * weights * length * (1 + backward)
 
 
 def benchmark_convolution(folder: Path) -> list[Comparison]:
-    """Toeplitz against FFT, forward and backward, at tiny-1k's width and 32 windows."""
+    """Compare Toeplitz product and FFT, forward and backward, at tiny-1k's width and 32 windows."""
     found = []
     for length in (64, 128, 164, 256, 512, 1024):
         u = torch.randn(128, length, 32, requires_grad=True)
@@ -92,12 +97,12 @@ def benchmark_convolution(folder: Path) -> list[Comparison]:
 
 
 def benchmark_training(folder: Path) -> list[Comparison]:
-    """An epoch of windows of 100 bases, without flanks and with 32 bases on each side."""
+    """Time an epoch of windows of 100 bases, without flanks and with 32 bases on each side."""
     return [training(flank) for flank in (0, 32)]
 
 
 def training(flank: int) -> Comparison:
-    """Ours against a plain loop over a model of the published design, in two precisions.
+    """Compare ours with a plain loop over a model of the published design, in two precisions.
 
     Both start from the same weights and do the same steps of AdamW on the same windows, each label
     read 2 * flank positions into the input; the limit does only the weights' matrix products, for

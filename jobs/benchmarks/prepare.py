@@ -1,4 +1,4 @@
-"""From FASTA and BED to Parquet."""
+"""Preparation of windows, from FASTA and BED to Parquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hyena_ray.genome.simulation import simulate_genome
 
 
 def benchmark_prepare(folder: Path) -> list[Comparison]:
-    """From FASTA and BED to Parquet, against a loop over tiles; the limit reads the bytes."""
+    """Compare `prepare` with a loop over tiles, and with reading the bytes alone, the limit."""
     fasta, bed = folder / "genome.fa", folder / "regions.bed"
     simulate_genome(folder, contigs=4, contig_length=5_000_000, tracts=1_000)
     packed = folder / "genome.fa.gz"
@@ -52,7 +52,7 @@ def benchmark_prepare(folder: Path) -> list[Comparison]:
 
 
 def tiles_by_loop(fasta: Path, bed: Path, length: int = 100) -> list[tuple[str, int, str]]:
-    """As most scripts do it: slice every tile, count N, look its labels up, sample negatives."""
+    """Cut windows as most scripts do: slice tiles, count N, look up labels, sample negatives."""
     regions: dict[str, list[tuple[int, int]]] = {}
     for line in bed.read_text().splitlines():
         contig, start, end = line.split("\t")[:3]

@@ -1,4 +1,4 @@
-"""Steps of next-base pretraining, and what a base costs in windows from 1 kb to 32 kb."""
+"""Steps of next-base pretraining, and the cost per base in windows of 1 to 32 kb."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from hyena_ray.training.trainer import Optimization
 
 KB = 1024
 TOKENS = 32 * KB
-"""Bases of a step, as the job takes by default."""
+"""Bases of a step, the default of `pretrain`."""
 LENGTHS = (1, 2, 4, 8, 16, 32)
-"""kb."""
+"""Lengths of windows in kb."""
 GENOME = 1 << 20
-"""Random bases."""
+"""Number of random bases."""
 
 
 def benchmark_pretraining(folder: Path) -> list[Comparison | Figures]:
@@ -41,7 +41,7 @@ def benchmark_pretraining(folder: Path) -> list[Comparison | Figures]:
 
 
 def settings_of(length: int, tokens: int, precision: str = "float32") -> PretrainSettings:
-    """tiny-1k's sizes with the published filters, at one length; all bases in one pass."""
+    """Return settings with tiny-1k's sizes and published filters, at one length, in one pass."""
     changes: dict[str, Any] = {
         "model.filters": "published",
         "training.lengths": [length],
@@ -53,7 +53,7 @@ def settings_of(length: int, tokens: int, precision: str = "float32") -> Pretrai
 
 
 def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, NextBase]:
-    """A step, windows cut from packed bases included."""
+    """Return a step of ours, including the cutting of windows from packed bases, and its model."""
     settings = settings_of(length, tokens, precision)
     codes = np.random.default_rng(0).integers(0, 4, GENOME, np.uint8)
     stream = WindowStream(PackedBases.of([(0, codes)]), settings)
@@ -72,7 +72,7 @@ def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, Nex
 
 
 def plain_of(model: NextBase) -> PlainHyenaDNA:
-    """The published design with the same weights: its label of a base is the next one."""
+    """Return the published design with the same weights, which labels a base with the next one."""
     sizes = model.model.config
     config = HyenaConfig(**asdict(sizes) | {"num_labels": sizes.padded_vocab_size})
     with_labels = HyenaDNAClassifier(config)
@@ -82,8 +82,10 @@ def plain_of(model: NextBase) -> PlainHyenaDNA:
 
 
 def peer(model: NextBase, length: int, tokens: int, precision: str = "float32") -> Run:
-    """The same step of a plain loop over a model of the published design, from the same weights;
-    its windows are cut and turned beforehand."""
+    """Return the same step as a plain loop over the published design, from the same weights.
+
+    Its windows are cut and reverse-complemented beforehand.
+    """
     plain = plain_of(model)
     recipe = settings_of(length, tokens).training
     optimizer = AdamW(plain.parameters(), lr=recipe.learning_rate, weight_decay=0.1)
@@ -102,8 +104,10 @@ def peer(model: NextBase, length: int, tokens: int, precision: str = "float32") 
 
 
 def flop_per_base(model: NextBase) -> float:
-    """Multiply-adds of the weights alone, twice for the forward pass and twice that backward; not
-    those of the filters' own networks, of the embedding, which is looked up, and of the FFT."""
+    """Return the operations of the weights' matrix products per base, forward and backward.
+
+    The networks of the filters, the embedding, which is looked up, and the FFT do not count.
+    """
     weights = sum(
         parameter.numel()
         for name, parameter in model.named_parameters()
@@ -113,7 +117,7 @@ def flop_per_base(model: NextBase) -> float:
 
 
 def steps(length: int, tokens: int) -> Comparison:
-    """Ours against the published design and against the weights' matrix products at peak."""
+    """Compare ours with the published design and with the weights' matrix products at peak."""
     mine, model = ours(length, tokens)
     rounded, _ = ours(length, tokens, "bfloat16")
     return Comparison(
@@ -131,9 +135,11 @@ def steps(length: int, tokens: int) -> Comparison:
 
 
 def cost_per_base(lengths: tuple[int, ...], tokens: int) -> Figures:
-    """Of a step of the same number of bases in fewer and longer windows. An FFT costs the logarithm
-    of its length a base: the last column is the cost over that of the first length, as many times
-    as the logarithm is more."""
+    """Time steps of the same number of bases in fewer and longer windows.
+
+    The cost of an FFT per base grows with the logarithm of its length. The last column is the cost
+    relative to the first length, divided by the same ratio of the logarithms.
+    """
     runs: dict[int, dict[str, Callable[[], object]]] = {}
     for kb in lengths:
         mine, model = ours(kb * KB, tokens)
@@ -144,12 +150,12 @@ def cost_per_base(lengths: tuple[int, ...], tokens: int) -> Figures:
     def measure() -> Rows:
         rows: dict[str, dict[str, float]] = {}
         first: dict[str, float] = {}
-        for kb, of in runs.items():
+        for kb, parties in runs.items():
             cells: dict[str, float] = {}
-            for who, run in of.items():
-                begun = time.perf_counter()
+            for who, run in parties.items():
+                started = time.perf_counter()
                 run()
-                cells[f"{who} us/base"] = 1e6 * (time.perf_counter() - begun) / tokens
+                cells[f"{who} us/base"] = 1e6 * (time.perf_counter() - started) / tokens
             first = first or cells
             cells["ours over first"] = cells["ours us/base"] / first["ours us/base"]
             logarithm = math.log2(2 * kb * KB) / math.log2(2 * lengths[0] * KB)

@@ -1,4 +1,4 @@
-"""What processes take while something runs: processor time, and memory at most."""
+"""Processor time and peak memory of processes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from typing import NamedTuple, Self
 import psutil
 
 EVERY = 0.1
-"""Seconds between two looks, so that little is missed of a process that ends meanwhile."""
+"""Seconds between two samples, short enough to see processes that end soon."""
 
 
-class Taken(NamedTuple):
-    """By one process since it began."""
+class Usage(NamedTuple):
+    """Resources that one process has used since its start."""
 
     title: str
-    """Its command line, or what it calls itself: Ray's workers say what they work at."""
+    """Command line of the process, or the title that it set: Ray's workers name their task."""
     processor_s: float
+    """Processor time in seconds."""
     peak_mb: float
-    """Resident memory at most, in units of 1,000,000 bytes."""
+    """Peak resident memory in megabytes (10^6 bytes)."""
 
 
 class Watch:
-    """Looks at this process and at all that it has started, and those that they have."""
+    """Samples the resources of this process and of all its descendants."""
 
     def __init__(self) -> None:
-        self._last: dict[int, Taken] = {}
+        self._last: dict[int, Usage] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True, name="watch")
 
@@ -50,7 +51,7 @@ class Watch:
         self.processor_s = self._processor_s() - self._before
 
     def peaks_mb(self, name: str) -> list[float]:
-        """Of the processes that have this name in their title."""
+        """Return the peak memory in MB of every process whose title contains a name."""
         return [found.peak_mb for found in self._last.values() if name in found.title]
 
     def _processor_s(self) -> float:
@@ -66,12 +67,12 @@ class Watch:
             with suppress(psutil.Error, OSError, StopIteration):
                 times = process.cpu_times()
                 title = " ".join(process.cmdline())
-                self._last[process.pid] = Taken(
+                self._last[process.pid] = Usage(
                     title, times.user + times.system, peak_mb(process.pid)
                 )
 
 
 def peak_mb(pid: int) -> float:
-    """Resident memory of a process at most, so far."""
+    """Return the peak resident memory of a process so far, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(1.024e-3 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

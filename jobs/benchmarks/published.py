@@ -65,7 +65,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainHyenaDNA(nn.Module):
-    """A label per base: (B, L) int64 token ids to (B, L, num_labels) logits."""
+    """HyenaDNA with a label per base: int64 token ids (B, L) to logits (B, L, num_labels)."""
 
     def __init__(self, ours: Classifier) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class PlainHyenaDNA(nn.Module):
         return self.of_embeddings(self.embeddings(ids))
 
     def of_embeddings(self, hidden: Tensor) -> Tensor:
-        """(B, L, d_model) in the tokens' place."""
+        """Compute logits from embeddings of shape (B, L, d_model)."""
         for layer in self.layers:
             hidden = layer(hidden)
         logits: Tensor = self.score(self.ln_f(hidden))

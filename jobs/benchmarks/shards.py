@@ -1,4 +1,4 @@
-"""Attribution in shards: what more windows cost, and what more actors bring."""
+"""Attribution in shards: its cost by windows, and its speed by actors."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from hyena_ray.tasks import TASKS
 from hyena_ray.workflows.attribute import attribute_in_run
 
 FEW, MANY = 4 * SHARD_SIZE, 400 * SHARD_SIZE
-"""Windows."""
+"""Numbers of windows."""
 
 
 def benchmark_shards(folder: Path) -> list[Comparison]:
-    """On a simulated genome with overlapping windows, a quarter of them with a label."""
+    """Time shards of a simulated genome with overlapping windows, a quarter of them labelled."""
     made = simulate_genome(folder, contig_length=1_500_000, tracts=9_000)
     data = folder / "data"
     prepare(
@@ -51,8 +51,10 @@ def benchmark_shards(folder: Path) -> list[Comparison]:
 
 
 def of_windows(folder: Path, data_folder: Path) -> Comparison:
-    """Shards, tables and tracks of many windows, and as many windows in small attributions; by a
-    model so small that the rest shows."""
+    """Compare one attribution of many windows with as many windows in small attributions.
+
+    The model is so small that shards, tables and tracks take most of the time.
+    """
     data, model = PreparedData.open(data_folder), new_model(channels=16)
     settings = AttributionSettings(methods=("smoothgrad", "tp"), samples=1)
 
@@ -81,7 +83,7 @@ def of_windows(folder: Path, data_folder: Path) -> Comparison:
 
 
 def of_actors(folder: Path, data_folder: Path) -> Comparison:
-    """tiny-1k on two actors and on one, each on one core; Ray is up before."""
+    """Compare tiny-1k on two actors and on one, each on one core; Ray has started before."""
     data, model_folder = PreparedData.open(data_folder), folder / "model"
     model = new_model(channels=128)
     save_window_model(model, model_folder)
@@ -108,7 +110,7 @@ def of_actors(folder: Path, data_folder: Path) -> Comparison:
 
 
 def new_model(channels: int) -> WindowModel:
-    """From random weights; calls every labelled base."""
+    """Return a model with random weights that calls every labelled base."""
     model = build_model(
         ModelSettings(d_model=channels, n_layer=1 if channels < 128 else 2),
         Readout(window=100, flank=8, lookahead=8, strands="forward"),

@@ -1,4 +1,4 @@
-"""How long a job takes before it works: its imports, its checks, Ray."""
+"""Start-up time of every job: imports, checks, and the start of Ray."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MISTYPED = "--ouput"
 
 
 class FirstWork(NamedTuple):
-    """Where a job has read and checked its inputs, and starts to work."""
+    """The call with which a job, its inputs read and checked, starts to work."""
 
     function: str
-    """What does the work: `module:function`."""
+    """Function that does the work: `module:function`."""
     worker: str = "-"
     """Module that a worker of Ray needs for it; - where the job works in its own process."""
 
@@ -46,26 +46,26 @@ FIRST_WORK = {
     "predict": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.pieces"),
     "simulate": FirstWork("hyena_ray.dataset.simulated:simulate"),
 }
-"""By job."""
+"""The first work of every job."""
 
 
 class StartUp(NamedTuple):
-    """Seconds of one job from the start of its process, unless said."""
+    """Seconds of one job, from the start of its process unless stated otherwise."""
 
     help_s: float
-    """With --help, to its end."""
+    """Duration with --help."""
     refusal_s: float
-    """With an option that is mistyped, to its end."""
+    """Duration with a mistyped option."""
     work_s: float
-    """Until the work starts (of train: its first batch): inputs are read and checked."""
+    """Time until the work starts (for `train` its first batch), with inputs read and checked."""
     ray_s: float
-    """What the start of Ray takes of it."""
+    """Part of `work_s` that the start of Ray takes."""
     worker_s: float
-    """From then until a worker of Ray has imported what the work needs."""
+    """Time from then until a worker of Ray has imported the modules of the work."""
 
 
 def benchmark_startup(folder: Path) -> list[Figures]:
-    """Every job on the demo's simulated genome, with an untrained model."""
+    """Time every job on the demo's simulated genome, with an untrained model."""
     return [of_jobs(folder, list(FIRST_WORK))]
 
 
@@ -103,7 +103,7 @@ def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
 
 
 def start_up(job: str, arguments: Sequence[str]) -> dict[str, float]:
-    """Run a job for its help, with a mistake, and as far as its first work."""
+    """Time the help of a job, a refusal, and the way to its first work."""
     task = [word for word in arguments[:1] if not word.startswith("-")]
     started = time.monotonic()
     run("-m", "hyena_ray", job, *task, "--help")

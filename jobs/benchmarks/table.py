@@ -1,4 +1,4 @@
-"""What `jobs/benchmark.py NAME` times, by name."""
+"""The benchmarks of `jobs/benchmark.py`, by name."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
     "startup": benchmark_startup,
     "memory": benchmark_memory,
 }
-"""In the order of the names of the command line."""
+"""Benchmarks in the order of the command line."""

@@ -1,4 +1,4 @@
-"""What Ray Tune costs: the same trials through it, and through a plain loop in two processes."""
+"""The cost of Ray Tune: the same trials through it, and in a plain loop of two processes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import train_run
 
 AT_ONCE = 2
+"""Trials that run at the same time."""
 SETTINGS_OF_ALL = {
     "data.length": 100,
     "model.d_model": 64,
@@ -43,16 +44,22 @@ SEARCHED = {
     "training.learning_rate": {"low": 1e-3, "high": 6e-3, "log": True},
     "training.positive_weight": {"low": 1.0, "high": 3.0},
 }
-"""Nothing that changes how much work a trial is."""
+"""Settings that do not change the amount of work of a trial."""
 
 
 def benchmark_tune(folder: Path) -> list[Figures]:
-    """Eight trials on the demo's simulated genome, two at once, one thread each."""
+    """Compare eight trials on the demo's simulated genome, two at once, one thread each."""
     return [of_trials(folder, trials=8)]
 
 
 def of_trials(folder: Path, *, trials: int, **changes: Any) -> Figures:
-    """`changes` are dotted settings of all trials."""
+    """Compare Ray Tune with the loop.
+
+    Args:
+        folder: Folder to work in.
+        trials: Number of trials.
+        changes: Dotted settings of all trials.
+    """
     space = SearchSpace.parse(
         {
             "task": "zdna",
@@ -86,23 +93,23 @@ def of_trials(folder: Path, *, trials: int, **changes: Any) -> Figures:
 
 
 class Cost(NamedTuple):
-    """Of all trials, in seconds of wall time."""
+    """Cost of all trials, in seconds of wall time unless another unit is named."""
 
     ray_s: float
-    """Until Ray is up and has the windows."""
+    """Time until Ray has started and holds the windows."""
     workers_s: float
-    """From then until the first process has imported everything and can begin to train."""
+    """Time from then until the first process has imported everything and can train."""
     work_s: float
-    """From then until every trial is told of, and its model is in its place."""
+    """Time from then until every trial has reported and its model is written."""
     idle_s: float
-    """Of these, those in which a place had no trial at work; the mean over places. It holds the
-    wait of the last trials for each other too."""
+    """Part of `work_s` in which a slot ran no trial, averaged over the slots. It includes the wait
+    for the last trial."""
     processor_s: float
-    """Of all processes since Ray was up, their start included."""
+    """Processor time of all processes since Ray had started, including their start."""
 
 
 class Stamped(NamedTuple):
-    """Windows that leave a file behind when a trial first opens them: its process is ready."""
+    """Windows that write a file when a trial first opens them: then its process is ready."""
 
     inner: Handle
     stamp: Path
@@ -114,11 +121,11 @@ class Stamped(NamedTuple):
 
 
 def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[RunSettings]]:
-    """As the tuning job does it; also what the search has drawn."""
+    """Run the trials as `tune` does, and return their cost and the settings that were drawn."""
     out.mkdir(parents=True)
     prepared, stamp = PreparedData.open(data), out / "ready"
     keys: list[Key] = [(length, split) for length in space.lengths() for split in ("train", "val")]
-    begun = time.time()
+    started = time.time()
     with connect(None) as cluster, Watch() as watch:
         windows: Mapping[Key, Handle] = share_windows(prepared, keys, cluster)
         stamped: dict[Key, Handle] = {
@@ -131,14 +138,14 @@ def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[
     ready, done = float(stamp.read_text()), stored.study.trials
     idle = over - ready - sum(trial.user_attrs[SECONDS] for trial in done) / AT_ONCE
     drawn = [space.run_settings(trial.user_attrs[SETTINGS]) for trial in done]
-    return Cost(up - begun, ready - up, over - ready, idle, watch.processor_s), drawn
+    return Cost(up - started, ready - up, over - ready, idle, watch.processor_s), drawn
 
 
 def in_a_loop(settings: list[RunSettings], data: Path, out: Path) -> Cost:
-    """In processes that live on, and hold the windows in memory when the clock starts."""
+    """Run the trials in two processes that hold the windows in memory when the clock starts."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(AT_ONCE)
-    begun = time.time()
+    started = time.time()
     with (
         ProcessPoolExecutor(AT_ONCE, context, start, (barrier, data, settings[0])) as pool,
         Watch() as watch,
@@ -149,15 +156,15 @@ def in_a_loop(settings: list[RunSettings], data: Path, out: Path) -> Cost:
         seconds = list(pool.map(train, settings, folders))
         over = time.time()
     idle = over - ready - sum(seconds) / AT_ONCE
-    return Cost(0.0, ready - begun, over - ready, idle, watch.processor_s)
+    return Cost(0.0, ready - started, over - ready, idle, watch.processor_s)
 
 
 _SOURCES: list[ArraySource] = []
-"""Of a process of the loop: what it trains on, and what it validates with."""
+"""Training and validation windows of a process of the loop."""
 
 
 def start(barrier: Any, data: Path, settings: RunSettings) -> None:
-    """Of such a process."""
+    """Load the windows of a process of the loop."""
     torch.set_num_threads(1)
     prepared, length = PreparedData.open(data), settings.data.length
     limits = {"train": settings.data.limit, "val": None}
@@ -168,9 +175,9 @@ def start(barrier: Any, data: Path, settings: RunSettings) -> None:
 
 
 def train(settings: RunSettings, folder: Path) -> float:
-    """One trial there; its seconds."""
+    """Train one trial of the loop, and return its seconds."""
     training, validation = _SOURCES
-    begun = time.time()
+    started = time.time()
     train_run(
         settings,
         training,
@@ -179,11 +186,11 @@ def train(settings: RunSettings, folder: Path) -> float:
         lambda report: None,
         fingerprint=settings.fingerprint(),
     )
-    return time.time() - begun
+    return time.time() - started
 
 
 def same_models(ours: Path, peer: Path, trials: int) -> None:
-    """Both have done the same work if their models have the same bits."""
+    """Check that both did the same work: their models have the same bits."""
     for number in range(trials):
         name = Path(f"{number:04d}") / "model" / "model.safetensors"
         if sha256_file(ours / name) != sha256_file(peer / name):

@@ -68,4 +68,4 @@ def test_the_help_shows_commands_as_they_are_typed() -> None:
     assert "Usage: jobs/benchmark.py [OPTIONS] NAME" in done.stdout
     assert "  python jobs/benchmark.py convolution\n" in done.stdout
     assert "hyena-ray benchmark" not in done.stdout
-    assert re.search(r"^  NAME +What to time; required\.$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  NAME +Benchmark to run; required\.$", done.stdout, re.MULTILINE)
