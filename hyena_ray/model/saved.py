@@ -42,13 +42,13 @@ ADAPTER = "adapter"
 """Folder in that of a model trained with LoRA: its adapters and head by themselves, as peft's."""
 
 _SPECIAL_TOKENS = {
-    "bos_token": "[BOS]",
-    "cls_token": "[CLS]",
-    "eos_token": "[SEP]",
-    "mask_token": "[MASK]",
-    "pad_token": "[PAD]",
-    "sep_token": "[SEP]",
-    "unk_token": "[UNK]",
+    "bos": "[BOS]",
+    "cls": "[CLS]",
+    "eos": "[SEP]",
+    "mask": "[MASK]",
+    "pad": "[PAD]",
+    "sep": "[SEP]",
+    "unk": "[UNK]",
 }
 LONGEST_INPUT = 1_000_002
 """Tokens that the tokenizer takes at most, as published."""
@@ -165,7 +165,7 @@ def write_tokenizer_config(folder: Path) -> None:
     values = {
         "added_tokens_decoder": added,
         "backend": "custom",
-        **_SPECIAL_TOKENS,
+        **{f"{role}_token": token for role, token in _SPECIAL_TOKENS.items()},
         "model_max_length": LONGEST_INPUT,
         "padding_side": "left",
         "tokenizer_class": "HyenaDNATokenizer",
