@@ -46,6 +46,12 @@ FIRST = (
 """Files that take longest: begun last, one of them would run alone at the end."""
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: the header of gzip holds the time, and two workers that collect
+    the tests in different seconds must give them the same names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, which shares their fixtures; begin with slow ones.
 
