@@ -145,7 +145,7 @@ def raise_together(errors: Sequence[InputError]) -> None:
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that is most like a mistyped one.
+    """Return the allowed name that is most like a mistyped or abbreviated one.
 
     Args:
         name: What was typed.
@@ -157,9 +157,13 @@ def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
     Example:
         >>> nearest_name("tarin", ["train", "val", "test"])
         'train'
+        >>> nearest_name("eval", ["train", "evaluate"])
+        'evaluate'
     """
     folded = {candidate.lower(): candidate for candidate in allowed}
-    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    typed = name.lower()
+    completed = [key for key in folded if len(typed.strip("-")) > 1 and key.startswith(typed)]
+    near = completed or difflib.get_close_matches(typed, folded, n=1, cutoff=0.7)
     return folded[near[0]] if near else None
 
 

@@ -146,12 +146,15 @@ def is_inside(path: AnyPath, folder: AnyPath) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def new_output(path: AnyPath, *, allow_existing: bool = False) -> AnyPath:
+def new_output(
+    path: AnyPath, *, allow_existing: bool = False, remedy: str = "give a new folder"
+) -> AnyPath:
     """Check that an output folder may be written, before any work is done. Creates nothing.
 
     Args:
         path: Folder to write.
         allow_existing: Whether a folder that exists may be continued or replaced.
+        remedy: What to do where the folder exists and may not be.
 
     Returns:
         The absolute path.
@@ -171,13 +174,6 @@ def new_output(path: AnyPath, *, allow_existing: bool = False) -> AnyPath:
     path = path.expanduser().absolute()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise InputError("--out", path, "not a plain folder", "give a new folder")
-    if not path.exists():
-        return path
-    if not allow_existing:
-        raise InputError(
-            "--out",
-            path,
-            "exists already",
-            "give a new folder, or --overwrite to replace it (or --resume, where the job has it)",
-        )
+    if path.exists() and not allow_existing:
+        raise InputError("--out", path, "exists already", remedy)
     return path

@@ -22,9 +22,13 @@ from hyena_ray.storage import AnyPath, location
 def _location(value: object) -> AnyPath:
     if isinstance(value, AnyPath):
         return value
+    problem = "give a path, file:///folder or s3://bucket/folder"
     if not isinstance(value, str) or not value:
-        raise ValueError("give a path or a URI")
-    return location(value)
+        raise ValueError(problem)
+    try:
+        return location(value)
+    except InputError:  # names no option
+        raise ValueError(problem) from None
 
 
 Location = Annotated[AnyPath, PlainValidator(_location), PlainSerializer(str)]
@@ -92,12 +96,34 @@ class Settings(BaseModel):
             # JSON mode: lists become tuples and 1 a float, but neither "1" nor True a number.
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            details = error.errors(include_url=False)
-            # pydantic counts wrong elements as missing: a list is as wrong as its elements are.
-            lists = {detail["loc"][:-1] for detail in details} - {()}
-            details = [detail for detail in details if detail["loc"] not in lists]
-            raise_together([_problem(cls, detail, named) for detail in details])
+            raise_together([_problem(cls, detail, named) for detail in _findings(error)])
             raise
+
+    @classmethod
+    def check_each(cls, changes: Mapping[str, Any], label: Callable[[str], str]) -> None:
+        """Check settings by themselves, where the values of the others are not known yet.
+
+        Args:
+            changes: Values by dotted key.
+            label: Turns a dotted key into the place that the message names.
+
+        Raises:
+            InputError: Unknown keys, wrong types or values out of range; names all of them.
+        """
+        problems = []
+        for key, value in changes.items():
+            path = tuple(key.split("."))
+            for part in reversed(path):
+                value = {part: value}
+            try:
+                cls.model_validate_json(json.dumps(value))
+            except ValidationError as error:
+                about = [detail for detail in _findings(error) if _is_about(detail, path)]
+                if any(detail["type"] == "extra_forbidden" for detail in about):
+                    problems.append(_unknown_setting(label(key), key, list(setting_keys(cls))))
+                else:
+                    problems += [_problem(cls, detail, label) for detail in about]
+        raise_together(problems)
 
     def updated(self, changes: Mapping[str, Any], place: str | PurePath) -> Self:
         """Return a copy with dotted keys changed, such as `{"training.epochs": 3}`.
@@ -118,8 +144,7 @@ class Settings(BaseModel):
                 section = section.get(part) if isinstance(section, dict) else None
             if not isinstance(section, dict) or (sections and name not in section):
                 known = list(dict.fromkeys((*setting_keys(type(self)), *dotted(values))))
-                beside = [other for other in known if other.startswith(f"{sections[0]}.")]
-                unknown.append(unknown_key(f"{place}: {key}", key, beside or known))
+                unknown.append(_unknown_setting(f"{place}: {key}", key, known))
             else:
                 section[name] = value
         raise_together(unknown)
@@ -161,6 +186,12 @@ def setting_keys(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from setting_keys(section, f"{prefix}{name}.")
 
 
+def _unknown_setting(place: str, key: str, known: Sequence[str]) -> InputError:
+    """Make the refusal of a dotted key, with the keys of the same section, where there are any."""
+    beside = [other for other in known if other.startswith(f"{key.partition('.')[0]}.")]
+    return unknown_key(place, key, beside or known)
+
+
 def _section(annotation: Any) -> type[BaseModel] | None:
     """Return the class of a field that holds settings of its own."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -170,14 +201,34 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _findings(error: ValidationError) -> list[ErrorDetails]:
+    """List what pydantic found, each wrong element of a list once.
+
+    It counts wrong elements as missing, so that a list would be too short as well.
+    """
+    details = error.errors(include_url=False)
+    lists = {detail["loc"][:-1] for detail in details} - {()}
+    return [detail for detail in details if detail["loc"] not in lists]
+
+
+def _is_about(detail: ErrorDetails, path: tuple[str, ...]) -> bool:
+    """Tell whether a finding is about one setting: not about others, nor about several together."""
+    place = detail["loc"]
+    together = detail["type"] == "value_error" and len(place) < len(path)
+    return not together and bool(place) and place[: len(path)] == path[: len(place)]
+
+
 def _problem(
     settings: type[BaseModel], detail: ErrorDetails, label: Callable[[str], str]
 ) -> InputError:
     """Turn one finding of pydantic into a line for people."""
     *sections, name = detail["loc"] or ("settings",)
     place = label(".".join(map(str, (*sections, name))))
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):  # a validator knows more than pydantic does
+        return cause
     if detail["type"] == "missing":
-        return InputError(place, None, "is missing", "give it")
+        return InputError(place, None, "is required", "give it")
     if detail["type"] == "extra_forbidden":
         owner: type[BaseModel] | None = settings
         for part in sections:
@@ -186,16 +237,23 @@ def _problem(
         if owner is None:
             return InputError(place, None, "unknown key", "see the documentation of the settings")
         return unknown_key(place, str(name), owner.model_fields)
-    shown = (
-        "null" if detail["input"] is None else "''" if detail["input"] == "" else detail["input"]
-    )
     if detail["type"] == "literal_error":
         # pydantic lists them as 'a', 'b' or 'c'.
         allowed = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return unknown_name(place, str(shown), "choice", allowed)
-    return InputError(
-        place, shown, detail["msg"].removeprefix("Value error, "), "correct the value"
-    )
+        return unknown_name(place, str(_shown(detail["input"])), "choice", allowed)
+    problem = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    return InputError(place, _shown(detail["input"]), problem, "correct the value")
+
+
+def _shown(value: Any) -> Any:
+    """Return a refused value as it is written in YAML or on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return None  # the problem is that of several keys together, and names them
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "''"
+    return "''" if value == "" else value
 
 
 class _PlainValues(SafeConstructor):
@@ -218,6 +276,8 @@ def load_yaml(path: AnyPath) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(path, None, "there is no such file", "give a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(path, None, f"cannot be read ({error})", "give a YAML file") from None
     return parse_yaml(text, path)

@@ -24,6 +24,7 @@ from hyena_ray.errors import InputError, JobError, nearest_name, raise_together,
 from hyena_ray.outcomes import Outcome
 from hyena_ray.settings import DO, READ, WHERE, WRITE, Option, Settings
 from hyena_ray.storage import S3Path
+from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import Workflow
 
 PROGRAM = "hyena-ray"
@@ -94,13 +95,14 @@ class JobCommand(click.Command):
         self.arguments = tuple(_arguments(self.settings, skip_task=bool(task)))
         own = [line for line in workflow.examples if not task or task in line.split()]
         examples = "\n".join(f"  {program} {line}" for line in own or workflow.examples)
+        title = task_named(task).title if task else ""
         super().__init__(
             name,
             params=[*map(_parameter, self.arguments), *_general(workflow)],
             callback=self._run,
-            help=workflow.about,
+            help=f"{workflow.about}\n\nTask: {title}." if title else workflow.about,
             epilog=f"\b\nexamples:\n{examples}",
-            short_help=workflow.about.strip().splitlines()[0],
+            short_help=title or workflow.about.strip().splitlines()[0],
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         )
 

@@ -65,7 +65,9 @@ class PrepareSettings(Settings):
     """Real bases stored on each side of a window."""
     negatives: float = Field(default=3.0, ge=0)
     """Windows without a labelled base for each window with one, in every split."""
-    train_stride: int | None = Field(default=None, ge=1)
+    train_stride: Annotated[
+        int | None, Option("N", default="the window length, without overlap"), Field(ge=1)
+    ] = None
     """Bases from one training window to the next, a divisor of every length; windows overlap where
     it is less than the length. Windows of other splits never overlap."""
     split: Annotated[

@@ -251,7 +251,7 @@ class Manifest(Record):
         Returns:
             Aligned lines, with notes on dropped sequences and on simulated data below them.
         """
-        rows = [("length", "split", "positive", "negative", "labels of 1")]
+        rows = [("length", "split", "positive", "negative", "positive labels")]
         for length in self.lengths:
             for split in self.splits:
                 counts = [c for c in self.counts if (c.length, c.split) == (length, split)]

@@ -106,13 +106,14 @@ class PreparedData:
             raise InputError(path, None, "manifest.json does not list the file", "remove it")
         return cls(folder, manifest)
 
-    def for_fold(self, fold: int) -> PreparedData:
+    def for_fold(self, fold: int, place: str = "data.fold") -> PreparedData:
         """Return a view of data in K folds, in which one fold is the test split.
 
         The next fold (after the last one, the first) is the validation split, and all others train.
 
         Args:
             fold: Number of the test fold, from 0.
+            place: Option or setting that gave the fold, for the message.
 
         Returns:
             The same windows under the splits train, val and test.
@@ -120,7 +121,7 @@ class PreparedData:
         Raises:
             InputError: The data have no folds, or no such one.
         """
-        view = PreparedData(self.folder, self.manifest.for_fold(fold, f"{self.folder}: fold"))
+        view = PreparedData(self.folder, self.manifest.for_fold(fold, place))
         view._checked = self._checked
         return view
 

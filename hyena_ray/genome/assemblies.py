@@ -16,10 +16,13 @@ from pydantic import ValidationError
 
 from hyena_ray.errors import InputError, JobError, nearest_name
 from hyena_ray.files import sha256_file, write_json
+from hyena_ray.genome.source import check_is_file
 from hyena_ray.progress import Progress
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
+GENOME_REMEDY = "give --genome a FASTA or 2bit file"
+"""What to do where a genome cannot be read."""
 UCSC = "https://hgdownload.soe.ucsc.edu/goldenPath"
 MIRROR = "HYENA_RAY_GENOMES"
 """Environment variable with the address of another server that has UCSC's goldenPath folders."""
@@ -60,6 +63,32 @@ class _CachedFile(NamedTuple):
         return self.path.with_name(f"{self.path.name}.json")
 
 
+def check_genome(path: AnyPath) -> None:
+    """Refuse a genome that is neither a file nor a known assembly; downloads nothing.
+
+    Args:
+        path: File, or name of an assembly in `ASSEMBLIES`.
+
+    Raises:
+        InputError: There is no such file or assembly.
+    """
+    if _is_assembly(path):
+        return
+    if path.exists() or not _may_be_assembly(path):
+        check_is_file(path, GENOME_REMEDY)
+        return
+    name = str(path)
+    synonyms = {consortium.lower(): known for known, (consortium, _) in ASSEMBLIES.items()}
+    nearest = synonyms.get(name.lower()) or nearest_name(name, ASSEMBLIES)
+    guess = f", did you mean {nearest}?" if nearest else ""
+    raise InputError(
+        "--genome",
+        name,
+        f"neither a file nor a known assembly{guess}",
+        f"give a FASTA or 2bit file, or one of {', '.join(ASSEMBLIES)}",
+    )
+
+
 def resolve_genome(path: AnyPath) -> AnyPath:
     """Return the file of a genome that is given as a file or as the name of an assembly.
 
@@ -72,25 +101,20 @@ def resolve_genome(path: AnyPath) -> AnyPath:
         `path` itself, or the cached 2bit file of the assembly.
 
     Raises:
-        InputError: There is no such file, and the path looks like the name of an assembly.
+        InputError: There is no such file or assembly.
         JobError: The assembly cannot be downloaded.
     """
-    name = str(path)
-    if not isinstance(path, Path) or not re.fullmatch(r"\w+", name) or path.is_file():
-        return path
-    if name in ASSEMBLIES:
-        return fetch_assembly(name)
-    if path.exists():
-        return path
-    synonyms = {consortium.lower(): known for known, (consortium, _) in ASSEMBLIES.items()}
-    nearest = synonyms.get(name.lower()) or nearest_name(name, ASSEMBLIES)
-    guess = f", did you mean {nearest}?" if nearest else ""
-    raise InputError(
-        "--genome",
-        name,
-        f"neither a file nor a known assembly{guess}",
-        f"give a FASTA or 2bit file, or one of {', '.join(ASSEMBLIES)}",
-    )
+    check_genome(path)
+    return fetch_assembly(str(path)) if _is_assembly(path) else path
+
+
+def _is_assembly(path: AnyPath) -> bool:
+    return _may_be_assembly(path) and str(path) in ASSEMBLIES and not path.is_file()
+
+
+def _may_be_assembly(path: AnyPath) -> bool:
+    """Tell whether a path is one word without an ending."""
+    return isinstance(path, Path) and re.fullmatch(r"\w+", str(path)) is not None
 
 
 def fetch_assembly(name: str) -> Path:

@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
-from hyena_ray.genome.assemblies import resolve_genome
+from hyena_ray.genome.assemblies import GENOME_REMEDY, resolve_genome
 from hyena_ray.genome.source import COPY_AGAIN, Source, choose_reader, report_unreadable
 from hyena_ray.progress import Progress, State
 from hyena_ray.storage import AnyPath, local_copy
 
 N_CODE = 4
 """Code of every base that is not A, C, G or T, whose codes are 0 to 3."""
-GENOME_REMEDY = "give --genome a FASTA or 2bit file"
-"""Remedy for a genome that cannot be used."""
 
 _INVALID = 255
 _CODES = bytearray([_INVALID]) * 256

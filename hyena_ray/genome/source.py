@@ -69,6 +69,22 @@ FILE_KINDS = (
 """Kinds that are read, and kinds that are often given in their place."""
 
 
+def check_is_file(path: AnyPath, remedy: str) -> None:
+    """Refuse a folder, and a file that is not there. Opens nothing: a pipe can be read once.
+
+    Args:
+        path: The file that will be read.
+        remedy: What to do otherwise, such as "give --genome a FASTA file".
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if path.is_dir():
+        raise InputError(path, None, "is a folder, not a file", remedy)
+    if not path.exists():
+        raise InputError(path, None, "there is no such file", remedy)
+
+
 @contextmanager
 def report_unreadable(path: AnyPath, remedy: str) -> Iterator[None]:
     """Turn the errors of opening and reading a file inside the block into one line.

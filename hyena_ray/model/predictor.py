@@ -19,7 +19,8 @@ from hyena_ray.genome.intervals import gather_windows, true_runs
 from hyena_ray.model.devices import default_device
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.pretrained import resolve_checkpoint
-from hyena_ray.model.saved import READOUT, load_window_model
+from hyena_ray.model.saved import load_window_model
+from hyena_ray.model.settings import READOUT
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath, location
 

@@ -26,7 +26,7 @@ from hyena_ray.model.configuration import (
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
 from hyena_ray.model.pretrained import WEIGHTS, complete_weights, read_tensors, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
-from hyena_ray.model.settings import Readout
+from hyena_ray.model.settings import READOUT, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
@@ -36,8 +36,6 @@ CLASSIFIERS: dict[str, type[Classifier]] = {
     **BASELINES,
 }
 """All classifiers by the `model_type` of their configuration."""
-READOUT = "readout.json"
-"""File next to weights and configuration: which positions are read, and the threshold."""
 ADAPTER = "adapter"
 """Folder in that of a model trained with LoRA: its adapters and head by themselves, as peft's."""
 

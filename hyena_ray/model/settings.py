@@ -23,6 +23,9 @@ for aligned sequences of one length, such as around a transcription start site."
 Strands = Literal["forward", "both"]
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
+READOUT = "readout.json"
+"""Name of the file that makes a folder a trained model: which positions are read, and the
+threshold."""
 HEADLESS = ("kmer_logistic", "rule")
 """Architectures whose score of a base is a sum, without hidden states that a head could read."""
 

@@ -169,7 +169,7 @@ def _counts(manifest: Manifest) -> Table:
             if manifest.contigs:
                 row.append(in_a_sentence(dict.fromkeys(c.contig for c in counts)))
             rows.append(row)
-    heads = ["split", "positive", "negative", "negatives available", "labels of 1"]
+    heads = ["split", "positive", "negative", "negatives available", "positive labels"]
     if manifest.contigs:
         heads.append("contigs")
     unit = "windows" if manifest.contigs else "sequences"

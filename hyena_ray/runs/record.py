@@ -25,6 +25,8 @@ class Kind(NamedTuple):
     """Noun for a folder of this kind."""
     schema_version: int
     """Version of its files; others are refused."""
+    parts: tuple[str, ...] = ()
+    """Folders inside it that hold runs of their own."""
 
     @property
     def title(self) -> str:
@@ -35,8 +37,8 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "prepare": Kind("", "prepared data", 3),
     "train": Kind("a", "training run", 1),
-    "tune": Kind("a", "search of settings", 1),
-    "compare": Kind("a", "comparison of presets", 1),
+    "tune": Kind("a", "search of settings", 1, ("data", "attribution")),
+    "compare": Kind("a", "comparison of presets", 1, ("runs",)),
     "evaluate": Kind("an", "evaluation", 1),
     "attribute": Kind("an", "attribution", 1),
     "sanity": Kind("", "sanity checks of an attribution", 1),
@@ -47,7 +49,7 @@ KINDS: dict[str, Kind] = {
 
 
 class Record(Settings):
-    """The manifest of a complete run; each kind adds what it found."""
+    """The manifest of a complete run; each kind adds its own results."""
 
     KIND: ClassVar[str]
     """Kind of the run, a key of `KINDS`."""
@@ -137,7 +139,8 @@ def read_manifest(
     wanted = " or ".join(kinds) if len(kinds) < len(KINDS) else "JOB"
     remedy = f"give the folder that `hyena-ray {wanted}` wrote"
     if not folder.is_dir():
-        raise InputError(where, None, "there is no such folder", remedy)
+        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise InputError(where, None, problem, remedy)
     path = folder / MANIFEST
     if not path.is_file():
         raise _without_manifest(folder, where, kinds, remedy)

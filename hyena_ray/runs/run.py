@@ -21,8 +21,8 @@ from hyena_ray.runs._lock import only_writer
 from hyena_ray.runs._ownership import check_ownership
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import KINDS, MANIFEST, PLAN, Record, checked_kind
-from hyena_ray.settings import Settings
-from hyena_ray.storage import AnyPath
+from hyena_ray.settings import Settings, dotted
+from hyena_ray.storage import AnyPath, S3Path
 
 PROVENANCE = "provenance.json"
 """Name of the file that says by which command, when, and with which versions a run was made."""
@@ -87,7 +87,7 @@ class Run(Generic[PlanType]):
         """Write the manifest. Everything else must be in the folder by now.
 
         Args:
-            record: What the run found.
+            record: Results of the run.
         """
         record.write(self.folder)
 
@@ -107,7 +107,7 @@ def check_output(
     kind: str,
     *,
     inputs: Iterable[AnyPath] = (),
-    resume: bool = False,
+    resume: bool | None = None,
     overwrite: bool = False,
 ) -> Output:
     """Check that a run may be written to a folder. Touches nothing.
@@ -115,38 +115,60 @@ def check_output(
     Args:
         out: The folder as it was given.
         kind: Kind of the run, a key of `KINDS`.
-        inputs: Everything that the run reads; none of it may lie in the folder.
-        resume: Whether the run that is there is continued.
+        inputs: Everything that the run reads; none of it may be in the folder, nor the folder in
+            one of them.
+        resume: Whether the run that is there is continued; None where the job cannot resume.
         overwrite: Whether the run that is there is replaced.
 
     Returns:
         The folder's absolute path, and what happens to it.
 
     Raises:
-        InputError: As `new_output`; or the folder is no run, holds an input, is resumed as another
-            kind of run, or is resumed and not this user's own.
+        InputError: As `new_output`; or the folder is no run, holds an input or is inside one, is
+            resumed as another kind of run, is resumed and not this user's own, or is replaced and
+            holds a run that is no part of it.
     """
-    folder = new_output(out, allow_existing=resume or overwrite)
+    remedy = "give a new folder, or --overwrite to replace the run in it"
+    if resume is not None:
+        remedy += ", or --resume to continue it"
+    folder = new_output(out, allow_existing=bool(resume or overwrite), remedy=remedy)
     if overwrite and folder in (Path.home(), *Path.home().parents, Path.cwd(), *Path.cwd().parents):
         raise InputError("--out", folder, "would be emptied", "give another folder")
     for path in inputs:
         if is_inside(path, folder):
             raise InputError("--out", folder, f"holds the input {path}", "give another folder")
+        if is_inside(folder, path):
+            raise InputError("--out", folder, f"is inside the input {path}", "give another folder")
     if resume and isinstance(folder, Path):  # on S3 the bucket's owner says who writes
         check_ownership(folder)
     if folder.exists() and any(folder.iterdir()):
-        _check_is_run(folder, kind, resume=resume)
-    return Output(folder, resume, overwrite)
+        there = _kind_in(folder)
+        if resume and there != kind:
+            problem = f"is {KINDS[there].title}, not {KINDS[kind].title}"
+            raise InputError("--out", folder, problem, f"resume it with `hyena-ray {there}`")
+        if overwrite and (other := _other_run(folder, there)) is not None:
+            problem = f"holds another run, {other}, which would be removed"
+            raise InputError("--out", folder, problem, "move that run, or give another folder")
+    return Output(folder, bool(resume), overwrite)
 
 
-def _check_is_run(folder: AnyPath, kind: str, *, resume: bool) -> None:
+def _kind_in(folder: AnyPath) -> str:
+    """Return the kind of run that a folder holds, complete or not."""
     files = [path for name in (PLAN, MANIFEST) if (path := folder / name).is_file()]
     if not files:
         raise InputError("--out", folder, "holds something other than a run", "give a new folder")
-    other = checked_kind(read_json(files[0]), files[0])
-    if resume and other != kind:
-        problem = f"is {KINDS[other].title}, not {KINDS[kind].title}"
-        raise InputError("--out", folder, problem, f"resume it with `hyena-ray {other}`")
+    return checked_kind(read_json(files[0]), files[0])
+
+
+def _other_run(folder: AnyPath, kind: str) -> AnyPath | None:
+    """Return the folder of a run that is in the folder of another one and is no part of it."""
+    files: Iterable[AnyPath]
+    files = folder.files() if isinstance(folder, S3Path) else folder.rglob("*.json")
+    for path in files:
+        first, *inner = path.relative_to(folder).parts
+        if inner and path.name in (PLAN, MANIFEST) and first not in KINDS[kind].parts:
+            return path.parent
+    return None
 
 
 def check_resume(output: Output, plan: PlanType) -> PlanType:
@@ -160,7 +182,7 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
         The plan of the first start, or the given one where the run is new.
 
     Raises:
-        InputError: The run was started with something else.
+        InputError: The run was started with something else, or its plan or manifest is damaged.
     """
     if output.overwrite:
         return plan
@@ -168,12 +190,19 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
     if first is None:
         return plan
     if differing := first.differences(plan):
+        values = dotted(first.model_dump(mode="json"))
+        given = [
+            f"{key} = {values[key]}" if key in values else f"no {key}" for key in differing[:4]
+        ]
         raise InputError(
             f"{output.folder / PLAN}: {', '.join(differing[:4])}",
             None,
-            "the run was started with other values of these",
-            "resume with the same ones, or give a new folder",
+            f"the run was started with {', '.join(given)}",
+            "resume with the same, or give the folder of another run, or a new one",
         )
+    manifest = output.folder / MANIFEST
+    if manifest.is_file():
+        checked_kind(read_json(manifest), manifest)
     return first
 
 

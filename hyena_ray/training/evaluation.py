@@ -138,7 +138,7 @@ class Evaluation(NamedTuple):
         """Return a short table for people."""
         lines = [
             f"{self.task}, {self.split}: {self.windows:,} windows with {self.labels:,} labels, "
-            f"{self.prevalence:.2%} of them 1"
+            f"{self.prevalence:.2%} of them positive"
         ]
         if self.simulated:
             lines.append(SIMULATED)
@@ -155,7 +155,7 @@ class Evaluation(NamedTuple):
         if self.genome is not None:
             low, high = self.intervals["average_precision_genome"]
             lines.append(
-                f"in the genome, {self.genome.prevalence:.3%} of them 1: average_precision "
+                f"in the genome, {self.genome.prevalence:.3%} of them positive: average_precision "
                 f"{self.genome.average_precision:.3f}  ({low:.3f} to {high:.3f}), precision "
                 f"{self.genome.precision:.3f}"
             )

@@ -144,7 +144,7 @@ def pretrain(
 ) -> Pretrained:
     """Train for all steps, or resume what is in `folder`.
 
-    A resumed run ends in the same bits as an uninterrupted one on the same platform, since windows,
+    A resumed run is bit-identical to an uninterrupted one on the same platform, since windows,
     strands and masks depend on (seed, step) alone and nothing else is drawn.
 
     Args:

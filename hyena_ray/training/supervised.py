@@ -81,7 +81,7 @@ def train_run(
 ) -> RunResult:
     """Train, keep the best epoch, and resume from `folder` where a run was interrupted.
 
-    A resumed run ends in the same bits as an uninterrupted one on the same platform, since
+    A resumed run is bit-identical to an uninterrupted one on the same platform, since
     order of windows, strands and dropout depend on (seed, epoch) alone.
 
     Args:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.dataset.reader import PreparedData
@@ -26,6 +26,7 @@ from hyena_ray.workflows.workflow import (
     RunsOnActors,
     Workflow,
     changes_from,
+    check_assignments,
     outputs_in,
 )
 
@@ -64,6 +65,21 @@ class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
     """Actors that work at once."""
+
+    @field_validator("methods", "k", "min_count", "seed")
+    @classmethod
+    def _is_valid(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            AttributionSettings.check_each({name: value}, lambda key: option)
+        return value
+
+    @field_validator("changes")
+    @classmethod
+    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
+        check_assignments(changes, AttributionSettings)
+        return changes
 
 
 class AttributeRecord(Record):

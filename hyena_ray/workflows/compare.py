@@ -31,7 +31,7 @@ from hyena_ray.workflows.comparison_table import (
     preset_row,
     write_tables,
 )
-from hyena_ray.workflows.presets import Preset, Selection, select_presets
+from hyena_ray.workflows.presets import Preset, Selection, check_preset_names, select_presets
 from hyena_ray.workflows.train import EVALUATION, SAMPLE, TrainPlan, TrainRecord, train_in_run
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -40,6 +40,7 @@ from hyena_ray.workflows.workflow import (
     RunsOnActors,
     Workflow,
     changes_from,
+    check_assignments,
     outputs_in,
 )
 
@@ -72,6 +73,18 @@ class CompareSettings(ReadsData, Resumes, RunsOnActors):
     """Seeds: every preset is run with each."""
     changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
     """One setting of all runs; may be given again."""
+
+    @field_validator("presets")
+    @classmethod
+    def _are_presets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_preset_names(names, "--presets")
+        return names
+
+    @field_validator("changes")
+    @classmethod
+    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
+        check_assignments(changes, RunSettings)
+        return changes
 
     @field_validator("seeds")
     @classmethod

@@ -41,7 +41,7 @@ class EvaluateSettings(ReadsModel, ReadsSplit, WritesRun):
     """Strands to read, where not those that the model was trained with; the threshold is then
     chosen anew on the validation windows."""
     out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
-    """Folder to write the run to."""
+    """Output folder of the run."""
 
 
 class EvaluatePlan(Plan):

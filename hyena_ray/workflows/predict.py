@@ -20,9 +20,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hyena_ray.errors import Problems
+from hyena_ray.genome.assemblies import check_genome
+from hyena_ray.genome.contigs import open_genome
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
 from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.progress import count_noun
@@ -54,8 +56,8 @@ OUTPUTS = {
 }
 """Name of every output, and its path in the folder of the run."""
 UNKNOWN_PRECISION = (
-    "not known, and lower than on windows, where negatives are a sample: a model that was trained "
-    "with --test has what an estimate at its own threshold needs"
+    "unknown, and lower than on windows, whose negatives are a sample; for an estimate at the "
+    "model's own threshold, train the model with --test"
 )
 
 
@@ -84,6 +86,12 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
     """Actors that work at once."""
+
+    @field_validator("genome")
+    @classmethod
+    def _is_genome(cls, path: AnyPath) -> AnyPath:
+        check_genome(path)
+        return path
 
 
 class PredictionRun(NamedTuple):
@@ -116,7 +124,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
     with Problems() as problems:
         inputs = (settings.model, settings.genome)
         output = problems.collect(settings.output, "predict", inputs)
-        problems.collect(_check_genome, settings.genome)
+        problems.collect(open_genome, settings.genome)  # before the model is loaded
     assert output is not None
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
@@ -147,13 +155,6 @@ def validate(settings: PredictSettings) -> PredictionRun:
         settings.resources,
         settings.address,
     )
-
-
-def _check_genome(genome: AnyPath) -> None:
-    """Refuse a genome that is no file and no assembly, before the model is loaded."""
-    from hyena_ray.genome.contigs import open_genome
-
-    open_genome(genome)
 
 
 def dry_run(prediction: PredictionRun) -> DryRun:
@@ -348,7 +349,7 @@ def present(prediction: PredictionRun, record: PredictionRecord) -> Outcome:
     lines = [SIMULATED] * record.simulated
     lines += [
         f"scored      {record.scored:,} of {record.bases:,} bases on "
-        f"{count_noun(record.contigs, 'contig')}; the others are N",
+        f"{count_noun(record.contigs, 'contig')}; the other {record.bases - record.scored:,} are N",
         f"called      {record.called:,} bases, {record.share:.3%} of them, with a probability of "
         f"at least {threshold:.3g}",
         f"regions     {record.regions:,} with {record.in_regions:,} bases",

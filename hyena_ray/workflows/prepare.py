@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any, NamedTuple, cast
 
-from pydantic import create_model
+from pydantic import ValidationInfo, create_model, field_validator
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.preparation import (
@@ -17,6 +17,9 @@ from hyena_ray.dataset.preparation import (
     check_recipe,
     prepare,
 )
+from hyena_ray.genome.assemblies import check_genome
+from hyena_ray.genome.source import check_is_file
+from hyena_ray.genome.splits import parse_split
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.storage import AnyPath
@@ -30,9 +33,35 @@ SHOWN = ("task", "lengths", "flank", "split", "counts", "dropped", "sequences")
 class PrepareGenome(PrepareSettings, WritesRun):
     """Settings of a preparation of windows from a genome."""
 
+    @field_validator("genome")
+    @classmethod
+    def _is_genome(cls, path: AnyPath) -> AnyPath:
+        check_genome(path)
+        return path
+
+    @field_validator("regions", "blacklist")
+    @classmethod
+    def _is_file(cls, path: AnyPath | None, info: ValidationInfo) -> AnyPath | None:
+        if path is not None:
+            check_is_file(path, f"give --{info.field_name} a BED file")
+        return path
+
+    @field_validator("split")
+    @classmethod
+    def _is_rule(cls, split: str | None) -> str | None:
+        if split is not None:
+            parse_split(split)
+        return split
+
 
 class PrepareSequences(SequenceSettings, WritesRun):
     """Settings of a preparation of labelled sequences."""
+
+    @field_validator("train", "val", "test")
+    @classmethod
+    def _is_file(cls, path: AnyPath, info: ValidationInfo) -> AnyPath:
+        check_is_file(path, f"give --{info.field_name} a CSV file")
+        return path
 
 
 class Preparation(NamedTuple):

@@ -125,12 +125,30 @@ class Preset(NamedTuple):
         changes = {**self.settings, **(self.on_gpu if gpu else {})}
         return RunSettings.for_task(self.task).updated(changes, f"preset {self.name}")
 
+    def serves(self, data: PreparedData) -> bool:
+        """Tell whether the preset can run on prepared data.
+
+        Args:
+            data: Prepared data.
+        """
+        return self.task == data.manifest.task and self.data.serves(data)
+
     def check_data(self, data: PreparedData) -> None:
-        """Refuse data that had to be prepared otherwise.
+        """Refuse data of another task, or that had to be prepared otherwise.
+
+        Args:
+            data: Prepared data.
 
         Raises:
-            InputError: with the options of prepare.
+            InputError: They are; names the task, or the options of prepare.
         """
+        if data.manifest.task != self.task:
+            raise InputError(
+                f"preset {self.name}",
+                None,
+                f"is for {self.task}, and {data.folder} is prepared for {data.manifest.task}",
+                f"give a preset of {data.manifest.task}, or data of {self.task}",
+            )
         if not self.data.serves(data):
             raise InputError(
                 f"preset {self.name}",
@@ -175,24 +193,43 @@ def load_presets(task: str) -> dict[str, Preset]:
     return presets
 
 
-def load_preset(name: str) -> Preset:
+def load_preset(name: str, option: str = "--preset") -> Preset:
     """Load one preset.
 
     Args:
         name: TASK/NAME.
+        option: Option that named it, for the message.
 
     Raises:
         InputError: There is none of this name; names the nearest one.
     """
     task = name.partition("/")[0]
     if task not in TASKS:
-        raise unknown_name(
-            "preset", name, "preset", [key for t in TASKS for key in load_presets(t)]
-        )
+        every = [known for one in TASKS for known in load_presets(one)]
+        raise unknown_name(option, name, "preset", every)
     presets = load_presets(task)
     if name not in presets:
-        raise unknown_name("preset", name, "preset", presets)
+        raise unknown_name(option, name, "preset", presets)
     return presets[name]
+
+
+def check_preset_names(names: tuple[str, ...], option: str) -> None:
+    """Refuse unknown presets; TASK/all is none.
+
+    Args:
+        names: Names such as `zdna/two_stage`, or `zdna/all`.
+        option: Option that named them, for the message.
+
+    Raises:
+        InputError: Names all that are unknown, each with the nearest right name.
+    """
+    with Problems() as problems:
+        for name in names:
+            task, _, rest = name.partition("/")
+            if rest == ALL:
+                problems.collect(task_named, task, option)
+            else:
+                problems.collect(load_preset, name, option)
 
 
 class Selection(NamedTuple):
@@ -220,8 +257,8 @@ def select_presets(names: tuple[str, ...], data: PreparedData) -> Selection:
             task, _, rest = name.partition("/")
             if rest == ALL:
                 for full, preset in (problems.collect(load_presets, task) or {}).items():
-                    (chosen if preset.data.serves(data) else left_out)[full] = preset
-            elif (named := problems.collect(load_preset, name)) is not None:
+                    (chosen if preset.serves(data) else left_out)[full] = preset
+            elif (named := problems.collect(load_preset, name, "--presets")) is not None:
                 problems.collect(named.check_data, data)
                 chosen[name] = named
     if not chosen:

@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hyena_ray.errors import Problems
+from hyena_ray.genome.assemblies import check_genome
+from hyena_ray.genome.contigs import open_genome
 from hyena_ray.outcomes import DryRun, Outcome
 from hyena_ray.progress import State, count_noun, shortened_list
 from hyena_ray.runs.plan import Plan
@@ -29,6 +31,8 @@ from hyena_ray.workflows.workflow import (
     RunsOnActors,
     Workflow,
     changes_from,
+    check_assignments,
+    check_yaml,
     outputs_in,
 )
 
@@ -81,6 +85,25 @@ class PretrainJob(Resumes, RunsOnActors):
     """One setting, which overrides those of --config; may be given again."""
     workers: Annotated[int, Option("N", WHERE), Field(ge=1)] = 1
     """Processes that train together, each on its part of every step."""
+
+    @field_validator("genome")
+    @classmethod
+    def _is_genome(cls, path: AnyPath) -> AnyPath:
+        check_genome(path)
+        return path
+
+    @field_validator("config")
+    @classmethod
+    def _is_yaml(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            check_yaml(path, "--config")
+        return path
+
+    @field_validator("changes")
+    @classmethod
+    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
+        check_assignments(changes, PretrainSettings)
+        return changes
 
 
 class PretrainPlan(Plan):
@@ -161,7 +184,7 @@ def validate(job: PretrainJob) -> Pretraining:
         backbone = None if settings is None else settings.model.backbone
         inputs = (job.genome, job.config, backbone)
         output = problems.collect(job.output, PretrainPlan.KIND, inputs)
-        problems.collect(_check_genome, job.genome)
+        problems.collect(open_genome, job.genome)  # before torch is imported
     assert settings is not None
     assert output is not None
     from hyena_ray.model.provenance import Provenance, public_name, read_provenance
@@ -202,13 +225,6 @@ def _pretrain_settings(job: PretrainJob) -> PretrainSettings:
         settings = PretrainSettings.parse(load_yaml(job.config), job.config)
     flags = {"objective": job.objective, "model.backbone": job.backbone}
     return settings.updated(changes_from(flags, job.changes), "--set")
-
-
-def _check_genome(genome: AnyPath) -> None:
-    """Refuse a genome that is no file and no assembly, before anything is imported."""
-    from hyena_ray.genome.contigs import open_genome
-
-    open_genome(genome)
 
 
 def place_workers(job: PretrainJob, cluster: Cluster) -> Placement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.reader import PreparedData
@@ -16,12 +16,14 @@ from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, start
 from hyena_ray.settings import READ, Location, Option
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import (
     ReadsModel,
     ReadsSplit,
     Workflow,
     WritesRun,
+    check_model_folder,
     outputs_in,
 )
 
@@ -46,6 +48,19 @@ class SanitySettings(ReadsModel, ReadsSplit, WritesRun):
     """Attribution methods to check."""
     limit: Annotated[int, Option("N"), Field(ge=1)] = 200
     """Use at most N windows with a labelled base, sampled evenly across the split."""
+
+    @field_validator("random_labels")
+    @classmethod
+    def _is_other_model(cls, folder: AnyPath | None) -> AnyPath | None:
+        if folder is not None:
+            check_model_folder(folder, "--random-labels")
+        return folder
+
+    @field_validator("methods")
+    @classmethod
+    def _are_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        AttributionSettings.check_each({"methods": methods}, lambda key: "--methods")
+        return methods
 
 
 class SanityPlan(Plan):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
+from pydantic import field_validator
+
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import Problems
 from hyena_ray.files import read_json, sha256_file
@@ -18,7 +20,15 @@ from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, Option, dotted, load_yaml
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.workflows.presets import load_preset
-from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, changes_from, outputs_in
+from hyena_ray.workflows.workflow import (
+    ReadsData,
+    Resumes,
+    Workflow,
+    changes_from,
+    check_assignments,
+    check_yaml,
+    outputs_in,
+)
 
 if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
@@ -48,6 +58,26 @@ class TrainSettings(ReadsData, Resumes):
     """One setting, which overrides all of these; may be given again."""
     test: bool = False
     """Score the test windows at the end."""
+
+    @field_validator("preset")
+    @classmethod
+    def _is_preset(cls, name: str | None) -> str | None:
+        if name is not None:
+            load_preset(name)
+        return name
+
+    @field_validator("config")
+    @classmethod
+    def _is_yaml(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            check_yaml(path, "--config")
+        return path
+
+    @field_validator("changes")
+    @classmethod
+    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
+        check_assignments(changes, RunSettings)
+        return changes
 
 
 class TrainPlan(Plan):
@@ -131,8 +161,6 @@ def validate(settings: TrainSettings) -> Training:
         changes = problems.collect(changes_from, flags, settings.changes)
         if data is not None and changes is not None:
             problems.collect(_run_settings, settings, data, changes, gpu=False)
-        elif settings.preset:
-            problems.collect(load_preset, settings.preset)
         inputs = [settings.data, settings.config, settings.backbone]
         output = problems.collect(settings.output, TrainPlan.KIND, inputs)
     assert data is not None
@@ -224,7 +252,7 @@ def dry_run(training: Training) -> DryRun:
 
 
 def execute(training: Training) -> TrainRecord:
-    """Train, or continue, and score.
+    """Train, or continue, and score. A complete run is left as it is.
 
     Args:
         training: The run.
@@ -250,16 +278,23 @@ def execute(training: Training) -> TrainRecord:
         progress.update(state)
 
     progress = Progress("training", training.epochs, "epochs", windows=total, initial=state)
-    with start(training.output, training.plan, inputs=_inputs(training)) as run, progress:
-        return train_in_run(
-            run,
-            training.data,
-            training.train,
-            training.validation,
-            test=training.test,
-            on_epoch=on_epoch,
-            on_progress=on_progress,
-        )
+    with start(training.output, training.plan, inputs=_inputs(training)) as run:
+        if run.is_complete:
+            record = TrainRecord.read(run.folder)
+            if record.test is not None or not training.test:
+                logger.info("the run is complete already")
+                return record
+            run.reopen()  # the test windows are to be scored as well
+        with progress:
+            return train_in_run(
+                run,
+                training.data,
+                training.train,
+                training.validation,
+                test=training.test,
+                on_epoch=on_epoch,
+                on_progress=on_progress,
+            )
 
 
 def train_in_run(

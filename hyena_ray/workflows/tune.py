@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
 from hyena_ray.cluster.resources import Placement, fit_resources
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import atomic_folder, sha256_file, write_json
+from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
@@ -35,7 +36,15 @@ from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import SEARCH_SPACES
 from hyena_ray.workflows.train import EVALUATION
-from hyena_ray.workflows.workflow import TIMED, Joins, Resumes, Workflow, outputs_in
+from hyena_ray.workflows.workflow import (
+    TIMED,
+    Joins,
+    ReadsData,
+    Resumes,
+    Workflow,
+    check_yaml,
+    outputs_in,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -57,12 +66,12 @@ TOP = 10
 _SHOWN = ("f1", "mcc", "average_precision", "roc_auc", "precision", "recall")
 
 
-class TuneSettings(Resumes, Joins):
+class TuneSettings(ReadsData, Resumes, Joins):
     """Settings of a search."""
 
     task: str
     """Name of the task."""
-    data: Annotated[Location | None, Option("DIR", "what is read", default="simulated")] = None
+    data: Annotated[Location | None, Option("DIR", "what is read", default="simulated")] = None  # type: ignore[assignment]
     """Prepared data: the folder that `hyena-ray prepare` wrote."""
     space: Annotated[Path | None, Option("YAML", default="the task's own")] = None
     """Search space."""
@@ -73,7 +82,14 @@ class TuneSettings(Resumes, Joins):
     out: Annotated[
         Location | None, Option("DIR", WRITE, default="a new one in ~/ray_results/hyena_ray/")
     ] = None  # type: ignore[assignment]
-    """Folder to write the run to."""
+    """Output folder of the run."""
+
+    @field_validator("space")
+    @classmethod
+    def _is_space(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            check_yaml(path, "--space")
+        return path
 
 
 class TunePlan(Plan):
@@ -498,7 +514,6 @@ class _Steps:
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
         from hyena_ray.cluster.streams import share_windows
-        from hyena_ray.model.saved import READOUT
         from hyena_ray.search.stored_study import (
             STATES,
             StoredStudy,

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import Problems
+from hyena_ray.errors import InputError, Problems, unknown_name
+from hyena_ray.genome.splits import SPLITS
+from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import DryRun, Outcome
+from hyena_ray.runs.record import read_manifest
 from hyena_ray.runs.run import Output, check_output
-from hyena_ray.settings import READ, WHERE, WRITE, Location, Option, Settings
+from hyena_ray.settings import (
+    READ,
+    WHERE,
+    WRITE,
+    Location,
+    Option,
+    Settings,
+    load_yaml,
+    parse_assignments,
+)
 from hyena_ray.storage import AnyPath, location
 
 if TYPE_CHECKING:
@@ -33,6 +48,12 @@ class ReadsModel(Job):
     model: Annotated[Location, Option("DIR", READ)]
     """Trained model: the folder model/ of a run."""
 
+    @field_validator("model")
+    @classmethod
+    def _is_model(cls, folder: AnyPath) -> AnyPath:
+        check_model_folder(folder, "--model")
+        return folder
+
 
 class ReadsData(Job):
     """Settings of a job that reads prepared data."""
@@ -40,12 +61,26 @@ class ReadsData(Job):
     data: Annotated[Location, Option("DIR", READ)]
     """Prepared data: the folder that `hyena-ray prepare` wrote."""
 
+    @field_validator("data")
+    @classmethod
+    def _is_prepared(cls, folder: AnyPath | None) -> AnyPath | None:
+        if folder is not None:
+            read_manifest(folder, (Manifest.KIND,), "--data")
+        return folder
+
 
 class ReadsSplit(ReadsData):
     """Settings of a job that reads one split of prepared data."""
 
     split: Annotated[str, Option("SPLIT", READ)] = "test"
     """Split whose windows are read: train, val or test."""
+
+    @field_validator("split")
+    @classmethod
+    def _is_split(cls, split: str) -> str:
+        if split not in SPLITS and not re.fullmatch(r"fold\d+", split):
+            raise unknown_name("--split", split, "split", SPLITS)
+        return split
 
     def open_data(self, problems: Problems, fold: int | None = None) -> PreparedData | None:
         """Open the prepared data, and check that they have the split.
@@ -59,7 +94,7 @@ class ReadsSplit(ReadsData):
         """
         data = problems.collect(PreparedData.open, self.data)
         if data is not None and fold is not None:
-            data = problems.collect(data.for_fold, fold)
+            data = problems.collect(data.for_fold, fold, "--fold")
         if data is not None:
             problems.collect(data.check_split, self.split, "--split")
         return data
@@ -69,7 +104,7 @@ class WritesRun(Job):
     """Settings of a job that writes the folder of a run."""
 
     out: Annotated[Location, Option("DIR", WRITE)]
-    """Folder to write the run to."""
+    """Output folder of the run."""
     overwrite: Annotated[bool, Option(group=WRITE)] = False
     """Replace the run that is in --out."""
 
@@ -84,7 +119,7 @@ class WritesRun(Job):
             InputError: The folder may not be written.
         """
         read = [location(str(path)) for path in inputs if path is not None]
-        resume = bool(getattr(self, "resume", False))
+        resume: bool | None = getattr(self, "resume", None)
         return check_output(self.out, kind, inputs=read, resume=resume, overwrite=self.overwrite)
 
 
@@ -124,6 +159,55 @@ class RunsOnActors(Joins):
         from hyena_ray.cluster.resources import Resources
 
         return Resources(cpu=self.cpu, gpu=self.gpu)
+
+
+def check_model_folder(folder: AnyPath, option: str) -> None:
+    """Refuse a folder that holds no trained model, before its weights are read.
+
+    Args:
+        folder: Folder of the model.
+        option: Option that named it, for the message.
+
+    Raises:
+        InputError: The folder holds none.
+    """
+    remedy = "give the folder model/ of a training run or a search"
+    if not folder.is_dir():
+        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise InputError(option, folder, problem, remedy)
+    if not (folder / READOUT).is_file():
+        if (folder / "model" / READOUT).is_file():
+            remedy = f"give {folder / 'model'}"
+        raise InputError(option, folder, f"holds no trained model: it has no {READOUT}", remedy)
+
+
+def check_yaml(path: Path, option: str) -> None:
+    """Refuse a file of settings that is not there or not YAML.
+
+    Args:
+        path: The file.
+        option: Option that named it, for the message.
+
+    Raises:
+        InputError: There is no such file, or it is not valid.
+    """
+    if not path.exists():
+        raise InputError(option, path, "there is no such file", "give a YAML file")
+    load_yaml(path)
+
+
+def check_assignments(assignments: tuple[str, ...], settings: type[Settings]) -> None:
+    """Refuse unknown settings and wrong values of `--set`, each by itself.
+
+    Args:
+        assignments: Texts such as `training.epochs=3`.
+        settings: Class of the settings that they change.
+
+    Raises:
+        InputError: A text is no assignment, or names an unknown setting or a wrong value.
+    """
+    changes = parse_assignments(assignments, "--set")
+    settings.check_each(changes, lambda key: f"--set: {key}")
 
 
 SettingsType = TypeVar("SettingsType", bound=Job)
@@ -200,7 +284,5 @@ def changes_from(
     Raises:
         InputError: A text is no assignment.
     """
-    from hyena_ray.settings import parse_assignments
-
     given = {key: value for key, value in flags.items() if value is not None}
     return parse_assignments(list(assignments), option) | given

@@ -103,7 +103,7 @@ def test_the_manifest_has_the_number_of_folds(data: PreparedData) -> None:
 def test_a_fold_that_is_not_there_is_refused_with_those_that_are(
     data: PreparedData, fold: int
 ) -> None:
-    with pytest.raises(InputError, match=f": fold: {fold}: there is no such fold; .* 0 to 3"):
+    with pytest.raises(InputError, match=f"fold: {fold}: there is no such fold; .* 0 to 3"):
         data.for_fold(fold)
 
 

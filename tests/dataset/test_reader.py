@@ -153,7 +153,7 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
         ('{"schema_version": 3}', "has no kind of run"),
         ('{"kind": "train", "schema_version": 1}', "is a training run, not prepared data"),
         ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 3"),
-        ('{"kind": "prepare", "schema_version": 3}', "fingerprint: is missing"),
+        ('{"kind": "prepare", "schema_version": 3}', "fingerprint: is required"),
     ],
 )
 def test_a_broken_manifest_is_refused(folder: Path, content: str | None, problem: str) -> None:

@@ -51,7 +51,7 @@ def test_yaml_that_means_something_else_than_it_says_is_refused(text: str, messa
 
 
 def test_a_missing_yaml_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.yaml: there is no such file"):
         load_yaml(tmp_path / "none.yaml")
 
 

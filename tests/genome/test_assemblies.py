@@ -284,7 +284,14 @@ def test_a_file_of_that_name_overrides_the_assembly(
 
 
 @pytest.mark.parametrize("name", ["x.fa", "folder/hg38", "hg38.2bit"])
-def test_a_path_with_an_ending_or_a_folder_is_no_assembly(served: Served, name: str) -> None:
+def test_a_path_with_an_ending_or_a_folder_is_no_assembly(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"{name}: there is no such file"):
+        resolve_genome(Path(name))
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).touch()
     assert resolve_genome(Path(name)) == Path(name)
     assert served.asked == []
 

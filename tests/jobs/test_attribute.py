@@ -209,7 +209,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "--split: holdout: unknown split.*train, val, test",
     ),
     "actors": (["--actors", "99"], "--actors: 99: .*the cluster has"),
-    "model": (["--model", "nowhere"], "nowhere.*no such file"),
+    "model": (["--model", "nowhere"], "nowhere: there is no such folder"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),
 }
 

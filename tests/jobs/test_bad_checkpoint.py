@@ -108,7 +108,7 @@ MODEL: dict[str, tuple[Change, Line]] = {
             lambda folder: (folder / "model").rename(folder / "other"),
             lambda folder: (folder / "model").symlink_to("model"),
         ),
-        at("model/readout.json"),
+        at("--model", "model", "no such folder"),
     ),
     "no config": (removed(CONFIG), at(CONFIG, "no such file")),
     "config of another model": (
@@ -121,7 +121,7 @@ MODEL: dict[str, tuple[Change, Line]] = {
     ),
     "no readout": (
         removed("model/readout.json"),
-        at("model/readout.json", "no such file"),
+        at("--model", "model", "readout.json"),
     ),
     "readout without a threshold": (
         configured("model/readout.json", threshold=None),

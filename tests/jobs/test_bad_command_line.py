@@ -101,12 +101,12 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     "preset that is a path": (
         as_it_is,
         f"{TRAIN} --preset ../../x",
-        at("preset", "../../x", "unknown preset", "zdna/two_stage"),
+        at("--preset", "../../x", "unknown preset", "zdna/two_stage"),
     ),
     "presets that are a path": (
         as_it_is,
         COMPARE.replace("zdna/two_stage", "zdna/../../x"),
-        at("preset", "zdna/../../x", "unknown preset", "zdna/two_stage"),
+        at("--presets", "zdna/../../x", "unknown preset", "zdna/two_stage"),
     ),
     "split that is a path": (
         as_it_is,

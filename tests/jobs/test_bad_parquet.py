@@ -116,7 +116,7 @@ BAD: dict[str, tuple[Change, Line]] = {
     ),
     "no manifest": (
         removed(MANIFEST),
-        at("data", "manifest.json", "prepare"),
+        at("--data", "data", "manifest.json", "prepare"),
     ),
     "manifest of another version": (
         edited(MANIFEST, lambda content: content.replace(b'_version": 3', b'_version": 9')),

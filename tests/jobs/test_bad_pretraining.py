@@ -30,7 +30,7 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     "no genome": (
         as_it_is,
         "pretrain --out out",
-        at("--genome", "missing"),
+        at("--genome", "required"),
     ),
     "a genome that is none": (
         holds("genome.fa", "chr1\n"),
@@ -111,7 +111,7 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     "a damaged record beside the weights to go on from": (
         holds("backbone/pretraining.json", "{}"),
         f"{PRETRAIN} --backbone backbone",
-        at("backbone/pretraining.json", "objective", "missing"),
+        at("backbone/pretraining.json", "objective", "required"),
     ),
 }
 

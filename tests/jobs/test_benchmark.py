@@ -51,7 +51,7 @@ def test_every_name_of_the_command_line_is_timed(monkeypatch: pytest.MonkeyPatch
             "NAME", "nothing", "prepare, convolution, training, pretraining, attribution"
         ),
         "convolutio": at("NAME", "convolutio", "did you mean convolution?"),
-        "": at("NAME", "is missing"),
+        "": at("NAME", "is required"),
         "convolution --rounds 0": at("--rounds", "0"),
         "convolution --round 1": at("--round", "--rounds", "see jobs/benchmark.py --help"),
     }.items(),

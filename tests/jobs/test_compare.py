@@ -186,10 +186,10 @@ FITTING = "--presets zdna/two_stage --set data.length=40"
 REFUSED: dict[str, tuple[str, Line]] = {
     "preset": (
         "--presets zdna/none",
-        at("preset", "zdna/none", "unknown preset", "zdna/two_stage"),
+        at("--presets", "zdna/none", "unknown preset", "zdna/two_stage"),
     ),
-    "task": ("--presets yeast/all", at("preset", "yeast", "unknown task", "zdna, g4, promoter")),
-    "other task": ("--presets g4/two_stage", at("preset g4/two_stage: task", "g4", "zdna")),
+    "task": ("--presets yeast/all", at("--presets", "yeast", "unknown task", "zdna, g4, promoter")),
+    "other task": ("--presets g4/two_stage", at("preset g4/two_stage", "g4", "zdna")),
     "data": (
         "--presets zdna/five_folds",
         at("preset zdna/five_folds", "data", "prepare with --split kfold:5"),
@@ -198,8 +198,8 @@ REFUSED: dict[str, tuple[str, Line]] = {
         "--presets zdna/two_stage",
         at("preset zdna/two_stage: data.length", "100", "40", "prepare with --lengths 100"),
     ),
-    "seeds": (f"{FITTING} --seeds 0,0", at("--seeds", "[0, 0]", "different whole numbers")),
-    "negative seed": (f"{FITTING} --seeds=-1", at("--seeds", "[-1]", "different whole numbers")),
+    "seeds": (f"{FITTING} --seeds 0,0", at("--seeds", "0,0", "different whole numbers")),
+    "negative seed": (f"{FITTING} --seeds=-1", at("--seeds", "-1", "different whole numbers")),
     "no seeds": (f"{FITTING} --seeds x", at("--seeds", "x", "valid integer")),
     "setting": (
         f"{FITTING} --set training.epoch=3",

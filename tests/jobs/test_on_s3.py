@@ -109,7 +109,9 @@ def test_a_backbone_is_pretrained_and_fine_tuned_on_s3(
 
 def test_what_is_not_on_s3_is_named_by_its_uri(bucket: S3Path, tmp_path: Path) -> None:
     refused = {
-        f"{bucket}/none": at(f"{bucket}/none", "there is no such folder", "hyena-ray prepare"),
+        f"{bucket}/none": at(
+            "--data", f"{bucket}/none", "there is no such folder", "hyena-ray prepare"
+        ),
         "ftp://x/y": at("--data", "ftp://x/y", "give a path"),
     }
     for data, line in refused.items():

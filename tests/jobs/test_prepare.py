@@ -29,7 +29,7 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
         *("prepare", "zdna", "--genome", made.genome, "--regions", made.regions, "--out", "data"),
         *("--lengths", "50,80", "--flank", "5", "--negatives", "2", "--seed", "3"),
     )
-    assert "labels of 1" in outcome.text
+    assert "positive labels" in outcome.text
     assert outcome.simulated
     data = PreparedData.open(Path("data"))
     assert data.manifest.lengths == (50, 80)
@@ -75,10 +75,10 @@ def test_the_help_of_a_task_has_an_example_and_its_options_alone(
 
 
 GOOD = "prepare zdna --genome genome.fa --regions regions.bed --out out"
-TWO = "--train a --val b"
-SEQUENCES = f"prepare promoter {TWO} --test c --out out"
+TWO = "--train regions.bed --val regions.bed"
+SEQUENCES = f"prepare promoter {TWO} --test regions.bed --out out"
 BAD: dict[str, tuple[str, Line]] = {
-    "no regions": ("prepare zdna --genome genome.fa --out out", at("--regions", "missing")),
+    "no regions": ("prepare zdna --genome genome.fa --out out", at("--regions", "required")),
     "task": (
         "prepare promotor --genome genome.fa --out out",
         at("hyena-ray prepare", "promotor", "did you mean promoter?", "zdna"),
@@ -95,8 +95,8 @@ BAD: dict[str, tuple[str, Line]] = {
         at("--genome", "--help"),
     ),
     "seed for sequences": (f"{SEQUENCES} --seed 1", at("--seed", "--help")),
-    "no test": (f"prepare promoter {TWO} --out out", at("--test", "missing")),
-    "no file": (SEQUENCES, at("a", "no such file", "--train")),
+    "no test": (f"prepare promoter {TWO} --out out", at("--test", "required")),
+    "no file": (f"prepare promoter {TWO} --test c --out out", at("c", "no such file", "--test")),
     "option": (f"{GOOD} --flanks 3", at("--flanks", "did you mean --flank?")),
     "abbreviation": (f"{GOOD} --neg 3", at("--neg", "did you mean --negatives?")),
     "lengths": (f"{GOOD} --lengths 100,x", at("--lengths", "x", "integer")),

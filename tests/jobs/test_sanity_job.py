@@ -70,9 +70,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "method": (["--methods", "ig,shap"], "--methods: shap: unknown"),
     "limit": (["--limit", "0"], "--limit: 0: "),
     "split": (["--split", "holdout"], "--split: holdout: .* train, val, test"),
-    "model": (["--model", "nowhere"], "nowhere.*no such file"),
+    "model": (["--model", "nowhere"], "nowhere: there is no such folder"),
     "data": (["--data", "nowhere"], "nowhere: there is no such folder"),
-    "other model": (["--random-labels", "nowhere"], "nowhere.*no such file"),
+    "other model": (["--random-labels", "nowhere"], "nowhere: there is no such folder"),
     "other windows": (
         ["--random-labels", "{inputs}/short"],
         "--random-labels: .*reads windows otherwise than .*permute_labels=true",

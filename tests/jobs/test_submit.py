@@ -156,7 +156,7 @@ def test_a_stopped_search_keeps_what_it_did_and_goes_on_to_the_end_of_an_undistu
     [
         (
             "--data /nowhere --out /tmp/hyena_ray_refused",
-            "error: /nowhere: there is no such folder",
+            "error: --data: /nowhere: there is no such folder",
         ),
         ("--out run", "error: --out: run: relative to a submitted job's working directory"),
     ],

@@ -99,7 +99,7 @@ def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
     folder: Path, tmp_path: Path
 ) -> None:
     arguments = ["--data", str(folder / "data"), "--out", str(tmp_path / "run")]
-    with pytest.raises(InputError, match=r"preset: zdna/none: .*zdna/two_stage"):
+    with pytest.raises(InputError, match=r"--preset: zdna/none: .*zdna/two_stage"):
         run_job("train", *[*arguments, "--preset", "zdna/none"])
     with pytest.raises(InputError, match=r"zdna/five_folds: .*--split kfold:5"):
         run_job("train", *[*arguments, "--preset", "zdna/five_folds"])
@@ -113,6 +113,13 @@ def test_a_preset_gives_way_to_what_is_set_and_says_what_data_it_needs(
     assert 0 < record["trainable_share"] < 0.5
     assert record["seconds_per_epoch"] > 0
     assert record["peak_memory"] > 2**20
+    again = [*arguments, "--preset", "zdna/lora_mixer", *SMALL, "--resume"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")}
+    run_job("train", *again)
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {path.name for path in before if before[path] != after[path]} <= {"report.html"}
+    assert run_job("train", *again, "--test").found["evaluation"] is not None
+    assert read_json(tmp_path / "run" / "manifest.json")["test"] is not None
 
 
 def test_a_run_that_diverges_ends_in_one_line(folder: Path, tmp_path: Path) -> None:

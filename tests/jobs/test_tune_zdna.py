@@ -98,7 +98,7 @@ def test_a_run_is_not_resumed_with_another_space(
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "no space": (["--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    "no space": (["--space", "nowhere.yaml"], "--space: nowhere.yaml: there is no such file"),
     "no data": (["--data", "nowhere"], "nowhere: there is no such folder"),
     "not prepared": (
         ["--space", str(ROOT / "search_spaces" / "demo_zdna.yaml")],

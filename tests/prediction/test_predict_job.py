@@ -169,12 +169,12 @@ def test_precision_in_the_genome_is_that_of_the_test_split_at_the_same_threshold
         other = job(inputs, tmp_path / "out", "--contigs", "c1", "--threshold", "0.3", "--resume")
     finally:
         path.unlink()
-    assert "precision   not known, and lower than on windows" in other.text
+    assert "precision   unknown, and lower than on windows" in other.text
     assert read_json(tmp_path / "out" / "manifest.json")["expected"] is None
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "model": (["--model", "nowhere"], r"nowhere/readout\.json: there is no such file"),
+    "model": (["--model", "nowhere"], "--model: nowhere: there is no such folder"),
     "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
     "contig": (["--contigs", "c1,chr1"], "--contigs: chr1: unknown contig"),
     "no contig": (["--contigs", ""], "--contigs: '': "),

@@ -289,7 +289,7 @@ def no_list(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "unfinished": ("manifest.json", Path.unlink, "a search that is not complete"),
+    "unfinished": ("manifest.json", Path.unlink, "a search .* that is not complete"),
     "manifest cut": ("manifest.json", truncate, "manifest.json: not readable as JSON"),
     "manifest of a list": ("manifest.json", lambda path: path.write_text("[]"), "has no kind"),
     "earlier version": ("manifest.json", changed(kind=None), "has no kind of run"),
@@ -300,7 +300,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "trials cut": ("trials.parquet", truncate, "trials.parquet: is damaged"),
     "trials gone": ("trials.parquet", Path.unlink, "trials.parquet: is missing"),
     "trials without score": ("trials.parquet", without_column, "score: the column is missing"),
-    "study": ("study.db", truncate, "study.db: not the study of this run"),
+    "study": ("study.db", truncate, "study.db: not the Optuna study of this run"),
     "evaluation": ("evaluation.json", changed(metrics={}), "evaluation.json: metrics"),
     "evaluation gone": ("evaluation.json", Path.unlink, "evaluation.json: there is no such file"),
     "history": ("trials/{best}/history.json", no_list, "history.json: damaged"),
@@ -331,7 +331,7 @@ def test_folders_of_another_kind_are_refused(report: Job, runs: Runs, tuned: Pat
         ([tuned / "tune"], "tune: holds no run"),
         ([tuned, "--attributed", runs.data], "--attributed: .* is prepared data, not an attrib"),
         ([tuned, "--attributed", runs.compared], "--attributed: .* is a comparison of presets"),
-        ([tuned, "--compared", tuned], "--compared: .* is a search, not a comparison"),
+        ([tuned, "--compared", tuned], "--compared: .* is a search .*, not a comparison"),
         ([tuned, "--sanity", runs.compared], "--sanity: .* not sanity checks"),
     ):
         with pytest.raises(InputError, match=message):

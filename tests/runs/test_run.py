@@ -173,6 +173,51 @@ def test_a_run_of_this_user_is_resumed(run: Path) -> None:
     assert check_output(run, "train", resume=True) == Output(run, resume=True)
 
 
+def nested(run: Path, name: str) -> Path:
+    """A complete run inside another one."""
+    return finished(run / name)
+
+
+def test_a_run_is_not_overwritten_with_another_one_inside_it(run: Path) -> None:
+    other = nested(run, "kept/later")
+    with pytest.raises(InputError, match=str(other)):
+        check_output(run, "train", overwrite=True)
+    assert check_output(run, "train", resume=True) == Output(run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"), [(kind, part) for kind, values in KINDS.items() for part in values.parts]
+)
+def test_a_run_is_overwritten_with_the_runs_that_are_its_parts(
+    run: Path, kind: str, part: str
+) -> None:
+    nested(run, f"{part}/first")
+    values = {"kind": kind, "schema_version": KINDS[kind].schema_version}
+    write_json(run / "plan.json", read_json(run / "plan.json") | values)
+    assert check_output(run, "train", overwrite=True) == Output(run, overwrite=True)
+
+
+def test_no_run_is_written_where_one_of_its_inputs_is(run: Path) -> None:
+    for out in (run, run / "inside", run.parent):
+        with pytest.raises(InputError, match="the input"):
+            check_output(out, "train", inputs=[run / "inside"], overwrite=out.exists())
+    with pytest.raises(InputError, match="is inside the input"):
+        check_output(run / "inside" / "deeper", "train", inputs=[run / "inside"])
+    assert check_output(run / "beside", "train", inputs=[run / "inside"]).folder == run / "beside"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "dance"}'])
+def test_a_run_whose_manifest_is_damaged_is_not_resumed(run: Path, content: str) -> None:
+    (run / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        check_resume(Output(run, resume=True), PLAN)
+
+
+def test_what_a_run_was_started_with_is_told_to_who_resumes_it_otherwise(run: Path) -> None:
+    with pytest.raises(InputError, match=r"settings\.epochs = 3"):
+        check_resume(Output(run, resume=True), SomePlan(settings={"epochs": 4}))
+
+
 def test_the_lock_is_not_taken_through_a_link(run: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
     (run / ".lock").unlink()
