@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 TOOLS := .venv-security
 # Tests run in this many processes; each may start a Ray of its own, of some 2 GiB.
 WORKERS ?= 2
-PYTEST := $(RUN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(RUN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: check demo test lint types docs security sbom clean
 

@@ -34,10 +34,10 @@ Once: TypeAlias = Callable[[str, Callable[[Path], None]], Path]
 TESTS = Path(__file__).parent
 FIRST = (
     "faults/test_chaos.py",
-    "jobs/test_tutorial.py",
     "jobs/test_submit.py",
     "jobs/test_readme.py",
     "faults/test_nodes.py",
+    "jobs/test_tutorial.py",  # waits for what test_submit.py makes, if that is not there yet
     "faults/test_trials.py",
     "faults/test_machine.py",
     "jobs/test_tune_workers.py",
@@ -53,9 +53,10 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, which shares their fixtures; begin with slow ones.
+    """Begin with the files that take longest.
 
-    `pytest -n N --dist loadgroup --no-loadscope-reorder` gives out groups in this order.
+    `pytest -n N --dist loadfile --no-loadscope-reorder` gives out files in this order, each to one
+    process, which makes its fixtures once.
     """
     ranks: dict[str, int] = {}
     for item in items:
@@ -63,7 +64,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = item.get_closest_marker("slow") is not None
         rank = FIRST.index(file) if file in FIRST else len(FIRST) + (not slow)
         ranks[file] = min(rank, ranks.get(file, rank))
-        item.add_marker(pytest.mark.xdist_group(file))
     items.sort(key=lambda item: ranks[item.path.relative_to(TESTS).as_posix()])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,10 @@ from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
+
+if TYPE_CHECKING:
+    from tests.conftest import Once
+    from tests.jobs.ray_head import Demo
 
 pytest.register_assert_rewrite("tests.jobs.bad_inputs")
 
@@ -62,6 +67,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = HyenaDNAConfig(d_model=8, d_inner=32, n_layer=1, max_seq_len=64, filter_order=8)
     HyenaDNAForCausalLM(config).save_pretrained(folder / "backbone")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo(once: Once) -> Demo:
+    """What the search leaves that takes no argument; no test may change it."""
+    from tests.jobs.ray_head import Demo, run_demo
+
+    return Demo.read(once("demo", run_demo))
 
 
 @pytest.fixture

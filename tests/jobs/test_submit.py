@@ -2,122 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobStatus
 
 from hyena_ray.workflows.tune import TuneRecord
+from tests.jobs.ray_head import Demo, Head, begin, end, running_head, submit
 from tests.tuned_run import result_of
 
-ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
-EXCLUDES = [".venv", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"]
 pytestmark = pytest.mark.slow
-
-
-class Head(NamedTuple):
-    """A running head node."""
-
-    client: JobSubmissionClient
-    home: Path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    home = tmp_path_factory.mktemp("home")
-    # Unix sockets have short names, so Ray's files need a short folder.
-    temporary = Path(tempfile.mkdtemp(prefix="hr", dir="/tmp"))
-    port, dashboard = free_port(), free_port()
-    token = secrets.token_hex(32)
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": token,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
-    }
-    started = subprocess.Popen(
-        [
-            *(str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"),
-            *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-            *("--dashboard-agent-listen-port=0", f"--ray-client-server-port={free_port()}"),
-            *("--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"),
-            "--object-store-memory=500000000",
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield Head(_client(f"http://127.0.0.1:{dashboard}", token, started), home)
-    finally:
-        # To end it gently takes half a minute.
-        os.killpg(started.pid, signal.SIGKILL)
-        started.wait(60)
-        shutil.rmtree(temporary, ignore_errors=True)
+    with running_head(tmp_path_factory.mktemp("home")) as head:
+        yield head
 
 
-def _client(address: str, token: str, started: subprocess.Popen[bytes]) -> JobSubmissionClient:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"})
-        except (ConnectionError, RuntimeError):
-            assert started.poll() is None, "the head node ended"
-            assert time.monotonic() < deadline
-            time.sleep(1)
-
-
-def begin(head: Head, entrypoint: str) -> str:
-    """Submit a job; its id."""
-    job: str = head.client.submit_job(
-        entrypoint=f"{sys.executable} {entrypoint}",
-        runtime_env={"working_dir": str(ROOT), "excludes": EXCLUDES},
-    )
-    return job
-
-
-def submit(head: Head, entrypoint: str) -> tuple[JobStatus, str]:
-    """Status and log of a job, once it has ended."""
-    return end(head, begin(head, entrypoint))
-
-
-def end(head: Head, job: str) -> tuple[JobStatus, str]:
-    deadline = time.monotonic() + 900
-    while not (status := head.client.get_job_status(job)).is_terminal():
-        assert time.monotonic() < deadline, head.client.get_job_logs(job)
-        time.sleep(1)
-    return status, head.client.get_job_logs(job)
-
-
-def test_the_job_without_any_argument_succeeds(head: Head) -> None:
-    status, log = submit(head, "jobs/tune_zdna.py")
-    assert status == JobStatus.SUCCEEDED, log
-    (folder,) = (head.home / "ray_results" / "hyena_ray").iterdir()
+def test_the_job_without_any_argument_succeeds(demo: Demo) -> None:
+    folder, log = demo
     assert str(folder) in log
     assert "zdna trials: 4 of 4 trials in" in log
     assert "share zdna windows length=100 train: took" in log
