@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the README takes for given: a genome with these contigs, regions, a blacklist, and
     labelled sequences."""
     folder = tmp_path_factory.mktemp("readme")
-    made = simulate_genome(folder, contigs=5, contig_length=20_000, tracts=80, decoys=40)
+    made = simulate_genome(folder, contigs=5, contig_length=10_000, tracts=80, decoys=40)
     text, regions = made.genome.read_text(), made.regions.read_text()
     for number, contig in enumerate(CONTIGS, start=1):
         text = text.replace(f">sim{number} ", f">{contig} ")
