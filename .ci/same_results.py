@@ -3,7 +3,8 @@
     python .ci/same_results.py OLD_CHECKOUT NEW_CHECKOUT
 
 For a change that must not change a result. Both run with this interpreter, one after the other, on
-one thread; that takes some ten minutes. Exits 1 where anything differs.
+one thread; that takes some ten minutes. Both must have the command `hyena-ray`. Exits 1 where
+anything differs.
 """
 
 from __future__ import annotations

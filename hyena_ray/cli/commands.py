@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
@@ -508,8 +508,9 @@ def _read(text: str, annotation: Any) -> Any:
 def _without_none(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
-        return kinds[0] if len(kinds) == 1 else annotation
-    return annotation
+        annotation = kinds[0] if len(kinds) == 1 else annotation
+    # An optional field keeps the validators of its type in the annotation.
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _is_location(annotation: Any) -> bool:

@@ -25,8 +25,8 @@ from hyena_ray.workflows.workflow import (
     Resumes,
     RunsOnActors,
     Workflow,
+    assignments_to,
     changes_from,
-    check_assignments,
     outputs_in,
 )
 
@@ -59,7 +59,11 @@ class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
     published them."""
     seed: Annotated[int | None, Option("N", default="0")] = None
     """Seed of noise and shuffles."""
-    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    changes: Annotated[
+        tuple[str, ...],
+        assignments_to(AttributionSettings),
+        Option("KEY=VALUE", flag="set", repeated=True),
+    ] = ()
     """Any other setting of an attribution, such as shuffles=8 or baseline=n; may be given again."""
     actors: Annotated[
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
@@ -74,12 +78,6 @@ class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
             option = f"--{name.replace('_', '-')}"
             AttributionSettings.check_each({name: value}, lambda key: option)
         return value
-
-    @field_validator("changes")
-    @classmethod
-    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
-        check_assignments(changes, AttributionSettings)
-        return changes
 
 
 class AttributeRecord(Record):

@@ -39,8 +39,8 @@ from hyena_ray.workflows.workflow import (
     Resumes,
     RunsOnActors,
     Workflow,
+    assignments_to,
     changes_from,
-    check_assignments,
     outputs_in,
 )
 
@@ -71,7 +71,11 @@ class CompareSettings(ReadsData, Resumes, RunsOnActors):
     """Presets to run; TASK/all takes all that the data can serve."""
     seeds: Annotated[tuple[int, ...], Option("N,N")] = (0, 1, 2)
     """Seeds: every preset is run with each."""
-    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    changes: Annotated[
+        tuple[str, ...],
+        assignments_to(RunSettings),
+        Option("KEY=VALUE", flag="set", repeated=True),
+    ] = ()
     """One setting of all runs; may be given again."""
 
     @field_validator("presets")
@@ -79,12 +83,6 @@ class CompareSettings(ReadsData, Resumes, RunsOnActors):
     def _are_presets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         check_preset_names(names, "--presets")
         return names
-
-    @field_validator("changes")
-    @classmethod
-    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
-        check_assignments(changes, RunSettings)
-        return changes
 
     @field_validator("seeds")
     @classmethod

@@ -20,20 +20,20 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from hyena_ray.errors import Problems
-from hyena_ray.genome.assemblies import check_genome
 from hyena_ray.genome.contigs import open_genome
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
 from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
-from hyena_ray.settings import READ, WHERE, Location, Option
+from hyena_ray.settings import READ, WHERE, Option
 from hyena_ray.storage import AnyPath, remove_folder
 from hyena_ray.workflows.workflow import (
     TIMED,
+    GenomeFile,
     ReadsModel,
     Resumes,
     RunsOnActors,
@@ -64,7 +64,7 @@ UNKNOWN_PRECISION = (
 class PredictSettings(ReadsModel, Resumes, RunsOnActors):
     """Settings of a prediction."""
 
-    genome: Annotated[Location, Option("FILE|NAME", READ)]
+    genome: Annotated[GenomeFile, Option("FILE|NAME", READ)]
     """Genome to score: FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly such as hg38,
     which is downloaded once, by a dry run too."""
     contigs: Annotated[tuple[str, ...] | None, Option("C,C", READ, default="all")] = None
@@ -86,12 +86,6 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
     """Actors that work at once."""
-
-    @field_validator("genome")
-    @classmethod
-    def _is_genome(cls, path: AnyPath) -> AnyPath:
-        check_genome(path)
-        return path
 
 
 class PredictionRun(NamedTuple):

@@ -9,30 +9,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from hyena_ray.errors import Problems
-from hyena_ray.genome.assemblies import check_genome
 from hyena_ray.genome.contigs import open_genome
 from hyena_ray.outcomes import DryRun, Outcome
 from hyena_ray.progress import State, count_noun, shortened_list
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
-from hyena_ray.settings import READ, WHERE, Location, Option, load_yaml
-from hyena_ray.storage import AnyPath
+from hyena_ray.settings import READ, WHERE, Option, load_yaml
 from hyena_ray.training.settings import PretrainSettings
 from hyena_ray.workflows.workflow import (
     TIMED,
+    GenomeFile,
     Resumes,
     RunsOnActors,
     Workflow,
+    YamlFile,
+    assignments_to,
     changes_from,
-    check_assignments,
-    check_yaml,
     outputs_in,
 )
 
@@ -67,7 +65,7 @@ REPORT_SECONDS = 1.0
 class PretrainJob(Resumes, RunsOnActors):
     """Settings of a pretraining job."""
 
-    genome: Annotated[Location, Option("FILE|NAME", READ)]
+    genome: Annotated[GenomeFile, Option("FILE|NAME", READ)]
     """Genome to read: FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly such as hg38,
     which is downloaded once, by a dry run too."""
     leave_out: Annotated[tuple[str, ...], Option("C,C", READ, default="none")] = ()
@@ -79,31 +77,16 @@ class PretrainJob(Resumes, RunsOnActors):
     objective: Annotated[Literal["next_base", "masked"] | None, Option(default="next_base")] = None
     """Predict the next base, as HyenaDNA was trained; or masked bases, for a backbone whose states
     are read from both sides."""
-    config: Annotated[Path | None, Option("YAML")] = None
+    config: Annotated[YamlFile | None, Option("YAML")] = None
     """YAML file of settings."""
-    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    changes: Annotated[
+        tuple[str, ...],
+        assignments_to(PretrainSettings),
+        Option("KEY=VALUE", flag="set", repeated=True),
+    ] = ()
     """One setting, which overrides those of --config; may be given again."""
     workers: Annotated[int, Option("N", WHERE), Field(ge=1)] = 1
     """Processes that train together, each on its part of every step."""
-
-    @field_validator("genome")
-    @classmethod
-    def _is_genome(cls, path: AnyPath) -> AnyPath:
-        check_genome(path)
-        return path
-
-    @field_validator("config")
-    @classmethod
-    def _is_yaml(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            check_yaml(path, "--config")
-        return path
-
-    @field_validator("changes")
-    @classmethod
-    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
-        check_assignments(changes, PretrainSettings)
-        return changes
 
 
 class PretrainPlan(Plan):

@@ -15,15 +15,14 @@ from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, start
-from hyena_ray.settings import READ, Location, Option
-from hyena_ray.storage import AnyPath
+from hyena_ray.settings import READ, Option
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import (
+    ModelFolder,
     ReadsModel,
     ReadsSplit,
     Workflow,
     WritesRun,
-    check_model_folder,
     outputs_in,
 )
 
@@ -41,20 +40,13 @@ OUTPUTS = {"checks": SANITY, "summary": MANIFEST}
 class SanitySettings(ReadsModel, ReadsSplit, WritesRun):
     """Settings of sanity checks."""
 
-    random_labels: Annotated[Location | None, Option("DIR", READ)] = None
+    random_labels: Annotated[ModelFolder | None, Option("DIR", READ)] = None
     """Model of the same run trained with --set training.permute_labels=true: its scores are
     compared with those of --model."""
     methods: Annotated[tuple[str, ...], Option("M,M")] = ("ig", "smoothgrad")
     """Attribution methods to check."""
     limit: Annotated[int, Option("N"), Field(ge=1)] = 200
     """Use at most N windows with a labelled base, sampled evenly across the split."""
-
-    @field_validator("random_labels")
-    @classmethod
-    def _is_other_model(cls, folder: AnyPath | None) -> AnyPath | None:
-        if folder is not None:
-            check_model_folder(folder, "--random-labels")
-        return folder
 
     @field_validator("methods")
     @classmethod

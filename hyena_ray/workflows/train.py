@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import field_validator
@@ -24,9 +23,9 @@ from hyena_ray.workflows.workflow import (
     ReadsData,
     Resumes,
     Workflow,
+    YamlFile,
+    assignments_to,
     changes_from,
-    check_assignments,
-    check_yaml,
     outputs_in,
 )
 
@@ -52,9 +51,13 @@ class TrainSettings(ReadsData, Resumes):
     """Pretrained HyenaDNA weights to start from: a folder, or the id of a repository on the hub."""
     preset: Annotated[str | None, Option("TASK/NAME", default="the task's settings")] = None
     """Named settings to start from; `hyena-ray compare --help` says where they are."""
-    config: Annotated[Path | None, Option("YAML")] = None
+    config: Annotated[YamlFile | None, Option("YAML")] = None
     """YAML file of settings, which override those of the preset."""
-    changes: Annotated[tuple[str, ...], Option("KEY=VALUE", flag="set", repeated=True)] = ()
+    changes: Annotated[
+        tuple[str, ...],
+        assignments_to(RunSettings),
+        Option("KEY=VALUE", flag="set", repeated=True),
+    ] = ()
     """One setting, which overrides all of these; may be given again."""
     test: bool = False
     """Score the test windows at the end."""
@@ -65,19 +68,6 @@ class TrainSettings(ReadsData, Resumes):
         if name is not None:
             load_preset(name)
         return name
-
-    @field_validator("config")
-    @classmethod
-    def _is_yaml(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            check_yaml(path, "--config")
-        return path
-
-    @field_validator("changes")
-    @classmethod
-    def _are_settings(cls, changes: tuple[str, ...]) -> tuple[str, ...]:
-        check_assignments(changes, RunSettings)
-        return changes
 
 
 class TrainPlan(Plan):

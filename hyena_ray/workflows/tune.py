@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
 
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, create_model
 
 from hyena_ray.cluster.resources import Placement, fit_resources
 from hyena_ray.dataset.origin import Origin
@@ -30,7 +30,7 @@ from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
-from hyena_ray.settings import WRITE, Location, Option
+from hyena_ray.settings import READ, WRITE, Location, Option
 from hyena_ray.storage import AnyPath, local_copy
 from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.workflows import attribute
@@ -38,11 +38,11 @@ from hyena_ray.workflows.presets import SEARCH_SPACES
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
     TIMED,
+    DataFolder,
     Joins,
-    ReadsData,
     Resumes,
     Workflow,
-    check_yaml,
+    YamlFile,
     outputs_in,
 )
 
@@ -66,14 +66,14 @@ TOP = 10
 _SHOWN = ("f1", "mcc", "average_precision", "roc_auc", "precision", "recall")
 
 
-class TuneSettings(ReadsData, Resumes, Joins):
+class TuneSettings(Resumes, Joins):
     """Settings of a search."""
 
     task: str
     """Name of the task."""
-    data: Annotated[Location | None, Option("DIR", "what is read", default="simulated")] = None  # type: ignore[assignment]
+    data: Annotated[DataFolder | None, Option("DIR", READ, default="simulated")] = None
     """Prepared data: the folder that `hyena-ray prepare` wrote."""
-    space: Annotated[Path | None, Option("YAML", default="the task's own")] = None
+    space: Annotated[YamlFile | None, Option("YAML", default="the task's own")] = None
     """Search space."""
     trials: Annotated[int | None, Option("N", default="the space's number"), Field(ge=1)] = None
     """Settings to try."""
@@ -83,13 +83,6 @@ class TuneSettings(ReadsData, Resumes, Joins):
         Location | None, Option("DIR", WRITE, default="a new one in ~/ray_results/hyena_ray/")
     ] = None  # type: ignore[assignment]
     """Output folder of the run."""
-
-    @field_validator("space")
-    @classmethod
-    def _is_space(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            check_yaml(path, "--space")
-        return path
 
 
 class TunePlan(Plan):

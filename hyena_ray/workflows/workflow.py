@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems, unknown_name
+from hyena_ray.genome.assemblies import check_genome
 from hyena_ray.genome.splits import SPLITS
 from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import DryRun, Outcome
@@ -38,6 +39,67 @@ TIMED = "dry run: timing one batch"
 """Name of the task that times a batch for a dry run."""
 
 
+def _option(info: ValidationInfo) -> str:
+    """Return the option of the field that is validated."""
+    return f"--{str(info.field_name).replace('_', '-')}"
+
+
+def _model_folder(folder: AnyPath, info: ValidationInfo) -> AnyPath:
+    """Refuse a folder that holds no trained model, before its weights are read."""
+    remedy = "give the folder model/ of a training run or a search"
+    if not folder.is_dir():
+        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise InputError(_option(info), folder, problem, remedy)
+    if not (folder / READOUT).is_file():
+        if (folder / "model" / READOUT).is_file():
+            remedy = f"give {folder / 'model'}"
+        problem = f"holds no trained model: it has no {READOUT}"
+        raise InputError(_option(info), folder, problem, remedy)
+    return folder
+
+
+def _data_folder(folder: AnyPath, info: ValidationInfo) -> AnyPath:
+    read_manifest(folder, (Manifest.KIND,), _option(info))
+    return folder
+
+
+def _genome_file(path: AnyPath) -> AnyPath:
+    check_genome(path)
+    return path
+
+
+def _yaml_file(path: Path, info: ValidationInfo) -> Path:
+    if not path.exists():
+        raise InputError(_option(info), path, "there is no such file", "give a YAML file")
+    load_yaml(path)
+    return path
+
+
+ModelFolder = Annotated[Location, AfterValidator(_model_folder)]
+"""A field that takes the folder of a trained model."""
+DataFolder = Annotated[Location, AfterValidator(_data_folder)]
+"""A field that takes the folder of complete prepared data."""
+GenomeFile = Annotated[Location, AfterValidator(_genome_file)]
+"""A field that takes the file of a genome, or the name of an assembly; nothing is downloaded."""
+YamlFile = Annotated[Path, AfterValidator(_yaml_file)]
+"""A field that takes a YAML file of settings."""
+
+
+def assignments_to(settings: type[Settings]) -> AfterValidator:
+    """Return a validator of `--set` that checks each assignment by itself.
+
+    Args:
+        settings: Class of the settings that are changed.
+    """
+
+    def check(assignments: tuple[str, ...]) -> tuple[str, ...]:
+        changes = parse_assignments(assignments, "--set")
+        settings.check_each(changes, lambda key: f"--set: {key}")
+        return assignments
+
+    return AfterValidator(check)
+
+
 class Job(Settings):
     """Base of the settings of every job."""
 
@@ -45,28 +107,15 @@ class Job(Settings):
 class ReadsModel(Job):
     """Settings of a job that reads a trained model."""
 
-    model: Annotated[Location, Option("DIR", READ)]
+    model: Annotated[ModelFolder, Option("DIR", READ)]
     """Trained model: the folder model/ of a run."""
-
-    @field_validator("model")
-    @classmethod
-    def _is_model(cls, folder: AnyPath) -> AnyPath:
-        check_model_folder(folder, "--model")
-        return folder
 
 
 class ReadsData(Job):
     """Settings of a job that reads prepared data."""
 
-    data: Annotated[Location, Option("DIR", READ)]
+    data: Annotated[DataFolder, Option("DIR", READ)]
     """Prepared data: the folder that `hyena-ray prepare` wrote."""
-
-    @field_validator("data")
-    @classmethod
-    def _is_prepared(cls, folder: AnyPath | None) -> AnyPath | None:
-        if folder is not None:
-            read_manifest(folder, (Manifest.KIND,), "--data")
-        return folder
 
 
 class ReadsSplit(ReadsData):
@@ -159,55 +208,6 @@ class RunsOnActors(Joins):
         from hyena_ray.cluster.resources import Resources
 
         return Resources(cpu=self.cpu, gpu=self.gpu)
-
-
-def check_model_folder(folder: AnyPath, option: str) -> None:
-    """Refuse a folder that holds no trained model, before its weights are read.
-
-    Args:
-        folder: Folder of the model.
-        option: Option that named it, for the message.
-
-    Raises:
-        InputError: The folder holds none.
-    """
-    remedy = "give the folder model/ of a training run or a search"
-    if not folder.is_dir():
-        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
-        raise InputError(option, folder, problem, remedy)
-    if not (folder / READOUT).is_file():
-        if (folder / "model" / READOUT).is_file():
-            remedy = f"give {folder / 'model'}"
-        raise InputError(option, folder, f"holds no trained model: it has no {READOUT}", remedy)
-
-
-def check_yaml(path: Path, option: str) -> None:
-    """Refuse a file of settings that is not there or not YAML.
-
-    Args:
-        path: The file.
-        option: Option that named it, for the message.
-
-    Raises:
-        InputError: There is no such file, or it is not valid.
-    """
-    if not path.exists():
-        raise InputError(option, path, "there is no such file", "give a YAML file")
-    load_yaml(path)
-
-
-def check_assignments(assignments: tuple[str, ...], settings: type[Settings]) -> None:
-    """Refuse unknown settings and wrong values of `--set`, each by itself.
-
-    Args:
-        assignments: Texts such as `training.epochs=3`.
-        settings: Class of the settings that they change.
-
-    Raises:
-        InputError: A text is no assignment, or names an unknown setting or a wrong value.
-    """
-    changes = parse_assignments(assignments, "--set")
-    settings.check_each(changes, lambda key: f"--set: {key}")
 
 
 SettingsType = TypeVar("SettingsType", bound=Job)
