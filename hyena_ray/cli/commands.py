@@ -329,6 +329,7 @@ def run(arguments: Sequence[str], command: click.Command | None = None) -> Outco
     Raises:
         InputError: The command line or the inputs cannot be used; nothing was written.
         JobError: The job cannot continue; what was finished is kept.
+        KeyboardInterrupt: SIGINT has arrived.
 
     Example:
         >>> run(["train", "--dta", "prepared", "--out", "run"])
@@ -339,6 +340,8 @@ def run(arguments: Sequence[str], command: click.Command | None = None) -> Outco
     program = command or hyena_ray_command()
     try:
         outcome = program.main(list(arguments), prog_name=program.name, standalone_mode=False)
+    except click.Abort:  # what click makes of Ctrl-C; the terminal gives it its exit code
+        raise KeyboardInterrupt from None
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = program.name if context is None else context.command_path

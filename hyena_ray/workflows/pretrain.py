@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Option, load_yaml
-from hyena_ray.training.settings import PretrainSettings
+from hyena_ray.training.settings import Objective, PretrainSettings
 from hyena_ray.workflows.workflow import (
     TIMED,
     GenomeFile,
@@ -74,7 +74,7 @@ class PretrainJob(Resumes, RunsOnActors):
     """Contigs that are scored and not trained on."""
     backbone: Annotated[str | None, Option("DIR|ID", READ, default="random weights")] = None
     """Weights to start from: a folder, or the id of a repository on the hub."""
-    objective: Annotated[Literal["next_base", "masked"] | None, Option(default="next_base")] = None
+    objective: Annotated[Objective | None, Option(default="next_base")] = None
     """Predict the next base, as HyenaDNA was trained; or masked bases, for a backbone whose states
     are read from both sides."""
     config: Annotated[YamlFile | None, Option("YAML")] = None

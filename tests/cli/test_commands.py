@@ -14,7 +14,7 @@ import pytest
 
 from hyena_ray.cli import run
 from hyena_ray.cli.commands import JOBS, Argument, JobCommand
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 
 COMMANDS = [
     JobCommand(name, workflow, task)
@@ -145,6 +145,15 @@ def test_all_problems_of_a_command_are_named_at_once(command: str) -> None:
         run(command.split())
     for place in PROBLEMS[command]:
         assert any(line.startswith(f"{place}: ") for line in refusal.value.lines), place
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, JobError, ZeroDivisionError])
+def test_what_stops_a_job_is_not_hidden_by_the_command_line(error: type[BaseException]) -> None:
+    def stopped() -> None:
+        raise error
+
+    with pytest.raises(error):
+        run([], click.Command("job", callback=stopped))
 
 
 @pytest.mark.parametrize("words", [[], ["tune"], ["train", "--data"]])

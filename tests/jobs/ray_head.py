@@ -108,11 +108,12 @@ def _client(address: str, token: str, started: subprocess.Popen[bytes]) -> JobSu
             time.sleep(1)
 
 
-def begin(head: Head, entrypoint: str) -> str:
-    """Submit a job; its id."""
+def begin(head: Head, entrypoint: str, **variables: str) -> str:
+    """Submit a job with environment variables, and time to save when it is stopped; its id."""
+    environment = {"RAY_JOB_STOP_WAIT_TIME_S": "30", **variables}
     job: str = head.client.submit_job(
         entrypoint=f"{sys.executable} {entrypoint}",
-        runtime_env={"working_dir": str(ROOT), "excludes": EXCLUDES},
+        runtime_env={"working_dir": str(ROOT), "excludes": EXCLUDES, "env_vars": environment},
     )
     return job
 

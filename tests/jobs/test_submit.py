@@ -45,16 +45,18 @@ def test_a_stopped_search_keeps_what_it_did_and_goes_on_to_the_end_of_an_undistu
     out = tmp_path / "run"
     space = tuned_run.with_name("space.yaml")
     entrypoint = f"jobs/tune_zdna.py --data {small_data} --space {space} --out {out}"
-    job = begin(head, entrypoint)
-    deadline = time.monotonic() + 300
-    while not (out / "trials" / "0000" / "checkpoint.pt").exists():
-        assert time.monotonic() < deadline, head.client.get_job_logs(job)
-        time.sleep(0.2)
-    head.client.stop_job(job)
-    status, log = end(head, job)
-    assert status == JobStatus.STOPPED
-    assert "stopped by SIGTERM; what was finished is kept" in log
-    assert not (out / "manifest.json").exists()
+    first = out / "trials" / "0000" / "checkpoint.pt"
+    for name, more in (("SIGTERM", ""), ("SIGINT", " --resume")):
+        job = begin(head, entrypoint + more, RAY_JOB_STOP_SIGNAL=name)
+        deadline = time.monotonic() + 300
+        while not (first.exists() and "trials to run" in head.client.get_job_logs(job)):
+            assert time.monotonic() < deadline, head.client.get_job_logs(job)
+            time.sleep(0.2)
+        head.client.stop_job(job)
+        status, log = end(head, job)
+        assert status == JobStatus.STOPPED
+        assert f"stopped by {name}; what was finished is kept" in log
+        assert not (out / "manifest.json").exists()
     status, log = submit(head, f"{entrypoint} --resume")
     assert status == JobStatus.SUCCEEDED, log
     assert result_of(out) == result_of(tuned_run)
