@@ -37,14 +37,14 @@ class InputError(ValueError):
     """
 
     def __init__(self, place: str | PurePath, value: object, problem: str, remedy: str) -> None:
-        shown = "" if value is None else f"{_shortened(value)}: "
+        shown = "" if value is None else f"{shortened(value)}: "
         super().__init__(_printable(f"{place}: {shown}{problem}; {remedy}"))
         self._parts = (place, value, problem, remedy)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[object, ...]]:
         # Ray sends errors between processes; the default would call InputError(message).
         place, value, problem, remedy = self._parts
-        shown = None if value is None else _shortened(value)
+        shown = None if value is None else shortened(value)
         return (type(self), (str(place), shown, problem, remedy))
 
     @property
@@ -220,8 +220,12 @@ def first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + more
 
 
-def _shortened(value: object) -> str:
-    """Return a value on one line; of a long one the end as well, where the name of a file is."""
+def shortened(value: object) -> str:
+    """Return a value on one line; of a long one the end as well, where the name of a file is.
+
+    Args:
+        value: The value that a message shows.
+    """
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else f"{text[:25]}...{text[-52:]}"
 

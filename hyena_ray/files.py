@@ -174,6 +174,9 @@ def new_output(
     path = path.expanduser().absolute()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise InputError("--out", path, "not a plain folder", "give a new folder")
+    above = next((parent for parent in path.parents if on_disk and parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError("--out", path, f"{above} is a file", "give a new folder")
     if path.exists() and not allow_existing:
         raise InputError("--out", path, "exists already", remedy)
     return path

@@ -127,7 +127,9 @@ class ShardPlan(Plan):
                 short, windows are shorter than k, or the limit is below one shard.
         """
         if limit is not None and limit < size:
-            raise InputError("--limit", limit, f"below a shard of {size} windows", "raise it")
+            raise InputError(
+                "--limit", limit, f"below {size}, the windows of a shard", f"give at least {size}"
+            )
         length, flank = model.readout.window, model.readout.required_flank
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")

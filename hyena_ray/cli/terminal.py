@@ -67,7 +67,7 @@ def run_in_terminal(
         # A full disk, a broken connection: nothing that the job could mend.
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error)
-        line = f"{where}{reason}; what was finished is kept: mend it and run again"
+        line = f"{where}{reason}; what was finished is kept; fix it and run again"
         _fail(job, [line], 1, as_json=as_json)
     except SystemExit:
         # Inside a wait of Ray's, the exit comes out with code 1.

@@ -397,7 +397,7 @@ def _build_regions(
 ) -> Regions:
     """Check what was read row by row, and turn it into arrays."""
     if not by_contig:
-        raise InputError(path, None, "there is no interval in the file", remedy)
+        raise InputError(path, None, "the file has no intervals", remedy)
     columns = {
         contig: [np.array(column, np.int64) for column in rows]
         for contig, rows in by_contig.items()

@@ -163,7 +163,7 @@ def _validated(contents: TrainContents) -> Headline:
     return Headline(
         f"{METRIC_TITLES[metric]} {number(contents.record.validation[metric])}",
         "on the validation windows, which chose epoch and threshold. The test windows were not "
-        "scored: train with --test, or run jobs/evaluate.py.",
+        "scored: train with --test, or run hyena-ray evaluate.",
     )
 
 

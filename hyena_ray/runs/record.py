@@ -136,8 +136,8 @@ def read_manifest(
         InputError: The folder is no run, an incomplete one, or of another kind or version.
     """
     where = folder if place is None else f"{place}: {folder}"
-    wanted = " or ".join(kinds) if len(kinds) < len(KINDS) else "JOB"
-    remedy = f"give the folder that `hyena-ray {wanted}` wrote"
+    jobs = kinds if len(kinds) < len(KINDS) else ("JOB",)
+    remedy = f"give the folder that {' or '.join(f'`hyena-ray {job}`' for job in jobs)} wrote"
     if not folder.is_dir():
         problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise InputError(where, None, problem, remedy)
@@ -163,7 +163,7 @@ def checked_kind(values: object, path: AnyPath) -> str:
         InputError: The file names no kind, an unknown one, or another version than this one reads.
     """
     kind = values.get("kind") if isinstance(values, dict) else None
-    if not isinstance(values, dict) or kind is None:
+    if not isinstance(values, dict) or not isinstance(kind, str):
         raise InputError(
             path,
             None,

@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import Field
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, shortened
 from hyena_ray.files import is_inside, new_output, read_json, remove_temporary_files, write_json
 from hyena_ray.runs._lock import only_writer
 from hyena_ray.runs._ownership import check_ownership
@@ -124,9 +124,9 @@ def check_output(
         The folder's absolute path, and what happens to it.
 
     Raises:
-        InputError: As `new_output`; or the folder is no run, holds an input or is inside one, is
-            resumed as another kind of run, is resumed and not this user's own, or is replaced and
-            holds a run that is no part of it.
+        InputError: As `new_output`; or the folder is no run or one of another kind, holds an input
+            or is inside one, is resumed and not this user's own, or is replaced and holds a run
+            that is no part of it.
     """
     remedy = "give a new folder, or --overwrite to replace the run in it"
     if resume is not None:
@@ -143,9 +143,10 @@ def check_output(
         check_ownership(folder)
     if folder.exists() and any(folder.iterdir()):
         there = _kind_in(folder)
-        if resume and there != kind:
+        if there != kind:
             problem = f"is {KINDS[there].title}, not {KINDS[kind].title}"
-            raise InputError("--out", folder, problem, f"resume it with `hyena-ray {there}`")
+            remedy = f"resume it with `hyena-ray {there}`" if resume else "give another folder"
+            raise InputError("--out", folder, problem, remedy)
         if overwrite and (other := _other_run(folder, there)) is not None:
             problem = f"holds another run, {other}, which would be removed"
             raise InputError("--out", folder, problem, "move that run, or give another folder")
@@ -192,7 +193,8 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
     if differing := first.differences(plan):
         values = dotted(first.model_dump(mode="json"))
         given = [
-            f"{key} = {values[key]}" if key in values else f"no {key}" for key in differing[:4]
+            f"{key} = {shortened(values[key])}" if key in values else f"no {key}"
+            for key in differing[:4]
         ]
         raise InputError(
             f"{output.folder / PLAN}: {', '.join(differing[:4])}",
@@ -224,7 +226,10 @@ def read_plan(folder: AnyPath, plan_class: type[PlanType]) -> PlanType | None:
     if kind != plan_class.KIND:
         problem = f"is {KINDS[kind].title}, not {KINDS[plan_class.KIND].title}"
         raise InputError(folder, None, problem, f"resume it with `hyena-ray {kind}`")
-    return plan_class.parse(values["plan"], path)
+    plan = values.get("plan")
+    if not isinstance(plan, dict):
+        raise InputError(path, None, "is damaged: it holds no plan", "give a new folder")
+    return plan_class.parse(plan, path)
 
 
 @contextmanager
@@ -272,7 +277,8 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath]) -> None:
         except importlib.metadata.PackageNotFoundError:
             continue
     made = RunProvenance(
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        # The name of a script in jobs/, or that of the package under `python -m`.
+        command=(Path(sys.argv[0]).name.replace("__main__.py", "hyena-ray"), *sys.argv[1:]),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         inputs={name: str(path) for name, path in inputs.items()},
         versions=versions,

@@ -126,7 +126,7 @@ class Evaluation(NamedTuple):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"]))
-            remedy = "score the model again with jobs/evaluate.py"
+            remedy = "score the model again with `hyena-ray evaluate`"
             raise InputError(f"{path}: {key}", None, first["msg"], remedy) from None
 
     def as_json(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
     """Settings of an attribution."""
 
     limit: Annotated[int | None, Option("N", READ, default="all windows"), Field(ge=1)] = None
-    """Use at most N windows, sampled evenly across the split."""
+    """Use at most N windows, sampled evenly across the split in shards of 256, so at least 256."""
     methods: Annotated[tuple[str, ...] | None, Option("M,M", default="the definition's")] = None
     """Attribution methods, each of which gives one table: ig, noisy_ig, smoothgrad,
     input_x_gradient, ism or tp."""

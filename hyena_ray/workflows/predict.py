@@ -56,8 +56,8 @@ OUTPUTS = {
 }
 """Name of every output, and its path in the folder of the run."""
 UNKNOWN_PRECISION = (
-    "unknown, and lower than on windows, whose negatives are a sample; for an estimate at the "
-    "model's own threshold, train the model with --test"
+    "unknown, and lower than on windows, whose negatives are a sample; there is an estimate only "
+    "at the model's own threshold, and only of a model that was trained with --test"
 )
 
 

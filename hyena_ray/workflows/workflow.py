@@ -71,6 +71,8 @@ def _genome_file(path: AnyPath) -> AnyPath:
 def _yaml_file(path: Path, info: ValidationInfo) -> Path:
     if not path.exists():
         raise InputError(_option(info), path, "there is no such file", "give a YAML file")
+    if path.is_dir():
+        raise InputError(_option(info), path, "is a folder, not a file", "give a YAML file")
     load_yaml(path)
     return path
 
@@ -181,7 +183,7 @@ class Resumes(WritesRun):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.resume and self.overwrite:
-            raise ValueError("--resume and --overwrite exclude each other")
+            raise ValueError("--resume and --overwrite cannot be used together: drop one")
         return self
 
 

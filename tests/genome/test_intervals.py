@@ -129,7 +129,7 @@ def test_contigs_may_be_called_like_a_header_word(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "x.bed: there is no interval"),
+    "empty": ("", "x.bed: the file has no intervals"),
     "empty column": ("a\t\t5\n", "x.bed:1: '': start is not a whole number"),
     "leading zero": ("a\t01\t5\n", "x.bed:1: 01: start is not a whole number"),
     "plus": ("a\t+1\t5\n", "x.bed:1: +1: start is not a whole number"),

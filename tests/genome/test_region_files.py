@@ -209,7 +209,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
         ),
         "x.bb: damaged bigBed (1 of 2 items could be read); copy or download the file again",
     ),
-    "no item": ("x.bb", bigbed_bytes([], {"a": 9}), "x.bb: there is no interval in the file; "),
+    "no item": ("x.bb", bigbed_bytes([], {"a": 9}), "x.bb: the file has no intervals; "),
 }
 
 

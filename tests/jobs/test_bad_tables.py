@@ -110,7 +110,7 @@ BAD_BED: dict[str, tuple[Change, Line]] = {
     ),
     "no rows": (
         holds(BED, "# nothing\n"),
-        at("regions.bed", "--regions", "no interval in the file"),
+        at("regions.bed", "--regions", "no intervals"),
     ),
     "not UTF-8": (
         edited(BED, lambda content: content + b"chr\xff\t5\t9\n"),

@@ -112,6 +112,7 @@ FOREIGN = {
     "older version": ({"kind": "train", "schema_version": 0}, "schema_version: 0: this version"),
     "newer version": ({"kind": "train", "schema_version": 99}, "schema_version: 99: this version"),
     "no object": ([], "no kind of run"),
+    "kinds": ({"kind": ["train"], "schema_version": 1}, "no kind of run"),
 }
 
 
@@ -194,7 +195,12 @@ def test_a_run_is_overwritten_with_the_runs_that_are_its_parts(
     nested(run, f"{part}/first")
     values = {"kind": kind, "schema_version": KINDS[kind].schema_version}
     write_json(run / "plan.json", read_json(run / "plan.json") | values)
-    assert check_output(run, "train", overwrite=True) == Output(run, overwrite=True)
+    assert check_output(run, kind, overwrite=True) == Output(run, overwrite=True)
+
+
+def test_a_run_of_another_kind_is_not_overwritten(run: Path) -> None:
+    with pytest.raises(InputError, match="is a training run, not a prediction"):
+        check_output(run, "predict", overwrite=True)
 
 
 def test_no_run_is_written_where_one_of_its_inputs_is(run: Path) -> None:
@@ -211,6 +217,21 @@ def test_a_run_whose_manifest_is_damaged_is_not_resumed(run: Path, content: str)
     (run / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"manifest\.json"):
         check_resume(Output(run, resume=True), PLAN)
+
+
+@pytest.mark.parametrize("plan", [None, [], "x"])
+def test_a_run_whose_plan_is_damaged_is_not_resumed(run: Path, plan: object) -> None:
+    write_json(run / "plan.json", read_json(run / "plan.json") | {"plan": plan})
+    with pytest.raises(InputError, match=r"plan\.json: is damaged"):
+        check_resume(Output(run, resume=True), PLAN)
+
+
+def test_a_refusal_shows_the_beginning_and_end_of_a_long_value(run: Path) -> None:
+    values = read_json(run / "plan.json") | {"plan": {"data": "x" * 9_000}}
+    write_json(run / "plan.json", values)
+    with pytest.raises(InputError) as refusal:
+        check_resume(Output(run, resume=True), PLAN)
+    assert len(str(refusal.value)) < 500
 
 
 def test_what_a_run_was_started_with_is_told_to_who_resumes_it_otherwise(run: Path) -> None:
