@@ -87,7 +87,7 @@ def test_a_limit_takes_shards_evenly_over_the_split(data):
     assert len(every) > 6
     assert sum(shard.last_row - shard.first_row for shard in few) <= 22
     assert few == every[:: -(-len(every) // 3)]
-    with pytest.raises(InputError, match="--limit: 6: below 7, .*; give at least 7"):
+    with pytest.raises(InputError, match=r"--limit: 6: below 7, .*; give at least 7"):
         ShardPlan.make(model, data, split="test", settings=SETTINGS, size=7, limit=6)
 
 
