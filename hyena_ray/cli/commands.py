@@ -92,7 +92,9 @@ class JobCommand(click.Command):
     ) -> None:
         self.workflow, self.task = workflow, task
         self.settings: type[Settings] = workflow.settings(task)
-        self.arguments = tuple(_arguments(self.settings, skip_task=bool(task)))
+        # The help lists options with a value before flags.
+        listed = _arguments(self.settings, skip_task=bool(task))
+        self.arguments = tuple(sorted(listed, key=lambda argument: argument.is_flag))
         own = [line for line in workflow.examples if not task or task in line.split()]
         examples = "\n".join(f"  {program} {line}" for line in own or workflow.examples)
         title = task_named(task).title if task else ""

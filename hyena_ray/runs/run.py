@@ -102,6 +102,26 @@ def default_folder(name: str) -> Path:
     return Path.home() / "ray_results" / "hyena_ray" / f"{name}-{stamp}-{os.getpid()}"
 
 
+def run_folder(out: AnyPath, *, resume: bool | None = None, overwrite: bool = False) -> AnyPath:
+    """Check that the folder of a run is a new one, or one that may be continued or replaced.
+
+    Args:
+        out: The folder as it was given.
+        resume: Whether the run that is there is continued; None where the job cannot resume.
+        overwrite: Whether the run that is there is replaced.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        InputError: As `new_output`.
+    """
+    remedy = "give a new folder, or --overwrite to replace the run in it"
+    if resume is not None:
+        remedy += ", or --resume to continue it"
+    return new_output(out, allow_existing=bool(resume or overwrite), remedy=remedy)
+
+
 def check_output(
     out: AnyPath,
     kind: str,
@@ -128,10 +148,7 @@ def check_output(
             or is inside one, is resumed and not this user's own, or is replaced and holds a run
             that is no part of it.
     """
-    remedy = "give a new folder, or --overwrite to replace the run in it"
-    if resume is not None:
-        remedy += ", or --resume to continue it"
-    folder = new_output(out, allow_existing=bool(resume or overwrite), remedy=remedy)
+    folder = run_folder(out, resume=resume, overwrite=overwrite)
     if overwrite and folder in (Path.home(), *Path.home().parents, Path.cwd(), *Path.cwd().parents):
         raise InputError("--out", folder, "would be emptied", "give another folder")
     for path in inputs:

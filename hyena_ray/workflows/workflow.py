@@ -18,7 +18,7 @@ from hyena_ray.genome.splits import SPLITS
 from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import DryRun, Outcome
 from hyena_ray.runs.record import read_manifest
-from hyena_ray.runs.run import Output, check_output
+from hyena_ray.runs.run import Output, check_output, run_folder
 from hyena_ray.settings import (
     READ,
     WHERE,
@@ -154,10 +154,20 @@ class ReadsSplit(ReadsData):
 class WritesRun(Job):
     """Settings of a job that writes the folder of a run."""
 
-    out: Annotated[Location, Option("DIR", WRITE)]
-    """Output folder of the run."""
     overwrite: Annotated[bool, Option(group=WRITE)] = False
     """Replace the run that is in --out."""
+    out: Annotated[Location, Option("DIR", WRITE)]
+    """Output folder of the run."""
+
+    @field_validator("out")
+    @classmethod
+    def _is_free(cls, out: AnyPath | None, info: ValidationInfo) -> AnyPath | None:
+        # The fields above, and `resume` of those that can, are validated before this one.
+        if out is not None:
+            run_folder(
+                out, resume=info.data.get("resume"), overwrite=bool(info.data.get("overwrite"))
+            )
+        return out
 
     def output(self, kind: str, inputs: Iterable[AnyPath | str | None] = ()) -> Output:
         """Check the folder that is to be written; see `check_output`.
@@ -174,11 +184,15 @@ class WritesRun(Job):
         return check_output(self.out, kind, inputs=read, resume=resume, overwrite=self.overwrite)
 
 
-class Resumes(WritesRun):
-    """Settings of a job that can continue what was interrupted."""
+class Resumable(Job):
+    """The setting of a job that can continue what was interrupted."""
 
     resume: Annotated[bool, Option(group=WRITE)] = False
     """Continue the run that is in --out."""
+
+
+class Resumes(WritesRun, Resumable):
+    """Settings of a job that writes the folder of a run, and can continue it."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -137,6 +138,26 @@ PROBLEMS = {
     ),
 }
 """Commands, and the places of all that is wrong with them."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --data no --out {}",
+        "prepare zdna --genome no.fa --regions no.bed --out {}",
+        "evaluate --model no --data no --out {}",
+        "predict --model no --genome no.fa --out {}",
+        "tune zdna --data no --out {}",
+    ],
+)
+def test_a_folder_that_exists_is_named_with_the_other_problems(
+    command: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        run(shlex.split(command.format(tmp_path)))
+    lines = refusal.value.lines
+    assert len(lines) > 1
+    assert any(line.startswith("--out: ") and "exists already" in line for line in lines)
 
 
 @pytest.mark.parametrize("command", PROBLEMS)
