@@ -1,8 +1,31 @@
-"""The device that a process computes on."""
+"""The device that a process computes on: which it is, what it can do, and how data reach it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyena_ray.errors import InputError
+from hyena_ray.model.settings import Precision
+from hyena_ray.progress import count_noun
+
+ACTIVATIONS = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Type of the activations of each precision."""
+AMPERE = (8, 0)
+"""Compute capability of the first GPUs with TF32 and bfloat16."""
+
+Result = TypeVar("Result")
 
 
 def default_device() -> torch.device:
@@ -13,3 +36,121 @@ def default_device() -> torch.device:
         True
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device for people, such as `NVIDIA H200` or `CPU`.
+
+    Args:
+        device: A GPU, or the CPU.
+    """
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def check_precision(precision: Precision, device: torch.device, place: str) -> None:
+    """Refuse a precision that a device lacks.
+
+    Args:
+        precision: Arithmetic that is asked for.
+        device: Device that computes.
+        place: Setting that holds the precision, for the message.
+
+    Raises:
+        InputError: float16 or tf32 without a GPU; tf32 or bfloat16 on a GPU older than Ampere.
+    """
+    if precision == "float32" or (precision == "bfloat16" and device.type == "cpu"):
+        return
+    if device.type == "cpu":
+        raise InputError(
+            place, precision, "needs a GPU, and this process has none", "use float32 or bfloat16"
+        )
+    capability = torch.cuda.get_device_capability(device)
+    if precision != "float16" and capability < AMPERE:
+        version = ".".join(map(str, capability))
+        raise InputError(
+            place,
+            precision,
+            f"{device_name(device)} has compute capability {version}, and it needs 8.0",
+            "use float32 or float16",
+        )
+
+
+@contextmanager
+def matrix_products(precision: Precision) -> Iterator[None]:
+    """Multiply float32 matrices in TF32 inside the block if the precision is `tf32`, else exactly.
+
+    Args:
+        precision: Arithmetic of the block.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def upload(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on a device, without waiting for the device.
+
+    A copy to a GPU goes through pinned memory and takes its turn among the work that is queued
+    there; on the CPU the tensor shares the array's memory.
+
+    Args:
+        array: Any array.
+        device: Device that the tensor is on.
+    """
+    if device.type != "cuda":
+        # torch warns of read-only arrays, such as those of Ray's object store.
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(device, non_blocking=True)
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Return the most memory that this process has held on a GPU, in bytes; None on the CPU.
+
+    Args:
+        device: A GPU, or the CPU.
+    """
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def finish(device: torch.device) -> None:
+    """Wait until a device has done all that is queued there, as a clock must before it is read.
+
+    Args:
+        device: A GPU, or the CPU, which never has anything queued.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) -> Result:
+    """Return `attempt(size)`, with half the size each time that the device runs out of memory.
+
+    Args:
+        size: Size of the first attempt, at least 1.
+        attempt: Work that takes memory in proportion to the size, and may be started again.
+        place: Setting of the size, for the message.
+        noun: What the size counts, in the singular, such as `window`.
+
+    Raises:
+        InputError: The memory does not hold even one.
+    """
+    while True:
+        try:
+            return attempt(size)
+        except torch.OutOfMemoryError as error:
+            if size <= 1:
+                needed = str(error).partition(". ")[0]
+                raise InputError(
+                    place,
+                    count_noun(1, noun),
+                    f"the GPU runs out of memory ({needed})",
+                    "use a GPU with more memory, give each process more of it (--gpu), use shorter "
+                    "windows, or --gpu 0 for the CPU",
+                ) from None
+        # Outside the handler, whose traceback holds the tensors of the attempt.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size //= 2

@@ -20,6 +20,9 @@ Pooling = Literal["last", "mean", "attention", "position"]
 """How the hidden states of a sequence become one: that of the last token as published; their mean;
 their mean under learnt weights; or their mean where every position has learnt weights of its own,
 for aligned sequences of one length, such as around a transcription start site."""
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""Arithmetic of matrix products and activations; weights are float32. `tf32` multiplies float32
+matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 

@@ -11,7 +11,14 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from hyena_ray.model.settings import Filters, LoraSettings, ModelSettings, Readout, ReadoutSettings
+from hyena_ray.model.settings import (
+    Filters,
+    LoraSettings,
+    ModelSettings,
+    Precision,
+    Readout,
+    ReadoutSettings,
+)
 from hyena_ray.settings import Settings
 from hyena_ray.tasks import task_named
 
@@ -88,9 +95,9 @@ class TrainingSettings(Settings):
     permute_labels: bool = False
     """Give each window of a batch the labels of another, so that there is nothing to learn: the
     control that `sanity --random-labels` compares an attribution with."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the activations while training (autocast); weights stay in float32. float16 needs a
-    GPU."""
+    precision: Precision = "float32"
+    """Arithmetic while training; weights stay in float32. `tf32` rounds the factors of matrix
+    products, `bfloat16` and `float16` all activations (autocast). tf32 and float16 need a GPU."""
     checkpoint_activations: bool = False
     """Recompute each layer's activations in the backward pass: less memory, a third more work."""
     patience: int = Field(default=0, ge=0)
@@ -217,8 +224,9 @@ class StepSettings(Settings):
     """Gradients are scaled down to at most this norm."""
     reverse_complement: bool = True
     """Reverse-complement a random half of the windows of each step."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the activations while training (autocast); weights stay in float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Arithmetic while training; weights stay in float32. `tf32` rounds the factors of matrix
+    products, on GPUs alone; `bfloat16` all activations (autocast)."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps from one saved state to the next: the most that an interrupted run loses."""
     evaluate_every: int = Field(default=1_000, ge=1)

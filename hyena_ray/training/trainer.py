@@ -22,6 +22,8 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.model.devices import ACTIVATIONS
+from hyena_ray.model.settings import Precision
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.checkpoint import CHECKPOINT, TrainerState, load_state, save_state
 from hyena_ray.training.data_parallel import ALONE, Workers
@@ -29,9 +31,6 @@ from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.schedules import Schedule
 
 logger = logging.getLogger(__name__)
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Type of the activations while training, by the setting's value."""
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 PlannedModel = TypeVar("PlannedModel", bound=nn.Module, contravariant=True)
@@ -167,7 +166,7 @@ class Trainer(Generic[ModelType]):
     Args:
         model: Model to train, on the device that it is trained on.
         loss: Summed loss of logits and targets.
-        precision: Key of `PRECISIONS`; weights stay in float32.
+        precision: Arithmetic of the passes; weights stay in float32.
         clip_norm: Largest norm of all gradients together.
         ema_decay: Decay of the moving average that is evaluated and kept; 0 keeps the last weights.
         workers: Processes that train this model together; each gets its part of every batch.
@@ -178,7 +177,7 @@ class Trainer(Generic[ModelType]):
         model: ModelType,
         loss: Loss,
         *,
-        precision: str = "float32",
+        precision: Precision = "float32",
         clip_norm: float = 1.0,
         ema_decay: float = 0.0,
         workers: Workers = ALONE,
@@ -194,7 +193,7 @@ class Trainer(Generic[ModelType]):
         self.history: list[Record] = []
         self._loss = loss
         self._clip_norm = clip_norm
-        self._dtype = PRECISIONS[precision]
+        self._dtype = ACTIVATIONS[precision]
         self._optimization: Optimization | None = None
         self._replica: nn.Module = model
         self._stage = -1

@@ -1,0 +1,126 @@
+"""What a device can do, how data reach it, and work that is recorded for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hyena_ray.errors import InputError
+from hyena_ray.model.devices import check_precision, halving, matrix_products, upload
+from hyena_ray.model.replay import EAGER, Recording, Replay
+from hyena_ray.model.settings import Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["tf32", "float16"])
+def test_a_precision_that_the_device_lacks_is_refused(precision: Precision) -> None:
+    with pytest.raises(InputError, match=f"training.precision.*{precision}"):
+        check_precision(precision, CPU, "training.precision")
+    check_precision("bfloat16", CPU, "training.precision")
+
+
+def test_an_old_gpu_lacks_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    gpu = torch.device("cuda")
+    check_precision("float16", gpu, "precision")
+    for precision in ("tf32", "bfloat16"):
+        with pytest.raises(InputError, match="Tesla T4"):
+            check_precision(precision, gpu, "precision")
+
+
+def test_products_are_rounded_by_name_alone() -> None:
+    before = torch.get_float32_matmul_precision()
+    with matrix_products("tf32"):
+        assert torch.get_float32_matmul_precision() == "high"
+        with matrix_products("float32"):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_read_only_arrays_reach_a_device_too() -> None:
+    array = np.arange(3)
+    array.flags.writeable = False
+    assert upload(array, CPU).tolist() == [0, 1, 2]
+
+
+def out_of_memory_above(limit: int, tried: list[int]) -> object:
+    def attempt(size: int) -> int:
+        tried.append(size)
+        if size > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. And more.")
+        return size
+
+    return attempt
+
+
+def test_work_that_does_not_fit_is_halved_until_it_does() -> None:
+    tried: list[int] = []
+    assert halving(100, out_of_memory_above(30, tried), "batch", "window") == 25  # type: ignore[arg-type]
+    assert tried == [100, 50, 25]
+
+
+def test_one_that_does_not_fit_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError) as error:
+        halving(4, out_of_memory_above(0, []), "batch", "window")  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+class Recorder(Replay):
+    """A `Replay` whose graphs are functions that write to fixed memory, as CUDA's do."""
+
+    def __init__(self) -> None:
+        super().__init__(CPU)
+        self.records = True
+        self.recorded = 0
+
+    def eager(self, work: object, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        assert callable(work)
+        outputs: tuple[Tensor, ...] = work(*inputs)
+        return outputs
+
+    def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
+        assert callable(work)
+        self.recorded += 1
+        own = tuple(tensor.clone() for tensor in inputs)
+        outputs = tuple(torch.empty_like(tensor) for tensor in work(*own))
+
+        def replay() -> None:
+            for output, new in zip(outputs, work(*own), strict=True):
+                output.copy_(new)
+
+        return Recording(own, outputs, replay)
+
+
+def test_replayed_work_gives_what_the_work_gives() -> None:
+    replay = Recorder()
+    for size in (2, 3):
+        for number in range(EAGER + 4):
+            given = torch.full((size,), float(number))
+            (result,) = replay("square", lambda x: (x * x,), given)
+            assert torch.equal(result, given * given)
+    assert replay.recorded == 2, "one recording for each shape"
+
+
+def test_work_of_another_name_is_recorded_by_itself() -> None:
+    replay = Recorder()
+    for _ in range(EAGER + 2):
+        (double,) = replay("double", lambda x: (2 * x,), torch.ones(2))
+        assert double.tolist() == [2, 2]
+        (half,) = replay("half", lambda x: (x / 2,), torch.ones(2))
+        assert half.tolist() == [0.5, 0.5]
+    assert replay.recorded == 2
+
+
+def test_work_that_cannot_be_recorded_runs_all_the_same() -> None:
+    class Refused(Recorder):
+        def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    replay = Refused()
+    results = [replay("double", lambda x: (2 * x,), torch.ones(1)) for _ in range(EAGER + 3)]
+    assert [result[0].item() for result in results] == [2.0] * len(results)
