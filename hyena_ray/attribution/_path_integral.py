@@ -1,7 +1,8 @@
 """Integrals of scores along the path from a baseline to a window, to a required accuracy.
 
 Rules of more and more nodes are applied, only to paths whose error is above the tolerance, and each
-rule uses the nodes of the last one again.
+rule uses the nodes of the last one again. Scores stay on the device that computed them, and the
+host waits for it once a rule: to learn which paths need the next one.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.model.devices import upload
 
-GROUP = 256
-"""Paths whose scores are in memory at the same time."""
 ENDS = np.array([0.0, 1.0])
 """Positions of the baseline and of the window on the path."""
 _SPACING = 0.99
@@ -87,10 +89,10 @@ def clenshaw_curtis(intervals: int) -> Rule:
 class OnPath(NamedTuple):
     """Scores and targets at points of embedding space, for example at n positions on m paths."""
 
-    scores: NDArray[np.float64]
-    """Scores of T input positions, shape (m, n, T)."""
-    values: NDArray[np.float64]
-    """Targets, shape (m, n)."""
+    scores: Tensor
+    """Scores of T input positions, shape (m, n, T), float64."""
+    values: Tensor
+    """Targets, shape (m, n), float64."""
 
 
 Evaluate = Callable[[int, NDArray[np.int64], NDArray[np.float64]], OnPath]
@@ -137,7 +139,7 @@ class Integral(NamedTuple):
 
 
 def integrate(
-    evaluate: Evaluate, shape: tuple[int, int, int], settings: AttributionSettings
+    evaluate: Evaluate, shape: tuple[int, int, int], group: int, settings: AttributionSettings
 ) -> Integral:
     """Integrate scores over every path.
 
@@ -150,14 +152,15 @@ def integrate(
     Args:
         evaluate: Function that returns scores and targets on paths.
         shape: Numbers of strands, paths and input positions: S, M, T.
+        group: Paths whose scores are in memory at the same time.
         settings: `steps`, `tolerance` and `max_steps` are read.
     """
     paths = shape[1]
     gap, change, error = np.zeros((3, paths))
     integral = Integral(np.zeros(shape), gap, change, error, np.zeros(paths, np.int64))
-    for first in range(0, paths, GROUP):
-        group = np.arange(first, min(first + GROUP, paths))
-        _integrate_group(evaluate, group, settings, integral)
+    for first in range(0, paths, group):
+        some = np.arange(first, min(first + group, paths))
+        _integrate_group(evaluate, some, settings, integral)
     return integral
 
 
@@ -165,39 +168,46 @@ def _integrate_group(
     evaluate: Evaluate, rest: NDArray[np.int64], settings: AttributionSettings, integral: Integral
 ) -> None:
     strands = len(integral.scores)
-    values: NDArray[np.float64] | None = None
+    values: Tensor | None = None
     for nodes, weights in _rules(settings):
         if values is None:
             values, targets = _evaluate_strands(evaluate, strands, rest, nodes)
             if settings.tolerance is None:  # Gauss-Legendre rules have no nodes at the ends
                 _, targets = _evaluate_strands(evaluate, strands, rest, ENDS)
             else:  # the rule of half as many intervals has every other node
-                half = nested(settings.steps // 2)
-                before = np.einsum("n,smnt->smt", half.weights, values[:, :, ::2])
+                before = _weighted(nested(settings.steps // 2).weights, values[:, :, ::2])
             change = targets[..., -1] - targets[..., 0]
         else:
             # The old nodes, and a new one between any two.
             computed, _ = _evaluate_strands(evaluate, strands, rest, nodes[1::2])
-            values = np.insert(values, range(1, values.shape[2]), computed, axis=2)
-        scores = np.einsum("n,smnt->smt", weights, values)
-        gap, whole = np.abs(scores.sum(2) - change).sum(0), np.abs(change.sum(0))
-        with np.errstate(divide="ignore", invalid="ignore"):  # the target may not change at all
-            if settings.tolerance is None:
-                error = gap / whole
-            else:
-                # A target that happens not to change over the whole path has scores all the same.
-                largest = np.abs(scores).max((0, 2))
-                moved = np.abs(scores - before).max((0, 2)) / largest
-                error = np.maximum(gap / np.maximum(whole, largest), (4 * moved) ** 2)
-        integral.scores[:, rest] = scores
-        integral.gap[rest], integral.change[rest] = gap, change.sum(0)
-        integral.error[rest], integral.nodes[rest] = error, len(nodes)
+            old, values = values, values.new_empty(*values.shape[:2], len(nodes), values.shape[3])
+            values[:, :, ::2], values[:, :, 1::2] = old, computed
+        scores = _weighted(weights, values)
+        gap, whole = (scores.sum(2) - change).abs().sum(0), change.sum(0).abs()
+        # The target may not change at all: then the quotients are infinite, or NaN.
+        if settings.tolerance is None:
+            error = gap / whole
+        else:
+            # A target that happens not to change over the whole path has scores all the same.
+            largest = scores.abs().amax((0, 2))
+            moved = (scores - before).abs().amax((0, 2)) / largest
+            error = torch.maximum(gap / torch.maximum(whole, largest), (4 * moved) ** 2)
+        integral.scores[:, rest] = scores.cpu().numpy()
+        integral.gap[rest], integral.change[rest], integral.error[rest] = (
+            torch.stack([gap, change.sum(0), error]).cpu().numpy()
+        )
+        integral.nodes[rest] = len(nodes)
         # Not `error > tolerance`, since NaN has not converged.
-        unfinished = ~(error <= (settings.tolerance or np.inf))
-        if not unfinished.any():
+        unfinished = np.flatnonzero(~(integral.error[rest] <= (settings.tolerance or np.inf)))
+        if not len(unfinished):
             return
-        rest, change = rest[unfinished], change[:, unfinished]
-        values, before = values[:, unfinished], scores[:, unfinished]
+        rest, kept = rest[unfinished], upload(unfinished, values.device)
+        change, values, before = change[:, kept], values[:, kept], scores[:, kept]
+
+
+def _weighted(weights: NDArray[np.float64], values: Tensor) -> Tensor:
+    """Return the weighted sums over the nodes: (S, m, n, T) to (S, m, T)."""
+    return torch.einsum("n,smnt->smt", upload(weights, values.device), values)
 
 
 def _evaluate_strands(
@@ -205,7 +215,7 @@ def _evaluate_strands(
 ) -> OnPath:
     """Evaluate all strands: scores of shape (S, m, n, T), and targets of shape (S, m, n)."""
     parts = [evaluate(strand, paths, nodes) for strand in range(strands)]
-    return OnPath(*(np.stack(columns) for columns in zip(*parts, strict=True)))
+    return OnPath(*(torch.stack(columns) for columns in zip(*parts, strict=True)))
 
 
 def _rules(settings: AttributionSettings) -> Iterator[Rule]:

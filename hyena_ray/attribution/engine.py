@@ -1,33 +1,45 @@
-"""Attribution of windows: the points of all windows fill passes of one size."""
+"""Attribution of windows: the points of all windows fill passes of one size.
+
+Everything stays on the device between the passes. On a GPU they are replayed as CUDA graphs, and
+the host waits once for the points that are in memory together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hyena_ray.attribution._path_integral import Integral, OnPath, integrate
-from hyena_ray.attribution.methods import (
-    METHODS,
-    Method,
-    PassInputs,
-    draw_noise,
-    noise_scale,
-    saturation_mutagenesis,
-)
+from hyena_ray.attribution.methods import METHODS, Method, PassInputs
+from hyena_ray.attribution.mutagenesis import saturation_mutagenesis
+from hyena_ray.attribution.path_baselines import NOISE, draw_keys, draw_noise
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import Targets, batches, trim_tokens, true_positives
+from hyena_ray.attribution.targets import (
+    POSITIVE,
+    Pass,
+    Targets,
+    batches,
+    model_device,
+    pass_positions,
+    trim_tokens,
+    true_positives,
+    zip_uploaded,
+)
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import tokens_to_codes
+from hyena_ray.dataset.tokens import FIRST_BASE, tokens_to_codes
+from hyena_ray.model.devices import halving, upload
 from hyena_ray.model.filters import frozen_filters
+from hyena_ray.model.replay import Replay
+from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
-
-WINDOWS = 64
-"""Windows whose noisy copies are in memory at the same time."""
 
 
 class Convergence(NamedTuple):
@@ -84,6 +96,8 @@ class WindowAttribution(NamedTuple):
     """Scores of each method in logits, shape (N, W); NaN in windows without a true positive."""
     integrals: dict[str, Convergence]
     """Accuracy of each method that integrates from a baseline."""
+    positions: int
+    """Sequence positions of a pass through the model. The last bits of the scores depend on it."""
 
 
 def attribute_windows(
@@ -144,22 +158,115 @@ def attribute_windows(
     Reference: with `definition("original", ...)` Bokhyan 2025, Algorithms 4 and 5 for labels of
     bases, 2 and 3 for labels of sequences.
     """
-    settings = settings or AttributionSettings()
-    tokens = trim_tokens(model, windows)
-    with _frozen(model):
+    with Attributor(model, settings or AttributionSettings()) as attribute:
+        return attribute(windows, true_positive)
+
+
+class Attributor:
+    """Attribution by one model with the same settings, of any number of windows.
+
+    The model is held in evaluation mode without gradients of its weights until `close`, or the end
+    of a `with` block. Only embeddings are differentiated, and the convolution filters, which depend
+    on the weights alone, are computed once.
+
+    Args:
+        model: Model in any mode; its weights and mode are left as they were.
+        settings: Methods and their settings.
+    """
+
+    def __init__(self, model: WindowModel, settings: AttributionSettings) -> None:
+        self.model = model
+        """The model."""
+        self.settings = settings
+        """Methods and their settings."""
+        self._positions = pass_positions(model, settings)
+        self._resources = ExitStack()
+        self._resources.callback(model.train, model.training)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                self._resources.callback(parameter.requires_grad_, True)
+                parameter.requires_grad_(False)
+        model.eval()
+        self._resources.enter_context(frozen_filters(model))
+        self._replay = Replay(model_device(model))
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        # What was recorded reads the filters, so it is dropped before them.
+        self._replay = Replay(torch.device("cpu"))
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def recordings(self) -> int:
+        """Number of passes that were recorded for replay; none on a CPU."""
+        return self._replay.recordings
+
+    @cached_property
+    def model_sha256(self) -> str:
+        """sha256 of the model; see `model.saved.model_sha256`."""
+        return model_sha256(self.model)
+
+    def __call__(
+        self, windows: Windows, true_positive: NDArray[np.bool_] | None = None
+    ) -> WindowAttribution:
+        """Attribute windows; see `attribute_windows`.
+
+        Where the GPU's memory does not hold a pass, passes of half as many positions are tried, and
+        kept from then on.
+
+        Args:
+            windows: N windows as prepared.
+            true_positive: Labels that count as true positives, shape (N, labels), bool; None asks
+                the model.
+
+        Raises:
+            InputError: The windows do not have the length or the flank that the model reads, or the
+                GPU's memory does not hold a single one.
+        """
+        tokens = trim_tokens(self.model, windows)
+        return halving(
+            self._positions,
+            lambda positions: self._attribute(windows, tokens, true_positive, positions),
+            place="batch",
+            noun="sequence position",
+        )
+
+    def _attribute(
+        self,
+        windows: Windows,
+        tokens: NDArray[np.uint8],
+        true_positive: NDArray[np.bool_] | None,
+        positions: int,
+    ) -> WindowAttribution:
+        model, settings = self.model, self.settings
+        if positions < self._positions:
+            # The old recordings hold memory that was too much.
+            self._positions, self._replay = positions, Replay(model_device(model))
         if true_positive is None:
-            true_positive = true_positives(model, tokens, windows.labels, settings.batch)
+            true_positive = true_positives(model, tokens, windows.labels, positions)
         chosen = np.flatnonzero(true_positive.any(axis=1))
         once, inverse = _distinct(tokens[chosen], true_positive[chosen])
-        targets = Targets(model, tokens[chosen][once], true_positive[chosen][once], settings)
+        targets = Targets(
+            model, tokens[chosen][once], true_positive[chosen][once], settings, positions
+        )
         shape = (len(tokens), model.readout.window)
         scores: dict[str, NDArray[np.float32]] = {}
         integrals: dict[str, Convergence] = {}
         for name in settings.methods:
-            method = METHODS[name]
-            if not method.scores_bases:
+            if not METHODS[name].scores_bases:
                 continue
-            by_strand, integral = _score_strands(targets, method, settings)
+            by_strand, integral = self._score_strands(targets, name)
             on_window = [
                 model.to_window(torch.from_numpy(strand_scores), strand)
                 for strand, strand_scores in enumerate(by_strand)
@@ -172,41 +279,147 @@ def attribute_windows(
                     _scatter_rows(integral.error[inverse], chosen, len(tokens), np.nan),
                     _scatter_rows(integral.nodes[inverse], chosen, len(tokens), 0),
                 )
-    flank = model.readout.required_flank
-    bases = tokens_to_codes(tokens[:, flank : tokens.shape[1] - flank])
-    # A sequence with one label is a true positive as a whole.
-    true_positive = np.broadcast_to(true_positive, shape).copy()
-    return WindowAttribution(windows.window_id, bases, true_positive, scores, integrals)
+        flank = model.readout.required_flank
+        bases = tokens_to_codes(tokens[:, flank : tokens.shape[1] - flank])
+        # A sequence with one label is a true positive as a whole.
+        true_positive = np.broadcast_to(true_positive, shape).copy()
+        return WindowAttribution(
+            windows.window_id, bases, true_positive, scores, integrals, positions
+        )
 
+    def _score_strands(
+        self, targets: Targets, name: str
+    ) -> tuple[NDArray[np.float64], Integral | None]:
+        """Return scores of shape (S, M, T), and the integral that they are, if they are one."""
+        method, count = METHODS[name], len(targets)
+        if method.substitutes:
+            return saturation_mutagenesis(targets, self.settings).cpu().numpy(), None
+        copies = method.copies(self.settings)
+        window, copy = np.repeat(np.arange(count), copies), np.tile(np.arange(copies), count)
+        shape = (len(targets.inputs), count * copies, targets.length)
+        group = self._windows_at_once(targets, method) * copies
+        if method.path:
 
-def _distinct(
-    tokens: NDArray[np.uint8], true_positive: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return one row of each group of equal ones, and the number of its group for every row."""
-    rows = np.concatenate([tokens, true_positive.view(np.uint8)], axis=1)
-    _, once, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return once, inverse
+            def evaluate(
+                strand: int, paths: NDArray[np.int64], nodes: NDArray[np.float64]
+            ) -> OnPath:
+                path, position = np.repeat(paths, len(nodes)), np.tile(nodes, len(paths))
+                points = _Points(window[path], copy[path], position)
+                scores, values = self._score_points(targets, strand, points, name)
+                shape = (len(paths), len(nodes))
+                return OnPath(scores.view(*shape, -1), values.view(shape))
 
+            integral = integrate(evaluate, shape, group, self.settings).mean_over(copies)
+            return integral.scores, integral
+        scores = np.zeros((len(targets.inputs), count, targets.length))
+        for strand, strand_scores in enumerate(scores):
+            for some in batches(np.arange(len(window)), group):
+                points = _Points(window[some], copy[some], None)
+                at_points = self._score_points(targets, strand, points, name).scores
+                mean = at_points.view(-1, copies, targets.length).mean(1)
+                strand_scores[window[some][::copies]] = mean.cpu().numpy()
+        return scores, None
 
-@contextmanager
-def _frozen(model: WindowModel) -> Iterator[None]:
-    """Hold the model in evaluation mode without gradients of its weights.
+    def _windows_at_once(self, targets: Targets, method: Method) -> int:
+        """Return the number of windows whose scores, and noise, are in memory together."""
+        settings, packing = self.settings, targets.packing
+        noise = method.copies(settings) * targets.length
+        scores = noise * (settings.steps + 1 if method.path else 1)
+        fit = packing.held // scores
+        return max(1, min(fit, packing.noisy // noise) if method.noisy else fit)
 
-    Only embeddings are differentiated, and the convolution filters, which depend on the weights
-    alone, are computed once.
-    """
-    training = model.training
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in learnt:
-        parameter.requires_grad_(False)
-    try:
-        with frozen_filters(model):
-            yield
-    finally:
-        for parameter in learnt:
-            parameter.requires_grad_(True)
-        model.train(training)
+    def _score_points(self, targets: Targets, strand: int, points: _Points, name: str) -> OnPath:
+        """Return the scores of the gradients at points, (P, T), and the targets there, (P,)."""
+        device, count = targets.device, len(points.window)
+        scores = torch.zeros(count, targets.length, dtype=torch.float64, device=device)
+        values = torch.zeros(count, dtype=torch.float64, device=device)
+        inputs_of = self._inputs(targets, strand, points, METHODS[name])
+        for rows, part in zip_uploaded(targets.passes(strand, points.window), device):
+            given = inputs_of(rows, part)
+            work = partial(self._work, name, strand, part.labels, tuple(given))
+            key = (name, strand, part.labels.start, part.labels.stop, *given)
+            pass_scores, pass_values = self._replay(key, work, *given.values())
+            own = rows[: part.size]
+            scores[own, : part.length] = pass_scores[: part.size].double()
+            values[own] = pass_values[: part.size].double()
+        return OnPath(scores, values)
+
+    def _inputs(
+        self, targets: Targets, strand: int, points: _Points, method: Method
+    ) -> Callable[[Tensor, Pass], dict[str, Tensor]]:
+        """Return the function that gathers the inputs of a pass, by name, for `_work`."""
+        device = targets.device
+        window, copy = upload(points.window, device), upload(points.copy, device)
+        position = noise = None
+        if points.position is not None:
+            position = upload(points.position.astype(np.float32), device)
+        if method.noisy:
+            present, number = np.unique(points.window, return_inverse=True)
+            keys = draw_keys(self.settings.seed, NOISE, targets.keys[present], strand)
+            shape = (targets.length, self._bases.shape[1])
+            drawn = draw_noise(keys, method.copies(self.settings), shape, device)
+            noise, owner = drawn.mul_(self._noise_scale), upload(number, device)
+
+        def inputs(rows: Tensor, part: Pass) -> dict[str, Tensor]:
+            windows, copies, length = window[rows], copy[rows], part.length
+            given = {
+                "ids": targets.inputs[strand][windows, :length],
+                "weight": targets.weight[windows, part.labels],
+            }
+            if targets.baselines:
+                ids = targets.baselines[strand]
+                given["baseline"] = ids[copies % len(ids), windows, :length]
+            if targets.composition is not None:
+                given["composition"] = targets.composition[windows]
+            if position is not None:
+                given["position"] = position[rows]
+            if noise is not None:
+                given["noise"] = noise[owner[rows], copies, :length]
+            return given
+
+        return inputs
+
+    def _work(
+        self, name: str, strand: int, labels: slice, names: tuple[str, ...], *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the scores, (R, T), and targets, (R,), at the points of one pass.
+
+        May be recorded, so it reads nothing but its tensors, the model and what this object keeps.
+        """
+        given, score = dict(zip(names, tensors, strict=True)), METHODS[name].score
+        assert score is not None
+        with torch.no_grad():
+            inputs = self.model.embed(given["ids"])
+            baseline = torch.zeros_like(inputs)
+            if "baseline" in given:
+                baseline = self.model.embed(given["baseline"])
+            noise = given.get("noise", inputs.new_zeros(()))
+            point = inputs + noise
+            if "position" in given:
+                point = baseline + given["position"][:, None, None] * (point - baseline)
+        point.requires_grad_(True)
+        with torch.enable_grad():
+            composition = given.get("composition")
+            logits = self.model.strand_logits(point, strand, composition, labels)
+            values = (logits[..., POSITIVE] * given["weight"]).sum(1)
+            (gradient,) = torch.autograd.grad(values.sum(), point)
+        of_pass = PassInputs(inputs=inputs, noise=noise, baseline=baseline, bases=self._bases)
+        return score(gradient, of_pass, self.settings), values.detach()
+
+    @cached_property
+    def _bases(self) -> Tensor:
+        """Embeddings of A, C, G and T, shape (4, d)."""
+        tokens = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=model_device(self.model))
+        with torch.no_grad():
+            return self.model.embed(tokens[None])[0]
+
+    @cached_property
+    def _noise_scale(self) -> float:
+        """Standard deviation of the noise, in units of the embeddings."""
+        if self.settings.noise_unit == "absolute":
+            return self.settings.noise
+        spread = (self._bases - self._bases.mean(0)).square().mean().sqrt()
+        return self.settings.noise * float(spread)
 
 
 class _Points(NamedTuple):
@@ -221,81 +434,13 @@ class _Points(NamedTuple):
     itself."""
 
 
-def _score_strands(
-    targets: Targets, method: Method, settings: AttributionSettings
-) -> tuple[NDArray[np.float64], Integral | None]:
-    """Return scores of shape (S, M, T), and the integral that they are, if they are one."""
-    if method.path:
-        integral = _integrate_paths(targets, method, settings)
-        return integral.scores, integral
-    if method.substitutes:
-        return saturation_mutagenesis(targets, settings), None
-    copies = method.copies(settings)
-    scores = np.zeros((len(targets.inputs), len(targets), targets.length))
-    for strand, strand_scores in enumerate(scores):
-        for some in batches(np.arange(len(targets)), WINDOWS):
-            window, copy = np.repeat(some, copies), np.tile(np.arange(copies), len(some))
-            at_points = _score_points(
-                targets, strand, _Points(window, copy, None), method, settings
-            )
-            strand_scores[some] = at_points.scores.reshape(len(some), copies, -1).mean(1)
-    return scores, None
-
-
-def _integrate_paths(targets: Targets, method: Method, settings: AttributionSettings) -> Integral:
-    """Return the scores on the paths from the baselines, averaged over those of each window."""
-    copies = method.copies(settings)
-    window = np.repeat(np.arange(len(targets)), copies)
-    copy = np.tile(np.arange(copies), len(targets))
-
-    def evaluate(strand: int, paths: NDArray[np.int64], nodes: NDArray[np.float64]) -> OnPath:
-        path, position = np.repeat(paths, len(nodes)), np.tile(nodes, len(paths))
-        points = _Points(window[path], copy[path], position)
-        scores, values = _score_points(targets, strand, points, method, settings)
-        shape = (len(paths), len(nodes))
-        return OnPath(scores.reshape(*shape, -1), values.reshape(shape))
-
-    shape = (len(targets.inputs), len(window), targets.length)
-    return integrate(evaluate, shape, settings).mean_over(copies)
-
-
-def _score_points(
-    targets: Targets, strand: int, points: _Points, method: Method, settings: AttributionSettings
-) -> OnPath:
-    """Return the scores of the gradients at points, shape (P, T), and the targets there, (P,)."""
-    count = len(points.window)
-    result = OnPath(np.zeros((count, targets.length)), np.zeros(count))
-    assert method.score is not None
-    for some, length, labels in targets.passes(strand, points.window):
-        window, position = points.window[some], points.position
-        inputs = _pass_inputs(targets, strand, window, points.copy[some], length, method, settings)
-        point = inputs.inputs + inputs.noise
-        if position is not None:
-            fraction = torch.from_numpy(position[some].astype(np.float32)).to(point.device)
-            point = inputs.baseline + fraction[:, None, None] * (point - inputs.baseline)
-        values, gradient = targets.gradients(strand, window, point, labels)
-        result.values[some] = values.double().cpu().numpy()
-        scores = method.score(gradient, inputs, settings)
-        result.scores[some, :length] = scores.double().cpu().numpy()
-    return result
-
-
-def _pass_inputs(
-    targets: Targets,
-    strand: int,
-    window: NDArray[np.int64],
-    copy: NDArray[np.int64],
-    length: int,
-    method: Method,
-    settings: AttributionSettings,
-) -> PassInputs:
-    inputs, baseline = targets.embeddings(strand, window, copy, length)
-    bases, noise = targets.bases, inputs.new_zeros(())
-    if method.noisy:
-        shape = (length, inputs.shape[2])
-        drawn = draw_noise(targets.keys[window], strand, copy, shape, settings.seed)
-        noise = noise_scale(bases, settings) * torch.from_numpy(drawn).to(inputs.device)
-    return PassInputs(inputs=inputs, noise=noise, baseline=baseline, bases=bases)
+def _distinct(
+    tokens: NDArray[np.uint8], true_positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return one row of each group of equal ones, and the number of its group for every row."""
+    rows = np.concatenate([tokens, true_positive.view(np.uint8)], axis=1)
+    _, once, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return once, inverse
 
 
 def _scatter_rows(

@@ -15,17 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hyena_ray.attribution.path_baselines import NOISE, random_stream
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from hyena_ray.attribution.targets import Targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,89 +141,3 @@ METHODS: dict[str, Method] = {
     "tp": Method(title="true-positive importance"),
 }
 """All methods by name."""
-
-
-def draw_noise(
-    keys: NDArray[np.uint64],
-    strand: int,
-    copy: NDArray[np.int64],
-    shape: tuple[int, int],
-    seed: int,
-) -> NDArray[np.float32]:
-    """Draw the standard normal noise of copies of sequences.
-
-    The noise of a copy depends on nothing but its sequence, and that of a shorter input is the
-    beginning of that of a longer one.
-
-    Args:
-        keys: Key of each copy's sequence, shape (R,); see `sequence_keys`.
-        strand: Number of the strand.
-        copy: Number of each copy among those of its sequence, shape (R,).
-        shape: Positions T and dimensions d.
-        seed: Seed of the attribution.
-
-    Returns:
-        Noise, shape (R, T, d), float32.
-    """
-    return np.stack(
-        [
-            random_stream(seed, NOISE, key, strand, number).standard_normal(shape, np.float32)
-            for key, number in zip(keys.tolist(), copy.tolist(), strict=True)
-        ]
-    )
-
-
-def noise_scale(bases: Tensor, settings: AttributionSettings) -> float:
-    """Return the standard deviation of the noise, in units of the embeddings.
-
-    Args:
-        bases: Embeddings of A, C, G and T, shape (4, d).
-        settings: `noise` and `noise_unit` are read.
-    """
-    if settings.noise_unit == "absolute":
-        return settings.noise
-    return settings.noise * float((bases - bases.mean(0)).square().mean().sqrt())
-
-
-def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> NDArray[np.float64]:
-    """Score every base by f(x) minus the mean of f with that base substituted.
-
-    Substitutions are each of the other three bases, or N with `ism_substitute="n"`. Bases of the
-    flanks, and an N in place of an N, score 0.
-
-    Args:
-        targets: Targets of M windows.
-        settings: `ism_substitute` is read.
-
-    Returns:
-        Scores of S strands and T positions, shape (S, M, T).
-
-    Reference: Zhou & Troyanskaya 2015 for the other bases; Zeiler & Fergus 2014 for N.
-    """
-    substitutes = np.arange(FIRST_BASE, FIRST_BASE + 4)
-    if settings.ism_substitute == "n":
-        substitutes = np.array([N_TOKEN])
-    model = targets.model
-    first, last = model.left, model.left + model.readout.window
-    scores = np.zeros((len(targets.inputs), len(targets), targets.length))
-    for strand, strand_scores in enumerate(scores):
-        inputs = targets.inputs[strand].cpu().numpy()
-        # Substitutions behind the last position that a target depends on change nothing.
-        is_read = np.arange(first, last) < targets.receptive_ends[strand][:, None]
-        is_tried = is_read[..., None] & (inputs[:, first:last, None] != substitutes)
-        window, position, substitute = np.nonzero(is_tried)
-        position += first
-        tried = np.zeros(strand_scores.shape)
-        np.add.at(tried, (window, position), 1)
-        whole = np.zeros(len(targets))
-        for some, length, labels in targets.passes(strand, np.arange(len(targets))):
-            values = targets.token_values(strand, some, inputs[some, :length], labels)
-            whole[some] = values.cpu().numpy()
-        for some, length, labels in targets.passes(strand, window):
-            rows, columns = window[some], position[some]
-            changed = inputs[rows, :length]
-            changed[np.arange(len(rows)), columns] = substitutes[substitute[some]]
-            values = targets.token_values(strand, rows, changed, labels)
-            np.add.at(strand_scores, (rows, columns), whole[rows] - values.cpu().numpy())
-        strand_scores /= np.maximum(tried, 1)
-    return scores

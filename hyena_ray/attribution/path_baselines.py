@@ -1,45 +1,51 @@
-"""Reference sequences that attribution starts from, and the random streams that draw them.
+"""Reference sequences that attribution starts from, and the noise and orders that it draws.
 
-Every draw has a stream of its own, seeded by the sequence that it belongs to, so that scores of a
-window do not depend on what else is attributed or on the order of the work.
+Every draw is fixed by the sequence that it belongs to, so that scores of a window do not depend on
+what else is attributed or on the order of the work. Shuffles are the same on every device. Noise is
+drawn on the device that uses it, and differs between types of devices.
 """
 
 from __future__ import annotations
 
 import hashlib
+from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.dataset.tokens import N_TOKEN, codes_to_tokens, tokens_to_codes
+from hyena_ray.dataset.keyed_random import Words, derive_key, mixed
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_to_tokens, tokens_to_codes
+from hyena_ray.genome.contigs import N_CODE
+from hyena_ray.model.devices import upload
 
 SHUFFLES, NOISE, CURVES, ORDER = range(4)
-"""First keys of the random streams, by what they draw."""
+"""Names of independent draws with the same seed."""
+POSITIONS = 1 << 20
+"""Sequence positions that are shuffled together: numbers of 8 bytes, of which a dozen are in memory
+at once."""
+_SHORTEST = 4
+"""Bases of the shortest run that has another arrangement with the same pairs and ends."""
 
 
-def random_stream(seed: int, *key: int) -> np.random.Generator:
-    """Return the random stream of a key, which is independent of those of all other keys.
-
-    Args:
-        seed: Seed of the attribution.
-        key: Numbers that identify the draw.
-    """
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
-
-
-def shuffle_stream(seed: int, key: int, number: int) -> np.random.Generator:
-    """Return the random stream of one shuffled baseline.
+def draw_keys(seed: int, what: int, keys: Words, number: int = 0) -> Words:
+    """Return the key of a draw for each sequence.
 
     Args:
         seed: Seed of the attribution.
-        key: Key of the sequence; see `sequence_keys`.
-        number: Number of the baseline among those of the sequence, from 0.
+        what: Name of the draw, such as `SHUFFLES`.
+        keys: Keys of the sequences, shape (M,); see `sequence_keys`.
+        number: Number of the draw among those of the same name for a sequence.
+
+    Returns:
+        Keys, shape (M,), uint64.
     """
-    return random_stream(seed, SHUFFLES, key, number)
+    return mixed(keys, derive_key(seed, what, number))
 
 
-def sequence_keys(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def sequence_keys(tokens: NDArray[np.uint8]) -> Words:
     """Return a number for every sequence, the same for equal ones.
 
     Args:
@@ -55,9 +61,10 @@ def sequence_keys(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def make_baselines(
     tokens: NDArray[np.uint8],
     read: slice,
-    keys: NDArray[np.uint64],
+    keys: Words,
     settings: AttributionSettings,
-) -> list[NDArray[np.uint8]]:
+    device: torch.device,
+) -> list[Tensor]:
     """Return the tokens of the baselines of windows.
 
     Args:
@@ -65,91 +72,202 @@ def make_baselines(
         read: Columns that the model reads as bases; only these are shuffled.
         keys: Keys of what the model reads, shape (M,); see `sequence_keys`.
         settings: `baseline`, `shuffles` and `seed` are read.
+        device: Device of the result.
 
     Returns:
-        One array of shape (M, L) for each baseline; none for the zero embedding, which has no
-        tokens.
+        One tensor of shape (M, L), uint8, for each baseline; none for the zero embedding, which has
+        no tokens.
     """
     if settings.baseline == "zero":
         return []
+    whole = upload(tokens, device)
     if settings.baseline == "n":
-        return [np.full_like(tokens, N_TOKEN)]
+        return [torch.full_like(whole, N_TOKEN)]
     baselines = []
     for number in range(settings.shuffles):
-        shuffled = tokens.copy()
-        for row, key in zip(shuffled[:, read], keys.tolist(), strict=True):
-            stream = shuffle_stream(settings.seed, key, number)
-            row[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(row), stream))
-        baselines.append(shuffled)
+        draws = draw_keys(settings.seed, SHUFFLES, keys, number)
+        shuffled = dinucleotide_shuffles(tokens_to_codes(tokens[:, read]), draws, device)
+        baselines.append(whole.clone())
+        baselines[-1][:, read] = shuffled + FIRST_BASE
     return baselines
 
 
-def dinucleotide_shuffle(
-    bases: NDArray[np.uint8], generator: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Draw uniformly among the sequences with the same dinucleotide counts and the same ends.
+def draw_noise(keys: Words, copies: int, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Draw the standard normal noise of copies of sequences.
 
-    Unknown bases keep their places, and each run of known bases between them is shuffled by itself.
+    The noise of a sequence depends on nothing but its key and the type of the device.
 
     Args:
-        bases: Base codes, shape (L,), uint8; A C G T = 0 1 2 3, anything else is unknown.
-        generator: Source of randomness.
+        keys: Key of each sequence's noise, shape (M,); see `draw_keys`.
+        copies: Noisy copies of each sequence.
+        shape: Positions T and dimensions d.
+        device: Device that draws.
 
     Returns:
-        Base codes, shape (L,), uint8.
+        Noise, shape (M, copies, T, d), float32.
+    """
+    noise = torch.empty(len(keys), copies, *shape, device=device)
+    generator = torch.Generator(device)
+    for own, key in zip(noise, keys.tolist(), strict=True):
+        generator.manual_seed(key)
+        own.normal_(generator=generator)
+    return noise
+
+
+def dinucleotide_shuffles(bases: NDArray[np.uint8], keys: Words, device: torch.device) -> Tensor:
+    """Draw for every sequence one with the same dinucleotide counts and the same ends.
+
+    All such sequences are equally likely. Unknown bases keep their places, and each run of known
+    bases between them is shuffled by itself.
+
+    Args:
+        bases: Base codes of sequences of one length, shape (M, L), uint8; A C G T = 0 1 2 3,
+            anything else is unknown.
+        keys: Key of each sequence's draw, shape (M,); see `draw_keys`.
+        device: Device that computes; the result does not depend on it.
+
+    Returns:
+        Base codes, shape (M, L), uint8, on the device.
 
     Example:
-        >>> bases = np.array([0, 1, 0, 2, 0, 3, 0], np.uint8)  # ACAGATA
-        >>> shuffled = dinucleotide_shuffle(bases, np.random.default_rng(0))
-        >>> pairs = [sorted(zip(x[:-1], x[1:])) for x in (bases.tolist(), shuffled.tolist())]
-        >>> pairs[0] == pairs[1], bool((shuffled != bases).any())
-        (True, True)
+        >>> bases = np.array([[0, 1, 0, 2, 0, 3, 0]], np.uint8)  # ACAGATA
+        >>> shuffled = dinucleotide_shuffles(bases, np.array([1], np.uint64), torch.device("cpu"))
+        >>> pairs = [sorted(zip(x[:-1], x[1:])) for x in (bases[0].tolist(), shuffled[0].tolist())]
+        >>> pairs[0] == pairs[1]
+        True
 
-    Reference: Kandel, Matias, Unger & Winkler 1996, Shuffling biological sequences, which draws an
-    Euler path by a random tree of last exits; after Altschul & Erickson 1985.
+    Reference: Kandel, Matias, Unger & Winkler 1996, Shuffling biological sequences, after Altschul
+    & Erickson 1985: a sequence is a path over its pairs, and a uniform one follows from a random
+    tree of the last steps out of every base.
     """
-    shuffled = bases.copy()
-    edges = np.flatnonzero(np.diff(bases < 4, prepend=False, append=False))
-    for first, last in edges.reshape(-1, 2):
-        shuffled[first:last] = _euler_path(bases[first:last], generator)
+    shuffled = upload(bases, device).clone()
+    known = np.zeros((len(bases), bases.shape[1] + 2), np.int8)
+    known[:, 1:-1] = bases < N_CODE
+    edges = np.diff(known, axis=1)
+    row, first = np.nonzero(edges == 1)
+    length = np.nonzero(edges == -1)[1] - first
+    runs = np.flatnonzero(length >= _SHORTEST)
+    # Of about one length together, since short ones are filled up.
+    runs = runs[np.argsort(-length[runs], kind="stable")]
+    while len(runs):
+        longest = int(length[runs[0]])
+        some, runs = np.split(runs, [max(1, POSITIONS // longest)])
+        column = first[some, None] + np.arange(longest)
+        inside = np.arange(longest) < length[some, None]
+        rows = np.broadcast_to(row[some, None], column.shape)
+        known_bases = np.full(column.shape, N_CODE, np.uint8)
+        known_bases[inside] = bases[rows[inside], column[inside]]
+        run_keys = mixed(first[some].astype(np.uint64), keys[row[some]])
+        words = mixed(np.arange(longest, dtype=np.uint64), run_keys[:, None])
+        paths = _euler_paths(known_bases, length[some], words, device)
+        at = (upload(part[inside], device) for part in (rows, column))
+        shuffled[tuple(at)] = paths[upload(inside, device)]
     return shuffled
 
 
-def _euler_path(bases: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    successors = [bases[1:][bases[:-1] == base] for base in range(4)]
-    end = int(bases[-1])
-    while True:
-        exits = [int(generator.integers(len(after))) if len(after) else -1 for after in successors]
-        last_steps = [
-            int(after[exit_]) if exit_ >= 0 else end
-            for after, exit_ in zip(successors, exits, strict=True)
-        ]
-        if _all_lead_to(end, last_steps):
-            break
-    queues: list[list[int]] = []
-    for base, (after, exit_) in enumerate(zip(successors, exits, strict=True)):
-        if base == end:
-            queues.append(generator.permutation(after).tolist())
-        elif exit_ < 0:
-            queues.append([])
-        else:
-            others = generator.permutation(np.delete(after, exit_)).tolist()
-            queues.append([*others, int(after[exit_])])
-    iterators = [iter(queue) for queue in queues]
-    path = [int(bases[0])]
-    for _ in range(len(bases) - 1):
-        path.append(next(iterators[path[-1]]))
-    return np.array(path, np.uint8)
+def _spanning_trees() -> NDArray[np.int64]:
+    """Return for each base as the end all ways in which one step from each other base leads there.
+
+    Returns:
+        Next base of each base, shape (ends, trees, 4), int64; that of the end is the end itself.
+    """
+    trees: list[list[tuple[int, ...]]] = [[] for _ in range(4)]
+    for steps in product(range(4), repeat=4):
+        ends = {steps[steps[steps[base]]] for base in range(4)}
+        if len(ends) == 1 and steps[end := ends.pop()] == end:
+            trees[end].append(steps)
+    return np.array(trees)
 
 
-def _all_lead_to(end: int, last_steps: list[int]) -> bool:
-    """Return whether following the last step of each base leads from every base to `end`."""
-    for base in range(4):
-        for _ in range(4):
-            if base == end:
-                break
-            base = last_steps[base]
-        else:
-            if base != end:
-                return False
-    return True
+_TREES = _spanning_trees()
+
+
+def _euler_paths(
+    bases: NDArray[np.uint8], lengths: NDArray[np.int64], words: Words, device: torch.device
+) -> Tensor:
+    """Draw paths over the same pairs, with the same ends, all equally likely.
+
+    Args:
+        bases: Codes of runs of known bases, shape (R, L), uint8; `N_CODE` after the end of a run.
+        lengths: Bases of each run, at least 2, shape (R,).
+        words: Random words, shape (R, L): one for the tree, and one for every pair.
+        device: Device that computes.
+
+    Returns:
+        Codes, shape (R, L), uint8; anything after the end of a run.
+    """
+    path = upload(bases, device).long()
+    end = path.gather(1, upload(lengths[:, None] - 1, device))
+    following = path[:, 1:]
+    # The last base of a run begins no pair.
+    base = torch.where(following == N_CODE, N_CODE, path[:, :-1])
+    # Integers as large as the words lose no bit as int64, and those shifted stay positive.
+    drawn = upload((words >> np.uint64(5)).astype(np.int64), device)
+    pairs = path.new_zeros(len(path), 25).scatter_add_(
+        1, 5 * base + following, torch.ones_like(base)
+    )
+    counts = pairs.view(-1, 5, 5)[:, :4, :4]
+    last_steps = _draw_trees(counts, end, drawn[:, 0])
+    # A base that is left for the last time goes on as the tree says: by its first pair that does,
+    # since it does not matter which of several equal ones that is.
+    is_last = (following == last_steps.gather(1, base)) & (base != end)
+    number = torch.arange(base.shape[1], device=device).expand_as(base)
+    first = torch.full_like(last_steps, base.shape[1]).scatter_reduce_(
+        1, base, torch.where(is_last, number, base.shape[1]), "amin"
+    )
+    is_last = number == first.gather(1, base)
+    # The steps from each base in the order in which they are taken, one base after the other; the
+    # filling, code 4, comes last.
+    order = torch.argsort((base << 60) | (is_last.long() << 59) | drawn[:, 1:], dim=1)
+    steps = following.gather(1, order)
+    out_of = torch.nn.functional.pad(counts.sum(2), (1, 0))
+    taken = out_of.cumsum(1)
+    one = torch.ones_like(end)
+    at, last = path[:, :1], steps.shape[1] - 1
+    codes = [at]
+    for _ in range(steps.shape[1]):
+        turn = taken.gather(1, at)
+        taken = taken.scatter_add(1, at, one)
+        at = steps.gather(1, turn.clamp(max=last))
+        codes.append(at)
+    return torch.cat(codes, 1).to(torch.uint8)
+
+
+def _draw_trees(counts: Tensor, end: Tensor, words: Tensor) -> Tensor:
+    """Draw the last step out of every base, each tree of steps as often as pairs allow it.
+
+    Args:
+        counts: Numbers of the pairs, shape (R, 4, 4).
+        end: Last base, shape (R, 1).
+        words: Random words of 59 bits, shape (R,).
+
+    Returns:
+        Next base of each base, and 4 for the filling, shape (R, 5), int64.
+    """
+    code = torch.arange(4, device=counts.device)
+    # A base that does not occur, and the end itself, have one step: to the end.
+    absent = (counts.sum(2) == 0) | (code == end)
+    to_end = (code == end).long()[:, None, :].expand_as(counts)
+    ways = torch.where(absent[..., None], to_end, counts).double()
+    trees = torch.from_numpy(_TREES).to(counts.device)[end[:, 0]]
+    # Products of integers below 2^53, and their sums, are exact: the same on every device.
+    weights = ways.flatten(1).gather(1, (4 * code + trees).flatten(1)).view(trees.shape).prod(2)
+    reached = weights.cumsum(1)
+    threshold = (words >> 27).double() * 2.0**-32 * reached[:, -1]
+    chosen = (reached <= threshold[:, None]).sum(1)
+    steps = trees[torch.arange(len(trees), device=counts.device), chosen]
+    return torch.nn.functional.pad(steps, (0, 1), value=N_CODE)
+
+
+def shuffle_tokens(tokens: NDArray[np.uint8], keys: Words) -> NDArray[np.uint8]:
+    """Return `dinucleotide_shuffles` of token ids, in memory.
+
+    Args:
+        tokens: Token ids of bases, shape (M, L), uint8.
+        keys: Key of each sequence's draw, shape (M,); see `draw_keys`.
+
+    Returns:
+        Token ids, shape (M, L), uint8.
+    """
+    codes = dinucleotide_shuffles(tokens_to_codes(tokens), keys, torch.device("cpu"))
+    return codes_to_tokens(codes.numpy())

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.engine import WindowAttribution, attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.attribution.path_baselines import CURVES, ORDER, dinucleotide_shuffle, random_stream
+from hyena_ray.attribution.path_baselines import CURVES, ORDER, draw_keys, shuffle_tokens
 from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import POSITIVE, Targets, trim_tokens
+from hyena_ray.attribution.targets import POSITIVE, Targets, pass_positions, trim_tokens
+from hyena_ray.dataset.keyed_random import mixed
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import codes_to_tokens, tokens_to_codes
 from hyena_ray.errors import InputError
+from hyena_ray.model.devices import upload
 from hyena_ray.model.window import WindowModel
 
 STEPS = 20
@@ -221,12 +222,10 @@ def faithfulness(
     """
     tokens = trim_tokens(model, windows)
     length, flank = model.readout.window, model.readout.required_flank
-    targets = Targets(model, tokens, true_positive, settings)
-    shuffled = tokens.copy()
-    for row, window_id in zip(shuffled, windows.window_id.tolist(), strict=True):
-        generator = random_stream(settings.seed, CURVES, window_id)
-        window = row[flank : flank + length]
-        window[:] = codes_to_tokens(dinucleotide_shuffle(tokens_to_codes(window), generator))
+    targets = Targets(model, tokens, true_positive, settings, pass_positions(model, settings))
+    shuffled, inner = tokens.copy(), slice(flank, flank + length)
+    keys = draw_keys(settings.seed, CURVES, windows.window_id.astype(np.uint64))
+    shuffled[:, inner] = shuffle_tokens(tokens[:, inner], keys)
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     shares = np.linspace(0, 1, STEPS + 1)
     replaced = [rank < round(share * length) for share in shares]
@@ -251,8 +250,9 @@ def random_order(windows: Windows, length: int, seed: int) -> NDArray[np.float64
     Returns:
         Scores, shape (N, W).
     """
-    rows = [random_stream(seed, ORDER, i).random(length) for i in windows.window_id.tolist()]
-    return np.stack(rows)
+    keys = draw_keys(seed, ORDER, windows.window_id.astype(np.uint64))
+    words = mixed(np.arange(length, dtype=np.uint64), keys[:, None])
+    return words / 2.0**64
 
 
 def randomise_weights(model: WindowModel, seed: int) -> WindowModel:
@@ -327,9 +327,10 @@ def _replace(
 
 def _mean_target(targets: Targets, tokens: NDArray[np.uint8]) -> float:
     """Return the mean target, over windows and strands, with other tokens in the windows' place."""
-    total = 0.0
-    strand_ids = targets.model.strand_tokens(torch.from_numpy(tokens).to(targets.weight.device))
-    for strand, ids in enumerate(strand_ids):
-        for some, length, labels in targets.passes(strand, np.arange(len(targets))):
-            total += float(targets.token_values(strand, some, ids[some, :length], labels).sum())
-    return total / (len(targets) * len(targets.inputs))
+    every = np.arange(len(targets))
+    strand_ids = targets.model.strand_tokens(upload(tokens, targets.device))
+    values = [
+        targets.token_values(strand, every, ids.__getitem__)
+        for strand, ids in enumerate(strand_ids)
+    ]
+    return float(torch.stack(values).mean())

@@ -107,9 +107,10 @@ class AttributionSettings(Settings):
     chance. The original work listed all."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the noise and the shuffles, combined with the sequence of each window."""
-    batch: Annotated[int, Field(ge=1)] = 4096
-    """Sequence positions of one pass through the model. On a CPU a pass should fit into its cache;
-    a GPU is faster with many more. The last bits of the scores depend on it."""
+    batch: Annotated[int, Field(ge=1)] | None = None
+    """Sequence positions of one pass through the model, at least one window; `null` takes 4,096 on
+    a CPU and 65,536 on a GPU. Where a GPU's memory does not hold a pass, half as many are tried,
+    and half of these. The last bits of the scores depend on it."""
 
     @model_validator(mode="after")
     def _steps_can_double(self) -> Self:

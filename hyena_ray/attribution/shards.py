@@ -5,8 +5,9 @@ The driver, with any scheduler over shard numbers, calls in this order:
     data = PreparedData.open(data_folder)
     model = load_window_model(model_folder)
     plan = ShardPlan.make(model, data, split="test", settings=AttributionSettings())
+    attributor = Attributor(model, plan.settings)
     for index in missing_shards(plan, folder):  # in actors, in any order, any number of times
-        run_shard(model, data, plan, index, folder)
+        run_shard(attributor, data, plan, index, folder)
     result = merge_shards(plan, folder)         # writes folder/kmers/*.parquet and *.csv
 
 Work is cut by the order of window ids into shards of a size that the plan fixes, never by the
@@ -34,12 +35,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from hyena_ray.attribution.consensus import agreement, consensus_ranking
-from hyena_ray.attribution.engine import Convergence, WindowAttribution, attribute_windows
+from hyena_ray.attribution.engine import Attributor, Convergence, WindowAttribution
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
-from hyena_ray.attribution.targets import trim_tokens, true_positives
+from hyena_ray.attribution.targets import pass_positions, trim_tokens, true_positives
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
@@ -176,10 +177,11 @@ class ShardPlan(Plan):
         Raises:
             InputError: The model predicts no labelled base.
         """
+        positions = pass_positions(model, self.settings)
         for shard in self.shards:
             windows = data.read_rows(self.length, self.split, shard.first_row, shard.last_row)
             tokens = trim_tokens(model, windows)
-            if true_positives(model, tokens, windows.labels, self.settings.batch).any():
+            if true_positives(model, tokens, windows.labels, positions).any():
                 return
         raise self.no_true_positives_error()
 
@@ -228,7 +230,7 @@ def missing_shards(plan: ShardPlan, folder: AnyPath) -> list[int]:
 
 
 def run_shard(
-    model: WindowModel, data: PreparedData, plan: ShardPlan, index: int, folder: AnyPath
+    attributor: Attributor, data: PreparedData, plan: ShardPlan, index: int, folder: AnyPath
 ) -> AnyPath:
     """Compute one shard and write its file, unless it is complete already.
 
@@ -237,7 +239,7 @@ def run_shard(
     `suspect_window` knows which one ends the process.
 
     Args:
-        model: Model of the plan.
+        attributor: The model of the plan with its settings; it serves any number of shards.
         data: Prepared data of the plan.
         plan: Plan of the attribution.
         index: Number of the shard.
@@ -255,7 +257,7 @@ def run_shard(
     remedy = "continue with the same ones, or start anew with --overwrite"
     if sha256_file(data.folder / MANIFEST) != plan.data:
         raise InputError(data.folder, None, "not the data that the plan was made for", remedy)
-    if model_sha256(model) != plan.model:
+    if attributor.model_sha256 != plan.model:
         raise InputError("model", None, "not the model that the plan was made for", remedy)
     shard = plan.shards[index]
     windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
@@ -266,9 +268,9 @@ def run_shard(
     if attempts.count("started") > CAREFUL_AFTER:
         for row, window_id in enumerate(windows.window_id):
             note.write_text(f"{attempts}{window_id}\n")
-            attribute_windows(model, windows.rows(np.array([row])), plan.settings)
+            attributor(windows.rows(np.array([row])))
         note.write_text(f"{attempts}all\n")
-    table = shard_table(attribute_windows(model, windows, plan.settings))
+    table = shard_table(attributor(windows))
     for name, column in _window_columns(windows).items():
         table = table.append_column(name, column)
     write_shard_file(table, path, plan.fingerprint)
@@ -304,14 +306,15 @@ def shard_table(attribution: WindowAttribution) -> pa.Table:
         attribution: Attribution of the windows of a shard.
 
     Returns:
-        Columns `window_id`, `bases`, `true_positive`; one column for each method with its per-base
-        scores (float32, NaN without a true positive); and `completeness_METHOD`, `error_METHOD` and
-        `nodes_METHOD` for methods that integrate from a baseline.
+        Columns `window_id`, `bases`, `true_positive`, `positions`; one column for each method with
+        its per-base scores (float32, NaN without a true positive); and `completeness_METHOD`,
+        `error_METHOD` and `nodes_METHOD` for methods that integrate from a baseline.
     """
     columns: dict[str, pa.Array] = {
         "window_id": pa.array(attribution.window_id),
         "bases": _tensor_column(attribution.bases),
         "true_positive": _tensor_column(attribution.true_positive.astype(np.uint8)),
+        "positions": pa.array(np.full(len(attribution.bases), attribution.positions)),
     }
     columns |= {name: _tensor_column(scores) for name, scores in attribution.scores.items()}
     for name, convergence in attribution.integrals.items():
@@ -373,6 +376,7 @@ def parse_shard_table(plan: ShardPlan, table: pa.Table) -> WindowAttribution:
             for name in methods
             if METHODS[name].path
         },
+        positions=table["positions"][0].as_py(),
     )
 
 
@@ -409,6 +413,9 @@ class MergeResult(NamedTuple):
     baseline; its Parquet file holds it too, as metadata `convergence`."""
     agreement: pa.Table | None
     """Similarity of the methods' rankings; None for a single method."""
+    positions: tuple[int, ...]
+    """Sequence positions of the passes of the shards, each number once, ascending: more than one
+    where some GPU's memory held only smaller ones, of which the digest's last bits depend."""
 
 
 def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
@@ -440,6 +447,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     counts = KmerCounts.zero(config)
     integrals: dict[str, list[Convergence]] = {}
     windows = attributed = 0
+    positions: set[int] = set()
     factor = 1.0 if settings.kmer_score == "sum" else 1.0 / settings.k
     for shard in _read_shards(plan, folder):
         for name, scores in shard.scores.items():
@@ -449,6 +457,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         for name, integral in shard.integrals.items():
             integrals.setdefault(name, []).append(integral.rows(chosen))
         windows += len(shard.window_id)
+        positions.add(shard.positions)
         attributed += len(chosen)
     if not attributed:
         raise plan.no_true_positives_error()
@@ -490,7 +499,15 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         tables[name] = tables[name].replace_schema_metadata({"convergence": json.dumps(summary)})
     also_written = {} if similarity is None else {"agreement": similarity}
     _write_tables(tables | also_written, folder / "kmers")
-    return MergeResult(tables, tables_sha256(tables), windows, attributed, convergence, similarity)
+    return MergeResult(
+        tables=tables,
+        digest=tables_sha256(tables),
+        windows=windows,
+        attributed=attributed,
+        convergence=convergence,
+        agreement=similarity,
+        positions=tuple(sorted(positions)),
+    )
 
 
 def tables_sha256(tables: dict[str, pa.Table]) -> str:

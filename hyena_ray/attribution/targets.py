@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,22 +13,51 @@ from torch import Tensor
 from hyena_ray.attribution.path_baselines import make_baselines, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE
 from hyena_ray.errors import InputError
+from hyena_ray.model.devices import upload
 from hyena_ray.model.window import WindowModel
 
 POSITIVE = 1
 """Label and class that are attributed."""
-GRAIN = 16
-"""Inputs are cut to multiples of this many positions: a model computes its filters once for every
-length of the input."""
+
+
+class Packing(NamedTuple):
+    """Division of points into passes through the model, by type of device."""
+
+    positions: int
+    """Sequence positions of a pass where the settings name no number."""
+    grain: int
+    """Inputs are cut to multiples of this many positions: a model computes its filters once for
+    every length of the input."""
+    label_steps: int | None
+    """Labels are read from and to multiples of this fraction of a window, so that few shapes occur;
+    None reads exactly those that count."""
+    repeats: bool
+    """Whether every pass is filled up to its full number of rows, so that shapes repeat, as work
+    that is replayed needs."""
+    held: int
+    """Sequence positions, over all points, whose scores are in memory at the same time."""
+    noisy: int
+    """Sequence positions whose noise is in memory at the same time."""
+
+
+PACKING = {
+    # A pass should fit into a core's cache.
+    "cpu": Packing(1 << 12, 16, None, repeats=False, held=1 << 19, noisy=1 << 15),
+    # 640 rows of 100 bases were the fastest on an H200 (145,000 passes a second as a graph, 79,000
+    # with 40 rows, 137,000 with 10,240): its cache of 50 MB holds their activations.
+    "cuda": Packing(1 << 16, 16, 4, repeats=True, held=1 << 24, noisy=1 << 20),
+}
+"""How points are packed on each type of device; `benchmark.py gpu` repeats the measurements."""
 
 
 class Pass(NamedTuple):
     """Points that go through the model together."""
 
     points: NDArray[np.int64]
-    """Numbers of the points, shape (R,)."""
+    """Numbers of the points, shape (R,); the first one again where a pass is filled up."""
+    size: int
+    """Points that are not filling."""
     length: int
     """Positions of the input that their targets depend on; later ones score 0."""
     labels: slice
@@ -37,7 +65,7 @@ class Pass(NamedTuple):
 
 
 class Targets:
-    """Targets of windows with true positives, with their gradients.
+    """Targets of windows with true positives, and everything that their points are made from.
 
     The target of a window is the sum of weight * positive logit over its labels. The flank
     composition, where a model reads it, stays that of the window at every point, baselines
@@ -49,7 +77,8 @@ class Targets:
             required_flank), uint8.
         true_positive: True positives, shape (M, W), or (M, 1) for sequences with one label; every
             window has one.
-        settings: `normalise`, `baseline`, `shuffles`, `seed` and `batch` are read.
+        settings: `normalise`, `baseline`, `shuffles` and `seed` are read.
+        positions: Sequence positions of a pass; see `pass_positions`.
     """
 
     def __init__(
@@ -58,6 +87,7 @@ class Targets:
         tokens: NDArray[np.uint8],
         true_positive: NDArray[np.bool_],
         settings: AttributionSettings,
+        positions: int,
     ) -> None:
         self.model = model
         read = _read_columns(model, tokens)
@@ -66,24 +96,32 @@ class Targets:
         weight = true_positive.astype(np.float32)
         if settings.normalise:
             weight /= weight.sum(axis=1, keepdims=True)
-        device = _device(model)
-        self.weight = torch.from_numpy(weight).to(device)
-        on_device = torch.from_numpy(tokens).to(device)
+        self.device = model_device(model)
+        """Device of the model and of all tensors."""
+        self.packing = PACKING[self.device.type]
+        """How points are divided into passes."""
+        self.weight = upload(weight, self.device)
+        """Weight of every label, shape (M, labels)."""
+        on_device = upload(tokens, self.device)
         self.inputs = model.strand_tokens(on_device)
         """Input ids of each strand, shape (M, T), int64."""
         self.length = self.inputs[0].shape[1]
         """Positions T of the input."""
-        self._composition = model.composition(on_device)
+        self.composition = model.composition(on_device)
+        """Flank composition, shape (M, FEATURES); None for a model that does not read it."""
         baselines = [
-            model.strand_tokens(torch.from_numpy(baseline).to(device))
-            for baseline in make_baselines(tokens, read, self.keys, settings)
+            model.strand_tokens(baseline)
+            for baseline in make_baselines(tokens, read, self.keys, settings, self.device)
         ]
-        self._baselines = [torch.stack(strand) for strand in zip(*baselines, strict=True)]
+        self.baselines = [torch.stack(strand) for strand in zip(*baselines, strict=True)]
         """Input ids of each strand, shape (baselines, M, T); empty for the zero embedding."""
-        self._batch = settings.batch
+        self._positions = positions
         labels = true_positive.shape[1]
-        self._first = true_positive.argmax(axis=1)
-        self._last = labels - true_positive[:, ::-1].argmax(axis=1)
+        steps = self.packing.label_steps
+        step = 1 if steps is None else -(-labels // steps)
+        self._first = true_positive.argmax(axis=1) // step * step
+        last = labels - true_positive[:, ::-1].argmax(axis=1)
+        self._last = np.minimum(-(-last // step) * step, labels)
         spans = [
             slice(*span) for span in zip(self._first.tolist(), self._last.tolist(), strict=True)
         ]
@@ -93,18 +131,11 @@ class Targets:
         ]
         """Positions of the input that the target depends on, of each strand, shape (M,)."""
 
-    @cached_property
-    def bases(self) -> Tensor:
-        """Embeddings of A, C, G and T, shape (4, d)."""
-        tokens = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=self.weight.device)
-        with torch.no_grad():
-            return self.model.embed(tokens[None])[0]
-
     def __len__(self) -> int:
         return len(self.keys)
 
-    def passes(self, strand: int, window: NDArray[np.int64]) -> Iterator[Pass]:
-        """Divide points into passes of about `settings.batch` positions.
+    def passes(self, strand: int, window: NDArray[np.int64]) -> list[Pass]:
+        """Divide points into passes of about as many positions as the device takes.
 
         Points whose inputs are about equally long share a pass: a causal model need not read beyond
         the last true positive.
@@ -113,94 +144,71 @@ class Targets:
             strand: Number of the strand.
             window: Window of each point, shape (P,).
         """
-        ends = np.minimum(-(-self.receptive_ends[strand][window] // GRAIN) * GRAIN, self.length)
+        grain = self.packing.grain
+        ends = np.minimum(-(-self.receptive_ends[strand][window] // grain) * grain, self.length)
         order = np.lexsort((self._first[window], -ends))
+        passes = []
         while len(order):
             length = int(ends[order[0]])
-            points, order = np.split(order, [max(1, self._batch // length)])
-            rows = window[points]
-            labels = slice(int(self._first[rows].min()), int(self._last[rows].max()))
-            yield Pass(points, length, labels)
-
-    @torch.no_grad()
-    def embeddings(
-        self, strand: int, window: NDArray[np.int64], copy: NDArray[np.int64], length: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the embeddings of windows and of their baselines.
-
-        Args:
-            strand: Number of the strand.
-            window: Windows, shape (R,).
-            copy: Numbers of copies, shape (R,); copies take the baselines in turn.
-            length: Positions to return, from the first.
-
-        Returns:
-            Two tensors of shape (R, length, d).
-        """
-        inputs = self.model.embed(self.inputs[strand][window, :length])
-        if not self._baselines:
-            return inputs, torch.zeros_like(inputs)
-        ids = self._baselines[strand]
-        return inputs, self.model.embed(ids[copy % len(ids), window, :length])
-
-    def values(
-        self, strand: int, window: NDArray[np.int64], points: Tensor, labels: slice
-    ) -> Tensor:
-        """Return the targets of windows at other points than their own embeddings.
-
-        Args:
-            strand: Number of the strand.
-            window: Windows, shape (R,).
-            points: Points of embedding space, shape (R, length, d).
-            labels: Labels that the targets read; see `Pass`.
-
-        Returns:
-            Targets, shape (R,).
-        """
-        composition = None if self._composition is None else self._composition[window]
-        logits = self.model.strand_logits(points, strand, composition, labels)
-        return (logits[..., POSITIVE] * self.weight[window, labels]).sum(1)
+            rows = max(1, self._positions // length)
+            points, order = np.split(order, [rows])
+            read = window[points]
+            labels = slice(int(self._first[read].min()), int(self._last[read].max()))
+            count = len(points)
+            if self.packing.repeats:
+                points = np.concatenate([points, np.repeat(points[:1], rows - count)])
+            passes.append(Pass(points, count, length, labels))
+        return passes
 
     @torch.no_grad()
     def token_values(
-        self,
-        strand: int,
-        window: NDArray[np.int64],
-        ids: Tensor | NDArray[np.int64],
-        labels: slice,
+        self, strand: int, window: NDArray[np.int64], ids_at: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """Return the targets of windows with other tokens than their own.
 
         Args:
             strand: Number of the strand.
-            window: Windows, shape (R,).
-            ids: Input ids, shape (R, length).
-            labels: Labels that the targets read; see `Pass`.
+            window: Window of each point, shape (P,).
+            ids_at: Function that returns the input ids of some points: of numbers of shape (R,),
+                ids of shape (R, T).
 
         Returns:
-            Targets, shape (R,), float64.
+            Targets, shape (P,), float64.
         """
-        points = self.model.embed(torch.as_tensor(ids, device=self.weight.device))
-        return self.values(strand, window, points, labels).double()
+        result = torch.zeros(len(window), dtype=torch.float64, device=self.device)
+        windows = upload(window, self.device)
+        for points, part in zip_uploaded(self.passes(strand, window), self.device):
+            rows = windows[points]
+            embeddings = self.model.embed(ids_at(points)[:, : part.length])
+            composition = None if self.composition is None else self.composition[rows]
+            logits = self.model.strand_logits(embeddings, strand, composition, part.labels)
+            values = (logits[..., POSITIVE] * self.weight[rows, part.labels]).sum(1)
+            result[points[: part.size]] = values[: part.size].double()
+        return result
 
-    def gradients(
-        self, strand: int, window: NDArray[np.int64], points: Tensor, labels: slice
-    ) -> tuple[Tensor, Tensor]:
-        """Return the targets of windows at points, and their gradients.
 
-        Args:
-            strand: Number of the strand.
-            window: Windows, shape (R,).
-            points: Points of embedding space, shape (R, length, d).
-            labels: Labels that the targets read; see `Pass`.
+def zip_uploaded(passes: list[Pass], device: torch.device) -> Iterator[tuple[Tensor, Pass]]:
+    """Yield the numbers of each pass's points on a device, with the pass, after one upload of all.
 
-        Returns:
-            Targets, shape (R,), and gradients, shape (R, length, d).
-        """
-        points = points.detach().requires_grad_(True)
-        with torch.enable_grad():
-            values = self.values(strand, window, points, labels)
-            return values.detach(), torch.autograd.grad(values.sum(), points)[0]
+    Args:
+        passes: Passes.
+        device: Device of the numbers.
+    """
+    if not passes:
+        return
+    points = upload(np.concatenate([part.points for part in passes]), device)
+    sizes = [len(part.points) for part in passes]
+    yield from zip(points.split(sizes), passes, strict=True)
+
+
+def pass_positions(model: WindowModel, settings: AttributionSettings) -> int:
+    """Return the sequence positions of one pass through a model, before any lack of memory.
+
+    Args:
+        model: Model, on the device that computes.
+        settings: `batch` is read.
+    """
+    return settings.batch or PACKING[model_device(model).type].positions
 
 
 def labelled_windows(windows: Windows, limit: int) -> Windows:
@@ -260,18 +268,18 @@ def true_positives(
         model: Model in evaluation mode.
         tokens: Token ids as `trim_tokens` returns them, shape (N, L), uint8.
         labels: Labels, shape (N, W), or (N, 1) for sequences; -100 for none.
-        batch: Sequence positions of one pass through the model.
+        batch: Sequence positions of one pass through the model; see `pass_positions`.
 
     Returns:
         True positives, shaped as the labels, bool.
     """
-    device = _device(model)
+    device = model_device(model)
     positive: NDArray[np.bool_] = labels == POSITIVE
     # Windows without a label have no true positive, whatever the model predicts.
     rows = np.flatnonzero(positive.any(axis=1))
     for some in batches(rows, max(1, batch // tokens.shape[1])):
         with torch.no_grad():
-            logits = model.predict(torch.from_numpy(tokens[some]).to(device))
+            logits = model.predict(upload(tokens[some], device))
         probability = logits.float().softmax(-1)[..., POSITIVE].cpu().numpy()
         positive[some] &= probability >= model.threshold
     return positive
@@ -294,5 +302,10 @@ def _read_columns(model: WindowModel, tokens: NDArray[np.uint8]) -> slice:
     return slice(unread, tokens.shape[1] - unread)
 
 
-def _device(model: WindowModel) -> torch.device:
+def model_device(model: WindowModel) -> torch.device:
+    """Return the device that a model is on.
+
+    Args:
+        model: Model with all of its weights on one device.
+    """
     return next(model.parameters()).device

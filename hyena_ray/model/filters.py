@@ -153,15 +153,17 @@ class HyenaFilter(nn.Module):
 
 
 class FilterCache:
-    """The last result made from the weights of a filter, kept inside `frozen_filters`."""
+    """Results made from the weights of a filter, kept inside `frozen_filters`.
+
+    All are kept, one for each length: work that was recorded on a GPU reads them where they were.
+    """
 
     def __init__(self) -> None:
         self.is_on = False
-        self._key: tuple[Any, ...] | None = None
-        self._value: Tensor | None = None
+        self._values: dict[tuple[Any, ...], Tensor] = {}
 
     def get(self, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
-        """Return `make()`, or its last result if that was made for the same key.
+        """Return `make()`, or its result for the same key.
 
         Args:
             key: Everything but the weights that the result depends on.
@@ -171,21 +173,21 @@ class FilterCache:
             return make()
         # What inference mode makes cannot take part in a gradient later.
         key = (*key, torch.is_inference_mode_enabled())
-        if self._value is None or key != self._key:
-            value = make()
-            if value.requires_grad:  # its weights are trained after all
-                return value
-            self._value, self._key = value, key
-        return self._value
+        kept = self._values.get(key)
+        if kept is None:
+            kept = make()
+            if not kept.requires_grad:  # otherwise its weights are trained after all
+                self._values[key] = kept
+        return kept
 
     def clear(self) -> None:
-        """Forget the result."""
-        self._key = self._value = None
+        """Forget all results."""
+        self._values.clear()
 
 
 @contextmanager
 def frozen_filters(model: nn.Module) -> Iterator[None]:
-    """Compute the long filters of a model once, for as long as none of its weights changes.
+    """Compute the long filters of a model once for each length, while none of its weights changes.
 
     A weight that is changed inside is not noticed: enter it anew after every change. Filters whose
     weights are trained inside are computed at every pass.

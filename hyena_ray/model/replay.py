@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ class Recording(NamedTuple):
 
     inputs: tuple[Tensor, ...]
     """Tensors that the work reads; they are filled before each replay."""
-    outputs: tuple[Tensor, ...]
+    outputs: Sequence[Tensor]
     """Tensors that each replay writes."""
     replay: Callable[[], None]
     """Queues the work."""
@@ -62,6 +62,11 @@ class Replay:
         self._recordings: dict[Hashable, Recording] = {}
         self._pool = torch.cuda.graph_pool_handle() if self.records else None
         self._stream = torch.cuda.Stream(device) if self.records else None
+
+    @property
+    def recordings(self) -> int:
+        """Number of graphs."""
+        return len(self._recordings)
 
     def __call__(self, name: Hashable, work: Work, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return `work(*inputs)`; the result is overwritten by the next call of the same shape.
@@ -93,7 +98,7 @@ class Replay:
         for own, given in zip(recording.inputs, inputs, strict=True):
             own.copy_(given, non_blocking=True)
         recording.replay()
-        return recording.outputs
+        return tuple(recording.outputs)
 
     def eager(self, work: Work, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Run work before it is recorded, on a stream of its own as CUDA asks for.

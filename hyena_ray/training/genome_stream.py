@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.dataset.keyed_random import derive_key, mixed
 from hyena_ray.dataset.tokens import (
     FIRST_BASE,
     IGNORED,
@@ -135,32 +136,8 @@ def known_stretches(codes: NDArray[np.uint8], shortest: int) -> list[slice]:
     ]
 
 
-Words = NDArray[np.uint64]
 _ROUNDS = 6
-
-
-def mixed(words: Words, key: int) -> Words:
-    """Return random words, each fixed by a word and the key.
-
-    Args:
-        words: Words to mix, uint64.
-        key: Any number; another one gives other words.
-
-    Reference: the finaliser of SplitMix64 (Steele et al. 2014).
-    """
-    z = words + np.uint64((key * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def derive_key(*numbers: int) -> int:
-    """Derive one key in [0, 2^64) from several numbers.
-
-    Args:
-        numbers: Non-negative numbers; their order matters.
-    """
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+"""Rounds of the network in `permuted`."""
 
 
 def permuted(indices: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:

@@ -91,6 +91,8 @@ class AttributeRecord(Record):
     """Windows that were read."""
     attributed: int
     """Windows with a true positive, which were attributed."""
+    positions: tuple[int, ...]
+    """Sequence positions of a pass through the model, on the devices that computed."""
     convergence: dict[str, dict[str, float]]
     """How exact the scores of each gradient method are."""
     kmers: dict[str, tuple[str, ...]]
@@ -384,6 +386,7 @@ def attribute_in_run(
     def make() -> Callable[[int], object]:
         import torch
 
+        from hyena_ray.attribution.engine import Attributor
         from hyena_ray.model.devices import default_device
         from hyena_ray.model.saved import load_window_model
 
@@ -391,8 +394,8 @@ def attribute_in_run(
         torch.set_num_threads(1)
         model = load_window_model(model_folder)
         model.to(default_device())
-        windows = PreparedData.open(data_folder)
-        return lambda index: run_shard(model, windows, plan, index, folder)
+        attributor, windows = Attributor(model, plan.settings), PreparedData.open(data_folder)
+        return lambda index: run_shard(attributor, windows, plan, index, folder)
 
     def describe(index: int) -> str:
         shard, window = plan.shards[index], suspect_window(index, folder)
@@ -425,6 +428,7 @@ def _record_from(run: Run[ShardPlan], data: PreparedData, result: MergeResult) -
         digest=result.digest,
         windows=result.windows,
         attributed=result.attributed,
+        positions=result.positions,
         convergence=result.convergence,
         kmers={
             name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in result.tables.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.comparison import Comparison
+from hyena_ray.attribution.engine import Attributor
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import (
     SHARD_SIZE,
@@ -65,8 +66,9 @@ def of_windows(folder: Path, data_folder: Path) -> Comparison:
             assert len(shards) * SHARD_SIZE == windows
             plan = whole.model_copy(update={"shards": shards})
             (Path(out) / "shards").mkdir()
+            attributor = Attributor(model, settings)
             for index in missing_shards(plan, Path(out)):
-                run_shard(model, data, plan, index, Path(out))
+                run_shard(attributor, data, plan, index, Path(out))
             merge_shards(plan, Path(out))
             write_tracks(plan, data, Path(out))
 

@@ -12,10 +12,12 @@ from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.path_baselines import (
-    dinucleotide_shuffle,
-    random_stream,
+    NOISE,
+    SHUFFLES,
+    draw_keys,
+    draw_noise,
     sequence_keys,
-    shuffle_stream,
+    shuffle_tokens,
 )
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table
@@ -51,12 +53,17 @@ def settings(**changes) -> AttributionSettings:
     )
 
 
-def key_of(model, windows, row) -> int:
-    """Key of the bases that the model reads of a window."""
+def key_of(model, windows, row):
+    """Key of the bases that the model reads of a window, shape (1,)."""
     stored = (windows.tokens.shape[1] - WINDOW) // 2
     flank = model.readout.flank
-    read = windows.tokens[row : row + 1, stored - flank : stored + WINDOW + flank]
-    return int(sequence_keys(read)[0])
+    return sequence_keys(windows.tokens[row : row + 1, stored - flank : stored + WINDOW + flank])
+
+
+def noise_of(model, windows, row, strand, copies, shape):
+    """Noise of the copies of a window on a strand, shape (copies, T, d)."""
+    keys = draw_keys(0, NOISE, key_of(model, windows, row), strand)
+    return draw_noise(keys, copies, tuple(shape), torch.device("cpu"))[0]
 
 
 def literal(model, windows, row, chosen, number=0):
@@ -74,9 +81,9 @@ def literal(model, windows, row, chosen, number=0):
     other = tokens.copy()
     if chosen.baseline == "shuffle":
         unread = FLANK - model.readout.flank
-        read = other[0, unread : other.shape[1] - unread]
-        generator = shuffle_stream(chosen.seed, key_of(model, windows, row), number)
-        read[:] = dinucleotide_shuffle(read - 7, generator) + 7
+        read = other[:, unread : other.shape[1] - unread]
+        keys = draw_keys(chosen.seed, SHUFFLES, key_of(model, windows, row), number)
+        read[:] = shuffle_tokens(read, keys)
     elif chosen.baseline == "n":
         other[:] = 11
     strands = []
@@ -154,10 +161,8 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
         expected = []
         for strand, (x, _, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
-            for sample in range(chosen.samples):
-                generator = random_stream(0, 1, key_of(model, windows, row), strand, sample)
-                noise = generator.standard_normal(x.shape[1:], np.float32)
-                point = (x + scale * torch.from_numpy(noise)).requires_grad_()
+            for noise in noise_of(model, windows, row, strand, chosen.samples, x.shape[1:]):
+                point = (x + scale * noise).requires_grad_()
                 (gradient,) = torch.autograd.grad(target(point).sum(), point)
                 weighted = gradient.abs() if kind == "absolute" else gradient * (x - bases.mean(0))
                 per_base += weighted[0].sum(-1) / chosen.samples
@@ -177,9 +182,8 @@ def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(
         expected, change, gaps = [], 0.0, []
         for strand, (x, start, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
-            for sample in range(chosen.samples):
-                generator = random_stream(0, 1, key_of(model, windows, row), strand, sample)
-                noise = 0.2 * torch.from_numpy(generator.standard_normal(x.shape[1:], np.float32))
+            for drawn in noise_of(model, windows, row, strand, chosen.samples, x.shape[1:]):
+                noise = 0.2 * drawn
                 attribution, delta = IntegratedGradients(target).attribute(
                     x + noise,
                     start,
@@ -382,7 +386,7 @@ def test_what_a_causal_model_need_not_read_changes_no_score(head, strands, monke
         lengths.append(embeddings.shape[1])
         return real(embeddings, *rest)
 
-    monkeypatch.setattr(targets, "GRAIN", 1)
+    monkeypatch.setitem(targets.PACKING, "cpu", targets.PACKING["cpu"]._replace(grain=1))
     monkeypatch.setattr(model, "strand_logits", counted)
     cut = attribute_windows(model, windows, chosen)
     assert len(set(lengths)) > 3

@@ -20,7 +20,8 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
-from hyena_ray.attribution.path_baselines import random_stream, sequence_keys
+from hyena_ray.attribution.engine import Attributor
+from hyena_ray.attribution.path_baselines import NOISE, draw_keys, draw_noise, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.attribution.shards import ShardPlan, merge_shards, missing_shards, run_shard
 from hyena_ray.attribution.tracks import write_tracks
@@ -93,7 +94,7 @@ def pipeline(
     settings = definition("original", TASKS[data.manifest.task].kind).updated(changes, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings, size=7)
     for index in missing_shards(plan, folder):
-        run_shard(model, data, plan, index, folder)
+        run_shard(Attributor(model, plan.settings), data, plan, index, folder)
     return Found(merge_shards(plan, folder).tables, settings)
 
 
@@ -159,8 +160,8 @@ def integrated(model: WindowModel, window: Window, noise: Tensor | float = 0.0) 
 
 
 def noise_of(window: Window, copy: int, shape: torch.Size, deviation: float) -> Tensor:
-    drawn = random_stream(0, 1, window.key, 0, copy).standard_normal(shape[1:], np.float32)
-    return deviation * torch.from_numpy(drawn)
+    keys = draw_keys(0, NOISE, np.array([window.key], np.uint64))
+    return deviation * draw_noise(keys, SAMPLES, (shape[1], shape[2]), torch.device("cpu"))[0, copy]
 
 
 def same(table: pa.Table, expected: dict[str, tuple[int, float]]) -> None:
@@ -252,6 +253,6 @@ def test_sequences_without_coordinates_have_no_track(of_sequences, tmp_path):
     model, data = of_sequences
     settings = definition("original", "sequence").updated({"methods": ("ig",), "k": K}, "test")
     plan = ShardPlan.make(model, data, split="test", settings=settings)
-    run_shard(model, data, plan, 0, tmp_path)
+    run_shard(Attributor(model, plan.settings), data, plan, 0, tmp_path)
     assert write_tracks(plan, data, tmp_path) == []
     assert not (tmp_path / "tracks").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from hyena_ray.attribution._path_integral import (
@@ -66,7 +67,8 @@ class Curves:
         self.asked += [*np.repeat(windows, len(nodes))]
         steep = self.steepness[windows, None, None] * np.array([1.0, 0.5])
         rise = 1 / (1 + (steep * (nodes[:, None] - 0.4)) ** 2)
-        return OnPath(rise * (1 + strand), self.change[strand, windows, None] * nodes)
+        values = self.change[strand, windows, None] * nodes
+        return OnPath(torch.from_numpy(rise * (1 + strand)), torch.from_numpy(values))
 
     def integral(self) -> NDArray[np.float64]:
         steep = self.steepness[:, None] * np.array([1.0, 0.5])
@@ -82,7 +84,7 @@ def settings(**changes) -> AttributionSettings:
 def test_scores_lie_within_the_tolerance_and_steep_windows_alone_take_more_nodes(tolerance):
     curves = Curves()
     exact = curves.integral()
-    found = integrate(curves, SHAPE, settings(tolerance=tolerance))
+    found = integrate(curves, SHAPE, 3, settings(tolerance=tolerance))
     error = np.abs(found.scores - exact).max((0, 2)) / np.abs(exact).max((0, 2))
     assert (found.error <= tolerance).all()
     assert (error <= tolerance).all()
@@ -98,14 +100,14 @@ def test_completeness_that_is_small_by_chance_does_not_pass():
     rule = nested(16)
     coarse = np.stack([curves(s, np.arange(5), rule.nodes).scores for s in (0, 1)])
     curves.change = np.einsum("n,smnt->sm", rule.weights, coarse)
-    found = integrate(curves, SHAPE, settings(tolerance=1e-3, max_steps=16))
+    found = integrate(curves, SHAPE, 3, settings(tolerance=1e-3, max_steps=16))
     assert found.completeness[-1] < 1e-6
     assert found.error[-1] > 1e-3
 
 
 def test_what_does_not_converge_is_reported_as_such():
     curves = Curves()
-    found = integrate(curves, SHAPE, settings(tolerance=1e-3, max_steps=32))
+    found = integrate(curves, SHAPE, 3, settings(tolerance=1e-3, max_steps=32))
     assert (found.error[:2] <= 1e-3).all()
     assert found.error[-1] > 1e-3
     assert found.nodes.max() == 33
@@ -113,7 +115,7 @@ def test_what_does_not_converge_is_reported_as_such():
 
 def test_without_a_tolerance_the_steps_are_those_asked_for():
     curves = Curves()
-    found = integrate(curves, SHAPE, settings(tolerance=None, steps=5))
+    found = integrate(curves, SHAPE, 3, settings(tolerance=None, steps=5))
     assert (found.nodes == 5).all()
     np.testing.assert_array_equal(found.error, found.completeness)
 

@@ -93,7 +93,7 @@ def test_correlation_is_that_of_ranks_window_by_window():
 def attribution_of(bases: list[str], scores: np.ndarray) -> WindowAttribution:
     codes = np.array([["ACGT".index(letter) for letter in row] for row in bases], np.uint8)
     return WindowAttribution(
-        np.arange(len(bases)), codes, np.ones(codes.shape, bool), {"ig": scores}, {}
+        np.arange(len(bases)), codes, np.ones(codes.shape, bool), {"ig": scores}, {}, 1
     )
 
 

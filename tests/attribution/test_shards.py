@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hyena_ray.attribution import shards
-from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.engine import Attributor, attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import (
     ShardPlan,
@@ -66,7 +65,7 @@ def make_plan(model, data, size=16, **changes) -> ShardPlan:
 
 def run_all(model, data, plan, folder: Path, order=None):
     for index in order or missing_shards(plan, folder):
-        run_shard(model, data, plan, index, folder)
+        run_shard(Attributor(model, plan.settings), data, plan, index, folder)
     return merge_shards(plan, folder)
 
 
@@ -132,28 +131,28 @@ def test_the_window_that_ends_every_try_is_found_at_the_third_and_the_note_goes_
     model = SmallModel()
     plan = make_plan(model, data)
     poison = data.window_ids(WINDOW, "test")[21]
-    whole = shards.attribute_windows
+    whole = Attributor.__call__
 
-    def fails(model, windows, settings):
+    def fails(attributor, windows):
         if poison in windows.window_id:
             raise ArithmeticError("planted")
-        return whole(model, windows, settings)
+        return whole(attributor, windows)
 
-    monkeypatch.setattr(shards, "attribute_windows", fails)
+    monkeypatch.setattr(Attributor, "__call__", fails)
     for expected in (None, None, poison, poison):
         with pytest.raises(ArithmeticError):
-            run_shard(model, data, plan, 1, tmp_path)
+            run_shard(Attributor(model, plan.settings), data, plan, 1, tmp_path)
         assert suspect_window(1, tmp_path) == expected
     assert suspect_window(0, tmp_path) is None
     monkeypatch.undo()
-    run_shard(model, data, plan, 1, tmp_path)
+    run_shard(Attributor(model, plan.settings), data, plan, 1, tmp_path)
     assert shard_is_complete(plan, 1, tmp_path)
     assert [path.name for path in tmp_path.glob("shards/*.tries")] == []
 
 
 def test_a_shard_says_where_its_windows_are_and_what_is_labelled(data, tmp_path):
     plan = make_plan(SmallModel(), data)
-    run_shard(SmallModel(), data, plan, 1, tmp_path)
+    run_shard(Attributor(SmallModel(), plan.settings), data, plan, 1, tmp_path)
     table = read_shard_table(plan, 1, tmp_path)
     shard = plan.shards[1]
     windows = data.read_rows(WINDOW, "test", shard.first_row, shard.last_row)
@@ -181,15 +180,15 @@ def test_merging_more_windows_takes_no_more_memory(data, tmp_path):
 def test_a_shard_that_two_workers_compute_at_once_is_written_by_both(data, tmp_path, monkeypatch):
     model = SmallModel()
     plan = make_plan(model, data)
-    whole = shards.attribute_windows
+    whole = Attributor.__call__
 
     def overtaken(*arguments):
         monkeypatch.undo()
-        run_shard(model, data, plan, 0, tmp_path)
+        run_shard(Attributor(model, plan.settings), data, plan, 0, tmp_path)
         return whole(*arguments)
 
-    monkeypatch.setattr(shards, "attribute_windows", overtaken)
-    run_shard(model, data, plan, 0, tmp_path)
+    monkeypatch.setattr(Attributor, "__call__", overtaken)
+    run_shard(Attributor(model, plan.settings), data, plan, 0, tmp_path)
     assert shard_is_complete(plan, 0, tmp_path)
     assert list(tmp_path.glob("shards/*.tries")) == []
 
@@ -223,7 +222,7 @@ def test_a_resumed_run_computes_only_what_is_missing(data, tmp_path, monkeypatch
     resumed = make_plan(SmallModel(), data, size=10)
     assert missing_shards(resumed, tmp_path) == [1, 2]
     model.backward_passes.clear()
-    run_shard(model, data, resumed, 0, tmp_path)
+    run_shard(Attributor(model, resumed.settings), data, resumed, 0, tmp_path)
     assert model.backward_passes == []
     assert run_all(model, data, resumed, tmp_path).digest == digest
 
@@ -231,7 +230,7 @@ def test_a_resumed_run_computes_only_what_is_missing(data, tmp_path, monkeypatch
 def test_a_shard_of_another_plan_is_not_taken(data, tmp_path):
     model = SmallModel()
     plan, other = make_plan(model, data), make_plan(model, data, seed=1)
-    run_shard(model, data, plan, 0, tmp_path)
+    run_shard(Attributor(model, plan.settings), data, plan, 0, tmp_path)
     assert shard_is_complete(plan, 0, tmp_path)
     assert not shard_is_complete(other, 0, tmp_path)
     assert other.differences(plan) == ["settings.seed"]
@@ -261,7 +260,7 @@ def test_any_change_of_the_model_changes_its_fingerprint(data):
 def test_a_worker_with_another_model_is_refused(data, tmp_path):
     plan = make_plan(SmallModel(), data)
     with pytest.raises(InputError, match="not the model that the plan was made for"):
-        run_shard(SmallModel(seed=1), data, plan, 0, tmp_path)
+        run_shard(Attributor(SmallModel(seed=1), plan.settings), data, plan, 0, tmp_path)
     assert missing_shards(plan, tmp_path)[0] == 0
 
 

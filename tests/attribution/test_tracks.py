@@ -12,6 +12,7 @@ import pyBigWig
 import pytest
 import torch
 
+from hyena_ray.attribution.engine import Attributor
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import ShardPlan, missing_shards, read_shard, run_shard
 from hyena_ray.attribution.tracks import scored_bases, write_tracks
@@ -78,7 +79,7 @@ def attributed(data: PreparedData, folder: Path, size: int, *methods: str) -> Sh
     )
     plan = ShardPlan.make(MotifModel(), data, split="train", settings=settings, size=size)
     for index in missing_shards(plan, folder):
-        run_shard(MotifModel(), data, plan, index, folder)
+        run_shard(Attributor(MotifModel(), plan.settings), data, plan, index, folder)
     return plan
 
 

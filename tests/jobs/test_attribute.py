@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from hyena_ray.attribution import shards
+from hyena_ray.attribution.engine import Attributor
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import Shard
 from hyena_ray.cluster.pool import ShardError
@@ -133,18 +134,18 @@ def test_a_window_that_always_kills_its_actor_stops_the_job_and_is_named(
     inputs: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison = int(PreparedData.open(inputs / "data").window_ids(WINDOW, "test")[25])
-    whole = shards.attribute_windows
 
-    def deadly(model: object, windows: Windows, settings: object) -> object:
-        if poison in windows.window_id:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return whole(model, windows, settings)  # type: ignore[arg-type]
+    def in_actor(attributor: Attributor, *others: object) -> object:
+        class Deadly(type(attributor)):  # type: ignore[misc]
+            def __call__(self, windows: Windows) -> object:
+                if poison in windows.window_id:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return super().__call__(windows)
 
-    def in_actor(*arguments: object) -> object:
+        attributor.__class__ = Deadly
         # The actor's own module: here its `run_shard` is this function.
         module: Any = import_module(shards.__name__)
-        module.attribute_windows = deadly
-        return module.run_shard(*arguments)
+        return module.run_shard(attributor, *others)
 
     monkeypatch.setattr(shards, "run_shard", in_actor)
     with pytest.raises(ShardError, match=rf"window_id {poison} of shard \d+ failed 4 times"):

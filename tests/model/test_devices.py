@@ -9,8 +9,9 @@ from torch import Tensor
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import check_precision, halving, matrix_products, upload
-from hyena_ray.model.replay import EAGER, Recording, Replay
+from hyena_ray.model.replay import EAGER, Recording, Work
 from hyena_ray.model.settings import Precision
+from tests.recorder import Recorder
 
 CPU = torch.device("cpu")
 
@@ -70,57 +71,31 @@ def test_one_that_does_not_fit_is_refused_in_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
-class Recorder(Replay):
-    """A `Replay` whose graphs are functions that write to fixed memory, as CUDA's do."""
-
-    def __init__(self) -> None:
-        super().__init__(CPU)
-        self.records = True
-        self.recorded = 0
-
-    def eager(self, work: object, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        assert callable(work)
-        outputs: tuple[Tensor, ...] = work(*inputs)
-        return outputs
-
-    def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
-        assert callable(work)
-        self.recorded += 1
-        own = tuple(tensor.clone() for tensor in inputs)
-        outputs = tuple(torch.empty_like(tensor) for tensor in work(*own))
-
-        def replay() -> None:
-            for output, new in zip(outputs, work(*own), strict=True):
-                output.copy_(new)
-
-        return Recording(own, outputs, replay)
-
-
 def test_replayed_work_gives_what_the_work_gives() -> None:
-    replay = Recorder()
+    replay = Recorder(CPU)
     for size in (2, 3):
         for number in range(EAGER + 4):
             given = torch.full((size,), float(number))
             (result,) = replay("square", lambda x: (x * x,), given)
             assert torch.equal(result, given * given)
-    assert replay.recorded == 2, "one recording for each shape"
+    assert replay.recordings == 2, "one for each shape"
 
 
 def test_work_of_another_name_is_recorded_by_itself() -> None:
-    replay = Recorder()
+    replay = Recorder(CPU)
     for _ in range(EAGER + 2):
         (double,) = replay("double", lambda x: (2 * x,), torch.ones(2))
         assert double.tolist() == [2, 2]
         (half,) = replay("half", lambda x: (x / 2,), torch.ones(2))
         assert half.tolist() == [0.5, 0.5]
-    assert replay.recorded == 2
+    assert replay.recordings == 2
 
 
 def test_work_that_cannot_be_recorded_runs_all_the_same() -> None:
     class Refused(Recorder):
-        def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
+        def record(self, work: Work, inputs: tuple[Tensor, ...]) -> Recording:
             raise RuntimeError("operation not permitted when stream is capturing")
 
-    replay = Refused()
+    replay = Refused(CPU)
     results = [replay("double", lambda x: (2 * x,), torch.ones(1)) for _ in range(EAGER + 3)]
     assert [result[0].item() for result in results] == [2.0] * len(results)

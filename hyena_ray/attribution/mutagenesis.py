@@ -1,0 +1,60 @@
+"""In-silico saturation mutagenesis: what a target loses as bases are substituted, one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import Targets
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
+from hyena_ray.model.devices import upload
+
+
+def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> Tensor:
+    """Score every base by f(x) minus the mean of f with that base substituted.
+
+    Substitutions are each of the other three bases, or N with `ism_substitute="n"`. Bases of the
+    flanks, and an N in place of an N, score 0.
+
+    Args:
+        targets: Targets of M windows.
+        settings: `ism_substitute` is read.
+
+    Returns:
+        Scores of S strands and T positions, shape (S, M, T), float64.
+
+    Reference: Zhou & Troyanskaya 2015 for the other bases; Zeiler & Fergus 2014 for N.
+    """
+    return torch.stack(
+        [_score_strand(targets, strand, settings) for strand in range(len(targets.inputs))]
+    )
+
+
+def _score_strand(targets: Targets, strand: int, settings: AttributionSettings) -> Tensor:
+    ids, device = targets.inputs[strand], targets.device
+    substitutes = np.arange(FIRST_BASE, FIRST_BASE + 4)
+    if settings.ism_substitute == "n":
+        substitutes = np.array([N_TOKEN])
+    first, last = targets.model.left, targets.model.left + targets.model.readout.window
+    # Substitutions behind the last position that a target depends on change nothing.
+    is_read = np.arange(first, last) < targets.receptive_ends[strand][:, None]
+    is_other = ids.cpu().numpy()[:, first:last, None] != substitutes
+    window, position, number = np.nonzero(is_read[..., None] & is_other)
+    at = [upload(column, device) for column in (window, position + first, number)]
+    token = upload(substitutes, device)[at[2]]
+
+    def substituted(points: Tensor) -> Tensor:
+        changed = ids[at[0][points]]
+        changed.scatter_(1, at[1][points, None], token[points, None])
+        return changed
+
+    whole = targets.token_values(strand, np.arange(len(targets)), lambda points: ids[points])
+    lost = whole[at[0]] - targets.token_values(strand, window, substituted)
+    # One place for each substitution, so that no two are added up in an order left to chance.
+    losses = lost.new_zeros(*ids.shape, len(substitutes))
+    losses[tuple(at)] = lost
+    tried = lost.new_zeros(losses.shape)
+    tried[tuple(at)] = 1
+    return losses.sum(2) / tried.sum(2).clamp_min(1)

@@ -1,0 +1,31 @@
+"""Stands in for CUDA graphs on a machine without a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hyena_ray.model.replay import Recording, Replay, Work
+
+
+class Recorder(Replay):
+    """A `Replay` on the CPU that works in fixed memory, as recorded graphs do."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(torch.device("cpu"))
+        self.records = True
+
+    def eager(self, work: Work, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return work(*inputs)
+
+    def record(self, work: Work, inputs: tuple[Tensor, ...]) -> Recording:
+        own = tuple(tensor.clone() for tensor in inputs)
+        outputs: list[Tensor] = []
+
+        def replay() -> None:
+            results = work(*own)
+            outputs.extend(map(torch.empty_like, results[len(outputs) :]))
+            for output, result in zip(outputs, results, strict=True):
+                output.copy_(result)
+
+        return Recording(own, outputs, replay)
