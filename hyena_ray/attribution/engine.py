@@ -35,7 +35,7 @@ from hyena_ray.attribution.targets import (
 )
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import FIRST_BASE, tokens_to_codes
-from hyena_ray.model.devices import halving, upload
+from hyena_ray.model.devices import arithmetic, halving, upload
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import model_sha256
@@ -187,6 +187,7 @@ class Attributor:
                 self._resources.callback(parameter.requires_grad_, True)
                 parameter.requires_grad_(False)
         model.eval()
+        self._resources.enter_context(arithmetic("float32"))
         self._resources.enter_context(frozen_filters(model))
         self._replay = Replay(model_device(model))
 

@@ -152,16 +152,17 @@ def dinucleotide_shuffles(bases: NDArray[np.uint8], keys: Words, device: torch.d
     while len(runs):
         longest = int(length[runs[0]])
         some, runs = np.split(runs, [max(1, POSITIONS // longest)])
-        column = first[some, None] + np.arange(longest)
-        inside = np.arange(longest) < length[some, None]
-        rows = np.broadcast_to(row[some, None], column.shape)
-        known_bases = np.full(column.shape, N_CODE, np.uint8)
-        known_bases[inside] = bases[rows[inside], column[inside]]
+        # Bases of the runs by number of the run and place in it, and where they are in a sequence.
+        run, place = np.nonzero(np.arange(longest) < length[some, None])
+        at = row[some][run], first[some][run] + place
+        known_bases = np.full((len(some), longest), N_CODE, np.uint8)
+        known_bases[run, place] = bases[at]
         run_keys = mixed(first[some].astype(np.uint64), keys[row[some]])
         words = mixed(np.arange(longest, dtype=np.uint64), run_keys[:, None])
         paths = _euler_paths(known_bases, length[some], words, device)
-        at = (upload(part[inside], device) for part in (rows, column))
-        shuffled[tuple(at)] = paths[upload(inside, device)]
+        # By number, since a mask on a GPU has to be counted, for which the host would wait.
+        numbers = [upload(part, device) for part in (*at, run, place)]
+        shuffled[numbers[0], numbers[1]] = paths[numbers[2], numbers[3]]
     return shuffled
 
 
@@ -249,7 +250,7 @@ def _draw_trees(counts: Tensor, end: Tensor, words: Tensor) -> Tensor:
     absent = (counts.sum(2) == 0) | (code == end)
     to_end = (code == end).long()[:, None, :].expand_as(counts)
     ways = torch.where(absent[..., None], to_end, counts).double()
-    trees = torch.from_numpy(_TREES).to(counts.device)[end[:, 0]]
+    trees = upload(_TREES, counts.device)[end[:, 0]]
     # Products of integers below 2^53, and their sums, are exact: the same on every device.
     weights = ways.flatten(1).gather(1, (4 * code + trees).flatten(1)).view(trees.shape).prod(2)
     reached = weights.cumsum(1)

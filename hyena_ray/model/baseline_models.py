@@ -150,7 +150,11 @@ class BiLSTM(NetworkBaseline):
         return 2 * int(config.channels)
 
     def _states(self, embedded: Tensor) -> tuple[Tensor, ...]:
-        return (self.lstm(embedded)[0],)
+        if self.training or not embedded.requires_grad:
+            return (self.lstm(embedded)[0],)
+        # cuDNN's LSTM has no gradient in evaluation mode, in which attribution needs one.
+        with torch.backends.cudnn.flags(enabled=False):
+            return (self.lstm(embedded)[0],)
 
 
 # Baselines that compute from the bases themselves, without embeddings.

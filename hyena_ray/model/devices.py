@@ -76,16 +76,23 @@ def check_precision(precision: Precision, device: torch.device, place: str) -> N
 
 
 @contextmanager
-def matrix_products(precision: Precision) -> Iterator[None]:
-    """Multiply float32 matrices in TF32 inside the block if the precision is `tf32`, else exactly.
+def arithmetic(precision: Precision) -> Iterator[None]:
+    """Compute in a precision inside the block, and the same bits every time.
+
+    Only the rounding of float32 is settled here: matrix products and convolutions take TF32 if the
+    precision is `tf32`, else none does, though torch's convolutions would. Types of activations are
+    autocast's.
 
     Args:
-        precision: Arithmetic of the block.
+        precision: Precision of the block.
     """
+    rounded = precision == "tf32"
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
     try:
-        yield
+        # Some of cuDNN's algorithms add up in an order that is left to chance.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=rounded):
+            yield
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -16,8 +16,11 @@ from hyena_ray.attribution.shards import ShardPlan, merge_shards, missing_shards
 from hyena_ray.dataset.keyed_random import Words
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.model.build import build_model
+from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
-from tests.attribution.small_model import draw_windows, hyenadna
+from hyena_ray.tasks import TASKS
+from tests.attribution.small_model import FLANK, WINDOW, draw_windows, hyenadna
 from tests.attribution.test_shards import data as prepared_data
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -60,6 +63,25 @@ def test_scores_are_those_of_the_cpu_where_the_noise_is(monkeypatch: pytest.Monk
     expected = attribute_windows(model, windows, SETTINGS)
     monkeypatch.setattr(engine, "draw_noise", drawn_on_the_cpu)
     assert_same(expected, attribute_windows(model.to(CUDA), windows, SETTINGS), 1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["dilated_cnn", "bilstm"])
+def test_baselines_are_attributed_as_on_the_cpu(architecture: Architecture) -> None:
+    model = build_model(
+        ModelSettings(architecture=architecture, channels=16),
+        Readout(window=WINDOW, flank=FLANK, lookahead=0, strands="both"),
+        LoraSettings(),
+        TASKS["zdna"],
+        seed=0,
+    )
+    model.threshold = 0.0
+    settings = SETTINGS.updated({"methods": ("ig", "input_x_gradient")}, "test")
+    expected = attribute_windows(model, regions(20), settings)
+    model.to(CUDA)
+    results = [attribute_windows(model, regions(20), settings) for _ in range(2)]
+    assert_same(expected, results[0], 1e-5)
+    for name, scores in results[0].scores.items():
+        assert scores.tobytes() == results[1].scores[name].tobytes()
 
 
 def test_noise_of_a_gpu_is_as_large_as_that_of_the_cpu() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hyena_ray.model.build import build_model
 from hyena_ray.model.convolution import Method, convolve, prepare_filters
-from hyena_ray.model.devices import check_precision, default_device, matrix_products, upload
+from hyena_ray.model.devices import arithmetic, check_precision, default_device, upload
 from hyena_ray.model.filters import HyenaFilter
 from hyena_ray.model.replay import EAGER, Replay
 from hyena_ray.model.settings import (
@@ -103,7 +103,7 @@ def test_both_convolutions_and_their_gradients_are_those_of_float64(
 @pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-6), ("tf32", 3e-3)])
 def test_products_are_as_exact_as_their_name_says(precision: Precision, bound: float) -> None:
     a, b = (torch.randn(512, 512, dtype=torch.float64) for _ in range(2))
-    with matrix_products(precision):
+    with arithmetic(precision):
         product = a.float().to(CUDA) @ b.float().to(CUDA)
     error = relative_error(product, a @ b)
     assert error < bound

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.devices import check_precision, halving, matrix_products, upload
+from hyena_ray.model.devices import arithmetic, check_precision, halving, upload
 from hyena_ray.model.replay import EAGER, Recording, Work
 from hyena_ray.model.settings import Precision
 from tests.recorder import Recorder
@@ -35,9 +35,9 @@ def test_an_old_gpu_lacks_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_products_are_rounded_by_name_alone() -> None:
     before = torch.get_float32_matmul_precision()
-    with matrix_products("tf32"):
+    with arithmetic("tf32"):
         assert torch.get_float32_matmul_precision() == "high"
-        with matrix_products("float32"):
+        with arithmetic("float32"):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "high"
     assert torch.get_float32_matmul_precision() == before
