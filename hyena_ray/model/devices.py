@@ -79,15 +79,22 @@ def check_precision(precision: Precision, device: torch.device, place: str) -> N
 def matrix_products(precision: Precision) -> Iterator[None]:
     """Multiply float32 matrices in TF32 inside the block if the precision is `tf32`, else exactly.
 
+    cuDNN's convolutions and recurrent layers, which are matrix products too, follow: torch leaves
+    TF32 on for them. They take the algorithms whose sums have one order, so that the same inputs
+    give the same bits; what that costs was not measured.
+
     Args:
         precision: Arithmetic of the block.
     """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    cudnn, rounded = torch.backends.cudnn, precision == "tf32"
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+    cudnn.allow_tf32, cudnn.deterministic = rounded, True
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.deterministic = before[1:]
 
 
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -100,9 +107,11 @@ def upload(array: NDArray[Any], device: torch.device) -> Tensor:
         array: Any array.
         device: Device that the tensor is on.
     """
-    if device.type != "cuda":
+    if not array.flags.writeable:
         # torch warns of read-only arrays, such as those of Ray's object store.
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
+        array = array.copy()
+    if device.type != "cuda":
+        return torch.from_numpy(array)
     return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(device, non_blocking=True)
 
 
