@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -62,19 +63,22 @@ class Schedule:
         if shape == "plateau":
             self._plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=1)
         # Only now: torch's schedules compute with the numbers that they find at their start.
+        self._rates = [_device_scalar(group) for group in optimizer.param_groups]
         self._place_rates()
 
     def _place_rates(self) -> None:
         """Hold the rate of every group where its step reads it."""
-        for group in self._optimizer.param_groups:
-            device, rate = group["params"][0].device, float(group["lr"])
-            group["lr"] = rate if device.type == "cpu" else torch.tensor(rate, device=device)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            if group["lr"] is not rate:
+                number = float(group["lr"])
+                group["lr"] = number if rate is None else rate.fill_(number)
 
     def after_step(self) -> None:
         """Set the rate of the next step."""
         # The per-step schedule sets rates from the peak: past warm-up it would undo the plateau's.
         if self._plateau is None or self._per_step.last_epoch < self._warmup_steps:
             self._per_step.step()
+            self._place_rates()
 
     def after_epoch(self, score: float) -> None:
         """Halve the rate if the validation score has stopped rising.
@@ -84,6 +88,7 @@ class Schedule:
         """
         if self._plateau is not None and self._per_step.last_epoch >= self._warmup_steps:
             self._plateau.step(score)
+            self._place_rates()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
@@ -100,3 +105,9 @@ class Schedule:
         self._per_step.load_state_dict(state["per_step"])
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
+
+
+def _device_scalar(group: dict[str, Any]) -> Tensor | None:
+    """Return room for the rate of a group on its GPU; None on the CPU."""
+    device = group["params"][0].device
+    return None if device.type == "cpu" else torch.zeros((), device=device)

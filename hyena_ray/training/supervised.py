@@ -13,7 +13,7 @@ from torch import Tensor
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.files import write_json
 from hyena_ray.model.build import build_model
-from hyena_ray.model.devices import default_device
+from hyena_ray.model.devices import default_device, upload
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import save_window_model
@@ -333,7 +333,8 @@ def step_batches(
         device: Device that the steps are taken on.
         workers: Place of this process among those that train together.
     """
-    weights, augmentation = class_weights(recipe).to(device), Augmentation(recipe, epoch)
+    weights = upload(class_weights(recipe).numpy(), device)
+    augmentation = Augmentation(recipe, epoch)
     together = recipe.batch_size * recipe.accumulation
     for batch in train.batches(together, epoch=epoch, seed=recipe.seed):
         changes, idle = augmentation.draw(len(batch), batch.window), workers.rank >= len(batch)

@@ -29,6 +29,7 @@ from hyena_ray.errors import InputError, JobError
 from hyena_ray.model.devices import ACTIVATIONS, check_precision, matrix_products
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.settings import Precision
+from hyena_ray.progress import count_noun
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.checkpoint import CHECKPOINT, TrainerState, load_state, save_state
 from hyena_ray.training.data_parallel import ALONE, Workers
@@ -281,13 +282,26 @@ class Trainer(Generic[ModelType]):
 
         Args:
             batch: This worker's part of the step.
+
+        Raises:
+            InputError: The GPU's memory does not hold a pass.
         """
         if self._optimization is None:
             raise RuntimeError("no optimiser: call start_stage first")
         work = partial(self._take_step, batch.rows, batch.arguments)
+        given = batch.inputs, batch.targets, batch.weight
         scale = self.scaler.get_scale()
-        with matrix_products(self._precision):
-            (loss,) = self._replay((batch.rows, batch.arguments), work, *batch[:3])
+        try:
+            with matrix_products(self._precision):
+                (loss,) = self._replay((batch.rows, batch.arguments), work, *given)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                "training",
+                f"{count_noun(batch.rows, 'window')} in a pass",
+                f"the GPU runs out of memory ({str(error).partition('. ')[0]})",
+                "let fewer pass at once (batch_size, with more accumulation; tokens_per_pass of a "
+                "pretraining), or give the run more of a GPU",
+            ) from None
         self._unread.append(loss.clone())
         self.steps += 1
         # The scaler leaves out a step whose gradients overflowed, and lowers its scale.
@@ -296,8 +310,10 @@ class Trainer(Generic[ModelType]):
             self.average.after_step()
 
     def read_losses(self) -> list[float]:
-        """Wait for the steps since the last call, and return the mean loss of each over all
-        workers.
+        """Wait for the steps since the last call, and return their losses.
+
+        Returns:
+            Mean loss of each step over all workers, in order.
 
         Raises:
             DivergenceError: A loss is NaN or infinite; the weights are of no use.

@@ -238,6 +238,23 @@ def test_a_step_that_diverges_is_named_and_never_saved(
         assert all(torch.isfinite(weight).all() for weight in state["model"].values())
 
 
+def test_a_pass_that_a_gpu_does_not_hold_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. And more.")
+
+    monkeypatch.setattr(module, "Replay", lambda device: out_of_memory)
+    monkeypatch.setattr(Trainer, "start_stage", keep_optimization)
+    with pytest.raises(InputError, match="8 windows in a pass") as error:
+        supervised_run(tmp_path, {})
+    assert "\n" not in str(error.value)
+
+
+def keep_optimization(self: Any, optimization: Optimization) -> None:
+    self._optimization = optimization
+
+
 def test_a_precision_that_the_device_lacks_is_refused_before_a_step(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training\.precision.*tf32"):
         supervised_run(tmp_path, {"training.precision": "tf32"})
