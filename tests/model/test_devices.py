@@ -34,13 +34,17 @@ def test_an_old_gpu_lacks_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_products_are_rounded_by_name_alone() -> None:
-    before = torch.get_float32_matmul_precision()
+    def now() -> tuple[str, bool, bool]:
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic
+
+    before = now()
     with matrix_products("tf32"):
-        assert torch.get_float32_matmul_precision() == "high"
+        assert now() == ("high", True, True)
         with matrix_products("float32"):
-            assert torch.get_float32_matmul_precision() == "highest"
-        assert torch.get_float32_matmul_precision() == "high"
-    assert torch.get_float32_matmul_precision() == before
+            assert now() == ("highest", False, True)
+        assert now() == ("high", True, True)
+    assert now() == before
 
 
 def test_read_only_arrays_reach_a_device_too() -> None:
