@@ -163,6 +163,11 @@ class StreamSource:
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
         """Read all windows once, with the files and every `BUFFER_ROWS` rows shuffled.
 
+        Every worker of a run reads the whole stream and takes its own rows of each batch: which
+        rows a batch has is known only once those before it were shuffled, and a stream that Ray
+        splits among the workers would train another run than one worker does. Only a worker's own
+        rows are copied to its device and augmented.
+
         Args:
             batch_size: Number of windows of a batch; the last one may have fewer.
             epoch: Number of the epoch, from 0; None keeps the order of window_id.
@@ -192,7 +197,7 @@ class StreamSource:
         for batch in rows.iter_batches(
             batch_size=batch_size, batch_format="numpy", prefetch_batches=2, **shuffle
         ):
-            yield Batch(batch["tokens"], batch["labels"])
+            yield Batch.of(batch["tokens"], batch["labels"])
 
 
 def select_windows(table: pa.Table, window_ids: NDArray[np.int64]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Token ids of DNA, the integers that a model reads for each base, and augmentation of batches.
+"""Token ids of DNA, the integers that a model reads for each base, and their opposite strand.
 
 Ids follow HyenaDNA's published tokenizer, so that its checkpoints fit: a base's token is its code
 (A C G T N = 0 1 2 3 4) plus 7.
@@ -146,49 +146,3 @@ def random_half(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """
     half = (count + int(rng.integers(2))) // 2
     return rng.permutation(count)[:half]
-
-
-def reverse_half(
-    tokens: NDArray[np.uint8], labels: NDArray[np.int8], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Replace a random half of a batch by the opposite strand.
-
-    Args:
-        tokens: (B, length + 2 * flank) token ids.
-        labels: (B, length) labels, one per base; flanks are equally long, so they stay aligned.
-        rng: Source of the choice; see `random_half`.
-
-    Returns:
-        Copies of both.
-    """
-    rows = random_half(len(tokens), rng)
-    tokens, labels = tokens.copy(), labels.copy()
-    tokens[rows] = reverse_complement(tokens[rows])
-    labels[rows] = labels[rows, ::-1]
-    return tokens, labels
-
-
-def random_crop(
-    tokens: NDArray[np.uint8], labels: NDArray[np.int8], shortest: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Cut a batch to one random length, every window at a random position of its own.
-
-    What is cut off a side of the window becomes its flank, so that flanks stay real bases.
-
-    Args:
-        tokens: (B, length + 2 * flank) token ids.
-        labels: (B, length) labels, one per base.
-        shortest: Lower bound of the new length in bases; the upper bound is `length`.
-        rng: Source of the length and of B offsets.
-
-    Returns:
-        (B, new length + 2 * flank) tokens and (B, new length) labels, copies.
-    """
-    length = labels.shape[1]
-    cut = int(rng.integers(shortest, length + 1))
-    offset = rng.integers(0, length - cut + 1, size=(len(labels), 1))
-    columns = offset + np.arange(tokens.shape[1] - length + cut)
-    return (
-        np.take_along_axis(tokens, columns, 1),
-        np.take_along_axis(labels, columns[:, :cut], 1),
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -270,6 +271,12 @@ _STEPS[[0, 3], [3, 0]] = -2.0  # AT TA
 _STEPS[OTHER, :] = _STEPS[:, OTHER] = -1e4
 
 
+@cache
+def _steps(device: torch.device) -> Tensor:
+    """Return the step weights on a device: a copy at every pass would wait for it."""
+    return _STEPS.to(device)
+
+
 class Rule(NamedTuple):
     """A rule of thumb; larger scores speak for class 1."""
 
@@ -293,7 +300,7 @@ def alternation(codes: Tensor) -> Tensor:
         For each base the best sum of step weights over the segments that hold it, at least 0;
         shape (B, L), float32.
     """
-    sums = F.pad(_STEPS.to(codes.device)[codes[:, :-1], codes[:, 1:]].cumsum(1), (1, 0))
+    sums = F.pad(_steps(codes.device)[codes[:, :-1], codes[:, 1:]].cumsum(1), (1, 0))
     # The difference is taken in float64, since runs of N make the sums large.
     return (sums.flip(1).cummax(1).values.flip(1) - sums.cummin(1).values).float()
 

@@ -79,8 +79,9 @@ def check_precision(precision: Precision, device: torch.device, place: str) -> N
 def arithmetic(precision: Precision) -> Iterator[None]:
     """Compute in a precision inside the block, and the same bits every time.
 
-    Only the rounding of float32 is settled here: matrix products and convolutions take TF32 if the
-    precision is `tf32`, else none does, though torch's convolutions would. Types of activations are
+    Matrix products, and cuDNN's convolutions and recurrent layers, take TF32 if the precision is
+    `tf32`, else none does; torch by itself leaves it on for cuDNN. Of cuDNN's algorithms those are
+    taken whose sums have one order; what that costs was not measured. Types of activations are
     autocast's.
 
     Args:
@@ -90,7 +91,6 @@ def arithmetic(precision: Precision) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if rounded else "highest")
     try:
-        # Some of cuDNN's algorithms add up in an order that is left to chance.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=rounded):
             yield
     finally:
@@ -107,9 +107,11 @@ def upload(array: NDArray[Any], device: torch.device) -> Tensor:
         array: Any array.
         device: Device that the tensor is on.
     """
-    if device.type != "cuda":
+    if not array.flags.writeable:
         # torch warns of read-only arrays, such as those of Ray's object store.
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
+        array = array.copy()
+    if device.type != "cuda":
+        return torch.from_numpy(array)
     return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(device, non_blocking=True)
 
 

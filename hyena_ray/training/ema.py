@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast
+import copy
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+
+from hyena_ray.model.replay import Replay
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
+
+_COUNT, _WEIGHTS = "n_averaged", "module."
+"""Key and prefix of the state, as torch.optim.swa_utils has them."""
 
 
 class WeightAverage(Generic[ModelType]):
@@ -18,7 +24,7 @@ class WeightAverage(Generic[ModelType]):
     random weights of the start are soon forgotten.
 
     Args:
-        model: Model that is trained; updates never touch it.
+        model: Model that is trained, on the device that it is trained on; updates never touch it.
         decay: Fraction of the average that a step leaves, in [0, 1); 0 keeps the last weights, at
             no cost.
 
@@ -35,35 +41,45 @@ class WeightAverage(Generic[ModelType]):
 
     def __init__(self, model: ModelType, decay: float) -> None:
         self._trained = model
-        self._average: AveragedModel | None = None
+        self._average: ModelType | None = None
+        self._decay = decay
+        self._steps = 0
         if decay:
-
-            def move(averages: list[Tensor], values: list[Tensor], steps: Tensor | int) -> None:
-                kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-                for average, value in zip(averages, values, strict=True):
-                    if average.is_floating_point():
-                        average.lerp_(value, 1 - kept)
-                    else:
-                        average.copy_(value)
-
-            self._average = AveragedModel(model, multi_avg_fn=move, use_buffers=True)  # type: ignore[arg-type]
+            self._average = copy.deepcopy(model)
+            self._device = next(model.parameters()).device
+            self._replay = Replay(self._device)
+            self._pairs = list(zip(_values(self._average), _values(model), strict=True))
 
     @property
     def model(self) -> ModelType:
         """The model with the averaged weights, or the trained model itself without a decay."""
-        if self._average is None:
-            return self._trained
-        return cast(ModelType, self._average.module)
+        return self._trained if self._average is None else self._average
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Take in the weights of a finished step."""
-        if self._average is not None:
-            self._average.update_parameters(self._trained)
+        if self._average is None:
+            return
+        steps = self._steps
+        kept = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        self._replay("move", self._move, torch.full((), 1 - kept, device=self._device))
+        self._steps += 1
+
+    def _move(self, fraction: Tensor) -> tuple[Tensor, ...]:
+        """Move the average towards the weights by a fraction of the way, a scalar."""
+        for average, value in self._pairs:
+            if average.is_floating_point():
+                average.lerp_(value, fraction.to(average.dtype))
+            else:
+                average.copy_(value)
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs; empty without a decay."""
-        return {} if self._average is None else self._average.state_dict()
+        if self._average is None:
+            return {}
+        weights = self._average.state_dict(prefix=_WEIGHTS)
+        return {_COUNT: torch.tensor(self._steps), **weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state.
@@ -71,5 +87,14 @@ class WeightAverage(Generic[ModelType]):
         Args:
             state: Value of `state_dict()`.
         """
-        if self._average is not None:
-            self._average.load_state_dict(state)
+        if self._average is None:
+            return
+        weights = {name: value for name, value in state.items() if name != _COUNT}
+        self._average.load_state_dict(
+            {name.removeprefix(_WEIGHTS): value for name, value in weights.items()}
+        )
+        self._steps = int(state[_COUNT])
+
+
+def _values(model: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]

@@ -18,6 +18,7 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.devices import arithmetic
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.window import WindowModel
 from hyena_ray.outcomes import SIMULATED, plain
@@ -186,21 +187,18 @@ def predict(
     """
     model.eval()
     device = next(model.parameters()).device
-    own = []
-    with frozen_filters(model):
+    class_weights = class_weights.to(device)
+    scored = []
+    with arithmetic("float32"), frozen_filters(model):
         for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
-            logits = model.predict(torch.from_numpy(batch.tokens).to(device))
-            loss = weighted_cross_entropy(
-                logits, torch.from_numpy(batch.labels).to(device), class_weights.to(device)
-            )
-            own.append(
-                (
-                    batch.labels,
-                    logits.float().softmax(-1)[..., 1].cpu().numpy(),
-                    float(loss.total),
-                    float(loss.weight),
-                )
-            )
+            logits = model.predict(batch.tokens(device))
+            loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
+            scored.append((batch.labels(), logits.float().softmax(-1)[..., 1], loss))
+    # Only now, when all work is queued, is the device waited for.
+    own = [
+        (labels.numpy(), scores.cpu().numpy(), float(loss.total), float(loss.weight))
+        for labels, scores, loss in scored
+    ]
     labels, scores, totals, weights = zip(*workers.merge(own), strict=True)
     mean = math.fsum(totals) / math.fsum(weights)
     return Predictions(np.concatenate(labels), np.concatenate(scores), mean)

@@ -1,26 +1,130 @@
-"""Batches of windows for training and evaluation: their source, their order, their augmentation."""
+"""Batches of windows for training and evaluation: their source, their order, their device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import random_crop, reverse_half
 from hyena_ray.errors import InputError
-from hyena_ray.training.settings import TrainingSettings
+from hyena_ray.model.convolution import ALL
+from hyena_ray.model.devices import upload
+
+HOST = torch.device("cpu")
+"""Device of windows that are only looked at."""
+RESIDENT_FRACTION = 0.25
+"""Largest part of a GPU's free memory that an array of windows takes: other trials may share it."""
+UPLOAD_BYTES = 1 << 24
+"""Bytes that are copied to a GPU at once."""
 
 
-class Batch(NamedTuple):
-    """Some windows with their labels."""
+class DeviceRows:
+    """Rows of an array, which are given on any device.
 
-    tokens: NDArray[np.uint8]
-    """Tokens, shape (B, W + 2 * stored flank)."""
-    labels: NDArray[np.int8]
-    """Labels, shape (B, W); `IGNORED` where a base does not count."""
+    Args:
+        array: Array on the host, shape (N, ...).
+        resident: Whether a GPU may get a copy of the whole array when rows are first asked for
+            there. Without one, as for an array that is too large, rows are gathered on the host.
+    """
+
+    def __init__(self, array: NDArray[Any], *, resident: bool) -> None:
+        self.array = array
+        self._resident = resident
+        self._copy: Tensor | None = None
+
+    def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return some rows on a device, without waiting for it.
+
+        Args:
+            rows: Numbers of the rows, shape (B,).
+            device: Device that the result is on.
+
+        Returns:
+            Shape (B, ...).
+        """
+        if not self._is_on(device):
+            return upload(self.array[rows], device)
+        if self._copy is None:
+            self._copy = self._upload(device)
+        return self._copy.index_select(0, upload(rows, device))
+
+    def _is_on(self, device: torch.device) -> bool:
+        """Return whether a device has a copy, or can have one."""
+        if device.type == "cpu":
+            return False
+        if self._resident and self._copy is None:
+            free, _ = torch.cuda.mem_get_info(device)
+            self._resident = self.array.nbytes <= RESIDENT_FRACTION * free
+        return self._resident
+
+    def _upload(self, device: torch.device) -> Tensor:
+        """Copy the array in parts: pinned memory is kept for later copies of the same size."""
+        array = self.array
+        copy = upload(array[:1], device).new_empty(array.shape)
+        size = max(1, UPLOAD_BYTES // max(1, array[:1].nbytes))
+        for first in range(0, len(array), size):
+            part = slice(first, first + size)
+            copy[part] = upload(array[part], device)
+        return copy
+
+
+class Batch:
+    """Some windows with their labels, read when they are asked for.
+
+    Args:
+        tokens: Tokens of all windows of the source, shape (N, W + 2 * stored flank), uint8.
+        labels: Their labels, shape (N, W), int8; `IGNORED` where a base does not count.
+        rows: Numbers of the windows of the batch, shape (B,).
+    """
+
+    def __init__(self, tokens: DeviceRows, labels: DeviceRows, rows: NDArray[np.int64]) -> None:
+        self._tokens = tokens
+        self._labels = labels
+        self._rows = rows
+
+    @classmethod
+    def of(cls, tokens: NDArray[np.uint8], labels: NDArray[np.int8]) -> Batch:
+        """Return a batch of windows that are at hand.
+
+        Args:
+            tokens: Tokens, shape (B, W + 2 * stored flank).
+            labels: Labels, shape (B, W).
+        """
+        return cls(
+            DeviceRows(tokens, resident=False),
+            DeviceRows(labels, resident=False),
+            np.arange(len(labels)),
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def window(self) -> int:
+        """Bases of a window, each with a label."""
+        return int(self._labels.array.shape[1])
+
+    def tokens(self, device: torch.device = HOST, part: slice = ALL) -> Tensor:
+        """Return the tokens of some windows of the batch on a device.
+
+        Args:
+            device: Device that the result is on.
+            part: Windows of the batch; no others are read.
+        """
+        return self._tokens.take(self._rows[part], device)
+
+    def labels(self, device: torch.device = HOST) -> Tensor:
+        """Return the labels of all windows of the batch on a device.
+
+        Args:
+            device: Device that the result is on.
+        """
+        return self._labels.take(self._rows, device)
 
 
 class WindowSource(Protocol):
@@ -52,17 +156,18 @@ class ArraySource:
         >>> ids = np.arange(3)
         >>> tokens, labels = np.full((3, 2), 7, np.uint8), np.zeros((3, 2), np.int8)
         >>> source = ArraySource(Windows(ids, np.full(3, "chr1"), 2 * ids, tokens, labels))
-        >>> [len(batch.tokens) for batch in source.batches(2, epoch=0, seed=0)]
+        >>> [len(batch) for batch in source.batches(2, epoch=0, seed=0)]
         [2, 1]
     """
 
     def __init__(self, windows: Windows) -> None:
-        self._windows = windows
+        self._tokens = DeviceRows(windows.tokens, resident=True)
+        self._labels = DeviceRows(windows.labels, resident=True)
 
     @property
     def count(self) -> int:
         """Number of windows."""
-        return len(self._windows.window_id)
+        return len(self._labels.array)
 
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
         """Yield all windows once; see `WindowSource.batches`."""
@@ -70,8 +175,7 @@ class ArraySource:
         if epoch is not None:
             order = np.random.default_rng([seed, epoch]).permutation(self.count)
         for first in range(0, self.count, batch_size):
-            rows = order[first : first + batch_size]
-            yield Batch(self._windows.tokens[rows], self._windows.labels[rows])
+            yield Batch(self._tokens, self._labels, order[first : first + batch_size])
 
 
 class ProgressSource:
@@ -95,40 +199,7 @@ class ProgressSource:
         """Yield all windows once; see `WindowSource.batches`."""
         for batch in self._source.batches(batch_size, epoch=epoch, seed=seed):
             yield batch
-            self._on_progress(len(batch.labels))
-
-
-class Augmentation:
-    """Random changes of one epoch's batches, fixed by (seed, epoch) alone.
-
-    Args:
-        recipe: Settings that say what is changed, and the seed.
-        epoch: Number of the epoch, from 0.
-    """
-
-    def __init__(self, recipe: TrainingSettings, epoch: int) -> None:
-        self._recipe = recipe
-        self._strands = np.random.default_rng([recipe.seed, epoch, 1])
-        self._crops = np.random.default_rng([recipe.seed, epoch, 2])
-        self._owners = np.random.default_rng([recipe.seed, epoch, 3])
-
-    def __call__(
-        self, tokens: NDArray[np.uint8], labels: NDArray[np.int8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """Return the next batch, changed.
-
-        Args:
-            tokens: Tokens, shape (B, W + 2 * stored flank).
-            labels: Labels, shape (B, W).
-        """
-        if self._recipe.permute_labels:
-            # No window keeps its own: one right label in a batch is enough to learn from.
-            labels = np.roll(labels, self._owners.integers(1, max(2, len(labels))), axis=0)
-        if self._recipe.shortest_crop is not None:
-            tokens, labels = random_crop(tokens, labels, self._recipe.shortest_crop, self._crops)
-        if self._recipe.reverse_complement:
-            tokens, labels = reverse_half(tokens, labels, self._strands)
-        return tokens, labels
+            self._on_progress(len(batch))
 
 
 def check_both_classes(source: WindowSource, place: str) -> None:
@@ -143,7 +214,7 @@ def check_both_classes(source: WindowSource, place: str) -> None:
     """
     labels: set[int] = set()
     for batch in source.batches(1024, epoch=None, seed=0):
-        labels.update(np.unique(batch.labels).tolist())
+        labels.update(batch.labels().unique().tolist())
         if {0, 1} <= labels:
             return
     raise InputError(

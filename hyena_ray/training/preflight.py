@@ -41,10 +41,10 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
     _check_fold(settings, data, place)
     _check_model(settings, place)
     warn_of_leak(settings, data.manifest)
-    if settings.training.precision == "float16" and not gpu:
+    if settings.training.precision in ("float16", "tf32") and not gpu:
         raise InputError(
             f"{place}: training.precision",
-            "float16",
+            settings.training.precision,
             "needs a GPU, and the run has none",
             "use bfloat16 or float32",
         )

@@ -17,7 +17,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
 from hyena_ray.model.backbone import HyenaDNALanguageModel
 from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig, time_scale
-from hyena_ray.model.devices import default_device
+from hyena_ray.model.devices import arithmetic, default_device, upload
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.heads import LookaheadHead
 from hyena_ray.model.pretrained import load_pretrained, write_model
@@ -220,6 +220,7 @@ class PretrainingPlan:
     ) -> None:
         self._settings = settings
         self._model = model
+        self._device = next(model.parameters()).device
         self._feed = feed
         self._held_out = held_out
         self._workers = workers
@@ -233,7 +234,7 @@ class PretrainingPlan:
 
     def _batches(self, steps: range) -> Iterator[StepBatch]:
         for batch in self._feed(steps, self._workers):
-            yield step_batch(batch, self._settings.training)
+            yield step_batch(batch, self._settings.training, self._device)
 
     def optimization(self, stage: int) -> Optimization:
         """Return AdamW over all weights, with a cosine schedule over the whole run."""
@@ -290,15 +291,17 @@ def new_pretrainer(settings: PretrainSettings, workers: Workers = ALONE) -> Trai
     )
 
 
-def step_batch(batch: Batch, recipe: StepSettings) -> StepBatch:
+def step_batch(batch: Batch, recipe: StepSettings, device: torch.device) -> StepBatch:
     """Cut a worker's batch of a step into passes of at most `tokens_per_pass` bases.
 
     Args:
         batch: Windows of the step.
         recipe: Settings of the training.
+        device: Device that the step is taken on; it is not waited for.
     """
     rows = max(1, recipe.tokens_per_pass // batch.inputs.shape[1])
-    return StepBatch(batch.inputs, batch.targets, max(1, batch.weight), rows)
+    weight = torch.full((), float(max(1, batch.weight)), device=device)
+    return StepBatch(upload(batch.inputs, device), upload(batch.targets, device), weight, rows)
 
 
 def new_optimizer(model: PretrainModel, recipe: StepSettings) -> Optimizer:
@@ -426,12 +429,14 @@ def evaluate(
         for number, (name, codes) in enumerate(windows.items())
         for batch in _batches(codes, settings, number)
     ]
-    own = []
-    with torch.inference_mode(), frozen_filters(model):
+    scored = []
+    with torch.inference_mode(), arithmetic("float32"), frozen_filters(model):
         for name, batch in workers.share(batches):
-            logits = model(torch.from_numpy(batch.inputs).to(device))
-            loss = summed_loss(logits, torch.from_numpy(batch.targets).to(device))
-            own.append((name, Loss(float(loss.double()), batch.weight)))
+            logits = model(upload(batch.inputs, device))
+            loss = summed_loss(logits, upload(batch.targets, device))
+            scored.append((name, loss.double(), batch.weight))
+    # Only now, when all work is queued, is the device waited for.
+    own = [(name, Loss(float(loss), bases)) for name, loss, bases in scored]
     losses: dict[str, Loss] = {}
     for name, (total, bases) in workers.merge(own):
         before = losses.get(name, Loss(0.0, 0))

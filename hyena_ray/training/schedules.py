@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -38,8 +40,11 @@ def rate_factor(shape: Shape, step: int, *, warmup: int, steps: int) -> float:
 class Schedule:
     """Learning rate of every step of one stage.
 
+    On a GPU the groups' rates are scalars of the device, which are filled anew for each step: a
+    recorded step reads its rate there, and a number would be that of the recording for ever.
+
     Args:
-        optimizer: Optimiser whose groups hold the peak rates.
+        optimizer: Optimiser whose groups hold the peak rates, as numbers.
         shape: Shape after the warm-up.
         steps: Optimiser steps of the stage.
         warmup: Fraction of the steps in which the rate rises linearly from 0.
@@ -51,17 +56,29 @@ class Schedule:
         def factor(step: int) -> float:
             return rate_factor(shape, step, warmup=warmup_steps, steps=steps)
 
+        self._optimizer = optimizer
         self._warmup_steps = warmup_steps
         self._per_step = LambdaLR(optimizer, factor)
         self._plateau = None
         if shape == "plateau":
             self._plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=1)
+        # Only now: torch's schedules compute with the numbers that they find at their start.
+        self._rates = [_device_scalar(group) for group in optimizer.param_groups]
+        self._place_rates()
+
+    def _place_rates(self) -> None:
+        """Hold the rate of every group where its step reads it."""
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            if group["lr"] is not rate:
+                number = float(group["lr"])
+                group["lr"] = number if rate is None else rate.fill_(number)
 
     def after_step(self) -> None:
         """Set the rate of the next step."""
         # The per-step schedule sets rates from the peak: past warm-up it would undo the plateau's.
         if self._plateau is None or self._per_step.last_epoch < self._warmup_steps:
             self._per_step.step()
+            self._place_rates()
 
     def after_epoch(self, score: float) -> None:
         """Halve the rate if the validation score has stopped rising.
@@ -71,6 +88,7 @@ class Schedule:
         """
         if self._plateau is not None and self._per_step.last_epoch >= self._warmup_steps:
             self._plateau.step(score)
+            self._place_rates()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
@@ -78,11 +96,18 @@ class Schedule:
         return {"per_step": self._per_step.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state.
+        """Continue from a state, once the optimiser has loaded its own, which has the rates.
 
         Args:
             state: Value of `state_dict()`.
         """
+        self._place_rates()
         self._per_step.load_state_dict(state["per_step"])
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
+
+
+def _device_scalar(group: dict[str, Any]) -> Tensor | None:
+    """Return room for the rate of a group on its GPU; None on the CPU."""
+    device = group["params"][0].device
+    return None if device.type == "cpu" else torch.zeros((), device=device)

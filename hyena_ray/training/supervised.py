@@ -7,23 +7,23 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.files import write_json
 from hyena_ray.model.build import build_model
-from hyena_ray.model.devices import default_device
+from hyena_ray.model.devices import default_device, upload
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
+from hyena_ray.training.augmentation import Augmentation
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.evaluation import evaluate
-from hyena_ray.training.loaders import Augmentation, Batch, WindowSource, check_both_classes
+from hyena_ray.training.loaders import WindowSource, check_both_classes
 from hyena_ray.training.losses import class_weights, total_weight, training_loss
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings, TrainingSettings
@@ -142,6 +142,7 @@ class SupervisedPlan:
     ) -> None:
         self._recipe = settings.training
         self._model = model
+        self._device = next(model.parameters()).device
         self._train = train
         self._validation = validation
         self._folder = folder
@@ -166,7 +167,7 @@ class SupervisedPlan:
                 first=epoch * self._epoch_steps,
                 last=(epoch + 1) * self._epoch_steps,
                 stage=stage_start * self._epoch_steps,
-                batches=step_batches(self._train, self._recipe, epoch, self._workers),
+                batches=step_batches(self._train, self._recipe, epoch, self._device, self._workers),
                 seed=epoch_seed(self._recipe, epoch, self._workers),
             )
 
@@ -284,6 +285,8 @@ def new_trainer(
         precision=recipe.precision,
         clip_norm=recipe.clip_norm,
         ema_decay=recipe.ema_decay,
+        # To recompute activations the state of the generator is read on the host.
+        recorded=not recipe.checkpoint_activations,
         workers=workers,
     )
 
@@ -310,30 +313,37 @@ def epoch_seed(recipe: TrainingSettings, epoch: int, workers: Workers = ALONE) -
 
 
 def step_batches(
-    train: WindowSource, recipe: TrainingSettings, epoch: int, workers: Workers = ALONE
+    train: WindowSource,
+    recipe: TrainingSettings,
+    epoch: int,
+    device: torch.device,
+    workers: Workers = ALONE,
 ) -> Iterator[StepBatch]:
     """Yield this worker's part of every step of an epoch.
 
-    The windows of a step are drawn and augmented together, the same ones by every worker, and
-    shared out by rank. A worker without any gets one without labels, since all must pass.
+    The changes of a step are drawn for all its windows, the same ones by every worker, and the
+    windows are shared out by rank. A worker reads its own windows and the labels of all, whose
+    weight its loss is divided by. A worker without any gets one without labels, since all must
+    pass.
 
     Args:
         train: Windows to learn from.
         recipe: Settings of the training.
         epoch: Number of the epoch, from 0.
+        device: Device that the steps are taken on.
         workers: Place of this process among those that train together.
     """
-    weights, augment = class_weights(recipe), Augmentation(recipe, epoch)
+    weights = upload(class_weights(recipe).numpy(), device)
+    augmentation = Augmentation(recipe, epoch)
     together = recipe.batch_size * recipe.accumulation
     for batch in train.batches(together, epoch=epoch, seed=recipe.seed):
-        whole = Batch(*augment(*batch))
-        weight = float(total_weight(torch.from_numpy(whole.labels), weights))
-        if workers.rank < len(whole.labels):
-            tokens, labels = (part[workers.rank :: workers.size] for part in whole)
-        else:
-            tokens, labels = whole.tokens[:1], np.full_like(whole.labels[:1], IGNORED)
+        changes, idle = augmentation.draw(len(batch), batch.window), workers.rank >= len(batch)
+        own = slice(0, 1) if idle else slice(workers.rank, None, workers.size)
+        tokens, labels = changes.make(batch, device, own)
+        weight = total_weight(labels, weights)
+        targets = torch.full_like(labels[own], IGNORED) if idle else labels[own]
         window = None if recipe.shortest_crop is None else labels.shape[1]
-        yield StepBatch(tokens, labels, weight, recipe.batch_size, (window,))
+        yield StepBatch(tokens, targets, weight, recipe.batch_size, (window,))
 
 
 def best_epoch(history: list[Record], metric: str) -> int:

@@ -4,6 +4,11 @@ A `Trainer` knows the device, precision, accumulation, data parallelism, clippin
 divergence, and how to save and resume to the bit. What is trained on, which loss, which optimiser
 and when to evaluate come from a `TrainingPlan`: `supervised.SupervisedPlan` or
 `pretraining.PretrainingPlan`.
+
+A GPU is given its steps ahead of time: a step is work on tensors of the device, recorded as a CUDA
+graph where its shapes repeat, and nothing on the host waits for its result. Losses are read, and
+refused where they are not finite, after every `LOOK` steps and before anything is made of the
+weights.
 """
 
 from __future__ import annotations
@@ -12,18 +17,19 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.model.devices import ACTIVATIONS
+from hyena_ray.model.devices import ACTIVATIONS, arithmetic, check_precision
+from hyena_ray.model.replay import Replay
 from hyena_ray.model.settings import Precision
+from hyena_ray.progress import count_noun
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.checkpoint import CHECKPOINT, TrainerState, load_state, save_state
 from hyena_ray.training.data_parallel import ALONE, Workers
@@ -31,6 +37,10 @@ from hyena_ray.training.ema import WeightAverage
 from hyena_ray.training.schedules import Schedule
 
 logger = logging.getLogger(__name__)
+
+LOOK = {"cpu": 1, "cuda": 32}
+"""Steps from one look at the losses to the next, per type of device: to look is to wait for a GPU,
+and costs nothing on the CPU."""
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 PlannedModel = TypeVar("PlannedModel", bound=nn.Module, contravariant=True)
@@ -47,16 +57,17 @@ class DivergenceError(JobError):
 class StepBatch(NamedTuple):
     """The windows that one worker passes through the model in one optimiser step."""
 
-    inputs: NDArray[np.integer]
-    """Tokens, shape (B, T)."""
-    targets: NDArray[np.integer]
-    """Labels, shape (B, L)."""
-    weight: float
-    """What the summed loss of all workers is divided by for the step's mean loss."""
+    inputs: Tensor
+    """Tokens on the device, shape (B, T), integer."""
+    targets: Tensor
+    """Labels on the device, shape (B, L), integer."""
+    weight: Tensor
+    """What the summed loss of all workers is divided by for the step's mean loss; a scalar on the
+    device, float32."""
     rows: int
     """Rows of one pass; a step of more accumulates the gradients of several passes."""
     arguments: tuple[Any, ...] = ()
-    """Further positional arguments of the model."""
+    """Further positional arguments of the model, hashable."""
 
 
 class Optimization(NamedTuple):
@@ -169,6 +180,7 @@ class Trainer(Generic[ModelType]):
         precision: Arithmetic of the passes; weights stay in float32.
         clip_norm: Largest norm of all gradients together.
         ema_decay: Decay of the moving average that is evaluated and kept; 0 keeps the last weights.
+        recorded: Whether a GPU may replay steps from recordings.
         workers: Processes that train this model together; each gets its part of every batch.
     """
 
@@ -180,6 +192,7 @@ class Trainer(Generic[ModelType]):
         precision: Precision = "float32",
         clip_norm: float = 1.0,
         ema_decay: float = 0.0,
+        recorded: bool = True,
         workers: Workers = ALONE,
     ) -> None:
         self.model = model
@@ -192,10 +205,15 @@ class Trainer(Generic[ModelType]):
         self.losses: list[float] = []
         self.history: list[Record] = []
         self._loss = loss
+        self._precision = precision
         self._clip_norm = clip_norm
-        self._dtype = ACTIVATIONS[precision]
+        # The scaler decides on the host, after every step, whether the step counts; workers wait
+        # for each other in DistributedDataParallel, whose hooks are no work on tensors alone.
+        self._recorded = recorded and precision != "float16" and workers.size == 1
         self._optimization: Optimization | None = None
         self._replica: nn.Module = model
+        self._replay = Replay(self.device)
+        self._unread: list[Tensor] = []
         self._stage = -1
         self._resumed: TrainerState | None = None
 
@@ -213,33 +231,45 @@ class Trainer(Generic[ModelType]):
             plan: What is trained on, and when the model is evaluated and saved.
             folder: Folder of the run; takes `checkpoint.pt`, which the first worker writes.
             fingerprint: What identifies the run; a checkpoint with another one is refused.
-            on_step: Called by every worker after every step with the number of steps that are done,
-                the step's mean loss, and the record of the evaluation after it, if there was one.
+            on_step: Called by every worker for every step, once its loss was read, with the number
+                of steps that were done by then, the step's mean loss, and the record of the
+                evaluation after it, if there was one.
 
         Returns:
             Records of all evaluations.
 
         Raises:
-            InputError: The checkpoint is damaged, of another run, or of a model of another size.
+            InputError: The device lacks the precision; or the checkpoint is damaged, of another
+                run, or of a model of another size.
             DivergenceError: A loss is NaN or infinite.
             JobError: The batches of a phase ended early.
         """
+        check_precision(self._precision, self.device, "training.precision")
         path = folder / CHECKPOINT
         self.resume(path, fingerprint)
+
+        def look(*, evaluates: bool, saves: bool) -> None:
+            losses = self.read_losses()
+            self.losses += losses
+            for step, loss in enumerate(losses[:-1], self.steps - len(losses) + 1):
+                on_step(step, loss, None)
+            record = self._evaluate(plan) if evaluates else None
+            if saves and self.workers.writes:
+                save_state(path, self._state(fingerprint))
+            on_step(self.steps, losses[-1], record)
+
         for phase in plan.phases(self.steps):
             if plan.is_over(self.history):
                 break
             self.start_phase(plan, phase, path)
             for batch in phase.batches:
-                loss = self.step(batch)
-                self.steps += 1
-                self.losses.append(loss)
-                record = None
-                if plan.evaluates_after(self.steps):
-                    record = self._evaluate(plan)
-                if plan.saves_after(self.steps) and self.workers.writes:
-                    save_state(path, self._state(fingerprint))
-                on_step(self.steps, loss, record)
+                self.step(batch)
+                evaluates = plan.evaluates_after(self.steps)
+                saves = plan.saves_after(self.steps)
+                if evaluates or saves or len(self._unread) >= LOOK[self.device.type]:
+                    look(evaluates=evaluates, saves=saves)
+            if self._unread:
+                look(evaluates=False, saves=False)
             if self.steps != phase.last:
                 raise JobError(
                     f"the batches of steps {phase.first + 1} to {phase.last} ended after step "
@@ -247,51 +277,89 @@ class Trainer(Generic[ModelType]):
                 )
         return self.history
 
-    def step(self, batch: StepBatch) -> float:
-        """Take one optimiser step, in passes of at most `batch.rows` rows.
+    def step(self, batch: StepBatch) -> None:
+        """Take one optimiser step, in passes of at most `batch.rows` rows, without waiting for it.
 
         Args:
             batch: This worker's part of the step.
 
-        Returns:
-            Mean loss of the step over all workers.
-
         Raises:
-            DivergenceError: The loss is NaN or infinite; the weights were not changed.
+            InputError: The GPU's memory does not hold a pass.
         """
         if self._optimization is None:
             raise RuntimeError("no optimiser: call start_stage first")
-        optimizer, schedule, clipped = self._optimization
-        inputs = torch.from_numpy(batch.inputs).to(self.device)
-        targets = torch.from_numpy(batch.targets).to(self.device)
-        # The gradients of all workers are averaged, and so is the loss.
-        weight = batch.weight / self.workers.size
-        loss = torch.zeros((), device=self.device)
-        optimizer.zero_grad(set_to_none=True)
-        for first in range(0, len(targets), batch.rows):
-            rows = slice(first, first + batch.rows)
-            with self.workers.passes(self._replica, last=rows.stop >= len(targets)):
-                rounded = self._dtype != torch.float32
-                with torch.autocast(self.device.type, self._dtype, enabled=rounded):
-                    logits = self._replica(inputs[rows], *batch.arguments)
-                part = self._loss(logits, targets[rows]) / weight
-                self.scaler.scale(part).backward()
-            loss += part.detach()
-        mean = float(self.workers.mean(loss))
-        if not math.isfinite(mean):
-            raise DivergenceError(
-                f"the loss is {mean} at step {self.steps + 1}; lower the learning rate"
-            )
-        self.scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(clipped, self._clip_norm)
+        work = partial(self._take_step, batch.rows, batch.arguments)
+        given = batch.inputs, batch.targets, batch.weight
         scale = self.scaler.get_scale()
-        self.scaler.step(optimizer)
-        self.scaler.update()
+        try:
+            with arithmetic(self._precision):
+                (loss,) = self._replay((batch.rows, batch.arguments), work, *given)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                "training",
+                f"{count_noun(batch.rows, 'window')} in a pass",
+                f"the GPU runs out of memory ({str(error).partition('. ')[0]})",
+                "let fewer pass at once (batch_size, with more accumulation; tokens_per_pass of a "
+                "pretraining), or give the run more of a GPU",
+            ) from None
+        self._unread.append(loss.clone())
+        self.steps += 1
         # The scaler leaves out a step whose gradients overflowed, and lowers its scale.
         if self.scaler.get_scale() >= scale:
-            schedule.after_step()
+            self._optimization.schedule.after_step()
             self.average.after_step()
-        return mean
+
+    def read_losses(self) -> list[float]:
+        """Wait for the steps since the last call, and return their losses.
+
+        Returns:
+            Mean loss of each step over all workers, in order.
+
+        Raises:
+            DivergenceError: A loss is NaN or infinite; the weights are of no use.
+        """
+        losses: list[float] = self.workers.mean(torch.stack(self._unread)).tolist()
+        self._unread = []
+        for step, loss in enumerate(losses, self.steps - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise DivergenceError(f"the loss is {loss} at step {step}; lower the learning rate")
+        return losses
+
+    def _take_step(
+        self,
+        rows: int,
+        arguments: tuple[Any, ...],
+        inputs: Tensor,
+        targets: Tensor,
+        weight: Tensor,
+    ) -> tuple[Tensor]:
+        """Change the weights and return the loss: all of it work on tensors of the device."""
+        assert self._optimization is not None
+        optimizer, clipped = self._optimization.optimizer, self._optimization.clipped
+        dtype = ACTIVATIONS[self._precision]
+        loss = torch.zeros((), device=self.device)
+        optimizer.zero_grad(set_to_none=True)
+        for first in range(0, len(targets), rows):
+            part = slice(first, first + rows)
+            with self.workers.passes(self._replica, last=part.stop >= len(targets)):
+                rounded = dtype != torch.float32
+                with torch.autocast(self.device.type, dtype, enabled=rounded):
+                    logits = self._replica(inputs[part], *arguments)
+                # The gradients of all workers are averaged, and so is the loss.
+                part_loss = self._loss(logits, targets[part]) / (weight / self.workers.size)
+                self.scaler.scale(part_loss).backward()
+            loss += part_loss.detach()
+        self.scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(clipped, self._clip_norm)
+        if self.device.type == "cuda":
+            # Fused optimisers keep all that they need on the device in any case. torch records
+            # those alone that say so, and warns of every other step of those that do.
+            recording = torch.cuda.is_current_stream_capturing()
+            for group in optimizer.param_groups:
+                group["capturable"] = recording
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return (loss,)
 
     def start_stage(self, optimization: Optimization) -> None:
         """Train with another optimiser from here on, and with the weights frozen as they are now.
@@ -300,6 +368,9 @@ class Trainer(Generic[ModelType]):
             optimization: Optimiser, schedule and clipped parameters of the stage.
         """
         self._optimization = optimization
+        # Recordings are of one optimiser.
+        self._replay = Replay(self.device)
+        self._replay.records = self._replay.records and self._recorded
         # Which weights are frozen is settled when the replica is made.
         self._replica = self.workers.replica(self.model)
         self._replica.train()

@@ -119,7 +119,7 @@ def training(flank: int) -> Comparison:
         schedule = Schedule(optimizer, recipe.schedule, source.count, recipe.warmup)
         trainer = new_trainer(model, recipe)
         trainer.start_stage(Optimization.of(optimizer, schedule))
-        for batch in step_batches(source, recipe, 0):
+        for batch in step_batches(source, recipe, 0, trainer.device):
             trainer.step(batch)
 
     def peer(precision: str) -> None:

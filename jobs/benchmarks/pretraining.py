@@ -66,7 +66,7 @@ def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, Nex
     number = count()
 
     def run() -> None:
-        trainer.step(step_batch(stream.batch(next(number)), recipe))
+        trainer.step(step_batch(stream.batch(next(number)), recipe, trainer.device))
 
     return run, model
 

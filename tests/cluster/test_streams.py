@@ -34,7 +34,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tokens(source: WindowSource, epoch: int | None = None, seed: int = 0) -> np.ndarray:
-    return np.concatenate([b.tokens for b in source.batches(16, epoch=epoch, seed=seed)])
+    return np.concatenate([b.tokens() for b in source.batches(16, epoch=epoch, seed=seed)])
 
 
 def rows(array: np.ndarray) -> list[bytes]:

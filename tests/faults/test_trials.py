@@ -92,10 +92,10 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
 
         whole = Trainer.step
 
-        def spoil(self: Any, batch: Any) -> float:
+        def spoil(self: Any, batch: Any) -> None:
             next(self.model.parameters()).data.fill_(float("nan"))
             Trainer.step = whole  # type: ignore[method-assign]  # for the next trial
-            return whole(self, batch)
+            whole(self, batch)
 
         Trainer.step = spoil  # type: ignore[method-assign]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import arithmetic, check_precision, halving, upload
-from hyena_ray.model.replay import EAGER, Recording, Work
+from hyena_ray.model.replay import EAGER, Recording
 from hyena_ray.model.settings import Precision
 from tests.recorder import Recorder
 
@@ -34,13 +34,17 @@ def test_an_old_gpu_lacks_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_products_are_rounded_by_name_alone() -> None:
-    before = torch.get_float32_matmul_precision()
+    def now() -> tuple[str, bool, bool]:
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic
+
+    before = now()
     with arithmetic("tf32"):
-        assert torch.get_float32_matmul_precision() == "high"
+        assert now() == ("high", True, True)
         with arithmetic("float32"):
-            assert torch.get_float32_matmul_precision() == "highest"
-        assert torch.get_float32_matmul_precision() == "high"
-    assert torch.get_float32_matmul_precision() == before
+            assert now() == ("highest", False, True)
+        assert now() == ("high", True, True)
+    assert now() == before
 
 
 def test_read_only_arrays_reach_a_device_too() -> None:
@@ -93,7 +97,7 @@ def test_work_of_another_name_is_recorded_by_itself() -> None:
 
 def test_work_that_cannot_be_recorded_runs_all_the_same() -> None:
     class Refused(Recorder):
-        def record(self, work: Work, inputs: tuple[Tensor, ...]) -> Recording:
+        def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
             raise RuntimeError("operation not permitted when stream is capturing")
 
     replay = Refused(CPU)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.ema import WeightAverage
@@ -65,6 +66,34 @@ def test_every_weight_and_statistic_is_the_average_over_the_steps(architecture: 
         else:
             assert torch.equal(value, seen[name][-1]), name
     assert torch.equal(average.model.complement, model.complement)
+
+
+@pytest.mark.parametrize("architecture", ["hyenadna", "dilated_cnn"])
+def test_the_average_is_torchs_to_the_last_bit_and_so_is_its_state(architecture: str) -> None:
+    def move(averages: list[Tensor], values: list[Tensor], steps: Tensor | int) -> None:
+        kept = min(DECAY, (1 + int(steps)) / (10 + int(steps)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - kept)
+            else:
+                average.copy_(value)
+
+    model = small_model(architecture)
+    ours = WeightAverage(model, DECAY)
+    theirs = AveragedModel(model, multi_avg_fn=move, use_buffers=True)  # type: ignore[arg-type]
+    for step in range(9):
+        shift(model, 0.1 * step)
+        ours.after_step()
+        with torch.no_grad():
+            theirs.update_parameters(model)
+        if step == 4:  # a run that was saved before resumes with either
+            again = WeightAverage(model, DECAY)
+            again.load_state_dict(theirs.state_dict())
+            ours = again
+    state, expected_state = ours.state_dict(), theirs.state_dict()
+    assert state.keys() == expected_state.keys()
+    for name, value in expected_state.items():
+        assert torch.equal(state[name], value.cpu() if name == "n_averaged" else value), name
 
 
 def test_averaging_leaves_the_trained_model_alone() -> None:

@@ -70,6 +70,7 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> 
         ),
         (ZDNA, {"training.shortest_crop": 101}, "here: training.shortest_crop: 101: is longer"),
         (ZDNA, {"training.precision": "float16"}, "training.precision: float16: needs a GPU"),
+        (ZDNA, {"training.precision": "tf32"}, "training.precision: tf32: needs a GPU"),
         (ZDNA, {"data.fold": 0}, "here: data.fold: 0: .* not into folds"),
         (FOLDS, {}, "here: data.fold: is missing, .* 3 folds; .* 0 to 2"),
         (FOLDS, {"data.fold": 3}, "here: data.fold: 3: there is no such fold"),

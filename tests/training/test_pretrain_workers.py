@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import multiprocessing
 
 from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.training import pretraining
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
@@ -62,8 +63,14 @@ def all_of_it(folder: Path, workers: Workers) -> dict[str, Any]:
     return found
 
 
+def on_the_cpu() -> torch.device:
+    """Return the device of all workers: gloo is for CPUs, and two workers need two GPUs."""
+    return torch.device("cpu")
+
+
 def work(rank: int, size: int, folder: Path) -> None:
     """What a process does."""
+    pretraining.default_device = on_the_cpu
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=size)
@@ -72,7 +79,8 @@ def work(rank: int, size: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_end_as_one(tmp_path: Path) -> None:
+def test_two_workers_end_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "default_device", on_the_cpu)
     multiprocessing.spawn(work, (2, tmp_path), nprocs=2)
     two = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     one = all_of_it(tmp_path, ALONE)
@@ -91,8 +99,9 @@ def test_two_workers_end_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_job_of_two_workers_that_was_killed_resumes_and_ends_as_one_worker(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pretraining, "default_device", on_the_cpu)
     made = simulate_genome(tmp_path, contig_length=10_000, tracts=100, decoys=50)
     settings = SETTINGS.updated({"training.steps": 100, "training.evaluate_every": 100}, "test")
     (tmp_path / "settings.yaml").write_text(settings.model_dump_json())
@@ -100,6 +109,7 @@ def test_a_job_of_two_workers_that_was_killed_resumes_and_ends_as_one_worker(
     command = [sys.executable, str(JOB), "--genome", str(made.genome), "--out", str(out)]
     command += ["--config", str(tmp_path / "settings.yaml"), "--held-out", "sim2", "--workers", "2"]
     environment = {**os.environ, "HOME": str(tmp_path), "RAY_worker_niceness": "0"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
     with subprocess.Popen(command, env=environment) as first:
         deadline = time.monotonic() + 400
         while not (out / "checkpoint.pt").exists():

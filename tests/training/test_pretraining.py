@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.huggingface import HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE, Provenance, read_provenance
 from hyena_ray.training.checkpoint import CHECKPOINT
@@ -216,7 +217,8 @@ def test_the_backbone_is_one_that_a_run_takes_with_the_same_weights(
     assert backbone.keys() == source.keys()
     for name, weight in source.items():
         assert torch.equal(backbone[name], weight), name
-    assert model(torch.full((2, 52), 7)).shape == (2, 20, 2)
+    ids = torch.full((2, 52), 7, device=default_device())
+    assert model(ids).shape == (2, 20, 2)
 
 
 def test_the_backbone_has_the_names_of_the_published_layout(tmp_path: Path, shared: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import get_scheduler
 
+from hyena_ray.training import schedules
 from hyena_ray.training.schedules import Schedule, Shape, rate_factor
 
 
@@ -49,6 +50,39 @@ def test_plateau_does_not_end_warm_up() -> None:
 
 def test_constant_stays_at_the_peak_whatever_the_scores() -> None:
     assert set(rates("constant", 60, 0.0, scores=[0.5, 0.4, 0.3, 0.2, 0.1, 0.0])) == {1.0}
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "plateau"])
+def test_rates_on_a_device_are_filled_in_place_and_resume_from_any_device(
+    kind: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(optimizer: torch.optim.Optimizer, schedule: Schedule, steps: range) -> list[float]:
+        found = []
+        for step in steps:
+            found.append(float(optimizer.param_groups[0]["lr"]))
+            optimizer.step()
+            schedule.after_step()
+            if step % 10 == 9:
+                schedule.after_epoch(0.5)
+        return found
+
+    def made() -> tuple[torch.optim.Optimizer, Schedule]:
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+        return optimizer, Schedule(optimizer, kind, 60, 0.1)
+
+    expected = torch.tensor(run(*made(), range(60)))
+    on_host = made()
+    run(*on_host, range(45))
+    monkeypatch.setattr(schedules, "_device_scalar", lambda group: torch.zeros(()))
+    on_device = made()
+    assert torch.tensor(run(*on_device, range(45))).equal(expected[:45])
+    for optimizer, schedule in (on_host, on_device):
+        again = made()
+        rate = again[0].param_groups[0]["lr"]
+        again[0].load_state_dict(optimizer.state_dict())
+        again[1].load_state_dict(schedule.state_dict())
+        assert torch.tensor(run(*again, range(45, 60))).equal(expected[45:])
+        assert again[0].param_groups[0]["lr"] is rate, "a recorded step reads it there"
 
 
 NAMES: dict[Shape, str] = {

@@ -12,6 +12,7 @@ import torch
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.devices import default_device
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.loaders import ArraySource
@@ -121,7 +122,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 def test_the_kept_model_scores_what_its_epoch_reported(tmp_path: Path, ema_decay: float) -> None:
     result = run(tmp_path, {"training.ema_decay": ema_decay})
     weights = class_weights(SETTINGS.training)
-    model = load_window_model(result.model_folder)
+    model = load_window_model(result.model_folder).to(default_device())
     again = evaluate(model, VALIDATION, weights, threshold=model.threshold)
     reported = {name: value for name, value in result.metrics.items() if name != "train_loss"}
     assert again._asdict() == pytest.approx(reported, rel=1e-6)

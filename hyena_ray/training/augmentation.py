@@ -1,0 +1,132 @@
+"""Random changes of training batches: drawn on the host, made on the device that has the windows.
+
+What is drawn of a batch are a few small arrays, which are drawn alike for any device and any number
+of workers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, random_half
+from hyena_ray.model.convolution import ALL
+from hyena_ray.model.devices import upload
+from hyena_ray.training.loaders import Batch
+from hyena_ray.training.settings import TrainingSettings
+
+
+class Changes(NamedTuple):
+    """Changes of a batch of B windows, made in the order of the fields."""
+
+    shift: int = 0
+    """Rows by which labels move down: a window gets those of the window so far above it."""
+    removed: int = 0
+    """Bases by which every window is cut shorter. What is cut off a side of the window becomes its
+    flank, so that flanks stay real bases."""
+    offsets: NDArray[np.int64] | None = None
+    """First base that is left of each window, shape (B,); None where windows stay whole."""
+    turned: NDArray[np.bool_] | None = None
+    """Whether each window is replaced by the opposite strand, shape (B,); None where none is."""
+
+    def make(self, batch: Batch, device: torch.device, own: slice = ALL) -> tuple[Tensor, Tensor]:
+        """Return the tokens of some windows of a batch and the labels of all, changed.
+
+        Args:
+            batch: The batch that the changes were drawn for.
+            device: Device that makes the changes and holds the result.
+            own: Windows whose tokens are wanted; those of the others are not read.
+
+        Returns:
+            Tokens, shape (own, W - removed + 2 * stored flank), uint8, and labels, shape
+            (B, W - removed), int8.
+        """
+        tokens, labels = batch.tokens(device, own), batch.labels(device)
+        if self.shift:
+            labels = labels.roll(self.shift, 0)
+        if self.offsets is not None:
+            offsets = upload(self.offsets, device)
+            tokens = crop(tokens, offsets[own], self.removed)
+            labels = crop(labels, offsets, self.removed)
+        if self.turned is not None:
+            turned = upload(self.turned, device)[:, None]
+            tokens = torch.where(turned[own], reverse_complement(tokens), tokens)
+            labels = torch.where(turned, labels.flip(1), labels)
+        return tokens, labels
+
+
+class Augmentation:
+    """Draws of one epoch's batches, fixed by (seed, epoch) alone.
+
+    Args:
+        recipe: Settings that say what is changed, and the seed.
+        epoch: Number of the epoch, from 0.
+    """
+
+    def __init__(self, recipe: TrainingSettings, epoch: int) -> None:
+        self._recipe = recipe
+        self._strands = np.random.default_rng([recipe.seed, epoch, 1])
+        self._crops = np.random.default_rng([recipe.seed, epoch, 2])
+        self._owners = np.random.default_rng([recipe.seed, epoch, 3])
+
+    def draw(self, count: int, window: int) -> Changes:
+        """Draw the changes of the next batch.
+
+        Args:
+            count: Windows of the batch.
+            window: Bases of a window, each with a label.
+        """
+        shift, removed, offsets, turned = 0, 0, None, None
+        if self._recipe.permute_labels:
+            # No window keeps its own: one right label in a batch is enough to learn from.
+            shift = int(self._owners.integers(1, max(2, count)))
+        if self._recipe.shortest_crop is not None:
+            removed = window - int(self._crops.integers(self._recipe.shortest_crop, window + 1))
+            offsets = self._crops.integers(0, removed + 1, size=count)
+        if self._recipe.reverse_complement:
+            turned = np.zeros(count, np.bool_)
+            turned[random_half(count, self._strands)] = True
+        return Changes(shift, removed, offsets, turned)
+
+
+def crop(rows: Tensor, offsets: Tensor, removed: int) -> Tensor:
+    """Cut every row shorter, each from an offset of its own.
+
+    Args:
+        rows: Shape (B, L).
+        offsets: First position that is left of each row, shape (B,), int64.
+        removed: Positions by which rows become shorter; at least the largest offset.
+
+    Returns:
+        Shape (B, L - removed).
+
+    Example:
+        >>> crop(torch.arange(8).view(2, 4), torch.tensor([0, 1]), removed=1)
+        tensor([[0, 1, 2],
+                [5, 6, 7]])
+    """
+    columns = torch.arange(rows.shape[1] - removed, device=rows.device)
+    return rows.gather(1, offsets[:, None] + columns)
+
+
+def reverse_complement(tokens: Tensor) -> Tensor:
+    """Return the opposite strand, read in its own direction.
+
+    Args:
+        tokens: Token ids, shape (..., length), uint8; special tokens and N are their own
+            complements.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> reverse_complement(torch.tensor([7, 8, 11]))  # ACN, NGT
+        tensor([11,  9, 10])
+    """
+    backwards = tokens.flip(-1)
+    is_base = (backwards >= FIRST_BASE) & (backwards < N_TOKEN)
+    return torch.where(is_base, FIRST_BASE + N_TOKEN - 1 - backwards, backwards)
