@@ -27,7 +27,6 @@ from hyena_ray.dataset.manifest import PREPARE_AGAIN
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows, windows_from_table
 from hyena_ray.errors import InputError
-from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from hyena_ray.training import genome_stream
     from hyena_ray.training.data_parallel import Workers
+    from hyena_ray.training.loaders import Batch, WindowSource
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ class SharedWindows(NamedTuple):
         Args:
             limit: Number of windows to take, evenly over all; None takes all.
         """
+        from hyena_ray.training.loaders import ArraySource  # imports torch
+
         windows: Windows = ray.get(self.reference)
         if limit is None:
             return ArraySource(windows)
@@ -176,6 +178,8 @@ class StreamSource:
         Yields:
             Tokens and labels.
         """
+        from hyena_ray.training.loaders import Batch  # imports torch
+
         files = list(self._files)
         shuffle: dict[str, Any] = {}
         if epoch is not None:
