@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from hyena_ray.cluster.gpu_share import keep_to
+from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.search.space import SearchSpace
@@ -35,6 +37,8 @@ class TrialPlan(NamedTuple):
     """Windows by length and split."""
     threads: int
     """torch threads of each trial, or of each of its workers."""
+    resources: TrialResources
+    """What each trial gets, or each of its workers; `gpu` is a number."""
 
     def folder_of(self, number: int) -> AnyPath:
         """Return the folder of a trial's checkpoint and model.
@@ -62,8 +66,9 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
         config: Number and searched settings of the trial.
         plan: What all trials share.
     """
-    resources = plan.space.resources
+    resources = plan.resources
     if resources.workers == 1:
+        keep_to(resources)
         _train(config, plan, ALONE, tune.report)
     else:
         context = tune.get_context()
