@@ -11,6 +11,7 @@ import torch
 from ray import tune
 
 from hyena_ray.cluster.gpu_share import keep_to
+from hyena_ray.cluster.monitor import gpu_memory
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
@@ -23,6 +24,15 @@ from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.trainer import DivergenceError
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial, in Tune, in TensorBoard and in metrics.
+
+    Args:
+        number: Number of the trial in the Optuna study.
+    """
+    return f"trial_{number:04d}"
 
 
 class TrialPlan(NamedTuple):
@@ -54,7 +64,7 @@ class TrialPlan(NamedTuple):
         Args:
             number: Number of the trial in the Optuna study.
         """
-        return self.folder / TENSORBOARD / f"trial_{number:04d}"
+        return self.folder / TENSORBOARD / trial_name(number)
 
 
 def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
@@ -89,7 +99,14 @@ def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Re
         if workers.writes:
             events = learning_curve(plan.events_of(config["number"]), config["values"])
             curve = stack.enter_context(events)
-        _train_and_report(config, plan, workers, report, curve)
+        memory = gpu_memory(f"{plan.space.task} trials", trial_name(config["number"]))
+        update = stack.enter_context(memory)
+
+        def report_with_memory(result: dict[str, Any]) -> None:
+            update()
+            report(result)
+
+        _train_and_report(config, plan, workers, report_with_memory, curve)
 
 
 def _train_and_report(

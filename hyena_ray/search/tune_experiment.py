@@ -27,7 +27,7 @@ from hyena_ray.search.searcher import StudySearch, scheduler
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import STATES, StoredStudy, missing, unfinished
 from hyena_ray.search.trackers import Tracker, tracker_callbacks
-from hyena_ray.search.trial import TrialPlan, run_trial
+from hyena_ray.search.trial import TrialPlan, run_trial, trial_name
 from hyena_ray.search.trial_fields import (
     COMPLETE,
     DIVERGED,
@@ -163,7 +163,7 @@ def _fit(
 
 
 def _name(trial: Any) -> str:
-    return f"trial_{trial.config['number']:04d}"
+    return trial_name(trial.config["number"])
 
 
 @contextmanager

@@ -161,7 +161,17 @@ BEYOND: dict[str, tuple[Change, str, Line]] = {
     "attribute": (
         as_it_is,
         f"{ATTRIBUTE} --gpu 1",
-        at("--actors", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs"),
+        at("--cpu, --gpu", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs", "leave gpu"),
+    ),
+    "a fraction": (
+        as_it_is,
+        f"{ATTRIBUTE} --gpu 0.5",
+        at("--cpu, --gpu", "0.5 GPUs each", "the cluster has", "and 0 GPUs", "leave gpu"),
+    ),
+    "cpus": (
+        as_it_is,
+        f"{ATTRIBUTE} --cpu 100",
+        at("--cpu, --gpu", "100 CPUs and 0 GPUs each", "the cluster has", "set cpu to"),
     ),
     "compare": (
         as_it_is,
@@ -173,11 +183,28 @@ BEYOND: dict[str, tuple[Change, str, Line]] = {
         TUNE,
         at("search space", "resources", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs"),
     ),
+    "tune --gpu": (
+        edited("space.yaml", lambda content: b"resources: {gpu: 0}\n" + content),
+        f"{TUNE} --gpu 1",
+        at("search space", "resources", "--gpu", "1 GPUs each", "the cluster has", "and 0 GPUs"),
+    ),
+    "tune --cpu": (
+        as_it_is,
+        f"{TUNE} --cpu 100",
+        at("search space", "resources", "--cpu", "100 CPUs", "the cluster has", "set cpu to"),
+    ),
     "one and a half": (
         as_it_is,
         f"{ATTRIBUTE} --gpu 1.5",
-        at("--actors", "gpu", "1.5", "below 1"),
+        at("--gpu", "1.5", "below 1"),
     ),
+    "tune, one and a half": (as_it_is, f"{TUNE} --gpu 1.5", at("--gpu", "1.5", "below 1")),
+    "one and a half in the space": (
+        edited("space.yaml", lambda content: b"resources: {gpu: 1.5}\n" + content),
+        TUNE,
+        at("space.yaml", "resources.gpu", "1.5", "below 1"),
+    ),
+    "next to nothing": (as_it_is, f"{COMPARE} --gpu 0.001", at("--gpu", "0.001", "0.25")),
     "no actors": (
         as_it_is,
         f"{ATTRIBUTE} --actors 0",
