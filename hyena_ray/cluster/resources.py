@@ -107,6 +107,11 @@ class Resources(Settings):
     where the cluster has GPUs, and small trials share one."""
 
     @property
+    def has_gpu(self) -> bool | None:
+        """Whether a process has a GPU, or a part of one; None where the cluster decides."""
+        return None if self.gpu is None else self.gpu > 0
+
+    @property
     def processes(self) -> int:
         """Number of processes that take these resources together."""
         return 1
@@ -166,7 +171,7 @@ class Placement(NamedTuple, Generic[AnyResources]):
     @property
     def gpu(self) -> bool:
         """Whether each process has a GPU, or a part of one."""
-        return bool(self.resources.gpu)
+        return bool(self.resources.has_gpu)
 
     @property
     def text(self) -> str:

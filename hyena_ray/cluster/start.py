@@ -179,9 +179,8 @@ def _describe(dashboard_url: str | None, cores: int | None) -> Cluster:
 
 def _nodes(possible: Autoscaling) -> tuple[Node, ...]:
     """Return the nodes that do work: those that are up, and those that may be added."""
-    counts = Counter(
-        _cpus_and_gpus(node["Resources"]) for node in ray.nodes() if node["Alive"]
-    )  # fmt: skip
+    up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    counts = Counter(map(_cpus_and_gpus, up))
     for resources, most in possible.nodes:
         kind = _cpus_and_gpus(resources)
         # Some of these are up already.

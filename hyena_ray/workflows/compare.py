@@ -272,7 +272,7 @@ def _checked_runs(
     """Plan all runs as if there were no GPU, unless one is asked for, and check them."""
     from hyena_ray.training.preflight import build_untrained, check_run_fits
 
-    gpu = None if settings.gpu is None else settings.gpu > 0
+    gpu = settings.resources.has_gpu
     runs = plan_runs(presets, settings.seeds, data, changes, gpu=bool(gpu))
     for run in runs:
         check_run_fits(run.settings, data, f"preset {run.preset}", gpu=gpu)

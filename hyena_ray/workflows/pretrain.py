@@ -173,9 +173,11 @@ def validate(job: PretrainJob) -> Pretraining:
     from hyena_ray.model.provenance import Provenance, public_name, read_provenance
     from hyena_ray.training.genome_stream import WindowStream
     from hyena_ray.training.leaks import held_out_leak
+    from hyena_ray.training.preflight import check_arithmetic
     from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
     from hyena_ray.training.pretraining import check_start
 
+    check_arithmetic(settings.training.precision, "settings", gpu=job.resources.has_gpu)
     check_start(settings, None, "")
     before = read_provenance(settings.model.backbone)
     genome = read_genome(job.genome, settings, leave_out=job.leave_out, held_out=job.held_out)

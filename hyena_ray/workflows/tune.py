@@ -216,7 +216,7 @@ def validate(settings: TuneSettings) -> Search:
     draws = space.covering_settings(path)
     if data is not None:
         for draw in draws:
-            check_run_fits(draw, data, str(path), gpu=None)
+            check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
     for draw in {draw.model.backbone: draw for draw in draws}.values():
         # What only shows when the model is made, such as a backbone that is not there.

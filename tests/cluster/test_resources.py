@@ -120,6 +120,11 @@ def test_what_no_single_node_has_is_refused_though_all_have_it_together(
         placed(NODES, cpu, gpu)
 
 
+def test_a_part_of_a_gpu_is_refused_where_no_node_has_one() -> None:
+    with pytest.raises(InputError, match="the cluster has 4 CPUs and 0 GPUs; leave gpu out"):
+        placed(LAPTOP, gpu=0.5)
+
+
 def test_what_runs_at_once_is_counted_node_by_node() -> None:
     assert placed(NODES, cpu=5)[0] == 2 * 1 + 4
     assert placed(NODES, cpu=1, gpu=0.5)[0] == 2 * 2 + 8
