@@ -6,8 +6,9 @@ Nothing else in the package uses a private name of another library.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import ray
 from ray._private import ray_constants
@@ -35,13 +36,25 @@ def loopback_only() -> Iterator[None]:
             os.environ[variable] = given
 
 
-def autoscaled_resources() -> dict[str, float]:
-    """Return what the connected cluster has once autoscaling has added all nodes that it may.
+class Autoscaling(NamedTuple):
+    """What a cluster has once autoscaling has added all nodes that it may."""
 
-    `ray.cluster_resources()` counts the nodes that are up. A public name was asked for in
-    https://github.com/ray-project/ray/issues/49501, and came as this private one.
+    total: Mapping[str, float]
+    """Amounts by resource, such as `CPU`; empty where the cluster does not scale."""
+    nodes: Sequence[tuple[Mapping[str, float], int]]
+    """Amounts of a node of each kind, and the most nodes of the kind; below 0 there is no limit."""
 
-    Returns:
-        Amounts by resource, such as `CPU`; empty where the cluster does not scale.
+
+def autoscaling() -> Autoscaling:
+    """Return what the connected cluster may grow to.
+
+    `ray.cluster_resources()` and `ray.nodes()` have the nodes that are up. A public name was asked
+    for in https://github.com/ray-project/ray/issues/49501, and came as this private one.
     """
-    return ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    state = ray._private.state.state
+    config = state.get_cluster_config()
+    groups = config.node_group_configs if config else ()
+    return Autoscaling(
+        state.get_max_resources_from_cluster_config() or {},
+        [(dict(group.resources), group.max_count) for group in groups],
+    )

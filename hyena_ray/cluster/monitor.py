@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
@@ -87,6 +87,38 @@ class _Metrics:
         if state.windows > self._counted:
             self._windows.inc(state.windows - self._counted, self._tags)
             self._counted = state.windows
+
+
+@contextmanager
+def gpu_memory(work: str, trial: str) -> Iterator[Callable[[], None]]:
+    """Export the most memory that a trial holds on its GPU as `hyena_ray_gpu_bytes`.
+
+    The tags are `work`, `trial` and `JobId`. Ray's own figures have the name of the process, which
+    all trials of a search share.
+
+    Args:
+        work: Name of the work.
+        trial: Name of the trial.
+
+    Yields:
+        A function that brings the metric up to date; without a GPU it does nothing.
+    """
+    import torch
+
+    from hyena_ray.model.devices import default_device, peak_bytes
+
+    device = default_device()
+    if device.type != "cuda":
+        yield lambda: None
+        return
+    job = ray.get_runtime_context().get_job_id()
+    tags = {"work": work, "trial": trial, "JobId": job}
+    gauge = Gauge("hyena_ray_gpu_bytes", "Most bytes that a trial has held on its GPU", tuple(tags))
+    torch.cuda.reset_peak_memory_stats(device)  # the process may have run other trials
+    try:
+        yield lambda: gauge.set(peak_bytes(device), tags)
+    finally:
+        gauge.set(0, tags)
 
 
 class StalledError(JobError):

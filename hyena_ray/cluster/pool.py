@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from hyena_ray.cluster.gpu_share import keep_to
 from hyena_ray.cluster.monitor import Progress, StalledError
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.cluster.start import reason_of
@@ -78,7 +79,7 @@ def run_shards(
     Args:
         shards: What is to be done.
         actors: Number of actors that work at once.
-        resources: What one actor takes.
+        resources: What one actor takes, with `gpu` a number.
         stall_seconds: Longest time without a finished shard.
 
     Returns:
@@ -112,7 +113,7 @@ def run_task(
 
     Args:
         work: What is done.
-        resources: What the worker takes.
+        resources: What the worker takes, with `gpu` a number.
         name: Name of the task, in the log and on the dashboard.
         threads: torch threads of the worker; None leaves them as they are.
 
@@ -121,13 +122,16 @@ def run_task(
     """
 
     def run() -> Result:
+        keep_to(resources)
         if threads is not None:
             import torch
 
             torch.set_num_threads(threads)
         return work()
 
-    task: Any = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(run)
+    # A process of its own: CUDA asks once which GPUs there are, and the next task may have others.
+    options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_calls": 1}
+    task: Any = ray.remote(**options)(run)
     with Progress(name):
         result: Result = ray.get(task.options(name=name).remote())
     return result
@@ -136,9 +140,10 @@ def run_task(
 class _Worker:
     """The actor."""
 
-    def __init__(self, name: str, make: Callable[[], Work]) -> None:
+    def __init__(self, name: str, make: Callable[[], Work], resources: Resources) -> None:
         self._name = name
         self._make = make
+        self._resources = resources
         self._work: Work | None = None
 
     def __repr__(self) -> str:
@@ -148,7 +153,9 @@ class _Worker:
 
     def run(self, number: int) -> None:
         # Made here and not in the constructor, whose errors Ray reports as the actor's death.
-        self._work = self._work or self._make()
+        if self._work is None:
+            keep_to(self._resources)
+            self._work = self._make()
         self._work(number)
 
 
@@ -157,6 +164,7 @@ class _Pool:
 
     def __init__(self, shards: Shards, resources: Resources) -> None:
         self.shards = shards
+        self.resources = resources
         self.finished = self.deaths = 0
         # The dashboard calls actors after their class, and their start after nothing else.
         named = type(f"{shards.name} worker", (_Worker,), {})
@@ -212,7 +220,7 @@ class _Pool:
         for _ in range(min(free, len(self._waiting) - len(self._starting))):
             name = f"{self.shards.name} worker {self._made}"
             self._made += 1
-            actor = self._actor_class.remote(name, self.shards.make)
+            actor = self._actor_class.remote(name, self.shards.make, self.resources)
             up = actor.__ray_ready__.options(name=f"{name} starts").remote()
             self._starting[up] = actor
 

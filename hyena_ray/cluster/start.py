@@ -7,17 +7,19 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from hyena_ray.cluster._ray_internals import autoscaled_resources, loopback_only
-from hyena_ray.cluster.resources import Cluster
+from hyena_ray.cluster._ray_internals import Autoscaling, autoscaling, loopback_only
+from hyena_ray.cluster.resources import Cluster, Node
 from hyena_ray.errors import InputError, JobError
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 LOCAL_OBJECT_STORE = 2 << 30
 """Bytes of the object store on this machine; Ray's default of 30 % of the memory is too much for a
 laptop."""
+ACCELERATOR = "accelerator_type:"
+"""Beginning of the name of the resource by which Ray says which GPUs a node has."""
 
 
 @contextmanager
@@ -157,14 +161,32 @@ def _dashboard(context: Any) -> str | None:
 
 
 def _describe(dashboard_url: str | None, cores: int | None) -> Cluster:
-    present = ray.cluster_resources()
-    possible = autoscaled_resources()
+    present, possible = ray.cluster_resources(), autoscaling()
     cluster = Cluster(
-        cpus=max(present.get("CPU", 0.0), possible.get("CPU", 0.0)),
-        gpus=max(present.get("GPU", 0.0), possible.get("GPU", 0.0)),
+        cpus=max(present.get("CPU", 0.0), possible.total.get("CPU", 0.0)),
+        gpus=max(present.get("GPU", 0.0), possible.total.get("GPU", 0.0)),
         cores=cores,
         object_store=present.get("object_store_memory", 0.0),
         dashboard=bool(dashboard_url),
+        nodes=_nodes(possible),
+        accelerators=tuple(
+            sorted(key.removeprefix(ACCELERATOR) for key in present if key.startswith(ACCELERATOR))
+        ),
     )
     logger.info("Ray has %g CPUs and %g GPUs", cluster.cpus, cluster.gpus)
     return cluster
+
+
+def _nodes(possible: Autoscaling) -> tuple[Node, ...]:
+    """Return the nodes that do work: those that are up, and those that may be added."""
+    up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    counts = Counter(map(_cpus_and_gpus, up))
+    for resources, most in possible.nodes:
+        kind = _cpus_and_gpus(resources)
+        # Some of these are up already.
+        counts[kind] = max(counts[kind], most if most >= 0 else sys.maxsize)
+    return tuple(Node(*kind, count) for kind, count in sorted(counts.items()) if kind[0])
+
+
+def _cpus_and_gpus(resources: Mapping[str, float]) -> tuple[float, float]:
+    return float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))

@@ -43,6 +43,8 @@ FRACTION_OF_STORE = 0.3
 twice, and trials need room for their own data."""
 BUFFER_ROWS = 8_192
 """Number of rows among which a streamed epoch is shuffled."""
+READER_CPU = 1.0
+"""CPUs of the tasks that read a trial's windows from Parquet."""
 STREAM_CPU = 0.25
 """CPUs of the task that cuts a worker's windows of a pretraining: milliseconds of work a second."""
 BLOCK_STEPS = 8
@@ -303,11 +305,20 @@ def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
         keys: Lengths and splits that trials use.
         cluster: Cluster on which they run.
     """
-    size = sum(
+    return windows_bytes(data, keys) < FRACTION_OF_STORE * cluster.object_store
+
+
+def windows_bytes(data: PreparedData, keys: Sequence[Key]) -> int:
+    """Return the bytes of windows in memory.
+
+    Args:
+        data: Prepared windows.
+        keys: Lengths and splits that are held at once.
+    """
+    return sum(
         data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
         for length, split in keys
     )
-    return size < FRACTION_OF_STORE * cluster.object_store
 
 
 def _title(data: PreparedData, length: int, split: str) -> str:

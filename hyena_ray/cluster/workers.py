@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.queue import Queue
 
+from hyena_ray.cluster.gpu_share import NO_GPU
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.errors import InputError, JobError
@@ -36,13 +37,13 @@ def run_on_workers(
 ) -> None:
     """Call `train` on every worker of a new group, and wait.
 
-    The group talks over nccl where its workers have GPUs, else over gloo. What the first worker
-    reports is passed on in this thread: Ray 2.60's TuneReportCallback hangs where Tune takes longer
-    to accept the last report than the group to end.
+    The group talks over nccl where its workers have GPUs, each of its own, else over gloo. What the
+    first worker reports is passed on in this thread: Ray 2.60's TuneReportCallback hangs where Tune
+    takes longer to accept the last report than the group to end.
 
     Args:
         train: Trains one run as one of these workers.
-        resources: What the run takes.
+        resources: What the run takes, with `gpu` a number.
         folder: Folder for Ray Train's own files, on storage that every node sees.
         name: Name of the run, in `folder` and on the dashboard; a Tune trial's has its id.
         tell: Takes the reports.
@@ -54,7 +55,7 @@ def run_on_workers(
     """
     # Not above: a trial without workers of its own is spared these imports.
     import ray.train
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     from hyena_ray.training.data_parallel import Workers
 
@@ -67,17 +68,22 @@ def run_on_workers(
         workers = Workers.of_process_group()
         train(workers, reports.put if workers.writes else lambda result: None)
 
+    gpu = resources.gpu or 0.0
     trainer = TorchTrainer(
         work,
+        torch_config=TorchConfig(backend=backend_for(resources)),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers,
-            use_gpu=resources.gpu > 0,
-            resources_per_worker={"CPU": resources.cpu, "GPU": resources.gpu},
+            use_gpu=gpu > 0,
+            resources_per_worker={"CPU": resources.cpu, "GPU": gpu},
         ),
         run_config=ray.train.RunConfig(
             name=name,
             storage_path=str(folder),
             failure_config=ray.train.FailureConfig(max_failures=retries),
+            # Not `keep_to`: Ray Train asks CUDA before it calls `work`. It makes each worker's own
+            # GPU the current one of those that it sees.
+            worker_runtime_env={} if gpu else {"env_vars": NO_GPU},
         ),
     )
     failures: list[Exception] = []
@@ -101,6 +107,19 @@ def run_on_workers(
         raise failures[0]
 
 
+def backend_for(resources: TrialResources) -> str:
+    """Return the backend over which a group of workers talks.
+
+    Args:
+        resources: What the run takes, with `gpu` a number.
+
+    Example:
+        >>> backend_for(TrialResources(gpu=1, workers=2)), backend_for(TrialResources(gpu=0))
+        ('nccl', 'gloo')
+    """
+    return "nccl" if resources.gpu else "gloo"
+
+
 def run_in_own_process(
     train: Callable[[Workers, Report], None],
     resources: TrialResources,
@@ -117,7 +136,7 @@ def run_in_own_process(
 
     Args:
         train: Trains one run as one of these workers.
-        resources: What the run takes.
+        resources: What the run takes, with `gpu` a number.
         folder: Folder for Ray Train's own files, on storage that every node sees.
         name: Name of the run, in `folder` and on the dashboard.
         tell: Takes the reports.

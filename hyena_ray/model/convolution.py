@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from hyena_ray.model.devices import finish
+
 ALL = slice(None)
 """Every position."""
 
@@ -229,6 +231,6 @@ def measure_crossover(
 
 def _clock(device: str) -> float:
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        finish(torch.device(device))
         return time.perf_counter()
     return time.process_time()  # on a shared machine the wall clock shows the neighbours

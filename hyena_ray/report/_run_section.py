@@ -99,6 +99,8 @@ def _facts(contents: RunContents) -> Iterator[list[str]]:
     if contents.provenance.command:
         yield ["command", shlex.join(contents.provenance.command)]
         yield ["started", contents.provenance.started]
+    if contents.provenance.ran_on:
+        yield ["ran on", "; ".join(dict.fromkeys(contents.provenance.ran_on))]
     match contents:
         case TuneContents():
             yield from _search_facts(contents.summary)

@@ -43,6 +43,9 @@ class RunProvenance(Settings):
     """Name of everything that was read, and where it was."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of Python and packages."""
+    ran_on: tuple[str, ...] = ()
+    """What each start ran on: how many processes, their CPUs and GPUs, and the kind of GPU. The
+    last bits of a result belong to one kind of device."""
 
 
 class Output(NamedTuple):
@@ -63,14 +66,18 @@ class Run(Generic[PlanType]):
         folder: Folder of the run.
         plan: Plan of its first start.
         inputs: Name of everything that is read, and where it is, for the provenance.
+        ran_on: What the run is computed on, for the provenance.
     """
 
-    def __init__(self, folder: AnyPath, plan: PlanType, inputs: Mapping[str, AnyPath]) -> None:
+    def __init__(
+        self, folder: AnyPath, plan: PlanType, inputs: Mapping[str, AnyPath], ran_on: str = ""
+    ) -> None:
         self.folder = folder
         self.plan = plan
         self._inputs = inputs
+        self._ran_on = ran_on
         if not self.is_complete:
-            write_provenance(folder, inputs)
+            write_provenance(folder, inputs, ran_on)
 
     @property
     def is_complete(self) -> bool:
@@ -81,7 +88,7 @@ class Run(Generic[PlanType]):
         """Remove the manifest, where there is more to do than when it was written."""
         if self.is_complete:
             (self.folder / MANIFEST).unlink()
-            write_provenance(self.folder, self._inputs)
+            write_provenance(self.folder, self._inputs, self._ran_on)
 
     def finish(self, record: Record) -> None:
         """Write the manifest. Everything else must be in the folder by now.
@@ -251,7 +258,11 @@ def read_plan(folder: AnyPath, plan_class: type[PlanType]) -> PlanType | None:
 
 @contextmanager
 def start(
-    output: Output, plan: PlanType, *, inputs: Mapping[str, AnyPath] | None = None
+    output: Output,
+    plan: PlanType,
+    *,
+    inputs: Mapping[str, AnyPath] | None = None,
+    ran_on: str = "",
 ) -> Iterator[Run[PlanType]]:
     """Hold the folder of a run for writing, as a new run or as one that is resumed.
 
@@ -259,6 +270,7 @@ def start(
         output: Where the run is written, from `check_output`.
         plan: What the run is made of.
         inputs: Name of everything that is read, and where it is, for the provenance.
+        ran_on: What the run is computed on, in words, for the provenance.
 
     Yields:
         The run, with the plan of its first start.
@@ -277,16 +289,19 @@ def start(
                 "plan": plan.model_dump(mode="json"),
             }
             write_json(output.folder / PLAN, values)
-        yield Run(output.folder, first, inputs or {})
+        yield Run(output.folder, first, inputs or {}, ran_on)
 
 
-def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath]) -> None:
+def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath], ran_on: str = "") -> None:
     """Write `provenance.json`: how the run in a folder is made; it names no host.
 
     Args:
         folder: Folder of the run.
         inputs: Name of everything that is read, and where it is.
+        ran_on: What the run is computed on from here on; it follows that of earlier starts.
     """
+    path = folder / PROVENANCE
+    before = RunProvenance.parse(read_json(path), path).ran_on if path.exists() else ()
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -299,5 +314,6 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath]) -> None:
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         inputs={name: str(path) for name, path in inputs.items()},
         versions=versions,
+        ran_on=(*before, ran_on) if ran_on else before,
     )
-    write_json(folder / PROVENANCE, made.model_dump(mode="json"))
+    write_json(path, made.model_dump(mode="json"))

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from hyena_ray.cluster.gpu_share import keep_to
+from hyena_ray.cluster.monitor import gpu_memory
+from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.search.space import SearchSpace
@@ -21,6 +24,15 @@ from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, LearningCurve, learning_curve
 from hyena_ray.training.trainer import DivergenceError
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial, in Tune, in TensorBoard and in metrics.
+
+    Args:
+        number: Number of the trial in the Optuna study.
+    """
+    return f"trial_{number:04d}"
 
 
 class TrialPlan(NamedTuple):
@@ -35,6 +47,8 @@ class TrialPlan(NamedTuple):
     """Windows by length and split."""
     threads: int
     """torch threads of each trial, or of each of its workers."""
+    resources: TrialResources
+    """What each trial gets, or each of its workers; `gpu` is a number."""
 
     def folder_of(self, number: int) -> AnyPath:
         """Return the folder of a trial's checkpoint and model.
@@ -50,7 +64,7 @@ class TrialPlan(NamedTuple):
         Args:
             number: Number of the trial in the Optuna study.
         """
-        return self.folder / TENSORBOARD / f"trial_{number:04d}"
+        return self.folder / TENSORBOARD / trial_name(number)
 
 
 def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
@@ -62,8 +76,9 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
         config: Number and searched settings of the trial.
         plan: What all trials share.
     """
-    resources = plan.space.resources
+    resources = plan.resources
     if resources.workers == 1:
+        keep_to(resources)
         _train(config, plan, ALONE, tune.report)
     else:
         context = tune.get_context()
@@ -84,7 +99,14 @@ def _train(config: dict[str, Any], plan: TrialPlan, workers: Workers, report: Re
         if workers.writes:
             events = learning_curve(plan.events_of(config["number"]), config["values"])
             curve = stack.enter_context(events)
-        _train_and_report(config, plan, workers, report, curve)
+        memory = gpu_memory(f"{plan.space.task} trials", trial_name(config["number"]))
+        update = stack.enter_context(memory)
+
+        def report_with_memory(result: dict[str, Any]) -> None:
+            update()
+            report(result)
+
+        _train_and_report(config, plan, workers, report_with_memory, curve)
 
 
 def _train_and_report(

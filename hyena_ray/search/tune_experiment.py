@@ -18,7 +18,7 @@ from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
 from hyena_ray.cluster.monitor import Progress, Watchdog, watchdog
-from hyena_ray.cluster.resources import DRIVER_CPU, Placement
+from hyena_ray.cluster.resources import DRIVER_CPU, Placement, TrialResources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.errors import JobError
@@ -27,7 +27,7 @@ from hyena_ray.search.searcher import StudySearch, scheduler
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import STATES, StoredStudy, missing, unfinished
 from hyena_ray.search.trackers import Tracker, tracker_callbacks
-from hyena_ray.search.trial import TrialPlan, run_trial
+from hyena_ray.search.trial import TrialPlan, run_trial, trial_name
 from hyena_ray.search.trial_fields import (
     COMPLETE,
     DIVERGED,
@@ -68,7 +68,7 @@ def run_trials(
     stored: StoredStudy,
     windows: dict[Key, Handle],
     folder: AnyPath,
-    placement: Placement,
+    placement: Placement[TrialResources],
     trackers: Sequence[Tracker] = (),
 ) -> None:
     """Run the trials that a study lacks, and return when none is missing.
@@ -78,7 +78,7 @@ def run_trials(
         stored: Study that remembers trials; see `StudySearch`.
         windows: Windows by length and split, all that trials can ask for.
         folder: Folder of the run; takes `trials/`, `tensorboard/`, and Tune's own files in `tune/`.
-        placement: Number of trials at once, and threads of each.
+        placement: Number of trials at once, and what each gets.
         trackers: Experiment trackers that follow the search.
 
     Raises:
@@ -86,14 +86,14 @@ def run_trials(
         StalledError: Nothing happened for too long.
     """
     study = stored.study
-    plan = TrialPlan(space, folder, windows, placement.threads)
+    plan = TrialPlan(space, folder, windows, placement.threads, placement.resources)
     guests = tracker_callbacks(trackers, space.task, folder)
     problem = "it ended early"
     for _ in range(ROUNDS):
         count = missing(study, space)
         if not count:
             return
-        logger.info("%d of %d trials to run, %d at once", count, space.trials, placement.concurrent)
+        logger.info("%d of %d trials to run, %s", count, space.trials, placement.text)
         try:
             errors = _fit(stored, plan, count, placement.concurrent, guests)
         except JobError:
@@ -126,9 +126,9 @@ def _fit(
     guests: Sequence[tune.Callback],
 ) -> list[str]:
     """Start Tune once, and return the last line of every crashed trial's error."""
-    space = plan.space
-    held = {"cpu": space.resources.cpu, "gpu": space.resources.gpu}
-    if space.resources.workers > 1:
+    space, resources = plan.space, plan.resources
+    held = {"cpu": resources.cpu, "gpu": resources.gpu or 0}
+    if resources.workers > 1:
         held = {"cpu": DRIVER_CPU}
     run = tune.with_resources(tune.with_parameters(run_trial, plan=plan), held)
     trainable = wrap_function(run, name=f"{space.task} trial")
@@ -147,7 +147,7 @@ def _fit(
                 max_concurrent_trials=concurrent,
                 # A process that is kept saves the seconds that importing torch takes; one that
                 # waits for workers of its own cannot be interrupted.
-                reuse_actors=space.resources.workers == 1,
+                reuse_actors=resources.workers == 1,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
@@ -163,7 +163,7 @@ def _fit(
 
 
 def _name(trial: Any) -> str:
-    return f"trial_{trial.config['number']:04d}"
+    return trial_name(trial.config["number"])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.model.settings import refuse_unused
+from hyena_ray.model.settings import Precision, refuse_unused
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.leaks import warn_of_leak
@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # a command line is checked without torch
     from hyena_ray.model.window import WindowModel
 
 
-def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu: bool) -> None:
+def check_run_fits(
+    settings: RunSettings, data: PreparedData, place: str, *, gpu: bool | None
+) -> None:
     """Refuse settings that the prepared windows, the task, the model or the device cannot serve.
 
     A backbone that has seen test contigs in pretraining is warned of.
@@ -25,7 +27,8 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
         settings: Settings of the run.
         data: Prepared windows; not a fold's view of them.
         place: Where the settings come from, for the message.
-        gpu: Whether the run will have a GPU.
+        gpu: Whether the run will have a GPU; None where the cluster decides, and `check_arithmetic`
+            is to be called once it has.
 
     Raises:
         InputError: Names the first setting that does not fit.
@@ -41,13 +44,49 @@ def check_run_fits(settings: RunSettings, data: PreparedData, place: str, *, gpu
     _check_fold(settings, data, place)
     _check_model(settings, place)
     warn_of_leak(settings, data.manifest)
-    if settings.training.precision in ("float16", "tf32") and not gpu:
-        raise InputError(
-            f"{place}: training.precision",
-            settings.training.precision,
-            "needs a GPU, and the run has none",
-            "use bfloat16 or float32",
-        )
+    check_arithmetic(settings.training.precision, place, gpu=gpu)
+
+
+def check_arithmetic(precision: Precision, place: str, *, gpu: bool | None) -> None:
+    """Refuse a precision that needs a GPU where there will be none.
+
+    Whether the GPU has it is known on the process that trains alone: see `devices.check_precision`.
+
+    Args:
+        precision: Arithmetic while training.
+        place: Where the settings come from, for the message.
+        gpu: Whether each process will have a GPU; None where that is not known yet.
+
+    Raises:
+        InputError: There will be none, and the precision needs one.
+    """
+    if gpu is not False or precision == "float32":
+        return
+    import torch
+
+    from hyena_ray.model.devices import check_precision
+
+    check_precision(precision, torch.device("cpu"), f"{place}: training.precision")
+
+
+def build_untrained(settings: RunSettings) -> WindowModel:
+    """Build the untrained model of a run on the CPU, where it is looked at and not trained.
+
+    Args:
+        settings: Settings of the run.
+
+    Raises:
+        InputError: The settings or their backbone make no model.
+    """
+    from hyena_ray.model.build import build_model
+
+    return build_model(
+        settings.model,
+        settings.window_readout(),
+        settings.lora,
+        task_named(settings.task),
+        seed=settings.training.seed,
+    )
 
 
 def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:

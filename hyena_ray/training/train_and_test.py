@@ -7,11 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
-from hyena_ray.model.devices import default_device
+from hyena_ray.model.devices import default_device, peak_bytes
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.window import WindowModel
@@ -166,8 +164,9 @@ def score_and_describe(
 
 def peak_memory() -> int:
     """Return the most bytes held at once, of the GPU, or without one by this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+    of_gpu = peak_bytes(default_device())
+    if of_gpu is not None:
+        return of_gpu
     # Not getrusage: its figure is at least that of the process that started this one.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

@@ -211,8 +211,9 @@ def dry_run(attribution: Attribution) -> DryRun:
 
     plan, data, output = attribution.plan, attribution.data, attribution.output
     with connect(attribution.address) as cluster:
-        actors = place_actors(plan, cluster, attribution.actors, attribution.resources).concurrent
-        seconds = run_task(_one_batch(attribution), attribution.resources, TIMED, threads=1)
+        placement = place_actors(plan, cluster, attribution.actors, attribution.resources)
+        actors, resources = placement.concurrent, placement.resources
+        seconds = run_task(_one_batch(attribution), resources, TIMED, threads=1)
     left = missing_shards(plan, output.folder) if output.resume else range(len(plan.shards))
     windows = sum(_windows_in(plan, index) for index in range(len(plan.shards)))
     windows_left = sum(_windows_in(plan, index) for index in left)
@@ -222,7 +223,7 @@ def dry_run(attribution: Attribution) -> DryRun:
             "windows": f"{windows:,} of {plan.split}, {windows_left:,} of them to do",
             "methods": ", ".join(plan.settings.methods),
             "shards": f"{len(plan.shards)}, {len(left)} of them to do",
-            "actors": f"{actors} at once, each {attribution.resources.text} and 1 torch thread",
+            "actors": f"{placement.text} and 1 torch thread",
             "cluster": cluster.text,
         },
         values={
@@ -231,7 +232,7 @@ def dry_run(attribution: Attribution) -> DryRun:
             "shards": len(plan.shards),
             "shards_to_do": len(left),
             "actors": actors,
-            "resources": attribution.resources.model_dump(),
+            "resources": resources.model_dump(),
             "threads": 1,
             "cluster": cluster._asdict(),
         },
@@ -278,19 +279,20 @@ def execute(attribution: Attribution) -> AttributeRecord:
     inputs = {"model": attribution.model, "data": data.folder}
     with connect(attribution.address) as cluster:
         placement = place_actors(plan, cluster, attribution.actors, attribution.resources)
-        with start(attribution.output, plan, inputs=inputs) as run:
+        ran_on = placement.ran_on(cluster)
+        with start(attribution.output, plan, inputs=inputs, ran_on=ran_on) as run:
             return attribute_in_run(
                 run,
                 attribution.model,
                 data,
                 actors=placement.concurrent,
-                resources=attribution.resources,
+                resources=placement.resources,
             )
 
 
 def place_actors(
     plan: ShardPlan, cluster: Cluster, actors: int | None, resources: Resources
-) -> Placement:
+) -> Placement[Resources]:
     """Fit actors into the cluster.
 
     Args:
@@ -309,13 +311,12 @@ def place_actors(
         resources,
         wanted=actors,
         useful=len(plan.shards),
-        streams=False,
-        name="--actors",
+        name="--cpu, --gpu",
     )
 
 
-def actors_for(windows: int, cluster: Cluster, resources: Resources) -> int:
-    """Return how many actors would attribute windows at once.
+def place_actors_for(windows: int, cluster: Cluster, resources: Resources) -> Placement[Resources]:
+    """Fit the actors that would attribute windows into the cluster.
 
     Args:
         windows: Number of windows.
@@ -333,9 +334,8 @@ def actors_for(windows: int, cluster: Cluster, resources: Resources) -> int:
         resources,
         wanted=None,
         useful=-(-windows // SHARD_SIZE),
-        streams=False,
-        name="--actors",
-    ).concurrent
+        name="--cpu, --gpu",
+    )
 
 
 def attribute_in_run(
@@ -354,7 +354,7 @@ def attribute_in_run(
             actor loads the model itself.
         data: Prepared windows.
         actors: Actors that work at once; the result does not depend on it.
-        resources: What an actor takes.
+        resources: What an actor takes, with `gpu` a number.
 
     Raises:
         ShardError: A shard failed on every try.
@@ -376,11 +376,12 @@ def attribute_in_run(
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     todo = missing_shards(plan, folder)
     logger.info(
-        "attributing %s: %d of %d shards to do on %s",
+        "attributing %s: %d of %d shards to do on %s, each %s",
         ", ".join(plan.settings.methods),
         len(todo),
         len(plan.shards),
         count_noun(actors, "actor"),
+        resources.text,
     )
 
     def make() -> Callable[[int], object]:

@@ -152,7 +152,7 @@ class Comparison(NamedTuple):
     changes: dict[str, Any]
     """Settings that all runs are given, by dotted key."""
     resources: Resources
-    """What a run takes."""
+    """What a run takes; whether it has a GPU is known once the runs are placed."""
     address: str | None
     """Ray cluster to join."""
 
@@ -214,7 +214,7 @@ def validate(settings: CompareSettings) -> Comparison:
     assert changes is not None
     assert output is not None
     assert selection is not None
-    runs = _runs(settings, selection.presets, data, changes)
+    runs = _checked_runs(settings, selection.presets, data, changes)
     comparison = Comparison(
         data,
         selection,
@@ -235,27 +235,50 @@ def _refuse_varied(key: str) -> None:
     raise InputError("--set", key, "differs from run to run", "use --seeds, or leave it out")
 
 
-def _runs(
+def plan_runs(
+    presets: Sequence[Preset],
+    seeds: Sequence[int],
+    data: PreparedData,
+    changes: Mapping[str, Any],
+    *,
+    gpu: bool,
+) -> list[PlannedRun]:
+    """Return every preset with every seed, and every fold.
+
+    Args:
+        presets: Presets to run.
+        seeds: Seeds of each.
+        data: Prepared windows.
+        changes: Settings that all runs are given, by dotted key.
+        gpu: Whether each run has a GPU.
+    """
+    runs = []
+    for preset in presets:
+        place = f"preset {preset.name}"
+        base = preset.run_settings(gpu=gpu).updated(changes, "--set")
+        for seed in seeds:
+            for fold in range(data.manifest.folds) or (None,):
+                run = base.updated({"training.seed": seed, "data.fold": fold}, place)
+                runs.append(PlannedRun(preset.name, run))
+    return runs
+
+
+def _checked_runs(
     settings: CompareSettings,
     presets: Sequence[Preset],
     data: PreparedData,
     changes: Mapping[str, Any],
 ) -> list[PlannedRun]:
-    """Return every preset with every seed, and every fold."""
-    from hyena_ray.training.preflight import check_run_fits
-    from hyena_ray.training.supervised import new_model
+    """Plan all runs as if there were no GPU, unless one is asked for, and check them."""
+    from hyena_ray.training.preflight import build_untrained, check_run_fits
 
-    gpu, runs = settings.gpu > 0, []
-    for preset in presets:
-        place = f"preset {preset.name}"
-        base = preset.run_settings(gpu=gpu).updated(changes, "--set")
-        for seed in settings.seeds:
-            for fold in range(data.manifest.folds) or (None,):
-                run = base.updated({"training.seed": seed, "data.fold": fold}, place)
-                check_run_fits(run, data, place, gpu=gpu)
-                runs.append(PlannedRun(preset.name, run))
+    gpu = settings.resources.has_gpu
+    runs = plan_runs(presets, settings.seeds, data, changes, gpu=bool(gpu))
+    for run in runs:
+        check_run_fits(run.settings, data, f"preset {run.preset}", gpu=gpu)
+    for first in {run.preset: run.settings for run in runs}.values():
         # What only shows when the model is made, such as a backbone that is not there.
-        new_model(base)
+        build_untrained(first)
     return runs
 
 
@@ -281,28 +304,45 @@ def _views(comparison: Comparison, cluster: Cluster) -> dict[int | None, _View]:
     return views
 
 
-def place_runs(comparison: Comparison, cluster: Cluster) -> Placement:
-    """Fit runs into a cluster.
+def place_runs(comparison: Comparison, cluster: Cluster) -> tuple[Comparison, Placement[Resources]]:
+    """Fit runs into a cluster. Where nothing else is asked for, small ones share a GPU.
 
     Args:
         comparison: The comparison.
         cluster: Cluster that they run on.
 
+    Returns:
+        The comparison with the runs as they are with a GPU, or without one; and their placement.
+
     Raises:
-        InputError: The cluster cannot hold one.
+        InputError: The cluster cannot hold one, or a run needs a GPU.
     """
     from hyena_ray.cluster.resources import fit_resources
-    from hyena_ray.cluster.streams import fits
+    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
+    from hyena_ray.training.footprint import training_bytes
+    from hyena_ray.training.preflight import check_arithmetic
 
-    shared = all(fits(*view) for view in _views(comparison, cluster).values())
-    return fit_resources(
+    views = _views(comparison, cluster).values()
+    windows = max(windows_bytes(view.data, view.keys) for view in views)
+    placement = fit_resources(
         cluster,
         comparison.resources,
         wanted=None,
         useful=len(comparison.runs),
-        streams=not shared,
         name="--cpu, --gpu",
+        stream_cpu=0.0 if all(fits(*view) for view in views) else READER_CPU,
+        gpu_bytes=lambda: windows + training_bytes(run.settings for run in comparison.runs),
     )
+    runs = plan_runs(
+        comparison.selection.presets,
+        comparison.seeds,
+        comparison.data,
+        comparison.changes,
+        gpu=placement.gpu,
+    )
+    for run in runs:
+        check_arithmetic(run.settings.training.precision, f"preset {run.preset}", gpu=placement.gpu)
+    return comparison._replace(runs=runs, resources=placement.resources), placement
 
 
 def dry_run(comparison: Comparison) -> DryRun:
@@ -319,20 +359,21 @@ def dry_run(comparison: Comparison) -> DryRun:
     from hyena_ray.training.train_and_test import run_view
     from hyena_ray.workflows.timing import training_seconds
 
-    data, runs, seeds = comparison.data, comparison.runs, comparison.seeds
-    first = {run.preset: run.settings for run in reversed(runs)}
-    timed = runs[0].settings
-    view = run_view(timed, data)
-    rows = min(SAMPLE, view.count(timed.data.length, "train"))
-    sample = view.read_rows(timed.data.length, "train", 0, rows)
+    data, seeds = comparison.data, comparison.seeds
     with connect(comparison.address) as cluster:
-        placement = place_runs(comparison, cluster)
+        comparison, placement = place_runs(comparison, cluster)
+        runs = comparison.runs
+        timed = runs[0].settings
+        view = run_view(timed, data)
+        rows = min(SAMPLE, view.count(timed.data.length, "train"))
+        sample = view.read_rows(timed.data.length, "train", 0, rows)
         step = run_task(
             lambda: training_seconds(timed, sample)[0],
             comparison.resources,
             TIMED,
             threads=placement.threads,
         )
+    first = {run.preset: run.settings for run in reversed(runs)}
     resume = comparison.output.resume
     todo = [run for run in runs if not (resume and comparison.is_done(run))]
     windows = {name: _windows(settings, data) for name, settings in first.items()}
@@ -347,8 +388,7 @@ def dry_run(comparison: Comparison) -> DryRun:
             "left out": ", ".join(preset.name for preset in left_out) or "no preset",
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
             f"{count_noun(len(first), 'preset')}, {count_noun(len(seeds), 'seed')}{folds}",
-            "at once": f"{placement.concurrent}, each {comparison.resources.text} and "
-            f"{count_noun(placement.threads, 'torch thread')}",
+            "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
             "cluster": cluster.text,
         },
         values={
@@ -407,21 +447,22 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 
     data = comparison.data
     with connect(comparison.address) as cluster:
-        placement = place_runs(comparison, cluster)
-        plan = comparison.plan(placement.threads)
-        with start(comparison.output, plan, inputs={"data": data.folder}) as run:
+        comparison, placement = place_runs(comparison, cluster)
+        plan, ran_on = comparison.plan(placement.threads), placement.ran_on(cluster)
+        inputs = {"data": data.folder}
+        with start(comparison.output, plan, inputs=inputs, ran_on=ran_on) as run:
             Origin.from_data(data).write(run.folder)
             run.reopen()  # a comparison of fewer runs may have been complete
-            _run_all(comparison, cluster, placement.concurrent, run.plan.threads)
+            _run_all(comparison, cluster, placement._replace(threads=run.plan.threads))
             return _finish(comparison, run)
 
 
-def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads: int) -> None:
+def _run_all(comparison: Comparison, cluster: Cluster, placement: Placement[Resources]) -> None:
     from hyena_ray.cluster.pool import Shards, run_shards
     from hyena_ray.cluster.streams import share_windows
     from hyena_ray.training.train_and_test import run_view
 
-    runs, data_folder = comparison.runs, comparison.data.folder
+    runs, data_folder, threads = comparison.runs, comparison.data.folder, placement.threads
     data_sha256 = sha256_file(data_folder / MANIFEST)
     folders = [comparison.folder_of(run) for run in runs]
     windows: dict[int | None, dict[Key, Handle]] = {
@@ -436,14 +477,16 @@ def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads:
         return lambda index: work(prepared, index)
 
     def work(prepared: PreparedData, index: int) -> None:
+        from hyena_ray.model.devices import default_device, device_name
         from hyena_ray.training.trainer import DivergenceError
 
         settings, folder = runs[index].settings, folders[index]
         shared = windows[settings.data.fold]
         plan = TrainPlan(settings=settings, data=data_sha256)
-        length = settings.data.length
+        length, inputs = settings.data.length, {"data": data_folder}
+        device = device_name(default_device())
         try:
-            with start(Output(folder, resume=True), plan, inputs={"data": data_folder}) as run:
+            with start(Output(folder, resume=True), plan, inputs=inputs, ran_on=device) as run:
                 train_in_run(
                     run,
                     run_view(settings, prepared),
@@ -464,13 +507,11 @@ def _run_all(comparison: Comparison, cluster: Cluster, concurrent: int, threads:
         unit="runs",
         in_own_process=True,
     )
-    logger.info(
-        "comparing %d runs, %d at once, in %s", len(runs), concurrent, comparison.output.folder
-    )
+    logger.info("comparing %d runs, %s, in %s", len(runs), placement.text, comparison.output.folder)
     run_shards(
         shards,
-        actors=concurrent,
-        resources=comparison.resources,
+        actors=placement.concurrent,
+        resources=placement.resources,
         stall_seconds=STALL_SECONDS,
     )
 

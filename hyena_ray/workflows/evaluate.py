@@ -116,14 +116,15 @@ def execute(run: EvaluationRun) -> Evaluation:
     Args:
         run: The evaluation.
     """
-    from hyena_ray.model.devices import default_device
+    from hyena_ray.model.devices import default_device, device_name
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
     from hyena_ray.training.loaders import ArraySource, ProgressSource
     from hyena_ray.training.losses import class_weights
     from hyena_ray.training.settings import TrainingSettings
 
     plan, model, data = run.plan, run.model, run.data
-    model.to(default_device())
+    device = default_device()
+    model.to(device)
     weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0
 
     def on_progress(windows: int) -> None:
@@ -141,7 +142,8 @@ def execute(run: EvaluationRun) -> Evaluation:
             model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
         evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
     if run.output is not None:
-        with start(run.output, plan, inputs={"data": data.folder}) as folder:
+        inputs = {"data": data.folder}
+        with start(run.output, plan, inputs=inputs, ran_on=device_name(device)) as folder:
             write_json(folder.folder / EVALUATION, evaluation.as_json())
             record = EvaluateRecord.make(
                 fingerprint=plan.fingerprint,

@@ -42,7 +42,7 @@ from hyena_ray.workflows.workflow import (
 )
 
 if TYPE_CHECKING:
-    from hyena_ray.cluster.resources import Cluster, Resources
+    from hyena_ray.cluster.resources import Cluster, Placement, Resources
     from hyena_ray.prediction.pieces import PredictionPlan
     from hyena_ray.prediction.prediction_record import PredictionRecord
 
@@ -168,12 +168,10 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     plan, output, model_folder = prediction.plan, prediction.output, prediction.model
     batch = plan.batch
     with connect(prediction.address) as cluster:
-        actors = place_actors(prediction, cluster)
+        placement = place_actors(prediction, cluster)
+        actors, resources = placement.concurrent, placement.resources
         seconds = run_task(
-            lambda: seconds_per_scored_window(model_folder, batch),
-            prediction.resources,
-            TIMED,
-            threads=1,
+            lambda: seconds_per_scored_window(model_folder, batch), resources, TIMED, threads=1
         )
     left = missing_pieces(plan, output.folder) if output.resume else range(len(plan.pieces))
     windows = sum(count_windows(plan, index) for index in left)
@@ -186,7 +184,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
             "windows": f"{plan.window} bases, each with {plan.overlap} of the next one",
             "pieces": f"{len(plan.pieces)}, {len(left)} of them to do",
             "threshold": f"{prediction.regions.threshold:.3g}",
-            "actors": f"{actors} at once, each {prediction.resources.text} and 1 torch thread",
+            "actors": f"{placement.text} and 1 torch thread",
             "cluster": cluster.text,
         },
         values={
@@ -195,7 +193,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
             "pieces": len(plan.pieces),
             "pieces_to_do": len(left),
             "actors": actors,
-            "resources": prediction.resources.model_dump(),
+            "resources": resources.model_dump(),
             "cluster": cluster._asdict(),
         },
         outputs=outputs_in(output.folder, OUTPUTS),
@@ -205,8 +203,8 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     )
 
 
-def place_actors(prediction: PredictionRun, cluster: Cluster) -> int:
-    """Return the number of actors that work at once.
+def place_actors(prediction: PredictionRun, cluster: Cluster) -> Placement[Resources]:
+    """Fit actors into the cluster.
 
     Args:
         prediction: The prediction.
@@ -222,9 +220,8 @@ def place_actors(prediction: PredictionRun, cluster: Cluster) -> int:
         prediction.resources,
         wanted=prediction.actors,
         useful=len(prediction.plan.pieces),
-        streams=False,
-        name="--actors",
-    ).concurrent
+        name="--cpu, --gpu",
+    )
 
 
 def execute(prediction: PredictionRun) -> PredictionRecord:
@@ -245,9 +242,11 @@ def execute(prediction: PredictionRun) -> PredictionRecord:
 
     inputs = {"model": prediction.model, "genome": prediction.genome}
     with connect(prediction.address) as cluster:
-        actors = place_actors(prediction, cluster)
-        with start(prediction.output, prediction.plan, inputs=inputs) as run:
-            return predict_in_run(run, prediction, actors=actors)
+        placement = place_actors(prediction, cluster)
+        prediction = prediction._replace(resources=placement.resources)
+        ran_on = placement.ran_on(cluster)
+        with start(prediction.output, prediction.plan, inputs=inputs, ran_on=ran_on) as run:
+            return predict_in_run(run, prediction, actors=placement.concurrent)
 
 
 def predict_in_run(
@@ -282,10 +281,11 @@ def predict_in_run(
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     todo = missing_pieces(plan, folder)
     logger.info(
-        "predicting: %d of %d pieces to do on %s",
+        "predicting: %d of %d pieces to do on %s, each %s",
         len(todo),
         len(plan.pieces),
         count_noun(actors, "actor"),
+        prediction.resources.text,
     )
     write_sequences(plan, prediction.genome, folder)
 

@@ -173,9 +173,11 @@ def validate(job: PretrainJob) -> Pretraining:
     from hyena_ray.model.provenance import Provenance, public_name, read_provenance
     from hyena_ray.training.genome_stream import WindowStream
     from hyena_ray.training.leaks import held_out_leak
+    from hyena_ray.training.preflight import check_arithmetic
     from hyena_ray.training.pretrain_genome import held_out_windows, read_genome
     from hyena_ray.training.pretraining import check_start
 
+    check_arithmetic(settings.training.precision, "settings", gpu=job.resources.has_gpu)
     check_start(settings, None, "")
     before = read_provenance(settings.model.backbone)
     genome = read_genome(job.genome, settings, leave_out=job.leave_out, held_out=job.held_out)
@@ -210,29 +212,31 @@ def _pretrain_settings(job: PretrainJob) -> PretrainSettings:
     return settings.updated(changes_from(flags, job.changes), "--set")
 
 
-def place_workers(job: PretrainJob, cluster: Cluster) -> Placement:
+def place_workers(pretraining: Pretraining, cluster: Cluster) -> Placement[TrialResources]:
     """Fit the one group of workers into a cluster.
 
     Args:
-        job: Settings of the job.
+        pretraining: The pretraining.
         cluster: Cluster that they run on.
 
     Raises:
-        InputError: The cluster cannot hold them.
+        InputError: The cluster cannot hold them, or they need GPUs.
     """
-    from hyena_ray.cluster.resources import fit_resources
+    from hyena_ray.cluster.resources import TrialResources, fit_resources
     from hyena_ray.cluster.streams import STREAM_CPU
+    from hyena_ray.training.preflight import check_arithmetic
 
-    return fit_resources(
+    job = pretraining.job
+    placement = fit_resources(
         cluster,
-        job.resources,
+        TrialResources(cpu=job.cpu, gpu=job.gpu, workers=job.workers),
         wanted=None,
         useful=1,
-        streams=True,
-        stream_cpu=STREAM_CPU,
         name="--workers, --cpu, --gpu",
-        workers=job.workers,
+        stream_cpu=STREAM_CPU,
     )
+    check_arithmetic(pretraining.settings.training.precision, "settings", gpu=placement.gpu)
+    return placement
 
 
 def dry_run(pretraining: Pretraining) -> DryRun:
@@ -253,9 +257,10 @@ def dry_run(pretraining: Pretraining) -> DryRun:
     recipe, model, done = settings.training, settings.model, pretraining.steps_done
     batch = pretraining.stream.batch(recipe.steps - 1, Workers(0, job.workers))
     with connect(job.address, dashboard=job.workers > 1) as cluster:
-        threads = place_workers(job, cluster).threads
+        placement = place_workers(pretraining, cluster)
+        resources, threads = placement.resources, placement.threads
         step = run_task(
-            lambda: pretraining_seconds(settings, batch), job.resources, TIMED, threads=threads
+            lambda: pretraining_seconds(settings, batch), resources, TIMED, threads=threads
         )
     bases = int(genome.train.lengths.sum())
     scored = int(genome.held_out.lengths.sum())
@@ -276,7 +281,7 @@ def dry_run(pretraining: Pretraining) -> DryRun:
             f"{settings.longest} bases"
             if windows
             else "none: nothing is held out",
-            "workers": f"{job.workers}, each {job.resources.text} and "
+            "workers": f"{job.workers}, each {resources.text} and "
             f"{count_noun(threads, 'torch thread')}",
             "cluster": cluster.text,
         },
@@ -288,7 +293,7 @@ def dry_run(pretraining: Pretraining) -> DryRun:
             "steps_done": done,
             "held_out_windows": windows,
             "workers": job.workers,
-            "resources": job.resources.model_dump(),
+            "resources": resources.model_dump(),
             "threads": threads,
             "cluster": cluster._asdict(),
         },
@@ -311,7 +316,6 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
         JobError: Workers died once too often, or nothing happened for too long; what finished is
             kept.
     """
-    from hyena_ray.cluster.resources import TrialResources
     from hyena_ray.cluster.start import connect
     from hyena_ray.training.pretrain_record import PretrainRecord
 
@@ -319,14 +323,15 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
     if pretraining.steps_done:
         steps = pretraining.settings.training.steps
         logger.info("resuming after step %d of %d", pretraining.steps_done, steps)
-    resources = TrialResources(**job.resources.model_dump(), workers=job.workers)
     with connect(job.address, dashboard=job.workers > 1) as cluster:
-        plan = pretraining.plan(place_workers(job, cluster).threads)
-        with start(pretraining.output, plan, inputs={"genome": job.genome}) as run:
+        placement = place_workers(pretraining, cluster)
+        plan, ran_on = pretraining.plan(placement.threads), placement.ran_on(cluster)
+        inputs = {"genome": job.genome}
+        with start(pretraining.output, plan, inputs=inputs, ran_on=ran_on) as run:
             if run.is_complete:
                 logger.info("the pretraining is complete already")
                 return PretrainRecord.read(run.folder)
-            return _pretrain_in_run(run, pretraining, resources)
+            return _pretrain_in_run(run, pretraining, placement.resources)
 
 
 def _pretrain_in_run(
@@ -334,6 +339,7 @@ def _pretrain_in_run(
 ) -> PretrainRecord:
     import torch
 
+    from hyena_ray.cluster.resources import Resources
     from hyena_ray.cluster.streams import StreamedSteps, share
     from hyena_ray.training.pretrain_record import PretrainRecord
     from hyena_ray.training.pretraining import pretrain, save_backbone
@@ -378,7 +384,9 @@ def _pretrain_in_run(
         report({"history": result.history})
 
     history, rate = _train(train, pretraining, resources)
-    markov = _markov(share(pretraining.genome.train), held_out, settings, resources)
+    # They are counted, which no GPU does faster.
+    counting = Resources(cpu=resources.cpu, gpu=0)
+    markov = _markov(share(pretraining.genome.train), held_out, settings, counting)
     record = PretrainRecord.make(
         fingerprint=fingerprint,
         simulated=provenance.simulated,

@@ -154,10 +154,11 @@ def execute(run: SanityRun) -> list[Check]:
     """
     from hyena_ray.attribution.sanity_checks import check_attribution, count_steps
     from hyena_ray.dataset.origin import Origin
-    from hyena_ray.model.devices import default_device
+    from hyena_ray.model.devices import default_device, device_name
 
+    device = default_device()
     for model in filter(None, (run.model, run.other)):
-        model.to(default_device())
+        model.to(device)
     simulated = run.data.manifest.simulated
     planted = simulated and task_named(run.data.manifest.task).kind == "base"
     steps = 0
@@ -178,7 +179,8 @@ def execute(run: SanityRun) -> list[Check]:
             on_progress=on_step,
         )
         progress.update(State(done=total))
-    with start(run.output, run.plan, inputs={"data": run.data.folder}) as folder:
+    inputs = {"data": run.data.folder}
+    with start(run.output, run.plan, inputs=inputs, ran_on=device_name(device)) as folder:
         Origin.from_data(run.data).write(folder.folder)
         write_json(folder.folder / SANITY, _values(run, checks))
         record = SanityRecord.make(

@@ -13,7 +13,7 @@ from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.model.devices import default_device
+from hyena_ray.model.devices import default_device, finish
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.predictor import ContigSlice, score_piece
 from hyena_ray.model.saved import load_window_model
@@ -40,8 +40,7 @@ def seconds_of(work: Callable[[], object]) -> float:
     work()
     started = time.perf_counter()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    finish(default_device())
     return time.perf_counter() - started
 
 

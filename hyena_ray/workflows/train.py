@@ -156,17 +156,17 @@ def validate(settings: TrainSettings) -> Training:
     assert data is not None
     assert changes is not None
     assert output is not None
-    import torch
-
+    from hyena_ray.model.devices import check_precision, default_device
     from hyena_ray.training.checkpoint import CHECKPOINT, load_state
     from hyena_ray.training.loaders import ArraySource
     from hyena_ray.training.preflight import check_run_fits
     from hyena_ray.training.supervised import start_model
     from hyena_ray.training.train_and_test import run_view
 
-    gpu = torch.cuda.is_available()
-    run = _run_settings(settings, data, changes, gpu=gpu)
-    check_run_fits(run, data, "settings", gpu=gpu)
+    device = default_device()
+    run = _run_settings(settings, data, changes, gpu=device.type == "cuda")
+    check_run_fits(run, data, "settings", gpu=None)
+    check_precision(run.training.precision, device, "settings: training.precision")
     plan = TrainPlan(settings=run, data=sha256_file(data.folder / MANIFEST))
     if settings.resume:
         check_resume(output, plan)
@@ -205,6 +205,7 @@ def dry_run(training: Training) -> DryRun:
     """
     import torch
 
+    from hyena_ray.model.devices import default_device, device_name
     from hyena_ray.workflows.timing import training_seconds
 
     settings, windows = training.settings, training.windows
@@ -214,7 +215,7 @@ def dry_run(training: Training) -> DryRun:
     recipe, left = settings.training, training.epochs - training.epochs_done
     per_step = recipe.batch_size * recipe.accumulation
     epoch = step * -(-windows["train"] // per_step) + scored * windows["val"]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    device = device_name(default_device())
     threads = torch.get_num_threads()
     patience = f"; stops after {recipe.patience} without a better one" if recipe.patience else ""
     manifest = training.data.manifest
@@ -251,6 +252,8 @@ def execute(training: Training) -> TrainRecord:
         InputError: Another job writes the folder.
         DivergenceError: A loss is NaN or infinite.
     """
+    from hyena_ray.model.devices import default_device, device_name
+
     windows = training.windows
     per_epoch = windows["train"] + windows["val"]
     state = State(done=training.epochs_done, windows=training.epochs_done * per_epoch)
@@ -268,7 +271,8 @@ def execute(training: Training) -> TrainRecord:
         progress.update(state)
 
     progress = Progress("training", training.epochs, "epochs", windows=total, initial=state)
-    with start(training.output, training.plan, inputs=_inputs(training)) as run:
+    device = device_name(default_device())
+    with start(training.output, training.plan, inputs=_inputs(training), ran_on=device) as run:
         if run.is_complete:
             record = TrainRecord.read(run.folder)
             if record.test is not None or not training.test:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
 
 from pydantic import Field, create_model
 
-from hyena_ray.cluster.resources import Placement, fit_resources
+from hyena_ray.cluster.resources import (
+    CpuCount,
+    GpuCount,
+    Placement,
+    TrialResources,
+    fit_resources,
+)
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
@@ -30,7 +36,7 @@ from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
-from hyena_ray.settings import READ, WRITE, Location, Option
+from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
 from hyena_ray.storage import AnyPath, local_copy
 from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.workflows import attribute
@@ -43,6 +49,7 @@ from hyena_ray.workflows.workflow import (
     Resumes,
     Workflow,
     YamlFile,
+    changes_from,
     outputs_in,
 )
 
@@ -79,6 +86,10 @@ class TuneSettings(Resumes, Joins):
     """Settings to try."""
     track: Annotated[tuple[str, ...], Option("KIND=WHERE", WRITE, repeated=True)] = ()
     """Also report every trial to mlflow=URI or wandb=PROJECT; may be given again."""
+    cpu: Annotated[CpuCount | None, Option("X", WHERE, default="the space's number")] = None
+    """CPUs of one process: a trial, one of its workers, or an actor."""
+    gpu: Annotated[GpuCount | None, Option("X", WHERE, default="the space's number")] = None
+    """GPUs of one process: a whole number, or a fraction of one; 0 hides them."""
     out: Annotated[
         Location | None, Option("DIR", WRITE, default="a new one in ~/ray_results/hyena_ray/")
     ] = None  # type: ignore[assignment]
@@ -92,7 +103,7 @@ class TunePlan(Plan):
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads"})
 
     space: dict[str, Any]
-    """The search space, without the number of trials and of those at once."""
+    """The search space, without the number of trials and of those at once, and what each takes."""
     trials: int
     """Settings to try; a resumed search may try more."""
     data: str | None
@@ -160,7 +171,7 @@ class Search(NamedTuple):
         Args:
             threads: torch threads of a trial.
         """
-        own = {"trials", "concurrent"}
+        own = {"trials", "concurrent", "resources"}
         return TunePlan(
             space=self.space.model_dump(mode="json", exclude_defaults=True, exclude=own),
             trials=self.space.trials,
@@ -200,17 +211,16 @@ def validate(settings: TuneSettings) -> Search:
     assert space is not None
     assert trackers is not None
     assert output is not None
-    from hyena_ray.training.preflight import check_run_fits
-    from hyena_ray.training.supervised import new_model
+    from hyena_ray.training.preflight import build_untrained, check_run_fits
 
     draws = space.covering_settings(path)
     if data is not None:
         for draw in draws:
-            check_run_fits(draw, data, str(path), gpu=space.resources.gpu > 0)
+            check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
     for draw in {draw.model.backbone: draw for draw in draws}.values():
         # What only shows when the model is made, such as a backbone that is not there.
-        new_model(draw)
+        build_untrained(draw)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
         check_resume(output, search.plan(1))
@@ -239,9 +249,12 @@ def _load_space(path: Path, settings: TuneSettings) -> SearchSpace:
             f"this job tunes {settings.task}",
             f"give a space of that task, or run hyena-ray tune {space.task}",
         )
-    if settings.trials is None:
-        return space
-    return space.updated({"trials": settings.trials}, "--trials")
+    flags = {
+        "trials": settings.trials,
+        "resources.cpu": settings.cpu,
+        "resources.gpu": settings.gpu,
+    }
+    return space.updated(changes_from(flags, ()), path)
 
 
 def _refuse_other_task(data: PreparedData, task: str) -> None:
@@ -291,8 +304,10 @@ def window_keys(space: SearchSpace) -> list[Key]:
     return [(length, split) for length in space.lengths() for split in ("train", "val")]
 
 
-def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster) -> Placement:
-    """Fit trials into a cluster.
+def place_trials(
+    space: SearchSpace, data: PreparedData | None, cluster: Cluster
+) -> Placement[TrialResources]:
+    """Fit trials into a cluster. Where nothing else is asked for, small ones share a GPU.
 
     Args:
         space: Search space, which says what a trial takes.
@@ -300,19 +315,27 @@ def place_trials(space: SearchSpace, data: PreparedData | None, cluster: Cluster
         cluster: Cluster that they run on.
 
     Raises:
-        InputError: The cluster cannot hold what the space asks for.
+        InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU.
     """
-    from hyena_ray.cluster.streams import fits
+    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
+    from hyena_ray.training.footprint import training_bytes
+    from hyena_ray.training.preflight import check_arithmetic
 
-    return fit_resources(
+    keys, draws = window_keys(space), space.covering_settings()
+    windows = 0 if data is None else windows_bytes(data, keys)
+    placement = fit_resources(
         cluster,
         space.resources,
         wanted=space.concurrent,
         useful=space.trials,
-        streams=data is not None and not fits(data, window_keys(space), cluster),
-        name="search space: resources",
-        workers=space.resources.workers,
+        name="search space: resources (--cpu, --gpu)",
+        count_name="search space: concurrent",
+        stream_cpu=0.0 if data is None or fits(data, keys, cluster) else READER_CPU,
+        gpu_bytes=lambda: windows + training_bytes(draws),
     )
+    for draw in draws:
+        check_arithmetic(draw.training.precision, "search space", gpu=placement.gpu)
+    return placement
 
 
 def dry_run(search: Search) -> DryRun:
@@ -330,13 +353,14 @@ def dry_run(search: Search) -> DryRun:
     from hyena_ray.workflows.timing import attribution_seconds, training_seconds
 
     space, folder = search.space, search.output.folder
-    resources, attribution = space.resources, space.attribution_settings()
+    attribution = space.attribution_settings()
     drawn = space.covering_settings()[0]
     length, recipe = drawn.data.length, drawn.training
     with _data(search) as data, connect(
-        search.address, dashboard=resources.workers > 1
+        search.address, dashboard=space.resources.workers > 1
     ) as cluster:  # fmt: skip
         placement = place_trials(space, search.data, cluster)
+        resources = placement.resources
         counts = {
             size: {split: data.count(size, split) for split in SPLITS} for size in space.lengths()
         }
@@ -347,15 +371,18 @@ def dry_run(search: Search) -> DryRun:
         step = run_task(
             lambda: training_seconds(drawn, sample)[0], resources, TIMED, threads=threads
         )
+        actors = attribute.place_actors_for(counts[length]["test"], cluster, space.resources.of_one)
         window = run_task(
-            lambda: attribution_seconds(drawn, test, attribution), resources, TIMED, threads=1
+            lambda: attribution_seconds(drawn, test, attribution),
+            actors.resources,
+            TIMED,
+            threads=1,
         )
         labelled = sum(
             count.positive
             for count in data.manifest.counts
             if (count.length, count.split) == (length, "test")
         )
-        actors = attribute.actors_for(counts[length]["test"], cluster, resources)
         simulated, outputs = data.manifest.simulated, _outputs(data)
         title = f"{data.folder}: {space.task}" if search.data else "simulated: no --data is given"
     left = space.trials - _trials_done(search)
@@ -371,10 +398,9 @@ def dry_run(search: Search) -> DryRun:
             "search": ", ".join(space.search),
             "trials": f"{space.trials}, {left} of them to do, each at most "
             f"{count_noun(epochs, 'epoch')}",
-            "at once": f"{placement.concurrent}, each {resources.text} and "
-            f"{count_noun(placement.threads, 'torch thread')}"
-            + (f", for each of {resources.workers} workers" if resources.workers > 1 else ""),
-            "then": f"score the best on test; attribute it on {count_noun(actors, 'actor')}: "
+            "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
+            "then": "score the best on test; attribute it on "
+            f"{count_noun(actors.concurrent, 'actor')}, each {actors.resources.text}: "
             + ", ".join(attribution.methods),
             "cluster": cluster.text,
         },
@@ -386,11 +412,11 @@ def dry_run(search: Search) -> DryRun:
             "at_once": placement.concurrent,
             "resources": resources.model_dump(),
             "threads": placement.threads,
-            "actors": actors,
+            "actors": actors.concurrent,
             "cluster": cluster._asdict(),
         },
         outputs=outputs_in(folder, outputs),
-        seconds=trial * left / placement.concurrent + labelled * window / actors,
+        seconds=trial * left / placement.concurrent + labelled * window / actors.concurrent,
         timed="one step and one attributed window of the first settings of the space; as if no "
         "trial were stopped early",
         simulated=simulated,
@@ -439,7 +465,8 @@ def execute(search: Search) -> TuneRecord:
     inputs = {} if search.data is None else {"data": search.data.folder}
     with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
         placement = place_trials(search.space, search.data, cluster)
-        with start(search.output, search.plan(placement.threads), inputs=inputs) as run:
+        plan, ran_on = search.plan(placement.threads), placement.ran_on(cluster)
+        with start(search.output, plan, inputs=inputs, ran_on=ran_on) as run:
             logger.info("writing to %s", run.folder)
             return _Steps(run, search, cluster, placement).do()
 
@@ -448,12 +475,16 @@ class _Steps:
     """The steps of a search; each is skipped or continued where an earlier start has done it."""
 
     def __init__(
-        self, run: Run[TunePlan], search: Search, cluster: Cluster, placement: Placement
+        self,
+        run: Run[TunePlan],
+        search: Search,
+        cluster: Cluster,
+        placement: Placement[TrialResources],
     ) -> None:
         self.run, self.folder = run, run.folder
         self.search, self.space = search, search.space
         self.cluster = cluster
-        self.placement = Placement(concurrent=placement.concurrent, threads=run.plan.threads)
+        self.placement = placement._replace(threads=run.plan.threads)
         self.seconds: dict[str, float] = {}
 
     def do(self) -> TuneRecord:
@@ -564,24 +595,32 @@ class _Steps:
             assert evaluation is not None
             return evaluation
 
-        return run_task(score, self.space.resources, "score test windows", threads=1)
+        return run_task(score, self.placement.resources, "score test windows", threads=1)
 
     def _attribute(self, data: PreparedData) -> attribute.AttributeRecord:
         """Attribute the best model, in a run of its own inside this one."""
         from hyena_ray.attribution.shards import ShardPlan
 
-        model, resources = self.folder / "model", self.space.resources
+        model = self.folder / "model"
         settings = self.space.attribution_settings()
         plan = attribute.plan_attribution(model, data, split="test", settings=settings)
         folder = self.folder / ATTRIBUTION
         started = read_plan(folder, ShardPlan)
         # More trials have found a better model since.
         stale = started is not None and started.fingerprint != plan.fingerprint
-        actors = attribute.place_actors(plan, self.cluster, None, resources).concurrent
+        resources = self.space.resources.of_one
+        placement = attribute.place_actors(plan, self.cluster, None, resources)
         output = Output(folder, resume=not stale, overwrite=stale)
         inputs = {"model": model, "data": data.folder}
-        with start(output, plan, inputs=inputs) as run:
-            return attribute.attribute_in_run(run, model, data, actors=actors, resources=resources)
+        ran_on = placement.ran_on(self.cluster)
+        with start(output, plan, inputs=inputs, ran_on=ran_on) as run:
+            return attribute.attribute_in_run(
+                run,
+                model,
+                data,
+                actors=placement.concurrent,
+                resources=placement.resources,
+            )
 
 
 def _outputs(data: PreparedData) -> dict[str, str]:

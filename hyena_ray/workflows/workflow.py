@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
 
+from hyena_ray.cluster.resources import CpuCount, GpuCount, Resources
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems, unknown_name
@@ -30,10 +31,6 @@ from hyena_ray.settings import (
     parse_assignments,
 )
 from hyena_ray.storage import AnyPath, location
-
-if TYPE_CHECKING:
-    from hyena_ray.cluster.resources import Resources
-
 
 TIMED = "dry run: timing one batch"
 """Name of the task that times a batch for a dry run."""
@@ -213,16 +210,16 @@ class Joins(Job):
 class RunsOnActors(Joins):
     """Settings of a job whose processes on the cluster all take the same resources."""
 
-    cpu: Annotated[float, Option("X", WHERE), Field(gt=0)] = 1.0
+    cpu: Annotated[CpuCount, Option("X", WHERE)] = 1.0
     """CPUs of one process: an actor, a worker or a run."""
-    gpu: Annotated[float, Option("X", WHERE), Field(ge=0)] = 0.0
-    """GPUs of one process: a whole number, or a fraction of one."""
+    gpu: Annotated[GpuCount | None, Option("X", WHERE, default="1 where the cluster has GPUs")] = (
+        None
+    )
+    """GPUs of one process: a whole number, or a fraction of one; 0 hides them."""
 
     @property
     def resources(self) -> Resources:
         """CPUs and GPUs of one process."""
-        from hyena_ray.cluster.resources import Resources
-
         return Resources(cpu=self.cpu, gpu=self.gpu)
 
 

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.figures import Figures, Rows
 from benchmarks.processes import Watch
-from hyena_ray.cluster.resources import Placement
+from hyena_ray.cluster.resources import Placement, TrialResources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.streams import Handle, Key, share_windows
 from hyena_ray.dataset.preparation import prepare
@@ -133,7 +133,8 @@ def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[
         }
         stored = StoredStudy(out, space)
         up = time.time()
-        run_trials(space, stored, stamped, out, Placement(concurrent=AT_ONCE, threads=1))
+        placement = Placement(AT_ONCE, threads=1, resources=TrialResources(gpu=0))
+        run_trials(space, stored, stamped, out, placement)
         over = time.time()
     ready, done = float(stamp.read_text()), stored.study.trials
     idle = over - ready - sum(trial.user_attrs[SECONDS] for trial in done) / AT_ONCE

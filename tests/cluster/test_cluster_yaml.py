@@ -54,7 +54,12 @@ def test_the_head_runs_nothing_and_workers_are_spot_gpus_that_come_and_go(
 ) -> None:
     types = config["available_node_types"]
     assert types[config["head_node_type"]]["resources"]["CPU"] == 0
-    worker = types["gpu_worker"]
-    assert worker["min_workers"] == 0
-    assert worker["resources"]["GPU"] == 1
-    assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    workers = {name: kind for name, kind in types.items() if name != config["head_node_type"]}
+    # Some work takes one GPU, and some several on one node.
+    gpus = {name: kind["resources"]["GPU"] for name, kind in workers.items()}
+    assert gpus == {"gpu_worker": 1, "multi_gpu_worker": 4}
+    for worker in workers.values():
+        assert worker["min_workers"] == 0
+        assert worker["max_workers"] <= config["max_workers"]
+        assert worker["resources"]["CPU"] >= 2 * worker["resources"]["GPU"], "CPUs to feed each GPU"
+        assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}

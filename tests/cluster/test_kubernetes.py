@@ -159,7 +159,13 @@ def test_the_head_runs_nothing_and_gpus_come_and_go(manifest: dict[str, Any]) ->
     cluster = cluster_of(manifest)
     assert cluster["enableInTreeAutoscaling"]
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    (workers,) = cluster["workerGroupSpecs"]
-    assert (workers["minReplicas"], workers["replicas"]) == (0, 0)
-    (container,) = workers["template"]["spec"]["containers"]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    gpus = {}
+    for workers in cluster["workerGroupSpecs"]:
+        assert (workers["minReplicas"], workers["replicas"]) == (0, 0)
+        (container,) = workers["template"]["spec"]["containers"]
+        limits = container["resources"]["limits"]
+        assert container["resources"]["requests"] == limits
+        gpus[workers["groupName"]] = int(limits["nvidia.com/gpu"])
+        assert int(limits["cpu"]) >= 2 * gpus[workers["groupName"]], "CPUs to feed each GPU"
+    # Some work takes one GPU, and some several on one node.
+    assert gpus == {"gpu": 1, "multi-gpu": 4}

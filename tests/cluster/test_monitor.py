@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 import pytest
+import torch
 
-from hyena_ray.cluster.monitor import StalledError, watchdog
+from hyena_ray.cluster import monitor
+from hyena_ray.cluster.monitor import StalledError, gpu_memory, watchdog
+from hyena_ray.model import devices
 
 
 def test_a_wait_without_progress_is_interrupted() -> None:
@@ -38,3 +42,25 @@ def test_it_bites_where_the_shell_has_left_sigint_ignored() -> None:
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_trials_memory_on_its_gpu_has_its_name_and_ends_with_it(
+    cluster: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[tuple[float, str]] = []
+    peaks = iter((5, 7))
+
+    def export(gauge: object, value: float, tags: dict[str, Any]) -> None:
+        exported.append((value, tags["trial"]))
+
+    monkeypatch.setattr(monitor.Gauge, "set", export)
+    with gpu_memory("trials", "trial_0003") as update:
+        update()
+    assert exported == []
+    monkeypatch.setattr(devices, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(devices, "peak_bytes", lambda device: next(peaks))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    with gpu_memory("trials", "trial_0003") as update:
+        update()
+        update()
+    assert exported == [(value, "trial_0003") for value in (5, 7, 0)]

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.cluster.resources import Cluster, Resources, fit_resources
+from hyena_ray.cluster.resources import (
+    FOR_TENSORS,
+    GPU_MEMORY,
+    SHARES,
+    Cluster,
+    Node,
+    Placement,
+    Resources,
+    TrialResources,
+    fit_resources,
+)
 from hyena_ray.errors import InputError
 
 LAPTOP = Cluster(cpus=4, gpus=0, cores=2, object_store=2e9)
@@ -23,11 +33,14 @@ def placed(
     streams: bool = False,
     workers: int = 1,
 ) -> tuple[int, int]:
-    resources = Resources(cpu=cpu, gpu=gpu)
     found = fit_resources(
-        cluster, resources, wanted=wanted, useful=useful, streams=streams, name="--actors",
-        workers=workers,
-    )  # fmt: skip
+        cluster,
+        TrialResources(cpu=cpu, gpu=gpu, workers=workers),
+        wanted=wanted,
+        useful=useful,
+        name="--cpu, --gpu",
+        stream_cpu=float(streams),
+    )
     return found.concurrent, found.threads
 
 
@@ -82,13 +95,109 @@ def test_several_workers_need_a_dashboard() -> None:
 def test_more_than_the_cluster_has_is_refused_with_what_it_has(
     cluster: Cluster, cpu: float, gpu: float, wanted: int | None
 ) -> None:
-    with pytest.raises(InputError, match=r"--actors: .*the cluster has \d+ CPUs and \d GPUs"):
+    setting = "--cpu, --gpu" if wanted is None else "--actors"
+    with pytest.raises(InputError, match=rf"{setting}: .*the cluster has \d+ CPUs and \d GPUs"):
         placed(cluster, cpu, gpu, wanted=wanted)
 
 
-def test_gpus_beyond_one_are_whole() -> None:
-    with pytest.raises(InputError, match="neither whole nor below 1"):
-        placed(SERVER, gpu=1.5)
+NODES = Cluster(
+    cpus=40, gpus=6, cores=None, object_store=2e10, nodes=(Node(8, 1, 2), Node(24, 4, 1))
+)
+"""Two nodes with a GPU each, and one with four."""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "remedy"),
+    [(1, 5, "set gpu to 4 or less"), (30, 0, "set cpu to 24 or less"), (10, 3, None)],
+)
+def test_what_no_single_node_has_is_refused_though_all_have_it_together(
+    cpu: float, gpu: float, remedy: str | None
+) -> None:
+    if remedy is None:
+        assert placed(NODES, cpu, gpu)[0] == 1
+        return
+    with pytest.raises(InputError, match=f"40 CPUs and 6 GPUs.*a node at most 24 and 4; {remedy}"):
+        placed(NODES, cpu, gpu)
+
+
+def test_a_part_of_a_gpu_is_refused_where_no_node_has_one() -> None:
+    with pytest.raises(InputError, match="the cluster has 4 CPUs and 0 GPUs; leave gpu out"):
+        placed(LAPTOP, gpu=0.5)
+
+
+def test_what_runs_at_once_is_counted_node_by_node() -> None:
+    assert placed(NODES, cpu=5)[0] == 2 * 1 + 4
+    assert placed(NODES, cpu=1, gpu=0.5)[0] == 2 * 2 + 8
+    assert placed(NODES, cpu=5, gpu=1)[0] == 2 * 1 + 4
+    assert placed(NODES, cpu=1, gpu=2)[0] == 2
+
+
+@pytest.mark.parametrize("gpu", [1.5, -1, 0.001])
+def test_gpus_are_whole_or_a_fraction_of_one(gpu: float) -> None:
+    with pytest.raises(InputError, match=r"space\.yaml: gpu"):
+        Resources.parse({"gpu": gpu}, "space.yaml")
+
+
+def shared(
+    cluster: Cluster,
+    need: float | None,
+    *,
+    useful: int = 100,
+    wanted: int | None = None,
+    workers: int = 1,
+) -> Placement[TrialResources]:
+    """Trials that ask for no GPU and refuse none, each of which needs a part of GPU_MEMORY."""
+    return fit_resources(
+        cluster,
+        TrialResources(workers=workers),
+        wanted=wanted,
+        useful=useful,
+        name="--cpu, --gpu",
+        gpu_bytes=None if need is None else lambda: need * GPU_MEMORY,
+    )
+
+
+def test_gpus_are_taken_where_there_are_any_unless_they_are_refused() -> None:
+    assert shared(LAPTOP, None).resources.gpu == 0
+    assert shared(SERVER, None).resources.gpu == 1
+    assert shared(SERVER, None, workers=2).resources.gpu == 1
+    none = Resources(gpu=0)
+    placement = fit_resources(SERVER, none, wanted=None, useful=9, name="--gpu")
+    assert not placement.gpu
+
+
+@pytest.mark.parametrize(("need", "gpu"), [(0.1, 0.25), (0.3, 0.5), (0.6, 1), (3, 1)])
+def test_trials_share_a_gpu_whose_memory_holds_them(need: float, gpu: float) -> None:
+    placement = shared(SERVER, need)
+    assert placement.resources.gpu == gpu
+    assert placement.concurrent == 4 / gpu
+    assert gpu == 1 or need <= gpu * FOR_TENSORS
+
+
+def test_no_more_share_a_gpu_than_have_something_to_do() -> None:
+    small = 0.01
+    assert shared(SERVER, small, useful=4).resources.gpu == 1
+    assert shared(SERVER, small, useful=5).resources.gpu == 0.5
+    few_cpus = SERVER._replace(cpus=6)
+    assert (shared(few_cpus, small).resources.gpu, shared(few_cpus, small).concurrent) == (0.5, 6)
+
+
+def test_actors_share_a_gpu_where_more_are_wanted_than_there_are() -> None:
+    assert shared(SERVER, None, wanted=4).resources.gpu == 1
+    assert shared(SERVER, None, wanted=6).resources.gpu == 0.5
+    with pytest.raises(InputError, match="the cluster has 32 CPUs and 4 GPUs"):
+        shared(SERVER, None, wanted=17)
+
+
+def test_workers_of_a_trial_never_share_a_gpu_unasked() -> None:
+    placement = shared(SERVER, 0.01, workers=2)
+    assert (placement.resources.gpu, placement.concurrent) == (1, 2)
+    with pytest.raises(InputError, match="set gpu to 0"):
+        shared(SERVER, 0.01, workers=5)
+
+
+def test_shares_are_those_that_ray_counts_exactly() -> None:
+    assert all((10_000 * share).is_integer() for share in SHARES)
 
 
 @given(

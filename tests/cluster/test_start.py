@@ -13,7 +13,8 @@ import ray
 from ray.tune.error import TuneError
 
 from hyena_ray.cluster import start
-from hyena_ray.cluster.resources import Cluster
+from hyena_ray.cluster._ray_internals import Autoscaling
+from hyena_ray.cluster.resources import Cluster, Node
 from hyena_ray.cluster.start import available_cores, connect, reason_of
 from hyena_ray.errors import InputError
 
@@ -29,6 +30,26 @@ def test_a_connection_inside_another_is_the_same_one_and_stays(cluster: Cluster)
     with connect("local") as inner:
         assert inner.cpus == cluster.cpus
     assert ray.is_initialized()
+
+
+def test_a_cluster_counts_nodes_that_autoscaling_may_add_by_kind(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"CPU": cluster.cpus, "GPU": cluster.gpus}
+    kinds: list[tuple[dict[str, float], int]] = [
+        ({"CPU": 8, "GPU": 1}, 3),
+        (here, 2),  # of which one is up
+        ({"CPU": 0}, 1),  # a head that does no work
+        ({"CPU": 48, "GPU": 4}, -1),
+    ]
+    total = {"CPU": 8 * 3 + 2 * cluster.cpus, "GPU": 99.0}
+    monkeypatch.setattr(start, "autoscaling", lambda: Autoscaling(total, kinds))
+    with connect("local") as grown:
+        pass
+    nodes = {(node.cpus, node.gpus): node.number for node in grown.nodes}
+    assert nodes == {(8, 1): 3, tuple(here.values()): 2, (48, 4): sys.maxsize}
+    assert (grown.cpus, grown.gpus) == (total["CPU"], 99)
+    assert cluster.nodes == (Node(cluster.cpus, cluster.gpus),)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere.invalid:6379"])

@@ -160,24 +160,46 @@ def test_a_tracker_that_cannot_be_told_is_refused(user: User, case: str) -> None
 BEYOND: dict[str, tuple[Change, str, Line]] = {
     "attribute": (
         as_it_is,
-        f"{ATTRIBUTE} --gpu 1",
-        at("--actors", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs"),
+        f"{ATTRIBUTE} --gpu 99",
+        at("--cpu, --gpu", "1 CPUs and 99 GPUs each", "the cluster has", "to 0"),
+    ),
+    "cpus": (
+        as_it_is,
+        f"{ATTRIBUTE} --cpu 999",
+        at("--cpu, --gpu", "999 CPUs", "the cluster has", "set cpu to"),
     ),
     "compare": (
         as_it_is,
-        f"{COMPARE} --gpu 2",
-        at("--cpu, --gpu", "1 CPUs and 2 GPUs each", "the cluster has", "and 0 GPUs"),
+        f"{COMPARE} --gpu 99",
+        at("--cpu, --gpu", "1 CPUs and 99 GPUs each", "the cluster has", "to 0"),
     ),
     "tune": (
-        edited("space.yaml", lambda content: b"resources: {gpu: 1}\n" + content),
+        edited("space.yaml", lambda content: b"resources: {gpu: 99}\n" + content),
         TUNE,
-        at("search space", "resources", "1 CPUs and 1 GPUs each", "the cluster has", "and 0 GPUs"),
+        at("search space", "resources", "1 CPUs and 99 GPUs each", "the cluster has", "to 0"),
+    ),
+    "tune --gpu": (
+        edited("space.yaml", lambda content: b"resources: {gpu: 0}\n" + content),
+        f"{TUNE} --gpu 99",
+        at("search space", "resources", "--gpu", "99 GPUs each", "the cluster has", "to 0"),
+    ),
+    "tune --cpu": (
+        as_it_is,
+        f"{TUNE} --cpu 999",
+        at("search space", "resources", "--cpu", "999 CPUs", "the cluster has", "set cpu to"),
     ),
     "one and a half": (
         as_it_is,
         f"{ATTRIBUTE} --gpu 1.5",
-        at("--actors", "gpu", "1.5", "below 1"),
+        at("--gpu", "1.5", "below 1"),
     ),
+    "tune, one and a half": (as_it_is, f"{TUNE} --gpu 1.5", at("--gpu", "1.5", "below 1")),
+    "one and a half in the space": (
+        edited("space.yaml", lambda content: b"resources: {gpu: 1.5}\n" + content),
+        TUNE,
+        at("space.yaml", "resources.gpu", "1.5", "below 1"),
+    ),
+    "next to nothing": (as_it_is, f"{COMPARE} --gpu 0.001", at("--gpu", "0.001", "0.25")),
     "no actors": (
         as_it_is,
         f"{ATTRIBUTE} --actors 0",

@@ -28,7 +28,7 @@ EPOCHS = 3
 SPACE = f"""\
 task: zdna
 trials: 1
-resources: {{cpu: 1, workers: WORKERS}}
+resources: {{cpu: 1, gpu: 0, workers: WORKERS}}  # a machine may have a single GPU
 scheduler: {{grace_period: {EPOCHS + 1}}}  # no trial stops early
 settings:
   data.length: 40

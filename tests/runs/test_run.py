@@ -13,7 +13,16 @@ from hyena_ray.files import read_json, write_json
 from hyena_ray.runs._lock import only_writer
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import KINDS, Record, read_kind
-from hyena_ray.runs.run import Output, Run, check_output, check_resume, read_plan, start
+from hyena_ray.runs.run import (
+    PROVENANCE,
+    Output,
+    Run,
+    RunProvenance,
+    check_output,
+    check_resume,
+    read_plan,
+    start,
+)
 
 
 class SomePlan(Plan):
@@ -49,6 +58,14 @@ def record(run: Run[SomePlan]) -> SomeRecord:
     return SomeRecord.make(
         fingerprint=run.plan.fingerprint, simulated=True, outputs={"model": "model"}, score=0.5
     )
+
+
+def test_what_each_start_ran_on_is_kept_and_refuses_no_resume(tmp_path: Path) -> None:
+    for device in ("CPU", "NVIDIA H200"):
+        with start(Output(tmp_path / "run", resume=True), PLAN, ran_on=device):
+            pass
+    made = RunProvenance.parse(read_json(tmp_path / "run" / PROVENANCE), "provenance")
+    assert made.ran_on == ("CPU", "NVIDIA H200")
 
 
 @pytest.fixture

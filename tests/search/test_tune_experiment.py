@@ -18,7 +18,7 @@ from ray import tune
 
 from hyena_ray import progress
 from hyena_ray.cluster.monitor import StalledError
-from hyena_ray.cluster.resources import Placement
+from hyena_ray.cluster.resources import Placement, TrialResources
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import StoredStudy
@@ -27,6 +27,7 @@ from hyena_ray.search.tune_experiment import UnfinishedError, run_trials
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.slow]
 EPOCHS = 3
+PLACEMENT = Placement(concurrent=2, threads=1, resources=TrialResources())
 
 
 def space(**changes: Any) -> SearchSpace:
@@ -84,7 +85,7 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., optuna.
         monkeypatch.setattr(experiment, "run_trial", fake_run(tmp_path, fault))
         monkeypatch.setattr(experiment, "RETRIES", 1)
         stored = StoredStudy(tmp_path, settings)
-        run_trials(settings, stored, {}, tmp_path, Placement(concurrent=2, threads=1))
+        run_trials(settings, stored, {}, tmp_path, PLACEMENT)
         return stored.study
 
     return start
@@ -134,7 +135,7 @@ def searched(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Searc
             logger.addHandler(reader)
         try:
             stored = StoredStudy(folder, space())
-            run_trials(space(), stored, {}, folder, Placement(concurrent=2, threads=1))
+            run_trials(space(), stored, {}, folder, PLACEMENT)
         finally:
             for logger in (progress.logger, experiment.logger):
                 logger.removeHandler(reader)

@@ -10,6 +10,7 @@ import pytest
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.model.settings import Precision
 from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
 
@@ -45,7 +46,7 @@ FOLDS = prepared("zdna", split="kfold:3", splits=("fold0", "fold1", "fold2"))
 PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None)
 
 
-def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool = False) -> None:
+def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = False) -> None:
     settings = RunSettings.for_task(data.manifest.task).updated(changes, "test")
     check_run_fits(settings, data, "here", gpu=gpu)
 
@@ -140,8 +141,12 @@ def test_what_works_is_let_through(data: PreparedData, changes: dict[str, Any]) 
     check(data, changes)
 
 
-def test_float16_is_let_through_with_a_gpu() -> None:
-    check(ZDNA, {"training.precision": "float16"}, gpu=True)
+@pytest.mark.parametrize("gpu", [True, None])
+@pytest.mark.parametrize("precision", ["float16", "tf32"])
+def test_what_needs_a_gpu_is_let_through_where_there_is_one_or_may_be(
+    precision: Precision, gpu: bool | None
+) -> None:
+    check(ZDNA, {"training.precision": precision}, gpu=gpu)
 
 
 def test_a_tasks_defaults_fit_its_windows() -> None:

@@ -107,7 +107,16 @@ def test_a_job_of_two_workers_that_was_killed_resumes_and_ends_as_one_worker(
     (tmp_path / "settings.yaml").write_text(settings.model_dump_json())
     out = tmp_path / "out"
     command = [sys.executable, str(JOB), "--genome", str(made.genome), "--out", str(out)]
-    command += ["--config", str(tmp_path / "settings.yaml"), "--held-out", "sim2", "--workers", "2"]
+    command += [
+        "--config",
+        str(tmp_path / "settings.yaml"),
+        "--held-out",
+        "sim2",
+        "--workers",
+        "2",
+        "--gpu",
+        "0",
+    ]
     environment = {**os.environ, "HOME": str(tmp_path), "RAY_worker_niceness": "0"}
     environment["CUDA_VISIBLE_DEVICES"] = ""
     with subprocess.Popen(command, env=environment) as first:

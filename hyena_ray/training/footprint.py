@@ -1,0 +1,73 @@
+"""Estimate the GPU memory that a supervised run takes, so that small runs can share a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from hyena_ray.dataset.tokens import N_TOKEN
+from hyena_ray.training.evaluation import EVALUATION_BATCH
+from hyena_ray.training.preflight import build_untrained
+from hyena_ray.training.settings import RunSettings
+
+BYTES_PER_WEIGHT = 20
+"""A weight, its gradient, both moments of AdamW and the moving average, each in float32."""
+ACTIVATIONS = 3
+"""Memory of a pass over what autograd saves in it: gradients of the activations, workspaces, and
+what the allocator keeps between blocks take no more than the activations once more each."""
+
+
+def training_bytes(runs: Iterable[RunSettings]) -> float:
+    """Return the bytes that the largest of some runs takes on a GPU beside its windows.
+
+    Each model is built, and passes one window and then two on the CPU: autograd says what it saves.
+
+    Args:
+        runs: Settings of the runs.
+
+    Raises:
+        InputError: The settings or their backbone make no model.
+    """
+    # Those of one model differ in the size of their batches alone.
+    rising = sorted(runs, key=lambda run: run.training.batch_size)
+    different = {repr((run.model, run.readout, run.lora, run.data.length)): run for run in rising}
+    return max(map(_training_bytes, different.values()))
+
+
+def _training_bytes(run: RunSettings) -> float:
+    model = build_untrained(run).train()
+    bases = model.readout.window + 2 * model.readout.required_flank
+    tokens = torch.full((2, bases), N_TOKEN)
+    one, two = (saved_bytes(model, tokens[:rows]) for rows in (1, 2))
+    training, scoring = (
+        one + (rows - 1) * (two - one) for rows in (run.training.batch_size, EVALUATION_BATCH)
+    )
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    # Scoring saves nothing: it never takes as much as a training pass would save.
+    return BYTES_PER_WEIGHT * weights + max(ACTIVATIONS * training, scoring)
+
+
+def saved_bytes(model: nn.Module, inputs: Tensor) -> int:
+    """Return the bytes that autograd saves in a pass, without the model's own weights.
+
+    Args:
+        model: Any model.
+        inputs: What it is given.
+    """
+    own = {_address(tensor) for tensor in chain(model.parameters(), model.buffers())}
+    saved: dict[int, Tensor] = {}
+
+    def save(tensor: Tensor) -> Tensor:
+        saved[_address(tensor)] = tensor  # kept, so that no other tensor gets its address
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        model(inputs)
+    return sum(saved[each].untyped_storage().nbytes() for each in saved.keys() - own)
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

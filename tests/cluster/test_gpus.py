@@ -1,0 +1,99 @@
+"""All GPUs of a node are used, each process sees its own, and one without any sees none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyena_ray.cluster.gpu_share import NO_GPU, keep_to
+from hyena_ray.cluster.resources import FOR_TENSORS, Node, Resources
+
+ROOT = Path(__file__).parents[2]
+EACH_ONCE, EACH_TWICE, NONE = {"0": 1, "1": 1}, {"0": 2, "1": 2}, {"": 2}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> dict[str, Any]:
+    """See `gpus_of_a_node.py`."""
+    folder = tmp_path_factory.mktemp("gpus")
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.cluster.gpus_of_a_node", str(folder), str(small_data)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.slow
+def test_a_cluster_knows_the_gpus_of_each_node(seen: dict[str, Any]) -> None:
+    assert seen["cluster"]["gpus"] == 2
+    assert seen["cluster"]["nodes"] == [list(Node(6, 2, 1))]
+
+
+@pytest.mark.slow
+def test_a_task_sees_its_gpu_and_without_one_none(seen: dict[str, Any]) -> None:
+    assert seen["tasks"]["1"] in ("0", "1")
+    assert seen["tasks"]["0"] == ""
+
+
+@pytest.mark.slow
+def test_actors_at_work_at_once_hold_different_gpus_and_halves_share_them(
+    seen: dict[str, Any],
+) -> None:
+    assert Counter(seen["actors"]["1"]) == EACH_ONCE
+    assert Counter(seen["actors"]["0.5"]) == EACH_TWICE
+    assert Counter(seen["actors"]["0"]) == NONE
+
+
+@pytest.mark.slow
+def test_trials_at_once_hold_different_gpus_and_without_one_see_none(seen: dict[str, Any]) -> None:
+    assert Counter(seen["trials"]["1"]) == EACH_ONCE
+    assert Counter(seen["trials"]["0"]) == NONE
+
+
+@pytest.mark.slow
+def test_workers_that_are_to_compute_on_the_cpu_see_no_gpu(seen: dict[str, Any]) -> None:
+    assert Counter(seen["workers"]) == NONE
+
+
+@pytest.mark.slow
+def test_a_search_that_asks_for_nothing_takes_a_share_of_each_gpu(seen: dict[str, Any]) -> None:
+    # Five small trials on six CPUs and two GPUs.
+    resources = seen["search"]["resources"]
+    assert (resources["gpu"], seen["search"]["at_once"]) == (0.25, 5)
+    assert "1 CPU and 0.25 GPU" in seen["search"]["text"]
+
+
+def test_a_process_without_a_gpu_hides_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in NO_GPU:
+        monkeypatch.setenv(key, "0,1")
+    keep_to(Resources(gpu=1))
+    import os
+
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    keep_to(Resources(gpu=0))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_process_takes_no_more_memory_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    limits: list[float] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)
+    keep_to(Resources(gpu=1))
+    keep_to(Resources(gpu=2))
+    assert limits == []
+    keep_to(Resources(gpu=0.25))
+    assert limits == [FOR_TENSORS * 0.25]
