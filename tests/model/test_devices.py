@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.devices import check_precision, halving, matrix_products, upload
-from hyena_ray.model.replay import EAGER, Recording, Replay
+from hyena_ray.model.devices import check_precision, download, halving, matrix_products, upload
+from hyena_ray.model.replay import EAGER, Recording
 from hyena_ray.model.settings import Precision
+from tests.recorder import Recorder
 
 CPU = torch.device("cpu")
 
@@ -48,6 +49,13 @@ def test_read_only_arrays_reach_a_device_too() -> None:
     assert upload(array, CPU).tolist() == [0, 1, 2]
 
 
+def test_what_is_uploaded_comes_back() -> None:
+    array = np.arange(3, dtype=np.uint8)
+    wait = download(upload(array, CPU))
+    assert wait().tolist() == [0, 1, 2]
+    assert wait().dtype == np.uint8
+
+
 def out_of_memory_above(limit: int, tried: list[int]) -> object:
     def attempt(size: int) -> int:
         tried.append(size)
@@ -68,32 +76,6 @@ def test_one_that_does_not_fit_is_refused_in_one_line() -> None:
     with pytest.raises(InputError) as error:
         halving(4, out_of_memory_above(0, []), "batch", "window")  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
-
-
-class Recorder(Replay):
-    """A `Replay` whose graphs are functions that write to fixed memory, as CUDA's do."""
-
-    def __init__(self) -> None:
-        super().__init__(CPU)
-        self.records = True
-        self.recorded = 0
-
-    def eager(self, work: object, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        assert callable(work)
-        outputs: tuple[Tensor, ...] = work(*inputs)
-        return outputs
-
-    def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
-        assert callable(work)
-        self.recorded += 1
-        own = tuple(tensor.clone() for tensor in inputs)
-        outputs = tuple(torch.empty_like(tensor) for tensor in work(*own))
-
-        def replay() -> None:
-            for output, new in zip(outputs, work(*own), strict=True):
-                output.copy_(new)
-
-        return Recording(own, outputs, replay)
 
 
 def test_replayed_work_gives_what_the_work_gives() -> None:
