@@ -17,7 +17,7 @@ from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
 
 @contextmanager
-def atomic_file(path: AnyPath) -> Iterator[Path]:
+def atomic_file(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path that takes the place of `path` once the block succeeds.
 
     The temporary name starts with a dot, because Parquet directory readers skip such files. It
@@ -26,6 +26,8 @@ def atomic_file(path: AnyPath) -> Iterator[Path]:
 
     Args:
         path: File to write.
+        durable: Whether the disk has it before it takes the place, so that it is whole after a
+            crash of the machine too. A disk may take longer for that than for the file.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp())
@@ -43,8 +45,9 @@ def atomic_file(path: AnyPath) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if durable:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,12 +7,17 @@ from torch import Tensor
 
 from hyena_ray.model.replay import Recording, Replay, Work
 
+CPU = torch.device("cpu")
+
 
 class Recorder(Replay):
-    """A `Replay` on the CPU that works in fixed memory, as recorded graphs do."""
+    """A `Replay` on the CPU that works in fixed memory, as recorded graphs do.
 
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(torch.device("cpu"))
+    As with CUDA, to record work does not run it.
+    """
+
+    def __init__(self, device: torch.device = CPU) -> None:
+        super().__init__(device)
         self.records = True
 
     def eager(self, work: Work, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

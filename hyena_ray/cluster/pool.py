@@ -7,6 +7,7 @@ from its file alone, so one whose actor died after writing it is not done again.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -69,6 +70,8 @@ class Shards(NamedTuple):
     """Number of windows that a shard holds; None where they are not counted."""
     in_own_process: bool = False
     """Whether every try has a process to itself, so that its peak of memory is the shard's."""
+    at_once: int = 1
+    """Shards that an actor does at once, each in a thread."""
 
 
 def run_shards(
@@ -144,6 +147,7 @@ class _Worker:
         self._name = name
         self._make = make
         self._resources = resources
+        self._making = threading.Lock()
         self._work: Work | None = None
 
     def __repr__(self) -> str:
@@ -153,9 +157,10 @@ class _Worker:
 
     def run(self, number: int) -> None:
         # Made here and not in the constructor, whose errors Ray reports as the actor's death.
-        if self._work is None:
-            keep_to(self._resources)
-            self._work = self._make()
+        with self._making:
+            if self._work is None:
+                keep_to(self._resources)
+                self._work = self._make()
         self._work(number)
 
 
@@ -169,7 +174,11 @@ class _Pool:
         # The dashboard calls actors after their class, and their start after nothing else.
         named = type(f"{shards.name} worker", (_Worker,), {})
         self._actor_class = ray.remote(
-            num_cpus=resources.cpu, num_gpus=resources.gpu, max_restarts=0, max_task_retries=0
+            num_cpus=resources.cpu,
+            num_gpus=resources.gpu,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=shards.at_once,
         )(named)
         self._places = self._made = self._stillborn = 0
         self._waiting = deque(number for number in shards.numbers if not shards.is_done(number))
@@ -178,7 +187,10 @@ class _Pool:
         self._starting: dict[ray.ObjectRef[bool], Any] = {}
         """Actors that have not said yet that they are up: a shard given to one would wait for ever
         where the cluster has become too small for it."""
+        self._actors: set[Any] = set()
+        """Actors that are up."""
         self._idle: list[Any] = []
+        """Actors that are up, each as many times as it can be given a shard."""
         self._running: dict[ray.ObjectRef[None], tuple[int, Any]] = {}
         self._windows = 0
         self._last = time.monotonic()
@@ -216,7 +228,7 @@ class _Pool:
             self._tries[number] += 1
             task = actor.run.options(name=self.task_name(number))
             self._running[task.remote(number)] = (number, actor)
-        free = self._places - len(self._starting) - len(self._running)
+        free = self._places - len(self._starting) - len(self._actors)
         for _ in range(min(free, len(self._waiting) - len(self._starting))):
             name = f"{self.shards.name} worker {self._made}"
             self._made += 1
@@ -251,27 +263,28 @@ class _Pool:
                 ) from death
         else:
             self._stillborn = 0
-            self._idle.append(actor)
+            self._actors.add(actor)
+            self._idle += [actor] * self.shards.at_once
 
     def _settle(self, reference: ray.ObjectRef[None]) -> None:
-        number, actor = self._running[reference]
+        number, actor = self._running.pop(reference)
         error: Exception | None = None
         try:
             ray.get(reference)
         except RayActorError as death:
-            self.deaths += 1
-            actor, error = None, death
+            self.deaths += actor in self._actors
+            self._forget(actor)
+            error = death
         except RayTaskError as failure:
             if isinstance(failure.cause, InputError):
                 # The actor is still among those that `stop` kills: the error's traceback holds its
                 # handle, so that it would live, and keep its CPUs, as long as the error.
                 raise failure.cause from None
             error = failure
-        del self._running[reference]
-        if self.shards.in_own_process and actor is not None:
+        if self.shards.in_own_process and actor in self._actors:
             ray.kill(actor)
-            actor = None
-        if actor is not None:
+            self._forget(actor)
+        if actor in self._actors:
             self._idle.append(actor)
         if self.shards.is_done(number):
             self.finished += 1
@@ -279,6 +292,11 @@ class _Pool:
             self._last = time.monotonic()
         else:
             self._try_again(number, error or RuntimeError("no file was written"))
+
+    def _forget(self, actor: Any) -> None:
+        """Give no more shards to an actor that is dead."""
+        self._actors.discard(actor)
+        self._idle = [other for other in self._idle if other != actor]
 
     def _try_again(self, number: int, error: Exception) -> None:
         reason = reason_of(error)
@@ -292,6 +310,5 @@ class _Pool:
         self._waiting.append(number)
 
     def stop(self) -> None:
-        at_work = [actor for _, actor in self._running.values()]
-        for actor in [*self._starting.values(), *self._idle, *at_work]:
+        for actor in [*self._starting.values(), *self._actors]:
             ray.kill(actor)

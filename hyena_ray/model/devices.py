@@ -115,6 +115,30 @@ def upload(array: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).pin_memory().to(device, non_blocking=True)
 
 
+def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
+    """Start to copy a tensor to the host, and return a function that waits for its array.
+
+    The copy from a GPU takes its turn among the work that is queued there, and is waited for
+    without taking processor time; on the CPU the array shares the tensor's memory.
+
+    Args:
+        tensor: Any tensor that needs no gradient.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.numpy
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event(blocking=True)
+    copied.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> NDArray[Any]:
+        copied.synchronize()
+        array: NDArray[Any] = pinned.numpy()
+        return array
+
+    return wait
+
+
 def peak_bytes(device: torch.device) -> int | None:
     """Return the most memory that this process has held on a GPU, in bytes; None on the CPU.
 

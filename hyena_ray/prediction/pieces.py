@@ -4,9 +4,10 @@ The driver, with any scheduler over piece numbers, calls in this order:
 
     plan = plan_prediction(model, genome, contigs=None, overlap=None)
     write_sequences(plan, genome, folder)       # the bases that the missing pieces read
+    scorer = make_scorer(model, plan)           # once in every actor
     for index in missing_pieces(plan, folder):  # in actors, in any order, any number of times
-        run_piece(model, plan, index, folder)
-    write_results(plan, settings, folder)       # of region_calling
+        run_piece(scorer, plan, index, folder)
+    write_results(plan, settings, folder)       # of region_calling; may wait for the pieces
 
 Actors read the bases of a piece from a file of its own: a gzipped genome can only be read from its
 start, and holding one takes more memory than scoring it. A piece is one file that appears whole or
@@ -16,9 +17,10 @@ check, before the first piece.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +28,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from hyena_ray.dataset.manifest import ContigEntry
-from hyena_ray.errors import InputError, Problems, raise_together, unknown_name
+from hyena_ray.errors import InputError, JobError, Problems, raise_together, unknown_name
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.model.predictor import BATCH, ContigSlice, score_piece, window_starts
+from hyena_ray.model.predictor import ContigSlice, Scorer, window_starts
 from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
@@ -45,6 +47,9 @@ PIECE = 250_000
 """Bases of a piece: seconds of work, so that little is lost with a worker, and few files."""
 SEQUENCES = "sequences"
 """Subfolder with one file of bases for each piece, until the prediction is complete."""
+POLL_SECONDS = 0.2
+"""Seconds between two looks for the file of a piece."""
+_BATCH = b"hyena_ray.batch"
 
 
 class Piece(Settings):
@@ -83,8 +88,8 @@ class PredictionPlan(Plan):
     """Bases on each side of a window that the model requires."""
     overlap: int
     """Bases that a window shares with the next one."""
-    batch: int
-    """Windows of one forward pass."""
+    batch: int | None
+    """Windows of one forward pass, as asked for; None leaves it to the device."""
     contigs: tuple[ContigEntry, ...]
     """All contigs of the genome, sorted by name as UCSC's tools require."""
     pieces: tuple[Piece, ...] = Field(min_length=1)
@@ -99,6 +104,15 @@ class PredictionPlan(Plan):
     def lengths(self) -> dict[str, int]:
         """Length of every contig in bases."""
         return {entry.name: entry.length for entry in self.contigs}
+
+
+class PieceScores(NamedTuple):
+    """Scores of a complete piece."""
+
+    values: NDArray[np.float32]
+    """Probability of every base, shape (n,); NaN for N."""
+    batch: int
+    """Windows of one forward pass."""
 
 
 def require_base_labels(model: WindowModel, folder: AnyPath) -> None:
@@ -130,7 +144,7 @@ def plan_prediction(
     *,
     contigs: Collection[str] | None,
     overlap: int | None,
-    batch: int = BATCH,
+    batch: int | None = None,
     piece: int = PIECE,
 ) -> PredictionPlan:
     """Read the genome once, one contig in memory, and cut the work. Nothing is written.
@@ -140,7 +154,7 @@ def plan_prediction(
         genome: File of the genome, or the name of an assembly.
         contigs: Names of the contigs to score; None scores all.
         overlap: Bases that a window shares with the next one; None takes half a window.
-        batch: Windows of one forward pass.
+        batch: Windows of one forward pass; None leaves it to the device.
         piece: Bases of a piece.
 
     Raises:
@@ -212,8 +226,8 @@ def _check_contigs_given(contigs: Collection[str] | None) -> None:
         raise InputError("--contigs", "''", "names no contig", "leave it out to score all")
 
 
-def _check_batch(batch: int) -> None:
-    if batch < 1:
+def _check_batch(batch: int | None) -> None:
+    if batch is not None and batch < 1:
         raise InputError("--batch", batch, "below 1", "give 1 or more")
 
 
@@ -277,10 +291,7 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     """
     wanted: dict[str, list[int]] = {}
     for index in missing_pieces(plan, folder):
-        first, last = _sequence_span(plan, index)
-        if not shard_file_is_complete(
-            _sequence_path(folder, index), plan.fingerprint, last - first
-        ):
+        if not shard_file_is_complete(_sequence_path(folder, index), plan.fingerprint, 1):
             wanted.setdefault(plan.pieces[index].contig, []).append(index)
     if not wanted:
         return
@@ -289,26 +300,26 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     for contig in with_progress(source):
         for index in wanted.get(contig.name, ()):
             first, last = _sequence_span(plan, index)
-            table = pa.table({"code": pa.array(contig.codes[first:last])})
-            write_shard_file(table, _sequence_path(folder, index), plan.fingerprint)
+            # One value for all: Parquet would encode base after base.
+            codes = contig.codes[first:last].tobytes()
+            table = pa.table({"codes": pa.array([codes], pa.binary())})
+            path = _sequence_path(folder, index)
+            # After a crash of the machine they are written anew, from the genome.
+            write_shard_file(table, path, plan.fingerprint, durable=False)
     if source.sha256 != plan.genome:
         raise InputError(genome, None, "changed while it was read", "start anew with --overwrite")
 
 
-def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyPath) -> None:
-    """Score one piece and write its file, unless it is complete already.
+def make_scorer(model: WindowModel, plan: PredictionPlan) -> Scorer:
+    """Make the scorer of a plan's pieces.
 
     Args:
         model: Model of the plan, in evaluation mode.
         plan: Plan of the prediction.
-        index: Number of the piece.
-        folder: Folder of the prediction, with the bases of the piece.
 
     Raises:
-        InputError: The model is not that of the plan, or the bases of the piece are missing.
+        InputError: The model is not that of the plan.
     """
-    if piece_is_complete(plan, index, folder):
-        return
     if model_sha256(model) != plan.model:
         raise InputError(
             "model",
@@ -316,41 +327,73 @@ def run_piece(model: WindowModel, plan: PredictionPlan, index: int, folder: AnyP
             "not the model that the plan was made for",
             "continue with the same one, or start anew with --overwrite",
         )
+    return Scorer(model, plan.batch)
+
+
+def run_piece(scorer: Scorer, plan: PredictionPlan, index: int, folder: AnyPath) -> None:
+    """Score one piece and write its file, unless it is complete already.
+
+    Threads that share a scorer read and write while others score.
+
+    Args:
+        scorer: Scorer of the plan.
+        plan: Plan of the prediction.
+        index: Number of the piece.
+        folder: Folder of the prediction, with the bases of the piece.
+
+    Raises:
+        InputError: The bases of the piece are missing, or a GPU's memory does not hold one window.
+    """
+    if piece_is_complete(plan, index, folder):
+        return
     piece = plan.pieces[index]
-    first, last = _sequence_span(plan, index)
-    codes = read_shard_file(_sequence_path(folder, index), plan.fingerprint, last - first)["code"]
-    probability = score_piece(
-        model,
-        ContigSlice(first, codes.to_numpy()),
+    codes = read_shard_file(_sequence_path(folder, index), plan.fingerprint, 1)["codes"][0]
+    probability = scorer.score(
+        ContigSlice(_sequence_span(plan, index)[0], np.frombuffer(codes.as_buffer(), np.uint8)),
         plan.lengths[piece.contig],
         piece.start,
         piece.end,
         step=plan.step,
-        batch=plan.batch,
     )
     path = piece_path(folder, index)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_shard_file(pa.table({"probability": probability}), path, plan.fingerprint)
+    table = pa.table({"probability": probability}, metadata={_BATCH: str(scorer.batch)})
+    write_shard_file(table, path, plan.fingerprint)
 
 
-def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> NDArray[np.float32]:
-    """Read the probabilities of a complete piece.
+def wait_for_piece(
+    plan: PredictionPlan, index: int, folder: AnyPath, stopped: threading.Event
+) -> None:
+    """Wait until a piece is complete.
+
+    Args:
+        plan: Plan of the prediction.
+        index: Number of the piece.
+        folder: Folder of the prediction.
+        stopped: Set when no more pieces are scored.
+
+    Raises:
+        JobError: It is incomplete, and no more pieces are scored.
+    """
+    while not piece_is_complete(plan, index, folder):
+        if stopped.wait(POLL_SECONDS):
+            raise JobError(f"{plan.pieces[index].label} has not been scored")
+
+
+def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> PieceScores:
+    """Read the scores of a complete piece.
 
     Args:
         plan: Plan of the prediction.
         index: Number of the piece.
         folder: Folder of the prediction.
 
-    Returns:
-        Probability of every base, shape (n,), float32; NaN for N.
-
     Raises:
         InputError: The file is missing, damaged or of another plan.
     """
     piece = plan.pieces[index]
     table = read_shard_file(piece_path(folder, index), plan.fingerprint, piece.end - piece.start)
-    values: NDArray[np.float32] = table["probability"].to_numpy()
-    return values
+    return PieceScores(table["probability"].to_numpy(), int(table.schema.metadata[_BATCH]))
 
 
 def _sequence_path(folder: AnyPath, index: int) -> AnyPath:

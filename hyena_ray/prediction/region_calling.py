@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple, TextIO
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from hyena_ray.files import atomic_file
 from hyena_ray.genome.bigwig import create_bigwig
 from hyena_ray.genome.intervals import true_runs
-from hyena_ray.prediction.pieces import PredictionPlan, read_piece
+from hyena_ray.prediction.pieces import PredictionPlan, read_piece, wait_for_piece
 from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
@@ -40,7 +41,7 @@ class Stretch(NamedTuple):
     start: int
     """First base, 0-based."""
     values: NDArray[np.float32]
-    """Probabilities, multiples of `hyena_ray.model.scoring.PRECISION`, shape (n,); NaN for N."""
+    """Probabilities, multiples of `hyena_ray.model.predictor.PRECISION`, shape (n,); NaN for N."""
 
 
 class Region(NamedTuple):
@@ -102,8 +103,9 @@ class _RegionCaller:
         known = np.isfinite(stretch.values)
         values = np.where(known, stretch.values, 0).astype(np.float64)
         # Exact, since probabilities are multiples of a power of two.
-        sums = np.append(0.0, np.cumsum(values))
-        counts = np.append(0, np.cumsum(known))
+        sums, counts = np.zeros(len(values) + 1), np.zeros(len(values) + 1, np.int64)
+        np.cumsum(values, out=sums[1:])
+        np.cumsum(known, out=counts[1:])
         done = 0
         for start, end in zip(runs.start.tolist(), runs.end.tolist(), strict=True):
             position = stretch.start + start
@@ -174,6 +176,8 @@ class PredictionResult(Settings):
     """Bases of the regions."""
     digest: str
     """sha256 of the probabilities, whatever the regions."""
+    batch: int
+    """Windows of one forward pass, the fewest of any piece."""
 
     @property
     def share(self) -> float:
@@ -182,25 +186,32 @@ class PredictionResult(Settings):
 
 
 def write_results(
-    plan: PredictionPlan, settings: RegionSettings, folder: AnyPath
+    plan: PredictionPlan,
+    settings: RegionSettings,
+    folder: AnyPath,
+    stopped: threading.Event | None = None,
 ) -> PredictionResult:
-    """Write track and regions of a complete prediction.
+    """Write track and regions of a prediction, while its pieces are scored or after that.
 
     Args:
-        plan: Plan of the prediction, all of whose pieces are complete.
+        plan: Plan of the prediction.
         settings: Settings of the regions.
         folder: Folder of the prediction.
+        stopped: Set when no more pieces are scored; until then, those that are not complete are
+            waited for. None waits for none.
 
     Returns:
         Figures of the prediction.
 
     Raises:
-        InputError: A piece is missing or damaged.
+        InputError: A piece is damaged, or missing where none is waited for.
+        JobError: A piece is missing, and no more are scored.
     """
     sizes = plan.lengths
     digest = hashlib.sha256()
     scored = called = 0
     contigs: set[str] = set()
+    batches: set[int] = set()
     with ExitStack() as files:
         track = files.enter_context(create_bigwig(folder / TRACK, list(sizes.items())))
         regions = _RegionFiles(
@@ -214,16 +225,19 @@ def write_results(
 
         def recorded_stretches() -> Iterator[Stretch]:
             nonlocal scored, called
-            for stretch in read_stretches(plan, folder):
-                values = stretch.values
-                digest.update(f"{stretch.contig} {stretch.start} {len(values)} ".encode())
+            for index, piece in enumerate(plan.pieces):
+                if stopped is not None:
+                    wait_for_piece(plan, index, folder, stopped)
+                values, batch = read_piece(plan, index, folder)
+                digest.update(f"{piece.contig} {piece.start} {len(values)} ".encode())
                 digest.update(values.tobytes())
-                contigs.add(stretch.contig)
+                contigs.add(piece.contig)
+                batches.add(batch)
                 scored += int(np.isfinite(values).sum())
                 called += int((values >= settings.threshold).sum())
                 rounded = np.round(values.astype(np.float64) / TRACK_PRECISION) * TRACK_PRECISION
-                track.add_runs(stretch.contig, stretch.start, rounded)
-                yield stretch
+                track.add_runs(piece.contig, piece.start, rounded)
+                yield Stretch(piece.contig, piece.start, values)
 
         for region in call_regions(recorded_stretches(), settings):
             regions.add(region)
@@ -235,21 +249,8 @@ def write_results(
         regions=regions.count,
         in_regions=regions.bases,
         digest=digest.hexdigest(),
+        batch=min(batches),
     )
-
-
-def read_stretches(plan: PredictionPlan, folder: AnyPath) -> Iterator[Stretch]:
-    """Yield the probabilities of a complete prediction, piece after piece.
-
-    Args:
-        plan: Plan of the prediction.
-        folder: Folder of the prediction.
-
-    Raises:
-        InputError: A piece is missing or damaged.
-    """
-    for index, piece in enumerate(plan.pieces):
-        yield Stretch(piece.contig, piece.start, read_piece(plan, index, folder))
 
 
 class _RegionFiles:

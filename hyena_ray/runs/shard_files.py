@@ -18,16 +18,20 @@ SHARDS = "shards"
 _KEY = b"hyena_ray.plan"
 
 
-def write_shard_file(table: pa.Table, path: AnyPath, fingerprint: str) -> None:
+def write_shard_file(
+    table: pa.Table, path: AnyPath, fingerprint: str, *, durable: bool = True
+) -> None:
     """Write the table of a shard atomically.
 
     Args:
-        table: Rows of the shard.
+        table: Rows of the shard; the metadata of its schema is kept.
         path: File to write.
         fingerprint: Fingerprint of the plan that the shard belongs to.
+        durable: Whether the file survives a crash of the machine; one that does not is incomplete.
     """
-    table = table.replace_schema_metadata({_KEY: fingerprint.encode()})
-    with atomic_file(path) as temporary:
+    metadata = {**(table.schema.metadata or {}), _KEY: fingerprint.encode()}
+    table = table.replace_schema_metadata(metadata)
+    with atomic_file(path, durable=durable) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 

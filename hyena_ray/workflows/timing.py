@@ -15,7 +15,7 @@ from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import default_device, finish
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.predictor import ContigSlice, score_piece
+from hyena_ray.model.predictor import ContigSlice, Scorer
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.evaluation import EVALUATION_BATCH
@@ -96,20 +96,22 @@ def attribution_seconds(
     return seconds_of(work) / len(chosen.window_id)
 
 
-def seconds_per_scored_window(model_folder: AnyPath, batch: int) -> float:
+def seconds_per_scored_window(model_folder: AnyPath, batch: int | None) -> float:
     """Time the prediction of a window, on random bases.
 
     Args:
         model_folder: Folder of the model.
-        batch: Windows of one forward pass.
+        batch: Windows of one forward pass; None leaves it to the device.
     """
     model = load_window_model(model_folder)
     model.to(default_device())
     window = model.readout.window
-    size = batch * window
-    sequence = ContigSlice(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
-    work = lambda: score_piece(model, sequence, size, 0, size, step=window, batch=batch)  # noqa: E731
-    return seconds_of(work) / batch
+    with Scorer(model, batch) as scorer:
+        windows = scorer.batch
+        size = windows * window
+        sequence = ContigSlice(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
+        work = lambda: scorer.score(sequence, size, 0, size, step=window)  # noqa: E731
+        return seconds_of(work) / windows
 
 
 def pretraining_seconds(settings: PretrainSettings, batch: Batch) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,35 @@ def test_a_shard_written_by_an_actor_that_died_before_saying_so_is_kept(tmp_path
     report = run_shards(squares(tmp_path, written_then_killed), actors=2, resources=SMALL)
     assert (report.finished, report.deaths) == (8, 1)
     assert begins(tmp_path) == [1] * 8
+
+
+def test_an_actor_does_several_shards_at_once_where_it_may(tmp_path: Path) -> None:
+    def wait_for_the_others(number: int, begin: int) -> None:
+        deadline = time.monotonic() + 60
+        group = range(number // 4 * 4, number // 4 * 4 + 4)
+        while not all((tmp_path / f"{other}.begun").exists() for other in group):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    shards = squares(tmp_path, wait_for_the_others)._replace(at_once=4)
+    report = run_shards(shards, actors=1, resources=SMALL)
+    assert (report.finished, report.deaths) == (8, 0)
+    assert results(tmp_path) == EXPECTED
+    assert begins(tmp_path) == [1] * 8
+
+
+def test_shards_that_die_together_are_all_done_by_another_actor(tmp_path: Path) -> None:
+    def killed_with_its_neighbours(number: int, begin: int) -> None:
+        if number == 2 and begin == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.1 * (begin == 1))
+
+    shards = squares(tmp_path, killed_with_its_neighbours)._replace(at_once=4)
+    report = run_shards(shards, actors=1, resources=SMALL)
+    assert (report.finished, report.deaths) == (8, 1)
+    assert results(tmp_path) == EXPECTED
+    assert begins(tmp_path)[2] == 2
+    assert max(begins(tmp_path)) == 2
 
 
 def test_shards_that_are_done_are_not_begun(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         temporary.write_text("new")
         fail_midway()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"table.csv": "old"}
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_a_durable_file_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    with atomic_file(tmp_path / "bases", durable=durable) as temporary:
+        temporary.write_text("ACGT")
+    assert (tmp_path / "bases").read_text() == "ACGT"
+    assert len(waited) == durable
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.devices import arithmetic, check_precision, halving, upload
+from hyena_ray.model.devices import arithmetic, check_precision, download, halving, upload
 from hyena_ray.model.replay import EAGER, Recording
 from hyena_ray.model.settings import Precision
 from tests.recorder import Recorder
@@ -53,6 +53,13 @@ def test_read_only_arrays_reach_a_device_too() -> None:
     assert upload(array, CPU).tolist() == [0, 1, 2]
 
 
+def test_what_was_uploaded_comes_back() -> None:
+    array = np.arange(3, dtype=np.uint8)
+    wait = download(upload(array, CPU))
+    assert wait().tolist() == [0, 1, 2]
+    assert wait().dtype == np.uint8
+
+
 def out_of_memory_above(limit: int, tried: list[int]) -> object:
     def attempt(size: int) -> int:
         tried.append(size)
@@ -76,7 +83,7 @@ def test_one_that_does_not_fit_is_refused_in_one_line() -> None:
 
 
 def test_replayed_work_gives_what_the_work_gives() -> None:
-    replay = Recorder(CPU)
+    replay = Recorder()
     for size in (2, 3):
         for number in range(EAGER + 4):
             given = torch.full((size,), float(number))
@@ -86,7 +93,7 @@ def test_replayed_work_gives_what_the_work_gives() -> None:
 
 
 def test_work_of_another_name_is_recorded_by_itself() -> None:
-    replay = Recorder(CPU)
+    replay = Recorder()
     for _ in range(EAGER + 2):
         (double,) = replay("double", lambda x: (2 * x,), torch.ones(2))
         assert double.tolist() == [2, 2]
@@ -100,6 +107,6 @@ def test_work_that_cannot_be_recorded_runs_all_the_same() -> None:
         def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
             raise RuntimeError("operation not permitted when stream is capturing")
 
-    replay = Refused(CPU)
+    replay = Refused()
     results = [replay("double", lambda x: (2 * x,), torch.ones(1)) for _ in range(EAGER + 3)]
     assert [result[0].item() for result in results] == [2.0] * len(results)

@@ -20,7 +20,7 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.contigs import Fasta
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
-from hyena_ray.model.predictor import ContigSlice, SequencePredictor, score_piece, window_starts
+from hyena_ray.model.predictor import ContigSlice, Scorer, SequencePredictor, window_starts
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
@@ -113,7 +113,7 @@ def test_windows_cover_a_sequence_and_do_not_leave_it(
 
 def test_batches_change_nothing_but_the_last_bits(model: WindowModel, sequence: str) -> None:
     whole, size = ContigSlice(0, tokens_to_codes(encode(sequence))), len(sequence)
-    one, many = (score_piece(model, whole, size, 0, size, step=7, batch=batch) for batch in (1, 64))
+    one, many = (Scorer(model, batch).score(whole, size, 0, size, step=7) for batch in (1, 64))
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 

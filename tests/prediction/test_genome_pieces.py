@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ import torch
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 from hyena_ray.model.build import build_model
+from hyena_ray.model.predictor import CPU_BATCH, Scorer
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.prediction.pieces import (
     PredictionPlan,
+    make_scorer,
     missing_pieces,
     piece_is_complete,
     piece_path,
@@ -31,7 +35,6 @@ from hyena_ray.prediction.pieces import (
 from hyena_ray.prediction.region_calling import (
     TRACK_PRECISION,
     PredictionResult,
-    read_stretches,
     write_results,
 )
 from hyena_ray.prediction.settings import RegionSettings
@@ -65,8 +68,9 @@ def planned(genome: Path, piece: int = 300, **options: object) -> PredictionPlan
 
 def run(plan: PredictionPlan, genome: Path, folder: Path, threshold: float = 0.4, **settings: int):
     write_sequences(plan, genome, folder)
+    scorer = make_scorer(pattern_model(), plan)
     for index in missing_pieces(plan, folder)[::-1]:
-        run_piece(pattern_model(), plan, index, folder)
+        run_piece(scorer, plan, index, folder)
     return write_results(plan, RegionSettings(threshold=threshold, **settings), folder)
 
 
@@ -136,9 +140,10 @@ def test_the_table_has_every_region_with_its_probabilities(genome: Path, tmp_pat
     assert len(rows) == result.regions > 1
     assert sum(int(row["length"]) for row in rows) == result.in_regions
     found: dict[str, np.ndarray] = {}
-    for each in read_stretches(planned(genome), tmp_path):
-        whole = found.setdefault(each.contig, np.full(3_000, np.nan, np.float32))
-        whole[each.start : each.start + len(each.values)] = each.values
+    plan = planned(genome)
+    for index, piece in enumerate(plan.pieces):
+        whole = found.setdefault(piece.contig, np.full(3_000, np.nan, np.float32))
+        whole[piece.start : piece.end] = read_piece(plan, index, tmp_path).values
     for row in rows:
         values = found[row["contig"]][int(row["start"]) : int(row["end"])]
         assert float(row["mean"]) == pytest.approx(np.nanmean(values), abs=1e-6)
@@ -165,13 +170,46 @@ def test_pieces_that_are_done_are_kept_and_other_ones_are_not_taken(
         read_piece(other, 0, tmp_path)
 
 
+def test_results_follow_the_pieces_and_stop_with_them(genome: Path, tmp_path: Path) -> None:
+    plan, settings = planned(genome), RegionSettings(threshold=0.4)
+    expected = run(plan, genome, tmp_path / "whole")
+    folder, stopped = tmp_path / "out", threading.Event()
+    write_sequences(plan, genome, folder)
+    with ThreadPoolExecutor(1) as thread:
+        results = thread.submit(write_results, plan, settings, folder, stopped)
+        scorer = make_scorer(pattern_model(), plan)
+        for index in missing_pieces(plan, folder):
+            assert not results.done()
+            run_piece(scorer, plan, index, folder)
+        assert results.result(timeout=60) == expected
+        for name in ("probabilities.bw", "regions.bed", "regions.csv"):
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+            (folder / name).unlink()
+        piece_path(folder, 4).unlink()
+        results = thread.submit(write_results, plan, settings, folder, stopped)
+        stopped.set()
+        with pytest.raises(JobError, match=plan.pieces[4].label):
+            results.result(timeout=60)
+    assert {path.name for path in folder.iterdir()} == {"shards", "sequences"}
+
+
+def test_a_prediction_records_the_fewest_windows_of_a_pass(genome: Path, tmp_path: Path) -> None:
+    plan = planned(genome)
+    write_sequences(plan, genome, tmp_path)
+    for batch, indices in ((64, range(3)), (16, range(3, 5)), (None, range(len(plan.pieces)))):
+        for index in indices:
+            run_piece(Scorer(pattern_model(), batch), plan, index, tmp_path)
+    assert read_piece(plan, 4, tmp_path).batch == 16
+    assert read_piece(plan, 5, tmp_path).batch == CPU_BATCH
+    assert write_results(plan, RegionSettings(threshold=0.4), tmp_path).batch == 16
+
+
 def test_neither_another_model_nor_another_genome_is_taken_on_the_way(
     genome: Path, tmp_path: Path
 ) -> None:
     plan = planned(genome)
-    write_sequences(plan, genome, tmp_path / "out")
     with pytest.raises(InputError, match="not the model that the plan was made for"):
-        run_piece(pattern_model("forward"), plan, 0, tmp_path / "out")
+        make_scorer(pattern_model("forward"), plan)
     changed = tmp_path / "changed.fa"
     changed.write_text(genome.read_text().replace("A", "C"))
     with pytest.raises(InputError, match="changed while it was read"):
@@ -195,9 +233,10 @@ def test_windows_have_the_scores_that_evaluation_gives_them(
     plan = plan_prediction(model, genome, contigs=["sim1"], overlap=0, piece=17_001)
     write_sequences(plan, genome, tmp_path)
     found = np.full(plan.lengths["sim1"], np.nan)
+    scorer = make_scorer(model, plan)
     for index, piece in enumerate(plan.pieces):
-        run_piece(model, plan, index, tmp_path)
-        found[piece.start : piece.end] = read_piece(plan, index, tmp_path)
+        run_piece(scorer, plan, index, tmp_path)
+        found[piece.start : piece.end] = read_piece(plan, index, tmp_path).values
     data, compared = PreparedData.open(small_data), 0
     for split in data.manifest.splits:
         windows = data.read(40, split)
@@ -218,9 +257,9 @@ def test_windows_have_the_scores_that_evaluation_gives_them(
 def test_the_track_is_rounded_but_regions_are_not(genome: Path, tmp_path: Path) -> None:
     plan = planned(genome)
     run(plan, genome, tmp_path, threshold=TRACK_PRECISION / 100)
-    assert (tmp_path / "regions.bed").read_text().count("\n") == len(
-        [1 for each in read_stretches(plan, tmp_path) for v in each.values if v > 0]
-    )
+    scored = [read_piece(plan, index, tmp_path).values for index in range(len(plan.pieces))]
+    called = sum(int((values > 0).sum()) for values in scored)
+    assert (tmp_path / "regions.bed").read_text().count("\n") == called > 0
 
 
 def test_only_the_contigs_that_are_named_are_scored(genome: Path, tmp_path: Path) -> None:

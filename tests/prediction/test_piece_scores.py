@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,10 +13,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hyena_ray.dataset.tokens import codes_to_tokens
+from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
-from hyena_ray.model.predictor import PRECISION, ContigSlice, score_piece, window_starts
-from hyena_ray.model.settings import Readout
+from hyena_ray.model.build import build_model
+from hyena_ray.model.predictor import (
+    PRECISION,
+    SMALLEST,
+    ContigSlice,
+    Scorer,
+    default_batch,
+    pass_sizes,
+    window_starts,
+)
+from hyena_ray.model.replay import EAGER
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.tasks import TASKS
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
+from tests.recorder import Recorder
 
 
 class PlaceModel(nn.Module):
@@ -75,13 +89,109 @@ def test_a_base_has_the_mean_of_all_windows_that_hold_it_and_n_has_none(case) ->
     for first, last in itertools.pairwise(cuts):
         begin, end = max(0, first - window - stored), min(len(codes), last + window + stored)
         around = ContigSlice(begin, codes[begin:end])
-        found.append(
-            score_piece(model, around, len(codes), first, last, step=step, batch=batch)  # type: ignore[arg-type]
-        )
+        scorer = Scorer(model, batch)  # type: ignore[arg-type]
+        found.append(scorer.score(around, len(codes), first, last, step=step))
     whole = np.concatenate(found)
     np.testing.assert_allclose(whole, by_hand(model, codes, step), atol=PRECISION)
     known = whole[np.isfinite(whole)].astype(np.float64)
     assert (known / PRECISION == np.round(known / PRECISION)).all()
+
+
+@given(contigs())
+def test_passes_that_are_recorded_leave_the_same_scores(case) -> None:
+    codes, window, stored, step, _, batch = case
+    model, size = PlaceModel(window, stored), len(codes)
+    whole = ContigSlice(0, codes)
+    expected = Scorer(model, batch).score(whole, size, 0, size, step=step)  # type: ignore[arg-type]
+    recorder = Recorder()
+    with Scorer(model, batch, recorder) as scorer:  # type: ignore[arg-type]
+        for _ in range(EAGER + 2):
+            found = scorer.score(whole, size, 0, size, step=step)
+            np.testing.assert_array_equal(found, expected)
+    assert recorder.recordings == len(
+        {*pass_sizes(windows_of(codes, window, step), batch, repeated=True)}
+    )
+
+
+def windows_of(codes: np.ndarray, window: int, step: int) -> int:
+    """Number of windows with a known base."""
+    starts = window_starts(len(codes), window, step, 0, len(codes))
+    return sum(bool((codes[start : start + window] != N_CODE).any()) for start in starts)
+
+
+@given(st.integers(0, 5_000), st.integers(1, 600))
+def test_passes_hold_every_window_and_recorded_ones_have_few_sizes(
+    windows: int, batch: int
+) -> None:
+    sizes = pass_sizes(windows, batch, repeated=False)
+    assert sum(sizes) == windows
+    assert sizes[:-1] == [batch] * (len(sizes) - 1)
+    recorded = pass_sizes(windows, batch, repeated=True)
+    smallest = max(1, batch // SMALLEST)
+    assert 0 <= sum(recorded) - windows < smallest
+    assert recorded == sorted(recorded, reverse=True)
+    assert len({*recorded}) <= SMALLEST.bit_length()
+    assert all(smallest <= size <= batch for size in recorded)
+
+
+class HungryModel(PlaceModel):
+    """Runs out of memory above so many windows."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(window=10, stored=3)
+        self.most = most
+
+    def predict(self, tokens: torch.Tensor) -> torch.Tensor:
+        if len(tokens) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return super().predict(tokens)
+
+
+def random_contig(size: int) -> ContigSlice:
+    return ContigSlice(0, np.random.default_rng(size).integers(4, size=size, dtype=np.uint8))
+
+
+def test_a_scorer_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None:
+    contig = random_contig(400)
+    scorer = Scorer(HungryModel(most=20), 64)  # type: ignore[arg-type]
+    found = scorer.score(contig, 400, 0, 400, step=5)
+    assert scorer.batch == 16
+    plain = Scorer(HungryModel(most=16), 16)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, plain.score(contig, 400, 0, 400, step=5))
+    with pytest.raises(InputError, match="--batch"):
+        Scorer(HungryModel(most=0), 64).score(contig, 400, 0, 400, step=5)  # type: ignore[arg-type]
+
+
+def test_threads_that_share_a_scorer_have_the_scores_of_their_own_pieces() -> None:
+    model = build_model(
+        ModelSettings(d_model=8, n_layer=1),
+        Readout(window=40, flank=8, lookahead=4),
+        LoraSettings(),
+        TASKS["zdna"],
+        seed=0,
+    ).eval()
+    contigs_ = [random_contig(size) for size in range(300, 340)]
+
+    def score(scorer: Scorer, contig: ContigSlice) -> list[float]:
+        size = len(contig.codes)
+        found: list[float] = scorer.score(contig, size, 0, size, step=20).tolist()
+        return found
+
+    with Scorer(model, 8, Recorder()) as scorer, ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda contig: score(scorer, contig), contigs_))
+    with Scorer(model, 8, Recorder()) as scorer:
+        assert together == [score(scorer, contig) for contig in contigs_]
+
+
+def test_a_gpu_gets_a_power_of_two_of_windows_and_fewer_of_longer_ones() -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    sizes = [
+        default_batch(Readout(window=window), gpu) for window in (100, 1_000, 1 << 20, 1 << 22)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size & (size - 1) == 0 for size in sizes)
+    assert sizes[-1] == 1
+    assert {default_batch(Readout(window=window), cpu) for window in (100, 10_000)} == {128}
 
 
 @given(st.integers(1, 80), st.integers(1, 12), st.data())
@@ -105,15 +215,8 @@ def test_a_planted_pattern_is_called_at_its_own_base_on_either_strand(
     bases = "".join(rng.choice(list("ACGT"), 10_000))
     bases = PATTERN + bases + "N" * 25 + REVERSED + "NNN" + PATTERN  # at both ends, and between N
     codes = np.array(["ACGTN".index(base) for base in bases], np.uint8)
-    found = score_piece(
-        pattern_model(strands),
-        ContigSlice(0, codes),
-        len(codes),
-        0,
-        len(codes),
-        step=WINDOW - overlap,
-        batch=64,
-    )
+    scorer, whole, size = Scorer(pattern_model(strands), 64), ContigSlice(0, codes), len(codes)
+    found = scorer.score(whole, size, 0, size, step=WINDOW - overlap)
     expected = np.zeros(len(codes))
     for place in range(len(bases) - 4):
         if bases[place : place + 5] == PATTERN:

@@ -97,13 +97,13 @@ def test_two_actors_of_which_one_is_killed_leave_what_one_leaves(
 ) -> None:
     whole, out = module.run_piece, tmp_path / "out"
 
-    def killed_once(model: object, plan: object, index: int, folder: Path) -> None:
+    def killed_once(scorer: object, plan: object, index: int, folder: Path) -> None:
         marker = folder / "killed"
         if index == 2 and not marker.exists():
             marker.touch()
             (folder / "shards" / ".piece-000002.parquet.999.tmp").write_text("half a piece")
             os.kill(os.getpid(), signal.SIGKILL)
-        whole(model, plan, index, folder)  # type: ignore[arg-type]
+        whole(scorer, plan, index, folder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "run_piece", killed_once)
     job(inputs, out, "--actors", "2")

@@ -79,6 +79,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         regions=len(regions),
         in_regions=26,
         digest="2",
+        batch=128,
     )
     expected = ExpectedPrecision(
         windows_prevalence=0.05, windows_precision=0.8, genome_prevalence=0.01, genome_precision=0.4
