@@ -16,6 +16,8 @@ class Figures(NamedTuple):
     title: str
     measure: Callable[[], Rows]
     """Measures all rows once; every row has the same columns."""
+    conclude: Callable[[Rows], Mapping[str, float]] = lambda rows: {}
+    """What follows from the medians, such as a constant and what it should be."""
 
     def median(self, rounds: int) -> Rows:
         """Return the median of every cell over rounds that run one after the other."""

@@ -33,8 +33,9 @@ class PlainMixer(nn.Module):
         v = v * x1
         size = 2 * length
         spectrum = torch.fft.rfft(self.filter_fn(length), n=size)
-        mixed = torch.fft.irfft(torch.fft.rfft(v, n=size) * spectrum, n=size)[..., :length]
-        gated = (mixed + v * self.filter_fn.bias[:, None]) * x0
+        # In float32 under autocast too: a GPU transforms no bfloat16.
+        mixed = torch.fft.irfft(torch.fft.rfft(v.float(), n=size) * spectrum, n=size)[..., :length]
+        gated = (mixed.to(v.dtype) + v * self.filter_fn.bias[:, None]) * x0
         projection: Tensor = self.out_proj(gated.transpose(1, 2))
         return projection
 
@@ -80,6 +81,11 @@ class PlainHyenaDNA(nn.Module):
                 for name, tensor in ours.state_dict().items()
             }
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.score.weight.device
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.of_embeddings(self.embeddings(ids))
