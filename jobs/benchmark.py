@@ -101,6 +101,8 @@ def execute(settings: BenchmarkSettings) -> Outcome:
                 shown, values = _costs(timed, settings.rounds)
             else:
                 shown, values = _rates(timed, settings.rounds)
+            for line in shown:  # not to be lost if the job is stopped
+                logging.info("%s", line)
             text += [timed.title, *shown]
             lines += values
             del timed  # before the next one is prepared

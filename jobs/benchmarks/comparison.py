@@ -87,9 +87,8 @@ def measured(comparison: Comparison, rounds: int) -> list[Line]:
     """
     failures: dict[str, str] = {}
     _round(comparison, failures)
-    found: list[dict[str, Timing]] = []
-    started = time.perf_counter()
-    while not found or (len(found) < rounds and time.perf_counter() - started < comparison.seconds):
+    started, found = time.perf_counter(), [_round(comparison, failures)]
+    while len(found) < rounds and time.perf_counter() - started < comparison.seconds:
         found.append(_round(comparison, failures))
     return [_line(comparison, who, found, failures) for who in comparison.runs]
 

@@ -52,7 +52,7 @@ CPU = Sizes(
     lengths=(64, 128, 164, 192, 256),
     batches=(32, 64),
     positions=(1024, 2048, 4096, 8192, 16384),
-    attributed=32,
+    attributed=16,
     predicted=(32, 128, 512),
 )
 
@@ -157,7 +157,7 @@ def of_attribution(device: torch.device, positions: Sequence[int], windows: int)
         device,
         positions,
         attribution,
-        lambda batch: windows,
+        windows,
         pass_positions(model, AttributionSettings()),
     )
 
@@ -169,13 +169,12 @@ def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
         device: Device to measure.
         batches: Windows of a pass, ascending.
     """
-    model = new_model(FLANK).to(device).eval()
-    passes = max(batches) // min(batches)
+    model, windows = new_model(FLANK).to(device).eval(), max(batches)
 
     def prediction(batch: int) -> Run:
         def run() -> None:
             with torch.inference_mode(), frozen_filters(model):
-                scored(model, batch, passes)
+                scored(model, batch, windows // batch)
 
         return run
 
@@ -184,7 +183,7 @@ def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
         device,
         batches,
         prediction,
-        lambda batch: batch * passes,
+        windows,
         PredictSettings.model_fields["batch"].default,
     )
 
@@ -194,7 +193,7 @@ def _by_batch(
     device: torch.device,
     sizes: Sequence[int],
     make: Callable[[int], Run],
-    windows: Callable[[int], float],
+    windows: int,
     in_code: float,
 ) -> Figures:
     """Return a table of windows per second by the size of a pass.
@@ -204,19 +203,20 @@ def _by_batch(
         device: Device to measure.
         sizes: Sizes of a pass, ascending.
         make: Prepares a run with passes of a size.
-        windows: Windows of a run with passes of a size.
+        windows: Windows of a run.
         in_code: Size that is used by default.
     """
 
     def rate(size: int) -> float:
         run = make(size)
-        for _ in range(EAGER + 1):  # until passes of every shape are recorded
+        # On a GPU until passes of every shape are recorded.
+        for _ in range(EAGER + 1 if device.type == "cuda" else 1):
             run()
         finish(device)
         started = time.perf_counter()
         run()
         finish(device)
-        return windows(size) / (time.perf_counter() - started)
+        return windows / (time.perf_counter() - started)
 
     def measure() -> Rows:
         return {f"{size:,}": {"windows/s": rate(size)} for size in sizes}

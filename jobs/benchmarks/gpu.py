@@ -96,10 +96,9 @@ def prepared(
     if elapsed > LAST_START:
         return _failing(title, TimeoutError(f"{LAST_START:.0f} s were over"))
     try:
-        row = make()
+        return make()._replace(seconds=ROW_SECONDS)
     except Exception as error:
         return _failing(title, error)
-    return row._replace(seconds=ROW_SECONDS) if isinstance(row, Comparison) else row
 
 
 def _failing(title: str, error: Exception) -> Comparison:

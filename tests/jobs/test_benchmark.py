@@ -269,6 +269,19 @@ def test_a_row_that_cannot_be_prepared_or_comes_too_late_says_so(
     assert late.failure
 
 
+def test_a_table_says_what_follows_from_it_or_why_it_failed(benchmarks: dict[str, Any]) -> None:
+    shown, figures = runpy.run_path(str(JOB))["_costs"], benchmarks["figures"].Figures
+    table = figures(
+        "t", lambda: {"row": {"ms": 3.0}}, lambda rows: {"twice": 2 * rows["row"]["ms"]}
+    )
+    text, lines = shown(table, 1)
+    assert lines[-1] == {"title": "t", "who": "conclusion", "twice": 6.0}
+    assert "twice 6" in text[-1]
+    text, [line] = shown(figures("t", no_compiler), 1)
+    assert "no C compiler was found" in line["failure"]
+    assert line["failure"] in text[0]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_every_row_of_a_gpu_has_its_figures_without_a_compiler(
