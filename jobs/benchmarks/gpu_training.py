@@ -16,9 +16,8 @@ from benchmarks.comparison import Comparison, Run, lazily
 from benchmarks.limits import Limits
 from benchmarks.model import PLAIN, new_model, random_windows
 from benchmarks.operations import STEP, Work, pass_cost
-from benchmarks.published import PlainHyenaDNA
+from benchmarks.published import PlainHyenaDNA, matrix_products
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.model.devices import matrix_products
 from hyena_ray.model.settings import Precision
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training.loaders import ArraySource
@@ -27,7 +26,7 @@ from hyena_ray.training.pretraining import NextBase, new_pretrainer
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.stages import stage_optimizer, training_stages
 from hyena_ray.training.supervised import new_trainer, step_batches
-from hyena_ray.training.trainer import Optimization
+from hyena_ray.training.trainer import LOOK, Optimization
 
 FLANK = 32
 """Bases on each side of a window, of which the labels are read 32 positions further on."""
@@ -64,8 +63,10 @@ def train_ours(model: WindowModel, windows: Windows, batch: int, precision: Prec
     epochs = count()
 
     def run() -> None:
-        for step in step_batches(source, recipe, next(epochs)):
+        for step in step_batches(source, recipe, next(epochs), trainer.device):
             trainer.step(step)
+            if trainer.steps % LOOK[trainer.device.type] == 0:
+                trainer.read_losses()
 
     return run
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.operations import Cost
-from hyena_ray.model.devices import finish, matrix_products
+from benchmarks.published import matrix_products
+from hyena_ray.model.devices import finish
 from hyena_ray.model.settings import Precision
 
 SIDE = 8192

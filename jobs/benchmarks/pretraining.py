@@ -19,16 +19,16 @@ from benchmarks.comparison import Comparison, Run
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import peak_products
 from benchmarks.operations import STEP, flop_per_position
-from benchmarks.published import PlainHyenaDNA
+from benchmarks.published import PlainHyenaDNA, matrix_products
 from hyena_ray.model.classifier import HyenaDNAClassifier
 from hyena_ray.model.configuration import HyenaConfig
-from hyena_ray.model.devices import finish, matrix_products
+from hyena_ray.model.devices import finish
 from hyena_ray.model.settings import Precision
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretraining import NextBase, new_optimizer, new_pretrainer, step_batch
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import PretrainSettings
-from hyena_ray.training.trainer import Optimization
+from hyena_ray.training.trainer import LOOK, Optimization
 
 KB = 1024
 TOKENS = 32 * KB
@@ -73,6 +73,8 @@ def ours(length: int, tokens: int, precision: Precision = "float32") -> tuple[Ru
 
     def run() -> None:
         trainer.step(step_batch(stream.batch(next(number)), recipe, trainer.device))
+        if trainer.steps % LOOK[trainer.device.type] == 0:
+            trainer.read_losses()
 
     return run, model
 

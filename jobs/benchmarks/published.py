@@ -8,6 +8,9 @@ Source: Poli et al. 2023; Nguyen et al. 2023.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +18,21 @@ from torch.nn import functional as F
 from hyena_ray.model.classifier import Classifier
 from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.filters import HyenaFilter
+from hyena_ray.model.settings import Precision
+
+
+@contextmanager
+def matrix_products(precision: Precision) -> Iterator[None]:
+    """Multiply float32 matrices in TF32 inside the block if the precision is `tf32`, else exactly.
+
+    Everything else remains as torch has it: a peer does not pay for sums in one order.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class PlainMixer(nn.Module):
