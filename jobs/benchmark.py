@@ -3,6 +3,11 @@
 They run in turn, round after round, so that a machine that is busy for a while is busy for all of
 them; what is printed is the median rate and the median of the ratios within a round. Costs, in
 seconds and megabytes, are printed as medians too.
+
+`gpu` prints every figure of a GPU in at most 8 minutes, next to the share of the card's own limits
+(matrix products in float32, TF32 and bfloat16, and memory bandwidth) that it reaches; what fails
+says why, and the rest goes on. `constants` measures what depends on the device, such as the length
+up to which a Toeplitz product is faster than an FFT, next to its value in the code.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from pydantic import Field
 
 from hyena_ray.cli.commands import command_of, run
 from hyena_ray.cli.terminal import run_in_terminal
+from hyena_ray.errors import InputError
 from hyena_ray.outcomes import Outcome
 from hyena_ray.settings import Option
 from hyena_ray.workflows.workflow import Job, Workflow
@@ -36,6 +42,8 @@ Name = Literal[
     "tune",
     "startup",
     "memory",
+    "constants",
+    "gpu",
 ]
 Shown: TypeAlias = tuple[list[str], list[dict[str, Any]]]
 """Lines for people, and values for machines."""
@@ -50,6 +58,28 @@ class BenchmarkSettings(Job):
     """Rounds of measurement."""
 
 
+def validate(settings: BenchmarkSettings) -> BenchmarkSettings:
+    """Refuse a benchmark of a GPU where there is none.
+
+    Args:
+        settings: Settings of the benchmark.
+
+    Raises:
+        InputError: There is no GPU.
+    """
+    if settings.name == "gpu":
+        from hyena_ray.model.devices import default_device
+
+        if default_device().type != "cuda":
+            raise InputError(
+                "NAME",
+                settings.name,
+                "needs a GPU, and torch sees none on this machine",
+                "run it on a machine with one, or time another: convolution, training, attribution",
+            )
+    return settings
+
+
 def execute(settings: BenchmarkSettings) -> Outcome:
     """Run a benchmark.
 
@@ -60,20 +90,23 @@ def execute(settings: BenchmarkSettings) -> Outcome:
 
     from benchmarks.figures import Figures
     from benchmarks.table import BENCHMARKS
+    from hyena_ray.model.devices import default_device, device_name
 
-    cpus, threads = os.cpu_count(), torch.get_num_threads()
-    text, lines = [f"{cpus} CPUs, torch on {threads} threads"], []
+    cpus, threads, device = os.cpu_count(), torch.get_num_threads(), device_name(default_device())
+    text, lines = [f"{cpus} CPUs, torch on {threads} threads, {device}"], []
     with tempfile.TemporaryDirectory() as folder:
         for timed in BENCHMARKS[settings.name](Path(folder)):
             logging.info("%s", timed.title)
-            text.append(timed.title)
             if isinstance(timed, Figures):
                 shown, values = _costs(timed, settings.rounds)
             else:
                 shown, values = _rates(timed, settings.rounds)
-            text += shown
+            for line in shown:  # not to be lost if the job is stopped
+                logging.info("%s", line)
+            text += [timed.title, *shown]
             lines += values
-    found = {"cpus": cpus, "threads": threads, "lines": lines}
+            del timed  # before the next one is prepared
+    found = {"cpus": cpus, "threads": threads, "device": device, "lines": lines}
     return Outcome("\n".join(text), found)
 
 
@@ -81,32 +114,42 @@ def _rates(comparison: Comparison, rounds: int) -> Shown:
     from benchmarks.comparison import measured
 
     found = measured(comparison, rounds)
-    text = [
-        f"  {line.who:45} {line.rate:10.3g} {line.unit:16} "
-        f"ours is {line.ours_over_it:.2f} times as fast"
-        for line in found
-    ]
-    return text, [line._asdict() for line in found]
+    return [f"  {line.who:48} {line.text}" for line in found], [line._asdict() for line in found]
 
 
 def _costs(figures: Figures, rounds: int) -> Shown:
-    rows = figures.median(rounds)
+    from benchmarks.comparison import failure_of
+
+    try:
+        rows = figures.median(rounds)
+    except Exception as error:
+        failure = failure_of(error)
+        return [f"  failed: {failure}"], [{"title": figures.title, "failure": failure}]
     columns = next(iter(rows.values()))
     text = [" ".join([" " * 32, *(f"{name:>14}" for name in columns)])]
     for who, cells in rows.items():
         text.append(" ".join([f"  {who:30}", *(f"{value:14.2f}" for value in cells.values())]))
-    return text, [{"title": figures.title, "who": who, **cells} for who, cells in rows.items()]
+    lines = [{"title": figures.title, "who": who, **cells} for who, cells in rows.items()]
+    conclusion = figures.conclude(rows)
+    if conclusion:
+        text.append("  " + ", ".join(f"{name} {value:g}" for name, value in conclusion.items()))
+        lines.append({"title": figures.title, "who": "conclusion", **conclusion})
+    return text, lines
 
 
 WORKFLOW = Workflow(
     name="jobs/benchmark.py",
     about=__doc__,
     settings=lambda task: BenchmarkSettings,
-    validate=lambda settings: settings,
+    validate=validate,
     execute=execute,
     present=lambda settings, outcome: outcome,
-    found="cpus, threads, lines",
-    examples=("jobs/benchmark.py convolution", "jobs/benchmark.py startup --rounds 1 --json"),
+    found="cpus, threads, device, lines",
+    examples=(
+        "jobs/benchmark.py convolution",
+        "jobs/benchmark.py startup --rounds 1 --json",
+        "jobs/benchmark.py gpu",
+    ),
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.comparison import Comparison
-from benchmarks.model import flop_per_window, matrix_products, new_model, random_windows
+from benchmarks.model import new_model, peak_products, random_windows
+from benchmarks.operations import GRADIENT, flop_per_position
 from benchmarks.published import PlainHyenaDNA
 from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
@@ -52,7 +53,7 @@ def of_length(length: int, windows: int) -> Comparison:
         f"ours: {name}": AttributionSettings().updated(values, "benchmark")
         for name, values in settings.items()
     }
-    flop = windows * STEPS * flop_per_window(model, 1.0)
+    flop = windows * STEPS * length * GRADIENT * flop_per_position(model)
     return Comparison(
         f"attribution of windows of {length} bases",
         "windows/s",
@@ -63,11 +64,11 @@ def of_length(length: int, windows: int) -> Comparison:
                 for name, chosen in ours.items()
             },
             "published, Integrated Gradients": lambda: captum_gradients(plain, given, rows=1),
-            "published, SmoothGrad": lambda: captum_noise(plain, given),
+            "published, SmoothGrad": lambda: captum_noise(plain, given, rows=1, copies=10),
             "captum in batches, Integrated Gradients": lambda: captum_gradients(
-                plain, given, rows=windows
+                plain, given, rows=windows, points=64
             ),
-            f"limit: matrix products of {STEPS} passes": matrix_products(flop),
+            f"limit: matrix products of {STEPS} passes": peak_products(flop),
         },
     )
 
@@ -88,7 +89,9 @@ def of_passes(length: int) -> Comparison:
         10 * rows,
         {
             "ours": ours,
-            "limit: matrix products": matrix_products(10 * rows * flop_per_window(model, 1.0)),
+            "limit: matrix products": peak_products(
+                10 * rows * length * GRADIENT * flop_per_position(model)
+            ),
         },
     )
 
@@ -121,17 +124,29 @@ def positive_logits(plain: PlainHyenaDNA, embeddings: Tensor, labels: Tensor) ->
     return (plain.of_embeddings(embeddings)[..., 1] * labels).sum(1)
 
 
-def parts(windows: Windows, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield tokens and labels of `rows` windows at a time."""
+def parts(windows: Windows, rows: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield tokens and labels of `rows` windows at a time, on a device."""
     for first in range(0, len(windows.window_id), rows):
         tokens, labels = windows.tokens[first : first + rows], windows.labels[first : first + rows]
-        yield torch.from_numpy(tokens).long(), torch.from_numpy(labels).float()
+        yield (
+            torch.from_numpy(tokens).long().to(device),
+            torch.from_numpy(labels).float().to(device),
+        )
 
 
-def captum_gradients(plain: PlainHyenaDNA, windows: Windows, *, rows: int) -> None:
-    """Run Algorithm 4 of the original work with captum, `rows` windows at once."""
+def captum_gradients(
+    plain: PlainHyenaDNA, windows: Windows, *, rows: int, points: int | None = None
+) -> None:
+    """Run Algorithm 4 of the original work with captum.
+
+    Args:
+        plain: Model, on the device that computes.
+        windows: Windows to attribute.
+        rows: Windows at once.
+        points: Points of all of their paths in one pass; None takes all.
+    """
     method = captum.attr.IntegratedGradients(lambda e, labels: positive_logits(plain, e, labels))
-    for tokens, labels in parts(windows, rows):
+    for tokens, labels in parts(windows, rows, plain.device):
         embeddings = plain.embeddings(tokens).detach()
         method.attribute(
             embeddings,
@@ -139,21 +154,28 @@ def captum_gradients(plain: PlainHyenaDNA, windows: Windows, *, rows: int) -> No
             additional_forward_args=labels,
             n_steps=STEPS,
             return_convergence_delta=True,
-            internal_batch_size=None if rows == 1 else 64,
+            internal_batch_size=points,
         )
 
 
-def captum_noise(plain: PlainHyenaDNA, windows: Windows) -> None:
-    """Run Algorithm 5 of the original work with captum, 10 noisy copies at once."""
+def captum_noise(plain: PlainHyenaDNA, windows: Windows, *, rows: int, copies: int) -> None:
+    """Run Algorithm 5 of the original work with captum.
+
+    Args:
+        plain: Model, on the device that computes.
+        windows: Windows to attribute.
+        rows: Windows at once.
+        copies: Noisy copies of each in one pass.
+    """
     saliency = captum.attr.Saliency(lambda e, labels: positive_logits(plain, e, labels))
     method = captum.attr.NoiseTunnel(saliency)
-    for tokens, labels in parts(windows, 1):
+    for tokens, labels in parts(windows, rows, plain.device):
         embeddings = plain.embeddings(tokens).detach()
         method.attribute(
             embeddings,
             additional_forward_args=labels,
             nt_samples=STEPS,
-            nt_samples_batch_size=10,
+            nt_samples_batch_size=copies,
             nt_type="smoothgrad",
             stdevs=0.1,
         )

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.comparison import Comparison, Run
+from benchmarks.comparison import CPU, Comparison, Run
+from benchmarks.operations import STEP, flop_per_position
 from benchmarks.published import PlainHyenaDNA
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.build import build_model
@@ -51,27 +52,15 @@ def random_windows(count: int, flank: int = 32, length: int = 100) -> Windows:
     return Windows(ids, np.full(count, "c"), ids * length, tokens, labels)
 
 
-def matrix_products(flop: float) -> Run:
+def peak_products(flop: float, device: torch.device = CPU) -> Run:
     """Return a run of as many products of 1,024 x 1,024 matrices as take `flop` operations."""
-    a = torch.randn(1024, 1024)
+    a = torch.randn(1024, 1024, device=device)
 
     def run() -> None:
         for _ in range(max(1, round(flop / (2 * 1024**3)))):
             a @ a
 
     return run
-
-
-def flop_per_window(model: WindowModel, backward: float) -> float:
-    """Return the operations of the weights' matrix products per window.
-
-    Args:
-        model: The model.
-        backward: Cost of the backward pass in forward passes.
-    """
-    weights = sum(p.numel() for name, p in model.named_parameters() if "filter_fn" not in name)
-    length = model.left + model.readout.window + model.right
-    return 2 * weights * length * (1 + backward)
 
 
 def benchmark_convolution(folder: Path) -> list[Comparison]:
@@ -142,7 +131,9 @@ def training(flank: int) -> Comparison:
         {
             "ours": lambda: ours("float32"),
             "peer: plain PyTorch, published design": lambda: peer("float32"),
-            "limit: matrix product": matrix_products(source.count * flop_per_window(model, 2.0)),
+            "limit: matrix product": peak_products(
+                source.count * windows.tokens.shape[1] * STEP * flop_per_position(model)
+            ),
             "ours, bfloat16": lambda: ours("bfloat16"),
             "peer, bfloat16": lambda: peer("bfloat16"),
         },

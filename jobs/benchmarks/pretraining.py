@@ -17,22 +17,25 @@ from torch.optim import AdamW
 
 from benchmarks.comparison import Comparison, Run
 from benchmarks.figures import Figures, Rows
-from benchmarks.model import matrix_products
-from benchmarks.published import PlainHyenaDNA
+from benchmarks.model import peak_products
+from benchmarks.operations import STEP, flop_per_position
+from benchmarks.published import PlainHyenaDNA, matrix_products
 from hyena_ray.model.classifier import HyenaDNAClassifier
 from hyena_ray.model.configuration import HyenaConfig
+from hyena_ray.model.devices import finish
+from hyena_ray.model.settings import Precision
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretraining import NextBase, new_optimizer, new_pretrainer, step_batch
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import PretrainSettings
-from hyena_ray.training.trainer import Optimization
+from hyena_ray.training.trainer import LOOK, Optimization
 
 KB = 1024
 TOKENS = 32 * KB
 """Bases of a step, the default of `pretrain`."""
 LENGTHS = (1, 2, 4, 8, 16, 32)
 """Lengths of windows in kb."""
-GENOME = 1 << 20
+GENOME = 1 << 22
 """Number of random bases."""
 
 
@@ -40,7 +43,7 @@ def benchmark_pretraining(folder: Path) -> list[Comparison | Figures]:
     return [steps(KB, TOKENS), cost_per_base(LENGTHS, TOKENS)]
 
 
-def settings_of(length: int, tokens: int, precision: str = "float32") -> PretrainSettings:
+def settings_of(length: int, tokens: int, precision: Precision = "float32") -> PretrainSettings:
     """Return settings with tiny-1k's sizes and published filters, at one length, in one pass."""
     changes: dict[str, Any] = {
         "model.filters": "published",
@@ -52,8 +55,11 @@ def settings_of(length: int, tokens: int, precision: str = "float32") -> Pretrai
     return PretrainSettings().updated(changes, "benchmark")
 
 
-def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, NextBase]:
-    """Return a step of ours, including the cutting of windows from packed bases, and its model."""
+def ours(length: int, tokens: int, precision: Precision = "float32") -> tuple[Run, NextBase]:
+    """Return a step of ours, including the cutting of windows from packed bases, and its model.
+
+    It takes the GPU where there is one.
+    """
     settings = settings_of(length, tokens, precision)
     codes = np.random.default_rng(0).integers(0, 4, GENOME, np.uint8)
     stream = WindowStream(PackedBases.of([(0, codes)]), settings)
@@ -67,6 +73,8 @@ def ours(length: int, tokens: int, precision: str = "float32") -> tuple[Run, Nex
 
     def run() -> None:
         trainer.step(step_batch(stream.batch(next(number)), recipe, trainer.device))
+        if trainer.steps % LOOK[trainer.device.type] == 0:
+            trainer.read_losses()
 
     return run, model
 
@@ -78,48 +86,62 @@ def plain_of(model: NextBase) -> PlainHyenaDNA:
     with_labels = HyenaDNAClassifier(config)
     with_labels.hyena.load_state_dict(model.model.hyena.state_dict())
     with_labels.score.load_state_dict(model.model.lm_head.state_dict())
-    return PlainHyenaDNA(with_labels)
+    return PlainHyenaDNA(with_labels).to(device_of(model))
 
 
-def peer(model: NextBase, length: int, tokens: int, precision: str = "float32") -> Run:
+def device_of(model: NextBase) -> torch.device:
+    """Return the device of a model."""
+    return next(model.parameters()).device
+
+
+def peer(
+    model: NextBase,
+    length: int,
+    tokens: int,
+    precision: Precision = "float32",
+    *,
+    compiled: bool = False,
+) -> Run:
     """Return the same step as a plain loop over the published design, from the same weights.
 
-    Its windows are cut and reverse-complemented beforehand.
+    Its windows are cut and reverse-complemented beforehand, and on the device.
+
+    Args:
+        model: Model of ours.
+        length: Bases of a window.
+        tokens: Bases of a step.
+        precision: Arithmetic of the passes.
+        compiled: Whether torch.compile makes the passes.
     """
     plain = plain_of(model)
-    recipe = settings_of(length, tokens).training
-    optimizer = AdamW(plain.parameters(), lr=recipe.learning_rate, weight_decay=0.1)
-    ids = torch.randint(7, 11, (tokens // length, length))
+    passes = torch.compile(plain, dynamic=False) if compiled else plain
+    recipe, device = settings_of(length, tokens).training, plain.device
+    optimizer = AdamW(
+        plain.parameters(), lr=recipe.learning_rate, weight_decay=0.1, fused=device.type == "cuda"
+    )
+    ids = torch.randint(7, 11, (tokens // length, length), device=device)
 
     def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = plain(ids)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = passes(ids)
         loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), recipe.clip_norm)
         optimizer.step()
 
-    return run
+    def in_its_precision() -> None:
+        with matrix_products(precision):
+            run()
 
-
-def flop_per_base(model: NextBase) -> float:
-    """Return the operations of the weights' matrix products per base, forward and backward.
-
-    The networks of the filters, the embedding, which is looked up, and the FFT do not count.
-    """
-    weights = sum(
-        parameter.numel()
-        for name, parameter in model.named_parameters()
-        if "filter_fn" not in name and "embeddings" not in name
-    )
-    return 2 * weights * 3
+    return in_its_precision
 
 
 def steps(length: int, tokens: int) -> Comparison:
     """Compare ours with the published design and with the weights' matrix products at peak."""
     mine, model = ours(length, tokens)
     rounded, _ = ours(length, tokens, "bfloat16")
+    device, flop = device_of(model), tokens * STEP * flop_per_position(model)
     return Comparison(
         f"pretraining, a step of {tokens // length} windows of {length} bases",
         "bases/s",
@@ -127,10 +149,11 @@ def steps(length: int, tokens: int) -> Comparison:
         {
             "ours": mine,
             "peer: plain PyTorch, published design": peer(model, length, tokens),
-            "limit: matrix product": matrix_products(tokens * flop_per_base(model)),
+            "limit: matrix product": peak_products(flop, device),
             "ours, bfloat16": rounded,
             "peer, bfloat16": peer(model, length, tokens, "bfloat16"),
         },
+        device,
     )
 
 
@@ -143,6 +166,7 @@ def cost_per_base(lengths: tuple[int, ...], tokens: int) -> Figures:
     runs: dict[int, dict[str, Callable[[], object]]] = {}
     for kb in lengths:
         mine, model = ours(kb * KB, tokens)
+        device = device_of(model)
         runs[kb] = {"ours": mine, "peer": peer(model, kb * KB, tokens)}
         for run in runs[kb].values():
             run()
@@ -153,8 +177,10 @@ def cost_per_base(lengths: tuple[int, ...], tokens: int) -> Figures:
         for kb, parties in runs.items():
             cells: dict[str, float] = {}
             for who, run in parties.items():
+                finish(device)
                 started = time.perf_counter()
                 run()
+                finish(device)
                 cells[f"{who} us/base"] = 1e6 * (time.perf_counter() - started) / tokens
             first = first or cells
             cells["ours over first"] = cells["ours us/base"] / first["ours us/base"]

@@ -8,6 +8,9 @@ Source: Poli et al. 2023; Nguyen et al. 2023.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +18,21 @@ from torch.nn import functional as F
 from hyena_ray.model.classifier import Classifier
 from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.filters import HyenaFilter
+from hyena_ray.model.settings import Precision
+
+
+@contextmanager
+def matrix_products(precision: Precision) -> Iterator[None]:
+    """Multiply float32 matrices in TF32 inside the block if the precision is `tf32`, else exactly.
+
+    Everything else remains as torch has it: a peer does not pay for sums in one order.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class PlainMixer(nn.Module):
@@ -33,8 +51,9 @@ class PlainMixer(nn.Module):
         v = v * x1
         size = 2 * length
         spectrum = torch.fft.rfft(self.filter_fn(length), n=size)
-        mixed = torch.fft.irfft(torch.fft.rfft(v, n=size) * spectrum, n=size)[..., :length]
-        gated = (mixed + v * self.filter_fn.bias[:, None]) * x0
+        # In float32 under autocast too: a GPU transforms no bfloat16.
+        mixed = torch.fft.irfft(torch.fft.rfft(v.float(), n=size) * spectrum, n=size)[..., :length]
+        gated = (mixed.to(v.dtype) + v * self.filter_fn.bias[:, None]) * x0
         projection: Tensor = self.out_proj(gated.transpose(1, 2))
         return projection
 
@@ -80,6 +99,11 @@ class PlainHyenaDNA(nn.Module):
                 for name, tensor in ours.state_dict().items()
             }
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.score.weight.device
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.of_embeddings(self.embeddings(ids))

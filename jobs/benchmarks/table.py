@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.attribution import benchmark_attribution
 from benchmarks.comparison import Comparison
+from benchmarks.constants import benchmark_constants
 from benchmarks.figures import Figures
+from benchmarks.gpu import benchmark_gpu
 from benchmarks.memory import benchmark_memory
 from benchmarks.model import benchmark_convolution, benchmark_training
 from benchmarks.prepare import benchmark_prepare
@@ -16,7 +18,7 @@ from benchmarks.shards import benchmark_shards
 from benchmarks.startup import benchmark_startup
 from benchmarks.tune import benchmark_tune
 
-BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
+BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "prepare": benchmark_prepare,
     "convolution": benchmark_convolution,
     "training": benchmark_training,
@@ -26,5 +28,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Comparison | Figures]]] = {
     "tune": benchmark_tune,
     "startup": benchmark_startup,
     "memory": benchmark_memory,
+    "constants": benchmark_constants,
+    "gpu": benchmark_gpu,
 }
 """Benchmarks in the order of the command line."""

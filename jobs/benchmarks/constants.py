@@ -1,0 +1,238 @@
+"""What the constants by device should be on this device, and the measurements behind them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.attribution import with_regions
+from benchmarks.comparison import Run
+from benchmarks.figures import Figures, Rows
+from benchmarks.gpu_prediction import scored
+from benchmarks.gpu_training import FLANK
+from benchmarks.model import new_model, random_windows
+from hyena_ray.attribution.engine import Attributor
+from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import pass_positions
+from hyena_ray.model.convolution import CROSSOVER, Method, measure_crossover
+from hyena_ray.model.devices import default_device, finish
+from hyena_ray.model.filters import frozen_filters
+from hyena_ray.model.predictor import default_batch
+from hyena_ray.model.replay import EAGER
+
+NEARLY = 0.95
+"""Fraction of the best rate with which a smaller batch is as good: it takes less memory."""
+IN_CODE, HERE = "in the code", "measured here"
+CHANNELS = 128
+"""Channels of tiny-1k."""
+
+
+class Sizes(NamedTuple):
+    """What is measured."""
+
+    lengths: tuple[int, ...] = (64, 128, 164, 256, 384, 512, 768, 1024)
+    """Bases of the convolutions."""
+    batches: tuple[int, ...] = (32, 512)
+    """Sequences of the convolutions."""
+    positions: tuple[int, ...] = (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20)
+    """Positions of an attribution's pass."""
+    attributed: int = 1024
+    """Windows of 100 bases that are attributed."""
+    predicted: tuple[int, ...] = (1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 15)
+    """Windows of a prediction's pass."""
+
+
+GPU = Sizes()
+CPU = Sizes(
+    lengths=(64, 128, 164, 192, 256),
+    batches=(32, 64),
+    positions=(1024, 2048, 4096, 8192, 16384),
+    attributed=16,
+    predicted=(32, 128, 512),
+)
+
+
+def benchmark_constants(folder: Path) -> list[Figures]:
+    """Measure the constants of the default device."""
+    device = default_device()
+    every = constant_rows(device, GPU if device.type == "cuda" else CPU)
+    return [make() for _, make in every]
+
+
+def constant_rows(
+    device: torch.device, sizes: Sizes
+) -> Iterator[tuple[str, Callable[[], Figures]]]:
+    """Yield the title of every constant that depends on the device, and what prepares its table.
+
+    Args:
+        device: Device to measure.
+        sizes: What is measured.
+    """
+    yield "crossover", partial(of_crossover, device, sizes.lengths, sizes.batches)
+    yield (
+        "positions of an attribution's pass",
+        partial(of_attribution, device, sizes.positions, sizes.attributed),
+    )
+    yield "windows of a prediction's pass", partial(of_prediction, device, sizes.predicted)
+
+
+def of_crossover(device: torch.device, lengths: Sequence[int], batches: Sequence[int]) -> Figures:
+    """Measure the convolution, forward and backward, by length, batch and method.
+
+    Args:
+        device: Device to measure.
+        lengths: Bases of a sequence, ascending.
+        batches: Sequences of a batch.
+    """
+
+    def measure() -> Rows:
+        times = {
+            batch: measure_crossover(device.type, lengths, CHANNELS, batch) for batch in batches
+        }
+        return {
+            f"{length} bases": {
+                column(method, batch): 1e3 * seconds
+                for batch in batches
+                for method, seconds in times[batch][length].items()
+            }
+            for length in lengths
+        }
+
+    def conclude(rows: Rows) -> dict[str, float]:
+        longest = longest_toeplitz(dict(zip(lengths, rows.values(), strict=True)), batches)
+        return {IN_CODE: CROSSOVER.get(device.type, 0), HERE: longest}
+
+    title = f"constant CROSSOVER of {device.type}, bases; ms by batch, {CHANNELS} channels"
+    return Figures(title, measure, conclude)
+
+
+def column(method: Method, batch: int) -> str:
+    """Return the name of the column of a method at a batch."""
+    return f"{method} {batch}"
+
+
+def longest_toeplitz(
+    milliseconds: Mapping[int, Mapping[str, float]], batches: Sequence[int]
+) -> int:
+    """Return the longest length up to which the Toeplitz product is no slower at any batch.
+
+    Args:
+        milliseconds: Duration by length, ascending, and by column.
+        batches: Sequences of a batch.
+
+    Returns:
+        One of the lengths, or 0.
+    """
+    longest = 0
+    for length, cells in milliseconds.items():
+        if any(cells[column("toeplitz", b)] > cells[column("fft", b)] for b in batches):
+            break
+        longest = length
+    return longest
+
+
+def of_attribution(device: torch.device, positions: Sequence[int], windows: int) -> Figures:
+    """Measure Integrated Gradients by the positions of a pass, on windows of 100 bases.
+
+    Args:
+        device: Device to measure.
+        positions: Positions of a pass, ascending.
+        windows: Windows to attribute.
+    """
+    model = new_model(0).to(device)
+    model.threshold = 0.0
+    given = with_regions(random_windows(windows, 0))
+
+    def attribution(batch: int) -> Run:
+        settings = AttributionSettings(methods=("ig",), shuffles=1, batch=batch)
+        return partial(Attributor(model, settings), given)
+
+    return _by_batch(
+        "constant PACKING.positions of an attribution",
+        device,
+        positions,
+        attribution,
+        windows,
+        pass_positions(model, AttributionSettings()),
+    )
+
+
+def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
+    """Measure prediction by the windows of a pass, with 32 bases on each side.
+
+    Args:
+        device: Device to measure.
+        batches: Windows of a pass, ascending.
+    """
+    model, windows = new_model(FLANK).to(device).eval(), max(batches)
+
+    def prediction(batch: int) -> Run:
+        def run() -> None:
+            with torch.inference_mode(), frozen_filters(model):
+                scored(model, batch, windows // batch)
+
+        return run
+
+    return _by_batch(
+        "constant batch of a prediction, windows of a pass",
+        device,
+        batches,
+        prediction,
+        windows,
+        default_batch(model.readout, device),
+    )
+
+
+def _by_batch(
+    title: str,
+    device: torch.device,
+    sizes: Sequence[int],
+    make: Callable[[int], Run],
+    windows: int,
+    in_code: float,
+) -> Figures:
+    """Return a table of windows per second by the size of a pass.
+
+    Args:
+        title: Title of the table.
+        device: Device to measure.
+        sizes: Sizes of a pass, ascending.
+        make: Prepares a run with passes of a size.
+        windows: Windows of a run.
+        in_code: Size that is used by default.
+    """
+
+    def rate(size: int) -> float:
+        run = make(size)
+        # On a GPU until passes of every shape are recorded.
+        for _ in range(EAGER + 1 if device.type == "cuda" else 1):
+            run()
+        finish(device)
+        started = time.perf_counter()
+        run()
+        finish(device)
+        return windows / (time.perf_counter() - started)
+
+    def measure() -> Rows:
+        return {f"{size:,}": {"windows/s": rate(size)} for size in sizes}
+
+    def conclude(rows: Rows) -> dict[str, float]:
+        rates = [cells["windows/s"] for cells in rows.values()]
+        return {IN_CODE: in_code, HERE: smallest_good(dict(zip(sizes, rates, strict=True)))}
+
+    return Figures(title, measure, conclude)
+
+
+def smallest_good(rates: Mapping[int, float]) -> int:
+    """Return the smallest size whose rate is nearly the best.
+
+    Args:
+        rates: Rate by size, ascending.
+    """
+    best = max(rates.values())
+    return next(size for size, rate in rates.items() if rate >= NEARLY * best)
