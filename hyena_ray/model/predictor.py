@@ -300,7 +300,7 @@ class _Means:
         self._changes[position + window] -= 1
         regular = count - int(starts[-1] % step > 0)
         blocks, parts = self._sums.view(-1, step), F.pad(scores[:regular], (0, -window % step))
-        # The last part of a window first, since the next windows hold the same bases.
+        # Last parts first, since the earliest window of a base holds it in its last part.
         for part in reversed(range(parts.shape[1] // step)):
             rows = position[:regular] // step + part
             blocks.index_add_(0, rows, parts[:, part * step : (part + 1) * step])

@@ -86,7 +86,9 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
     """Bases that a window shares with the next one. 0 takes half the time, and is as good where the
     model reads 32 bases on each side of a window."""
     batch: Annotated[
-        int | None, Option("N", WHERE, default="128 on a CPU, about 1 Mb on a GPU"), Field(ge=1)
+        int | None,
+        Option("N", WHERE, default="128 on a CPU, about 1 Mb of them on a GPU"),
+        Field(ge=1),
     ] = None
     """Windows of one forward pass, halved where a GPU runs out of memory."""
     actors: Annotated[
