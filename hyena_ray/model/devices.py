@@ -28,6 +28,10 @@ AMPERE = (8, 0)
 Result = TypeVar("Result")
 
 
+class DeviceMemoryError(InputError):
+    """A GPU's memory does not hold the least that can be computed at once."""
+
+
 def default_device() -> torch.device:
     """Return the first GPU that this process may use, or the CPU where there is none.
 
@@ -168,18 +172,17 @@ def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) 
         noun: What the size counts, in the singular, such as `window`.
 
     Raises:
-        InputError: The memory does not hold even one.
+        DeviceMemoryError: The memory does not hold even one.
     """
     while True:
         try:
             return attempt(size)
         except torch.OutOfMemoryError as error:
             if size <= 1:
-                needed = str(error).partition(". ")[0]
-                raise InputError(
+                raise memory_error(
+                    error,
                     place,
                     count_noun(1, noun),
-                    f"the GPU runs out of memory ({needed})",
                     "use a GPU with more memory, give each process more of it (--gpu), use shorter "
                     "windows, or --gpu 0 for the CPU",
                 ) from None
@@ -187,3 +190,18 @@ def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         size //= 2
+
+
+def memory_error(
+    error: torch.OutOfMemoryError, place: str, value: str, remedy: str
+) -> DeviceMemoryError:
+    """Return the refusal of what a GPU's memory does not hold, in one line.
+
+    Args:
+        error: What torch raised.
+        place: Setting that decides how much memory is taken.
+        value: What it asks for.
+        remedy: What to do.
+    """
+    needed = str(error).partition(". ")[0]
+    return DeviceMemoryError(place, value, f"the GPU runs out of memory ({needed})", remedy)

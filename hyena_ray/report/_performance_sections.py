@@ -19,7 +19,7 @@ CURVE_ROWS = 12
 _STATE_COLOURS = {
     "complete": BLUE,
     "stopped early": MUTED,
-    "diverged": ORANGE,
+    "failed": ORANGE,
     "unfinished": GREEN,
 }
 

@@ -24,8 +24,8 @@ from hyena_ray.files import atomic_file
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import (
     COMPLETE,
-    DIVERGED,
     EPOCH,
+    FAILED,
     METRICS,
     PROBLEM,
     SCORE,
@@ -40,7 +40,7 @@ from hyena_ray.storage import AnyPath, arrow_file
 STATES = {
     TrialState.COMPLETE: COMPLETE,
     TrialState.PRUNED: STOPPED,
-    TrialState.FAIL: DIVERGED,
+    TrialState.FAIL: FAILED,
     TrialState.RUNNING: UNFINISHED,
     TrialState.WAITING: UNFINISHED,
 }
@@ -136,7 +136,7 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
 
 
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return trials that were started and neither finished, were stopped by ASHA nor diverged.
+    """Return trials that were started and neither finished, were stopped by ASHA nor failed.
 
     Args:
         study: Study of a search.
@@ -202,7 +202,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial:
         study: Study of a search.
 
     Raises:
-        InputError: Every trial diverged or was stopped.
+        InputError: Every trial failed or was stopped.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:

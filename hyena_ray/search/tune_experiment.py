@@ -30,8 +30,8 @@ from hyena_ray.search.trackers import Tracker, tracker_callbacks
 from hyena_ray.search.trial import TrialPlan, run_trial, trial_name
 from hyena_ray.search.trial_fields import (
     COMPLETE,
-    DIVERGED,
     EPOCH,
+    FAILED,
     FINISHED,
     PROBLEM,
     SCORE,
@@ -246,7 +246,7 @@ class SearchWatch:
         running, done = len(self._running), self._ended.total()
         left = self._space.trials - done - running
         states = {"running": running, "pending": left}
-        states |= {how: self._ended[how] for how in (COMPLETE, STOPPED, DIVERGED, CRASHED)}
+        states |= {how: self._ended[how] for how in (COMPLETE, STOPPED, FAILED, CRASHED)}
         unplaced = min(self._concurrent - running, left)
         return State(
             done=done,
@@ -295,7 +295,7 @@ class TrialEvents(tune.Callback):
         number, result = trial.config["number"], trial.last_result
         how = COMPLETE if result[FINISHED] else STOPPED
         if result[PROBLEM]:
-            how = DIVERGED
+            how = FAILED
         self._watch.ended(number, how, result[SCORE])
         self._progress.update(self._watch.state())
         logger.info(

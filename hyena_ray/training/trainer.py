@@ -26,7 +26,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.model.devices import ACTIVATIONS, arithmetic, check_precision
+from hyena_ray.model.devices import ACTIVATIONS, arithmetic, check_precision, memory_error
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.settings import Precision
 from hyena_ray.progress import count_noun
@@ -284,7 +284,7 @@ class Trainer(Generic[ModelType]):
             batch: This worker's part of the step.
 
         Raises:
-            InputError: The GPU's memory does not hold a pass.
+            DeviceMemoryError: The GPU's memory does not hold a pass.
         """
         if self._optimization is None:
             raise RuntimeError("no optimiser: call start_stage first")
@@ -295,10 +295,10 @@ class Trainer(Generic[ModelType]):
             with arithmetic(self._precision):
                 (loss,) = self._replay((batch.rows, batch.arguments), work, *given)
         except torch.OutOfMemoryError as error:
-            raise InputError(
+            raise memory_error(
+                error,
                 "training",
                 f"{count_noun(batch.rows, 'window')} in a pass",
-                f"the GPU runs out of memory ({str(error).partition('. ')[0]})",
                 "let fewer pass at once (batch_size, with more accumulation; tokens_per_pass of a "
                 "pretraining), or give the run more of a GPU",
             ) from None

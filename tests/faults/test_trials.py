@@ -101,7 +101,7 @@ def test_a_loss_that_is_not_a_number_ends_its_trial_alone(
 
     inject({1: fault})
     tune(inputs, tmp_path / "run")
-    assert TuneRecord.read(tmp_path / "run").trials == {"complete": 2, "diverged": 1}
+    assert TuneRecord.read(tmp_path / "run").trials == {"complete": 2, "failed": 1}
     found = result_of(tmp_path / "run").trials
     assert [found[0], found[2]] == [calm.trials[0], calm.trials[2]]
 

@@ -55,7 +55,7 @@ def test_shards_and_windows_are_metrics_while_the_pool_works(seen: dict[str, Any
 def test_trials_by_state_and_the_best_score_are_metrics(seen: dict[str, Any]) -> None:
     ended = [
         values(seen, "trials", work="zdna trials", state=state)[-1]
-        for state in ("complete", "stopped early", "diverged", "crashed")
+        for state in ("complete", "stopped early", "failed", "crashed")
     ]
     assert sum(ended) == 2
     assert values(seen, "trials", work="zdna trials", state="pending")[-1] == 0

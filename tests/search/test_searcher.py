@@ -131,7 +131,7 @@ def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
     assert table["state"].to_pylist() == [
         "complete",
         "stopped early",
-        "diverged",
+        "failed",
         "unfinished",
         "complete",
     ]

@@ -10,14 +10,17 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.model.devices import DeviceMemoryError
 from hyena_ray.search import trial
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import TrialPlan, run_trial
-from hyena_ray.search.trial_fields import EPOCH, FINISHED
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, PROBLEM
 from hyena_ray.training.checkpoint import CHECKPOINT
 from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.supervised import EpochReport, train_run
+from hyena_ray.training.trainer import DivergenceError, Trainer
 
 EPOCHS = 3
 SPACE = SearchSpace.parse(
@@ -52,7 +55,9 @@ class InMemory:
 
 @pytest.fixture
 def plan(tmp_path: Path) -> TrialPlan:
-    return TrialPlan(SPACE, tmp_path, {(20, "train"): InMemory(), (20, "val"): InMemory()}, 1)
+    windows = {(20, "train"): InMemory(), (20, "val"): InMemory()}
+    # A GPU, since a trial without one hides them from its process, which is that of the tests.
+    return TrialPlan(SPACE, tmp_path, windows, threads=1, resources=TrialResources(gpu=1))
 
 
 @pytest.fixture
@@ -93,8 +98,31 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
     assert [event.value for event in curve.Scalars("loss")] == pytest.approx(losses)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        DivergenceError("the loss is nan at step 1"),
+        DeviceMemoryError("training", "512 windows in a pass", "does not fit", "use fewer"),
+    ],
+)
+def test_what_lies_in_the_settings_is_reported_and_not_tried_again(
+    plan: TrialPlan,
+    told: list[dict[str, Any]],
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "step", fails)
+    run_trial(CONFIG, plan)
+    [result] = told
+    assert result[FINISHED]
+    assert result[PROBLEM] == str(error)
+
+
 def test_a_trial_has_no_folder_but_that_of_its_number(tmp_path: Path) -> None:
-    plan = TrialPlan(SPACE, tmp_path, {}, threads=1)
+    plan = TrialPlan(SPACE, tmp_path, {}, threads=1, resources=TrialResources())
     assert plan.folder_of(12) == tmp_path / "trials" / "0012"
     with pytest.raises(ValueError, match="format code"):
         plan.folder_of("../../x")  # type: ignore[arg-type]

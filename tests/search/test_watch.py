@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hyena_ray.search.space import SearchSpace
-from hyena_ray.search.trial_fields import COMPLETE, DIVERGED, STOPPED
+from hyena_ray.search.trial_fields import COMPLETE, FAILED, STOPPED
 from hyena_ray.search.tune_experiment import CRASHED, SearchWatch
 
 SPACE = SearchSpace.parse(
@@ -38,7 +38,7 @@ def test_a_new_search_waits_for_as_many_trials_as_may_run_at_once() -> None:
         "pending": 8,
         COMPLETE: 0,
         STOPPED: 0,
-        DIVERGED: 0,
+        FAILED: 0,
         CRASHED: 0,
     }
     assert (state.done, state.part, state.best) == (0, 0.0, None)
@@ -56,7 +56,7 @@ def test_trials_of_earlier_starts_count_except_the_unfinished() -> None:
         "pending": 4,
         COMPLETE: 2,
         STOPPED: 1,
-        DIVERGED: 1,
+        FAILED: 1,
         CRASHED: 0,
     }
     assert state.best == 0.3
@@ -76,7 +76,7 @@ def test_running_trials_add_up_by_their_epochs() -> None:
 
 def test_the_best_score_is_that_of_a_complete_trial() -> None:
     watch = SearchWatch(study(), SPACE, concurrent=2)
-    for number, (how, score) in enumerate([(COMPLETE, 0.5), (STOPPED, 0.9), (DIVERGED, -1.0)]):
+    for number, (how, score) in enumerate([(COMPLETE, 0.5), (STOPPED, 0.9), (FAILED, -1.0)]):
         watch.started(number, VALUES)
         watch.ended(number, how, score)
     state = watch.state()
