@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from hyena_ray.cluster.gpu_share import keep_to
 from hyena_ray.cluster.monitor import Progress, StalledError
-from hyena_ray.cluster.resources import Resources
+from hyena_ray.cluster.resources import LEAST, Placement, Resources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.progress import State, count_noun
@@ -138,6 +138,41 @@ def run_task(
     with Progress(name):
         result: Result = ray.get(task.options(name=name).remote())
     return result
+
+
+def describe_devices(placement: Placement[Any]) -> str:
+    """Say what a run is computed on, once a process has looked at the GPU that it would get.
+
+    Args:
+        placement: What each process of the run gets.
+
+    Returns:
+        Processes, CPUs and GPUs in words, with the kind of GPU, for the provenance.
+
+    Raises:
+        InputError: Ray assigns a GPU, and torch sees none there.
+    """
+    text = placement.text
+    if placement.gpu:
+        gpu = placement.resources.gpu
+        kind = run_task(_device_kind, Resources(cpu=LEAST, gpu=gpu), "look at the GPU")
+        if kind is None:
+            raise InputError(
+                "--gpu",
+                gpu,
+                "Ray assigns GPUs to the processes, and torch sees none there",
+                "install torch for CUDA on the nodes, or set --gpu 0 to compute on CPUs",
+            )
+        text += f" ({kind})"
+    logger.info("%s", text)
+    return text
+
+
+def _device_kind() -> str | None:
+    from hyena_ray.model.devices import default_device, device_name
+
+    device = default_device()
+    return device_name(device) if device.type == "cuda" else None
 
 
 class _Worker:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, NamedTuple, Self, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from hyena_ray.errors import InputError
 from hyena_ray.progress import count_noun
@@ -70,7 +70,7 @@ class Cluster(NamedTuple):
     @property
     def text(self) -> str:
         """The resources in words."""
-        resources = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        resources = _amounts(self.cpus, self.gpus)
         if self.accelerators:
             resources += f" ({', '.join(self.accelerators)})"
         if self.cores is None:
@@ -130,6 +130,15 @@ class TrialResources(Resources):
     are those of one process but for rounding. Costs half a minute a trial, so only for models that
     need it."""
 
+    @model_validator(mode="after")
+    def _workers_share_no_gpu(self) -> Self:
+        if self.workers > 1 and self.gpu is not None and self.gpu != int(self.gpu):
+            raise ValueError(
+                f"gpu {self.gpu:g} is for each of {self.workers} workers, and no two can share a "
+                "GPU; give a whole number, or workers 1"
+            )
+        return self
+
     @property
     def processes(self) -> int:
         """Number of workers."""
@@ -179,15 +188,6 @@ class Placement(NamedTuple, Generic[AnyResources]):
         workers = self.resources.processes
         each = f"{self.concurrent} at once, each {self.resources.text}"
         return each + (f" for each of {workers} workers" if workers > 1 else "")
-
-    def ran_on(self, cluster: Cluster) -> str:
-        """Return what a run is computed on, in words.
-
-        Args:
-            cluster: Cluster that it is placed on.
-        """
-        kinds = ", ".join(cluster.accelerators) if self.gpu else ""
-        return self.text + (f" ({kinds})" if kinds else "")
 
 
 def fit_resources(
@@ -247,13 +247,16 @@ def fit_resources(
         at_once = lambda share: min(room(share), most)  # noqa: E731
         resources = resources.model_copy(update={"gpu": _default_gpu(cluster, need, at_once)})
     gpu = resources.gpu or 0.0
-    if workers > 1 and gpu != int(gpu):
-        raise InputError(f"{name}: gpu", gpu, "is shared by workers", "give 1, or workers 1")
     if room(gpu) < (wanted or 1):
         raise _too_much(cluster, resources, wanted, room(gpu), name, count_name, stream_cpu)
     if workers > 1 and not cluster.dashboard:
         # Without it Ray Train keeps the resources of a trial that was stopped early.
-        raise InputError(f"{name}: workers", workers, "the cluster has no dashboard", "start one")
+        raise InputError(
+            f"{name}: workers",
+            workers,
+            "the cluster has no dashboard, which Ray asks whether workers are alive",
+            "start Ray with --include-dashboard=true, or ask for one worker",
+        )
     concurrent = min(room(gpu), useful, most)
     threads = math.floor(min(resources.cpu, cores / (concurrent * workers)))
     return Placement(max(1, concurrent), max(1, threads), resources)
@@ -299,21 +302,27 @@ def _too_much(
     workers, gpu = resources.processes, resources.gpu or 0.0
     cpus = max(node.cpus for node in cluster.kinds)
     gpus = max(node.gpus for node in cluster.kinds)
-    asked = f"{_cpus(resources.cpu, workers, stream_cpu):g} CPUs and {workers * gpu:g} GPUs each"
-    available = f"the cluster has {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs"
+    asked = f"{_amounts(workers * (resources.cpu + stream_cpu), workers * gpu)} for each"
+    available = f"the cluster has {_amounts(cluster.cpus, cluster.gpus)}"
     if len(cluster.kinds) > 1 or cluster.kinds[0].number > 1:
-        available += f", and a node at most {cpus:g} and {gpus:g}"
+        available += f", and a node at most {_amounts(cpus, gpus)}"
     if room:
         remedy = f"ask for {room} or fewer, or for less for each"
         return InputError(count_name, wanted, f"{asked}, but {available}", remedy)
     if gpu and not cluster.gpus:
-        remedy = "leave gpu out, or set it to 0"
+        remedy = "leave the GPUs out, or ask for 0"
     elif gpu > gpus:
-        remedy = f"set gpu to {gpus:g} or less, or to 0 for the CPU"
+        remedy = f"ask for {gpus:g} or less, or for 0 to compute on CPUs"
     elif resources.cpu > cpus:
-        remedy = f"set cpu to {cpus:g} or less"
+        remedy = f"ask for {_amounts(cpus)} or less"
     elif workers > 1:
-        remedy = "ask for fewer workers or less for each" + (", or set gpu to 0" if gpu else "")
+        remedy = "ask for fewer workers or less for each" + (", or for no GPU" if gpu else "")
     else:
         remedy = "ask for less or join a larger cluster"
     return InputError(name, asked, available, remedy)
+
+
+def _amounts(cpus: float, gpus: float | None = None) -> str:
+    """Return numbers of CPUs, and of GPUs if they are given, in words."""
+    words = f"{cpus:g} CPU" + ("" if cpus == 1 else "s")
+    return words if gpus is None else f"{words} and {gpus:g} GPU" + ("" if gpus == 1 else "s")

@@ -28,8 +28,8 @@ AMPERE = (8, 0)
 Result = TypeVar("Result")
 
 
-class DeviceMemoryError(InputError):
-    """A GPU's memory does not hold the least that can be computed at once."""
+class DeviceError(InputError):
+    """A device lacks the precision, or the memory for the least that can be computed at once."""
 
 
 def default_device() -> torch.device:
@@ -60,18 +60,18 @@ def check_precision(precision: Precision, device: torch.device, place: str) -> N
         place: Setting that holds the precision, for the message.
 
     Raises:
-        InputError: float16 or tf32 without a GPU; tf32 or bfloat16 on a GPU older than Ampere.
+        DeviceError: float16 or tf32 without a GPU; tf32 or bfloat16 on a GPU older than Ampere.
     """
     if precision == "float32" or (precision == "bfloat16" and device.type == "cpu"):
         return
     if device.type == "cpu":
-        raise InputError(
+        raise DeviceError(
             place, precision, "needs a GPU, and this process has none", "use float32 or bfloat16"
         )
     capability = torch.cuda.get_device_capability(device)
     if precision != "float16" and capability < AMPERE:
         version = ".".join(map(str, capability))
-        raise InputError(
+        raise DeviceError(
             place,
             precision,
             f"{device_name(device)} has compute capability {version}, and it needs 8.0",
@@ -172,7 +172,7 @@ def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) 
         noun: What the size counts, in the singular, such as `window`.
 
     Raises:
-        DeviceMemoryError: The memory does not hold even one.
+        DeviceError: The memory does not hold even one.
     """
     while True:
         try:
@@ -192,9 +192,7 @@ def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) 
         size //= 2
 
 
-def memory_error(
-    error: torch.OutOfMemoryError, place: str, value: str, remedy: str
-) -> DeviceMemoryError:
+def memory_error(error: torch.OutOfMemoryError, place: str, value: str, remedy: str) -> DeviceError:
     """Return the refusal of what a GPU's memory does not hold, in one line.
 
     Args:
@@ -204,4 +202,4 @@ def memory_error(
         remedy: What to do.
     """
     needed = str(error).partition(". ")[0]
-    return DeviceMemoryError(place, value, f"the GPU runs out of memory ({needed})", remedy)
+    return DeviceError(place, value, f"the GPU runs out of memory ({needed})", remedy)

@@ -217,7 +217,7 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
     if differing := first.differences(plan):
         values = dotted(first.model_dump(mode="json"))
         given = [
-            f"{key} = {shortened(values[key])}" if key in values else f"no {key}"
+            f"no {key}" if values.get(key) is None else f"{key} = {shortened(values[key])}"
             for key in differing[:4]
         ]
         raise InputError(

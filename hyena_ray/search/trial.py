@@ -15,7 +15,7 @@ from hyena_ray.cluster.monitor import gpu_memory
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.streams import Handle, Key
 from hyena_ray.cluster.workers import Report, run_on_workers
-from hyena_ray.model.devices import DeviceMemoryError
+from hyena_ray.model.devices import DeviceError
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.storage import AnyPath
@@ -71,8 +71,8 @@ class TrialPlan(NamedTuple):
 def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     """Train with the settings that `StudySearch` suggested, from the trial's checkpoint if any.
 
-    A run that diverges, or that the GPU's memory does not hold, is a result of its settings: it is
-    reported with the problem and not tried again.
+    A run that diverges, or whose precision or memory the device lacks, is a result of its settings:
+    it is reported with the problem and not tried again.
 
     Args:
         config: Number and searched settings of the trial.
@@ -164,7 +164,7 @@ def _train_and_report(
             workers,
             fingerprint=settings.fingerprint(),
         )
-    except (DivergenceError, DeviceMemoryError) as error:
+    except (DivergenceError, DeviceError) as error:
         tell(last.epoch + 1, {}, str(error), finished=True)
     else:
         epoch = max(last.epoch, result.best_epoch)

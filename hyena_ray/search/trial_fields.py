@@ -28,7 +28,8 @@ COMPLETE = "complete"
 STOPPED = "stopped early"
 """State of a trial that ASHA stopped."""
 FAILED = "failed"
-"""State of a trial whose loss became non-finite, or that a GPU's memory does not hold."""
+"""State of a trial whose loss became non-finite, or for which the device lacks memory or precision.
+"""
 UNFINISHED = "unfinished"
 """State of a trial that a later start runs again."""
 

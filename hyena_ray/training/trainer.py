@@ -284,7 +284,7 @@ class Trainer(Generic[ModelType]):
             batch: This worker's part of the step.
 
         Raises:
-            DeviceMemoryError: The GPU's memory does not hold a pass.
+            DeviceError: The GPU's memory does not hold a pass.
         """
         if self._optimization is None:
             raise RuntimeError("no optimiser: call start_stage first")

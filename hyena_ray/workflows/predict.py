@@ -90,7 +90,8 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
         Option("N", WHERE, default="128 on a CPU, about 1 Mb of them on a GPU"),
         Field(ge=1),
     ] = None
-    """Windows of one forward pass, halved where a GPU runs out of memory."""
+    """Windows of one forward pass, halved where a GPU runs out of memory. The last bits of the
+    scores depend on it, so that --resume takes the one of the first start."""
     actors: Annotated[
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
@@ -175,15 +176,18 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     from hyena_ray.workflows.timing import seconds_per_scored_window
 
     plan, output, model_folder = prediction.plan, prediction.output, prediction.model
+    left = missing_pieces(plan, output.folder) if output.resume else range(len(plan.pieces))
+    windows = sum(count_windows(plan, index) for index in left)
     batch = plan.batch
     with connect(prediction.address) as cluster:
         placement = place_actors(prediction, cluster)
         actors, resources = placement.concurrent, placement.resources
         seconds = run_task(
-            lambda: seconds_per_scored_window(model_folder, batch), resources, TIMED, threads=1
+            lambda: seconds_per_scored_window(model_folder, batch, windows),
+            resources,
+            TIMED,
+            threads=1,
         )
-    left = missing_pieces(plan, output.folder) if output.resume else range(len(plan.pieces))
-    windows = sum(count_windows(plan, index) for index in left)
     bases = sum(piece.end - piece.start for piece in plan.pieces)
     contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
     return DryRun(
@@ -247,13 +251,14 @@ def execute(prediction: PredictionRun) -> PredictionRecord:
         ShardError: A piece failed on every try; what finished is kept.
         StalledError: Nothing was finished for too long; what finished is kept.
     """
+    from hyena_ray.cluster.pool import describe_devices
     from hyena_ray.cluster.start import connect
 
     inputs = {"model": prediction.model, "genome": prediction.genome}
     with connect(prediction.address) as cluster:
         placement = place_actors(prediction, cluster)
         prediction = prediction._replace(resources=placement.resources)
-        ran_on = placement.ran_on(cluster)
+        ran_on = describe_devices(placement)
         with start(prediction.output, prediction.plan, inputs=inputs, ran_on=ran_on) as run:
             return predict_in_run(run, prediction, actors=placement.concurrent)
 

@@ -88,6 +88,18 @@ class PretrainJob(Resumes, RunsOnActors):
     workers: Annotated[int, Option("N", WHERE), Field(ge=1)] = 1
     """Processes that train together, each on its part of every step."""
 
+    @property
+    def group(self) -> TrialResources:
+        """What the workers take, each of them.
+
+        Raises:
+            InputError: They would share a GPU.
+        """
+        from hyena_ray.cluster.resources import TrialResources
+
+        values = {"cpu": self.cpu, "gpu": self.gpu, "workers": self.workers}
+        return TrialResources.parse(values, "--gpu, --workers")
+
 
 class PretrainPlan(Plan):
     """Settings and inputs that determine the result of a pretraining."""
@@ -168,6 +180,7 @@ def validate(job: PretrainJob) -> Pretraining:
         inputs = (job.genome, job.config, backbone)
         output = problems.collect(job.output, PretrainPlan.KIND, inputs)
         problems.collect(open_genome, job.genome)  # before torch is imported
+        problems.collect(lambda: job.group)
     assert settings is not None
     assert output is not None
     from hyena_ray.model.provenance import Provenance, public_name, read_provenance
@@ -222,14 +235,14 @@ def place_workers(pretraining: Pretraining, cluster: Cluster) -> Placement[Trial
     Raises:
         InputError: The cluster cannot hold them, or they need GPUs.
     """
-    from hyena_ray.cluster.resources import TrialResources, fit_resources
+    from hyena_ray.cluster.resources import fit_resources
     from hyena_ray.cluster.streams import STREAM_CPU
     from hyena_ray.training.preflight import check_arithmetic
 
     job = pretraining.job
     placement = fit_resources(
         cluster,
-        TrialResources(cpu=job.cpu, gpu=job.gpu, workers=job.workers),
+        job.group,
         wanted=None,
         useful=1,
         name="--workers, --cpu, --gpu",
@@ -316,6 +329,7 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
         JobError: Workers died once too often, or nothing happened for too long; what finished is
             kept.
     """
+    from hyena_ray.cluster.pool import describe_devices
     from hyena_ray.cluster.start import connect
     from hyena_ray.training.pretrain_record import PretrainRecord
 
@@ -325,7 +339,7 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
         logger.info("resuming after step %d of %d", pretraining.steps_done, steps)
     with connect(job.address, dashboard=job.workers > 1) as cluster:
         placement = place_workers(pretraining, cluster)
-        plan, ran_on = pretraining.plan(placement.threads), placement.ran_on(cluster)
+        plan, ran_on = pretraining.plan(placement.threads), describe_devices(placement)
         inputs = {"genome": job.genome}
         with start(pretraining.output, plan, inputs=inputs, ran_on=ran_on) as run:
             if run.is_complete:

@@ -96,18 +96,19 @@ def attribution_seconds(
     return seconds_of(work) / len(chosen.window_id)
 
 
-def seconds_per_scored_window(model_folder: AnyPath, batch: int | None) -> float:
+def seconds_per_scored_window(model_folder: AnyPath, batch: int | None, most: int) -> float:
     """Time the prediction of a window, on random bases.
 
     Args:
         model_folder: Folder of the model.
         batch: Windows of one forward pass; None leaves it to the device.
+        most: Windows that are scored at most.
     """
     model = load_window_model(model_folder)
     model.to(default_device())
     window = model.readout.window
     with Scorer(model, batch) as scorer:
-        windows = scorer.batch
+        windows = min(scorer.batch, max(1, most))
         size = windows * window
         sequence = ContigSlice(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
         work = lambda: scorer.score(sequence, size, 0, size, step=window)  # noqa: E731

@@ -86,10 +86,13 @@ class TuneSettings(Resumes, Joins):
     """Settings to try."""
     track: Annotated[tuple[str, ...], Option("KIND=WHERE", WRITE, repeated=True)] = ()
     """Also report every trial to mlflow=URI or wandb=PROJECT; may be given again."""
-    cpu: Annotated[CpuCount | None, Option("X", WHERE, default="the space's number")] = None
-    """CPUs of one process: a trial, one of its workers, or an actor."""
-    gpu: Annotated[GpuCount | None, Option("X", WHERE, default="the space's number")] = None
-    """GPUs of one process: a whole number, or a fraction of one; 0 hides them."""
+    cpu: Annotated[CpuCount | None, Option("X", WHERE, default="the space's, 1")] = None
+    """CPUs of each process: a trial, one of its workers, or an actor."""
+    gpu: Annotated[
+        GpuCount | None,
+        Option("X", WHERE, default="the space's, 1 where the cluster has GPUs, or a share"),
+    ] = None
+    """GPUs of each process: a whole number, or a fraction of one; 0 hides them."""
     out: Annotated[
         Location | None, Option("DIR", WRITE, default="a new one in ~/ray_results/hyena_ray/")
     ] = None  # type: ignore[assignment]
@@ -460,12 +463,13 @@ def execute(search: Search) -> TuneRecord:
         StalledError: Nothing was finished for too long; what finished is kept.
         ShardError: A shard of the attribution failed on every try; what finished is kept.
     """
+    from hyena_ray.cluster.pool import describe_devices
     from hyena_ray.cluster.start import connect
 
     inputs = {} if search.data is None else {"data": search.data.folder}
     with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
         placement = place_trials(search.space, search.data, cluster)
-        plan, ran_on = search.plan(placement.threads), placement.ran_on(cluster)
+        plan, ran_on = search.plan(placement.threads), describe_devices(placement)
         with start(search.output, plan, inputs=inputs, ran_on=ran_on) as run:
             logger.info("writing to %s", run.folder)
             return _Steps(run, search, cluster, placement).do()
@@ -600,6 +604,7 @@ class _Steps:
     def _attribute(self, data: PreparedData) -> attribute.AttributeRecord:
         """Attribute the best model, in a run of its own inside this one."""
         from hyena_ray.attribution.shards import ShardPlan
+        from hyena_ray.cluster.pool import describe_devices
 
         model = self.folder / "model"
         settings = self.space.attribution_settings()
@@ -612,7 +617,7 @@ class _Steps:
         placement = attribute.place_actors(plan, self.cluster, None, resources)
         output = Output(folder, resume=not stale, overwrite=stale)
         inputs = {"model": model, "data": data.folder}
-        ran_on = placement.ran_on(self.cluster)
+        ran_on = describe_devices(placement)
         with start(output, plan, inputs=inputs, ran_on=ran_on) as run:
             return attribute.attribute_in_run(
                 run,

@@ -211,11 +211,11 @@ class RunsOnActors(Joins):
     """Settings of a job whose processes on the cluster all take the same resources."""
 
     cpu: Annotated[CpuCount, Option("X", WHERE)] = 1.0
-    """CPUs of one process: an actor, a worker or a run."""
-    gpu: Annotated[GpuCount | None, Option("X", WHERE, default="1 where the cluster has GPUs")] = (
-        None
-    )
-    """GPUs of one process: a whole number, or a fraction of one; 0 hides them."""
+    """CPUs of each process."""
+    gpu: Annotated[
+        GpuCount | None, Option("X", WHERE, default="1 where the cluster has GPUs, or a share")
+    ] = None
+    """GPUs of each process: a whole number, or a fraction of one; 0 hides them."""
 
     @property
     def resources(self) -> Resources:

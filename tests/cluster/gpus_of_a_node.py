@@ -21,10 +21,11 @@ from ray import tune
 
 from hyena_ray.cli import run as run_command
 from hyena_ray.cluster._ray_internals import loopback_only
-from hyena_ray.cluster.pool import Shards, run_shards, run_task
+from hyena_ray.cluster.pool import Shards, describe_devices, run_shards, run_task
 from hyena_ray.cluster.resources import Placement, Resources, TrialResources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.workers import Report, run_on_workers
+from hyena_ray.errors import InputError
 from hyena_ray.search import tune_experiment
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import StoredStudy
@@ -120,6 +121,14 @@ def dry_run_of_tune(folder: Path, data: str) -> dict[str, Any]:
     return {"text": outcome.text, **outcome.found}
 
 
+def device_of(gpu: float) -> str:
+    """What a run is said to be computed on, or why it is refused."""
+    try:
+        return describe_devices(Placement(2, 1, Resources(gpu=gpu)))
+    except InputError as error:
+        return str(error)
+
+
 def main(folder: Path, data: str) -> None:
     logging.basicConfig(level=logging.WARNING)
     with loopback_only():
@@ -130,6 +139,7 @@ def main(folder: Path, data: str) -> None:
             "tasks": {
                 str(gpu): run_task(visible, Resources(cpu=1, gpu=gpu), "look") for gpu in (1, 0)
             },
+            "devices": {str(gpu): device_of(gpu) for gpu in (1, 0)},
             "actors": {
                 "1": of_actors(folder / "whole", 1, 2),
                 "0.5": of_actors(folder / "half", 0.5, 4),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hyena_ray.cluster.gpu_share import NO_GPU, keep_to
 from hyena_ray.cluster.resources import FOR_TENSORS, Node, Resources
@@ -45,6 +46,16 @@ def test_a_cluster_knows_the_gpus_of_each_node(seen: dict[str, Any]) -> None:
 def test_a_task_sees_its_gpu_and_without_one_none(seen: dict[str, Any]) -> None:
     assert seen["tasks"]["1"] in ("0", "1")
     assert seen["tasks"]["0"] == ""
+
+
+@pytest.mark.slow
+def test_a_gpu_that_ray_has_and_torch_does_not_see_is_refused(seen: dict[str, Any]) -> None:
+    assert seen["devices"]["0"] == "2 at once, each 1 CPU"
+    if not torch.cuda.is_available():
+        assert seen["devices"]["1"].startswith("--gpu: 1")
+        assert "--gpu 0" in seen["devices"]["1"]
+    else:
+        assert torch.cuda.get_device_name() in seen["devices"]["1"]
 
 
 @pytest.mark.slow
@@ -87,8 +98,6 @@ def test_a_process_without_a_gpu_hides_all(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_process_takes_no_more_memory_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     limits: list[float] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limits.append)

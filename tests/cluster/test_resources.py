@@ -35,7 +35,7 @@ def placed(
 ) -> tuple[int, int]:
     found = fit_resources(
         cluster,
-        TrialResources(cpu=cpu, gpu=gpu, workers=workers),
+        TrialResources.parse({"cpu": cpu, "gpu": gpu, "workers": workers}, "resources"),
         wanted=wanted,
         useful=useful,
         name="--cpu, --gpu",
@@ -78,7 +78,7 @@ def test_a_trial_takes_what_each_of_its_workers_takes_and_a_little_for_itself() 
 
 
 def test_workers_of_a_trial_do_not_share_a_gpu() -> None:
-    with pytest.raises(InputError, match=r"gpu: 0\.5: is shared by workers"):
+    with pytest.raises(InputError, match=r"gpu 0\.5 is for each of 2 workers"):
         placed(SERVER, gpu=0.5, workers=2)
 
 
@@ -108,7 +108,7 @@ NODES = Cluster(
 
 @pytest.mark.parametrize(
     ("cpu", "gpu", "remedy"),
-    [(1, 5, "set gpu to 4 or less"), (30, 0, "set cpu to 24 or less"), (10, 3, None)],
+    [(1, 5, "4 or less"), (30, 0, "24 CPUs or less"), (10, 3, None)],
 )
 def test_what_no_single_node_has_is_refused_though_all_have_it_together(
     cpu: float, gpu: float, remedy: str | None
@@ -116,12 +116,14 @@ def test_what_no_single_node_has_is_refused_though_all_have_it_together(
     if remedy is None:
         assert placed(NODES, cpu, gpu)[0] == 1
         return
-    with pytest.raises(InputError, match=f"40 CPUs and 6 GPUs.*a node at most 24 and 4; {remedy}"):
+    with pytest.raises(
+        InputError, match=f"40 CPUs and 6 GPUs.*a node at most 24 CPUs and 4 GPUs; .*{remedy}"
+    ):
         placed(NODES, cpu, gpu)
 
 
 def test_a_part_of_a_gpu_is_refused_where_no_node_has_one() -> None:
-    with pytest.raises(InputError, match="the cluster has 4 CPUs and 0 GPUs; leave gpu out"):
+    with pytest.raises(InputError, match="the cluster has 4 CPUs and 0 GPUs; leave the GPUs out"):
         placed(LAPTOP, gpu=0.5)
 
 
@@ -192,7 +194,7 @@ def test_actors_share_a_gpu_where_more_are_wanted_than_there_are() -> None:
 def test_workers_of_a_trial_never_share_a_gpu_unasked() -> None:
     placement = shared(SERVER, 0.01, workers=2)
     assert (placement.resources.gpu, placement.concurrent) == (1, 2)
-    with pytest.raises(InputError, match="set gpu to 0"):
+    with pytest.raises(InputError, match="no GPU"):
         shared(SERVER, 0.01, workers=5)
 
 

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.model.devices import DeviceMemoryError
+from hyena_ray.model.devices import DeviceError
 from hyena_ray.search import trial
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import TrialPlan, run_trial
@@ -102,7 +102,7 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
     "error",
     [
         DivergenceError("the loss is nan at step 1"),
-        DeviceMemoryError("training", "512 windows in a pass", "does not fit", "use fewer"),
+        DeviceError("training", "512 windows in a pass", "does not fit", "use fewer"),
     ],
 )
 def test_what_lies_in_the_settings_is_reported_and_not_tried_again(
