@@ -122,7 +122,7 @@ def test_more_workers_than_the_cluster_holds_are_refused_with_what_it_has(
     small_data: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
     given = arguments(small_data, tmp_path, 999)
-    with pytest.raises(InputError, match=r"999\.01 CPUs and 0 GPUs each: the cluster has \d+ CPUs"):
+    with pytest.raises(InputError, match=r"999 CPUs and 0 GPUs for each: the cluster has \d+ CPUs"):
         run_job("tune", "zdna", *given)
     assert not Path(given[-1]).exists()
 
