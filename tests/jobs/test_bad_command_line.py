@@ -161,32 +161,32 @@ BEYOND: dict[str, tuple[Change, str, Line]] = {
     "attribute": (
         as_it_is,
         f"{ATTRIBUTE} --gpu 99",
-        at("--cpu, --gpu", "1 CPUs and 99 GPUs each", "the cluster has", "to 0"),
+        at("--cpu, --gpu", "1 CPU and 99 GPUs", "the cluster has", "for 0"),
     ),
     "cpus": (
         as_it_is,
         f"{ATTRIBUTE} --cpu 999",
-        at("--cpu, --gpu", "999 CPUs", "the cluster has", "set cpu to"),
+        at("--cpu, --gpu", "999 CPUs", "the cluster has", "or less"),
     ),
     "compare": (
         as_it_is,
         f"{COMPARE} --gpu 99",
-        at("--cpu, --gpu", "1 CPUs and 99 GPUs each", "the cluster has", "to 0"),
+        at("--cpu, --gpu", "1 CPU and 99 GPUs", "the cluster has", "for 0"),
     ),
     "tune": (
         edited("space.yaml", lambda content: b"resources: {gpu: 99}\n" + content),
         TUNE,
-        at("search space", "resources", "1 CPUs and 99 GPUs each", "the cluster has", "to 0"),
+        at("search space", "resources", "1 CPU and 99 GPUs", "the cluster has", "for 0"),
     ),
     "tune --gpu": (
         edited("space.yaml", lambda content: b"resources: {gpu: 0}\n" + content),
         f"{TUNE} --gpu 99",
-        at("search space", "resources", "--gpu", "99 GPUs each", "the cluster has", "to 0"),
+        at("search space", "resources", "--gpu", "99 GPUs", "the cluster has", "for 0"),
     ),
     "tune --cpu": (
         as_it_is,
         f"{TUNE} --cpu 999",
-        at("search space", "resources", "--cpu", "999 CPUs", "the cluster has", "set cpu to"),
+        at("search space", "resources", "--cpu", "999 CPUs", "the cluster has", "or less"),
     ),
     "one and a half": (
         as_it_is,

@@ -162,5 +162,5 @@ def test_a_checkpoint_that_is_not_this_runs_is_refused(
 
 
 def test_more_workers_than_the_cluster_holds_are_refused(user: User, cluster: Cluster) -> None:
-    line = at("--workers, --cpu, --gpu", "CPUs and 0 GPUs each", "the cluster has")
+    line = at("--workers, --cpu, --gpu", "CPUs and 0 GPUs", "the cluster has")
     user.is_refused(Case(as_it_is, f"{PRETRAIN} --workers 999 --gpu 0", line))
