@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -14,22 +16,27 @@ from benchmarks.attribution import with_regions
 from benchmarks.comparison import Run
 from benchmarks.figures import Figures, Rows
 from benchmarks.gpu_prediction import scored
-from benchmarks.gpu_training import FLANK
+from benchmarks.gpu_training import FLANK, train_ours
 from benchmarks.model import new_model, random_windows
 from hyena_ray.attribution.engine import Attributor
-from hyena_ray.attribution.settings import AttributionSettings
-from hyena_ray.attribution.targets import pass_positions
+from hyena_ray.attribution.settings import AttributionSettings, MethodName
+from hyena_ray.attribution.targets import PACKING
 from hyena_ray.model.convolution import CROSSOVER, Method, measure_crossover
 from hyena_ray.model.devices import default_device, finish
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.predictor import default_batch
 from hyena_ray.model.replay import EAGER
+from hyena_ray.training.trainer import LOOK
 
 NEARLY = 0.95
 """Fraction of the best rate with which a smaller batch is as good: it takes less memory."""
 IN_CODE, HERE = "in the code", "measured here"
 CHANNELS = 128
 """Channels of tiny-1k."""
+BATCH = 32
+"""Windows of a training step, few enough that its kernels are short."""
+
+Value = TypeVar("Value")
 
 
 class Sizes(NamedTuple):
@@ -39,20 +46,40 @@ class Sizes(NamedTuple):
     """Bases of the convolutions."""
     batches: tuple[int, ...] = (32, 512)
     """Sequences of the convolutions."""
-    positions: tuple[int, ...] = (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20)
-    """Positions of an attribution's pass."""
+    packing: Mapping[str, tuple[int, ...]] = MappingProxyType(
+        {
+            "positions": (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20),
+            "label_steps": (1, 2, 4, 8),
+            "held": (1 << 22, 1 << 24, 1 << 26),
+            "noisy": (1 << 18, 1 << 20, 1 << 22),
+        }
+    )
+    """Values of the fields of `PACKING`."""
     attributed: int = 1024
     """Windows of 100 bases that are attributed."""
+    intervals: tuple[int, ...] = (1, 8, 32, 128)
+    """Steps between two readings of the losses of a training."""
+    trained: int = 4_096
+    """Windows of an epoch of that training."""
     predicted: tuple[int, ...] = (1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 15)
     """Windows of a prediction's pass."""
 
 
 GPU = Sizes()
+FEWER = GPU._replace(packing={"positions": GPU.packing["positions"]}, intervals=())
+"""What fits into the eight minutes of all figures of a GPU."""
 CPU = Sizes(
     lengths=(64, 128, 164, 192, 256),
     batches=(32, 64),
-    positions=(1024, 2048, 4096, 8192, 16384),
+    packing={
+        "positions": (1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14),
+        "label_steps": (0, 4),
+        "held": (1 << 17, 1 << 19, 1 << 21),
+        "noisy": (1 << 13, 1 << 15, 1 << 17),
+    },
     attributed=16,
+    intervals=(1, 8),
+    trained=256,
     predicted=(32, 128, 512),
 )
 
@@ -74,10 +101,11 @@ def constant_rows(
         sizes: What is measured.
     """
     yield "crossover", partial(of_crossover, device, sizes.lengths, sizes.batches)
-    yield (
-        "positions of an attribution's pass",
-        partial(of_attribution, device, sizes.positions, sizes.attributed),
-    )
+    for field, values in sizes.packing.items():
+        title = f"{field} of an attribution"
+        yield title, partial(of_packing, device, field, values, sizes.attributed)
+    if sizes.intervals:
+        yield "reading of losses", partial(of_loss_interval, device, sizes.intervals, sizes.trained)
     yield "windows of a prediction's pass", partial(of_prediction, device, sizes.predicted)
 
 
@@ -136,30 +164,77 @@ def longest_toeplitz(
     return longest
 
 
-def of_attribution(device: torch.device, positions: Sequence[int], windows: int) -> Figures:
-    """Measure Integrated Gradients by the positions of a pass, on windows of 100 bases.
+def of_packing(device: torch.device, field: str, values: Sequence[int], windows: int) -> Figures:
+    """Measure attribution by one field of `PACKING`, on windows of 100 bases.
 
     Args:
         device: Device to measure.
-        positions: Positions of a pass, ascending.
+        field: Field that is varied. `noisy` matters for SmoothGrad, the others are measured with
+            Integrated Gradients.
+        values: Values of the field, ascending; 0 stands for None.
         windows: Windows to attribute.
     """
     model = new_model(0).to(device)
     model.threshold = 0.0
-    given = with_regions(random_windows(windows, 0))
+    given, packing = with_regions(random_windows(windows, 0)), PACKING[device.type]
+    method: MethodName = "smoothgrad" if field == "noisy" else "ig"
+    settings = AttributionSettings(methods=(method,), shuffles=1)
 
-    def attribution(batch: int) -> Run:
-        settings = AttributionSettings(methods=("ig",), shuffles=1, batch=batch)
-        return partial(Attributor(model, settings), given)
+    def attribution(value: int) -> Run:
+        changes: dict[str, Any] = {field: value or None}
+        varied = packing._replace(**changes)
+        with replaced(PACKING, device.type, varied):
+            attributor = Attributor(model, settings)
 
-    return _by_batch(
-        "constant PACKING.positions of an attribution",
-        device,
-        positions,
-        attribution,
-        windows,
-        pass_positions(model, AttributionSettings()),
-    )
+        def run() -> None:
+            with replaced(PACKING, device.type, varied):
+                attributor(given)
+
+        return run
+
+    in_code = getattr(packing, field) or 0
+    title = f"constant PACKING.{field} of an attribution, {method}"
+    return _by_value(title, device, values, attribution, windows, in_code)
+
+
+def of_loss_interval(device: torch.device, intervals: Sequence[int], windows: int) -> Figures:
+    """Measure training in batches of 32 windows by the steps between two readings of the losses.
+
+    Args:
+        device: Device to measure.
+        intervals: Steps between two readings, ascending.
+        windows: Windows of an epoch.
+    """
+    given = random_windows(windows, FLANK)
+
+    def training(interval: int) -> Run:
+        epoch = train_ours(new_model(FLANK).to(device), given, BATCH, "float32")
+
+        def run() -> None:
+            with replaced(LOOK, device.type, interval):
+                epoch()
+
+        return run
+
+    title = f"constant LOOK of {device.type}, steps"
+    return _by_value(title, device, intervals, training, windows, LOOK[device.type])
+
+
+@contextmanager
+def replaced(table: dict[str, Value], key: str, value: Value) -> Iterator[None]:
+    """Give an entry of a table another value inside the block.
+
+    Args:
+        table: Constants by type of device.
+        key: Entry to replace.
+        value: Its value inside the block.
+    """
+    before = table[key]
+    table[key] = value
+    try:
+        yield
+    finally:
+        table[key] = before
 
 
 def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
@@ -178,7 +253,7 @@ def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
 
         return run
 
-    return _by_batch(
+    return _by_value(
         "constant batch of a prediction, windows of a pass",
         device,
         batches,
@@ -188,27 +263,27 @@ def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
     )
 
 
-def _by_batch(
+def _by_value(
     title: str,
     device: torch.device,
-    sizes: Sequence[int],
+    values: Sequence[int],
     make: Callable[[int], Run],
     windows: int,
     in_code: float,
 ) -> Figures:
-    """Return a table of windows per second by the size of a pass.
+    """Return a table of windows per second by the value of a constant.
 
     Args:
         title: Title of the table.
         device: Device to measure.
-        sizes: Sizes of a pass, ascending.
-        make: Prepares a run with passes of a size.
+        values: Values of the constant, ascending.
+        make: Prepares a run with a value.
         windows: Windows of a run.
-        in_code: Size that is used by default.
+        in_code: Value in the code.
     """
 
-    def rate(size: int) -> float:
-        run = make(size)
+    def rate(value: int) -> float:
+        run = make(value)
         # On a GPU until passes of every shape are recorded.
         for _ in range(EAGER + 1 if device.type == "cuda" else 1):
             run()
@@ -219,11 +294,11 @@ def _by_batch(
         return windows / (time.perf_counter() - started)
 
     def measure() -> Rows:
-        return {f"{size:,}": {"windows/s": rate(size)} for size in sizes}
+        return {f"{value:,}": {"windows/s": rate(value)} for value in values}
 
     def conclude(rows: Rows) -> dict[str, float]:
         rates = [cells["windows/s"] for cells in rows.values()]
-        return {IN_CODE: in_code, HERE: smallest_good(dict(zip(sizes, rates, strict=True)))}
+        return {IN_CODE: in_code, HERE: smallest_good(dict(zip(values, rates, strict=True)))}
 
     return Figures(title, measure, conclude)
 

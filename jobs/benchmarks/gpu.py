@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
     training: gpu_training.Sizes = gpu_training.Sizes()
     prediction: gpu_prediction.Sizes = gpu_prediction.Sizes()
     trials: gpu_trials.Sizes = gpu_trials.Sizes()
-    constants: constants.Sizes = constants.GPU
+    constants: constants.Sizes = constants.FEWER
 
 
 def benchmark_gpu(folder: Path) -> Iterator[Comparison | Figures]:

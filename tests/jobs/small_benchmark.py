@@ -42,7 +42,20 @@ def small_sizes(benchmarks: dict[str, Any]) -> Any:
         training=benchmarks["gpu_training"].Sizes(((2, 2),), ((64, 1),), 32),
         prediction=benchmarks["gpu_prediction"].Sizes(2000, 8, 1, model),
         trials=benchmarks["gpu_trials"].Sizes(2, 2, 1),
-        constants=benchmarks["constants"].Sizes((8, 16), (2,), (32, 64), 2, (2, 4)),
+        constants=benchmarks["constants"].Sizes(
+            lengths=(8, 16),
+            batches=(2,),
+            packing={
+                "positions": (32, 64),
+                "label_steps": (0, 2),
+                "held": (1 << 14,),
+                "noisy": (1 << 12,),
+            },
+            attributed=2,
+            intervals=(1, 2),
+            trained=64,
+            predicted=(2, 4),
+        ),
     )
 
 

@@ -253,6 +253,14 @@ def test_the_measurements_of_an_h200_give_the_crossover_of_cuda(
     assert constants.longest_toeplitz(table, (32, 512)) == constants.CROSSOVER["cuda"]
 
 
+def test_a_constant_that_was_varied_is_put_back(benchmarks: dict[str, Any]) -> None:
+    table = {"cpu": 1}
+    with pytest.raises(ZeroDivisionError), benchmarks["constants"].replaced(table, "cpu", 2):
+        assert table == {"cpu": 2}
+        1 / 0  # noqa: B018
+    assert table == {"cpu": 1}
+
+
 def test_a_batch_is_as_small_as_is_nearly_the_fastest(benchmarks: dict[str, Any]) -> None:
     smallest = benchmarks["constants"].smallest_good
     assert smallest({128: 10.0, 512: 96.0, 2048: 100.0, 8192: 90.0}) == 512
