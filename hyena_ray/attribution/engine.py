@@ -26,7 +26,6 @@ from hyena_ray.attribution.targets import (
     Pass,
     Targets,
     batches,
-    model_device,
     pass_positions,
     trim_tokens,
     true_positives,
@@ -34,7 +33,7 @@ from hyena_ray.attribution.targets import (
 )
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import FIRST_BASE, tokens_to_codes
-from hyena_ray.model.devices import arithmetic, halving, upload
+from hyena_ray.model.devices import arithmetic, halving, model_device, upload
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import model_sha256

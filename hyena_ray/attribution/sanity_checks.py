@@ -26,7 +26,7 @@ from hyena_ray.attribution.targets import POSITIVE, Targets, pass_positions, tri
 from hyena_ray.dataset.keyed_random import mixed
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.model.devices import upload
+from hyena_ray.model.devices import model_device, upload
 from hyena_ray.model.window import WindowModel
 
 STEPS = 20
@@ -265,7 +265,7 @@ def randomise_weights(model: WindowModel, seed: int) -> WindowModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = type(model.classifier)(model.classifier.config)
-    device = next(model.parameters()).device
+    device = model_device(model)
     return WindowModel(classifier, model.readout).to(device).eval()
 
 

@@ -14,7 +14,7 @@ from hyena_ray.attribution.path_baselines import make_baselines, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.model.devices import upload
+from hyena_ray.model.devices import model_device, upload
 from hyena_ray.model.window import WindowModel
 
 POSITIVE = 1
@@ -300,12 +300,3 @@ def _read_columns(model: WindowModel, tokens: NDArray[np.uint8]) -> slice:
     """Return the columns that the model reads as bases; of the others it reads the composition."""
     unread = model.readout.required_flank - model.readout.flank
     return slice(unread, tokens.shape[1] - unread)
-
-
-def model_device(model: WindowModel) -> torch.device:
-    """Return the device that a model is on.
-
-    Args:
-        model: Model with all of its weights on one device.
-    """
-    return next(model.parameters()).device

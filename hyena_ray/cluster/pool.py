@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -22,6 +22,9 @@ from hyena_ray.cluster.resources import LEAST, Placement, Resources
 from hyena_ray.cluster.start import reason_of
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.progress import State, count_noun
+
+if TYPE_CHECKING:
+    from hyena_ray.model.settings import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -140,39 +143,46 @@ def run_task(
     return result
 
 
-def describe_devices(placement: Placement[Any]) -> str:
-    """Say what a run is computed on, once a process has looked at the GPU that it would get.
+def check_devices(
+    placement: Placement[Any], precisions: Iterable[tuple[str, Precision]] = ()
+) -> str:
+    """Check the GPU that a process of a run would get, and describe what the run is computed on.
 
     Args:
         placement: What each process of the run gets.
+        precisions: Precisions that the run needs, each with the setting that asks for it.
 
     Returns:
-        Processes, CPUs and GPUs in words, with the kind of GPU, for the provenance.
+        Number of processes, and the CPUs, GPUs and kind of GPU of each, for the provenance.
 
     Raises:
-        InputError: Ray assigns a GPU, and torch sees none there.
+        InputError: Ray assigns a GPU that torch does not see, or the GPU lacks a precision.
     """
     text = placement.text
     if placement.gpu:
-        gpu = placement.resources.gpu
-        kind = run_task(_device_kind, Resources(cpu=LEAST, gpu=gpu), "look at the GPU")
-        if kind is None:
+        gpu, needed = placement.resources.gpu, sorted(set(precisions))
+
+        def kind() -> str | None:
+            from hyena_ray.model.devices import check_precision, default_device, device_name
+
+            device = default_device()
+            if device.type == "cpu":
+                return None
+            for place, precision in needed:
+                check_precision(precision, device, place)
+            return device_name(device)
+
+        name = run_task(kind, Resources(cpu=LEAST, gpu=gpu), "check of the GPU")
+        if name is None:
             raise InputError(
                 "--gpu",
                 gpu,
-                "Ray assigns GPUs to the processes, and torch sees none there",
+                "Ray assigns GPUs to the processes, but torch does not see any",
                 "install torch for CUDA on the nodes, or set --gpu 0 to compute on CPUs",
             )
-        text += f" ({kind})"
+        text += f" ({name})"
     logger.info("%s", text)
     return text
-
-
-def _device_kind() -> str | None:
-    from hyena_ray.model.devices import default_device, device_name
-
-    device = default_device()
-    return device_name(device) if device.type == "cuda" else None
 
 
 class _Worker:

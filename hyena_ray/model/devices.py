@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.settings import Precision
@@ -40,6 +40,15 @@ def default_device() -> torch.device:
         True
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Return the device that a model is on.
+
+    Args:
+        model: Model with all of its weights on one device.
+    """
+    return next(model.parameters()).device
 
 
 def device_name(device: torch.device) -> str:

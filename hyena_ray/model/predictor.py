@@ -27,7 +27,14 @@ from hyena_ray.dataset.tokens import (
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.intervals import gather_windows, true_runs
-from hyena_ray.model.devices import arithmetic, default_device, download, halving, upload
+from hyena_ray.model.devices import (
+    arithmetic,
+    default_device,
+    download,
+    halving,
+    model_device,
+    upload,
+)
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.pretrained import resolve_checkpoint
 from hyena_ray.model.replay import Replay
@@ -179,7 +186,7 @@ class Scorer:
     def __init__(
         self, model: WindowModel, batch: int | None = None, replay: Replay | None = None
     ) -> None:
-        self.device = next(model.parameters()).device
+        self.device = model_device(model)
         self.batch = default_batch(model.readout, self.device) if batch is None else batch
         """Windows of one forward pass; what was asked for, or what memory holds of it."""
         self._model = model
@@ -448,7 +455,7 @@ class SequencePredictor:
                     for tokens, size in zip(encoded, map(len, encoded), strict=True)
                 ]
         scores: list[float] = []
-        device = next(self.model.parameters()).device
+        device = model_device(self.model)
         batch = default_batch(self.model.readout, device)
         for first in range(0, len(encoded), batch):
             tokens = upload(np.stack(encoded[first : first + batch]), device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.dataset.tokens import COMPLEMENT, TOKEN_IDS
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
@@ -44,15 +44,12 @@ class WindowModel(nn.Module):
         torch.Size([1, 20, 2])
     """
 
-    complement: Tensor
-
     def __init__(self, classifier: Classifier, readout: Readout) -> None:
         super().__init__()
         self.classifier = classifier
         self.readout = readout
         self.threshold = 0.5
         """Probability of class 1 from which a label counts as positive; training chooses it."""
-        self.register_buffer("complement", torch.from_numpy(COMPLEMENT).long(), persistent=False)
         config = classifier.config
         self.left = readout.flank
         self.right = readout.lookahead if config.causal else readout.flank
@@ -111,7 +108,7 @@ class WindowModel(nn.Module):
         tokens, window = tokens.long(), self.readout.window
         strands = [self._input(tokens, window)]
         if self.readout.strands == "both":
-            strands.append(self._input(self.complement[tokens].flip(1), window))
+            strands.append(self._input(reverse_complement(tokens), window))
         return strands
 
     def composition(self, tokens: Tensor, window: int | None = None) -> Tensor | None:
@@ -231,3 +228,22 @@ class WindowModel(nn.Module):
     @staticmethod
     def _oriented(values: Tensor, strand: int) -> Tensor:
         return values if strand == 0 else values.flip(1)
+
+
+def reverse_complement(tokens: Tensor) -> Tensor:
+    """Return the opposite strand, read in its own direction.
+
+    Args:
+        tokens: token ids, shape (..., length), integer; special tokens and N are their own
+            complements.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> reverse_complement(torch.tensor([7, 8, 11]))  # ACN, NGT
+        tensor([11,  9, 10])
+    """
+    backwards = tokens.flip(-1)
+    is_base = (backwards >= FIRST_BASE) & (backwards < N_TOKEN)
+    return torch.where(is_base, FIRST_BASE + N_TOKEN - 1 - backwards, backwards)

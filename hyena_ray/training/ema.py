@@ -9,12 +9,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from hyena_ray.model.devices import model_device
 from hyena_ray.model.replay import Replay
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
 _COUNT, _WEIGHTS = "n_averaged", "module."
-"""Key and prefix of the state, as torch.optim.swa_utils has them."""
+"""Key and prefix in the state, the same as in torch.optim.swa_utils."""
 
 
 class WeightAverage(Generic[ModelType]):
@@ -24,9 +25,9 @@ class WeightAverage(Generic[ModelType]):
     random weights of the start are soon forgotten.
 
     Args:
-        model: Model that is trained, on the device that it is trained on; updates never touch it.
-        decay: Fraction of the average that a step leaves, in [0, 1); 0 keeps the last weights, at
-            no cost.
+        model: Model that is trained, on the device of the training; the average never changes it.
+        decay: Fraction of the average that remains after a step, in [0, 1); 0 keeps the last
+            weights, at no cost.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -46,18 +47,18 @@ class WeightAverage(Generic[ModelType]):
         self._steps = 0
         if decay:
             self._average = copy.deepcopy(model)
-            self._device = next(model.parameters()).device
+            self._device = model_device(model)
             self._replay = Replay(self._device)
             self._pairs = list(zip(_values(self._average), _values(model), strict=True))
 
     @property
     def model(self) -> ModelType:
-        """The model with the averaged weights, or the trained model itself without a decay."""
+        """The model with the averaged weights, or the trained model itself if the decay is 0."""
         return self._trained if self._average is None else self._average
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Take in the weights of a finished step."""
+        """Update the average with the weights of a finished step."""
         if self._average is None:
             return
         steps = self._steps
@@ -66,7 +67,7 @@ class WeightAverage(Generic[ModelType]):
         self._steps += 1
 
     def _move(self, fraction: Tensor) -> tuple[Tensor, ...]:
-        """Move the average towards the weights by a fraction of the way, a scalar."""
+        """Move the average towards the weights by a fraction of the distance, a scalar tensor."""
         for average, value in self._pairs:
             if average.is_floating_point():
                 average.lerp_(value, fraction.to(average.dtype))
@@ -75,7 +76,7 @@ class WeightAverage(Generic[ModelType]):
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs; empty without a decay."""
+        """Return everything that a resumed run needs; empty if the decay is 0."""
         if self._average is None:
             return {}
         weights = self._average.state_dict(prefix=_WEIGHTS)

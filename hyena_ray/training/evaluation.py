@@ -18,7 +18,7 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
-from hyena_ray.model.devices import arithmetic
+from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.window import WindowModel
 from hyena_ray.outcomes import SIMULATED, plain
@@ -186,7 +186,7 @@ def predict(
         workers: Processes that share the windows; each gets the scores of all.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = model_device(model)
     class_weights = class_weights.to(device)
     scored = []
     with arithmetic("float32"), frozen_filters(model):
@@ -194,7 +194,7 @@ def predict(
             logits = model.predict(batch.tokens(device))
             loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
             scored.append((batch.labels(), logits.float().softmax(-1)[..., 1], loss))
-    # Only now, when all work is queued, is the device waited for.
+    # The device is synchronised only here, after all work has been queued.
     own = [
         (labels.numpy(), scores.cpu().numpy(), float(loss.total), float(loss.weight))
         for labels, scores, loss in scored

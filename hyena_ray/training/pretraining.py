@@ -17,7 +17,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
 from hyena_ray.model.backbone import HyenaDNALanguageModel
 from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig, time_scale
-from hyena_ray.model.devices import arithmetic, default_device, upload
+from hyena_ray.model.devices import arithmetic, default_device, model_device, upload
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.heads import LookaheadHead
 from hyena_ray.model.pretrained import load_pretrained, write_model
@@ -220,7 +220,7 @@ class PretrainingPlan:
     ) -> None:
         self._settings = settings
         self._model = model
-        self._device = next(model.parameters()).device
+        self._device = model_device(model)
         self._feed = feed
         self._held_out = held_out
         self._workers = workers
@@ -297,7 +297,7 @@ def step_batch(batch: Batch, recipe: StepSettings, device: torch.device) -> Step
     Args:
         batch: Windows of the step.
         recipe: Settings of the training.
-        device: Device that the step is taken on; it is not waited for.
+        device: Device of the training, to which the batch is copied without synchronising.
     """
     rows = max(1, recipe.tokens_per_pass // batch.inputs.shape[1])
     weight = torch.full((), float(max(1, batch.weight)), device=device)
@@ -423,7 +423,7 @@ def evaluate(
     if not windows:
         return {}
     model.eval()
-    device = next(model.parameters()).device
+    device = model_device(model)
     batches = [
         (name, batch)
         for number, (name, codes) in enumerate(windows.items())
@@ -435,7 +435,7 @@ def evaluate(
             logits = model(upload(batch.inputs, device))
             loss = summed_loss(logits, upload(batch.targets, device))
             scored.append((name, loss.double(), batch.weight))
-    # Only now, when all work is queued, is the device waited for.
+    # The device is synchronised only here, after all work has been queued.
     own = [(name, Loss(float(loss), bases)) for name, loss, bases in scored]
     losses: dict[str, Loss] = {}
     for name, (total, bases) in workers.merge(own):

@@ -13,7 +13,7 @@ from torch import Tensor
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.files import write_json
 from hyena_ray.model.build import build_model
-from hyena_ray.model.devices import default_device, upload
+from hyena_ray.model.devices import default_device, model_device, upload
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import save_window_model
@@ -142,7 +142,7 @@ class SupervisedPlan:
     ) -> None:
         self._recipe = settings.training
         self._model = model
-        self._device = next(model.parameters()).device
+        self._device = model_device(model)
         self._train = train
         self._validation = validation
         self._folder = folder
@@ -273,7 +273,7 @@ def new_trainer(
         recipe: Settings of the training.
         workers: Processes that train this run together.
     """
-    weights = class_weights(recipe).to(next(model.parameters()).device)
+    weights = class_weights(recipe).to(model_device(model))
     weighted_loss = training_loss(recipe)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ def new_trainer(
         precision=recipe.precision,
         clip_norm=recipe.clip_norm,
         ema_decay=recipe.ema_decay,
-        # To recompute activations the state of the generator is read on the host.
+        # Recomputing activations reads the state of the random generator on the host.
         recorded=not recipe.checkpoint_activations,
         workers=workers,
     )
@@ -321,16 +321,16 @@ def step_batches(
 ) -> Iterator[StepBatch]:
     """Yield this worker's part of every step of an epoch.
 
-    The changes of a step are drawn for all its windows, the same ones by every worker, and the
-    windows are shared out by rank. A worker reads its own windows and the labels of all, whose
-    weight its loss is divided by. A worker without any gets one without labels, since all must
-    pass.
+    Every worker draws the same augmentation for all windows of a step, and takes its own windows by
+    rank. It reads the tokens of its own windows and the labels of all, because its loss is divided
+    by the weight of all labels. A worker without windows of its own gets one without labels, since
+    every worker must run the model.
 
     Args:
         train: Windows to learn from.
         recipe: Settings of the training.
         epoch: Number of the epoch, from 0.
-        device: Device that the steps are taken on.
+        device: Device of the training.
         workers: Place of this process among those that train together.
     """
     weights = upload(class_weights(recipe).numpy(), device)

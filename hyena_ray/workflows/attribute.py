@@ -273,14 +273,14 @@ def execute(attribution: Attribution) -> AttributeRecord:
         ShardError: A shard failed on every try; what finished is kept.
         StalledError: Nothing was finished for too long; what finished is kept.
     """
-    from hyena_ray.cluster.pool import describe_devices
+    from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
 
     plan, data = attribution.plan, attribution.data
     inputs = {"model": attribution.model, "data": data.folder}
     with connect(attribution.address) as cluster:
         placement = place_actors(plan, cluster, attribution.actors, attribution.resources)
-        ran_on = describe_devices(placement)
+        ran_on = check_devices(placement)
         with start(attribution.output, plan, inputs=inputs, ran_on=ran_on) as run:
             return attribute_in_run(
                 run,

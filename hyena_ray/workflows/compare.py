@@ -442,14 +442,18 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
         ShardError: A run failed on every try; what finished is kept.
         StalledError: Nothing was finished for too long; what finished is kept.
     """
-    from hyena_ray.cluster.pool import describe_devices
+    from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
     from hyena_ray.dataset.origin import Origin
 
     data = comparison.data
     with connect(comparison.address) as cluster:
         comparison, placement = place_runs(comparison, cluster)
-        plan, ran_on = comparison.plan(placement.threads), describe_devices(placement)
+        precisions = (
+            (f"preset {run.preset}: training.precision", run.settings.training.precision)
+            for run in comparison.runs
+        )
+        plan, ran_on = comparison.plan(placement.threads), check_devices(placement, precisions)
         inputs = {"data": data.folder}
         with start(comparison.output, plan, inputs=inputs, ran_on=ran_on) as run:
             Origin.from_data(data).write(run.folder)

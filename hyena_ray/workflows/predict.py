@@ -251,14 +251,14 @@ def execute(prediction: PredictionRun) -> PredictionRecord:
         ShardError: A piece failed on every try; what finished is kept.
         StalledError: Nothing was finished for too long; what finished is kept.
     """
-    from hyena_ray.cluster.pool import describe_devices
+    from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
 
     inputs = {"model": prediction.model, "genome": prediction.genome}
     with connect(prediction.address) as cluster:
         placement = place_actors(prediction, cluster)
         prediction = prediction._replace(resources=placement.resources)
-        ran_on = describe_devices(placement)
+        ran_on = check_devices(placement)
         with start(prediction.output, prediction.plan, inputs=inputs, ran_on=ran_on) as run:
             return predict_in_run(run, prediction, actors=placement.concurrent)
 

@@ -329,7 +329,7 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
         JobError: Workers died once too often, or nothing happened for too long; what finished is
             kept.
     """
-    from hyena_ray.cluster.pool import describe_devices
+    from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
     from hyena_ray.training.pretrain_record import PretrainRecord
 
@@ -339,7 +339,8 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
         logger.info("resuming after step %d of %d", pretraining.steps_done, steps)
     with connect(job.address, dashboard=job.workers > 1) as cluster:
         placement = place_workers(pretraining, cluster)
-        plan, ran_on = pretraining.plan(placement.threads), describe_devices(placement)
+        precision = ("settings: training.precision", pretraining.settings.training.precision)
+        plan, ran_on = pretraining.plan(placement.threads), check_devices(placement, [precision])
         inputs = {"genome": job.genome}
         with start(pretraining.output, plan, inputs=inputs, ran_on=ran_on) as run:
             if run.is_complete:

@@ -13,7 +13,7 @@ from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.model.devices import default_device, finish
+from hyena_ray.model.devices import default_device, finish, model_device
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.predictor import ContigSlice, Scorer
 from hyena_ray.model.saved import load_window_model
@@ -55,7 +55,7 @@ def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, fl
         Seconds of a step (forward and backward pass), and seconds to score one window.
     """
     model, recipe = new_model(settings), settings.training
-    device = next(model.parameters()).device
+    device = model_device(model)
     weights = class_weights(recipe).to(device)
     rows = np.arange(recipe.batch_size) % len(windows.window_id)
     tokens, labels = (
@@ -126,7 +126,7 @@ def pretraining_seconds(settings: PretrainSettings, batch: Batch) -> float:
 
     model = new_objective(settings)
     model.to(default_device())
-    device = next(model.parameters()).device
+    device = model_device(model)
     # A copy: what is in Ray's object store cannot be written to, of which torch warns.
     inputs, targets = (
         torch.from_numpy(array.copy()).to(device) for array in (batch.inputs, batch.targets)

@@ -463,13 +463,17 @@ def execute(search: Search) -> TuneRecord:
         StalledError: Nothing was finished for too long; what finished is kept.
         ShardError: A shard of the attribution failed on every try; what finished is kept.
     """
-    from hyena_ray.cluster.pool import describe_devices
+    from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
 
     inputs = {} if search.data is None else {"data": search.data.folder}
     with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
         placement = place_trials(search.space, search.data, cluster)
-        plan, ran_on = search.plan(placement.threads), describe_devices(placement)
+        precisions = (
+            ("search space: training.precision", draw.training.precision)
+            for draw in search.space.covering_settings()
+        )
+        plan, ran_on = search.plan(placement.threads), check_devices(placement, precisions)
         with start(search.output, plan, inputs=inputs, ran_on=ran_on) as run:
             logger.info("writing to %s", run.folder)
             return _Steps(run, search, cluster, placement).do()
@@ -604,7 +608,7 @@ class _Steps:
     def _attribute(self, data: PreparedData) -> attribute.AttributeRecord:
         """Attribute the best model, in a run of its own inside this one."""
         from hyena_ray.attribution.shards import ShardPlan
-        from hyena_ray.cluster.pool import describe_devices
+        from hyena_ray.cluster.pool import check_devices
 
         model = self.folder / "model"
         settings = self.space.attribution_settings()
@@ -617,7 +621,7 @@ class _Steps:
         placement = attribute.place_actors(plan, self.cluster, None, resources)
         output = Output(folder, resume=not stale, overwrite=stale)
         inputs = {"model": model, "data": data.folder}
-        ran_on = describe_devices(placement)
+        ran_on = check_devices(placement)
         with start(output, plan, inputs=inputs, ran_on=ran_on) as run:
             return attribute.attribute_in_run(
                 run,

@@ -15,7 +15,7 @@ from benchmarks.limits import Limits
 from benchmarks.operations import FORWARD, Work, pass_cost
 from hyena_ray.cluster.start import connect
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.model.devices import halving
+from hyena_ray.model.devices import halving, model_device
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.window import WindowModel
@@ -96,7 +96,7 @@ def scored(model: WindowModel, batch: int, passes: int) -> Work:
         batch: Windows of a pass.
         passes: Number of passes.
     """
-    readout, device = model.readout, next(model.parameters()).device
+    readout, device = model.readout, model_device(model)
     shape = (batch, readout.window + 2 * readout.required_flank)
     tokens = torch.randint(7, 11, shape, dtype=torch.uint8, device=device)
     for _ in range(passes):

@@ -22,7 +22,7 @@ from benchmarks.operations import STEP, flop_per_position
 from benchmarks.published import PlainHyenaDNA, matrix_products
 from hyena_ray.model.classifier import HyenaDNAClassifier
 from hyena_ray.model.configuration import HyenaConfig
-from hyena_ray.model.devices import finish
+from hyena_ray.model.devices import finish, model_device
 from hyena_ray.model.settings import Precision
 from hyena_ray.training.genome_stream import PackedBases, WindowStream
 from hyena_ray.training.pretraining import NextBase, new_optimizer, new_pretrainer, step_batch
@@ -91,7 +91,7 @@ def plain_of(model: NextBase) -> PlainHyenaDNA:
 
 def device_of(model: NextBase) -> torch.device:
     """Return the device of a model."""
-    return next(model.parameters()).device
+    return model_device(model)
 
 
 def peer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hyena_ray.attribution.engine import Attributor, WindowAttribution, attribut
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
+from hyena_ray.model.settings import Strands
 from hyena_ray.model.window import WindowModel
 from tests.attribution.small_model import draw_windows, hyenadna
 from tests.recorder import Recorder
@@ -38,8 +41,8 @@ def regions(count: int) -> Windows:
     return windows._replace(labels=labels)
 
 
-def model_of(strands: str = "both") -> WindowModel:
-    model = hyenadna(strands)  # type: ignore[arg-type]
+def model_of(strands: Strands = "both") -> WindowModel:
+    model = hyenadna(strands)
     model.threshold = 0.0
     return model
 
@@ -55,7 +58,7 @@ def assert_same(first: WindowAttribution, second: WindowAttribution) -> None:
 
 @pytest.mark.parametrize("strands", ["forward", "both"])
 def test_full_passes_of_few_shapes_give_the_same_scores(
-    strands: str, monkeypatch: pytest.MonkeyPatch
+    strands: Strands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, windows = model_of(strands), regions(25)
     exact = attribute_windows(model, windows, SETTINGS)
@@ -99,17 +102,17 @@ def test_scores_of_a_window_keep_their_bits_whatever_else_fills_its_passes(
 
 
 class Device:
-    """A model whose device holds so many positions of a pass."""
+    """The memory of a model's device: it runs out in a pass of more positions than it holds."""
 
     def __init__(self, model: WindowModel, monkeypatch: pytest.MonkeyPatch, holds: int) -> None:
         whole = model.strand_logits
         self.tried: list[int] = []
 
-        def limited(points: torch.Tensor, *others: object) -> torch.Tensor:
+        def limited(points: torch.Tensor, *others: Any) -> torch.Tensor:
             self.tried.append(points.shape[0] * points.shape[1])
             if self.tried[-1] > holds:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And so.")
-            return whole(points, *others)  # type: ignore[arg-type]
+            return whole(points, *others)
 
         monkeypatch.setattr(model, "strand_logits", limited)
 

@@ -21,7 +21,7 @@ from ray import tune
 
 from hyena_ray.cli import run as run_command
 from hyena_ray.cluster._ray_internals import loopback_only
-from hyena_ray.cluster.pool import Shards, describe_devices, run_shards, run_task
+from hyena_ray.cluster.pool import Shards, check_devices, run_shards, run_task
 from hyena_ray.cluster.resources import Placement, Resources, TrialResources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.workers import Report, run_on_workers
@@ -124,7 +124,7 @@ def dry_run_of_tune(folder: Path, data: str) -> dict[str, Any]:
 def device_of(gpu: float) -> str:
     """What a run is said to be computed on, or why it is refused."""
     try:
-        return describe_devices(Placement(2, 1, Resources(gpu=gpu)))
+        return check_devices(Placement(2, 1, Resources(gpu=gpu)))
     except InputError as error:
         return str(error)
 

@@ -9,10 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hyena_ray.attribution import shards
-from hyena_ray.attribution.engine import Attributor
+from hyena_ray.attribution.engine import Attributor, WindowAttribution
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import Shard
 from hyena_ray.cluster.pool import ShardError
@@ -136,11 +138,13 @@ def test_a_window_that_always_kills_its_actor_stops_the_job_and_is_named(
     poison = int(PreparedData.open(inputs / "data").window_ids(WINDOW, "test")[25])
 
     def in_actor(attributor: Attributor, *others: object) -> object:
-        class Deadly(type(attributor)):  # type: ignore[misc]
-            def __call__(self, windows: Windows) -> object:
+        class Deadly(Attributor):
+            def __call__(
+                self, windows: Windows, true_positive: NDArray[np.bool_] | None = None
+            ) -> WindowAttribution:
                 if poison in windows.window_id:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return super().__call__(windows)
+                return super().__call__(windows, true_positive)
 
         attributor.__class__ = Deadly
         # The actor's own module: here its `run_shard` is this function.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,7 @@ def test_what_was_uploaded_comes_back() -> None:
     assert wait().dtype == np.uint8
 
 
-def out_of_memory_above(limit: int, tried: list[int]) -> object:
+def out_of_memory_above(limit: int, tried: list[int]) -> Callable[[int], int]:
     def attempt(size: int) -> int:
         tried.append(size)
         if size > limit:
@@ -72,13 +74,13 @@ def out_of_memory_above(limit: int, tried: list[int]) -> object:
 
 def test_work_that_does_not_fit_is_halved_until_it_does() -> None:
     tried: list[int] = []
-    assert halving(100, out_of_memory_above(30, tried), "batch", "window") == 25  # type: ignore[arg-type]
+    assert halving(100, out_of_memory_above(30, tried), "batch", "window") == 25
     assert tried == [100, 50, 25]
 
 
 def test_one_that_does_not_fit_is_refused_in_one_line() -> None:
     with pytest.raises(InputError) as error:
-        halving(4, out_of_memory_above(0, []), "batch", "window")  # type: ignore[arg-type]
+        halving(4, out_of_memory_above(0, []), "batch", "window")
     assert "\n" not in str(error.value)
 
 

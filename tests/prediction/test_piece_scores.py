@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ from hyena_ray.model.predictor import (
     pass_sizes,
     window_starts,
 )
-from hyena_ray.model.replay import EAGER
+from hyena_ray.model.replay import EAGER, Replay
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
 from tests.recorder import Recorder
@@ -46,6 +48,11 @@ class PlaceModel(nn.Module):
         place = torch.arange(self.readout.window, dtype=torch.float64) / 5
         logit = (seen - place).float()
         return torch.stack([torch.zeros_like(logit), logit], -1)
+
+
+def scorer_of(model: PlaceModel, batch: int, replay: Replay | None = None) -> Scorer:
+    """Score with a model that has what a `Scorer` asks of a window model, and nothing else."""
+    return Scorer(cast(WindowModel, model), batch, replay)
 
 
 def by_hand(model: PlaceModel, codes: np.ndarray, step: int) -> np.ndarray:
@@ -89,7 +96,7 @@ def test_a_base_has_the_mean_of_all_windows_that_hold_it_and_n_has_none(case) ->
     for first, last in itertools.pairwise(cuts):
         begin, end = max(0, first - window - stored), min(len(codes), last + window + stored)
         around = ContigSlice(begin, codes[begin:end])
-        scorer = Scorer(model, batch)  # type: ignore[arg-type]
+        scorer = scorer_of(model, batch)
         found.append(scorer.score(around, len(codes), first, last, step=step))
     whole = np.concatenate(found)
     np.testing.assert_allclose(whole, by_hand(model, codes, step), atol=PRECISION)
@@ -102,9 +109,9 @@ def test_passes_that_are_recorded_leave_the_same_scores(case) -> None:
     codes, window, stored, step, _, batch = case
     model, size = PlaceModel(window, stored), len(codes)
     whole = ContigSlice(0, codes)
-    expected = Scorer(model, batch).score(whole, size, 0, size, step=step)  # type: ignore[arg-type]
+    expected = scorer_of(model, batch).score(whole, size, 0, size, step=step)
     recorder = Recorder()
-    with Scorer(model, batch, recorder) as scorer:  # type: ignore[arg-type]
+    with scorer_of(model, batch, recorder) as scorer:
         for _ in range(EAGER + 2):
             found = scorer.score(whole, size, 0, size, step=step)
             np.testing.assert_array_equal(found, expected)
@@ -153,13 +160,13 @@ def random_contig(size: int) -> ContigSlice:
 
 def test_a_scorer_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None:
     contig = random_contig(400)
-    scorer = Scorer(HungryModel(most=20), 64)  # type: ignore[arg-type]
+    scorer = scorer_of(HungryModel(most=20), 64)
     found = scorer.score(contig, 400, 0, 400, step=5)
     assert scorer.batch == 16
-    plain = Scorer(HungryModel(most=16), 16)  # type: ignore[arg-type]
+    plain = scorer_of(HungryModel(most=16), 16)
     np.testing.assert_array_equal(found, plain.score(contig, 400, 0, 400, step=5))
     with pytest.raises(InputError, match="--batch"):
-        Scorer(HungryModel(most=0), 64).score(contig, 400, 0, 400, step=5)  # type: ignore[arg-type]
+        scorer_of(HungryModel(most=0), 64).score(contig, 400, 0, 400, step=5)
 
 
 def test_threads_that_share_a_scorer_have_the_scores_of_their_own_pieces() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hyena_ray.dataset import tokens as numpy_tokens
 from hyena_ray.dataset.tokens import COMPLEMENT, random_half
 from hyena_ray.errors import InputError
-from hyena_ray.training.augmentation import Augmentation, reverse_complement
+from hyena_ray.model.window import reverse_complement
+from hyena_ray.training.augmentation import Augmentation
 from hyena_ray.training.loaders import HOST, Batch
 from hyena_ray.training.settings import TrainingSettings
 
