@@ -1,8 +1,8 @@
 """Integrals of scores along the path from a baseline to a window, to a required accuracy.
 
 Rules of more and more nodes are applied, only to paths whose error is above the tolerance, and each
-rule uses the nodes of the last one again. Scores stay on the device that computed them, and the
-host waits for it once a rule: to learn which paths need the next one.
+rule reuses the nodes of the last one. Scores stay on the device. The host synchronises with it once
+per rule, to learn which paths need the next one.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _integrate_group(
             values[:, :, ::2], values[:, :, 1::2] = old, computed
         scores = _weighted(weights, values)
         gap, whole = (scores.sum(2) - change).abs().sum(0), change.sum(0).abs()
-        # The target may not change at all: then the quotients are infinite, or NaN.
+        # If the target does not change at all, the quotients are infinite or NaN.
         if settings.tolerance is None:
             error = gap / whole
         else:

@@ -1,7 +1,7 @@
-"""Attribution of windows: the points of all windows fill passes of one size.
+"""Attribution of windows: the points of many windows share each pass through the model.
 
-Everything stays on the device between the passes. On a GPU they are replayed as CUDA graphs, and
-the host waits once for the points that are in memory together.
+Inputs, noise and scores stay on the device. On a GPU the passes are replayed as CUDA graphs, and
+the host synchronises with the GPU once per group of points, not once per pass.
 """
 
 from __future__ import annotations
@@ -161,11 +161,11 @@ def attribute_windows(
 
 
 class Attributor:
-    """Attribution by one model with the same settings, of any number of windows.
+    """Attributes any number of windows by one model, with the same settings.
 
-    The model is held in evaluation mode without gradients of its weights until `close`, or the end
-    of a `with` block. Only embeddings are differentiated, and the convolution filters, which depend
-    on the weights alone, are computed once.
+    Until `close` is called, or the `with` block ends, the model is in evaluation mode and its
+    weights require no gradient. Only embeddings are differentiated, and the long filters, which
+    depend on the weights alone, are computed once.
 
     Args:
         model: Model in any mode; its weights and mode are left as they were.
@@ -190,8 +190,8 @@ class Attributor:
         self._replay = Replay(model_device(model))
 
     def close(self) -> None:
-        """Leave the model as it was."""
-        # What was recorded reads the filters, so it is dropped before them.
+        """Restore the mode and the trainable weights of the model."""
+        # The graphs read the filters, so they are dropped first.
         self._replay = Replay(torch.device("cpu"))
         self._resources.close()
 
@@ -203,7 +203,7 @@ class Attributor:
 
     @property
     def recordings(self) -> int:
-        """Number of passes that were recorded for replay; none on a CPU."""
+        """Number of CUDA graphs; 0 on the CPU."""
         return self._replay.recordings
 
     @cached_property
@@ -216,8 +216,7 @@ class Attributor:
     ) -> WindowAttribution:
         """Attribute windows; see `attribute_windows`.
 
-        Where the GPU's memory does not hold a pass, passes of half as many positions are tried, and
-        kept from then on.
+        If the GPU runs out of memory, the passes are halved until they fit, and stay so.
 
         Args:
             windows: N windows as prepared.
@@ -225,8 +224,8 @@ class Attributor:
                 the model.
 
         Raises:
-            InputError: The windows do not have the length or the flank that the model reads, or the
-                GPU's memory does not hold a single one.
+            InputError: The windows do not have the length or the flank that the model reads, or a
+                single one does not fit into the memory of the GPU.
         """
         tokens = trim_tokens(self.model, windows)
         return halving(
@@ -245,7 +244,7 @@ class Attributor:
     ) -> WindowAttribution:
         model, settings = self.model, self.settings
         if positions < self._positions:
-            # The old recordings hold memory that was too much.
+            # The old graphs occupy the memory that was too much.
             self._positions, self._replay = positions, Replay(model_device(model))
         if true_positive is None:
             true_positive = true_positives(model, tokens, windows.labels, positions)
@@ -315,7 +314,7 @@ class Attributor:
         return scores, None
 
     def _windows_at_once(self, targets: Targets, method: Method) -> int:
-        """Return the number of windows whose scores, and noise, are in memory together."""
+        """Return how many windows may have their scores and noise in memory at the same time."""
         settings, packing = self.settings, targets.packing
         noise = method.copies(settings) * targets.length
         scores = noise * (settings.steps + 1 if method.path else 1)
@@ -323,7 +322,7 @@ class Attributor:
         return max(1, min(fit, packing.noisy // noise) if method.noisy else fit)
 
     def _score_points(self, targets: Targets, strand: int, points: _Points, name: str) -> OnPath:
-        """Return the scores of the gradients at points, (P, T), and the targets there, (P,)."""
+        """Return the scores at P points, shape (P, T), and the targets there, shape (P,)."""
         device, count = targets.device, len(points.window)
         scores = torch.zeros(count, targets.length, dtype=torch.float64, device=device)
         values = torch.zeros(count, dtype=torch.float64, device=device)
@@ -341,7 +340,7 @@ class Attributor:
     def _inputs(
         self, targets: Targets, strand: int, points: _Points, method: Method
     ) -> Callable[[Tensor, Pass], dict[str, Tensor]]:
-        """Return the function that gathers the inputs of a pass, by name, for `_work`."""
+        """Return a function that gathers the input tensors of a pass, by name, for `_work`."""
         device = targets.device
         window, copy = upload(points.window, device), upload(points.copy, device)
         position = noise = None
@@ -376,9 +375,10 @@ class Attributor:
     def _work(
         self, name: str, strand: int, labels: slice, names: tuple[str, ...], *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the scores, (R, T), and targets, (R,), at the points of one pass.
+        """Return the scores, shape (R, T), and targets, shape (R,), at the points of one pass.
 
-        May be recorded, so it reads nothing but its tensors, the model and what this object keeps.
+        It may be captured as a CUDA graph. It therefore reads only the tensors it is given, the
+        model, and tensors that live as long as this object.
         """
         given, score = dict(zip(names, tensors, strict=True)), METHODS[name].score
         assert score is not None

@@ -1,4 +1,4 @@
-"""In-silico saturation mutagenesis: what a target loses as bases are substituted, one by one."""
+"""In-silico saturation mutagenesis: the loss of the target when a single base is substituted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _score_strand(targets: Targets, strand: int, settings: AttributionSettings) 
     if settings.ism_substitute == "n":
         substitutes = np.array([N_TOKEN])
     first, last = targets.model.left, targets.model.left + targets.model.readout.window
-    # Substitutions behind the last position that a target depends on change nothing.
+    # A target does not depend on positions past its receptive end.
     is_read = np.arange(first, last) < targets.receptive_ends[strand][:, None]
     is_other = ids.cpu().numpy()[:, first:last, None] != substitutes
     window, position, number = np.nonzero(is_read[..., None] & is_other)
@@ -52,7 +52,7 @@ def _score_strand(targets: Targets, strand: int, settings: AttributionSettings) 
 
     whole = targets.token_values(strand, np.arange(len(targets)), lambda points: ids[points])
     lost = whole[at[0]] - targets.token_values(strand, window, substituted)
-    # One place for each substitution, so that no two are added up in an order left to chance.
+    # Each substitution has its own element: an atomic sum on a GPU would not be reproducible.
     losses = lost.new_zeros(*ids.shape, len(substitutes))
     losses[tuple(at)] = lost
     tried = lost.new_zeros(losses.shape)

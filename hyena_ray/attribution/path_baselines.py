@@ -1,8 +1,9 @@
-"""Reference sequences that attribution starts from, and the noise and orders that it draws.
+"""Baselines of path methods, and the random numbers of attribution.
 
-Every draw is fixed by the sequence that it belongs to, so that scores of a window do not depend on
-what else is attributed or on the order of the work. Shuffles are the same on every device. Noise is
-drawn on the device that uses it, and differs between types of devices.
+Every random number depends only on the seed and on the sequence that it is drawn for. The scores of
+a window therefore do not depend on the other windows or on the order of the work. Shuffled
+sequences are the same on every device. Noise is drawn on the device that uses it and differs
+between device types.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from hyena_ray.model.devices import upload
 SHUFFLES, NOISE, CURVES, ORDER = range(4)
 """Names of independent draws with the same seed."""
 POSITIONS = 1 << 20
-"""Sequence positions that are shuffled together: numbers of 8 bytes, of which a dozen are in memory
-at once."""
+"""Sequence positions that are shuffled together. Each takes about 100 bytes while it is."""
 _SHORTEST = 4
-"""Bases of the shortest run that has another arrangement with the same pairs and ends."""
+"""Bases of the shortest run that can be rearranged: a shorter one is fixed by its ends and its
+dinucleotides."""
 
 
 def draw_keys(seed: int, what: int, keys: Words, number: int = 0) -> Words:
@@ -93,9 +94,9 @@ def make_baselines(
 
 
 def draw_noise(keys: Words, copies: int, shape: tuple[int, int], device: torch.device) -> Tensor:
-    """Draw the standard normal noise of copies of sequences.
+    """Draw standard normal noise for the noisy copies of sequences.
 
-    The noise of a sequence depends on nothing but its key and the type of the device.
+    The noise of a sequence depends only on its key and on the device type.
 
     Args:
         keys: Key of each sequence's noise, shape (M,); see `draw_keys`.
@@ -115,10 +116,10 @@ def draw_noise(keys: Words, copies: int, shape: tuple[int, int], device: torch.d
 
 
 def dinucleotide_shuffles(bases: NDArray[np.uint8], keys: Words, device: torch.device) -> Tensor:
-    """Draw for every sequence one with the same dinucleotide counts and the same ends.
+    """Shuffle sequences while preserving their dinucleotide counts and their first and last base.
 
-    All such sequences are equally likely. Unknown bases keep their places, and each run of known
-    bases between them is shuffled by itself.
+    Every sequence with the same counts and ends is equally likely. Unknown bases keep their
+    positions, and each run of known bases between them is shuffled separately.
 
     Args:
         bases: Base codes of sequences of one length, shape (M, L), uint8; A C G T = 0 1 2 3,
@@ -136,9 +137,10 @@ def dinucleotide_shuffles(bases: NDArray[np.uint8], keys: Words, device: torch.d
         >>> pairs[0] == pairs[1]
         True
 
-    Reference: Kandel, Matias, Unger & Winkler 1996, Shuffling biological sequences, after Altschul
-    & Erickson 1985: a sequence is a path over its pairs, and a uniform one follows from a random
-    tree of the last steps out of every base.
+    Reference: Altschul & Erickson 1985; Kandel, Matias, Unger & Winkler 1996, Shuffling biological
+    sequences. A sequence is an Euler path through the graph whose edges are its dinucleotides. The
+    last edges that a path takes out of each base form a spanning tree towards its last base: a
+    random tree, and a random order of the other edges, give a uniformly distributed path.
     """
     shuffled = upload(bases, device).clone()
     known = np.zeros((len(bases), bases.shape[1] + 2), np.int8)
@@ -147,12 +149,12 @@ def dinucleotide_shuffles(bases: NDArray[np.uint8], keys: Words, device: torch.d
     row, first = np.nonzero(edges == 1)
     length = np.nonzero(edges == -1)[1] - first
     runs = np.flatnonzero(length >= _SHORTEST)
-    # Of about one length together, since short ones are filled up.
+    # Runs of similar length are shuffled together, because shorter ones are padded.
     runs = runs[np.argsort(-length[runs], kind="stable")]
     while len(runs):
         longest = int(length[runs[0]])
         some, runs = np.split(runs, [max(1, POSITIONS // longest)])
-        # Bases of the runs by number of the run and place in it, and where they are in a sequence.
+        # (run, place) is a base in the padded array of runs, `at` the same base in `bases`.
         run, place = np.nonzero(np.arange(longest) < length[some, None])
         at = row[some][run], first[some][run] + place
         known_bases = np.full((len(some), longest), N_CODE, np.uint8)
@@ -160,17 +162,18 @@ def dinucleotide_shuffles(bases: NDArray[np.uint8], keys: Words, device: torch.d
         run_keys = mixed(first[some].astype(np.uint64), keys[row[some]])
         words = mixed(np.arange(longest, dtype=np.uint64), run_keys[:, None])
         paths = _euler_paths(known_bases, length[some], words, device)
-        # By number, since a mask on a GPU has to be counted, for which the host would wait.
+        # Integer indices, because a boolean mask would make the host wait for its count.
         numbers = [upload(part, device) for part in (*at, run, place)]
         shuffled[numbers[0], numbers[1]] = paths[numbers[2], numbers[3]]
     return shuffled
 
 
 def _spanning_trees() -> NDArray[np.int64]:
-    """Return for each base as the end all ways in which one step from each other base leads there.
+    """Return all spanning trees of the four bases, by the root that they lead to.
 
     Returns:
-        Next base of each base, shape (ends, trees, 4), int64; that of the end is the end itself.
+        Next base of each base on its way to the root, shape (4 roots, 16 trees, 4), int64; that of
+        the root is the root itself.
     """
     trees: list[list[tuple[int, ...]]] = [[] for _ in range(4)]
     for steps in product(range(4), repeat=4):
@@ -186,39 +189,39 @@ _TREES = _spanning_trees()
 def _euler_paths(
     bases: NDArray[np.uint8], lengths: NDArray[np.int64], words: Words, device: torch.device
 ) -> Tensor:
-    """Draw paths over the same pairs, with the same ends, all equally likely.
+    """Draw uniformly distributed Euler paths over the dinucleotides of runs of known bases.
 
     Args:
-        bases: Codes of runs of known bases, shape (R, L), uint8; `N_CODE` after the end of a run.
-        lengths: Bases of each run, at least 2, shape (R,).
-        words: Random words, shape (R, L): one for the tree, and one for every pair.
+        bases: Base codes of R runs, shape (R, L), uint8, padded with `N_CODE`.
+        lengths: Length of each run in bases, at least 2, shape (R,).
+        words: Random words, shape (R, L): the first for the tree, the others for the dinucleotides.
         device: Device that computes.
 
     Returns:
-        Codes, shape (R, L), uint8; anything after the end of a run.
+        Base codes, shape (R, L), uint8; the values of the padding are arbitrary.
     """
     path = upload(bases, device).long()
     end = path.gather(1, upload(lengths[:, None] - 1, device))
     following = path[:, 1:]
-    # The last base of a run begins no pair.
+    # The last base of a run starts no dinucleotide.
     base = torch.where(following == N_CODE, N_CODE, path[:, :-1])
-    # Integers as large as the words lose no bit as int64, and those shifted stay positive.
+    # torch has no arithmetic for uint64: 59 of the 64 bits leave room for the base in int64.
     drawn = upload((words >> np.uint64(5)).astype(np.int64), device)
     pairs = path.new_zeros(len(path), 25).scatter_add_(
         1, 5 * base + following, torch.ones_like(base)
     )
     counts = pairs.view(-1, 5, 5)[:, :4, :4]
     last_steps = _draw_trees(counts, end, drawn[:, 0])
-    # A base that is left for the last time goes on as the tree says: by its first pair that does,
-    # since it does not matter which of several equal ones that is.
+    # The last edge out of each base is the one in the tree. Equal edges are interchangeable, so the
+    # first of them is kept for last.
     is_last = (following == last_steps.gather(1, base)) & (base != end)
     number = torch.arange(base.shape[1], device=device).expand_as(base)
     first = torch.full_like(last_steps, base.shape[1]).scatter_reduce_(
         1, base, torch.where(is_last, number, base.shape[1]), "amin"
     )
     is_last = number == first.gather(1, base)
-    # The steps from each base in the order in which they are taken, one base after the other; the
-    # filling, code 4, comes last.
+    # Sort the edges by base, and those of a base by their random order with the tree's edge last.
+    # The padding, code 4, comes after all of them.
     order = torch.argsort((base << 60) | (is_last.long() << 59) | drawn[:, 1:], dim=1)
     steps = following.gather(1, order)
     out_of = torch.nn.functional.pad(counts.sum(2), (1, 0))
@@ -235,23 +238,23 @@ def _euler_paths(
 
 
 def _draw_trees(counts: Tensor, end: Tensor, words: Tensor) -> Tensor:
-    """Draw the last step out of every base, each tree of steps as often as pairs allow it.
+    """Draw the spanning tree of last edges, with a probability proportional to its multiplicity.
 
     Args:
-        counts: Numbers of the pairs, shape (R, 4, 4).
-        end: Last base, shape (R, 1).
+        counts: Dinucleotide counts, shape (R, 4, 4).
+        end: Last base of each run, the root of its tree, shape (R, 1).
         words: Random words of 59 bits, shape (R,).
 
     Returns:
-        Next base of each base, and 4 for the filling, shape (R, 5), int64.
+        Next base of each base, and 4 for the padding, shape (R, 5), int64.
     """
     code = torch.arange(4, device=counts.device)
-    # A base that does not occur, and the end itself, have one step: to the end.
+    # The root, and a base that does not occur, have a single edge, which leads to the root.
     absent = (counts.sum(2) == 0) | (code == end)
     to_end = (code == end).long()[:, None, :].expand_as(counts)
     ways = torch.where(absent[..., None], to_end, counts).double()
     trees = upload(_TREES, counts.device)[end[:, 0]]
-    # Products of integers below 2^53, and their sums, are exact: the same on every device.
+    # These are integers below 2^53, so products and sums are exact and equal on every device.
     weights = ways.flatten(1).gather(1, (4 * code + trees).flatten(1)).view(trees.shape).prod(2)
     reached = weights.cumsum(1)
     threshold = (words >> 27).double() * 2.0**-32 * reached[:, -1]
@@ -261,7 +264,7 @@ def _draw_trees(counts: Tensor, end: Tensor, words: Tensor) -> Tensor:
 
 
 def shuffle_tokens(tokens: NDArray[np.uint8], keys: Words) -> NDArray[np.uint8]:
-    """Return `dinucleotide_shuffles` of token ids, in memory.
+    """Shuffle token ids on the CPU; see `dinucleotide_shuffles`.
 
     Args:
         tokens: Token ids of bases, shape (M, L), uint8.

@@ -108,9 +108,9 @@ class AttributionSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the noise and the shuffles, combined with the sequence of each window."""
     batch: Annotated[int, Field(ge=1)] | None = None
-    """Sequence positions of one pass through the model, at least one window; `null` takes 4,096 on
-    a CPU and 65,536 on a GPU. Where a GPU's memory does not hold a pass, half as many are tried,
-    and half of these. The last bits of the scores depend on it."""
+    """Sequence positions of one pass through the model, at least one window. `null` takes 4,096 on
+    a CPU and 65,536 on a GPU. If a GPU runs out of memory, the number is halved until a pass fits.
+    The last bits of the scores depend on it."""
 
     @model_validator(mode="after")
     def _steps_can_double(self) -> Self:

@@ -239,7 +239,7 @@ def run_shard(
     `suspect_window` knows which one ends the process.
 
     Args:
-        attributor: The model of the plan with its settings; it serves any number of shards.
+        attributor: Attributor with the model and settings of the plan.
         data: Prepared data of the plan.
         plan: Plan of the attribution.
         index: Number of the shard.
@@ -414,8 +414,8 @@ class MergeResult(NamedTuple):
     agreement: pa.Table | None
     """Similarity of the methods' rankings; None for a single method."""
     positions: tuple[int, ...]
-    """Sequence positions of the passes of the shards, each number once, ascending: more than one
-    where some GPU's memory held only smaller ones, of which the digest's last bits depend."""
+    """Distinct numbers of sequence positions of a pass, ascending. There is more than one only if a
+    GPU ran out of memory; then the digest may differ from that of other runs."""
 
 
 def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:

@@ -22,42 +22,41 @@ POSITIVE = 1
 
 
 class Packing(NamedTuple):
-    """Division of points into passes through the model, by type of device."""
+    """How points are divided into passes through the model."""
 
     positions: int
-    """Sequence positions of a pass where the settings name no number."""
+    """Sequence positions of a pass, unless the settings give `batch`."""
     grain: int
-    """Inputs are cut to multiples of this many positions: a model computes its filters once for
-    every length of the input."""
+    """Inputs are truncated to a multiple of this many positions, because the filters are computed
+    once for every input length."""
     label_steps: int | None
-    """Labels are read from and to multiples of this fraction of a window, so that few shapes occur;
-    None reads exactly those that count."""
+    """Number of equal parts of a window to whose boundaries the range of labels is extended, so
+    that few tensor shapes occur; None reads only the labels that count."""
     repeats: bool
-    """Whether every pass is filled up to its full number of rows, so that shapes repeat, as work
-    that is replayed needs."""
+    """Whether every pass is padded to its full number of rows, as CUDA graphs require."""
     held: int
-    """Sequence positions, over all points, whose scores are in memory at the same time."""
+    """Sequence positions, summed over points, whose scores are in memory at the same time."""
     noisy: int
     """Sequence positions whose noise is in memory at the same time."""
 
 
 PACKING = {
-    # A pass should fit into a core's cache.
+    # A pass should fit into the cache of a core.
     "cpu": Packing(1 << 12, 16, None, repeats=False, held=1 << 19, noisy=1 << 15),
-    # 640 rows of 100 bases were the fastest on an H200 (145,000 passes a second as a graph, 79,000
-    # with 40 rows, 137,000 with 10,240): its cache of 50 MB holds their activations.
+    # On an H200, 640 rows of 100 bases were the fastest: 145,000 rows per second as a compiled CUDA
+    # graph, against 79,000 with 40 rows and 137,000 with 10,240. The other fields are not measured.
     "cuda": Packing(1 << 16, 16, 4, repeats=True, held=1 << 24, noisy=1 << 20),
 }
-"""How points are packed on each type of device; `benchmark.py gpu` repeats the measurements."""
+"""Packing by device type; `jobs/benchmark.py constants` measures every field but `grain`."""
 
 
 class Pass(NamedTuple):
     """Points that go through the model together."""
 
     points: NDArray[np.int64]
-    """Numbers of the points, shape (R,); the first one again where a pass is filled up."""
+    """Indices of the points, shape (R,); padding repeats the first one."""
     size: int
-    """Points that are not filling."""
+    """Number of points without the padding."""
     length: int
     """Positions of the input that their targets depend on; later ones score 0."""
     labels: slice
@@ -65,7 +64,7 @@ class Pass(NamedTuple):
 
 
 class Targets:
-    """Targets of windows with true positives, and everything that their points are made from.
+    """Targets of windows with true positives, and the tensors that their points are computed from.
 
     The target of a window is the sum of weight * positive logit over its labels. The flank
     composition, where a model reads it, stays that of the window at every point, baselines
@@ -135,7 +134,7 @@ class Targets:
         return len(self.keys)
 
     def passes(self, strand: int, window: NDArray[np.int64]) -> list[Pass]:
-        """Divide points into passes of about as many positions as the device takes.
+        """Divide points into passes through the model.
 
         Points whose inputs are about equally long share a pass: a causal model need not read beyond
         the last true positive.
@@ -188,11 +187,13 @@ class Targets:
 
 
 def zip_uploaded(passes: list[Pass], device: torch.device) -> Iterator[tuple[Tensor, Pass]]:
-    """Yield the numbers of each pass's points on a device, with the pass, after one upload of all.
+    """Yield the point indices of each pass on a device, with the pass.
+
+    All indices are uploaded at once.
 
     Args:
         passes: Passes.
-        device: Device of the numbers.
+        device: Device of the indices.
     """
     if not passes:
         return
@@ -202,7 +203,7 @@ def zip_uploaded(passes: list[Pass], device: torch.device) -> Iterator[tuple[Ten
 
 
 def pass_positions(model: WindowModel, settings: AttributionSettings) -> int:
-    """Return the sequence positions of one pass through a model, before any lack of memory.
+    """Return how many sequence positions a pass has, unless memory runs out.
 
     Args:
         model: Model, on the device that computes.

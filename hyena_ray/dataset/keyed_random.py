@@ -1,6 +1,6 @@
-"""Random numbers that are a function of a key, and of nothing that was drawn before.
+"""Counter-based random numbers: each is a function of its key, not of the numbers drawn before.
 
-Work that is cut over processes, resumed or done in another order draws the same numbers.
+Work that is distributed, resumed or done in another order therefore draws the same numbers.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def derive_key(*numbers: int) -> int:
 
 
 def mixed(words: Words, key: int | Words) -> Words:
-    """Return random words, each fixed by a word and the key.
+    """Hash words with a key into random words.
 
     Args:
-        words: Words to mix, uint64.
-        key: Any number, or one for each word (uint64, of a shape that broadcasts with theirs);
-            another one gives other words.
+        words: Words to hash, uint64.
+        key: A number, or one for each word (uint64, of a shape that broadcasts with that of
+            `words`); another key gives other words.
 
     Reference: the finaliser of SplitMix64 (Steele et al. 2014).
     """

@@ -155,7 +155,7 @@ class HyenaFilter(nn.Module):
 class FilterCache:
     """Results made from the weights of a filter, kept inside `frozen_filters`.
 
-    All are kept, one for each length: work that was recorded on a GPU reads them where they were.
+    One is kept for each length, because CUDA graphs read it at a fixed address.
     """
 
     def __init__(self) -> None:
