@@ -191,8 +191,7 @@ class Attributor:
 
     def close(self) -> None:
         """Restore the mode and the trainable weights of the model."""
-        # The graphs read the filters, so they are dropped first.
-        self._replay = Replay(torch.device("cpu"))
+        self._replay.clear()  # before the filters, which the graphs read
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -244,8 +243,8 @@ class Attributor:
     ) -> WindowAttribution:
         model, settings = self.model, self.settings
         if positions < self._positions:
-            # The old graphs occupy the memory that was too much.
-            self._positions, self._replay = positions, Replay(model_device(model))
+            self._positions = positions
+            self._replay.clear()  # the old graphs occupy the memory that was too much
         if true_positive is None:
             true_positive = true_positives(model, tokens, windows.labels, positions)
         chosen = np.flatnonzero(true_positive.any(axis=1))

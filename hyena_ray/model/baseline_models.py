@@ -153,7 +153,7 @@ class BiLSTM(NetworkBaseline):
     def _states(self, embedded: Tensor) -> tuple[Tensor, ...]:
         if self.training or not embedded.requires_grad:
             return (self.lstm(embedded)[0],)
-        # cuDNN's LSTM has no gradient in evaluation mode, in which attribution needs one.
+        # cuDNN's LSTM has no backward pass in evaluation mode, and attribution needs one.
         with torch.backends.cudnn.flags(enabled=False):
             return (self.lstm(embedded)[0],)
 
@@ -273,7 +273,7 @@ _STEPS[OTHER, :] = _STEPS[:, OTHER] = -1e4
 
 @cache
 def _steps(device: torch.device) -> Tensor:
-    """Return the step weights on a device: a copy at every pass would wait for it."""
+    """Return the step weights on a device, copied once: a copy in every pass would synchronise."""
     return _STEPS.to(device)
 
 

@@ -1,4 +1,4 @@
-"""The device that a process computes on: which it is, what it can do, and how data reach it."""
+"""The device that a process computes on: its choice, precision, memory and transfers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ACTIVATIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""Type of the activations of each precision."""
+"""Dtype of the activations under each precision."""
 AMPERE = (8, 0)
-"""Compute capability of the first GPUs with TF32 and bfloat16."""
+"""Compute capability of the first GPUs that support TF32 and bfloat16."""
 
 Result = TypeVar("Result")
 
 
 class DeviceError(InputError):
-    """A device lacks the precision, or the memory for the least that can be computed at once."""
+    """A device does not support the precision, or has too little memory for the smallest batch."""
 
 
 def default_device() -> torch.device:
@@ -61,12 +61,12 @@ def device_name(device: torch.device) -> str:
 
 
 def check_precision(precision: Precision, device: torch.device, place: str) -> None:
-    """Refuse a precision that a device lacks.
+    """Refuse a precision that a device does not support.
 
     Args:
-        precision: Arithmetic that is asked for.
+        precision: Precision to check.
         device: Device that computes.
-        place: Setting that holds the precision, for the message.
+        place: Setting that gives the precision, for the message.
 
     Raises:
         DeviceError: float16 or tf32 without a GPU; tf32 or bfloat16 on a GPU older than Ampere.
@@ -83,22 +83,22 @@ def check_precision(precision: Precision, device: torch.device, place: str) -> N
         raise DeviceError(
             place,
             precision,
-            f"{device_name(device)} has compute capability {version}, and it needs 8.0",
+            f"needs compute capability 8.0, and {device_name(device)} has {version}",
             "use float32 or float16",
         )
 
 
 @contextmanager
 def arithmetic(precision: Precision) -> Iterator[None]:
-    """Compute in a precision inside the block, and the same bits every time.
+    """Compute with a precision, and deterministically, inside the block.
 
-    Matrix products, and cuDNN's convolutions and recurrent layers, take TF32 if the precision is
-    `tf32`, else none does; torch by itself leaves it on for cuDNN. Of cuDNN's algorithms those are
-    taken whose sums have one order; what that costs was not measured. Types of activations are
-    autocast's.
+    With `tf32`, matrix products and the convolutions and recurrent layers of cuDNN use TF32.
+    Otherwise none of them does, although torch enables TF32 for cuDNN by default. cuDNN is limited
+    to deterministic algorithms; their cost has not been measured. The dtype of activations is left
+    to autocast.
 
     Args:
-        precision: Precision of the block.
+        precision: Precision inside the block.
     """
     rounded = precision == "tf32"
     before = torch.get_float32_matmul_precision()
@@ -111,10 +111,10 @@ def arithmetic(precision: Precision) -> Iterator[None]:
 
 
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Return an array as a tensor on a device, without waiting for the device.
+    """Return an array as a tensor on a device, without synchronising with the device.
 
-    A copy to a GPU goes through pinned memory and takes its turn among the work that is queued
-    there; on the CPU the tensor shares the array's memory.
+    The copy to a GPU is made from pinned memory, in stream order. On the CPU the tensor shares the
+    memory of the array.
 
     Args:
         array: Any array.
@@ -129,10 +129,10 @@ def upload(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
-    """Start to copy a tensor to the host, and return a function that waits for its array.
+    """Start to copy a tensor to the host, and return a function that waits for the array.
 
-    The copy from a GPU takes its turn among the work that is queued there, and is waited for
-    without taking processor time; on the CPU the array shares the tensor's memory.
+    The copy from a GPU is made to pinned memory, in stream order, and waiting for it does not keep
+    the processor busy. On the CPU the array shares the memory of the tensor.
 
     Args:
         tensor: Any tensor that needs no gradient.
@@ -153,7 +153,7 @@ def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """Return the most memory that this process has held on a GPU, in bytes; None on the CPU.
+    """Return the peak memory that this process has allocated on a GPU, in bytes; None on the CPU.
 
     Args:
         device: A GPU, or the CPU.
@@ -162,26 +162,26 @@ def peak_bytes(device: torch.device) -> int | None:
 
 
 def finish(device: torch.device) -> None:
-    """Wait until a device has done all that is queued there, as a clock must before it is read.
+    """Synchronise with a device, for example before a clock is read.
 
     Args:
-        device: A GPU, or the CPU, which never has anything queued.
+        device: A GPU; on the CPU there is nothing to wait for.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) -> Result:
-    """Return `attempt(size)`, with half the size each time that the device runs out of memory.
+    """Return `attempt(size)`, halving the size each time that the device runs out of memory.
 
     Args:
         size: Size of the first attempt, at least 1.
-        attempt: Work that takes memory in proportion to the size, and may be started again.
-        place: Setting of the size, for the message.
-        noun: What the size counts, in the singular, such as `window`.
+        attempt: Work whose memory grows with the size, and that may be started again.
+        place: Setting that gives the size, for the message.
+        noun: Unit of the size in the singular, such as `window`.
 
     Raises:
-        DeviceError: The memory does not hold even one.
+        DeviceError: The device runs out of memory at size 1.
     """
     while True:
         try:
@@ -195,20 +195,20 @@ def halving(size: int, attempt: Callable[[int], Result], place: str, noun: str) 
                     "use a GPU with more memory, give each process more of it (--gpu), use shorter "
                     "windows, or --gpu 0 for the CPU",
                 ) from None
-        # Outside the handler, whose traceback holds the tensors of the attempt.
+        # Not in the handler: its traceback still references the tensors of the attempt.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         size //= 2
 
 
 def memory_error(error: torch.OutOfMemoryError, place: str, value: str, remedy: str) -> DeviceError:
-    """Return the refusal of what a GPU's memory does not hold, in one line.
+    """Return the one-line error for work that does not fit into the memory of a GPU.
 
     Args:
-        error: What torch raised.
-        place: Setting that decides how much memory is taken.
-        value: What it asks for.
-        remedy: What to do.
+        error: Error of torch.
+        place: Setting that determines how much memory is needed, for the message.
+        value: Its value, in words.
+        remedy: What the user can do.
     """
     needed = str(error).partition(". ")[0]
     return DeviceError(place, value, f"the GPU runs out of memory ({needed})", remedy)

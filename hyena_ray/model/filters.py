@@ -153,7 +153,7 @@ class HyenaFilter(nn.Module):
 
 
 class FilterCache:
-    """Results made from the weights of a filter, kept inside `frozen_filters`.
+    """Filters prepared for convolution, cached inside `frozen_filters`.
 
     One is kept for each length, because CUDA graphs read it at a fixed address.
     """

@@ -46,11 +46,11 @@ from hyena_ray.storage import AnyPath, location
 CPU_BATCH = 128
 """Windows of one forward pass on a CPU: past this, larger batches are no faster."""
 GPU_POSITIONS = 1 << 20
-"""Most bases of one forward pass on a GPU, flanks included: 4,096 windows of 100 bases with flanks
-of 32, of which an NVIDIA H200 scores 113,000 a second on both strands. Not measured: other sizes.
-"""
+"""Most bases of one forward pass on a GPU, flanks included. With 4,096 windows of 100 bases and
+flanks of 32, an NVIDIA H200 scores 113,000 windows per second on both strands; other sizes have not
+been measured."""
 SMALLEST = 16
-"""Divisor of `batch` that gives the smallest pass that is recorded."""
+"""The smallest pass that is captured as a CUDA graph has `batch / SMALLEST` windows."""
 PRECISION = 2.0**-20
 """Unit of probabilities, a millionth: anything smaller is the noise of float32. Sums of multiples
 are exact in float64, so that no mean depends on how a genome was cut."""
@@ -103,8 +103,9 @@ def pass_sizes(windows: int, batch: int, *, repeated: bool) -> list[int]:
     Args:
         windows: Windows of the piece.
         batch: Windows of a full pass.
-        repeated: Whether sizes are to be few, since every size is recorded: what a full pass leaves
-            over gets passes of halves of `batch`, of which the last may hold more than is left.
+        repeated: Whether only few sizes may occur, because each is captured as a CUDA graph. The
+            windows that are left over are then scored in passes of `batch / 2`, `batch / 4` and so
+            on, the last of which may have to be padded.
 
     Returns:
         Sizes in order; their sum is at least `windows`.
@@ -159,17 +160,18 @@ def window_starts(size: int, window: int, step: int, first: int, last: int) -> N
 class Scorer:
     """Scores pieces of contigs with one model, on the model's device.
 
-    The bases of a piece are uploaded once; windows are cut, scored and averaged on the device, and
-    the means come back in one copy. On a GPU passes are recorded, and nothing waits before that
-    copy. Threads may share a scorer: while one waits for its piece, the next one queues another.
+    The bases of a piece are uploaded once. Windows are cut, scored and averaged on the device, and
+    the means are downloaded once. On a GPU the passes are replayed as CUDA graphs, and only the
+    download synchronises. Threads may share a scorer: while one waits for its piece, another one
+    queues the next.
 
-    The model's filters are computed once, so that its weights may not change before `close`.
+    The filters of the model are computed once, so its weights must not change before `close`.
 
     Args:
         model: A model of bases in evaluation mode.
         batch: Windows of one forward pass; None takes `default_batch`. It is halved each time that
             a GPU runs out of memory.
-        replay: Runs the passes; None makes one for the model's device.
+        replay: Replays the passes; None makes one for the device of the model.
 
     Example:
         >>> from hyena_ray.model.build import build_model
@@ -188,10 +190,10 @@ class Scorer:
     ) -> None:
         self.device = model_device(model)
         self.batch = default_batch(model.readout, self.device) if batch is None else batch
-        """Windows of one forward pass; what was asked for, or what memory holds of it."""
+        """Windows of one forward pass, possibly halved since the scorer was made."""
         self._model = model
         self._replay = Replay(self.device) if replay is None else replay
-        # Fixed, so that a pass that cannot be recorded changes no bit of later pieces.
+        # Fixed here: if a pass cannot be captured, later pieces must still be cut in the same way.
         self._repeated = self._replay.records
         self._queueing = Lock()
         self._frozen = ExitStack()
@@ -204,8 +206,8 @@ class Scorer:
         self.close()
 
     def close(self) -> None:
-        """Drop filters and recordings; the scorer cannot be used any more."""
-        del self._replay  # before the filters, which it reads
+        """Drop the graphs and the filters; the scorer cannot be used afterwards."""
+        self._replay.clear()  # before the filters, which the graphs read
         self._frozen.close()
 
     def score(
@@ -213,9 +215,9 @@ class Scorer:
     ) -> NDArray[np.float32]:
         """Compute the probability of class 1 for every base of [first, last) of a contig.
 
-        It is the mean over the windows that hold the base; each window comes with what `prepare`
-        stores around it, N past the contig's ends. Windows without a known base here are not
-        scored.
+        It is the mean over the windows that contain the base. Each window has the flanks that
+        `prepare` stores, with N past the ends of the contig. Windows without a known base in
+        [first, last) are not scored.
 
         Args:
             sequence: The contig's sequence from a window and its flank before `first` to as much
@@ -229,11 +231,13 @@ class Scorer:
             Shape (last - first,), float32, rounded to `PRECISION`; NaN for N.
 
         Raises:
-            InputError: The memory of the GPU does not hold one window.
+            DeviceError: A single window does not fit into the memory of the GPU.
         """
 
         def attempt(batch: int) -> Callable[[], NDArray[np.float32]]:
-            self.batch = batch
+            if batch < self.batch:
+                self.batch = batch
+                self._replay.clear()  # the old graphs occupy the memory that was too much
             return download(self._queue(sequence, size, first, last, step))
 
         with self._queueing:
@@ -242,10 +246,10 @@ class Scorer:
 
     @torch.inference_mode()
     def _queue(self, sequence: ContigSlice, size: int, first: int, last: int, step: int) -> Tensor:
-        """Queue all work of a piece on the device, and return the tensor of its scores."""
+        """Queue the work of a piece on the device, and return its scores there."""
         window, stored = self._model.readout.window, self._model.readout.required_flank
         starts = window_starts(size, window, step, first, last)
-        # On the device, positions are counted from the first window; its flank lies before them.
+        # From here on, positions are relative to the start of the first window, without its flank.
         origin, length = int(starts[0]), int(starts[-1] + window - starts[0])
         begin = np.array([origin - stored - sequence.start])
         codes = gather_windows(sequence.codes, begin, length + 2 * stored, N_CODE)[0]

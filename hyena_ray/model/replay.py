@@ -1,8 +1,8 @@
-"""Work on a GPU that is recorded once as a CUDA graph and then replayed.
+"""CUDA graphs: work on a GPU that is captured once and then replayed.
 
-A pass of a small model is hundreds of kernels, each of which takes less time than Python needs to
-start it. Replaying them as one graph takes the time of the kernels alone. A graph has fixed memory
-and fixed shapes, so that work is recorded once for each shape of its inputs.
+A pass through a small model launches hundreds of kernels, each of which runs for less time than
+Python needs to launch it. A graph replays all of them with a single launch. Its memory addresses
+and shapes are fixed, so work is captured once for each combination of input shapes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 EAGER = 3
-"""Calls of every shape that are made without a graph: they load kernels, choose algorithms and
-allocate workspaces, none of which may happen while a graph is recorded."""
+"""Warm-up calls per shape before the capture. They load kernels, select algorithms and allocate
+workspaces, which must not happen during a capture."""
 MOST = 64
-"""Graphs of one `Replay`; work of further shapes runs without."""
+"""Most graphs of one `Replay`; work with further shapes runs eagerly."""
 
 Work = Callable[..., tuple[Tensor, ...]]
-"""Tensors in, tensors out. May change tensors that outlive it, such as weights; must not wait for
-the device, nor do anything on the host that matters at every call."""
+"""Function from tensors to tensors. It may change tensors in place, such as weights. It must not
+synchronise with the device, and its effects on the host must not matter, as a replay has none."""
 
 
 class Recording(NamedTuple):
@@ -67,6 +67,14 @@ class Replay:
     def recordings(self) -> int:
         """Number of graphs."""
         return len(self._recordings)
+
+    def clear(self) -> None:
+        """Drop all graphs and the memory that they use."""
+        self._recordings.clear()
+        self._calls.clear()
+        if self.records:
+            # torch does not take captures into a memory pool all of whose graphs are gone.
+            self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, name: Hashable, work: Work, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return `work(*inputs)`; the result is overwritten by the next call of the same shape.
