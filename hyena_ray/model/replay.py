@@ -72,7 +72,7 @@ class Replay:
         """Drop all graphs and the memory that they use."""
         self._recordings.clear()
         self._calls.clear()
-        if self.records:
+        if self._device.type == "cuda":
             # torch does not take captures into a memory pool all of whose graphs are gone.
             self._pool = torch.cuda.graph_pool_handle()
 
