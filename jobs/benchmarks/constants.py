@@ -1,4 +1,4 @@
-"""What the constants by device should be on this device, and the measurements behind them."""
+"""Measure what the constants that depend on the device should be on this device."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from hyena_ray.model.predictor import default_batch
 from hyena_ray.model.replay import EAGER
 
 NEARLY = 0.95
-"""Fraction of the best rate with which a smaller batch is as good: it takes less memory."""
+"""Fraction of the best rate at which a smaller batch is preferred, because it takes less memory."""
 IN_CODE, HERE = "in the code", "measured here"
 CHANNELS = 128
 """Channels of tiny-1k."""
 
 
 class Sizes(NamedTuple):
-    """What is measured."""
+    """Sizes at which the constants are measured."""
 
     lengths: tuple[int, ...] = (64, 128, 164, 256, 384, 512, 768, 1024)
-    """Bases of the convolutions."""
+    """Lengths of the convolved sequences, in bases."""
     batches: tuple[int, ...] = (32, 512)
-    """Sequences of the convolutions."""
+    """Numbers of sequences that are convolved together."""
     positions: tuple[int, ...] = (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20)
-    """Positions of an attribution's pass."""
+    """Positions of a pass of an attribution."""
     attributed: int = 1024
-    """Windows of 100 bases that are attributed."""
+    """Number of windows of 100 bases that are attributed."""
     predicted: tuple[int, ...] = (1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 15)
-    """Windows of a prediction's pass."""
+    """Windows of a pass of a prediction."""
 
 
 GPU = Sizes()
@@ -60,18 +60,18 @@ CPU = Sizes(
 def benchmark_constants(folder: Path) -> list[Figures]:
     """Measure the constants of the default device."""
     device = default_device()
-    every = constant_rows(device, GPU if device.type == "cuda" else CPU)
-    return [make() for _, make in every]
+    rows = constant_rows(device, GPU if device.type == "cuda" else CPU)
+    return [make() for _, make in rows]
 
 
 def constant_rows(
     device: torch.device, sizes: Sizes
 ) -> Iterator[tuple[str, Callable[[], Figures]]]:
-    """Yield the title of every constant that depends on the device, and what prepares its table.
+    """Yield the title of every constant, and a function that prepares its table.
 
     Args:
         device: Device to measure.
-        sizes: What is measured.
+        sizes: Sizes to measure.
     """
     yield "crossover", partial(of_crossover, device, sizes.lengths, sizes.batches)
     yield (
@@ -86,8 +86,8 @@ def of_crossover(device: torch.device, lengths: Sequence[int], batches: Sequence
 
     Args:
         device: Device to measure.
-        lengths: Bases of a sequence, ascending.
-        batches: Sequences of a batch.
+        lengths: Lengths of a sequence in bases, ascending.
+        batches: Batch sizes in sequences.
     """
 
     def measure() -> Rows:
@@ -112,21 +112,21 @@ def of_crossover(device: torch.device, lengths: Sequence[int], batches: Sequence
 
 
 def column(method: Method, batch: int) -> str:
-    """Return the name of the column of a method at a batch."""
+    """Return the name of the column for a method and a batch size."""
     return f"{method} {batch}"
 
 
 def longest_toeplitz(
     milliseconds: Mapping[int, Mapping[str, float]], batches: Sequence[int]
 ) -> int:
-    """Return the longest length up to which the Toeplitz product is no slower at any batch.
+    """Return the longest length up to which the Toeplitz product is no slower at any batch size.
 
     Args:
-        milliseconds: Duration by length, ascending, and by column.
-        batches: Sequences of a batch.
+        milliseconds: Durations by length, ascending, and by column.
+        batches: Batch sizes in sequences.
 
     Returns:
-        One of the lengths, or 0.
+        One of the lengths; 0 if the FFT is faster at the shortest one already.
     """
     longest = 0
     for length, cells in milliseconds.items():
@@ -137,12 +137,12 @@ def longest_toeplitz(
 
 
 def of_attribution(device: torch.device, positions: Sequence[int], windows: int) -> Figures:
-    """Measure Integrated Gradients by the positions of a pass, on windows of 100 bases.
+    """Measure Integrated Gradients of windows of 100 bases by the positions of a pass.
 
     Args:
         device: Device to measure.
-        positions: Positions of a pass, ascending.
-        windows: Windows to attribute.
+        positions: Numbers of positions of a pass, ascending.
+        windows: Number of windows to attribute.
     """
     model = new_model(0).to(device)
     model.threshold = 0.0
@@ -163,11 +163,11 @@ def of_attribution(device: torch.device, positions: Sequence[int], windows: int)
 
 
 def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
-    """Measure prediction by the windows of a pass, with 32 bases on each side.
+    """Measure prediction, with 32 bases on each side of a window, by the windows of a pass.
 
     Args:
         device: Device to measure.
-        batches: Windows of a pass, ascending.
+        batches: Numbers of windows of a pass, ascending.
     """
     model, windows = new_model(FLANK).to(device).eval(), max(batches)
 
@@ -202,14 +202,14 @@ def _by_batch(
         title: Title of the table.
         device: Device to measure.
         sizes: Sizes of a pass, ascending.
-        make: Prepares a run with passes of a size.
-        windows: Windows of a run.
-        in_code: Size that is used by default.
+        make: Prepares a run with passes of a given size.
+        windows: Number of windows of a run.
+        in_code: Size that the code uses by default.
     """
 
     def rate(size: int) -> float:
         run = make(size)
-        # On a GPU until passes of every shape are recorded.
+        # On a GPU, warm up until passes of every shape are captured.
         for _ in range(EAGER + 1 if device.type == "cuda" else 1):
             run()
         finish(device)
@@ -229,7 +229,7 @@ def _by_batch(
 
 
 def smallest_good(rates: Mapping[int, float]) -> int:
-    """Return the smallest size whose rate is nearly the best.
+    """Return the smallest size whose rate is at least `NEARLY` of the best.
 
     Args:
         rates: Rate by size, ascending.
