@@ -1,7 +1,7 @@
-"""Random changes of training batches: drawn on the host, made on the device that has the windows.
+"""Random augmentation of training batches: drawn on the host, applied on the device of the windows.
 
-What is drawn of a batch are a few small arrays, which are drawn alike for any device and any number
-of workers.
+The draws for a batch are a few small arrays. They do not depend on the device or on the number of
+workers.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from hyena_ray.training.settings import TrainingSettings
 
 
 class Changes(NamedTuple):
-    """Changes of a batch of B windows, made in the order of the fields."""
+    """Changes to a batch of B windows, applied in the order of the fields."""
 
     shift: int = 0
-    """Rows by which labels move down: a window gets those of the window so far above it."""
+    """Rows by which the labels are rolled down: window i gets the labels of window i - shift."""
     removed: int = 0
-    """Bases by which every window is cut shorter. What is cut off a side of the window becomes its
-    flank, so that flanks stay real bases."""
+    """Bases by which every window is shortened. What is cut off a side of the window becomes part
+    of its flank, so flanks remain real bases."""
     offsets: NDArray[np.int64] | None = None
-    """First base that is left of each window, shape (B,); None where windows stay whole."""
+    """First base that each window keeps, shape (B,); None if windows stay whole."""
     turned: NDArray[np.bool_] | None = None
-    """Whether each window is replaced by the opposite strand, shape (B,); None where none is."""
+    """Whether each window is replaced by the opposite strand, shape (B,); None if none is."""
 
     def make(self, batch: Batch, device: torch.device, own: slice = ALL) -> tuple[Tensor, Tensor]:
-        """Return the tokens of some windows of a batch and the labels of all, changed.
+        """Apply the changes, and return the tokens of some windows and the labels of all.
 
         Args:
             batch: The batch that the changes were drawn for.
-            device: Device that makes the changes and holds the result.
-            own: Windows whose tokens are wanted; those of the others are not read.
+            device: Device on which the changes are applied and the result is.
+            own: Windows whose tokens are returned; those of the others are not read.
 
         Returns:
             Tokens, shape (own, W - removed + 2 * stored flank), uint8, and labels, shape
@@ -60,10 +60,10 @@ class Changes(NamedTuple):
 
 
 class Augmentation:
-    """Draws of one epoch's batches, fixed by (seed, epoch) alone.
+    """Draw the changes to the batches of one epoch, which depend on (seed, epoch) alone.
 
     Args:
-        recipe: Settings that say what is changed, and the seed.
+        recipe: Settings of the augmentation, and the seed.
         epoch: Number of the epoch, from 0.
     """
 
@@ -74,15 +74,15 @@ class Augmentation:
         self._owners = np.random.default_rng([recipe.seed, epoch, 3])
 
     def draw(self, count: int, window: int) -> Changes:
-        """Draw the changes of the next batch.
+        """Draw the changes to the next batch.
 
         Args:
-            count: Windows of the batch.
+            count: Number of windows in the batch.
             window: Bases of a window, each with a label.
         """
         shift, removed, offsets, turned = 0, 0, None, None
         if self._recipe.permute_labels:
-            # No window keeps its own: one right label in a batch is enough to learn from.
+            # No window keeps its own labels: one correct window in a batch is enough to learn from.
             shift = int(self._owners.integers(1, max(2, count)))
         if self._recipe.shortest_crop is not None:
             removed = window - int(self._crops.integers(self._recipe.shortest_crop, window + 1))
@@ -94,12 +94,12 @@ class Augmentation:
 
 
 def crop(rows: Tensor, offsets: Tensor, removed: int) -> Tensor:
-    """Cut every row shorter, each from an offset of its own.
+    """Shorten every row, starting at an offset of its own.
 
     Args:
         rows: Shape (B, L).
-        offsets: First position that is left of each row, shape (B,), int64.
-        removed: Positions by which rows become shorter; at least the largest offset.
+        offsets: First position that each row keeps, shape (B,), int64.
+        removed: Positions by which each row is shortened; at least the largest offset.
 
     Returns:
         Shape (B, L - removed).
@@ -121,7 +121,7 @@ def reverse_complement(tokens: Tensor) -> Tensor:
             complements.
 
     Returns:
-        The same shape.
+        Token ids of the same shape.
 
     Example:
         >>> reverse_complement(torch.tensor([7, 8, 11]))  # ACN, NGT

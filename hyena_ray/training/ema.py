@@ -14,7 +14,7 @@ from hyena_ray.model.replay import Replay
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
 _COUNT, _WEIGHTS = "n_averaged", "module."
-"""Key and prefix of the state, as torch.optim.swa_utils has them."""
+"""Key and prefix in the state, the same as in torch.optim.swa_utils."""
 
 
 class WeightAverage(Generic[ModelType]):
@@ -24,9 +24,9 @@ class WeightAverage(Generic[ModelType]):
     random weights of the start are soon forgotten.
 
     Args:
-        model: Model that is trained, on the device that it is trained on; updates never touch it.
-        decay: Fraction of the average that a step leaves, in [0, 1); 0 keeps the last weights, at
-            no cost.
+        model: Model that is trained, on the device of the training; the average never changes it.
+        decay: Fraction of the average that remains after a step, in [0, 1); 0 keeps the last
+            weights, at no cost.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -52,12 +52,12 @@ class WeightAverage(Generic[ModelType]):
 
     @property
     def model(self) -> ModelType:
-        """The model with the averaged weights, or the trained model itself without a decay."""
+        """The model with the averaged weights, or the trained model itself if the decay is 0."""
         return self._trained if self._average is None else self._average
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Take in the weights of a finished step."""
+        """Update the average with the weights of a finished step."""
         if self._average is None:
             return
         steps = self._steps
@@ -66,7 +66,7 @@ class WeightAverage(Generic[ModelType]):
         self._steps += 1
 
     def _move(self, fraction: Tensor) -> tuple[Tensor, ...]:
-        """Move the average towards the weights by a fraction of the way, a scalar."""
+        """Move the average towards the weights by a fraction of the distance, a scalar tensor."""
         for average, value in self._pairs:
             if average.is_floating_point():
                 average.lerp_(value, fraction.to(average.dtype))
@@ -75,7 +75,7 @@ class WeightAverage(Generic[ModelType]):
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs; empty without a decay."""
+        """Return everything that a resumed run needs; empty if the decay is 0."""
         if self._average is None:
             return {}
         weights = self._average.state_dict(prefix=_WEIGHTS)

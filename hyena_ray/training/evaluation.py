@@ -194,7 +194,7 @@ def predict(
             logits = model.predict(batch.tokens(device))
             loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
             scored.append((batch.labels(), logits.float().softmax(-1)[..., 1], loss))
-    # Only now, when all work is queued, is the device waited for.
+    # The device is synchronised only here, after all work has been queued.
     own = [
         (labels.numpy(), scores.cpu().numpy(), float(loss.total), float(loss.weight))
         for labels, scores, loss in scored

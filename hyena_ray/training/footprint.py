@@ -16,14 +16,15 @@ from hyena_ray.training.settings import RunSettings
 BYTES_PER_WEIGHT = 20
 """A weight, its gradient, both moments of AdamW and the moving average, each in float32."""
 ACTIVATIONS = 3
-"""Memory of a pass over what autograd saves in it: gradients of the activations, workspaces, and
-what the allocator keeps between blocks take no more than the activations once more each."""
+"""Memory of a pass relative to what autograd saves in it: the gradients of the activations, and the
+workspaces together with the allocator's fragmentation, take at most as much again each."""
 
 
 def training_bytes(runs: Iterable[RunSettings]) -> float:
-    """Return the bytes that the largest of some runs takes on a GPU beside its windows.
+    """Return the GPU memory that the largest of some runs takes, without its windows, in bytes.
 
-    Each model is built, and passes one window and then two on the CPU: autograd says what it saves.
+    Each model is built on the CPU and run on one window and then on two, while the tensors that
+    autograd saves are counted.
 
     Args:
         runs: Settings of the runs.
@@ -31,7 +32,7 @@ def training_bytes(runs: Iterable[RunSettings]) -> float:
     Raises:
         InputError: The settings or their backbone make no model.
     """
-    # Those of one model differ in the size of their batches alone.
+    # Runs with the same model differ only in their batch size: the largest one is kept.
     rising = sorted(runs, key=lambda run: run.training.batch_size)
     different = {repr((run.model, run.readout, run.lora, run.data.length)): run for run in rising}
     return max(map(_training_bytes, different.values()))
@@ -46,22 +47,22 @@ def _training_bytes(run: RunSettings) -> float:
         one + (rows - 1) * (two - one) for rows in (run.training.batch_size, EVALUATION_BATCH)
     )
     weights = sum(parameter.numel() for parameter in model.parameters())
-    # Scoring saves nothing: it never takes as much as a training pass would save.
+    # Scoring saves nothing for a backward pass: it takes less than a training pass would save.
     return BYTES_PER_WEIGHT * weights + max(ACTIVATIONS * training, scoring)
 
 
 def saved_bytes(model: nn.Module, inputs: Tensor) -> int:
-    """Return the bytes that autograd saves in a pass, without the model's own weights.
+    """Return the bytes that autograd saves in a forward pass, without the model's own weights.
 
     Args:
         model: Any model.
-        inputs: What it is given.
+        inputs: Input of the model.
     """
     own = {_address(tensor) for tensor in chain(model.parameters(), model.buffers())}
     saved: dict[int, Tensor] = {}
 
     def save(tensor: Tensor) -> Tensor:
-        saved[_address(tensor)] = tensor  # kept, so that no other tensor gets its address
+        saved[_address(tensor)] = tensor  # a reference, or another tensor could get its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):

@@ -137,7 +137,7 @@ def known_stretches(codes: NDArray[np.uint8], shortest: int) -> list[slice]:
 
 
 _ROUNDS = 6
-"""Rounds of the network in `permuted`."""
+"""Rounds of the Feistel network in `permuted`."""
 
 
 def permuted(indices: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Batches of windows for training and evaluation: their source, their order, their device."""
+"""Batches of windows for training and evaluation: their source, order and device."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from hyena_ray.model.convolution import ALL
 from hyena_ray.model.devices import upload
 
 HOST = torch.device("cpu")
-"""Device of windows that are only looked at."""
+"""Device of windows that are inspected on the host."""
 RESIDENT_FRACTION = 0.25
-"""Largest part of a GPU's free memory that an array of windows takes: other trials may share it."""
+"""Largest fraction of a GPU's free memory that an array of windows may take, because other trials
+may share the GPU."""
 UPLOAD_BYTES = 1 << 24
-"""Bytes that are copied to a GPU at once."""
+"""Bytes that are copied to a GPU in one piece."""
 
 
 class DeviceRows:
-    """Rows of an array, which are given on any device.
+    """An array on the host, whose rows can be read on any device.
 
     Args:
         array: Array on the host, shape (N, ...).
-        resident: Whether a GPU may get a copy of the whole array when rows are first asked for
-            there. Without one, as for an array that is too large, rows are gathered on the host.
+        resident: Whether the whole array may be copied to a GPU when rows are first read there. If
+            not, or if the array is too large, rows are gathered on the host.
     """
 
     def __init__(self, array: NDArray[Any], *, resident: bool) -> None:
@@ -38,14 +39,14 @@ class DeviceRows:
         self._copy: Tensor | None = None
 
     def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
-        """Return some rows on a device, without waiting for it.
+        """Return some rows on a device, without synchronising with it.
 
         Args:
-            rows: Numbers of the rows, shape (B,).
-            device: Device that the result is on.
+            rows: Indices of the rows, shape (B,).
+            device: Device of the result.
 
         Returns:
-            Shape (B, ...).
+            The rows, shape (B, ...).
         """
         if not self._is_on(device):
             return upload(self.array[rows], device)
@@ -54,7 +55,7 @@ class DeviceRows:
         return self._copy.index_select(0, upload(rows, device))
 
     def _is_on(self, device: torch.device) -> bool:
-        """Return whether a device has a copy, or can have one."""
+        """Return whether a device has a copy of the array, or may get one."""
         if device.type == "cpu":
             return False
         if self._resident and self._copy is None:
@@ -63,7 +64,7 @@ class DeviceRows:
         return self._resident
 
     def _upload(self, device: torch.device) -> Tensor:
-        """Copy the array in parts: pinned memory is kept for later copies of the same size."""
+        """Copy the array in parts of one size, for which the same pinned memory is reused."""
         array = self.array
         copy = upload(array[:1], device).new_empty(array.shape)
         size = max(1, UPLOAD_BYTES // max(1, array[:1].nbytes))
@@ -74,12 +75,12 @@ class DeviceRows:
 
 
 class Batch:
-    """Some windows with their labels, read when they are asked for.
+    """Some windows with their labels, which are read only when they are used.
 
     Args:
         tokens: Tokens of all windows of the source, shape (N, W + 2 * stored flank), uint8.
-        labels: Their labels, shape (N, W), int8; `IGNORED` where a base does not count.
-        rows: Numbers of the windows of the batch, shape (B,).
+        labels: Labels of all windows, shape (N, W), int8; `IGNORED` for a base that does not count.
+        rows: Indices of the windows in the batch, shape (B,).
     """
 
     def __init__(self, tokens: DeviceRows, labels: DeviceRows, rows: NDArray[np.int64]) -> None:
@@ -89,7 +90,7 @@ class Batch:
 
     @classmethod
     def of(cls, tokens: NDArray[np.uint8], labels: NDArray[np.int8]) -> Batch:
-        """Return a batch of windows that are at hand.
+        """Return a batch of windows that are already in memory.
 
         Args:
             tokens: Tokens, shape (B, W + 2 * stored flank).
@@ -113,8 +114,8 @@ class Batch:
         """Return the tokens of some windows of the batch on a device.
 
         Args:
-            device: Device that the result is on.
-            part: Windows of the batch; no others are read.
+            device: Device of the result.
+            part: Windows of the batch whose tokens are read.
         """
         return self._tokens.take(self._rows[part], device)
 
@@ -122,7 +123,7 @@ class Batch:
         """Return the labels of all windows of the batch on a device.
 
         Args:
-            device: Device that the result is on.
+            device: Device of the result.
         """
         return self._labels.take(self._rows, device)
 

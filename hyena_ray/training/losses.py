@@ -97,9 +97,9 @@ def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: flo
     # log(1 - p) from the other classes: 1 - p itself is 0 where p is near 1, and its powers below 1
     # have no gradient there.
     log_rest = log_p.masked_fill(is_target, -torch.inf).logsumexp(-1)
-    # Gathered and not log_p[is_target], whose size the host would have to wait for.
-    of_target = log_p.gather(1, target[:, None])[:, 0]
-    losses = -of_target * torch.exp(gamma * log_rest) * class_weights[target]
+    # Gathered, because the host would have to wait for the size of log_p[is_target].
+    target_log_p = log_p.gather(1, target[:, None])[:, 0]
+    losses = -target_log_p * torch.exp(gamma * log_rest) * class_weights[target]
     return WeightedLoss((losses * counted).sum(), total_weight(labels, class_weights))
 
 

@@ -27,8 +27,8 @@ def check_run_fits(
         settings: Settings of the run.
         data: Prepared windows; not a fold's view of them.
         place: Where the settings come from, for the message.
-        gpu: Whether the run will have a GPU; None where the cluster decides, and `check_arithmetic`
-            is to be called once it has.
+        gpu: Whether the run will have a GPU; None if the cluster decides, in which case
+            `check_arithmetic` must be called once that is known.
 
     Raises:
         InputError: Names the first setting that does not fit.
@@ -48,17 +48,18 @@ def check_run_fits(
 
 
 def check_arithmetic(precision: Precision, place: str, *, gpu: bool | None) -> None:
-    """Refuse a precision that needs a GPU where there will be none.
+    """Refuse a precision that needs a GPU if there will be none.
 
-    Whether the GPU has it is known on the process that trains alone: see `devices.check_precision`.
+    Whether a GPU supports the precision is known only in the process that trains; see
+    `devices.check_precision`.
 
     Args:
         precision: Arithmetic while training.
         place: Where the settings come from, for the message.
-        gpu: Whether each process will have a GPU; None where that is not known yet.
+        gpu: Whether each process will have a GPU; None if that is not known yet.
 
     Raises:
-        InputError: There will be none, and the precision needs one.
+        InputError: The precision needs a GPU, and there will be none.
     """
     if gpu is not False or precision == "float32":
         return
@@ -70,7 +71,7 @@ def check_arithmetic(precision: Precision, place: str, *, gpu: bool | None) -> N
 
 
 def build_untrained(settings: RunSettings) -> WindowModel:
-    """Build the untrained model of a run on the CPU, where it is looked at and not trained.
+    """Build the untrained model of a run on the CPU, to inspect it before the run.
 
     Args:
         settings: Settings of the run.

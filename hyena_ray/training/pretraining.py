@@ -297,7 +297,7 @@ def step_batch(batch: Batch, recipe: StepSettings, device: torch.device) -> Step
     Args:
         batch: Windows of the step.
         recipe: Settings of the training.
-        device: Device that the step is taken on; it is not waited for.
+        device: Device of the training, to which the batch is copied without synchronising.
     """
     rows = max(1, recipe.tokens_per_pass // batch.inputs.shape[1])
     weight = torch.full((), float(max(1, batch.weight)), device=device)
@@ -435,7 +435,7 @@ def evaluate(
             logits = model(upload(batch.inputs, device))
             loss = summed_loss(logits, upload(batch.targets, device))
             scored.append((name, loss.double(), batch.weight))
-    # Only now, when all work is queued, is the device waited for.
+    # The device is synchronised only here, after all work has been queued.
     own = [(name, Loss(float(loss), bases)) for name, loss, bases in scored]
     losses: dict[str, Loss] = {}
     for name, (total, bases) in workers.merge(own):

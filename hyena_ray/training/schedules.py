@@ -40,11 +40,12 @@ def rate_factor(shape: Shape, step: int, *, warmup: int, steps: int) -> float:
 class Schedule:
     """Learning rate of every step of one stage.
 
-    On a GPU the groups' rates are scalars of the device, which are filled anew for each step: a
-    recorded step reads its rate there, and a number would be that of the recording for ever.
+    On a GPU the learning rates of the parameter groups are scalar tensors, which are updated before
+    each step. A CUDA graph of a step reads the rate from its tensor; a Python number would keep the
+    value from the capture.
 
     Args:
-        optimizer: Optimiser whose groups hold the peak rates, as numbers.
+        optimizer: Optimiser whose parameter groups have the peak rates, as numbers.
         shape: Shape after the warm-up.
         steps: Optimiser steps of the stage.
         warmup: Fraction of the steps in which the rate rises linearly from 0.
@@ -62,12 +63,12 @@ class Schedule:
         self._plateau = None
         if shape == "plateau":
             self._plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=1)
-        # Only now: torch's schedules compute with the numbers that they find at their start.
+        # Only now, because torch's schedules read the rates as numbers when they are made.
         self._rates = [_device_scalar(group) for group in optimizer.param_groups]
         self._place_rates()
 
     def _place_rates(self) -> None:
-        """Hold the rate of every group where its step reads it."""
+        """Write the rate of every parameter group to the tensor that its step reads."""
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             if group["lr"] is not rate:
                 number = float(group["lr"])
@@ -96,7 +97,7 @@ class Schedule:
         return {"per_step": self._per_step.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state, once the optimiser has loaded its own, which has the rates.
+        """Continue from a state. The optimiser must have loaded its own, which contains the rates.
 
         Args:
             state: Value of `state_dict()`.
@@ -108,6 +109,6 @@ class Schedule:
 
 
 def _device_scalar(group: dict[str, Any]) -> Tensor | None:
-    """Return room for the rate of a group on its GPU; None on the CPU."""
+    """Return a scalar tensor for the rate of a parameter group on its GPU; None on the CPU."""
     device = group["params"][0].device
     return None if device.type == "cpu" else torch.zeros((), device=device)

@@ -97,7 +97,8 @@ class TrainingSettings(Settings):
     control that `sanity --random-labels` compares an attribution with."""
     precision: Precision = "float32"
     """Arithmetic while training; weights stay in float32. `tf32` rounds the factors of matrix
-    products, `bfloat16` and `float16` all activations (autocast). tf32 and float16 need a GPU."""
+    products; `bfloat16` and `float16` round all activations (autocast). `tf32` and `float16` need a
+    GPU."""
     checkpoint_activations: bool = False
     """Recompute each layer's activations in the backward pass: less memory, a third more work."""
     patience: int = Field(default=0, ge=0)
@@ -226,7 +227,7 @@ class StepSettings(Settings):
     """Reverse-complement a random half of the windows of each step."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Arithmetic while training; weights stay in float32. `tf32` rounds the factors of matrix
-    products, on GPUs alone; `bfloat16` all activations (autocast)."""
+    products, and needs a GPU; `bfloat16` rounds all activations (autocast)."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps from one saved state to the next: the most that an interrupted run loses."""
     evaluate_every: int = Field(default=1_000, ge=1)

@@ -285,7 +285,7 @@ def new_trainer(
         precision=recipe.precision,
         clip_norm=recipe.clip_norm,
         ema_decay=recipe.ema_decay,
-        # To recompute activations the state of the generator is read on the host.
+        # Recomputing activations reads the state of the random generator on the host.
         recorded=not recipe.checkpoint_activations,
         workers=workers,
     )
@@ -321,16 +321,16 @@ def step_batches(
 ) -> Iterator[StepBatch]:
     """Yield this worker's part of every step of an epoch.
 
-    The changes of a step are drawn for all its windows, the same ones by every worker, and the
-    windows are shared out by rank. A worker reads its own windows and the labels of all, whose
-    weight its loss is divided by. A worker without any gets one without labels, since all must
-    pass.
+    Every worker draws the same augmentation for all windows of a step, and takes its own windows by
+    rank. It reads the tokens of its own windows and the labels of all, because its loss is divided
+    by the weight of all labels. A worker without windows of its own gets one without labels, since
+    every worker must run the model.
 
     Args:
         train: Windows to learn from.
         recipe: Settings of the training.
         epoch: Number of the epoch, from 0.
-        device: Device that the steps are taken on.
+        device: Device of the training.
         workers: Place of this process among those that train together.
     """
     weights = upload(class_weights(recipe).numpy(), device)

@@ -163,10 +163,10 @@ def score_and_describe(
 
 
 def peak_memory() -> int:
-    """Return the most bytes held at once, of the GPU, or without one by this process."""
-    of_gpu = peak_bytes(default_device())
-    if of_gpu is not None:
-        return of_gpu
+    """Return the peak memory in bytes: of the GPU, or of this process if there is no GPU."""
+    gpu_peak = peak_bytes(default_device())
+    if gpu_peak is not None:
+        return gpu_peak
     # Not getrusage: its figure is at least that of the process that started this one.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

@@ -5,10 +5,10 @@ divergence, and how to save and resume to the bit. What is trained on, which los
 and when to evaluate come from a `TrainingPlan`: `supervised.SupervisedPlan` or
 `pretraining.PretrainingPlan`.
 
-A GPU is given its steps ahead of time: a step is work on tensors of the device, recorded as a CUDA
-graph where its shapes repeat, and nothing on the host waits for its result. Losses are read, and
-refused where they are not finite, after every `LOOK` steps and before anything is made of the
-weights.
+A GPU has its steps queued ahead of time. A step works only on tensors of the device, is captured as
+a CUDA graph if its shapes repeat, and never makes the host wait for its result. Losses are read
+after every `LOOK` steps and before the weights are evaluated or saved; a loss that is not finite
+stops the run.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from hyena_ray.training.schedules import Schedule
 logger = logging.getLogger(__name__)
 
 LOOK = {"cpu": 1, "cuda": 32}
-"""Steps from one look at the losses to the next, per type of device: to look is to wait for a GPU,
-and costs nothing on the CPU."""
+"""Number of steps between reads of the losses, by device type. Reading them synchronises a GPU with
+the host; on the CPU it costs nothing."""
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 PlannedModel = TypeVar("PlannedModel", bound=nn.Module, contravariant=True)
@@ -62,10 +62,10 @@ class StepBatch(NamedTuple):
     targets: Tensor
     """Labels on the device, shape (B, L), integer."""
     weight: Tensor
-    """What the summed loss of all workers is divided by for the step's mean loss; a scalar on the
-    device, float32."""
+    """Divisor of the summed loss of all workers, which gives the step's mean loss; a float32 scalar
+    on the device."""
     rows: int
-    """Rows of one pass; a step of more accumulates the gradients of several passes."""
+    """Rows of one pass; a step with more rows accumulates the gradients of several passes."""
     arguments: tuple[Any, ...] = ()
     """Further positional arguments of the model, hashable."""
 
@@ -180,7 +180,7 @@ class Trainer(Generic[ModelType]):
         precision: Arithmetic of the passes; weights stay in float32.
         clip_norm: Largest norm of all gradients together.
         ema_decay: Decay of the moving average that is evaluated and kept; 0 keeps the last weights.
-        recorded: Whether a GPU may replay steps from recordings.
+        recorded: Whether a GPU may replay steps from CUDA graphs.
         workers: Processes that train this model together; each gets its part of every batch.
     """
 
@@ -207,8 +207,8 @@ class Trainer(Generic[ModelType]):
         self._loss = loss
         self._precision = precision
         self._clip_norm = clip_norm
-        # The scaler decides on the host, after every step, whether the step counts; workers wait
-        # for each other in DistributedDataParallel, whose hooks are no work on tensors alone.
+        # Not for float16, whose scaler decides on the host after every step whether to keep it, nor
+        # for several workers: the hooks of DistributedDataParallel are not only work on tensors.
         self._recorded = recorded and precision != "float16" and workers.size == 1
         self._optimization: Optimization | None = None
         self._replica: nn.Module = model
@@ -231,9 +231,9 @@ class Trainer(Generic[ModelType]):
             plan: What is trained on, and when the model is evaluated and saved.
             folder: Folder of the run; takes `checkpoint.pt`, which the first worker writes.
             fingerprint: What identifies the run; a checkpoint with another one is refused.
-            on_step: Called by every worker for every step, once its loss was read, with the number
-                of steps that were done by then, the step's mean loss, and the record of the
-                evaluation after it, if there was one.
+            on_step: Called by every worker for every step, once its loss has been read, with the
+                number of the step, from 1, its mean loss, and the record of the evaluation after
+                it, if there was one.
 
         Returns:
             Records of all evaluations.
@@ -278,29 +278,29 @@ class Trainer(Generic[ModelType]):
         return self.history
 
     def step(self, batch: StepBatch) -> None:
-        """Take one optimiser step, in passes of at most `batch.rows` rows, without waiting for it.
+        """Queue one optimiser step, in passes of at most `batch.rows` rows, and do not wait for it.
 
         Args:
             batch: This worker's part of the step.
 
         Raises:
-            DeviceError: The GPU's memory does not hold a pass.
+            DeviceError: A pass runs out of GPU memory.
         """
         if self._optimization is None:
             raise RuntimeError("no optimiser: call start_stage first")
         work = partial(self._take_step, batch.rows, batch.arguments)
-        given = batch.inputs, batch.targets, batch.weight
+        tensors = batch.inputs, batch.targets, batch.weight
         scale = self.scaler.get_scale()
         try:
             with arithmetic(self._precision):
-                (loss,) = self._replay((batch.rows, batch.arguments), work, *given)
+                (loss,) = self._replay((batch.rows, batch.arguments), work, *tensors)
         except torch.OutOfMemoryError as error:
             raise memory_error(
                 error,
                 "training",
                 f"{count_noun(batch.rows, 'window')} in a pass",
-                "let fewer pass at once (batch_size, with more accumulation; tokens_per_pass of a "
-                "pretraining), or give the run more of a GPU",
+                "make passes smaller (lower batch_size and raise accumulation; in a pretraining, "
+                "lower tokens_per_pass), or give the run a larger share of a GPU",
             ) from None
         self._unread.append(loss.clone())
         self.steps += 1
@@ -316,7 +316,7 @@ class Trainer(Generic[ModelType]):
             Mean loss of each step over all workers, in order.
 
         Raises:
-            DivergenceError: A loss is NaN or infinite; the weights are of no use.
+            DivergenceError: A loss is NaN or infinite, so the weights are useless.
         """
         losses: list[float] = self.workers.mean(torch.stack(self._unread)).tolist()
         self._unread = []
@@ -333,7 +333,7 @@ class Trainer(Generic[ModelType]):
         targets: Tensor,
         weight: Tensor,
     ) -> tuple[Tensor]:
-        """Change the weights and return the loss: all of it work on tensors of the device."""
+        """Update the weights and return the loss, working only on tensors of the device."""
         assert self._optimization is not None
         optimizer, clipped = self._optimization.optimizer, self._optimization.clipped
         dtype = ACTIVATIONS[self._precision]
@@ -352,11 +352,11 @@ class Trainer(Generic[ModelType]):
         self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(clipped, self._clip_norm)
         if self.device.type == "cuda":
-            # Fused optimisers keep all that they need on the device in any case. torch records
-            # those alone that say so, and warns of every other step of those that do.
-            recording = torch.cuda.is_current_stream_capturing()
+            # A fused optimiser keeps its state on the device in any case. But torch captures only
+            # optimisers that are marked as capturable, and warns if such a one takes eager steps.
+            capturing = torch.cuda.is_current_stream_capturing()
             for group in optimizer.param_groups:
-                group["capturable"] = recording
+                group["capturable"] = capturing
         self.scaler.step(optimizer)
         self.scaler.update()
         return (loss,)
@@ -368,7 +368,7 @@ class Trainer(Generic[ModelType]):
             optimization: Optimiser, schedule and clipped parameters of the stage.
         """
         self._optimization = optimization
-        # Recordings are of one optimiser.
+        # A CUDA graph belongs to one optimiser.
         self._replay = Replay(self.device)
         self._replay.records = self._replay.records and self._recorded
         # Which weights are frozen is settled when the replica is made.
