@@ -18,16 +18,16 @@ from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
 @contextmanager
 def atomic_file(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of `path` once the block succeeds.
+    """Yield a temporary path that replaces `path` once the block succeeds.
 
     The temporary name starts with a dot, because Parquet directory readers skip such files. It
-    holds the process id, so that two writers of the same file never share it; the last one wins.
+    contains the process id, so two writers of the same file never share it; the last one wins.
     A file for S3 is written on this machine first.
 
     Args:
         path: File to write.
-        durable: Whether the disk has it before it takes the place, so that it is whole after a
-            crash of the machine too. A disk may take longer for that than for the file.
+        durable: Whether the file is flushed to disk (fsync) before it replaces `path`, which keeps
+            it whole even if the machine crashes. Flushing may take longer than writing.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp())
@@ -55,7 +55,7 @@ def atomic_file(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder that takes the place of `path` once the block succeeds.
+    """Yield a temporary folder that replaces `path` once the block succeeds.
 
     Args:
         path: Folder to make.

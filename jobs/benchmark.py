@@ -4,10 +4,11 @@ They run in turn, round after round, so that a machine that is busy for a while 
 them; what is printed is the median rate and the median of the ratios within a round. Costs, in
 seconds and megabytes, are printed as medians too.
 
-`gpu` prints every figure of a GPU in at most 8 minutes, next to the share of the card's own limits
-(matrix products in float32, TF32 and bfloat16, and memory bandwidth) that it reaches; what fails
-says why, and the rest goes on. `constants` measures what depends on the device, such as the length
-up to which a Toeplitz product is faster than an FFT, next to its value in the code.
+`gpu` measures every figure of a GPU in at most 8 minutes, and the fraction of the card's own limits
+(matrix products in float32, TF32 and bfloat16, and memory bandwidth) that it reaches. If an
+implementation fails, the reason is printed and the others continue. `constants` measures the
+constants that depend on the device, such as the length up to which a Toeplitz product is faster
+than an FFT, and prints them next to their values in the code.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class BenchmarkSettings(Job):
 
 
 def validate(settings: BenchmarkSettings) -> BenchmarkSettings:
-    """Refuse a benchmark of a GPU where there is none.
+    """Refuse the benchmark of a GPU on a machine without one.
 
     Args:
         settings: Settings of the benchmark.
@@ -75,7 +76,7 @@ def validate(settings: BenchmarkSettings) -> BenchmarkSettings:
                 "NAME",
                 settings.name,
                 "needs a GPU, and torch sees none on this machine",
-                "run it on a machine with one, or time another: convolution, training, attribution",
+                "run it on a machine with a GPU, or run another benchmark, such as training",
             )
     return settings
 
@@ -101,20 +102,20 @@ def execute(settings: BenchmarkSettings) -> Outcome:
                 shown, values = _costs(timed, settings.rounds)
             else:
                 shown, values = _rates(timed, settings.rounds)
-            for line in shown:  # not to be lost if the job is stopped
+            for line in shown:  # logged at once, so that they are kept if the job is stopped
                 logging.info("%s", line)
             text += [timed.title, *shown]
             lines += values
-            del timed  # before the next one is prepared
-    found = {"cpus": cpus, "threads": threads, "device": device, "lines": lines}
-    return Outcome("\n".join(text), found)
+            del timed  # frees its memory before the next one is prepared
+    values_by_name = {"cpus": cpus, "threads": threads, "device": device, "lines": lines}
+    return Outcome("\n".join(text), values_by_name)
 
 
 def _rates(comparison: Comparison, rounds: int) -> Shown:
     from benchmarks.comparison import measured
 
-    found = measured(comparison, rounds)
-    return [f"  {line.who:48} {line.text}" for line in found], [line._asdict() for line in found]
+    lines = measured(comparison, rounds)
+    return [f"  {line.who:48} {line.text}" for line in lines], [line._asdict() for line in lines]
 
 
 def _costs(figures: Figures, rounds: int) -> Shown:

@@ -1,4 +1,4 @@
-"""Stands in for CUDA graphs on a machine without a GPU."""
+"""A stand-in for CUDA graphs on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ CPU = torch.device("cpu")
 
 
 class Recorder(Replay):
-    """A `Replay` on the CPU that works in fixed memory, as recorded graphs do.
+    """A `Replay` on the CPU that uses fixed input and output tensors, as CUDA graphs do.
 
-    As with CUDA, to record work does not run it.
+    As with CUDA graphs, recording work does not run it.
     """
 
     def __init__(self, device: torch.device = CPU) -> None:

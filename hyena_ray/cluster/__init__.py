@@ -1,8 +1,8 @@
 """Ray, and nothing else: what a job needs of a cluster.
 
-The face of the room: `start.connect` joins a cluster or starts one; `resources` says what fits into
-it, without an import of Ray, and `gpu_share` holds a process to what it got; `pool.run_shards` and
-`pool.run_task` run work on it, each shard exactly once; `streams` holds the data that workers read;
-`workers.run_on_workers` trains a run in several processes; `monitor` says how far the work is, and
-ends what makes no progress.
+What other rooms use: `start.connect` joins a cluster or starts one. `resources` works out what fits
+into it, without importing Ray, and `gpu_share` limits a process to the GPUs it was given.
+`pool.run_shards` and `pool.run_task` run work on the cluster, each shard exactly once. `streams`
+contains the data that workers read. `workers.run_on_workers` trains a run in several processes.
+`monitor` reports progress, and stops work that makes none.
 """

@@ -37,19 +37,20 @@ def loopback_only() -> Iterator[None]:
 
 
 class Autoscaling(NamedTuple):
-    """What a cluster has once autoscaling has added all nodes that it may."""
+    """Resources of a cluster once autoscaling has added every node that it may add."""
 
     total: Mapping[str, float]
-    """Amounts by resource, such as `CPU`; empty where the cluster does not scale."""
+    """Amount of each resource, such as `CPU`; empty if the cluster does not scale."""
     nodes: Sequence[tuple[Mapping[str, float], int]]
-    """Amounts of a node of each kind, and the most nodes of the kind; below 0 there is no limit."""
+    """Amounts of each resource on a node of each kind, and the largest number of such nodes; a
+    negative number means no limit."""
 
 
 def autoscaling() -> Autoscaling:
     """Return what the connected cluster may grow to.
 
-    `ray.cluster_resources()` and `ray.nodes()` have the nodes that are up. A public name was asked
-    for in https://github.com/ray-project/ray/issues/49501, and came as this private one.
+    `ray.cluster_resources()` and `ray.nodes()` only cover nodes that are running. A public function
+    was requested in https://github.com/ray-project/ray/issues/49501; Ray added this private one.
     """
     state = ray._private.state.state
     config = state.get_cluster_config()

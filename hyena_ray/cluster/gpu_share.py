@@ -1,7 +1,7 @@
-"""Hold a process to its GPUs: those that Ray assigned to it, a part of one, or none.
+"""Limit a process to the GPUs that Ray assigned to it, to a fraction of one, or to none.
 
-Ray 2.60 shows a process the GPUs that are assigned to it, but hides none from one without any, and
-leaves it to the processes that share a GPU how much of its memory each takes.
+Ray 2.60 makes only the assigned GPUs visible to a process, but a process without any sees them all.
+It also does not limit how much memory each of the processes on a shared GPU takes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import os
 from hyena_ray.cluster.resources import FOR_TENSORS, Resources
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
-"""Environment of a process that sees no GPU. CUDA reads it once, when it is first asked."""
+"""Environment of a process that sees no GPU. CUDA reads it only once, on its first call."""
 
 
 def keep_to(resources: Resources) -> None:
-    """Hold this process to its GPUs; to be called before anything else that a worker does.
+    """Limit this process to its GPUs. A worker must call this before it does anything else.
 
     Args:
-        resources: What the process was placed with; `gpu` is a number.
+        resources: Resources that the process was placed with; `gpu` is a number.
     """
     if not resources.gpu:
         os.environ.update(NO_GPU)

@@ -91,17 +91,17 @@ class _Metrics:
 
 @contextmanager
 def gpu_memory(work: str, trial: str) -> Iterator[Callable[[], None]]:
-    """Export the most memory that a trial holds on its GPU as `hyena_ray_gpu_bytes`.
+    """Export the peak GPU memory of a trial as the metric `hyena_ray_gpu_bytes`.
 
-    The tags are `work`, `trial` and `JobId`. Ray's own figures have the name of the process, which
-    all trials of a search share.
+    Its tags are `work`, `trial` and `JobId`. Ray's own GPU metrics are tagged with the name of the
+    process, which all trials of a search share.
 
     Args:
         work: Name of the work.
         trial: Name of the trial.
 
     Yields:
-        A function that brings the metric up to date; without a GPU it does nothing.
+        A function that updates the metric; without a GPU it does nothing.
     """
     import torch
 
@@ -113,7 +113,7 @@ def gpu_memory(work: str, trial: str) -> Iterator[Callable[[], None]]:
         return
     job = ray.get_runtime_context().get_job_id()
     tags = {"work": work, "trial": trial, "JobId": job}
-    gauge = Gauge("hyena_ray_gpu_bytes", "Most bytes that a trial has held on its GPU", tuple(tags))
+    gauge = Gauge("hyena_ray_gpu_bytes", "Peak GPU memory of a trial, in bytes", tuple(tags))
     torch.cuda.reset_peak_memory_stats(device)  # the process may have run other trials
     try:
         yield lambda: gauge.set(peak_bytes(device), tags)

@@ -1,7 +1,8 @@
-"""Work on the cluster: shards on a pool of actors, each once though actors die, and single tasks.
+"""Work on the cluster: shards on a pool of actors, each exactly once even if actors die, and single
+tasks.
 
-Ray's own retries are off: they run an item twice, or for ever. Whether a shard is done is known
-from its file alone, so one whose actor died after writing it is not done again.
+Ray's own retries are off, because they may run an item twice, or forever. Whether a shard is done
+is known from its file alone, so a shard whose actor died after writing the file is not done again.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Shards(NamedTuple):
     in_own_process: bool = False
     """Whether every try has a process to itself, so that its peak of memory is the shard's."""
     at_once: int = 1
-    """Shards that an actor does at once, each in a thread."""
+    """Number of shards that an actor works on concurrently, each in its own thread."""
 
 
 def run_shards(
@@ -85,11 +86,11 @@ def run_shards(
     Args:
         shards: What is to be done.
         actors: Number of actors that work at once.
-        resources: What one actor takes, with `gpu` a number.
+        resources: Resources of one actor; `gpu` is a number.
         stall_seconds: Longest time without a finished shard.
 
     Returns:
-        What was done, and how many actors died of it.
+        How many shards were done, and how many actors died.
 
     Raises:
         InputError: The work refuses its input; it is not tried again.
@@ -119,7 +120,7 @@ def run_task(
 
     Args:
         work: What is done.
-        resources: What the worker takes, with `gpu` a number.
+        resources: Resources of the worker; `gpu` is a number.
         name: Name of the task, in the log and on the dashboard.
         threads: torch threads of the worker; None leaves them as they are.
 
@@ -135,7 +136,8 @@ def run_task(
             torch.set_num_threads(threads)
         return work()
 
-    # A process of its own: CUDA asks once which GPUs there are, and the next task may have others.
+    # The task gets a process of its own: CUDA reads the visible GPUs only once, and the next task
+    # in the same process may be assigned others.
     options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_calls": 1}
     task: Any = ray.remote(**options)(run)
     with Progress(name):
@@ -235,7 +237,7 @@ class _Pool:
         self._actors: set[Any] = set()
         """Actors that are up."""
         self._idle: list[Any] = []
-        """Actors that are up, each as many times as it can be given a shard."""
+        """Actors that can take another shard; an actor appears once for each free thread."""
         self._running: dict[ray.ObjectRef[None], tuple[int, Any]] = {}
         self._windows = 0
         self._last = time.monotonic()
@@ -339,7 +341,7 @@ class _Pool:
             self._try_again(number, error or RuntimeError("no file was written"))
 
     def _forget(self, actor: Any) -> None:
-        """Give no more shards to an actor that is dead."""
+        """Stop giving shards to a dead actor."""
         self._actors.discard(actor)
         self._idle = [other for other in self._idle if other != actor]
 

@@ -1,6 +1,7 @@
 """What a cluster has, what a trial or an actor takes, and how many of them fit.
 
-Asked before the start, since Ray waits for ever where others fail. Imports nothing of Ray.
+This is worked out before a job starts: a request that can never be met makes Ray wait forever
+instead of failing. The module does not import Ray.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from hyena_ray.progress import count_noun
 from hyena_ray.settings import Settings
 
 LEAST = 0.01
-"""Least part of a CPU or of a GPU that can be asked for; Ray counts ten-thousandths."""
+"""Smallest fraction of a CPU or a GPU that can be requested; Ray counts in ten-thousandths."""
 
 
 class Node(NamedTuple):
-    """Nodes of a cluster that are alike."""
+    """A kind of node, and the number of such nodes in a cluster."""
 
     cpus: float
-    """Logical CPUs of each."""
+    """Logical CPUs of one node."""
     gpus: float
-    """GPUs of each."""
+    """GPUs of one node."""
     number: int = 1
-    """Number of these nodes."""
+    """Number of nodes of this kind."""
 
     def room(self, cpu: float, gpu: float) -> int:
-        """Return how many processes fit on one of these nodes; a fraction is of a single GPU.
+        """Return how many processes fit on one node of this kind.
 
         Args:
             cpu: CPUs of a process.
-            gpu: GPUs of a process.
+            gpu: GPUs of a process; a fraction always comes from a single GPU.
         """
         room = math.floor(self.cpus / cpu)
         if gpu:
-            of_gpus = self.gpus * math.floor(1 / gpu) if gpu <= 1 else self.gpus / gpu
-            room = min(room, math.floor(of_gpus))
+            gpu_slots = self.gpus * math.floor(1 / gpu) if gpu <= 1 else self.gpus / gpu
+            room = min(room, math.floor(gpu_slots))
         return room
 
 
@@ -47,24 +48,25 @@ class Cluster(NamedTuple):
     """The resources of a cluster."""
 
     cpus: float
-    """Logical CPUs that Ray hands out, counting nodes that autoscaling may add."""
+    """Logical CPUs that Ray hands out, including those of nodes that autoscaling may add."""
     gpus: float
-    """GPUs, counted likewise."""
+    """GPUs, including those of nodes that autoscaling may add."""
     cores: int | None
-    """Cores of this machine where the cluster was started here: fewer than `cpus` on a small one.
-    None for a cluster that was joined, where a CPU is taken to be a core."""
+    """Cores of this machine if the cluster was started here; a small machine has fewer cores than
+    `cpus`. None for a cluster that was joined, on which a CPU is taken to be a core."""
     object_store: float
-    """Bytes of shared memory over all nodes."""
+    """Shared memory of all nodes together, in bytes."""
     dashboard: bool = False
     """Whether a dashboard runs. Ray Train asks it which processes are alive."""
     nodes: tuple[Node, ...] = ()
-    """Nodes, and those that autoscaling may add; empty where one node has all."""
+    """Nodes that are running and nodes that autoscaling may add, by kind. Empty if a single node
+    has all CPUs and GPUs."""
     accelerators: tuple[str, ...] = ()
-    """Kinds of GPU that are up, as Ray calls them, such as H200."""
+    """GPU models of the nodes that are running, as Ray names them, such as H200."""
 
     @property
     def kinds(self) -> tuple[Node, ...]:
-        """The nodes, where there is but one as well."""
+        """The nodes by kind; never empty."""
         return self.nodes or (Node(self.cpus, self.gpus),)
 
     @property
@@ -80,7 +82,7 @@ class Cluster(NamedTuple):
 
 def _whole_or_fraction(gpu: float) -> float:
     if gpu > 1 and gpu != int(gpu):
-        raise ValueError("is neither whole nor below 1; give for example 1, 2 or 0.5")
+        raise ValueError("is neither a whole number nor below 1; give for example 1, 2 or 0.5")
     if 0 < gpu < LEAST:
         raise ValueError(f"is less than {LEAST:g} of a GPU; give for example 0.25, or 0 for none")
     return gpu
@@ -103,12 +105,12 @@ class Resources(Settings):
     cpu: CpuCount = 1.0
     """CPUs."""
     gpu: GpuCount | None = None
-    """GPUs: a whole number, or a fraction of one; 0 hides them. Left out, each process takes one
-    where the cluster has GPUs, and small trials share one."""
+    """GPUs: a whole number, or a fraction of one; 0 hides all GPUs. By default, each process takes
+    one if the cluster has GPUs, and small trials share one."""
 
     @property
     def has_gpu(self) -> bool | None:
-        """Whether a process has a GPU, or a part of one; None where the cluster decides."""
+        """Whether a process has a GPU or a fraction of one; None if that depends on the cluster."""
         return None if self.gpu is None else self.gpu > 0
 
     @property
@@ -127,15 +129,15 @@ class TrialResources(Resources):
 
     workers: int = Field(default=1, ge=1)
     """Number of processes that train one trial together, each on its part of every batch. Results
-    are those of one process but for rounding. Costs half a minute a trial, so only for models that
-    need it."""
+    differ from those of one process only by rounding. Starting the workers takes half a minute per
+    trial, so use them only for models that need them."""
 
     @model_validator(mode="after")
     def _workers_share_no_gpu(self) -> Self:
         if self.workers > 1 and self.gpu is not None and self.gpu != int(self.gpu):
             raise ValueError(
-                f"gpu {self.gpu:g} is for each of {self.workers} workers, and no two can share a "
-                "GPU; give a whole number, or workers 1"
+                f"gpu {self.gpu:g} is for each of {self.workers} workers, and workers cannot share "
+                "a GPU; give a whole number, or workers 1"
             )
         return self
 
@@ -146,45 +148,45 @@ class TrialResources(Resources):
 
     @property
     def of_one(self) -> Resources:
-        """What a single process is given, such as one that scores the best model."""
+        """Resources of a single process, such as the one that scores the best model."""
         return Resources(cpu=self.cpu, gpu=self.gpu)
 
 
 DRIVER_CPU = 0.01
 """CPUs of a trial that has workers: its own process only waits for them."""
 GPU_MEMORY = 15e9
-"""Bytes that a GPU is taken to have where a trial's share of it is chosen: those of a T4, the
-smallest that is rented out for training. Ray does not know them, and to look would take a process
-on a node that autoscaling may have to start first."""
+"""GPU memory in bytes that is assumed when a trial's share of a GPU is chosen: that of a T4, the
+smallest GPU commonly rented for training. Ray does not know the real figure, and reading it takes a
+process on a node, which autoscaling may have to start first."""
 FOR_TENSORS = 0.9
-"""Fraction of a process's share of a GPU that its tensors may take. The rest is for what CUDA takes
-for itself, half a gigabyte in each process."""
+"""Fraction of a process's share of GPU memory that its tensors may take. The rest is for the CUDA
+context, which takes half a gigabyte in each process."""
 SHARES: tuple[float, ...] = (1.0, 0.5, 0.25)
-"""Shares of a GPU that are given unasked. In less than a quarter what CUDA itself takes would no
-longer be small, nor would four processes leave much of a GPU idle."""
+"""Shares of a GPU that a process may get by default. Below a quarter, the CUDA context would take a
+large part of the share, and four processes already leave little of a GPU idle."""
 
 AnyResources = TypeVar("AnyResources", bound=Resources)
 
 
 class Placement(NamedTuple, Generic[AnyResources]):
-    """How many trials or actors run at once, and what each of them gets."""
+    """How many trials or actors run at the same time, and the resources of each."""
 
     concurrent: int
-    """Number of trials or actors at once."""
+    """Number of trials or actors that run at the same time."""
     threads: int
-    """torch threads of each, or of each of its workers. Part of a run's plan: results differ in the
-    last bits by threads."""
+    """torch threads of a trial or actor, or of each worker of a trial. They are part of a run's
+    plan, because the last bits of results depend on the number of threads."""
     resources: AnyResources
-    """What one gets, or each of its workers; `gpu` is a number."""
+    """Resources of a trial or actor, or of each worker of a trial; `gpu` is a number."""
 
     @property
     def gpu(self) -> bool:
-        """Whether each process has a GPU, or a part of one."""
+        """Whether each process has a GPU or a fraction of one."""
         return bool(self.resources.has_gpu)
 
     @property
     def text(self) -> str:
-        """The number at once and what each gets, in words."""
+        """The number of trials or actors and their resources, in words."""
         workers = self.resources.processes
         each = f"{self.concurrent} at once, each {self.resources.text}"
         return each + (f" for each of {workers} workers" if workers > 1 else "")
@@ -201,28 +203,30 @@ def fit_resources(
     stream_cpu: float = 0.0,
     gpu_bytes: Callable[[], float] | None = None,
 ) -> Placement[AnyResources]:
-    """Fit trials or actors into a cluster, and give them GPUs where it has any.
+    """Fit trials or actors into a cluster, and give them GPUs if it has any.
 
-    Where `resources` leave the GPUs open, each process gets one, or the largest of `SHARES` with
-    which as many run at once as with the smallest that holds one.
+    If `resources` leaves the GPUs open, each process gets either a whole GPU or a share of one.
+    Among the `SHARES` whose memory suffices, it is the largest with which the most processes run at
+    the same time.
 
     Args:
-        cluster: What there is.
-        resources: What one takes, or each of its workers; several work under a process that needs
-            `DRIVER_CPU`.
-        wanted: Number to run at once; None takes as many as fit and are useful.
-        useful: Number beyond which there is nothing to do.
-        name: Name of the setting that asks for resources, for the message, such as `--cpu, --gpu`.
-        count_name: Name of the setting that asks for a number at once, likewise.
-        stream_cpu: CPUs that each process needs besides, where it reads a data stream of its own.
-        gpu_bytes: Returns the bytes of GPU memory that a process is estimated to need; None where
-            it fills a GPU of any size, so that several share one only where they are wanted.
+        cluster: Resources of the cluster.
+        resources: Resources of a trial or actor, or of each worker of a trial. A trial with several
+            workers has a process of its own, which needs `DRIVER_CPU`.
+        wanted: Number to run at the same time; None runs as many as fit and are useful.
+        useful: Largest number for which there is work.
+        name: Setting that asks for the resources, for the message, such as `--cpu, --gpu`.
+        count_name: Setting that asks for the number to run, for the message.
+        stream_cpu: Additional CPUs that each process needs if it reads a data stream of its own.
+        gpu_bytes: Returns the GPU memory that a process is estimated to need, in bytes. None for
+            processes that fill a GPU of any size; these share GPUs only if `wanted` exceeds the
+            number of GPUs.
 
     Returns:
-        How many run at once: no more than the machine has cores for, unless more are wanted.
+        The placement. Unless more are wanted, no more run than the machine has cores for.
 
     Raises:
-        InputError: A request that this cluster can never meet.
+        InputError: This cluster can never meet the request.
 
     Example:
         >>> server = Cluster(cpus=32, gpus=4, cores=None, object_store=2e10)
@@ -242,10 +246,13 @@ def fit_resources(
     if resources.gpu is None:
         need = None
         if cluster.gpus and workers == 1:
-            # Actors, whose need is not known, share a GPU where more are wanted than there are.
+            # The need of actors is not known: they share GPUs if more are wanted than there are.
             need = gpu_bytes() if gpu_bytes else 0.0 if wanted else None
-        at_once = lambda share: min(room(share), most)  # noqa: E731
-        resources = resources.model_copy(update={"gpu": _default_gpu(cluster, need, at_once)})
+
+        def concurrency(share: float) -> int:
+            return min(room(share), most)
+
+        resources = resources.model_copy(update={"gpu": _default_gpu(cluster, need, concurrency)})
     gpu = resources.gpu or 0.0
     if room(gpu) < (wanted or 1):
         raise _too_much(cluster, resources, wanted, room(gpu), name, count_name, stream_cpu)
@@ -273,20 +280,22 @@ def _cpus(cpu: float, workers: int, stream_cpu: float) -> float:
     return workers * (cpu + stream_cpu) + (DRIVER_CPU if workers > 1 else 0)
 
 
-def _default_gpu(cluster: Cluster, need: float | None, at_once: Callable[[float], int]) -> float:
-    """Return the GPUs of a process that asks for none and refuses none.
+def _default_gpu(
+    cluster: Cluster, need: float | None, concurrency: Callable[[float], int]
+) -> float:
+    """Return the GPUs of a process for which the user left the number open.
 
     Args:
-        cluster: What there is.
-        need: Bytes of memory that a process needs; None for the whole GPU.
-        at_once: Returns how many would run at once with a share.
+        cluster: Resources of the cluster.
+        need: GPU memory that a process needs, in bytes; None for a whole GPU.
+        concurrency: Returns how many processes would run at the same time with a given share.
     """
     if not cluster.gpus:
         return 0.0
     if need is None:
         return 1.0
     fitting = [share for share in SHARES if need <= share * FOR_TENSORS * GPU_MEMORY]
-    return max(fitting or SHARES[:1], key=lambda share: (at_once(share), share))
+    return max(fitting or SHARES[:1], key=lambda share: (concurrency(share), share))
 
 
 def _too_much(
@@ -298,7 +307,7 @@ def _too_much(
     count_name: str,
     stream_cpu: float,
 ) -> InputError:
-    """Return the refusal of what a cluster can never give: what it has, and what to set."""
+    """Return the error for a request that the cluster can never meet, with what to ask for."""
     workers, gpu = resources.processes, resources.gpu or 0.0
     cpus = max(node.cpus for node in cluster.kinds)
     gpus = max(node.gpus for node in cluster.kinds)

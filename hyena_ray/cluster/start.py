@@ -28,7 +28,7 @@ LOCAL_OBJECT_STORE = 2 << 30
 """Bytes of the object store on this machine; Ray's default of 30 % of the memory is too much for a
 laptop."""
 ACCELERATOR = "accelerator_type:"
-"""Beginning of the name of the resource by which Ray says which GPUs a node has."""
+"""Prefix of the name of the resource with which Ray marks the GPU model of a node."""
 
 
 @contextmanager
@@ -178,12 +178,12 @@ def _describe(dashboard_url: str | None, cores: int | None) -> Cluster:
 
 
 def _nodes(possible: Autoscaling) -> tuple[Node, ...]:
-    """Return the nodes that do work: those that are up, and those that may be added."""
+    """Return the nodes that have CPUs: those that are running, and those that may be added."""
     up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     counts = Counter(map(_cpus_and_gpus, up))
     for resources, most in possible.nodes:
         kind = _cpus_and_gpus(resources)
-        # Some of these are up already.
+        # Some of these are running already.
         counts[kind] = max(counts[kind], most if most >= 0 else sys.maxsize)
     return tuple(Node(*kind, count) for kind, count in sorted(counts.items()) if kind[0])
 

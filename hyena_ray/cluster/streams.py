@@ -167,10 +167,10 @@ class StreamSource:
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
         """Read all windows once, with the files and every `BUFFER_ROWS` rows shuffled.
 
-        Every worker of a run reads the whole stream and takes its own rows of each batch: which
-        rows a batch has is known only once those before it were shuffled, and a stream that Ray
-        splits among the workers would train another run than one worker does. Only a worker's own
-        rows are copied to its device and augmented.
+        Every worker of a run reads the whole stream and takes its own rows of each batch. Which
+        rows a batch contains is known only once the preceding rows have been shuffled, and workers
+        that each read a part of the stream, split by Ray, would train on other batches than a
+        single worker does. Only a worker's own rows are copied to its device and augmented.
 
         Args:
             batch_size: Number of windows of a batch; the last one may have fewer.
@@ -309,11 +309,11 @@ def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
 
 
 def windows_bytes(data: PreparedData, keys: Sequence[Key]) -> int:
-    """Return the bytes of windows in memory.
+    """Return the size of windows in memory, in bytes.
 
     Args:
         data: Prepared windows.
-        keys: Lengths and splits that are held at once.
+        keys: Lengths and splits that are in memory at the same time.
     """
     return sum(
         data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)

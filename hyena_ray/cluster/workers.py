@@ -37,13 +37,13 @@ def run_on_workers(
 ) -> None:
     """Call `train` on every worker of a new group, and wait.
 
-    The group talks over nccl where its workers have GPUs, each of its own, else over gloo. What the
-    first worker reports is passed on in this thread: Ray 2.60's TuneReportCallback hangs where Tune
-    takes longer to accept the last report than the group to end.
+    Workers communicate over NCCL if each has a GPU of its own, else over Gloo. The reports of the
+    first worker are passed on in this thread: Ray 2.60's TuneReportCallback hangs if Tune takes
+    longer to accept the last report than the group takes to end.
 
     Args:
         train: Trains one run as one of these workers.
-        resources: What the run takes, with `gpu` a number.
+        resources: Resources of the run; `gpu` is a number.
         folder: Folder for Ray Train's own files, on storage that every node sees.
         name: Name of the run, in `folder` and on the dashboard; a Tune trial's has its id.
         tell: Takes the reports.
@@ -81,8 +81,8 @@ def run_on_workers(
             name=name,
             storage_path=str(folder),
             failure_config=ray.train.FailureConfig(max_failures=retries),
-            # Not `keep_to`: Ray Train asks CUDA before it calls `work`. It makes each worker's own
-            # GPU the current one of those that it sees.
+            # `keep_to` would be too late here: Ray Train initialises CUDA before it calls `work`.
+            # Ray Train itself makes each worker's own GPU the current device.
             worker_runtime_env={} if gpu else {"env_vars": NO_GPU},
         ),
     )
@@ -108,10 +108,10 @@ def run_on_workers(
 
 
 def backend_for(resources: TrialResources) -> str:
-    """Return the backend over which a group of workers talks.
+    """Return the torch.distributed backend of a group of workers.
 
     Args:
-        resources: What the run takes, with `gpu` a number.
+        resources: Resources of the run; `gpu` is a number.
 
     Example:
         >>> backend_for(TrialResources(gpu=1, workers=2)), backend_for(TrialResources(gpu=0))
@@ -136,7 +136,7 @@ def run_in_own_process(
 
     Args:
         train: Trains one run as one of these workers.
-        resources: What the run takes, with `gpu` a number.
+        resources: Resources of the run; `gpu` is a number.
         folder: Folder for Ray Train's own files, on storage that every node sees.
         name: Name of the run, in `folder` and on the dashboard.
         tell: Takes the reports.

@@ -7,7 +7,7 @@ The driver, with any scheduler over piece numbers, calls in this order:
     scorer = make_scorer(model, plan)           # once in every actor
     for index in missing_pieces(plan, folder):  # in actors, in any order, any number of times
         run_piece(scorer, plan, index, folder)
-    write_results(plan, settings, folder)       # of region_calling; may wait for the pieces
+    write_results(plan, settings, folder)       # in region_calling; can wait for the pieces
 
 Actors read the bases of a piece from a file of its own: a gzipped genome can only be read from its
 start, and holding one takes more memory than scoring it. A piece is one file that appears whole or
@@ -48,7 +48,7 @@ PIECE = 250_000
 SEQUENCES = "sequences"
 """Subfolder with one file of bases for each piece, until the prediction is complete."""
 POLL_SECONDS = 0.2
-"""Seconds between two looks for the file of a piece."""
+"""Seconds between two checks for the file of a piece."""
 _BATCH = b"hyena_ray.batch"
 
 
@@ -89,7 +89,7 @@ class PredictionPlan(Plan):
     overlap: int
     """Bases that a window shares with the next one."""
     batch: int | None
-    """Windows of one forward pass, as asked for; None leaves it to the device."""
+    """Windows of one forward pass, as requested; None chooses it by the device."""
     contigs: tuple[ContigEntry, ...]
     """All contigs of the genome, sorted by name as UCSC's tools require."""
     pieces: tuple[Piece, ...] = Field(min_length=1)
@@ -154,7 +154,7 @@ def plan_prediction(
         genome: File of the genome, or the name of an assembly.
         contigs: Names of the contigs to score; None scores all.
         overlap: Bases that a window shares with the next one; None takes half a window.
-        batch: Windows of one forward pass; None leaves it to the device.
+        batch: Windows of one forward pass; None chooses it by the device.
         piece: Bases of a piece.
 
     Raises:
@@ -300,11 +300,11 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     for contig in with_progress(source):
         for index in wanted.get(contig.name, ()):
             first, last = _sequence_span(plan, index)
-            # One value for all: Parquet would encode base after base.
+            # All bases are one value, because Parquet would encode them one by one.
             codes = contig.codes[first:last].tobytes()
             table = pa.table({"codes": pa.array([codes], pa.binary())})
             path = _sequence_path(folder, index)
-            # After a crash of the machine they are written anew, from the genome.
+            # After a crash of the machine they are written again, from the genome.
             write_shard_file(table, path, plan.fingerprint, durable=False)
     if source.sha256 != plan.genome:
         raise InputError(genome, None, "changed while it was read", "start anew with --overwrite")
@@ -333,7 +333,7 @@ def make_scorer(model: WindowModel, plan: PredictionPlan) -> Scorer:
 def run_piece(scorer: Scorer, plan: PredictionPlan, index: int, folder: AnyPath) -> None:
     """Score one piece and write its file, unless it is complete already.
 
-    Threads that share a scorer read and write while others score.
+    Several threads may share a scorer: while one scores, others read and write.
 
     Args:
         scorer: Scorer of the plan.
@@ -342,7 +342,8 @@ def run_piece(scorer: Scorer, plan: PredictionPlan, index: int, folder: AnyPath)
         folder: Folder of the prediction, with the bases of the piece.
 
     Raises:
-        InputError: The bases of the piece are missing, or a GPU's memory does not hold one window.
+        InputError: The bases of the piece are missing, or the GPU has too little memory for a
+            single window.
     """
     if piece_is_complete(plan, index, folder):
         return
@@ -370,10 +371,10 @@ def wait_for_piece(
         plan: Plan of the prediction.
         index: Number of the piece.
         folder: Folder of the prediction.
-        stopped: Set when no more pieces are scored.
+        stopped: Set once no more pieces will be scored.
 
     Raises:
-        JobError: It is incomplete, and no more pieces are scored.
+        JobError: The piece is incomplete, and no more pieces will be scored.
     """
     while not piece_is_complete(plan, index, folder):
         if stopped.wait(POLL_SECONDS):

@@ -177,7 +177,7 @@ class PredictionResult(Settings):
     digest: str
     """sha256 of the probabilities, whatever the regions."""
     batch: int
-    """Windows of one forward pass, the fewest of any piece."""
+    """Windows of one forward pass; the smallest number of all pieces."""
 
     @property
     def share(self) -> float:
@@ -191,21 +191,21 @@ def write_results(
     folder: AnyPath,
     stopped: threading.Event | None = None,
 ) -> PredictionResult:
-    """Write track and regions of a prediction, while its pieces are scored or after that.
+    """Write track and regions of a prediction, while its pieces are being scored or afterwards.
 
     Args:
         plan: Plan of the prediction.
         settings: Settings of the regions.
         folder: Folder of the prediction.
-        stopped: Set when no more pieces are scored; until then, those that are not complete are
-            waited for. None waits for none.
+        stopped: Set once no more pieces will be scored; until then, incomplete pieces are waited
+            for. If None, all pieces must be complete.
 
     Returns:
         Figures of the prediction.
 
     Raises:
-        InputError: A piece is damaged, or missing where none is waited for.
-        JobError: A piece is missing, and no more are scored.
+        InputError: A piece is damaged, or is missing and `stopped` is None.
+        JobError: A piece is missing, and no more pieces will be scored.
     """
     sizes = plan.lengths
     digest = hashlib.sha256()

@@ -44,8 +44,8 @@ class RunProvenance(Settings):
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of Python and packages."""
     ran_on: tuple[str, ...] = ()
-    """What each start ran on: how many processes, their CPUs and GPUs, and the kind of GPU. The
-    last bits of a result belong to one kind of device."""
+    """Hardware of each start: the number of processes, their CPUs and GPUs, and the GPU model. The
+    last bits of a result depend on the kind of device."""
 
 
 class Output(NamedTuple):
@@ -66,7 +66,7 @@ class Run(Generic[PlanType]):
         folder: Folder of the run.
         plan: Plan of its first start.
         inputs: Name of everything that is read, and where it is, for the provenance.
-        ran_on: What the run is computed on, for the provenance.
+        ran_on: Hardware that the run is computed on, for the provenance.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ def default_folder(name: str) -> Path:
 
 
 def run_folder(out: AnyPath, *, resume: bool | None = None, overwrite: bool = False) -> AnyPath:
-    """Check that the folder of a run is a new one, or one that may be continued or replaced.
+    """Check that the folder of a run is new, or may be continued or replaced.
 
     Args:
-        out: The folder as it was given.
-        resume: Whether the run that is there is continued; None where the job cannot resume.
-        overwrite: Whether the run that is there is replaced.
+        out: The folder as the user gave it.
+        resume: Whether the run in the folder is continued; None if the job cannot resume.
+        overwrite: Whether the run in the folder is replaced.
 
     Returns:
         The folder's absolute path.
@@ -270,7 +270,7 @@ def start(
         output: Where the run is written, from `check_output`.
         plan: What the run is made of.
         inputs: Name of everything that is read, and where it is, for the provenance.
-        ran_on: What the run is computed on, in words, for the provenance.
+        ran_on: Hardware that the run is computed on, in words, for the provenance.
 
     Yields:
         The run, with the plan of its first start.
@@ -298,7 +298,7 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath], ran_on: str
     Args:
         folder: Folder of the run.
         inputs: Name of everything that is read, and where it is.
-        ran_on: What the run is computed on from here on; it follows that of earlier starts.
+        ran_on: Hardware of this start, which is appended to that of earlier starts.
     """
     path = folder / PROVENANCE
     before = RunProvenance.parse(read_json(path), path).ran_on if path.exists() else ()

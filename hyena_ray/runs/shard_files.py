@@ -27,7 +27,8 @@ def write_shard_file(
         table: Rows of the shard; the metadata of its schema is kept.
         path: File to write.
         fingerprint: Fingerprint of the plan that the shard belongs to.
-        durable: Whether the file survives a crash of the machine; one that does not is incomplete.
+        durable: Whether the file is flushed to disk, and so survives a crash of the machine. A file
+            that a crash has damaged counts as incomplete.
     """
     metadata = {**(table.schema.metadata or {}), _KEY: fingerprint.encode()}
     table = table.replace_schema_metadata(metadata)

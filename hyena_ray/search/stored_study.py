@@ -136,7 +136,7 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
 
 
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return trials that were started and neither finished, were stopped by ASHA nor failed.
+    """Return the trials that were started but have not finished, failed or been stopped by ASHA.
 
     Args:
         study: Study of a search.

@@ -28,7 +28,7 @@ from hyena_ray.training.trainer import DivergenceError
 
 
 def trial_name(number: int) -> str:
-    """Return the name of a trial, in Tune, in TensorBoard and in metrics.
+    """Return the name of a trial in Tune, in TensorBoard and in metrics.
 
     Args:
         number: Number of the trial in the Optuna study.
@@ -49,7 +49,7 @@ class TrialPlan(NamedTuple):
     threads: int
     """torch threads of each trial, or of each of its workers."""
     resources: TrialResources
-    """What each trial gets, or each of its workers; `gpu` is a number."""
+    """Resources of each trial, or of each worker of a trial; `gpu` is a number."""
 
     def folder_of(self, number: int) -> AnyPath:
         """Return the folder of a trial's checkpoint and model.
@@ -71,8 +71,8 @@ class TrialPlan(NamedTuple):
 def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     """Train with the settings that `StudySearch` suggested, from the trial's checkpoint if any.
 
-    A run that diverges, or whose precision or memory the device lacks, is a result of its settings:
-    it is reported with the problem and not tried again.
+    If a run diverges, runs out of GPU memory or needs a precision that the device lacks, that is a
+    result of its settings: it is reported with the problem, and not tried again.
 
     Args:
         config: Number and searched settings of the trial.

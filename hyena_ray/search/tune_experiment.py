@@ -78,7 +78,7 @@ def run_trials(
         stored: Study that remembers trials; see `StudySearch`.
         windows: Windows by length and split, all that trials can ask for.
         folder: Folder of the run; takes `trials/`, `tensorboard/`, and Tune's own files in `tune/`.
-        placement: Number of trials at once, and what each gets.
+        placement: Number of trials that run at the same time, and the resources of each.
         trackers: Experiment trackers that follow the search.
 
     Raises:

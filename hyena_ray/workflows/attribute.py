@@ -92,7 +92,7 @@ class AttributeRecord(Record):
     attributed: int
     """Windows with a true positive, which were attributed."""
     positions: tuple[int, ...]
-    """Sequence positions of a pass through the model, on the devices that computed."""
+    """Sequence positions of a pass through the model: every size that was used, ascending."""
     convergence: dict[str, dict[str, float]]
     """How exact the scores of each gradient method are."""
     kmers: dict[str, tuple[str, ...]]
@@ -317,12 +317,12 @@ def place_actors(
 
 
 def place_actors_for(windows: int, cluster: Cluster, resources: Resources) -> Placement[Resources]:
-    """Fit the actors that would attribute windows into the cluster.
+    """Fit the actors that would attribute some windows into the cluster.
 
     Args:
         windows: Number of windows.
-        cluster: Cluster that they run on.
-        resources: What an actor takes.
+        cluster: Cluster that the actors run on.
+        resources: Resources of an actor.
 
     Raises:
         InputError: The cluster cannot hold one.
@@ -355,7 +355,7 @@ def attribute_in_run(
             actor loads the model itself.
         data: Prepared windows.
         actors: Actors that work at once; the result does not depend on it.
-        resources: What an actor takes, with `gpu` a number.
+        resources: Resources of an actor; `gpu` is a number.
 
     Raises:
         ShardError: A shard failed on every try.

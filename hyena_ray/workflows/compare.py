@@ -152,7 +152,7 @@ class Comparison(NamedTuple):
     changes: dict[str, Any]
     """Settings that all runs are given, by dotted key."""
     resources: Resources
-    """What a run takes; whether it has a GPU is known once the runs are placed."""
+    """Resources of a run; whether it has a GPU may only be known once the runs are placed."""
     address: str | None
     """Ray cluster to join."""
 
@@ -243,11 +243,11 @@ def plan_runs(
     *,
     gpu: bool,
 ) -> list[PlannedRun]:
-    """Return every preset with every seed, and every fold.
+    """Return a run for every combination of preset, seed and fold.
 
     Args:
         presets: Presets to run.
-        seeds: Seeds of each.
+        seeds: Seeds of each preset.
         data: Prepared windows.
         changes: Settings that all runs are given, by dotted key.
         gpu: Whether each run has a GPU.
@@ -269,7 +269,7 @@ def _checked_runs(
     data: PreparedData,
     changes: Mapping[str, Any],
 ) -> list[PlannedRun]:
-    """Plan all runs as if there were no GPU, unless one is asked for, and check them."""
+    """Plan and check all runs, as runs without a GPU unless one is asked for."""
     from hyena_ray.training.preflight import build_untrained, check_run_fits
 
     gpu = settings.resources.has_gpu
@@ -277,7 +277,7 @@ def _checked_runs(
     for run in runs:
         check_run_fits(run.settings, data, f"preset {run.preset}", gpu=gpu)
     for first in {run.preset: run.settings for run in runs}.values():
-        # What only shows when the model is made, such as a backbone that is not there.
+        # Building the model shows problems that nothing else does, such as a missing backbone.
         build_untrained(first)
     return runs
 
@@ -305,17 +305,17 @@ def _views(comparison: Comparison, cluster: Cluster) -> dict[int | None, _View]:
 
 
 def place_runs(comparison: Comparison, cluster: Cluster) -> tuple[Comparison, Placement[Resources]]:
-    """Fit runs into a cluster. Where nothing else is asked for, small ones share a GPU.
+    """Fit runs into a cluster. By default, small runs share a GPU.
 
     Args:
         comparison: The comparison.
-        cluster: Cluster that they run on.
+        cluster: Cluster that the runs are placed on.
 
     Returns:
-        The comparison with the runs as they are with a GPU, or without one; and their placement.
+        The comparison with its runs planned for a GPU or for the CPU, and their placement.
 
     Raises:
-        InputError: The cluster cannot hold one, or a run needs a GPU.
+        InputError: The cluster cannot hold a run, or a run needs a GPU and gets none.
     """
     from hyena_ray.cluster.resources import fit_resources
     from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes

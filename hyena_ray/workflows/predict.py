@@ -58,8 +58,8 @@ OUTPUTS = {
 }
 """Name of every output, and its path in the folder of the run."""
 AT_ONCE_ON_GPU = 4
-"""Pieces that an actor with a GPU does at once. A small model scores one in 0.04 s, and meanwhile
-the others are read, queued, written and handed out."""
+"""Number of pieces that an actor with a GPU works on concurrently. A small model scores a piece in
+0.04 s; meanwhile the others are read, queued, written and handed out."""
 UNKNOWN_PRECISION = (
     "unknown, and lower than on windows, whose negatives are a sample; there is an estimate only "
     "at the model's own threshold, and only of a model that was trained with --test"
@@ -87,11 +87,11 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
     model reads 32 bases on each side of a window."""
     batch: Annotated[
         int | None,
-        Option("N", WHERE, default="128 on a CPU, about 1 Mb of them on a GPU"),
+        Option("N", WHERE, default="128 on a CPU, as many as have about 1 Mb on a GPU"),
         Field(ge=1),
     ] = None
-    """Windows of one forward pass, halved where a GPU runs out of memory. The last bits of the
-    scores depend on it, so that --resume takes the one of the first start."""
+    """Windows of one forward pass, halved if a GPU runs out of memory. The last bits of the scores
+    depend on it, so --resume keeps the value of the first start."""
     actors: Annotated[
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
@@ -330,7 +330,7 @@ def predict_in_run(
     )
     stopped = threading.Event()
     with ThreadPoolExecutor(1) as thread:
-        # Track and regions follow the pieces, which are started in order.
+        # Track and regions are written as pieces arrive; the pieces are started in this order.
         results = thread.submit(write_results, plan, prediction.regions, folder, stopped)
         try:
             run_shards(shards, actors=actors, resources=prediction.resources)

@@ -90,10 +90,10 @@ class PretrainJob(Resumes, RunsOnActors):
 
     @property
     def group(self) -> TrialResources:
-        """What the workers take, each of them.
+        """Resources of the group of workers.
 
         Raises:
-            InputError: They would share a GPU.
+            InputError: The workers would share a GPU.
         """
         from hyena_ray.cluster.resources import TrialResources
 
@@ -230,10 +230,10 @@ def place_workers(pretraining: Pretraining, cluster: Cluster) -> Placement[Trial
 
     Args:
         pretraining: The pretraining.
-        cluster: Cluster that they run on.
+        cluster: Cluster that the workers run on.
 
     Raises:
-        InputError: The cluster cannot hold them, or they need GPUs.
+        InputError: The cluster cannot hold the workers, or they need GPUs and get none.
     """
     from hyena_ray.cluster.resources import fit_resources
     from hyena_ray.cluster.streams import STREAM_CPU
@@ -399,7 +399,7 @@ def _pretrain_in_run(
         report({"history": result.history})
 
     history, rate = _train(train, pretraining, resources)
-    # They are counted, which no GPU does faster.
+    # Markov models only count bases, which a GPU does not make faster.
     counting = Resources(cpu=resources.cpu, gpu=0)
     markov = _markov(share(pretraining.genome.train), held_out, settings, counting)
     record = PretrainRecord.make(

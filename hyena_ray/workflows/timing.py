@@ -101,8 +101,8 @@ def seconds_per_scored_window(model_folder: AnyPath, batch: int | None, most: in
 
     Args:
         model_folder: Folder of the model.
-        batch: Windows of one forward pass; None leaves it to the device.
-        most: Windows that are scored at most.
+        batch: Windows of one forward pass; None chooses it by the device.
+        most: Largest number of windows to score.
     """
     model = load_window_model(model_folder)
     model.to(default_device())
@@ -111,8 +111,11 @@ def seconds_per_scored_window(model_folder: AnyPath, batch: int | None, most: in
         windows = min(scorer.batch, max(1, most))
         size = windows * window
         sequence = ContigSlice(0, np.random.default_rng(0).integers(4, size=size, dtype=np.uint8))
-        work = lambda: scorer.score(sequence, size, 0, size, step=window)  # noqa: E731
-        return seconds_of(work) / windows
+
+        def score() -> None:
+            scorer.score(sequence, size, 0, size, step=window)
+
+        return seconds_of(score) / windows
 
 
 def pretraining_seconds(settings: PretrainSettings, batch: Batch) -> float:

@@ -90,9 +90,9 @@ class TuneSettings(Resumes, Joins):
     """CPUs of each process: a trial, one of its workers, or an actor."""
     gpu: Annotated[
         GpuCount | None,
-        Option("X", WHERE, default="the space's, 1 where the cluster has GPUs, or a share"),
+        Option("X", WHERE, default="the space's, 1 if the cluster has GPUs, or a share of one"),
     ] = None
-    """GPUs of each process: a whole number, or a fraction of one; 0 hides them."""
+    """GPUs of each process: a whole number, or a fraction of one; 0 hides all GPUs."""
     out: Annotated[
         Location | None, Option("DIR", WRITE, default="a new one in ~/ray_results/hyena_ray/")
     ] = None  # type: ignore[assignment]
@@ -106,7 +106,7 @@ class TunePlan(Plan):
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads"})
 
     space: dict[str, Any]
-    """The search space, without the number of trials and of those at once, and what each takes."""
+    """The search space, without the number of trials, their concurrency and their resources."""
     trials: int
     """Settings to try; a resumed search may try more."""
     data: str | None
@@ -222,7 +222,7 @@ def validate(settings: TuneSettings) -> Search:
             check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
     for draw in {draw.model.backbone: draw for draw in draws}.values():
-        # What only shows when the model is made, such as a backbone that is not there.
+        # Building the model shows problems that nothing else does, such as a missing backbone.
         build_untrained(draw)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
@@ -310,15 +310,16 @@ def window_keys(space: SearchSpace) -> list[Key]:
 def place_trials(
     space: SearchSpace, data: PreparedData | None, cluster: Cluster
 ) -> Placement[TrialResources]:
-    """Fit trials into a cluster. Where nothing else is asked for, small ones share a GPU.
+    """Fit trials into a cluster. By default, small trials share a GPU.
 
     Args:
-        space: Search space, which says what a trial takes.
-        data: Prepared windows; None for simulated ones, which are few.
-        cluster: Cluster that they run on.
+        space: Search space, which sets the resources of a trial.
+        data: Prepared windows; None for simulated windows, which are few.
+        cluster: Cluster that the trials run on.
 
     Raises:
-        InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU.
+        InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU and gets
+            none.
     """
     from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
     from hyena_ray.training.footprint import training_bytes

@@ -159,7 +159,7 @@ class WritesRun(Job):
     @field_validator("out")
     @classmethod
     def _is_free(cls, out: AnyPath | None, info: ValidationInfo) -> AnyPath | None:
-        # The fields above, and `resume` of those that can, are validated before this one.
+        # The fields above are validated before this one, and so is `resume` if the job has it.
         if out is not None:
             run_folder(
                 out, resume=info.data.get("resume"), overwrite=bool(info.data.get("overwrite"))
@@ -182,14 +182,14 @@ class WritesRun(Job):
 
 
 class Resumable(Job):
-    """The setting of a job that can continue what was interrupted."""
+    """The setting of a job that can continue an interrupted run."""
 
     resume: Annotated[bool, Option(group=WRITE)] = False
     """Continue the run that is in --out."""
 
 
 class Resumes(WritesRun, Resumable):
-    """Settings of a job that writes the folder of a run, and can continue it."""
+    """Settings of a job that writes the folder of a run and can continue the run."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -213,9 +213,9 @@ class RunsOnActors(Joins):
     cpu: Annotated[CpuCount, Option("X", WHERE)] = 1.0
     """CPUs of each process."""
     gpu: Annotated[
-        GpuCount | None, Option("X", WHERE, default="1 where the cluster has GPUs, or a share")
+        GpuCount | None, Option("X", WHERE, default="1 if the cluster has GPUs, or a share of one")
     ] = None
-    """GPUs of each process: a whole number, or a fraction of one; 0 hides them."""
+    """GPUs of each process: a whole number, or a fraction of one; 0 hides all GPUs."""
 
     @property
     def resources(self) -> Resources:

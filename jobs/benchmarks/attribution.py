@@ -140,10 +140,10 @@ def captum_gradients(
     """Run Algorithm 4 of the original work with captum.
 
     Args:
-        plain: Model, on the device that computes.
+        plain: Model, on the device of the benchmark.
         windows: Windows to attribute.
-        rows: Windows at once.
-        points: Points of all of their paths in one pass; None takes all.
+        rows: Windows that are attributed together.
+        points: Points on the paths of these windows in one pass; None takes all.
     """
     method = captum.attr.IntegratedGradients(lambda e, labels: positive_logits(plain, e, labels))
     for tokens, labels in parts(windows, rows, plain.device):
@@ -162,10 +162,10 @@ def captum_noise(plain: PlainHyenaDNA, windows: Windows, *, rows: int, copies: i
     """Run Algorithm 5 of the original work with captum.
 
     Args:
-        plain: Model, on the device that computes.
+        plain: Model, on the device of the benchmark.
         windows: Windows to attribute.
-        rows: Windows at once.
-        copies: Noisy copies of each in one pass.
+        rows: Windows that are attributed together.
+        copies: Noisy copies of each window in one pass.
     """
     saliency = captum.attr.Saliency(lambda e, labels: positive_logits(plain, e, labels))
     method = captum.attr.NoiseTunnel(saliency)

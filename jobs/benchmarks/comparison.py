@@ -22,7 +22,8 @@ from hyena_ray.model.devices import finish
 logger = logging.getLogger(__name__)
 
 Run = Callable[[], object]
-"""Does the work once. It may return the `Work` that it did, else it did the amount of all."""
+"""Does the work once. It may return the `Work` that it did; otherwise it did the comparison's
+`amount`."""
 CPU = torch.device("cpu")
 
 
@@ -32,14 +33,14 @@ class Comparison(NamedTuple):
     title: str
     unit: str
     amount: float
-    """Units of work of a run that does not say how many it did."""
+    """Units of work of a run that does not return its `Work`."""
     runs: Mapping[str, Run]
     device: torch.device = CPU
-    """Device that is waited for before the clock is read."""
+    """Device that is synchronised before the clock is read."""
     limits: Limits | None = None
-    """Limits of the device, of which runs that return their work say what share they reach."""
+    """Limits of the device, with which the work that runs return is compared."""
     seconds: float = math.inf
-    """Time that the rounds may take: no further one starts after it."""
+    """Time limit of the rounds: no round starts later."""
 
 
 class Line(NamedTuple):
@@ -48,20 +49,20 @@ class Line(NamedTuple):
     title: str
     who: str
     rate: float
-    """Median over the rounds; NaN of a run that failed."""
+    """Median over the rounds; NaN if the run failed."""
     unit: str
     ours_over_it: float
-    """Median of the ratios within a round; NaN where ours or it failed."""
+    """Median of the ratios within a round; NaN if ours or this run failed."""
     rounds: int
-    """Rounds that were measured."""
+    """Number of rounds that were measured."""
     shares: dict[str, float]
     """Fraction of each limit of the device that was reached."""
     failure: str | None
-    """Why it failed."""
+    """Reason of the failure; None if the run did not fail."""
 
     @property
     def text(self) -> str:
-        """The figures for people."""
+        """The figures, formatted for people."""
         if self.failure is not None:
             return f"failed: {self.failure}"
         shares = "".join(f"  {name} {share:.1%}" for name, share in self.shares.items())
@@ -73,9 +74,9 @@ class Timing(NamedTuple):
     """One run of one implementation."""
 
     rate: float
-    """Units of work in a second."""
+    """Units of work per second."""
     shares: dict[str, float]
-    """Fraction of each limit of the device."""
+    """Fraction of each limit of the device that was reached."""
 
 
 def measured(comparison: Comparison, rounds: int) -> list[Line]:
@@ -83,18 +84,18 @@ def measured(comparison: Comparison, rounds: int) -> list[Line]:
 
     Args:
         comparison: What is compared.
-        rounds: Rounds to measure. The first is, however long it takes.
+        rounds: Rounds to measure. The first one is measured however long it takes.
     """
     failures: dict[str, str] = {}
     _round(comparison, failures)
-    started, found = time.perf_counter(), [_round(comparison, failures)]
-    while len(found) < rounds and time.perf_counter() - started < comparison.seconds:
-        found.append(_round(comparison, failures))
-    return [_line(comparison, who, found, failures) for who in comparison.runs]
+    started, timings = time.perf_counter(), [_round(comparison, failures)]
+    while len(timings) < rounds and time.perf_counter() - started < comparison.seconds:
+        timings.append(_round(comparison, failures))
+    return [_line(comparison, who, timings, failures) for who in comparison.runs]
 
 
 def lazily(make: Callable[[], Run]) -> Run:
-    """Return a run that is prepared by its first call, so that it fails alone if that fails.
+    """Return a run that is prepared on its first call, so an error in `make` fails only this run.
 
     Args:
         make: Prepares the run.
@@ -117,7 +118,7 @@ def failure_of(error: Exception) -> str:
 
 
 def _round(comparison: Comparison, failures: dict[str, str]) -> dict[str, Timing]:
-    """Run everything once, except what is among the failures, to which what fails is added."""
+    """Run everything once, except what has failed before, and add new failures to `failures`."""
     timings = {}
     for who, run in comparison.runs.items():
         if who in failures:
@@ -145,23 +146,23 @@ def _timed(run: Run, comparison: Comparison) -> Timing:
 def _line(
     comparison: Comparison,
     who: str,
-    found: list[dict[str, Timing]],
+    rounds: list[dict[str, Timing]],
     failures: dict[str, str],
 ) -> Line:
     ours = next(iter(comparison.runs))
-    its = [] if who in failures else [timings[who] for timings in found]
+    timings = [] if who in failures else [measurement[who] for measurement in rounds]
     both = not failures.keys() & {who, ours}
-    ratios = [timings[ours].rate / timings[who].rate for timings in found] if both else []
+    ratios = [each[ours].rate / each[who].rate for each in rounds] if both else []
     return Line(
         title=comparison.title,
         who=who,
-        rate=_median([timing.rate for timing in its]),
+        rate=_median([timing.rate for timing in timings]),
         unit=comparison.unit,
         ours_over_it=_median(ratios),
-        rounds=len(its),
+        rounds=len(timings),
         shares={
-            name: _median([timing.shares[name] for timing in its])
-            for name in (its[0].shares if its else ())
+            name: _median([timing.shares[name] for timing in timings])
+            for name in (timings[0].shares if timings else ())
         },
         failure=failures.get(who),
     )

@@ -1,4 +1,4 @@
-"""What the constants by device should be on this device, and the measurements behind them."""
+"""Measure what the constants that depend on the device should be on this device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hyena_ray.model.replay import EAGER
 from hyena_ray.training.trainer import LOOK
 
 NEARLY = 0.95
-"""Fraction of the best rate with which a smaller batch is as good: it takes less memory."""
+"""Fraction of the best rate at which a smaller batch is preferred, because it takes less memory."""
 IN_CODE, HERE = "in the code", "measured here"
 CHANNELS = 128
 """Channels of tiny-1k."""
@@ -40,12 +40,12 @@ Value = TypeVar("Value")
 
 
 class Sizes(NamedTuple):
-    """What is measured."""
+    """Sizes at which the constants are measured."""
 
     lengths: tuple[int, ...] = (64, 128, 164, 256, 384, 512, 768, 1024)
-    """Bases of the convolutions."""
+    """Lengths of the convolved sequences, in bases."""
     batches: tuple[int, ...] = (32, 512)
-    """Sequences of the convolutions."""
+    """Numbers of sequences that are convolved together."""
     packing: Mapping[str, tuple[int, ...]] = MappingProxyType(
         {
             "positions": (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20),
@@ -56,13 +56,13 @@ class Sizes(NamedTuple):
     )
     """Values of the fields of `PACKING`."""
     attributed: int = 1024
-    """Windows of 100 bases that are attributed."""
+    """Number of windows of 100 bases that are attributed."""
     intervals: tuple[int, ...] = (1, 8, 32, 128)
     """Steps between two readings of the losses of a training."""
     trained: int = 4_096
-    """Windows of an epoch of that training."""
+    """Number of windows in an epoch of that training."""
     predicted: tuple[int, ...] = (1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 15)
-    """Windows of a prediction's pass."""
+    """Windows of a pass of a prediction."""
 
 
 GPU = Sizes()
@@ -87,18 +87,18 @@ CPU = Sizes(
 def benchmark_constants(folder: Path) -> list[Figures]:
     """Measure the constants of the default device."""
     device = default_device()
-    every = constant_rows(device, GPU if device.type == "cuda" else CPU)
-    return [make() for _, make in every]
+    rows = constant_rows(device, GPU if device.type == "cuda" else CPU)
+    return [make() for _, make in rows]
 
 
 def constant_rows(
     device: torch.device, sizes: Sizes
 ) -> Iterator[tuple[str, Callable[[], Figures]]]:
-    """Yield the title of every constant that depends on the device, and what prepares its table.
+    """Yield the title of every constant, and a function that prepares its table.
 
     Args:
         device: Device to measure.
-        sizes: What is measured.
+        sizes: Sizes to measure.
     """
     yield "crossover", partial(of_crossover, device, sizes.lengths, sizes.batches)
     for field, values in sizes.packing.items():
@@ -114,8 +114,8 @@ def of_crossover(device: torch.device, lengths: Sequence[int], batches: Sequence
 
     Args:
         device: Device to measure.
-        lengths: Bases of a sequence, ascending.
-        batches: Sequences of a batch.
+        lengths: Lengths of a sequence in bases, ascending.
+        batches: Batch sizes in sequences.
     """
 
     def measure() -> Rows:
@@ -140,21 +140,21 @@ def of_crossover(device: torch.device, lengths: Sequence[int], batches: Sequence
 
 
 def column(method: Method, batch: int) -> str:
-    """Return the name of the column of a method at a batch."""
+    """Return the name of the column for a method and a batch size."""
     return f"{method} {batch}"
 
 
 def longest_toeplitz(
     milliseconds: Mapping[int, Mapping[str, float]], batches: Sequence[int]
 ) -> int:
-    """Return the longest length up to which the Toeplitz product is no slower at any batch.
+    """Return the longest length up to which the Toeplitz product is no slower at any batch size.
 
     Args:
-        milliseconds: Duration by length, ascending, and by column.
-        batches: Sequences of a batch.
+        milliseconds: Durations by length, ascending, and by column.
+        batches: Batch sizes in sequences.
 
     Returns:
-        One of the lengths, or 0.
+        One of the lengths; 0 if the FFT is faster at the shortest one already.
     """
     longest = 0
     for length, cells in milliseconds.items():
@@ -238,11 +238,11 @@ def replaced(table: dict[str, Value], key: str, value: Value) -> Iterator[None]:
 
 
 def of_prediction(device: torch.device, batches: Sequence[int]) -> Figures:
-    """Measure prediction by the windows of a pass, with 32 bases on each side.
+    """Measure prediction, with 32 bases on each side of a window, by the windows of a pass.
 
     Args:
         device: Device to measure.
-        batches: Windows of a pass, ascending.
+        batches: Numbers of windows of a pass, ascending.
     """
     model, windows = new_model(FLANK).to(device).eval(), max(batches)
 
@@ -284,7 +284,7 @@ def _by_value(
 
     def rate(value: int) -> float:
         run = make(value)
-        # On a GPU until passes of every shape are recorded.
+        # On a GPU, warm up until passes of every shape are captured.
         for _ in range(EAGER + 1 if device.type == "cuda" else 1):
             run()
         finish(device)
@@ -304,7 +304,7 @@ def _by_value(
 
 
 def smallest_good(rates: Mapping[int, float]) -> int:
-    """Return the smallest size whose rate is nearly the best.
+    """Return the smallest size whose rate is at least `NEARLY` of the best.
 
     Args:
         rates: Rate by size, ascending.

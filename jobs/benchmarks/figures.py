@@ -19,20 +19,20 @@ class Figures(NamedTuple):
     measure: Callable[[], Rows]
     """Measures all rows once; every row has the same columns."""
     conclude: Callable[[Rows], Mapping[str, float]] = lambda rows: {}
-    """What follows from the medians, such as a constant and what it should be."""
+    """Draws a conclusion from the medians, such as a constant and the value that it should have."""
     seconds: float = math.inf
-    """Time that the rounds may take: no further one starts after it."""
+    """Time limit of the rounds: no round starts later."""
 
     def median(self, rounds: int) -> Rows:
-        """Return the median of every cell over rounds that run one after the other.
+        """Measure the table several times in sequence, and return the median of every cell.
 
         Args:
-            rounds: Rounds to measure. The first is, however long it takes.
+            rounds: Rounds to measure. The first one is measured however long it takes.
         """
-        started, found = time.perf_counter(), [self.measure()]
-        while len(found) < rounds and time.perf_counter() - started < self.seconds:
-            found.append(self.measure())
+        started, tables = time.perf_counter(), [self.measure()]
+        while len(tables) < rounds and time.perf_counter() - started < self.seconds:
+            tables.append(self.measure())
         return {
-            who: {name: statistics.median(rows[who][name] for rows in found) for name in cells}
-            for who, cells in found[0].items()
+            who: {name: statistics.median(rows[who][name] for rows in tables) for name in cells}
+            for who, cells in tables[0].items()
         }

@@ -1,4 +1,4 @@
-"""Every figure of a GPU next to its peers and the limits of the card, in 8 minutes at most."""
+"""Every figure of a GPU next to its peers and the limits of the card, in at most 8 minutes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from benchmarks.limits import COPIED, SIDE, Limits, measure_limits
 from hyena_ray.model.devices import default_device
 
 LAST_START = 400.0
-"""Seconds after which no further row is started, so that the whole ends within 8 minutes."""
+"""Seconds after which no further row is started, so that the benchmark ends within 8 minutes."""
 ROW_SECONDS = 12.0
 """Seconds after which no further round of a row is started."""
 
 Row = tuple[str, Callable[[], Comparison | Figures]]
-"""Title of a row, and what prepares it."""
+"""Title of a row, and a function that prepares it."""
 
 
 class Sizes(NamedTuple):
-    """How much each row does."""
+    """Amount of work of each row."""
 
     side: int = SIDE
     copied: int = COPIED
@@ -54,8 +54,8 @@ def rows(folder: Path, device: torch.device, sizes: Sizes) -> Iterator[Compariso
 
     Args:
         folder: Folder to work in.
-        device: Device that computes.
-        sizes: How much each row does.
+        device: Device to measure.
+        sizes: Amount of work of each row.
     """
     started = time.monotonic()
     limits = measure_limits(device, sizes.side, sizes.copied)
@@ -64,7 +64,7 @@ def rows(folder: Path, device: torch.device, sizes: Sizes) -> Iterator[Compariso
         gpu_training.training_rows(device, limits, sizes.training, rounded=rounded)
         for rounded in (False, True)
     )
-    every: list[Row] = [
+    table: list[Row] = [
         *gpu_attribution.attribution_rows(device, limits, sizes.attribution),
         *in_float32,
         (
@@ -75,9 +75,9 @@ def rows(folder: Path, device: torch.device, sizes: Sizes) -> Iterator[Compariso
         *constants.constant_rows(device, sizes.constants),
         *rounded,
     ]
-    for title, make in every:
+    for title, make in table:
         yield prepared(title, make, time.monotonic() - started)
-        # Memory of one row, which the caller has dropped, is not missing in the next one.
+        # The caller has dropped the row: release its memory for the next one.
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -86,7 +86,7 @@ def rows(folder: Path, device: torch.device, sizes: Sizes) -> Iterator[Compariso
 def prepared(
     title: str, make: Callable[[], Comparison | Figures], elapsed: float
 ) -> Comparison | Figures:
-    """Return a row, or one that fails and says why it cannot be measured.
+    """Return a row, or one that fails with the reason why it cannot be measured.
 
     Args:
         title: Title of the row.
@@ -94,7 +94,7 @@ def prepared(
         elapsed: Seconds since the start of the benchmark.
     """
     if elapsed > LAST_START:
-        return _failing(title, TimeoutError(f"{LAST_START:.0f} s were over"))
+        return _failing(title, TimeoutError(f"not started within {LAST_START:.0f} s"))
     try:
         return make()._replace(seconds=ROW_SECONDS)
     except Exception as error:

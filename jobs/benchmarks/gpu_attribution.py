@@ -23,19 +23,19 @@ from hyena_ray.model.replay import EAGER
 
 
 class Sizes(NamedTuple):
-    """How much is attributed in a run, by whom."""
+    """Number of windows that each implementation attributes in a run."""
 
     length: int
     """Bases of a window."""
     windows: int
-    """Windows of ours."""
+    """Number of windows of our implementation."""
     batched: int
-    """Windows of captum in large batches."""
+    """Number of windows of captum in large batches."""
     single: int
-    """Windows of the published loop, which takes one at a time."""
+    """Number of windows of the published loop, which takes one at a time."""
     rows: int
-    """Points of captum's largest pass. It is halved until it fits: with weights that have
-    gradients, as published, a million positions take 130 GiB."""
+    """Points in captum's largest pass, halved until the pass fits into memory. With weights that
+    require gradients, as published, a million positions take 130 GiB."""
 
 
 SHORT = Sizes(length=100, windows=2048, batched=1024, single=16, rows=8192)
@@ -46,16 +46,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "Integrated Gradients within 0.001, four shuffles (default)": {"methods": ("ig",)},
     f"SmoothGrad, {STEPS} copies": {"methods": ("smoothgrad",), "samples": STEPS},
 }
-"""Settings of ours by title; everything else is as by default."""
+"""Settings of our implementation by title; all others have their defaults."""
 
 
 def of_method(title: str, sizes: Sizes, device: torch.device, limits: Limits) -> Comparison:
-    """Compare one method with captum, on a model with the same weights in the published design.
+    """Compare one method with captum on a model of the published design with the same weights.
 
     Args:
         title: Key of `METHODS`.
-        sizes: How much is attributed.
-        device: Device that computes.
+        sizes: Number of windows of each implementation.
+        device: Device to measure.
         limits: Limits of the device.
     """
     length = sizes.length
@@ -68,7 +68,7 @@ def of_method(title: str, sizes: Sizes, device: torch.device, limits: Limits) ->
 
     def ours() -> Run:
         attributor = Attributor(model, settings)
-        for _ in range(EAGER):  # until passes of every shape are recorded
+        for _ in range(EAGER):  # until passes of every shape are captured
             attributor(windows)
         return partial(attributed, attributor, windows, of_pass)
 
@@ -102,9 +102,9 @@ def of_method(title: str, sizes: Sizes, device: torch.device, limits: Limits) ->
 
 
 def attributed(attributor: Attributor, windows: Windows, of_pass: Cost) -> Work:
-    """Attribute with one method of ours, and count the gradients that it took.
+    """Attribute with one method of our implementation, and count the gradients that it took.
 
-    A gradient depends on the bases up to the last true positive, and no others count.
+    A gradient depends only on the bases up to the last true positive, so only these are counted.
 
     Args:
         attributor: Attribution with one method, by a model of bases that reads one strand without
@@ -124,11 +124,11 @@ def attributed(attributor: Attributor, windows: Windows, of_pass: Cost) -> Work:
 
 
 def largest(rows: int, attempt: Callable[[int], Work]) -> Run:
-    """Return a run of the largest batches that fit, which are found by the first call.
+    """Return a run with the largest batches that fit into memory, determined by its first call.
 
     Args:
-        rows: Rows of a batch to begin with.
-        attempt: Does the work in batches of a number of rows.
+        rows: Rows of the first batch that is tried.
+        attempt: Does the work in batches of a given number of rows.
     """
     fits = rows
 
@@ -144,12 +144,12 @@ def largest(rows: int, attempt: Callable[[int], Work]) -> Run:
 def attribution_rows(
     device: torch.device, limits: Limits, every: tuple[Sizes, ...] = (SHORT, LONG)
 ) -> Iterator[tuple[str, Callable[[], Comparison]]]:
-    """Yield the title of every comparison, and what prepares it.
+    """Yield the title of every comparison, and a function that prepares it.
 
     Args:
-        device: Device that computes.
+        device: Device to measure.
         limits: Limits of the device.
-        every: Sizes to attribute at.
+        every: Lengths and numbers of windows to attribute.
     """
     for sizes in every:
         for title in METHODS:

@@ -24,34 +24,34 @@ from hyena_ray.workflows.predict import PredictSettings, execute, validate
 from hyena_ray.workflows.presets import load_preset
 
 PRESET = "zdna/best"
-"""Preset whose sizes the model has."""
+"""Preset from which the model takes its sizes."""
 CALLED = 0.9
-"""Threshold of the untrained model, whose probabilities are about 0.5: few bases are called, as by
-a trained one."""
+"""Threshold of the untrained model. Its probabilities are about 0.5, so few bases are called, as
+with a trained model."""
 
 
 class Sizes(NamedTuple):
-    """How much is predicted."""
+    """Amount of work of the prediction."""
 
     bases: int = 13_000_000
-    """Bases of the genome, as many as of chr20 in RESULTS.md."""
+    """Bases of the genome; as many of chr20 are predicted in RESULTS.md."""
     batch: int = 16_384
-    """Windows of a pass of the model alone; halved until they fit."""
+    """Windows of a pass of the model alone, halved until a pass fits into memory."""
     passes: int = 8
-    """Passes of the model alone."""
+    """Number of passes of the model alone."""
     changes: tuple[tuple[str, Any], ...] = ()
-    """Settings of the model that are not the preset's."""
+    """Settings of the model that differ from the preset."""
 
 
 def of_prediction(folder: Path, sizes: Sizes, device: torch.device, limits: Limits) -> Comparison:
-    """Compare the whole job after Ray's start with the passes of its model.
+    """Compare the whole job, without the start of Ray, with the passes of its model alone.
 
-    The job reads a simulated genome, starts actors with all the resources that it takes by default,
-    and writes track and regions. Windows overlap by half.
+    The job reads a simulated genome, starts actors with their default resources, and writes track
+    and regions. Windows overlap by half.
 
     Args:
         folder: Folder to work in.
-        sizes: How much is predicted.
+        sizes: Amount of work.
         device: Device of the model alone.
         limits: Limits of the device.
     """
@@ -89,7 +89,7 @@ def of_prediction(folder: Path, sizes: Sizes, device: torch.device, limits: Limi
 
 
 def scored(model: WindowModel, batch: int, passes: int) -> Work:
-    """Score random windows that are on the device, and leave the scores there.
+    """Score random windows on the device, without copying the scores to the host.
 
     Args:
         model: Model in evaluation mode.
@@ -105,10 +105,10 @@ def scored(model: WindowModel, batch: int, passes: int) -> Work:
 
 
 def work_of(model: WindowModel, bases: float) -> Work:
-    """Return the work, in Mb, of scoring bases on all strands in windows that overlap by half.
+    """Return the work, in Mb, of scoring bases in windows that overlap by half.
 
     Args:
-        model: Model of bases.
+        model: Model of bases, on whose strands the cost depends.
         bases: Number of bases.
     """
     strands = 2 if model.readout.strands == "both" else 1

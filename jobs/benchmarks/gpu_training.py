@@ -29,24 +29,24 @@ from hyena_ray.training.supervised import new_trainer, step_batches
 from hyena_ray.training.trainer import LOOK, Optimization
 
 FLANK = 32
-"""Bases on each side of a window, of which the labels are read 32 positions further on."""
+"""Bases on each side of a window; labels are read 32 positions after their base."""
 PLAIN_PYTORCH = "peer: plain PyTorch, published design"
 COMPILED = "peer: the same with TF32 and torch.compile"
 
 
 class Sizes(NamedTuple):
-    """How much a run of the benchmark trains."""
+    """Amount of training in a run of the benchmark."""
 
     training: tuple[tuple[int, int], ...] = ((32, 200), (512, 40))
-    """Windows of a step, and number of steps."""
+    """Windows of a step and number of steps, for each comparison."""
     pretraining: tuple[tuple[int, int], ...] = ((32_768, 20), (524_288, 4))
-    """Bases of a step, and number of steps."""
+    """Bases of a step and number of steps, for each comparison."""
     length: int = 1024
-    """Bases of a window of the pretraining."""
+    """Bases of a window in pretraining."""
 
 
 def train_ours(model: WindowModel, windows: Windows, batch: int, precision: Precision) -> Run:
-    """Return a run of one epoch of ours; every run continues the training.
+    """Return a run of one epoch with our trainer; every run continues the training.
 
     Args:
         model: Model to train, on its device.
@@ -79,14 +79,14 @@ def train_plain(
     *,
     compiled: bool = False,
 ) -> Run:
-    """Return a run of the same epoch as a plain loop, whose windows are on the device beforehand.
+    """Return a run of the same epoch as a plain loop, on windows that are already on the device.
 
     Args:
         plain: Model to train, on its device.
         windows: Windows of an epoch.
         batch: Windows of a step.
         precision: Arithmetic of the passes.
-        compiled: Whether torch.compile makes the passes.
+        compiled: Whether the model is compiled with torch.compile.
     """
     device = plain.device
     passes = torch.compile(plain, dynamic=False) if compiled else plain
@@ -121,9 +121,9 @@ def of_training(
     Args:
         batch: Windows of a step.
         steps: Steps of a run.
-        device: Device that computes.
+        device: Device to measure.
         limits: Limits of the device.
-        rounded: Whether ours computes in bfloat16 and TF32, or in float32.
+        rounded: Whether our trainer computes in bfloat16 and TF32 instead of float32.
     """
     windows, model = random_windows(batch * steps, FLANK), new_model(FLANK)
 
@@ -170,7 +170,7 @@ def of_pretraining(
         steps: Steps of a run.
         length: Bases of a window.
         limits: Limits of the device.
-        rounded: Whether ours computes in bfloat16 and TF32, or in float32.
+        rounded: Whether our trainer computes in bfloat16 and TF32 instead of float32.
     """
     model = new_pretrainer(pretraining.settings_of(length, tokens)).model
     assert isinstance(model, NextBase)
@@ -213,9 +213,10 @@ def _runs(
     *,
     rounded: bool,
 ) -> dict[str, Run]:
-    """Return the runs of one row, each of which is prepared by its first call.
+    """Return the runs of one row, each of which is prepared on its first call.
 
-    Not all precisions are in one row: the recordings of ours keep their memory between runs.
+    The precisions are divided between two rows, because our CUDA graphs keep their memory between
+    runs.
     """
     compiled = partial(peer, compiled=True)
     row: dict[str, tuple[Callable[[Precision], Run], Precision]] = {
@@ -243,13 +244,13 @@ def _runs(
 def training_rows(
     device: torch.device, limits: Limits, sizes: Sizes, *, rounded: bool
 ) -> Iterator[tuple[str, Callable[[], Comparison]]]:
-    """Yield the title of every comparison, and what prepares it.
+    """Yield the title of every comparison, and a function that prepares it.
 
     Args:
-        device: Device that computes.
+        device: Device to measure.
         limits: Limits of the device.
-        sizes: How much is trained.
-        rounded: Whether ours computes in bfloat16 and TF32, or in float32.
+        sizes: Amount of training.
+        rounded: Whether our trainer computes in bfloat16 and TF32 instead of float32.
     """
     for batch, steps in sizes.training:
         yield (

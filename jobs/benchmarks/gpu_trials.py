@@ -1,4 +1,4 @@
-"""Several small trials on one GPU: at once, and one after the other."""
+"""Several small trials on one GPU, concurrently and in sequence."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from benchmarks.operations import Work
 from hyena_ray.model.devices import finish
 
 PATIENCE = 120.0
-"""Seconds that processes wait for each other's start."""
+"""Longest time in seconds that processes wait for each other to start."""
 
 
 class Sizes(NamedTuple):
-    """How many trials train how much."""
+    """Number of trials, and the amount of training in each."""
 
     trials: int = 4
-    """Trials, each of which has a process of its own."""
+    """Number of trials, each in a process of its own."""
     batch: int = 32
     """Windows of a step."""
     steps: int = 1_000
@@ -33,13 +33,13 @@ class Sizes(NamedTuple):
 
 
 def of_trials(sizes: Sizes, device: torch.device, limits: Limits) -> Comparison:
-    """Compare trials at once with the same trials one after the other.
+    """Compare concurrent trials with the same trials in sequence.
 
-    Each is the training of a tiny-1k. The processes start beforehand, and end when the comparison
-    is dropped.
+    Each trial trains a tiny-1k. The processes start beforehand, and end when the comparison is
+    dropped.
 
     Args:
-        sizes: How many trials train how much.
+        sizes: Number of trials, and the amount of training in each.
         device: Device that the trials share.
         limits: Limits of the device.
     """
@@ -62,14 +62,14 @@ def of_trials(sizes: Sizes, device: torch.device, limits: Limits) -> Comparison:
         f"{sizes.trials} small trials, batch {sizes.batch}",
         "windows/s",
         work.units,
-        {"ours: all at once": at_once, "peer: one after the other": in_turn},
+        {"ours: all at once": at_once, "peer: in sequence": in_turn},
         device,
         limits,
     )
 
 
 _TRIAL: list[Callable[[], None]] = []
-"""The training of a process."""
+"""The training of this process, as its only element."""
 
 
 def start(barrier: Barrier, sizes: Sizes, device: torch.device) -> None:
@@ -87,6 +87,6 @@ def start(barrier: Barrier, sizes: Sizes, device: torch.device) -> None:
 
 
 def train(number: int) -> None:
-    """Train the model of this process, and wait for the device."""
+    """Train the model of this process, and synchronise with the device."""
     [trial] = _TRIAL
     trial()

@@ -1,4 +1,4 @@
-"""The limits of a device: its fastest matrix products and its fastest copy, measured."""
+"""Measured limits of a device: the rates of its matrix products and of a copy in its memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from hyena_ray.model.devices import finish
 from hyena_ray.model.settings import Precision
 
 SIDE = 8192
-"""Rows and columns of the matrices: the product takes 20 ms of an H200 in float32."""
+"""Rows and columns of the matrices; their product takes an H200 20 ms in float32."""
 COPIED = 1 << 30
-"""Bytes that are copied, many times what a cache holds."""
+"""Bytes that are copied, many times the size of a cache."""
 REPEATS = 7
 
 
 class Limits(NamedTuple):
-    """What a device can do in a second at most."""
+    """Highest rates of a device, per second."""
 
     float32: float
-    """Floating-point operations of a product of matrices in float32."""
+    """Floating-point operations of a matrix product in float32."""
     tf32: float
-    """The same with factors that are rounded to TF32."""
+    """Floating-point operations of a matrix product with factors rounded to TF32."""
     bfloat16: float
-    """The same of matrices in bfloat16."""
+    """Floating-point operations of a matrix product in bfloat16."""
     bandwidth: float
     """Bytes that a copy on the device reads and writes."""
 

@@ -1,9 +1,10 @@
 """Floating-point operations of a HyenaDNA model, and the bytes that they must move.
 
-Counted are the matrix products of the weights and the long convolutions, by the cheaper of Toeplitz
-product and FFT. Each reads its inputs and writes its output once; norms, gates, activations and
-sums are taken to be part of them. A backward product costs what the forward one
-does. Weights are read, and filters made, once for a whole batch, so that neither counts.
+The counts cover the matrix products of the weights and the long convolutions, the latter by the
+cheaper of Toeplitz product and FFT. Each operation reads its inputs and writes its output once;
+norms, gates, activations and sums are taken to be part of them. A product in the backward pass
+costs as much as one in the forward pass. Reading the weights and generating the filters is not
+counted, since both happen once for a whole batch.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from hyena_ray.model.devices import ACTIVATIONS
 from hyena_ray.model.settings import Precision
 
 FORWARD, GRADIENT, STEP = 1, 2, 3
-"""Forward passes that it costs to compute logits, also the gradient of the input, and also that of
-the weights."""
+"""Costs in forward passes: of the logits; with the gradient of the input; and with the gradient of
+the weights too."""
 
 
 class Cost(NamedTuple):
-    """What some work takes at least."""
+    """The least that some work takes."""
 
     flop: float
     """Floating-point operations."""
@@ -31,7 +32,7 @@ class Cost(NamedTuple):
     """Bytes that move through memory."""
 
     def times(self, count: float) -> Cost:
-        """Return the cost of the work done several times.
+        """Return the cost of doing the work several times.
 
         Args:
             count: Number of times.
@@ -40,20 +41,20 @@ class Cost(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What one run of a benchmark did."""
+    """The work of one run of a benchmark."""
 
     units: float
     """Units of work, such as windows."""
     cost: Cost
-    """Cost of all of them together."""
+    """Cost of all units together."""
 
 
 def flop_per_position(model: nn.Module) -> float:
     """Return the operations of the weights' matrix products per position of a forward pass.
 
     Args:
-        model: HyenaDNA with any head. Its embedding is looked up, and the networks that generate
-            the filters do not read the input, so that neither counts.
+        model: HyenaDNA with any head. The embedding, which is a lookup, and the networks that
+            generate the filters, which do not read the input, are not counted.
     """
     return 2.0 * sum(
         parameter.numel()
@@ -69,10 +70,10 @@ def convolution_flop(length: int, channels: int) -> float:
         length: Positions of the sequence.
         channels: Channels of the sequence.
     """
-    # A product and a sum for each entry of the lower triangle.
+    # One multiplication and one addition for each entry of the lower triangle.
     toeplitz = length * (length + 1)
-    # A real transform of size N takes 2.5 N log2 N: one there and one back, and between them a
-    # complex product, of 6 operations, for every frequency.
+    # A real transform of size N takes 2.5 N log2 N operations. There are a forward and an inverse
+    # transform, and between them a complex product, of 6 operations, for every frequency.
     size = 2 * length
     fft = 5 * size * math.log2(size) + 6 * (length + 1)
     return channels * min(toeplitz, fft)
@@ -92,11 +93,11 @@ def pass_cost(
         config: Sizes of the model.
         length: Positions of the sequence.
         passes: `FORWARD`, `GRADIENT` or `STEP`.
-        precision: Arithmetic, which decides the bytes of an activation.
+        precision: Arithmetic, which determines the bytes of an activation.
     """
     convolutions = config.n_layer * convolution_flop(length, config.d_model)
     flop = length * flop_per_position(model) + convolutions
-    # Floats that a layer reads and writes per position, with D channels and I inside the MLP: D to
-    # 3 D by the projection, 3 D to D by gates and convolution, D to D, D to I, I to D.
+    # Numbers that a layer reads and writes per position, with D channels and I inside the MLP: the
+    # projection maps D to 3 D, gates and convolution 3 D to D, the rest D to D, D to I and I to D.
     floats = config.n_layer * (12 * config.d_model + 2 * config.d_inner)
     return Cost(flop, ACTIVATIONS[precision].itemsize * floats * length).times(passes)

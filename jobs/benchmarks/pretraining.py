@@ -56,9 +56,9 @@ def settings_of(length: int, tokens: int, precision: Precision = "float32") -> P
 
 
 def ours(length: int, tokens: int, precision: Precision = "float32") -> tuple[Run, NextBase]:
-    """Return a step of ours, including the cutting of windows from packed bases, and its model.
+    """Return a step of our trainer, which also cuts windows from packed bases, and its model.
 
-    It takes the GPU where there is one.
+    The step runs on the GPU if there is one.
     """
     settings = settings_of(length, tokens, precision)
     codes = np.random.default_rng(0).integers(0, 4, GENOME, np.uint8)
@@ -104,14 +104,14 @@ def peer(
 ) -> Run:
     """Return the same step as a plain loop over the published design, from the same weights.
 
-    Its windows are cut and reverse-complemented beforehand, and on the device.
+    Its windows have been cut and reverse-complemented beforehand, and are on the device.
 
     Args:
-        model: Model of ours.
+        model: Model of our trainer.
         length: Bases of a window.
         tokens: Bases of a step.
         precision: Arithmetic of the passes.
-        compiled: Whether torch.compile makes the passes.
+        compiled: Whether the model is compiled with torch.compile.
     """
     plain = plain_of(model)
     passes = torch.compile(plain, dynamic=False) if compiled else plain

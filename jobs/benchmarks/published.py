@@ -25,7 +25,7 @@ from hyena_ray.model.settings import Precision
 def matrix_products(precision: Precision) -> Iterator[None]:
     """Multiply float32 matrices in TF32 inside the block if the precision is `tf32`, else exactly.
 
-    Everything else remains as torch has it: a peer does not pay for sums in one order.
+    All other settings of torch keep their defaults, so a peer does not pay for determinism.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
@@ -51,7 +51,7 @@ class PlainMixer(nn.Module):
         v = v * x1
         size = 2 * length
         spectrum = torch.fft.rfft(self.filter_fn(length), n=size)
-        # In float32 under autocast too: a GPU transforms no bfloat16.
+        # Always in float32, under autocast too: a GPU has no FFT in bfloat16.
         mixed = torch.fft.irfft(torch.fft.rfft(v.float(), n=size) * spectrum, n=size)[..., :length]
         gated = (mixed.to(v.dtype) + v * self.filter_fn.bias[:, None]) * x0
         projection: Tensor = self.out_proj(gated.transpose(1, 2))

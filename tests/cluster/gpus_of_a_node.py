@@ -1,8 +1,9 @@
-"""Work on a node of two GPUs that are not there; prints as JSON which of them each process saw.
+"""Run work on a node with two fake GPUs, and print as JSON which of them each process saw.
 
-    python tests/cluster/gpus_of_a_node.py FOLDER
+    python -m tests.cluster.gpus_of_a_node FOLDER DATA
 
-Ray gives out what it is told to have, and torch finds none of it: all computes on the CPU.
+Ray assigns as many GPUs as it is configured with, without checking that they exist. torch sees
+none, so all work runs on the CPU.
 """
 
 from __future__ import annotations
@@ -38,22 +39,22 @@ GPUS, CPUS = 2, 6
 PATIENCE = 120.0
 
 
-def visible() -> str:
-    """What this process sees, as CUDA would read it."""
+def visible_gpus() -> str:
+    """Return the GPUs that are visible to this process, as CUDA would read them."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 
 
 def meet(folder: Path, name: str, count: int) -> None:
-    """Wait until so many processes are here, so that none of them can take the place of another."""
+    """Wait until `count` processes have arrived, so that all of them run at the same time."""
     (folder / name).touch()
     deadline = time.monotonic() + PATIENCE
     while len(list(folder.iterdir())) < count:
-        assert time.monotonic() < deadline, f"{count} do not run at once"
+        assert time.monotonic() < deadline, f"{count} processes do not run at the same time"
         time.sleep(0.05)
 
 
-def of_actors(folder: Path, gpu: float, count: int) -> list[str]:
-    """What actors saw that were at work at the same time."""
+def seen_by_actors(folder: Path, gpu: float, count: int) -> list[str]:
+    """Return the GPUs that each of several concurrent actors saw."""
     here, seen = folder / "here", folder / "seen"
     for each in (here, seen):
         each.mkdir(parents=True)
@@ -61,7 +62,7 @@ def of_actors(folder: Path, gpu: float, count: int) -> list[str]:
     def make() -> Callable[[int], object]:
         def work(number: int) -> None:
             meet(here, str(number), count)
-            (seen / str(number)).write_text(visible())
+            (seen / str(number)).write_text(visible_gpus())
 
         return work
 
@@ -76,18 +77,18 @@ def of_actors(folder: Path, gpu: float, count: int) -> list[str]:
     return sorted(path.read_text() for path in seen.iterdir())
 
 
-def of_trials(folder: Path, gpu: float, count: int) -> list[str]:
-    """What trials saw that ran at the same time."""
+def seen_by_trials(folder: Path, gpu: float, count: int) -> list[str]:
+    """Return the GPUs that each of several concurrent trials saw."""
     here, seen = folder / "here", folder / "seen"
     for each in (here, seen):
         each.mkdir(parents=True)
 
     def look(config: dict[str, Any], plan: TrialPlan) -> None:
-        # All of `run_trial` but the training.
+        # Everything that `run_trial` does, except the training.
         run_trial.__globals__["_train"] = lambda *given: None
         run_trial(config, plan)
         meet(here, str(config["number"]), count)
-        (seen / str(config["number"])).write_text(visible())
+        (seen / str(config["number"])).write_text(visible_gpus())
         report = {EPOCH: 1, SCORE: 0.5, FINISHED: True, PROBLEM: "", SECONDS: 1.0}
         tune.report({**report, METRIC + "f1": 0.5})
 
@@ -99,12 +100,12 @@ def of_trials(folder: Path, gpu: float, count: int) -> list[str]:
     return sorted(path.read_text() for path in seen.iterdir())
 
 
-def of_workers(folder: Path) -> list[str]:
-    """What the workers of a run saw that is to have no GPU."""
+def seen_by_workers(folder: Path) -> list[str]:
+    """Return the GPUs that each worker saw in a run without GPUs."""
     seen: list[str] = []
 
     def look(workers: Workers, report: Report) -> None:
-        every = workers.merge([visible()])
+        every = workers.merge([visible_gpus()])
         report({"seen": every})
 
     resources = TrialResources(gpu=0, workers=2)
@@ -113,7 +114,7 @@ def of_workers(folder: Path) -> list[str]:
 
 
 def dry_run_of_tune(folder: Path, data: str) -> dict[str, Any]:
-    """What a search would take that asks for nothing."""
+    """Return the resources that a search would take if the user requests none."""
     (folder / "space.yaml").write_text(SPACE.replace("trials: 3", "trials: 5"))
     given = ["--data", data, "--space", str(folder / "space.yaml"), "--out", str(folder / "run")]
     outcome = run_command(["tune", "zdna", *given, "--dry-run"])
@@ -121,8 +122,8 @@ def dry_run_of_tune(folder: Path, data: str) -> dict[str, Any]:
     return {"text": outcome.text, **outcome.found}
 
 
-def device_of(gpu: float) -> str:
-    """What a run is said to be computed on, or why it is refused."""
+def described_device(gpu: float) -> str:
+    """Return the description of a run's device, or the message with which the run is refused."""
     try:
         return check_devices(Placement(2, 1, Resources(gpu=gpu)))
     except InputError as error:
@@ -137,19 +138,20 @@ def main(folder: Path, data: str) -> None:
         seen = {
             "cluster": cluster._asdict(),
             "tasks": {
-                str(gpu): run_task(visible, Resources(cpu=1, gpu=gpu), "look") for gpu in (1, 0)
+                str(gpu): run_task(visible_gpus, Resources(cpu=1, gpu=gpu), "look")
+                for gpu in (1, 0)
             },
-            "devices": {str(gpu): device_of(gpu) for gpu in (1, 0)},
+            "devices": {str(gpu): described_device(gpu) for gpu in (1, 0)},
             "actors": {
-                "1": of_actors(folder / "whole", 1, 2),
-                "0.5": of_actors(folder / "half", 0.5, 4),
-                "0": of_actors(folder / "none", 0, 2),
+                "1": seen_by_actors(folder / "whole", 1, 2),
+                "0.5": seen_by_actors(folder / "half", 0.5, 4),
+                "0": seen_by_actors(folder / "none", 0, 2),
             },
             "trials": {
-                "1": of_trials(folder / "trials of one", 1, 2),
-                "0": of_trials(folder / "trials of none", 0, 2),
+                "1": seen_by_trials(folder / "trials of one", 1, 2),
+                "0": seen_by_trials(folder / "trials of none", 0, 2),
             },
-            "workers": of_workers(folder / "workers"),
+            "workers": seen_by_workers(folder / "workers"),
             "search": dry_run_of_tune(folder, data),
         }
     print(json.dumps(seen))

@@ -55,7 +55,7 @@ def test_the_head_runs_nothing_and_workers_are_spot_gpus_that_come_and_go(
     types = config["available_node_types"]
     assert types[config["head_node_type"]]["resources"]["CPU"] == 0
     workers = {name: kind for name, kind in types.items() if name != config["head_node_type"]}
-    # Some work takes one GPU, and some several on one node.
+    # Some work needs one GPU, and some several on one node.
     gpus = {name: kind["resources"]["GPU"] for name, kind in workers.items()}
     assert gpus == {"gpu_worker": 1, "multi_gpu_worker": 4}
     for worker in workers.values():

@@ -1,4 +1,4 @@
-"""All GPUs of a node are used, each process sees its own, and one without any sees none."""
+"""All GPUs of a node are used; a process sees those assigned to it, or none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EACH_ONCE, EACH_TWICE, NONE = {"0": 1, "1": 1}, {"0": 2, "1": 2}, {"": 2}
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> dict[str, Any]:
-    """See `gpus_of_a_node.py`."""
+    """Return what `gpus_of_a_node.py` prints."""
     folder = tmp_path_factory.mktemp("gpus")
     run = subprocess.run(
         [sys.executable, "-m", "tests.cluster.gpus_of_a_node", str(folder), str(small_data)],
@@ -32,8 +32,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> dict[str
         timeout=600,
     )
     assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return found
+    printed: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return printed
 
 
 @pytest.mark.slow
@@ -43,13 +43,13 @@ def test_a_cluster_knows_the_gpus_of_each_node(seen: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_task_sees_its_gpu_and_without_one_none(seen: dict[str, Any]) -> None:
+def test_a_task_sees_its_gpu_or_none_without_one(seen: dict[str, Any]) -> None:
     assert seen["tasks"]["1"] in ("0", "1")
     assert seen["tasks"]["0"] == ""
 
 
 @pytest.mark.slow
-def test_a_gpu_that_ray_has_and_torch_does_not_see_is_refused(seen: dict[str, Any]) -> None:
+def test_a_gpu_that_ray_assigns_and_torch_does_not_see_is_refused(seen: dict[str, Any]) -> None:
     assert seen["devices"]["0"] == "2 at once, each 1 CPU"
     if not torch.cuda.is_available():
         assert seen["devices"]["1"].startswith("--gpu: 1")
@@ -59,7 +59,7 @@ def test_a_gpu_that_ray_has_and_torch_does_not_see_is_refused(seen: dict[str, An
 
 
 @pytest.mark.slow
-def test_actors_at_work_at_once_hold_different_gpus_and_halves_share_them(
+def test_concurrent_actors_have_different_gpus_and_those_with_half_a_gpu_share_one(
     seen: dict[str, Any],
 ) -> None:
     assert Counter(seen["actors"]["1"]) == EACH_ONCE
@@ -68,25 +68,27 @@ def test_actors_at_work_at_once_hold_different_gpus_and_halves_share_them(
 
 
 @pytest.mark.slow
-def test_trials_at_once_hold_different_gpus_and_without_one_see_none(seen: dict[str, Any]) -> None:
+def test_concurrent_trials_have_different_gpus_and_those_without_one_see_none(
+    seen: dict[str, Any],
+) -> None:
     assert Counter(seen["trials"]["1"]) == EACH_ONCE
     assert Counter(seen["trials"]["0"]) == NONE
 
 
 @pytest.mark.slow
-def test_workers_that_are_to_compute_on_the_cpu_see_no_gpu(seen: dict[str, Any]) -> None:
+def test_workers_without_a_gpu_see_none(seen: dict[str, Any]) -> None:
     assert Counter(seen["workers"]) == NONE
 
 
 @pytest.mark.slow
-def test_a_search_that_asks_for_nothing_takes_a_share_of_each_gpu(seen: dict[str, Any]) -> None:
+def test_a_search_takes_shares_of_all_gpus_by_default(seen: dict[str, Any]) -> None:
     # Five small trials on six CPUs and two GPUs.
     resources = seen["search"]["resources"]
     assert (resources["gpu"], seen["search"]["at_once"]) == (0.25, 5)
     assert "1 CPU and 0.25 GPU" in seen["search"]["text"]
 
 
-def test_a_process_without_a_gpu_hides_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_gpu_hides_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in NO_GPU:
         monkeypatch.setenv(key, "0,1")
     keep_to(Resources(gpu=1))

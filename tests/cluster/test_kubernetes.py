@@ -167,5 +167,5 @@ def test_the_head_runs_nothing_and_gpus_come_and_go(manifest: dict[str, Any]) ->
         assert container["resources"]["requests"] == limits
         gpus[workers["groupName"]] = int(limits["nvidia.com/gpu"])
         assert int(limits["cpu"]) >= 2 * gpus[workers["groupName"]], "CPUs to feed each GPU"
-    # Some work takes one GPU, and some several on one node.
+    # Some work needs one GPU, and some several on one node.
     assert gpus == {"gpu": 1, "multi-gpu": 4}

@@ -44,7 +44,7 @@ def test_it_bites_where_the_shell_has_left_sigint_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_trials_memory_on_its_gpu_has_its_name_and_ends_with_it(
+def test_the_metric_of_a_trials_gpu_memory_has_its_name_and_is_reset_at_its_end(
     cluster: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported: list[tuple[float, str]] = []

@@ -99,7 +99,7 @@ def test_a_shard_written_by_an_actor_that_died_before_saying_so_is_kept(tmp_path
     assert begins(tmp_path) == [1] * 8
 
 
-def test_an_actor_does_several_shards_at_once_where_it_may(tmp_path: Path) -> None:
+def test_an_actor_works_on_several_shards_concurrently_if_allowed(tmp_path: Path) -> None:
     def wait_for_the_others(number: int, begin: int) -> None:
         deadline = time.monotonic() + 60
         group = range(number // 4 * 4, number // 4 * 4 + 4)
@@ -114,7 +114,7 @@ def test_an_actor_does_several_shards_at_once_where_it_may(tmp_path: Path) -> No
     assert begins(tmp_path) == [1] * 8
 
 
-def test_shards_that_die_together_are_all_done_by_another_actor(tmp_path: Path) -> None:
+def test_all_shards_of_an_actor_that_dies_are_done_by_another(tmp_path: Path) -> None:
     def killed_with_its_neighbours(number: int, begin: int) -> None:
         if number == 2 and begin == 1:
             os.kill(os.getpid(), signal.SIGKILL)

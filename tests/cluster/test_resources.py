@@ -33,7 +33,7 @@ def placed(
     streams: bool = False,
     workers: int = 1,
 ) -> tuple[int, int]:
-    found = fit_resources(
+    placement = fit_resources(
         cluster,
         TrialResources.parse({"cpu": cpu, "gpu": gpu, "workers": workers}, "resources"),
         wanted=wanted,
@@ -41,7 +41,7 @@ def placed(
         name="--cpu, --gpu",
         stream_cpu=float(streams),
     )
-    return found.concurrent, found.threads
+    return placement.concurrent, placement.threads
 
 
 def test_a_laptop_runs_one_trial_per_core_though_ray_counts_more_cpus() -> None:
@@ -103,14 +103,14 @@ def test_more_than_the_cluster_has_is_refused_with_what_it_has(
 NODES = Cluster(
     cpus=40, gpus=6, cores=None, object_store=2e10, nodes=(Node(8, 1, 2), Node(24, 4, 1))
 )
-"""Two nodes with a GPU each, and one with four."""
+"""Two nodes with one GPU each, and one node with four."""
 
 
 @pytest.mark.parametrize(
     ("cpu", "gpu", "remedy"),
     [(1, 5, "4 or less"), (30, 0, "24 CPUs or less"), (10, 3, None)],
 )
-def test_what_no_single_node_has_is_refused_though_all_have_it_together(
+def test_a_request_that_no_single_node_meets_is_refused_even_if_all_nodes_together_do(
     cpu: float, gpu: float, remedy: str | None
 ) -> None:
     if remedy is None:
@@ -122,12 +122,12 @@ def test_what_no_single_node_has_is_refused_though_all_have_it_together(
         placed(NODES, cpu, gpu)
 
 
-def test_a_part_of_a_gpu_is_refused_where_no_node_has_one() -> None:
+def test_a_fraction_of_a_gpu_is_refused_if_no_node_has_a_gpu() -> None:
     with pytest.raises(InputError, match="the cluster has 4 CPUs and 0 GPUs; leave the GPUs out"):
         placed(LAPTOP, gpu=0.5)
 
 
-def test_what_runs_at_once_is_counted_node_by_node() -> None:
+def test_concurrency_is_counted_node_by_node() -> None:
     assert placed(NODES, cpu=5)[0] == 2 * 1 + 4
     assert placed(NODES, cpu=1, gpu=0.5)[0] == 2 * 2 + 8
     assert placed(NODES, cpu=5, gpu=1)[0] == 2 * 1 + 4
@@ -148,7 +148,7 @@ def shared(
     wanted: int | None = None,
     workers: int = 1,
 ) -> Placement[TrialResources]:
-    """Trials that ask for no GPU and refuse none, each of which needs a part of GPU_MEMORY."""
+    """Place trials that leave the GPU open; each needs `need` times GPU_MEMORY."""
     return fit_resources(
         cluster,
         TrialResources(workers=workers),
@@ -159,7 +159,7 @@ def shared(
     )
 
 
-def test_gpus_are_taken_where_there_are_any_unless_they_are_refused() -> None:
+def test_gpus_are_used_if_there_are_any_unless_the_request_is_for_none() -> None:
     assert shared(LAPTOP, None).resources.gpu == 0
     assert shared(SERVER, None).resources.gpu == 1
     assert shared(SERVER, None, workers=2).resources.gpu == 1
@@ -169,14 +169,14 @@ def test_gpus_are_taken_where_there_are_any_unless_they_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("need", "gpu"), [(0.1, 0.25), (0.3, 0.5), (0.6, 1), (3, 1)])
-def test_trials_share_a_gpu_whose_memory_holds_them(need: float, gpu: float) -> None:
+def test_trials_share_a_gpu_if_its_memory_holds_them(need: float, gpu: float) -> None:
     placement = shared(SERVER, need)
     assert placement.resources.gpu == gpu
     assert placement.concurrent == 4 / gpu
     assert gpu == 1 or need <= gpu * FOR_TENSORS
 
 
-def test_no_more_share_a_gpu_than_have_something_to_do() -> None:
+def test_no_more_processes_share_a_gpu_than_have_work() -> None:
     small = 0.01
     assert shared(SERVER, small, useful=4).resources.gpu == 1
     assert shared(SERVER, small, useful=5).resources.gpu == 0.5
@@ -184,21 +184,21 @@ def test_no_more_share_a_gpu_than_have_something_to_do() -> None:
     assert (shared(few_cpus, small).resources.gpu, shared(few_cpus, small).concurrent) == (0.5, 6)
 
 
-def test_actors_share_a_gpu_where_more_are_wanted_than_there_are() -> None:
+def test_actors_share_gpus_if_more_actors_are_wanted_than_there_are_gpus() -> None:
     assert shared(SERVER, None, wanted=4).resources.gpu == 1
     assert shared(SERVER, None, wanted=6).resources.gpu == 0.5
     with pytest.raises(InputError, match="the cluster has 32 CPUs and 4 GPUs"):
         shared(SERVER, None, wanted=17)
 
 
-def test_workers_of_a_trial_never_share_a_gpu_unasked() -> None:
+def test_workers_of_a_trial_do_not_share_a_gpu_by_default() -> None:
     placement = shared(SERVER, 0.01, workers=2)
     assert (placement.resources.gpu, placement.concurrent) == (1, 2)
     with pytest.raises(InputError, match="no GPU"):
         shared(SERVER, 0.01, workers=5)
 
 
-def test_shares_are_those_that_ray_counts_exactly() -> None:
+def test_ray_counts_all_shares_exactly() -> None:
     assert all((10_000 * share).is_integer() for share in SHARES)
 
 

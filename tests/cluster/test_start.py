@@ -38,7 +38,7 @@ def test_a_cluster_counts_nodes_that_autoscaling_may_add_by_kind(
     here = {"CPU": cluster.cpus, "GPU": cluster.gpus}
     kinds: list[tuple[dict[str, float], int]] = [
         ({"CPU": 8, "GPU": 1}, 3),
-        (here, 2),  # of which one is up
+        (here, 2),  # one of them is running
         ({"CPU": 0}, 1),  # a head that does no work
         ({"CPU": 48, "GPU": 4}, -1),
     ]

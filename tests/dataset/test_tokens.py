@@ -1,4 +1,4 @@
-"""Tokens are those of the published tokenizer, and the opposite strand is read backwards."""
+"""Tokens are those of the published tokenizer, and reverse complements are those of DNA."""
 
 from __future__ import annotations
 

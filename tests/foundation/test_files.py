@@ -27,15 +27,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_only_a_durable_file_waits_for_the_disk(
+def test_only_a_durable_file_is_flushed_to_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
 ) -> None:
-    waited: list[int] = []
-    monkeypatch.setattr(os, "fsync", waited.append)
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
     with atomic_file(tmp_path / "bases", durable=durable) as temporary:
         temporary.write_text("ACGT")
     assert (tmp_path / "bases").read_text() == "ACGT"
-    assert len(waited) == durable
+    assert len(flushed) == durable
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:

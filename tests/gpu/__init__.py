@@ -1,1 +1,1 @@
-"""What only a GPU can show; `make test` skips it elsewhere."""
+"""Tests that need a GPU; `make test` skips them on a machine without one."""

@@ -1,4 +1,4 @@
-"""Every test of this folder needs a GPU."""
+"""Mark every test in this folder as one that needs a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of a GPU gives every figure on one."""
+"""The benchmark of a GPU measures every figure on a real GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes on a GPU keep to their shares, and those without one do not see it."""
+"""Processes stay within their share of a GPU, and those without a GPU see none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hyena_ray.training.footprint import training_bytes
 from hyena_ray.training.settings import RunSettings
 
 
-def test_a_cluster_that_is_started_here_has_the_gpus(cluster: Cluster) -> None:
+def test_a_cluster_started_on_this_machine_has_its_gpus(cluster: Cluster) -> None:
     assert cluster.gpus == torch.cuda.device_count()
     assert cluster.accelerators
 
@@ -27,7 +27,7 @@ def test_a_task_without_a_gpu_sees_none_whatever_ran_before(cluster: Cluster) ->
         assert run_task(torch.cuda.is_available, task, "look") is sees
 
 
-def test_a_share_is_all_the_memory_that_a_process_gets(cluster: Cluster) -> None:
+def test_a_process_cannot_allocate_more_memory_than_its_share(cluster: Cluster) -> None:
     def largest() -> float:
         total = torch.cuda.get_device_properties(0).total_memory
         block, blocks = total // 50, []
@@ -78,7 +78,7 @@ def test_a_worker_trains_on_its_own_gpu_over_nccl(cluster: Cluster, tmp_path: Pa
     ],
     ids=str,
 )
-def test_a_run_takes_no_more_memory_than_is_estimated(
+def test_a_run_takes_no_more_memory_than_estimated(
     cluster: Cluster, small_data: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     small = {"data.length": 40, "readout.flank": 8, "readout.lookahead": 0, "training.epochs": 1}
@@ -96,5 +96,5 @@ def test_a_run_takes_no_more_memory_than_is_estimated(
 
     peak = run_task(train, Resources(cpu=1, gpu=1), "train")
     assert peak is not None
-    # Beside what is estimated there are the windows, and workspaces of cuBLAS and cuFFT.
+    # The estimate does not include the windows and the workspaces of cuBLAS and cuFFT.
     assert peak < training_bytes([settings]) + 200e6

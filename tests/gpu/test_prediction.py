@@ -1,4 +1,4 @@
-"""Scores of a genome on a GPU: those of the CPU, however passes are cut, recorded and queued."""
+"""Scores on a GPU equal those of the CPU, however passes are cut, captured and queued."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def score(scorer: Scorer, contig: ContigSlice, step: int = 50) -> NDArray[np.flo
 
 
 class Eager(Replay):
-    """Runs all work as it is, on the current stream."""
+    """A `Replay` that runs all work eagerly on the current stream."""
 
     def __call__(self, name: Hashable, work: Work, *inputs: Tensor) -> tuple[Tensor, ...]:
         return work(*inputs)
@@ -67,18 +67,18 @@ class Eager(Replay):
 
 @pytest.mark.parametrize("step", [50, 100, 33])
 @pytest.mark.parametrize("architecture", ["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic"])
-def test_scores_are_those_of_the_cpu(
+def test_scores_equal_those_of_the_cpu(
     contig: ContigSlice, architecture: Architecture, step: int
 ) -> None:
     model = window_model(architecture)
     expected = score(Scorer(model), contig, step)
-    found = score(Scorer(model.to(GPU)), contig, step)
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert np.nanstd(found) > 1e-3
+    scores = score(Scorer(model.to(GPU)), contig, step)
+    np.testing.assert_array_equal(np.isnan(scores), np.isnan(expected))
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+    assert np.nanstd(scores) > 1e-3
 
 
-def test_recorded_passes_leave_the_scores_of_passes_that_are_not(contig: ContigSlice) -> None:
+def test_captured_passes_give_the_scores_of_eager_passes(contig: ContigSlice) -> None:
     model = window_model().to(GPU)
     with Scorer(model, 256) as recorded, Scorer(model, 256, Eager(GPU)) as eager:
         expected = score(eager, contig)
@@ -87,13 +87,13 @@ def test_recorded_passes_leave_the_scores_of_passes_that_are_not(contig: ContigS
 
 
 @pytest.mark.parametrize("batch", [1 << 7, 1 << 10, 1 << 14])
-def test_batches_change_nothing_but_the_last_bits(contig: ContigSlice, batch: int) -> None:
+def test_the_batch_size_changes_only_the_last_bits(contig: ContigSlice, batch: int) -> None:
     model = window_model().to(GPU)
-    found, usual = score(Scorer(model, batch), contig), score(Scorer(model), contig)
-    np.testing.assert_allclose(found, usual, rtol=0, atol=4 * PRECISION)
+    scores, usual = score(Scorer(model, batch), contig), score(Scorer(model), contig)
+    np.testing.assert_allclose(scores, usual, rtol=0, atol=4 * PRECISION)
 
 
-def test_threads_that_share_a_scorer_have_the_scores_of_their_own_pieces() -> None:
+def test_threads_that_share_a_scorer_get_the_scores_of_their_own_pieces() -> None:
     rng = np.random.default_rng(1)
     pieces = [
         ContigSlice(0, rng.integers(4, size=size, dtype=np.uint8)) for size in range(9_000, 9_040)
@@ -102,25 +102,25 @@ def test_threads_that_share_a_scorer_have_the_scores_of_their_own_pieces() -> No
     with Scorer(model, 64) as scorer, ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda piece: score(scorer, piece), pieces))
     with Scorer(model, 64) as scorer:
-        for piece, found in zip(pieces, together, strict=True):
-            np.testing.assert_array_equal(found, score(scorer, piece))
+        for piece, scores in zip(pieces, together, strict=True):
+            np.testing.assert_array_equal(scores, score(scorer, piece))
 
 
-def test_nothing_waits_for_the_device_while_a_piece_is_queued(contig: ContigSlice) -> None:
+def test_queueing_a_piece_does_not_synchronise_with_the_device(contig: ContigSlice) -> None:
     with Scorer(window_model().to(GPU), 256) as scorer:
-        for _ in range(EAGER + 2):  # all shapes are recorded
+        for _ in range(EAGER + 2):  # until all shapes are captured
             expected = score(scorer, contig)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            found = score(scorer, contig)
+            scores = score(scorer, contig)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Half a gigabyte for this process, besides what it holds."""
+    """Leave this process half a gigabyte in addition to the memory that it has reserved."""
     torch.cuda.empty_cache()
     whole = torch.cuda.get_device_properties(GPU).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (1 << 29)) / whole)
@@ -130,23 +130,23 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_a_scorer_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None:
+def test_a_scorer_that_runs_out_of_memory_continues_with_smaller_batches() -> None:
     size = 1_000_000
     piece = ContigSlice(0, np.random.default_rng(2).integers(4, size=size, dtype=np.uint8))
     model = window_model().to(GPU)
     with Scorer(model, 1 << 14) as scorer:
-        found = score(scorer, piece)
+        scores = score(scorer, piece)
         assert scorer.batch < 1 << 14
     expected = score(Scorer(model, 1 << 8), piece)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * PRECISION)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=4 * PRECISION)
 
 
-def test_a_gpu_gets_more_windows_than_a_cpu() -> None:
+def test_the_default_batch_of_a_gpu_is_larger_than_that_of_a_cpu() -> None:
     readout = window_model().readout
     assert default_batch(readout, GPU) > default_batch(readout, torch.device("cpu"))
 
 
-def test_actors_on_gpus_leave_one_digest(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_the_actors_on_gpus(cluster: Cluster, tmp_path: Path) -> None:
     save_window_model(window_model(), tmp_path / "model")
     rng = np.random.default_rng(3)
     with (tmp_path / "genome.fa").open("w") as stream:

@@ -1,4 +1,4 @@
-"""On a GPU, replayed steps train what eager ones do, and a resumed run ends in the same bits."""
+"""On a GPU, replayed and resumed runs end with the same bits as eager and uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MODELS: list[dict[str, Any]] = [
 
 
 def windows(count: int, seed: int) -> ArraySource:
-    """Random bases; a base is labelled where a C stands `AHEAD` bases to its right."""
+    """Return windows of random bases, each labelled if a C is `AHEAD` bases to its right."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
     labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + WINDOW] == 8).astype(np.int8)
@@ -68,7 +68,7 @@ def run(
     stop_after: int | None = None,
     train: WindowSource | None = None,
 ) -> dict[str, Any]:
-    """Train, or break off after an epoch, and return the state that was saved last."""
+    """Train, or stop after an epoch, and return the state that was saved last."""
 
     def report(epoch: Any) -> None:
         if epoch.epoch == stop_after:
@@ -100,7 +100,7 @@ def never_recorded(device: torch.device) -> Replay:
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=str)
-def test_a_replayed_run_ends_in_the_bits_of_an_eager_one(
+def test_a_replayed_run_ends_with_the_bits_of_an_eager_one(
     tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replayed = run(tmp_path / "replayed", changes)
@@ -110,7 +110,7 @@ def test_a_replayed_run_ends_in_the_bits_of_an_eager_one(
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=str)
-def test_a_resumed_run_ends_in_the_bits_of_an_uninterrupted_one(
+def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     calm = run(tmp_path / "calm", changes)
@@ -119,7 +119,7 @@ def test_a_resumed_run_ends_in_the_bits_of_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("objective", ["next_base", "masked"])
-def test_a_resumed_pretraining_ends_in_the_same_bits(tmp_path: Path, objective: str) -> None:
+def test_a_resumed_pretraining_ends_with_the_same_bits(tmp_path: Path, objective: str) -> None:
     settings = PretrainSettings().updated(
         {
             "objective": objective,
@@ -177,7 +177,7 @@ def test_the_losses_of_a_rounded_epoch_are_close_to_the_exact_ones(
 
 
 class OnTheHost:
-    """Windows that are never copied to the device as a whole, as those of a stream."""
+    """A source whose windows stay on the host, as those of a stream do."""
 
     def __init__(self, source: ArraySource) -> None:
         self._source = source
@@ -191,7 +191,7 @@ class OnTheHost:
             yield Batch.of(batch.tokens().numpy(), batch.labels().numpy())
 
 
-def test_windows_on_the_device_train_what_streamed_ones_do(
+def test_windows_on_the_device_and_streamed_windows_train_the_same_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resident = run(tmp_path / "resident", {})
@@ -200,14 +200,14 @@ def test_windows_on_the_device_train_what_streamed_ones_do(
     assert_equal(run(tmp_path / "too large", {}), resident)
 
 
-def test_a_step_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_does_not_synchronise_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SETTINGS.updated({"training.ema_decay": 0.9}, "test")
     model = new_model(settings)
     source = windows(500, 0)
     plan = supervised.SupervisedPlan(settings, model, source, source, Path(), module.ALONE)
     trainer = new_trainer(model, settings.training)
     trainer.start_stage(plan.optimization(0))
-    for watched in (False, True):  # recorded in the first epoch, replayed in the second
+    for watched in (False, True):  # captured in the first epoch, replayed in the second
         torch.cuda.set_sync_debug_mode("error" if watched else "default")
         try:
             for batch in step_batches(source, settings.training, 0, default_device()):
@@ -218,7 +218,7 @@ def test_a_step_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(np.isfinite(trainer.read_losses()))
 
 
-def test_a_checkpoint_of_a_gpu_resumes_on_the_cpu_and_the_other_way(
+def test_a_checkpoint_of_a_gpu_resumes_on_the_cpu_and_vice_versa(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"training.ema_decay": 0.9}

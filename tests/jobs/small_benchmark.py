@@ -1,4 +1,4 @@
-"""The rows of the benchmark of a GPU at sizes that take seconds on any device."""
+"""Run the rows of the GPU benchmark at sizes that take seconds on any device."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def import_benchmarks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def small_sizes(benchmarks: dict[str, Any]) -> Any:
-    """Return sizes of every row, of models that are as small as they may be."""
+    """Return sizes for every row, with the smallest models that are possible."""
     model = (("model.d_model", 8), ("model.n_layer", 1))
     return benchmarks["gpu"].Sizes(
         side=32,
@@ -60,12 +60,12 @@ def small_sizes(benchmarks: dict[str, Any]) -> Any:
 
 
 def check_rows(benchmarks: dict[str, Any], rows: Any, expected: dict[str, set[str]]) -> None:
-    """Check that every row has a figure for everyone, but for those that are expected to fail.
+    """Check that every row has a figure for each implementation, except for expected failures.
 
     Args:
         benchmarks: Modules by name.
         rows: Comparisons and tables.
-        expected: What fails, by the beginning of the title.
+        expected: Implementations that may fail, by the beginning of the title.
     """
     for row in rows:
         if isinstance(row, benchmarks["figures"].Figures):

@@ -199,7 +199,7 @@ BEYOND: dict[str, tuple[Change, str, Line]] = {
         TUNE,
         at("space.yaml", "resources.gpu", "1.5", "below 1"),
     ),
-    "next to nothing": (as_it_is, f"{COMPARE} --gpu 0.001", at("--gpu", "0.001", "0.25")),
+    "too small a fraction": (as_it_is, f"{COMPARE} --gpu 0.001", at("--gpu", "0.001", "0.25")),
     "no actors": (
         as_it_is,
         f"{ATTRIBUTE} --actors 0",

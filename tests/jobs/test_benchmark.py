@@ -30,7 +30,7 @@ def run(*arguments: str) -> Done:
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The modules by name."""
+    """Return the modules of the benchmarks by name."""
     return import_benchmarks(monkeypatch)
 
 
@@ -93,7 +93,7 @@ def test_a_benchmark_of_a_gpu_needs_one(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (done.code, done.stdout) == (2, "")
 
 
-def test_a_rate_is_that_of_the_units_that_a_run_did(benchmarks: dict[str, Any]) -> None:
+def test_a_rate_counts_the_units_of_work_that_a_run_returns(benchmarks: dict[str, Any]) -> None:
     work = benchmarks["operations"].Work(1.0, benchmarks["operations"].Cost(0.0, 0.0))
     stated = iter([work, work._replace(units=1e6)])
     compared = benchmarks["comparison"].Comparison(
@@ -105,7 +105,7 @@ def test_a_rate_is_that_of_the_units_that_a_run_did(benchmarks: dict[str, Any]) 
     assert ours.rounds == peer.rounds == 1
 
 
-def test_what_fails_says_why_and_the_others_go_on(benchmarks: dict[str, Any]) -> None:
+def test_a_failing_run_gives_its_reason_and_the_others_continue(benchmarks: dict[str, Any]) -> None:
     calls = iter(range(9))
 
     def late() -> None:
@@ -122,11 +122,11 @@ def test_what_fails_says_why_and_the_others_go_on(benchmarks: dict[str, Any]) ->
 
 
 def line_of(late: Any) -> int:
-    """Return the line of the function's last statement."""
+    """Return the line on which the function raises."""
     return int(late.__code__.co_firstlineno) + 2
 
 
-def test_no_ratio_is_shown_where_ours_failed(benchmarks: dict[str, Any]) -> None:
+def test_no_ratio_is_shown_if_ours_failed(benchmarks: dict[str, Any]) -> None:
     compared = benchmarks["comparison"].Comparison(
         "t", "windows/s", 1.0, {"ours": no_compiler, "peer": lambda: None}
     )
@@ -136,7 +136,7 @@ def test_no_ratio_is_shown_where_ours_failed(benchmarks: dict[str, Any]) -> None
     assert np.isnan(peer.ours_over_it)
 
 
-def test_no_round_starts_when_the_time_is_over(benchmarks: dict[str, Any]) -> None:
+def test_no_round_starts_after_the_time_limit(benchmarks: dict[str, Any]) -> None:
     compared = benchmarks["comparison"].Comparison(
         "t", "windows/s", 1.0, {"ours": lambda: None}, seconds=0.0
     )
@@ -155,7 +155,7 @@ def test_a_share_is_the_least_time_over_the_time_taken(benchmarks: dict[str, Any
     }
 
 
-def test_operations_are_those_that_torch_counts(benchmarks: dict[str, Any]) -> None:
+def test_operations_equal_those_that_torch_counts(benchmarks: dict[str, Any]) -> None:
     length, rows = 48, 3
     model = benchmarks["model"].new_model(0, length)
     config = model.classifier.config
@@ -166,21 +166,20 @@ def test_operations_are_those_that_torch_counts(benchmarks: dict[str, Any]) -> N
     with FlopCounterMode(display=False) as of_filters, torch.no_grad():
         for layer in plain.layers:
             layer.mixer.filter_fn(length)
-    # The peer's short convolution computes two positions past the end and cuts them off.
+    # The peer's short convolution computes two positions past the end, which it discards.
     past = config.n_layer * rows * 2 * 3 * config.d_model * 3 * 2
     expected = counted.get_total_flops() - of_filters.get_total_flops() - past
-    found = rows * length * benchmarks["operations"].flop_per_position(model)
-    assert found == expected
+    assert rows * length * benchmarks["operations"].flop_per_position(model) == expected
 
 
 def test_a_convolution_is_counted_by_the_cheaper_method(benchmarks: dict[str, Any]) -> None:
     flop = benchmarks["operations"].convolution_flop
-    # 1 + 2 + 3 products, and as many sums.
+    # 1 + 2 + 3 multiplications, and as many additions.
     assert flop(3, channels=2) == 2 * 12
     assert flop(1024, channels=1) == 5 * 2048 * 11 + 6 * 1025
 
 
-def test_half_the_bytes_move_in_bfloat16(benchmarks: dict[str, Any]) -> None:
+def test_bfloat16_moves_half_the_bytes(benchmarks: dict[str, Any]) -> None:
     operations = benchmarks["operations"]
     model = benchmarks["model"].new_model(0, 24)
     given = (model, model.classifier.config, 24, operations.STEP)
@@ -188,7 +187,7 @@ def test_half_the_bytes_move_in_bfloat16(benchmarks: dict[str, Any]) -> None:
     assert rounded == exact._replace(bytes=exact.bytes / 2)
 
 
-def test_the_largest_batch_that_fits_is_kept(benchmarks: dict[str, Any]) -> None:
+def test_the_largest_batch_that_fits_is_remembered(benchmarks: dict[str, Any]) -> None:
     tried = []
 
     def attempt(rows: int) -> Any:
@@ -202,7 +201,7 @@ def test_the_largest_batch_that_fits_is_kept(benchmarks: dict[str, Any]) -> None
     assert tried == [8, 4, 2, 2]
 
 
-def test_the_peer_of_training_computes_what_ours_does(benchmarks: dict[str, Any]) -> None:
+def test_the_peer_of_training_computes_the_same_logits(benchmarks: dict[str, Any]) -> None:
     flank = benchmarks["gpu_training"].FLANK
     model = benchmarks["model"].new_model(flank).eval()
     plain = benchmarks["published"].PlainHyenaDNA(model.classifier)
@@ -221,7 +220,7 @@ def test_the_peer_convolves_in_float32_under_autocast(benchmarks: dict[str, Any]
     assert (rounded - exact).norm() < 0.02 * exact.norm()
 
 
-def test_a_crossover_is_the_last_length_before_a_batch_prefers_the_fft(
+def test_a_crossover_is_the_last_length_before_the_fft_is_faster_at_any_batch_size(
     benchmarks: dict[str, Any],
 ) -> None:
     table = {
@@ -261,7 +260,9 @@ def test_a_constant_that_was_varied_is_put_back(benchmarks: dict[str, Any]) -> N
     assert table == {"cpu": 1}
 
 
-def test_a_batch_is_as_small_as_is_nearly_the_fastest(benchmarks: dict[str, Any]) -> None:
+def test_the_smallest_batch_that_is_nearly_the_fastest_is_chosen(
+    benchmarks: dict[str, Any],
+) -> None:
     smallest = benchmarks["constants"].smallest_good
     assert smallest({128: 10.0, 512: 96.0, 2048: 100.0, 8192: 90.0}) == 512
 
@@ -277,7 +278,7 @@ def test_a_row_that_cannot_be_prepared_or_comes_too_late_says_so(
     assert late.failure
 
 
-def test_a_table_says_what_follows_from_it_or_why_it_failed(benchmarks: dict[str, Any]) -> None:
+def test_a_table_shows_its_conclusion_or_why_it_failed(benchmarks: dict[str, Any]) -> None:
     shown, figures = runpy.run_path(str(JOB))["_costs"], benchmarks["figures"].Figures
     table = figures(
         "t", lambda: {"row": {"ms": 3.0}}, lambda rows: {"twice": 2 * rows["row"]["ms"]}

@@ -170,7 +170,9 @@ def test_pieces_that_are_done_are_kept_and_other_ones_are_not_taken(
         read_piece(other, 0, tmp_path)
 
 
-def test_results_follow_the_pieces_and_stop_with_them(genome: Path, tmp_path: Path) -> None:
+def test_results_are_written_while_pieces_arrive_and_stop_with_them(
+    genome: Path, tmp_path: Path
+) -> None:
     plan, settings = planned(genome), RegionSettings(threshold=0.4)
     expected = run(plan, genome, tmp_path / "whole")
     folder, stopped = tmp_path / "out", threading.Event()
@@ -193,7 +195,9 @@ def test_results_follow_the_pieces_and_stop_with_them(genome: Path, tmp_path: Pa
     assert {path.name for path in folder.iterdir()} == {"shards", "sequences"}
 
 
-def test_a_prediction_records_the_fewest_windows_of_a_pass(genome: Path, tmp_path: Path) -> None:
+def test_a_prediction_records_the_smallest_batch_of_its_pieces(
+    genome: Path, tmp_path: Path
+) -> None:
     plan = planned(genome)
     write_sequences(plan, genome, tmp_path)
     for batch, indices in ((64, range(3)), (16, range(3, 5)), (None, range(len(plan.pieces)))):

@@ -105,7 +105,7 @@ def test_a_base_has_the_mean_of_all_windows_that_hold_it_and_n_has_none(case) ->
 
 
 @given(contigs())
-def test_passes_that_are_recorded_leave_the_same_scores(case) -> None:
+def test_recorded_passes_give_the_same_scores(case) -> None:
     codes, window, stored, step, _, batch = case
     model, size = PlaceModel(window, stored), len(codes)
     whole = ContigSlice(0, codes)
@@ -121,13 +121,13 @@ def test_passes_that_are_recorded_leave_the_same_scores(case) -> None:
 
 
 def windows_of(codes: np.ndarray, window: int, step: int) -> int:
-    """Number of windows with a known base."""
+    """Return the number of windows that contain a known base."""
     starts = window_starts(len(codes), window, step, 0, len(codes))
     return sum(bool((codes[start : start + window] != N_CODE).any()) for start in starts)
 
 
 @given(st.integers(0, 5_000), st.integers(1, 600))
-def test_passes_hold_every_window_and_recorded_ones_have_few_sizes(
+def test_passes_cover_every_window_and_recorded_ones_have_few_sizes(
     windows: int, batch: int
 ) -> None:
     sizes = pass_sizes(windows, batch, repeated=False)
@@ -142,7 +142,7 @@ def test_passes_hold_every_window_and_recorded_ones_have_few_sizes(
 
 
 class HungryModel(PlaceModel):
-    """Runs out of memory above so many windows."""
+    """A model that runs out of memory on batches of more than `most` windows."""
 
     def __init__(self, most: int) -> None:
         super().__init__(window=10, stored=3)
@@ -158,7 +158,7 @@ def random_contig(size: int) -> ContigSlice:
     return ContigSlice(0, np.random.default_rng(size).integers(4, size=size, dtype=np.uint8))
 
 
-def test_a_scorer_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None:
+def test_a_scorer_that_runs_out_of_memory_continues_with_smaller_batches() -> None:
     contig = random_contig(400)
     scorer = scorer_of(HungryModel(most=20), 64)
     found = scorer.score(contig, 400, 0, 400, step=5)
@@ -169,7 +169,7 @@ def test_a_scorer_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None
         scorer_of(HungryModel(most=0), 64).score(contig, 400, 0, 400, step=5)
 
 
-def test_threads_that_share_a_scorer_have_the_scores_of_their_own_pieces() -> None:
+def test_threads_that_share_a_scorer_get_the_scores_of_their_own_pieces() -> None:
     model = build_model(
         ModelSettings(d_model=8, n_layer=1),
         Readout(window=40, flank=8, lookahead=4),
@@ -177,20 +177,20 @@ def test_threads_that_share_a_scorer_have_the_scores_of_their_own_pieces() -> No
         TASKS["zdna"],
         seed=0,
     ).eval()
-    contigs_ = [random_contig(size) for size in range(300, 340)]
+    pieces = [random_contig(size) for size in range(300, 340)]
 
     def score(scorer: Scorer, contig: ContigSlice) -> list[float]:
         size = len(contig.codes)
-        found: list[float] = scorer.score(contig, size, 0, size, step=20).tolist()
-        return found
+        scores: list[float] = scorer.score(contig, size, 0, size, step=20).tolist()
+        return scores
 
     with Scorer(model, 8, Recorder()) as scorer, ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(lambda contig: score(scorer, contig), contigs_))
+        together = list(threads.map(lambda contig: score(scorer, contig), pieces))
     with Scorer(model, 8, Recorder()) as scorer:
-        assert together == [score(scorer, contig) for contig in contigs_]
+        assert together == [score(scorer, contig) for contig in pieces]
 
 
-def test_a_gpu_gets_a_power_of_two_of_windows_and_fewer_of_longer_ones() -> None:
+def test_the_default_batch_of_a_gpu_is_a_power_of_two_and_smaller_for_longer_windows() -> None:
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
     sizes = [
         default_batch(Readout(window=window), gpu) for window in (100, 1_000, 1 << 20, 1 << 22)

@@ -60,7 +60,7 @@ def record(run: Run[SomePlan]) -> SomeRecord:
     )
 
 
-def test_what_each_start_ran_on_is_kept_and_refuses_no_resume(tmp_path: Path) -> None:
+def test_the_hardware_of_each_start_is_recorded_and_may_differ(tmp_path: Path) -> None:
     for device in ("CPU", "NVIDIA H200"):
         with start(Output(tmp_path / "run", resume=True), PLAN, ran_on=device):
             pass

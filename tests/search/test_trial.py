@@ -56,20 +56,20 @@ class InMemory:
 @pytest.fixture
 def plan(tmp_path: Path) -> TrialPlan:
     windows = {(20, "train"): InMemory(), (20, "val"): InMemory()}
-    # A GPU, since a trial without one hides them from its process, which is that of the tests.
+    # With a GPU, because a trial without one would hide all GPUs from the process of the tests.
     return TrialPlan(SPACE, tmp_path, windows, threads=1, resources=TrialResources(gpu=1))
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     monkeypatch.setattr(trial.tune, "report", results.append)
     return results
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 2, 3])
-def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
-    plan: TrialPlan, told: list[dict[str, Any]], killed_after: int
+def test_every_epoch_is_reported_once_whenever_a_trial_was_killed(
+    plan: TrialPlan, reports: list[dict[str, Any]], killed_after: int
 ) -> None:
     def report(epoch: EpochReport) -> None:
         if epoch.epoch == killed_after:
@@ -87,8 +87,8 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
                 fingerprint=settings.fingerprint(),
             )
     run_trial(CONFIG, plan)
-    assert [result[EPOCH] for result in told] == [1, 2, 3]
-    assert [result[FINISHED] for result in told] == [False, False, True]
+    assert [result[EPOCH] for result in reports] == [1, 2, 3]
+    assert [result[FINISHED] for result in reports] == [False, False, True]
     curve = EventAccumulator(str(plan.events_of(0)))
     curve.Reload()
     # The last report has the figures of the best epoch, the curve those of the last.
@@ -105,9 +105,9 @@ def test_every_epoch_is_told_once_whenever_a_trial_was_killed(
         DeviceError("training", "512 windows in a pass", "does not fit", "use fewer"),
     ],
 )
-def test_what_lies_in_the_settings_is_reported_and_not_tried_again(
+def test_a_failure_caused_by_the_settings_is_reported_and_not_tried_again(
     plan: TrialPlan,
-    told: list[dict[str, Any]],
+    reports: list[dict[str, Any]],
     error: Exception,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,7 +116,7 @@ def test_what_lies_in_the_settings_is_reported_and_not_tried_again(
 
     monkeypatch.setattr(Trainer, "step", fails)
     run_trial(CONFIG, plan)
-    [result] = told
+    [result] = reports
     assert result[FINISHED]
     assert result[PROBLEM] == str(error)
 

@@ -1,4 +1,4 @@
-"""Changes of a batch are those of numpy for every worker, and keep labels on their bases."""
+"""Augmentation equals a numpy implementation for every worker, and keeps labels on their bases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def random_batch(count: int, seed: int) -> Arrays:
-    """Any tokens, and labels that say which base they belong to."""
+    """Return random tokens, and labels that identify the base they belong to."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(0, 12, (count, WINDOW + 2 * FLANK)).astype(np.uint8)
     labels = np.arange(count * WINDOW).reshape(count, WINDOW).astype(np.int8)
@@ -32,7 +32,7 @@ def random_batch(count: int, seed: int) -> Arrays:
 
 
 class InNumpy:
-    """The changes of one epoch, array by array."""
+    """The augmentation of one epoch, implemented on whole arrays with numpy."""
 
     def __init__(self, recipe: TrainingSettings, epoch: int) -> None:
         self.recipe = recipe
@@ -72,7 +72,7 @@ def change(augmentation: Augmentation, arrays: Arrays, own: slice = slice(None))
     st.integers(1, 4),
     st.integers(0, 1000),
 )
-def test_every_worker_has_its_rows_of_what_numpy_makes(
+def test_every_worker_gets_its_own_rows_of_the_numpy_result(
     count: int, shortest: int | None, turned: bool, permuted: bool, workers: int, seed: int
 ) -> None:
     recipe = TrainingSettings(
@@ -90,7 +90,7 @@ def test_every_worker_has_its_rows_of_what_numpy_makes(
             assert (made[0].dtype, made[1].dtype) == (np.uint8, np.int8)
 
 
-def test_the_opposite_strand_of_every_token_is_that_of_the_table() -> None:
+def test_the_complement_of_every_token_is_that_of_the_table() -> None:
     tokens = torch.arange(16, dtype=torch.uint8)
     assert reverse_complement(tokens).numpy().tolist() == COMPLEMENT[::-1].tolist()
 
@@ -118,7 +118,7 @@ def numbered(count: int) -> Arrays:
 
 
 def crops(count: int, shortest: int, seed: int, batches: int = 1) -> Iterator[Arrays]:
-    """Crops of numbered windows."""
+    """Yield crops of numbered windows, batch by batch."""
     recipe = TrainingSettings(shortest_crop=shortest, reverse_complement=False, seed=seed)
     augmentation = Augmentation(recipe, 0)
     for _ in range(batches):

@@ -185,7 +185,7 @@ def diverging(workers: Workers) -> str:
 
 
 def on_the_cpu() -> torch.device:
-    """Return the device of all workers: gloo is for CPUs, and two workers need two GPUs."""
+    """Return the CPU: the workers communicate over Gloo, and with NCCL would need two GPUs."""
     return torch.device("cpu")
 
 

@@ -68,7 +68,7 @@ def test_every_weight_and_statistic_is_the_average_over_the_steps(architecture: 
 
 
 @pytest.mark.parametrize("architecture", ["hyenadna", "dilated_cnn"])
-def test_the_average_is_torchs_to_the_last_bit_and_so_is_its_state(architecture: str) -> None:
+def test_the_average_and_its_state_equal_those_of_torch_to_the_last_bit(architecture: str) -> None:
     def move(averages: list[Tensor], values: list[Tensor], steps: Tensor | int) -> None:
         kept = min(DECAY, (1 + int(steps)) / (10 + int(steps)))
         for average, value in zip(averages, values, strict=True):
@@ -85,7 +85,7 @@ def test_the_average_is_torchs_to_the_last_bit_and_so_is_its_state(architecture:
         ours.after_step()
         with torch.no_grad():
             theirs.update_parameters(model)
-        if step == 4:  # a run that was saved before resumes with either
+        if step == 4:  # a checkpoint of torch's average can be resumed
             again = WeightAverage(model, DECAY)
             again.load_state_dict(theirs.state_dict())
             ours = again

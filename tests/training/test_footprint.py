@@ -1,4 +1,4 @@
-"""What a run takes of a GPU's memory, from what autograd saves in a pass."""
+"""The GPU memory of a run is estimated from what autograd saves in a pass."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def run(**changes: Any) -> RunSettings:
     return RunSettings.for_task("zdna").updated({**SMALL, **dotted}, "test")
 
 
-def test_saved_are_the_inputs_of_each_layer_and_no_weights() -> None:
+def test_only_the_inputs_of_each_layer_and_no_weights_are_counted_as_saved() -> None:
     model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 2))
-    # The first layer saves its input, the second what tanh gives, which tanh saves as well.
+    # The first layer saves its input, and the second the output of tanh, which tanh saves too.
     assert saved_bytes(model, torch.zeros(3, 8)) == 4 * 3 * (8 + 4)
 
 
-def test_weights_are_held_with_their_gradients_moments_and_average() -> None:
+def test_weights_are_counted_with_their_gradients_moments_and_average() -> None:
     settings = run()
     weights = sum(parameter.numel() for parameter in build_untrained(settings).parameters())
     assert training_bytes([settings]) > BYTES_PER_WEIGHT * weights
@@ -48,17 +48,17 @@ def test_weights_are_held_with_their_gradients_moments_and_average() -> None:
         {"data__length": 100},
     ],
 )
-def test_a_larger_run_takes_more(larger: dict[str, Any]) -> None:
+def test_a_larger_run_takes_more_memory(larger: dict[str, Any]) -> None:
     base = run(training__batch_size=256)
     changed = base.updated({key.replace("__", "."): value for key, value in larger.items()}, "test")
     assert training_bytes([changed]) > training_bytes([base])
 
 
-def test_the_largest_of_several_counts() -> None:
+def test_the_largest_of_several_runs_is_estimated() -> None:
     runs = [run(training__batch_size=size) for size in (512, 1024, 256)]
     assert training_bytes(runs) == training_bytes([runs[1]])
 
 
-def test_activations_grow_with_the_batch_alone() -> None:
+def test_memory_grows_linearly_with_the_batch_size() -> None:
     sizes = [training_bytes([run(training__batch_size=size)]) for size in (256, 512, 768)]
     assert sizes[2] - sizes[1] == sizes[1] - sizes[0]

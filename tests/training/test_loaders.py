@@ -1,4 +1,4 @@
-"""A source hands out every window, on the device that asks, and reports each batch once used."""
+"""A source yields every window, on any device, and reports each batch once it has been used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def windows(count: int) -> Windows:
 
 
 class Gpu:
-    """A GPU in name alone, and what was copied to it."""
+    """A fake GPU that records the shapes of the arrays that were copied to it."""
 
     device = torch.device("cuda")
 
@@ -55,7 +55,7 @@ class Gpu:
 
 
 @pytest.mark.parametrize("part_bytes", [1, 64, 1 << 20])
-def test_windows_that_a_gpu_holds_are_copied_once_and_gathered_there(
+def test_windows_that_fit_on_a_gpu_are_copied_once_and_gathered_there(
     monkeypatch: pytest.MonkeyPatch, part_bytes: int
 ) -> None:
     gpu, source = Gpu(monkeypatch, free=1e9), ArraySource(windows(50))
@@ -68,12 +68,12 @@ def test_windows_that_a_gpu_holds_are_copied_once_and_gathered_there(
             assert torch.equal(batch.labels(), labels)
             monkeypatch.setattr(loaders, "upload", gpu.upload)
         gathered = [shape for shape in gpu.copied if len(shape) == 1]
-        assert gathered == [(8,)] * 12 + [(2,)] * 2, "the numbers of rows of each batch"
-        assert epoch == 0 or len(gathered) == len(gpu.copied), "no window a second time"
+        assert gathered == [(8,)] * 12 + [(2,)] * 2, "only the row indices of each batch"
+        assert epoch == 0 or len(gathered) == len(gpu.copied), "no window is copied a second time"
         gpu.copied.clear()
 
 
-def test_windows_that_a_gpu_does_not_hold_are_gathered_on_the_host(
+def test_windows_that_do_not_fit_on_a_gpu_are_gathered_on_the_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = windows(50)
@@ -81,10 +81,10 @@ def test_windows_that_a_gpu_does_not_hold_are_gathered_on_the_host(
     (batch,) = source.batches(50, epoch=None, seed=0)
     assert np.array_equal(batch.tokens(gpu.device).numpy(), given.tokens)
     assert np.array_equal(batch.tokens(gpu.device, slice(1, None, 3)).numpy(), given.tokens[1::3])
-    assert gpu.copied == [(50, 4), (17, 4)], "and of a part no more than that part is read"
+    assert gpu.copied == [(50, 4), (17, 4)], "only the requested part is copied"
 
 
-def test_arrays_of_shared_memory_are_read_as_they_are() -> None:
+def test_read_only_arrays_of_shared_memory_can_be_read() -> None:
     given = windows(5)
     for array in (given.tokens, given.labels):
         array.flags.writeable = False

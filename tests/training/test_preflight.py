@@ -143,7 +143,7 @@ def test_what_works_is_let_through(data: PreparedData, changes: dict[str, Any]) 
 
 @pytest.mark.parametrize("gpu", [True, None])
 @pytest.mark.parametrize("precision", ["float16", "tf32"])
-def test_what_needs_a_gpu_is_let_through_where_there_is_one_or_may_be(
+def test_a_precision_that_needs_a_gpu_is_accepted_if_there_is_or_may_be_one(
     precision: Precision, gpu: bool | None
 ) -> None:
     check(ZDNA, {"training.precision": precision}, gpu=gpu)

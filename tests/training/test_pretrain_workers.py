@@ -64,7 +64,7 @@ def all_of_it(folder: Path, workers: Workers) -> dict[str, Any]:
 
 
 def on_the_cpu() -> torch.device:
-    """Return the device of all workers: gloo is for CPUs, and two workers need two GPUs."""
+    """Return the CPU: the workers communicate over Gloo, and with NCCL would need two GPUs."""
     return torch.device("cpu")
 
 

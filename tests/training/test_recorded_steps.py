@@ -1,4 +1,4 @@
-"""Steps that are recorded, and losses that are read rarely, train what every step alone does."""
+"""Recorded steps, and losses that are read rarely, do not change the trained model."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ PRETRAINING = PretrainSettings().updated(
 
 @pytest.fixture
 def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
-    """Record steps, and look at the losses of every fifth: what a GPU does."""
+    """Record steps and read losses only every five steps, as on a GPU."""
     made: list[Recorder] = []
 
     def record(device: torch.device) -> Recorder:
@@ -93,7 +93,7 @@ def windows(count: int) -> ArraySource:
 def supervised_run(
     folder: Path, changes: dict[str, Any], stop_after: int | None = None
 ) -> dict[str, Any]:
-    """Train, or break off after an epoch, and return the state that was saved last."""
+    """Train, or stop after an epoch, and return the state that was saved last."""
 
     def report(epoch: Any) -> None:
         if epoch.epoch == stop_after:
@@ -112,7 +112,7 @@ def supervised_run(
 def pretraining_run(
     folder: Path, objective: str, stop_after: int | None = None
 ) -> tuple[list[StepReport], dict[str, Tensor]]:
-    """Train, or break off after a step; what was reported, and the weights that were saved last."""
+    """Train, or stop after a step, and return the reports and the weights that were saved last."""
     settings = PRETRAINING.updated({"objective": objective}, "test")
     codes = np.random.default_rng(0).integers(0, 4, 3000, np.uint8)
     stream = WindowStream(PackedBases.of([(0, codes)]), settings)
@@ -151,7 +151,7 @@ def assert_equal(state: dict[str, Any], expected: dict[str, Any]) -> None:
     ],
     ids=["dropout", "crops", "cnn", "stages"],
 )
-def test_a_recorded_run_ends_in_the_bits_of_one_without_and_resumes_to_them(
+def test_a_recorded_run_ends_with_the_bits_of_an_eager_one_and_so_does_a_resumed_run(
     tmp_path: Path, changes: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     plain = supervised_run(tmp_path / "plain", changes)
@@ -175,12 +175,12 @@ def test_every_step_is_reported_in_order_however_rarely_losses_are_read(
         before, _ = pretraining_run(tmp_path / f"{stop_after}", objective, stop_after)
         assert before == expected[:stop_after]
         rest, resumed = pretraining_run(tmp_path / f"{stop_after}", objective)
-        assert rest == expected[stop_after // 7 * 7 :], "what was saved last is the start"
+        assert rest == expected[stop_after // 7 * 7 :], "resumes from the last checkpoint"
         assert all(torch.equal(resumed[name], value) for name, value in weights.items())
 
 
 class Line:
-    """A plan of ten steps on a line, of which one cannot be learnt from; every fourth is saved."""
+    """A plan of ten steps of linear regression, saved every four steps; the loss of one is NaN."""
 
     def __init__(self, model: nn.Module, bad: int) -> None:
         self._model = model
@@ -238,7 +238,7 @@ def test_a_step_that_diverges_is_named_and_never_saved(
         assert all(torch.isfinite(weight).all() for weight in state["model"].values())
 
 
-def test_a_pass_that_a_gpu_does_not_hold_is_refused_in_one_line(
+def test_a_pass_that_runs_out_of_gpu_memory_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def out_of_memory(*given: Any) -> None:

@@ -53,18 +53,18 @@ def test_constant_stays_at_the_peak_whatever_the_scores() -> None:
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "plateau"])
-def test_rates_on_a_device_are_filled_in_place_and_resume_from_any_device(
+def test_rates_on_a_device_are_updated_in_place_and_resume_from_any_device(
     kind: Shape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(optimizer: torch.optim.Optimizer, schedule: Schedule, steps: range) -> list[float]:
-        found = []
+        step_rates = []
         for step in steps:
-            found.append(float(optimizer.param_groups[0]["lr"]))
+            step_rates.append(float(optimizer.param_groups[0]["lr"]))
             optimizer.step()
             schedule.after_step()
             if step % 10 == 9:
                 schedule.after_epoch(0.5)
-        return found
+        return step_rates
 
     def made() -> tuple[torch.optim.Optimizer, Schedule]:
         optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
@@ -82,7 +82,7 @@ def test_rates_on_a_device_are_filled_in_place_and_resume_from_any_device(
         again[0].load_state_dict(optimizer.state_dict())
         again[1].load_state_dict(schedule.state_dict())
         assert torch.tensor(run(*again, range(45, 60))).equal(expected[45:])
-        assert again[0].param_groups[0]["lr"] is rate, "a recorded step reads it there"
+        assert again[0].param_groups[0]["lr"] is rate, "a captured step reads this tensor"
 
 
 NAMES: dict[Shape, str] = {

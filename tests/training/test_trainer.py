@@ -1,4 +1,4 @@
-"""One step is one step, however it is cut: accumulation, precision and clipping."""
+"""A step is the same however it is cut into passes, with any precision and with clipping."""
 
 from __future__ import annotations
 

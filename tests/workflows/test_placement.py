@@ -1,4 +1,4 @@
-"""Trials and runs follow the cluster: where it has GPUs they are planned for them."""
+"""Trials and runs follow the cluster: if it has GPUs, they are planned for GPUs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_small_trials_share_the_gpus_of_a_cluster() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float16", "tf32"])
-def test_a_precision_that_needs_a_gpu_is_refused_once_the_trials_have_none(precision: str) -> None:
+def test_a_precision_that_needs_a_gpu_is_refused_if_the_trials_get_none(precision: str) -> None:
     rounded = {"training.precision": precision}
     assert place_trials(space(**rounded), None, GPUS).gpu
     with pytest.raises(InputError, match=f"training.precision: {precision}: needs a GPU"):
@@ -49,7 +49,7 @@ def test_a_precision_that_needs_a_gpu_is_refused_once_the_trials_have_none(preci
         place_trials(space(**rounded, resources={"gpu": 0}), None, GPUS)
 
 
-def test_what_a_trial_takes_decides_no_result_and_refuses_no_resume() -> None:
+def test_a_search_can_be_resumed_with_other_resources() -> None:
     plans = [
         Search(each, None, Output(Path("run")), (), None).plan(1)
         for each in (space(), space(resources={"gpu": 0.5, "cpu": 2}))
@@ -61,7 +61,7 @@ def test_what_a_trial_takes_decides_no_result_and_refuses_no_resume() -> None:
     ("cluster", "gpu", "precision"),
     [(CPUS, None, "float32"), (GPUS, None, "float16"), (GPUS, 0.0, "float32")],
 )
-def test_a_preset_runs_in_float16_only_where_its_runs_get_a_gpu(
+def test_a_preset_runs_in_float16_only_if_its_runs_get_a_gpu(
     monkeypatch: pytest.MonkeyPatch, cluster: Cluster, gpu: float | None, precision: str
 ) -> None:
     monkeypatch.setattr(PreparedData, "count", lambda data, length, split: 100)
