@@ -201,9 +201,9 @@ class Attributor:
         self.close()
 
     @property
-    def recordings(self) -> int:
+    def graphs(self) -> int:
         """Number of CUDA graphs; 0 on the CPU."""
-        return self._replay.recordings
+        return self._replay.graphs
 
     @cached_property
     def model_sha256(self) -> str:

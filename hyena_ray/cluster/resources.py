@@ -128,9 +128,9 @@ class TrialResources(Resources):
     """Resources of one trial: `cpu` and `gpu` for each of its workers."""
 
     workers: int = Field(default=1, ge=1)
-    """Number of processes that train one trial together, each on its part of every batch. Results
-    differ from those of one process only by rounding. Starting the workers takes half a minute per
-    trial, so use them only for models that need them."""
+    """Number of processes that train one trial together, each on its part of every batch. Without
+    dropout and batch norms, results differ from those of one process only by rounding. Starting the
+    workers takes half a minute per trial, so use them only for models that need them."""
 
     @model_validator(mode="after")
     def _workers_share_no_gpu(self) -> Self:

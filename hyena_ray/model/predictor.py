@@ -194,7 +194,7 @@ class Scorer:
         self._model = model
         self._replay = Replay(self.device) if replay is None else replay
         # Fixed here: if a pass cannot be captured, later pieces must still be cut in the same way.
-        self._repeated = self._replay.records
+        self._repeated = self._replay.captures
         self._queueing = Lock()
         self._frozen = ExitStack()
         self._frozen.enter_context(frozen_filters(model))

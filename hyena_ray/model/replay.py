@@ -28,22 +28,22 @@ Work = Callable[..., tuple[Tensor, ...]]
 synchronise with the device, and its effects on the host must not matter, as a replay has none."""
 
 
-class Recording(NamedTuple):
-    """Work that was recorded, with its own memory."""
+class CapturedGraph(NamedTuple):
+    """Captured work, with the memory that it reads and writes."""
 
     inputs: tuple[Tensor, ...]
     """Tensors that the work reads; they are filled before each replay."""
     outputs: Sequence[Tensor]
-    """Tensors that each replay writes."""
+    """Tensors that each replay overwrites."""
     replay: Callable[[], None]
-    """Queues the work."""
+    """Launches the graph."""
 
 
 class Replay:
-    """Run work again and again, from graphs where that is possible.
+    """Captures work as CUDA graphs, one for each combination of input shapes, and replays them.
 
-    On the CPU all work simply runs. A `Replay` is to be dropped before any memory that its work
-    reads besides its inputs, such as weights or prepared filters.
+    On the CPU all work runs eagerly. The memory that the work reads besides its inputs, such as
+    weights or prepared filters, must live until `clear` is called.
 
     Args:
         device: Device of all tensors.
@@ -56,64 +56,63 @@ class Replay:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.records = device.type == "cuda"
-        """Whether work is recorded."""
+        self.captures = device.type == "cuda"
+        """Whether work is captured."""
         self._calls: Counter[Hashable] = Counter()
-        self._recordings: dict[Hashable, Recording] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self.records else None
-        self._stream = torch.cuda.Stream(device) if self.records else None
+        self._graphs: dict[Hashable, CapturedGraph] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self.captures else None
+        self._stream = torch.cuda.Stream(device) if self.captures else None
 
     @property
-    def recordings(self) -> int:
-        """Number of graphs."""
-        return len(self._recordings)
+    def graphs(self) -> int:
+        """Number of captured graphs."""
+        return len(self._graphs)
 
     def clear(self) -> None:
         """Drop all graphs and the memory that they use."""
-        self._recordings.clear()
+        self._graphs.clear()
         self._calls.clear()
         if self._device.type == "cuda":
-            # torch does not take captures into a memory pool all of whose graphs are gone.
+            # torch cannot capture into a memory pool after all of its graphs have been dropped.
             self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, name: Hashable, work: Work, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return `work(*inputs)`; the result is overwritten by the next call of the same shape.
+        """Return `work(*inputs)`; the next call with the same shapes overwrites the result.
 
         Args:
-            name: Identifies the work: two calls with the same name and shapes do the same.
-            work: The work.
-            inputs: Its inputs.
+            name: Identifies the work. Calls with the same name and shapes must do the same work.
+            work: Work to do.
+            inputs: Inputs of the work.
         """
-        if not self.records:
+        if not self.captures:
             return work(*inputs)
         key = (name, *((tensor.shape, tensor.dtype) for tensor in inputs))
-        recording = self._recordings.get(key)
-        if recording is None:
+        graph = self._graphs.get(key)
+        if graph is None:
             self._calls[key] += 1
-            if self._calls[key] <= EAGER or len(self._recordings) >= MOST:
+            if self._calls[key] <= EAGER or len(self._graphs) >= MOST:
                 return self.eager(work, inputs)
             try:
-                recording = self.record(work, inputs)
+                graph = self.capture(work, inputs)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                # Work that cannot be recorded, of a model with an operation that waits, runs all
-                # the same.
-                self.records = False
-                logger.warning("runs without CUDA graphs: %s", str(error).partition("\n")[0])
+                # An operation of the model may synchronise, which a capture does not allow.
+                self.captures = False
+                logger.warning("running without CUDA graphs: %s", str(error).partition("\n")[0])
                 return work(*inputs)
-            self._recordings[key] = recording
-        for own, given in zip(recording.inputs, inputs, strict=True):
+            self._graphs[key] = graph
+        for own, given in zip(graph.inputs, inputs, strict=True):
             own.copy_(given, non_blocking=True)
-        recording.replay()
-        return tuple(recording.outputs)
+        graph.replay()
+        return tuple(graph.outputs)
 
     def eager(self, work: Work, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Run work before it is recorded, on a stream of its own as CUDA asks for.
+        """Run work as a warm-up, on the stream that it will be captured on.
 
         Args:
-            work: The work.
-            inputs: Its inputs.
+            work: Work to do.
+            inputs: Inputs of the work.
         """
         stream, current = self._stream, torch.cuda.current_stream(self._device)
         assert stream is not None
@@ -123,18 +122,18 @@ class Replay:
         current.wait_stream(stream)
         return outputs
 
-    def record(self, work: Work, inputs: tuple[Tensor, ...]) -> Recording:
-        """Record work, which does not run it.
+    def capture(self, work: Work, inputs: tuple[Tensor, ...]) -> CapturedGraph:
+        """Capture work without running it.
 
         Args:
-            work: The work.
-            inputs: Its inputs, of which only shape and type matter.
+            work: Work to capture.
+            inputs: Inputs with the shapes and dtypes of later calls.
         """
         own = tuple(tensor.clone() for tensor in inputs)
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as Ray's, may go on allocating memory meanwhile.
+        # Other threads, such as those of Ray, may allocate memory during the capture.
         with torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         ):
             outputs = work(*own)
-        return Recording(own, outputs, graph.replay)
+        return CapturedGraph(own, outputs, graph.replay)

@@ -286,7 +286,7 @@ def new_trainer(
         clip_norm=recipe.clip_norm,
         ema_decay=recipe.ema_decay,
         # Recomputing activations reads the state of the random generator on the host.
-        recorded=not recipe.checkpoint_activations,
+        graphs=not recipe.checkpoint_activations,
         workers=workers,
     )
 

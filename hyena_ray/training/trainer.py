@@ -186,7 +186,7 @@ class Trainer(Generic[ModelType]):
         precision: Arithmetic of the passes; weights stay in float32.
         clip_norm: Largest norm of all gradients together.
         ema_decay: Decay of the moving average that is evaluated and kept; 0 keeps the last weights.
-        recorded: Whether a GPU may replay steps from CUDA graphs.
+        graphs: Whether a GPU may replay steps from CUDA graphs.
         workers: Processes that train this model together; each gets its part of every batch.
     """
 
@@ -198,7 +198,7 @@ class Trainer(Generic[ModelType]):
         precision: Precision = "float32",
         clip_norm: float = 1.0,
         ema_decay: float = 0.0,
-        recorded: bool = True,
+        graphs: bool = True,
         workers: Workers = ALONE,
     ) -> None:
         self.model = model
@@ -215,7 +215,7 @@ class Trainer(Generic[ModelType]):
         self._clip_norm = clip_norm
         # Not for float16, whose scaler decides on the host after every step whether to keep it, nor
         # for several workers: the hooks of DistributedDataParallel are not only work on tensors.
-        self._recorded = recorded and precision != "float16" and workers.size == 1
+        self._captures = graphs and precision != "float16" and workers.size == 1
         self._optimization: Optimization | None = None
         self._replica: nn.Module = model
         self._replay = Replay(self.device)
@@ -376,7 +376,7 @@ class Trainer(Generic[ModelType]):
         self._optimization = optimization
         # A CUDA graph belongs to one optimiser.
         self._replay = Replay(self.device)
-        self._replay.records = self._replay.records and self._recorded
+        self._replay.captures = self._replay.captures and self._captures
         # Which weights are frozen is settled when the replica is made.
         self._replica = self.workers.replica(self.model)
         self._replica.train()

@@ -1,4 +1,4 @@
-"""Attribution as on a GPU: full passes of few shapes, recorded, and a memory that ends."""
+"""Attribution as on a GPU: full passes of few shapes, captured, and a memory that ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.settings import Strands
 from hyena_ray.model.window import WindowModel
 from tests.attribution.small_model import draw_windows, hyenadna
-from tests.recorder import Recorder
+from tests.fake_graphs import FakeGraphs
 
 SETTINGS = AttributionSettings(
     methods=("ig", "noisy_ig", "smoothgrad", "input_x_gradient", "ism"),
@@ -29,7 +29,7 @@ ON_GPU = targets.PACKING["cuda"]._replace(positions=400, held=1 << 14, noisy=1 <
 
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(targets.PACKING, "cpu", ON_GPU)
-    monkeypatch.setattr(engine, "Replay", Recorder)
+    monkeypatch.setattr(engine, "Replay", FakeGraphs)
 
 
 def regions(count: int) -> Windows:
@@ -86,7 +86,7 @@ def test_what_was_recorded_serves_other_windows(monkeypatch: pytest.MonkeyPatch)
     with Attributor(model, SETTINGS) as attributor:
         for expected, part in zip(exact * 2, parts * 2, strict=True):
             assert_same(expected, attributor(part))
-        assert attributor.recordings > 0
+        assert attributor.graphs > 0
 
 
 def test_scores_of_a_window_keep_their_bits_whatever_else_fills_its_passes(

@@ -124,7 +124,7 @@ def test_recorded_work_gives_the_bits_of_the_work() -> None:
         points = torch.randn(6, 164, 32, generator=torch.Generator().manual_seed(number)).to(CUDA)
         for found, expected in zip(replay("pass", work, points), work(points), strict=True):
             assert torch.equal(found, expected)
-    assert replay.recordings == 1
+    assert replay.graphs == 1
 
 
 def test_uploads_take_their_turn_among_queued_work() -> None:

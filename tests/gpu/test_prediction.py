@@ -80,10 +80,10 @@ def test_scores_equal_those_of_the_cpu(
 
 def test_captured_passes_give_the_scores_of_eager_passes(contig: ContigSlice) -> None:
     model = window_model().to(GPU)
-    with Scorer(model, 256) as recorded, Scorer(model, 256, Eager(GPU)) as eager:
+    with Scorer(model, 256) as captured, Scorer(model, 256, Eager(GPU)) as eager:
         expected = score(eager, contig)
         for _ in range(EAGER + 2):
-            np.testing.assert_array_equal(score(recorded, contig), expected)
+            np.testing.assert_array_equal(score(captured, contig), expected)
 
 
 @pytest.mark.parametrize("batch", [1 << 7, 1 << 10, 1 << 14])

@@ -93,9 +93,9 @@ def assert_equal(state: dict[str, Any], expected: dict[str, Any]) -> None:
             assert torch.equal(state[part][name], value), name
 
 
-def never_recorded(device: torch.device) -> Replay:
+def never_captured(device: torch.device) -> Replay:
     replay = Replay(device)
-    replay.records = False
+    replay.captures = False
     return replay
 
 
@@ -104,7 +104,7 @@ def test_a_replayed_run_ends_with_the_bits_of_an_eager_one(
     tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replayed = run(tmp_path / "replayed", changes)
-    monkeypatch.setattr(module, "Replay", never_recorded)
+    monkeypatch.setattr(module, "Replay", never_captured)
     monkeypatch.setitem(module.LOOK, "cuda", 1)
     assert_equal(run(tmp_path / "eager", changes), replayed)
 

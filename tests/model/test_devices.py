@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import arithmetic, check_precision, download, halving, upload
-from hyena_ray.model.replay import EAGER, Recording
+from hyena_ray.model.replay import EAGER, CapturedGraph
 from hyena_ray.model.settings import Precision
-from tests.recorder import Recorder
+from tests.fake_graphs import FakeGraphs
 
 CPU = torch.device("cpu")
 
@@ -85,28 +85,28 @@ def test_one_that_does_not_fit_is_refused_in_one_line() -> None:
 
 
 def test_replayed_work_gives_what_the_work_gives() -> None:
-    replay = Recorder()
+    replay = FakeGraphs()
     for size in (2, 3):
         for number in range(EAGER + 4):
             given = torch.full((size,), float(number))
             (result,) = replay("square", lambda x: (x * x,), given)
             assert torch.equal(result, given * given)
-    assert replay.recordings == 2, "one for each shape"
+    assert replay.graphs == 2, "one for each shape"
 
 
 def test_work_of_another_name_is_recorded_by_itself() -> None:
-    replay = Recorder()
+    replay = FakeGraphs()
     for _ in range(EAGER + 2):
         (double,) = replay("double", lambda x: (2 * x,), torch.ones(2))
         assert double.tolist() == [2, 2]
         (half,) = replay("half", lambda x: (x / 2,), torch.ones(2))
         assert half.tolist() == [0.5, 0.5]
-    assert replay.recordings == 2
+    assert replay.graphs == 2
 
 
 def test_work_that_cannot_be_recorded_runs_all_the_same() -> None:
-    class Refused(Recorder):
-        def record(self, work: object, inputs: tuple[Tensor, ...]) -> Recording:
+    class Refused(FakeGraphs):
+        def capture(self, work: object, inputs: tuple[Tensor, ...]) -> CapturedGraph:
             raise RuntimeError("operation not permitted when stream is capturing")
 
     replay = Refused()

@@ -30,8 +30,8 @@ from hyena_ray.model.replay import EAGER, Replay
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
+from tests.fake_graphs import FakeGraphs
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, WINDOW, pattern_model
-from tests.recorder import Recorder
 
 
 class PlaceModel(nn.Module):
@@ -110,14 +110,14 @@ def test_recorded_passes_give_the_same_scores(case) -> None:
     model, size = PlaceModel(window, stored), len(codes)
     whole = ContigSlice(0, codes)
     expected = scorer_of(model, batch).score(whole, size, 0, size, step=step)
-    recorder = Recorder()
-    with scorer_of(model, batch, recorder) as scorer:
+    graphs = FakeGraphs()
+    with scorer_of(model, batch, graphs) as scorer:
         for _ in range(EAGER + 2):
             found = scorer.score(whole, size, 0, size, step=step)
             np.testing.assert_array_equal(found, expected)
         sizes = pass_sizes(windows_of(codes, window, step), batch, repeated=True)
-        assert recorder.recordings == len({*sizes})
-    assert recorder.recordings == 0
+        assert graphs.graphs == len({*sizes})
+    assert graphs.graphs == 0
 
 
 def windows_of(codes: np.ndarray, window: int, step: int) -> int:
@@ -133,12 +133,12 @@ def test_passes_cover_every_window_and_recorded_ones_have_few_sizes(
     sizes = pass_sizes(windows, batch, repeated=False)
     assert sum(sizes) == windows
     assert sizes[:-1] == [batch] * (len(sizes) - 1)
-    recorded = pass_sizes(windows, batch, repeated=True)
+    captured = pass_sizes(windows, batch, repeated=True)
     smallest = max(1, batch // SMALLEST)
-    assert 0 <= sum(recorded) - windows < smallest
-    assert recorded == sorted(recorded, reverse=True)
-    assert len({*recorded}) <= SMALLEST.bit_length()
-    assert all(smallest <= size <= batch for size in recorded)
+    assert 0 <= sum(captured) - windows < smallest
+    assert captured == sorted(captured, reverse=True)
+    assert len({*captured}) <= SMALLEST.bit_length()
+    assert all(smallest <= size <= batch for size in captured)
 
 
 class HungryModel(PlaceModel):
@@ -184,9 +184,9 @@ def test_threads_that_share_a_scorer_get_the_scores_of_their_own_pieces() -> Non
         scores: list[float] = scorer.score(contig, size, 0, size, step=20).tolist()
         return scores
 
-    with Scorer(model, 8, Recorder()) as scorer, ThreadPoolExecutor(4) as threads:
+    with Scorer(model, 8, FakeGraphs()) as scorer, ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda contig: score(scorer, contig), pieces))
-    with Scorer(model, 8, Recorder()) as scorer:
+    with Scorer(model, 8, FakeGraphs()) as scorer:
         assert together == [score(scorer, contig) for contig in pieces]
 
 

@@ -34,7 +34,7 @@ from hyena_ray.training.trainer import (
     StepBatch,
     Trainer,
 )
-from tests.recorder import Recorder
+from tests.fake_graphs import FakeGraphs
 
 WINDOW, FLANK = 20, 8
 SUPERVISED = RunSettings().updated(
@@ -67,16 +67,16 @@ PRETRAINING = PretrainSettings().updated(
 
 
 @pytest.fixture
-def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
+def made_graphs(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraphs]:
     """Record steps and read losses only every five steps, as on a GPU."""
-    made: list[Recorder] = []
+    made: list[FakeGraphs] = []
 
-    def record(device: torch.device) -> Recorder:
-        made.append(Recorder(device))
+    def make(device: torch.device) -> FakeGraphs:
+        made.append(FakeGraphs(device))
         return made[-1]
 
     for user in (module, ema):
-        monkeypatch.setattr(user, "Replay", record)
+        monkeypatch.setattr(user, "Replay", make)
     monkeypatch.setitem(LOOK, "cpu", 5)
     return made
 
@@ -155,9 +155,9 @@ def test_a_recorded_run_ends_with_the_bits_of_an_eager_one_and_so_does_a_resumed
     tmp_path: Path, changes: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     plain = supervised_run(tmp_path / "plain", changes)
-    recorders: list[Recorder] = request.getfixturevalue("recorders")
-    assert_equal(supervised_run(tmp_path / "recorded", changes), plain)
-    assert sum(recorder.recordings for recorder in recorders) > 0
+    made_graphs: list[FakeGraphs] = request.getfixturevalue("made_graphs")
+    assert_equal(supervised_run(tmp_path / "captured", changes), plain)
+    assert sum(graphs.graphs for graphs in made_graphs) > 0
     supervised_run(tmp_path / "resumed", changes, stop_after=1)
     assert_equal(supervised_run(tmp_path / "resumed", changes), plain)
 
@@ -167,10 +167,10 @@ def test_every_step_is_reported_in_order_however_rarely_losses_are_read(
     tmp_path: Path, objective: str, request: pytest.FixtureRequest
 ) -> None:
     expected, weights = pretraining_run(tmp_path / "plain", objective)
-    request.getfixturevalue("recorders")
-    reports, recorded = pretraining_run(tmp_path / "recorded", objective)
+    request.getfixturevalue("made_graphs")
+    reports, captured = pretraining_run(tmp_path / "captured", objective)
     assert reports == expected
-    assert all(torch.equal(recorded[name], value) for name, value in weights.items())
+    assert all(torch.equal(captured[name], value) for name, value in weights.items())
     for stop_after in (9, 22):
         before, _ = pretraining_run(tmp_path / f"{stop_after}", objective, stop_after)
         assert before == expected[:stop_after]
@@ -216,7 +216,7 @@ class Line:
 
 @pytest.mark.parametrize("bad", [2, 4, 6, 8, 9, 10])
 def test_a_step_that_diverges_is_named_and_never_saved(
-    tmp_path: Path, bad: int, recorders: list[Recorder]
+    tmp_path: Path, bad: int, made_graphs: list[FakeGraphs]
 ) -> None:
     model: nn.Module = nn.Linear(1, 1)
     trainer = Trainer(model, lambda outputs, targets: (outputs - targets).square().sum())

@@ -5,25 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hyena_ray.model.replay import Recording, Replay, Work
+from hyena_ray.model.replay import CapturedGraph, Replay, Work
 
 CPU = torch.device("cpu")
 
 
-class Recorder(Replay):
+class FakeGraphs(Replay):
     """A `Replay` on the CPU that uses fixed input and output tensors, as CUDA graphs do.
 
-    As with CUDA graphs, recording work does not run it.
+    As with CUDA graphs, capturing work does not run it.
     """
 
     def __init__(self, device: torch.device = CPU) -> None:
         super().__init__(device)
-        self.records = True
+        self.captures = True
 
     def eager(self, work: Work, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return work(*inputs)
 
-    def record(self, work: Work, inputs: tuple[Tensor, ...]) -> Recording:
+    def capture(self, work: Work, inputs: tuple[Tensor, ...]) -> CapturedGraph:
         own = tuple(tensor.clone() for tensor in inputs)
         outputs: list[Tensor] = []
 
@@ -33,4 +33,4 @@ class Recorder(Replay):
             for output, result in zip(outputs, results, strict=True):
                 output.copy_(result)
 
-        return Recording(own, outputs, replay)
+        return CapturedGraph(own, outputs, replay)
