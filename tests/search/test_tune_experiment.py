@@ -34,7 +34,6 @@ def space(**changes: Any) -> SearchSpace:
     values: dict[str, Any] = {
         "task": "zdna",
         "trials": 4,
-        "resources": {"cpu": 0.5},
         "settings": {"training.epochs": EPOCHS},
         "search": {"training.learning_rate": {"low": 0.001, "high": 0.01}},
     }
@@ -80,12 +79,14 @@ def begins(folder: Path) -> list[int]:
 @pytest.fixture
 def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., optuna.Study]:
     def start(
-        settings: SearchSpace, fault: Callable[[int, int, int], None] | None = None
+        settings: SearchSpace,
+        fault: Callable[[int, int, int], None] | None = None,
+        placement: Placement[TrialResources] = PLACEMENT,
     ) -> optuna.Study:
         monkeypatch.setattr(experiment, "run_trial", fake_run(tmp_path, fault))
         monkeypatch.setattr(experiment, "RETRIES", 1)
         stored = StoredStudy(tmp_path, settings)
-        run_trials(settings, stored, {}, tmp_path, PLACEMENT)
+        run_trials(settings, stored, {}, tmp_path, placement)
         return stored.study
 
     return start
@@ -181,5 +182,6 @@ def test_a_trial_that_always_crashes_is_named_and_the_others_are_kept(
 def test_trials_that_cannot_be_placed_end_the_search_rather_than_wait(
     go: Callable[..., optuna.Study],
 ) -> None:
+    too_large = Placement(concurrent=2, threads=1, resources=TrialResources(cpu=512))
     with pytest.raises(StalledError, match="no progress for 3 s in the trials"):
-        go(space(resources={"cpu": 512}, stall_minutes=0.05))
+        go(space(stall_minutes=0.05), placement=too_large)
