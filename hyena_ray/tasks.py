@@ -23,15 +23,19 @@ class Task:
     num_labels: int = 2
     """Number of classes of a base or sequence; class 1 is the positive one."""
     lengths: tuple[int, ...] = (100, 256)
-    """Window lengths prepared by default, in bases; sequences have the length of their file."""
+    """Lengths of training windows prepared by default, in bases; the first is that of the tiles on
+    which the original work tested. Sequences have the length of their file."""
     flank: int = 1024
     """Real bases stored on each side of a window; sequences have none."""
     negatives: float = 3.0
-    """Windows without a labelled base for each window with one."""
+    """Training windows without a labelled base for each one with a labelled base."""
     both_strands: bool = True
     """Whether a label holds for both strands alike, so that models learn and read both."""
-    metric: str = "f1"
-    """Metric that a search maximises on the validation split."""
+    metric: str = "average_precision"
+    """Metric on the validation data that chooses the epoch, and that a search maximises. That of
+    bases is taken at the prevalence of the genome."""
+    threshold_metric: str = "f1"
+    """Metric for which the threshold is chosen."""
 
 
 TASKS: dict[str, Task] = {
@@ -45,6 +49,7 @@ TASKS: dict[str, Task] = {
         flank=0,
         both_strands=False,  # they are given in the direction of transcription
         metric="mcc",
+        threshold_metric="mcc",
     ),
 }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from hyena_ray.training import genome_stream
     from hyena_ray.training.data_parallel import Workers
+    from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.loaders import Batch, WindowSource
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ BUFFER_ROWS = 8_192
 """Number of rows among which a streamed epoch is shuffled."""
 READER_CPU = 1.0
 """CPUs of the tasks that read a trial's windows from Parquet."""
+TRAIN, VALIDATION = "train", "val"
+"""Splits that trials read."""
 STREAM_CPU = 0.25
 """CPUs of the task that cuts a worker's windows of a pretraining: milliseconds of work a second."""
 BLOCK_STEPS = 8
@@ -52,8 +55,6 @@ BLOCK_STEPS = 8
 SPAN_STEPS = 2_048
 """Number of steps of one dataset: its blocks of step numbers are made before the first is cut."""
 
-Key = tuple[int, str]
-"""Window length and split."""
 Value = TypeVar("Value")
 
 
@@ -82,7 +83,7 @@ def share(value: Value) -> Shared[Value]:
 
 
 class Handle(Protocol):
-    """Windows that a trial can open; small and picklable."""
+    """Training windows that a trial can open; small and picklable."""
 
     def open(self, limit: int | None = None) -> WindowSource:
         """Return the windows.
@@ -134,6 +135,15 @@ class StreamedWindows(NamedTuple):
             return StreamSource(self.files, len(ids), chosen=None, title=self.title)
         chosen = ids[sample_evenly(len(ids), limit)]
         return StreamSource(self.files, len(chosen), chosen=chosen, title=self.title)
+
+
+class SharedData(NamedTuple):
+    """What a run trains on and is scored on; small and picklable."""
+
+    train: Mapping[int, Handle]
+    """Training windows by length."""
+    validation: Shared[HeldOut]
+    """Validation data, from which windows of every length are cut."""
 
 
 class StreamSource:
@@ -269,56 +279,69 @@ def own_context() -> Iterator[ray.data.DataContext]:
         yield context
 
 
-def share_windows(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> dict[Key, Handle]:
-    """Make windows available to all trials: in the object store where they fit well, else streamed.
+def share_data(data: PreparedData, lengths: Sequence[int], cluster: Cluster) -> SharedData:
+    """Make data available to all trials.
+
+    Validation data are in the object store, and so are training windows where they fit well; else
+    every trial streams them.
 
     Args:
-        data: Prepared windows; every file is checked against the manifest here.
-        keys: Lengths and splits that trials use.
+        data: Prepared data.
+        lengths: Lengths of the training windows that trials use.
         cluster: Cluster on which they run.
-
-    Returns:
-        A handle for each length and split.
 
     Raises:
         InputError: A file is damaged or is not what the manifest says.
     """
-    ids = {key: data.window_ids(*key) for key in keys}
-    if fits(data, keys, cluster):
-        return {key: SharedWindows(ray.put(_gather(data, *key))) for key in keys}
+    from hyena_ray.training.held_out import HeldOut  # imports torch
+
+    validation = share(HeldOut.of(data, VALIDATION, _gather(data, _row_length(data), VALIDATION)))
+    ids = {length: data.window_ids(length, TRAIN) for length in lengths}
+    if fits(data, lengths, cluster):
+        train: dict[int, Handle] = {
+            length: SharedWindows(ray.put(_gather(data, length, TRAIN))) for length in lengths
+        }
+        return SharedData(train, validation)
     logger.info("the windows are too many for shared memory: every trial streams them")
-    return {
-        (length, split): StreamedWindows(
-            tuple(map(str, data.files(length, split))),
-            ray.put(ids[length, split]),
-            _title(data, length, split),
+    streams = {
+        length: StreamedWindows(
+            tuple(map(str, data.files(length, TRAIN))),
+            ray.put(ids[length]),
+            _title(data, length, TRAIN),
         )
-        for length, split in keys
+        for length in lengths
     }
+    return SharedData(streams, validation)
 
 
-def fits(data: PreparedData, keys: Sequence[Key], cluster: Cluster) -> bool:
+def fits(data: PreparedData, lengths: Sequence[int], cluster: Cluster) -> bool:
     """Return whether windows take only a small part of the object store.
 
     Args:
-        data: Prepared windows.
-        keys: Lengths and splits that trials use.
+        data: Prepared data.
+        lengths: Lengths of the training windows that trials use.
         cluster: Cluster on which they run.
     """
-    return windows_bytes(data, keys) < FRACTION_OF_STORE * cluster.object_store
+    return windows_bytes(data, lengths) < FRACTION_OF_STORE * cluster.object_store
 
 
-def windows_bytes(data: PreparedData, keys: Sequence[Key]) -> int:
-    """Return the size of windows in memory, in bytes.
+def windows_bytes(data: PreparedData, lengths: Sequence[int]) -> int:
+    """Return the size in memory of what trials read, in bytes.
 
     Args:
-        data: Prepared windows.
-        keys: Lengths and splits that are in memory at the same time.
+        data: Prepared data.
+        lengths: Lengths of the training windows that trials use.
     """
+    rows = [(length, TRAIN) for length in lengths] + [(_row_length(data), VALIDATION)]
     return sum(
         data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
-        for length, split in keys
+        for length, split in rows
     )
+
+
+def _row_length(data: PreparedData) -> int:
+    """Return the bases of a stretch, or of a sequence."""
+    return data.manifest.stretch or data.manifest.lengths[0]
 
 
 def _title(data: PreparedData, length: int, split: str) -> str:

@@ -1,7 +1,12 @@
-"""Cut a genome and its labelled regions into windows.
+"""Cut a genome and its labelled regions into training windows, and into stretches to score.
+
+The genome is split in stretches, whatever the length of the windows. Training windows of every
+length are cut where stretches train. Validation and test are whole stretches, drawn once: models of
+every window length are scored on the same bases, each with windows of its own; see stretches.py.
 
 The genome is read once, with one contig in memory. Windows are written as
-`DIR/length=L/split=S/part-*.parquet`, and counted in a manifest.
+`DIR/length=L/split=S/part-*.parquet`, stretches as `DIR/stretches/split=S/part-*.parquet`, and both
+are counted in a manifest.
 """
 
 from __future__ import annotations
@@ -9,19 +14,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.dataset.manifest import (
+    STRETCHES,
     ContigEntry,
     Count,
     DataFile,
     Dropped,
     InputFile,
     Manifest,
+    Stretches,
 )
 from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
@@ -30,19 +37,15 @@ from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
 from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.genome.splits import TRAIN, Split, parse_split, split_by_contig
-from hyena_ray.genome.tiling import (
-    NO_SPLIT,
-    NegativeSampler,
-    Tiles,
-    assign_overlapping_tiles,
-    count_tiles,
-    tile_contig,
-)
+from hyena_ray.genome.splits import Split, parse_split, split_by_contig
+from hyena_ray.genome.tiling import NegativeSampler, Tiles, split_tiles, tile_contig
 from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 
 log = logging.getLogger(__name__)
+
+HELD_OUT_NEGATIVES = 1.0
+"""Stretches without a label for each with one, where not all of them are scored."""
 
 
 class PrepareSettings(Settings):
@@ -60,21 +63,29 @@ class PrepareSettings(Settings):
     blacklist: Annotated[Location | None, Option("FILE", READ)] = None
     """Regions that no window may touch, in one of the formats of --regions."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
-    """Window lengths in bases; windows of each length are cut separately."""
+    """Window lengths in bases, at most the stretch; training windows of each length are cut
+    separately."""
     flank: int = Field(default=64, ge=0)
     """Real bases stored on each side of a window."""
     negatives: float = Field(default=3.0, ge=0)
-    """Windows without a labelled base for each window with one, in every split."""
+    """Training windows without a labelled base for each one with a labelled base."""
     train_stride: Annotated[
         int | None, Option("N", default="the window length, without overlap"), Field(ge=1)
     ] = None
     """Bases from one training window to the next, a divisor of every length; windows overlap where
-    it is less than the length. Windows of other splits never overlap."""
+    it is less than the length."""
+    stretch: int = Field(default=1024, ge=1)
+    """Bases of a stretch. The genome is split in stretches, and validation and test are whole
+    stretches, which models of every window length read with windows of their own."""
+    held_out: Literal["sample", "whole"] = "sample"
+    """Stretches of validation and test: `sample` takes all with a labelled base and as many
+    without, drawn at random and weighted to their number in the genome; `whole` takes all, which is
+    a scan of these contigs."""
     split: Annotated[
         str | None,
         Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),
     ] = None
-    """Split of the windows: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5."""
+    """Split of the genome: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5."""
     seed: int = Field(default=0, ge=0)
     """Seed of the negatives and of a random split."""
 
@@ -84,6 +95,17 @@ class PrepareSettings(Settings):
         if min(lengths) < 1 or len(set(lengths)) < len(lengths):
             raise ValueError("lengths are different whole numbers of at least 1")
         return lengths
+
+    @model_validator(mode="after")
+    def _stretches_hold_windows(self) -> Self:
+        if max(self.lengths) > self.stretch:
+            raise InputError(
+                "--lengths",
+                max(self.lengths),
+                f"no stretch of {self.stretch} bases holds such a window",
+                "give shorter windows, or a longer --stretch",
+            )
+        return self
 
     @property
     def inputs(self) -> tuple[AnyPath, ...]:
@@ -119,13 +141,9 @@ def _check_stride(settings: PrepareSettings, split: Split) -> None:
     stride = settings.train_stride
     if stride is None:
         return
-    if TRAIN not in split.names:
+    if not split.training:
         raise InputError(
-            "--train-stride",
-            stride,
-            f"with {split.text} no window only trains: overlapping ones would test models that saw "
-            "their bases",
-            "leave it out, or give another --split",
+            "--train-stride", stride, f"with {split.text} no window trains", "leave it out"
         )
     for length in settings.lengths:
         if length % stride:
@@ -141,7 +159,29 @@ def _write(
     blacklist: Regions | None,
     split: Split,
 ) -> Manifest:
-    cutters = [_WindowCutter(settings, folder, length, split) for length in settings.lengths]
+    stretches = _Cutter(
+        settings,
+        split,
+        split.held_out,
+        length=settings.stretch,
+        stride=settings.stretch,
+        ratio=HELD_OUT_NEGATIVES if settings.held_out == "sample" else None,
+        folder=folder,
+        group=STRETCHES,
+    )
+    windows = [
+        _Cutter(
+            settings,
+            split,
+            split.training,
+            length=length,
+            stride=settings.train_stride or length,
+            ratio=settings.negatives,
+            folder=folder,
+            group=f"length={length}",
+        )
+        for length in settings.lengths
+    ]
     genome = open_genome(settings.genome)
     if genome.lengths is not None:
         _check_contigs(genome.lengths, regions, blacklist, split)
@@ -151,14 +191,17 @@ def _write(
         size = len(contig.codes)
         labels = regions.merged(contig.name, size)
         banned = blacklist.merged(contig.name, size) if blacklist else Intervals.empty()
-        unknown = true_runs(contig.codes == N_CODE)
-        for cutter in cutters:
-            cutter.cut(contig, labels, banned, unknown)
+        marked = _MarkedContig(contig, labels, banned, first=sum(c.length for c in contigs))
+        assigned = _assign_stretches(marked, split, settings)
+        for cutter in (stretches, *windows):
+            cutter.cut(marked, assigned)
         contigs.append(ContigEntry(name=contig.name, length=size))
         simulated |= contig.description.startswith(SIMULATED)
     _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
-    for cutter in cutters:
+    for cutter in (stretches, *windows):
         cutter.close()
+    for cutter in windows:
+        cutter.warn_of_shortfalls()
     inputs = [
         InputFile(role="genome", name=genome.path.name, sha256=genome.sha256),
         InputFile(role="regions", name=settings.regions.name, sha256=regions.sha256),
@@ -179,10 +222,17 @@ def _write(
         tokens=TOKEN_IDS,
         inputs=tuple(inputs),
         contigs=tuple(contigs),
-        counts=tuple(count for cutter in cutters for count in cutter.counts),
-        dropped=tuple(cutter.dropped for cutter in cutters),
+        counts=tuple(count for cutter in windows for count in cutter.counts),
+        dropped=tuple(cutter.dropped for cutter in windows),
         sequences=(),
-        files=tuple(file for cutter in cutters for file in cutter.files),
+        files=tuple(file for cutter in windows for file in cutter.files),
+        stretch=settings.stretch,
+        held_out=settings.held_out,
+        stretches=Stretches(
+            counts=tuple(stretches.counts),
+            dropped=stretches.dropped,
+            files=tuple(stretches.files),
+        ),
     )
 
 
@@ -194,51 +244,107 @@ def _check_contigs(
             source.check_contigs(names)
 
 
-class _WindowCutter:
-    """Cut contig after contig into windows of one length, and write those that are chosen."""
+class _MarkedContig:
+    """A contig with what its tiles are judged by.
+
+    Args:
+        contig: Name and base codes.
+        labels: Labelled intervals.
+        blacklist: Intervals that no tile may touch.
+        first: Bases of the genome before the contig.
+    """
 
     def __init__(
-        self, settings: PrepareSettings, folder: Path | None, length: int, split: Split
+        self, contig: Contig, labels: Intervals, blacklist: Intervals, *, first: int
     ) -> None:
-        self._length, self._flank, self._seed = length, settings.flank, settings.seed
-        self._train_stride = settings.train_stride or length
-        self._split = split
-        self._samplers = [NegativeSampler(settings.negatives) for _ in split.names]
-        self._writers = [PartWriter(folder, length, name, self._flank) for name in split.names]
-        self._first_id = 0
+        self.name, self.codes, self.first = contig.name, contig.codes, first
+        self.labels = labels
+        self.base_labels = label_bases(labels, len(contig.codes))
+        self._blacklist = blacklist
+        self._unknown = true_runs(contig.codes == N_CODE)
+
+    def tiles(self, length: int, stride: int) -> Tiles:
+        return tile_contig(
+            len(self.codes), length, stride, self.labels, self._blacklist, self._unknown
+        )
+
+
+def _assign_stretches(
+    contig: _MarkedContig, split: Split, settings: PrepareSettings
+) -> NDArray[np.int8]:
+    """Return the index of the split of every stretch, the incomplete last one included."""
+    stretch = settings.stretch
+    count = -(-len(contig.codes) // stretch)
+    starts = np.arange(count) * stretch
+    positive = np.add.reduceat(contig.base_labels, starts, dtype=np.int64) > 0
+    # Seeded by name: neither the other contigs nor their order change what is drawn.
+    rng = np.random.default_rng([settings.seed, stretch, *contig.name.encode()])
+    return split.assign(contig.name, positive, rng)
+
+
+class _Cutter:
+    """Cut tiles of one length from contig after contig, and write those that are chosen.
+
+    All tiles with a labelled base are chosen, and a sample of those without.
+
+    Args:
+        recipe: Settings of the preparation.
+        split: Rule of the split.
+        names: Splits that have such tiles.
+        length: Bases of a tile.
+        stride: Bases from one tile to the next.
+        ratio: Chosen tiles without a label for each one with a label; None takes all.
+        folder: Folder that is written to; None writes nothing.
+        group: Folder of the tiles in it.
+    """
+
+    def __init__(
+        self,
+        recipe: PrepareSettings,
+        split: Split,
+        names: tuple[str, ...],
+        *,
+        length: int,
+        stride: int,
+        ratio: float | None,
+        folder: Path | None,
+        group: str,
+    ) -> None:
+        self._recipe, self._split = recipe, split
+        self._length, self._stride = length, stride
+        self._samplers = {name: NegativeSampler(ratio) for name in names}
+        self._writers = {
+            name: PartWriter(folder, group, name, length, recipe.flank) for name in names
+        }
         self.counts: list[Count] = []
         self.dropped = Dropped(length=length, tiles=0, too_many_n=0, blacklisted=0)
 
     @property
     def files(self) -> list[DataFile]:
-        return [file for writer in self._writers for file in writer.files]
+        """Files that have been written."""
+        return [file for writer in self._writers.values() for file in writer.files]
 
-    def cut(
-        self, contig: Contig, labels: Intervals, blacklist: Intervals, unknown: Intervals
-    ) -> None:
-        size, length = len(contig.codes), self._length
-        grids = {
-            stride: tile_contig(size, length, stride, labels, blacklist, unknown)
-            for stride in (length, self._train_stride)
-        }
-        kept = grids[length].kept
+    def cut(self, contig: _MarkedContig, stretch_splits: NDArray[np.int8]) -> None:
+        """Cut the tiles of a contig.
+
+        Args:
+            contig: The contig.
+            stretch_splits: Index of the split of each of its stretches.
+        """
+        length, stride = self._length, self._stride
+        tiles = contig.tiles(length, stride)
+        split = split_tiles(stretch_splits, self._recipe.stretch, tiles.kept * stride, length)
         # Seeded by name: neither the other contigs nor their order change what is drawn.
-        rng = np.random.default_rng([self._seed, length, *contig.name.encode()])
-        assigned = np.full(len(grids[length].labelled), NO_SPLIT, np.int8)
-        assigned[kept] = self._split.assign(contig.name, grids[length].labelled[kept] > 0, rng)
-        base_labels = label_bases(labels, size)
-        for index, name in enumerate(self._split.names):
-            stride = self._train_stride if name == TRAIN else length
-            tiles = grids[stride]
-            split = assign_overlapping_tiles(assigned, len(tiles.labelled), length // stride)
-            in_split = tiles.kept[split[tiles.kept] == index]
-            positive = tiles.labelled[in_split] > 0
-            positives, candidates = in_split[positive], in_split[~positive]
-            negatives = self._samplers[index].draw(len(positives), candidates, rng)
+        rng = np.random.default_rng([self._recipe.seed, length, *contig.name.encode()])
+        for name, sampler in self._samplers.items():
+            of_split = tiles.kept[split == self._split.names.index(name)]
+            positive = tiles.labelled[of_split] > 0
+            positives, candidates = of_split[positive], of_split[~positive]
+            negatives = sampler.draw(len(positives), candidates, rng)
             chosen = np.sort(np.concatenate((positives, negatives)))
             if len(chosen):
-                self._writers[index].add(self._windows(contig, chosen * stride, base_labels))
-            if len(in_split):
+                self._writers[name].add(self._windows(contig, chosen * stride))
+            if len(of_split):
                 self.counts.append(
                     Count(
                         length=length,
@@ -250,9 +356,18 @@ class _WindowCutter:
                         labelled=int(tiles.labelled[positives].sum()),
                     )
                 )
-        # A tile's number in the genome is its id, whatever is drawn, split or dropped.
-        self._first_id += count_tiles(size, length, self._train_stride)
-        self._count_dropped(grids[length])
+        self._count_dropped(contig.tiles(length, length))
+
+    def warn_of_shortfalls(self) -> None:
+        """Log splits for which the genome has fewer negatives than asked for."""
+        for name, sampler in self._samplers.items():
+            if sampler.shortfall > 0:
+                log.warning(
+                    "%s, length %d: the genome has %d negatives fewer than asked for",
+                    name,
+                    self._length,
+                    sampler.shortfall,
+                )
 
     def _count_dropped(self, tiles: Tiles) -> None:
         n, banned = tiles.too_many_n, tiles.blacklisted & ~tiles.too_many_n
@@ -263,34 +378,30 @@ class _WindowCutter:
             blacklisted=self.dropped.blacklisted + int(banned.sum()),
         )
 
-    def _windows(
-        self, contig: Contig, start: NDArray[np.int64], base_labels: NDArray[np.int8]
-    ) -> Windows:
-        width = self._length + 2 * self._flank
-        codes = gather_windows(contig.codes, start - self._flank, width, N_CODE)
+    def _windows(self, contig: _MarkedContig, start: NDArray[np.int64]) -> Windows:
+        flank = self._recipe.flank
+        codes = gather_windows(contig.codes, start - flank, self._length + 2 * flank, N_CODE)
         return Windows(
-            window_id=self._first_id + start // self._train_stride,
+            window_id=contig.first + start,
             contig=np.full(len(start), contig.name),
             start=start,
             tokens=codes_to_tokens(codes),
-            labels=gather_windows(base_labels, start, self._length, IGNORED),
+            labels=gather_windows(contig.base_labels, start, self._length, IGNORED),
         )
 
     def close(self) -> None:
         """Write what is pending, and check that every split has both classes.
 
         Raises:
-            InputError: A split has no positive window, or none but labelled bases.
+            InputError: A split has no tile with a label, or none but labelled bases.
         """
-        for name, sampler, writer in zip(
-            self._split.names, self._samplers, self._writers, strict=True
-        ):
+        for name, sampler in self._samplers.items():
             if not sampler.positives:
                 raise InputError(
                     "--split",
                     self._split.text,
-                    f"{name} has no window of {self._length} bases with a labelled one",
-                    "give it contigs that the regions name, or shorter windows",
+                    f"{name} has no {self._length} bases with a labelled one among them",
+                    "give it contigs that the regions name, or lower --lengths and --stretch",
                 )
             bases = sum(count.labelled for count in self.counts if count.split == name)
             if bases == self._length * (sampler.positives + sampler.drawn):
@@ -300,11 +411,4 @@ class _WindowCutter:
                     "every base is labelled, so that there is one class only",
                     "give regions, not whole contigs, or --negatives above 0",
                 )
-            if sampler.shortfall > 0:
-                log.warning(
-                    "%s, length %d: the genome has %d negatives fewer than asked for",
-                    name,
-                    self._length,
-                    sampler.shortfall,
-                )
-            writer.close()
+            self._writers[name].close()

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.splits import SPLITS, fold_name
+from hyena_ray.genome.splits import SPLITS, fold_name, held_out_splits
 from hyena_ray.runs.plan import fingerprint
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 
-DECISIVE = ("task", "inputs", "lengths", "flank", "negatives", "train_stride", "seed", "split")
+DECISIVE = (
+    "task",
+    "inputs",
+    "lengths",
+    "flank",
+    "negatives",
+    "train_stride",
+    "stretch",
+    "held_out",
+    "seed",
+    "split",
+)
 """Fields that decide all others: the plan of a preparation."""
+STRETCHES = "stretches"
+"""Folder of the stretches of a genome in a prepared folder."""
 PREPARE_AGAIN = "prepare the data again"
 """Remedy for prepared data that are damaged."""
 
@@ -43,10 +57,10 @@ class ContigEntry(Settings):
 
 
 class Count(Settings):
-    """Windows of one length, split and contig, or sequences of one split."""
+    """Windows or stretches of one length, split and contig, or sequences of one split."""
 
     length: int
-    """Window length in bases."""
+    """Bases of a window or a stretch."""
     split: str
     """Name of the split."""
     contig: str
@@ -104,18 +118,31 @@ class SequenceRows(Settings):
 
 
 class DataFile(Settings):
-    """A Parquet file of one length and split, with its windows in order of their ids."""
+    """A Parquet file with windows or stretches of one split, in order of their ids."""
 
-    path: str = Field(pattern=r"^length=[0-9]+/split=[a-z0-9]+/part-[0-9]+\.parquet$")
+    path: str = Field(
+        pattern=rf"^(length=[0-9]+|{STRETCHES})/split=[a-z0-9]+/part-[0-9]+\.parquet$"
+    )
     """Path relative to the prepared folder."""
     length: int
-    """Window length in bases."""
+    """Bases of a window or a stretch."""
     split: str
     """Name of the split."""
     rows: int = Field(gt=0)
-    """Windows in the file."""
+    """Windows or stretches in the file."""
     sha256: str
     """Hex SHA-256 of the file."""
+
+
+class Stretches(Settings):
+    """The stretches of a genome that models are scored on, whatever the length of their windows."""
+
+    counts: tuple[Count, ...]
+    """Stretches by split and contig."""
+    dropped: Dropped
+    """Dropped stretches of the genome."""
+    files: tuple[DataFile, ...]
+    """Parquet files."""
 
 
 class Manifest(Record):
@@ -126,13 +153,18 @@ class Manifest(Record):
     task: str
     """Name of the task."""
     lengths: tuple[int, ...]
-    """Window lengths in bases."""
+    """Lengths of the training windows in bases."""
     flank: int = Field(ge=0)
-    """Bases stored on each side of a window."""
+    """Bases stored on each side of a window or a stretch."""
     negatives: float | None = Field(ge=0)
-    """Negatives per positive that were asked for; None for sequences, which are taken as given."""
+    """Negatives per positive that were asked for in training; None for sequences, which are taken
+    as given."""
     train_stride: int | None = Field(ge=1)
     """Bases from one training window to the next; None for their length."""
+    stretch: int | None = Field(ge=1)
+    """Bases of the stretches by which the genome is split; None for sequences."""
+    held_out: Literal["sample", "whole"] | None
+    """Which stretches are scored: a sample, or all; None for sequences."""
     seed: int
     """Seed of the negatives and of a random split."""
     split: str
@@ -146,13 +178,15 @@ class Manifest(Record):
     contigs: tuple[ContigEntry, ...]
     """Contigs of the genome; none for sequences."""
     counts: tuple[Count, ...]
-    """Windows by length, split and contig."""
+    """Training windows by length, split and contig; all sequences by split."""
     dropped: tuple[Dropped, ...]
     """Dropped tiles by length; none for sequences."""
     sequences: tuple[SequenceRows, ...]
     """Rows of the files of sequences; none for a genome."""
     files: tuple[DataFile, ...]
-    """Parquet files."""
+    """Parquet files of training windows, or of all sequences."""
+    stretches: Stretches | None
+    """Stretches that are scored; None for sequences."""
 
     @classmethod
     def describe(cls, *, simulated: bool, **values: Any) -> Self:
@@ -167,6 +201,8 @@ class Manifest(Record):
         """
         plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
         outputs = {f"windows of {size} bases": f"length={size}" for size in values["lengths"]}
+        if values["stretches"] is not None:
+            outputs["stretches that are scored"] = STRETCHES
         return cls.make(
             fingerprint=fingerprint(plain), simulated=simulated, outputs=outputs, **values
         )
@@ -191,10 +227,10 @@ class Manifest(Record):
         return manifest
 
     def labels_per_window(self, length: int) -> int:
-        """Return how many labels a window has.
+        """Return how many labels a window or a stretch has.
 
         Args:
-            length: Window length in bases.
+            length: Bases of the window or the stretch.
 
         Returns:
             One for each base, or 1 where the task labels whole sequences.
@@ -235,37 +271,75 @@ class Manifest(Record):
         roles = dict.fromkeys(self.splits, "train")
         roles[fold_name((fold + 1) % self.folds)] = "val"
         roles[fold_name(fold)] = "test"
-        counts: dict[tuple[int, str, str], Count] = {}
-        for count in self.counts:
-            renamed = count.model_copy(update={"split": roles[count.split]})
-            key = (renamed.length, renamed.split, renamed.contig)
-            counts[key] = counts[key].plus(renamed) if key in counts else renamed
-        files = (file.model_copy(update={"split": roles[file.split]}) for file in self.files)
+        stretches = self.stretches
+        if stretches is not None:
+            stretches = stretches.model_copy(
+                update={
+                    "counts": _renamed_counts(stretches.counts, roles),
+                    "files": _renamed_files(stretches.files, roles),
+                }
+            )
         return self.model_copy(
-            update={"splits": SPLITS, "counts": tuple(counts.values()), "files": tuple(files)}
+            update={
+                "splits": SPLITS,
+                "counts": _renamed_counts(self.counts, roles),
+                "files": _renamed_files(self.files, roles),
+                "stretches": stretches,
+            }
         )
 
+    def without_files(self) -> Manifest:
+        """Return the manifest without its lists of files, which may be long."""
+        stretches = self.stretches
+        if stretches is not None:
+            stretches = stretches.model_copy(update={"files": ()})
+        return self.model_copy(update={"files": (), "stretches": stretches})
+
+    def scored_in_stretches(self, split: str) -> bool:
+        """Tell whether a split is held as stretches, from which windows of any length are cut.
+
+        Args:
+            split: Name of the split; in data in folds, that of a view.
+        """
+        return self.stretches is not None and split in held_out_splits(self.splits)
+
+    def counts_of(self, length: int, split: str) -> tuple[Count, ...]:
+        """Return the counts of a split by contig: of its stretches, or of windows if it has none.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split; in data in folds, that of a view.
+        """
+        if self.stretches is not None and self.scored_in_stretches(split):
+            return tuple(count for count in self.stretches.counts if count.split == split)
+        return tuple(c for c in self.counts if (c.length, c.split) == (length, split))
+
     def table(self) -> str:
-        """Return the number of windows by length and split as a text table.
+        """Return the number of windows and stretches by length and split as a text table.
 
         Returns:
             Aligned lines, with notes on dropped sequences and on simulated data below them.
         """
-        rows = [("length", "split", "positive", "negative", "positive labels")]
-        for length in self.lengths:
-            for split in self.splits:
-                counts = [c for c in self.counts if (c.length, c.split) == (length, split)]
+        rows = [("", "bases", "split", "positive", "negative", "positive labels")]
+        for name, counts in (("windows", self.counts), ("stretches", self._stretch_counts)):
+            for length, split in dict.fromkeys((c.length, c.split) for c in counts):
+                these = [c for c in counts if (c.length, c.split) == (length, split)]
                 rows.append(
                     (
+                        name,
                         str(length),
                         split,
-                        f"{sum(c.positive for c in counts):,}",
-                        f"{sum(c.negative for c in counts):,}",
-                        f"{sum(c.labelled for c in counts):,}",
+                        f"{sum(c.positive for c in these):,}",
+                        f"{sum(c.negative for c in these):,}",
+                        f"{sum(c.labelled for c in these):,}",
                     )
                 )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
+        if self.stretches is not None:
+            lines.append(
+                f"models of every window length are scored on the stretches ({self.held_out})"
+            )
         lines += [
             f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
             f"has as well; kept {file.repeated:,} that repeat an earlier one and "
@@ -275,3 +349,21 @@ class Manifest(Record):
         if self.simulated:
             lines.append("simulated: no figure from it says anything about real DNA")
         return "\n".join(lines)
+
+    @property
+    def _stretch_counts(self) -> tuple[Count, ...]:
+        return () if self.stretches is None else self.stretches.counts
+
+
+def _renamed_counts(counts: Sequence[Count], roles: Mapping[str, str]) -> tuple[Count, ...]:
+    """Add up the counts of splits that have the same role, contig by contig."""
+    sums: dict[tuple[int, str, str], Count] = {}
+    for count in counts:
+        renamed = count.model_copy(update={"split": roles[count.split]})
+        key = (renamed.length, renamed.split, renamed.contig)
+        sums[key] = sums[key].plus(renamed) if key in sums else renamed
+    return tuple(sums.values())
+
+
+def _renamed_files(files: Sequence[DataFile], roles: Mapping[str, str]) -> tuple[DataFile, ...]:
+    return tuple(file.model_copy(update={"split": roles[file.split]}) for file in files)

@@ -36,7 +36,7 @@ class Origin(Settings):
         return cls(
             folder=str(data.folder),
             manifest_sha256=sha256_file(data.folder / MANIFEST),
-            manifest=whole.model_copy(update={"files": ()}),
+            manifest=whole.without_files(),
         )
 
     def write(self, folder: AnyPath) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
-from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile, Manifest
+from hyena_ray.dataset.manifest import PREPARE_AGAIN, STRETCHES, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
 from hyena_ray.storage import AnyPath, arrow_file
@@ -98,13 +98,24 @@ class PreparedData:
         """
         folder = folder.expanduser().absolute()
         manifest = Manifest.read(folder)
-        listed = {folder / file.path for file in manifest.files}
-        present: set[AnyPath] = set(folder.glob("length=*/split=*/part-*.parquet"))
+        data = cls(folder, manifest)
+        listed = {folder / file.path for file in data.all_files}
+        present: set[AnyPath] = {
+            path
+            for group in ("length=*", STRETCHES)
+            for path in folder.glob(f"{group}/split=*/part-*.parquet")
+        }
         for path in sorted(listed - present):
             raise InputError(path, None, "the file is missing", PREPARE_AGAIN)
         for path in sorted(present - listed):
             raise InputError(path, None, "manifest.json does not list the file", "remove it")
-        return cls(folder, manifest)
+        return data
+
+    @property
+    def all_files(self) -> tuple[DataFile, ...]:
+        """All Parquet files, of windows and of stretches."""
+        stretches = self.manifest.stretches
+        return self.manifest.files + (() if stretches is None else stretches.files)
 
     def for_fold(self, fold: int, place: str = "data.fold") -> PreparedData:
         """Return a view of data in K folds, in which one fold is the test split.
@@ -126,15 +137,15 @@ class PreparedData:
         return view
 
     def files(self, length: int, split: str) -> list[AnyPath]:
-        """Return the Parquet files of a length and split.
+        """Return the Parquet files of the windows of a length and split.
 
         Args:
             length: Window length in bases.
-            split: Name of the split.
+            split: Name of the split, which is not held as stretches.
 
         Returns:
             Paths of files, each in order of window ids. The files follow each other in that order
-            too, but for a split of several folds, whose windows are interleaved.
+            where they are of one split; those of several folds interleave.
 
         Raises:
             InputError: The folder lacks the length or the split.
@@ -149,19 +160,21 @@ class PreparedData:
             split: Name of the split.
 
         Returns:
-            Number of windows, from the manifest.
+            Number of windows, from the manifest; of a split that is held as stretches, the windows
+            that are cut from them.
 
         Raises:
             InputError: The folder lacks the length or the split.
         """
-        return sum(file.rows for file in self._files(length, split))
+        rows = sum(file.rows for file in self._files(length, split))
+        return rows * self._windows_per_row(length, split)
 
     def read(self, length: int, split: str, limit: int | None = None) -> Windows:
         """Read the windows of a length and split.
 
         Args:
             length: Window length in bases.
-            split: Name of the split.
+            split: Name of the split; windows of one that is held as stretches are cut from them.
             limit: Largest number of windows, sampled evenly across the split; None reads all.
 
         Returns:
@@ -177,13 +190,13 @@ class PreparedData:
         return windows.rows(sample_evenly(len(windows.window_id), limit))
 
     def read_rows(self, length: int, split: str, first: int, last: int) -> Windows:
-        """Read a range of rows in order of window ids, and few rows beyond it.
+        """Read a range of windows in order of their ids, and few rows of the files beyond it.
 
         Args:
             length: Window length in bases.
             split: Name of the split.
-            first: First row, from 0.
-            last: One past the last row.
+            first: First window, from 0.
+            last: One past the last window.
 
         Returns:
             Windows in ascending order of their ids.
@@ -191,15 +204,43 @@ class PreparedData:
         Raises:
             InputError: The folder lacks the length or the split, or a file is damaged or is not
                 what the manifest says.
-            IndexError: There are no such rows.
+            IndexError: There are no such windows.
         """
+        if not 0 <= first <= last <= self.count(length, split):
+            raise IndexError(f"windows {first} to {last} of {self.count(length, split)}")
+        files, count = self._files(length, split), self._windows_per_row(length, split)
+        if not self.manifest.scored_in_stretches(split):
+            return self._read_rows(files, length, first, last)
+        from hyena_ray.dataset.stretches import cut_windows
+
+        assert self.manifest.stretch is not None
+        begin = first // count
+        stretches = self._read_rows(files, self.manifest.stretch, begin, -(-last // count))
+        windows = cut_windows(stretches, length)
+        return windows.rows(slice(first - begin * count, last - begin * count))
+
+    def read_held_out(self, split: str) -> Windows:
+        """Read what models are scored on: the stretches of a split, or its sequences.
+
+        Args:
+            split: Name of the split.
+
+        Returns:
+            Stretches or sequences in ascending order of their ids.
+
+        Raises:
+            InputError: The folder lacks the split, or a file is damaged or is not what the manifest
+                says.
+        """
+        length = self.manifest.stretch or self.manifest.lengths[0]
+        return self.read(length, split)
+
+    def _read_rows(self, files: Sequence[DataFile], length: int, first: int, last: int) -> Windows:
+        """Read rows [first, last) of files with rows of one length, in order of their ids."""
         import pyarrow as pa
 
         from hyena_ray.dataset.schema import windows_from_table
 
-        files = self._files(length, split)
-        if not 0 <= first <= last <= sum(file.rows for file in files):
-            raise IndexError(f"rows {first} to {last} of {self.count(length, split)}")
         tables = [self._schema(length).empty_table()]
         for file, (begin, end) in zip(files, self._row_ranges(files, first, last), strict=True):
             if begin < end:
@@ -220,7 +261,7 @@ class PreparedData:
             raise unknown_name(place, split, "split", self.manifest.splits)
 
     def check(self, lengths: Collection[int]) -> None:
-        """Check every file of some lengths against the manifest, before hours of work rely on it.
+        """Check the stretches, and every file of some lengths, before hours of work rely on them.
 
         Args:
             lengths: Window lengths in bases.
@@ -228,8 +269,8 @@ class PreparedData:
         Raises:
             InputError: A file is damaged or is not what the manifest says.
         """
-        for file in self.manifest.files:
-            if file.length in lengths:
+        for file in self.all_files:
+            if file.path.startswith(STRETCHES) or file.length in lengths:
                 self._read(file, lambda parquet: None)
 
     def window_ids(self, length: int, split: str) -> NDArray[np.int64]:
@@ -248,7 +289,13 @@ class PreparedData:
         """
         import numpy as np
 
-        return np.sort(np.concatenate(self._read_ids(self._files(length, split))))
+        ids = np.sort(np.concatenate(self._read_ids(self._files(length, split))))
+        if not self.manifest.scored_in_stretches(split):
+            return ids
+        from hyena_ray.dataset.stretches import window_offsets
+
+        assert self.manifest.stretch is not None
+        return (ids[:, None] + window_offsets(self.manifest.stretch, length)).ravel()
 
     def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
         return [
@@ -280,7 +327,19 @@ class PreparedData:
         tokens = length + 2 * self.manifest.flank
         return window_schema(tokens, self.manifest.labels_per_window(length))
 
+    def _windows_per_row(self, length: int, split: str) -> int:
+        """Return how many windows are cut from a row of the files of a split."""
+        if not self.manifest.scored_in_stretches(split):
+            return 1
+        assert self.manifest.stretch is not None
+        return -(-self.manifest.stretch // length)
+
     def _files(self, length: int, split: str) -> Sequence[DataFile]:
+        self.check_split(split, f"{self.folder}: split")
+        stretches = self.manifest.stretches
+        if stretches is not None and self.manifest.scored_in_stretches(split):
+            self._check_held_by_stretch(length)
+            return [file for file in stretches.files if file.split == split]
         lengths = self.manifest.lengths
         if length not in lengths:
             raise InputError(
@@ -289,9 +348,17 @@ class PreparedData:
                 f"was not prepared; there is {', '.join(map(str, lengths))}",
                 "choose one of these, or prepare that length",
             )
-        if split not in self.manifest.splits:
-            raise unknown_name(f"{self.folder}: split", split, "split", self.manifest.splits)
         return [f for f in self.manifest.files if (f.length, f.split) == (length, split)]
+
+    def _check_held_by_stretch(self, length: int) -> None:
+        assert self.manifest.stretch is not None
+        if length > self.manifest.stretch:
+            raise InputError(
+                f"{self.folder}: length",
+                length,
+                f"no stretch of {self.manifest.stretch} bases holds such a window",
+                "use shorter windows, or prepare with a longer --stretch",
+            )
 
     def _read(self, file: DataFile, read: Callable[[pq.ParquetFile], Result]) -> Result:
         import pyarrow as pa

@@ -45,7 +45,7 @@ class Windows(NamedTuple):
     """
 
     window_id: NDArray[np.int64]
-    """(n,) number of the tile in the genome, or of the sequence over all files."""
+    """(n,) bases of the genome before the window, or number of the sequence over all files."""
     contig: NDArray[np.str_]
     """(n,) name of the contig; of a sequence, its split."""
     start: NDArray[np.int64]
@@ -163,20 +163,23 @@ def _tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[An
 
 
 class PartWriter:
-    """Collect the windows of one length and split, and write full Parquet files as they come.
+    """Collect the windows, or stretches, of one split and write full Parquet files as they come.
 
     Files are cut by size and number of rows alone, so equal windows give equal bytes.
 
     Args:
         folder: The prepared folder; None writes nothing.
-        length: Bases of a window.
+        group: Folder in it, such as `length=100`, that holds a folder for each split.
         split: Name of the split.
+        length: Bases of a window.
         flank: Bases on each side of a window.
     """
 
-    def __init__(self, folder: Path | None, length: int, split: str, flank: int = 0) -> None:
+    def __init__(
+        self, folder: Path | None, group: str, split: str, length: int, flank: int = 0
+    ) -> None:
         self._folder = folder
-        self._length, self._split = length, split
+        self._group, self._length, self._split = group, length, split
         width = 2 * (length + flank)
         self._part_rows = max(1, min(PART_ROWS, PART_BYTES // width))
         self._group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // width))
@@ -218,7 +221,7 @@ class PartWriter:
         return Windows._make(np.concatenate(column) for column in columns)
 
     def _write(self, folder: Path, windows: Windows) -> None:
-        name = f"length={self._length}/split={self._split}/part-{len(self.files):05d}.parquet"
+        name = f"{self._group}/split={self._split}/part-{len(self.files):05d}.parquet"
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:

@@ -200,7 +200,7 @@ def _write(
         )
         first_id += len(file.labels)
         _check_classes(split, file, labels)
-        writer = PartWriter(folder, length, split)
+        writer = PartWriter(folder, f"length={length}", split, length)
         writer.add(windows)
         writer.close()
         written += writer.files
@@ -226,6 +226,9 @@ def _write(
         dropped=(),
         sequences=tuple(row_counts),
         files=tuple(written),
+        stretch=None,
+        held_out=None,
+        stretches=None,
     )
 
 

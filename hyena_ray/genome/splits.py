@@ -1,4 +1,4 @@
-"""Decide which tiles train, validate and test.
+"""Decide which stretches of a genome train, validate and test.
 
 By contig, no test window has a neighbour in training. Stratified and K-fold splits, as the original
 work (Bokhyan 2025) used, put neighbours on both sides and flatter every figure.
@@ -32,11 +32,20 @@ SPLIT_EXAMPLES = (
 
 
 class Split(Protocol):
-    """A rule that assigns every tile to one split, or to none."""
+    """A rule that assigns every stretch of a genome to one split, or to none."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the splits, in the order of the indices that `assign` gives."""
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """Names of the splits that models train on."""
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Names of the splits that models are scored on. A fold is among both: it trains the models
+        that are not scored on it."""
 
     @property
     def text(self) -> str:
@@ -45,11 +54,11 @@ class Split(Protocol):
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
-        """Assign the tiles of one contig.
+        """Assign the stretches of one contig.
 
         Args:
             contig: Name of the contig.
-            positive: (n,) whether each tile is positive.
+            positive: (n,) whether each stretch has a labelled base.
             rng: Source of a random split.
 
         Returns:
@@ -80,6 +89,16 @@ class ContigSplit:
         return tuple(self.contigs)
 
     @property
+    def training(self) -> tuple[str, ...]:
+        """`train`, where a contig is given to it."""
+        return training_splits(self.names)
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Names of the other splits."""
+        return held_out_splits(self.names)
+
+    @property
     def text(self) -> str:
         """Rule as `parse_split` reads it."""
         parts = (f"{name}={','.join(contigs)}" for name, contigs in self.contigs.items())
@@ -88,11 +107,11 @@ class ContigSplit:
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
-        """Assign all tiles of a contig to its split.
+        """Assign all stretches of a contig to its split.
 
         Args:
             contig: Name of the contig.
-            positive: (n,) whether each tile is positive.
+            positive: (n,) whether each stretch has a labelled base.
             rng: Ignored; nothing is drawn.
 
         Returns:
@@ -129,23 +148,33 @@ class ContigSplit:
 
 @dataclass(frozen=True, slots=True)
 class StratifiedSplit:
-    """A random split of each contig, positive and negative tiles apart."""
+    """A random split of each contig, stretches with and without a label apart."""
 
     text: str
     """Rule as `parse_split` reads it."""
     names: tuple[str, ...]
     """Names of the splits."""
     fractions: tuple[float, ...]
-    """Fraction of the tiles of each split; they add up to 1."""
+    """Fraction of the stretches of each split; they add up to 1."""
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """`train`, or every fold."""
+        return training_splits(self.names)
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Names of the splits that are not `train`, such as every fold."""
+        return held_out_splits(self.names)
 
     def assign(
         self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.int8]:
-        """Draw a split for every tile of one contig.
+        """Draw a split for every stretch of one contig.
 
         Args:
             contig: Ignored; every contig is split alike.
-            positive: (n,) whether each tile is positive.
+            positive: (n,) whether each stretch has a labelled base.
             rng: Source of the draw.
 
         Returns:
@@ -155,12 +184,12 @@ class StratifiedSplit:
 
         split = np.empty(len(positive), np.int8)
         for label in (True, False):
-            tiles = rng.permutation(np.flatnonzero(positive == label))
-            # One random offset for all edges: fractions hold to one tile on a contig, and on
+            stretches = rng.permutation(np.flatnonzero(positive == label))
+            # One random offset for all edges: fractions hold to one stretch on a contig, and on
             # average over many small contigs, where plain rounding would starve a split.
-            edges = np.floor(np.cumsum(self.fractions) * len(tiles) + rng.random()).astype(int)
-            edges[-1] = len(tiles)
-            parts = np.split(tiles, np.minimum(edges[:-1], len(tiles)))
+            edges = np.floor(np.cumsum(self.fractions) * len(stretches) + rng.random()).astype(int)
+            edges[-1] = len(stretches)
+            parts = np.split(stretches, np.minimum(edges[:-1], len(stretches)))
             for index, part in enumerate(parts):
                 split[part] = index
         return split
@@ -171,6 +200,32 @@ class StratifiedSplit:
         Args:
             names: Contigs of the genome.
         """
+
+
+def training_splits(names: Collection[str]) -> tuple[str, ...]:
+    """Return the splits that models train on: `train`, or every fold.
+
+    Args:
+        names: Names of all splits.
+
+    Example:
+        >>> training_splits(("train", "val", "test")), training_splits(("fold0", "fold1"))
+        (('train',), ('fold0', 'fold1'))
+    """
+    return tuple(name for name in names if name == TRAIN or name not in SPLITS)
+
+
+def held_out_splits(names: Collection[str]) -> tuple[str, ...]:
+    """Return the splits that models are scored on: validation and test, or every fold.
+
+    Args:
+        names: Names of all splits.
+
+    Example:
+        >>> held_out_splits(("train", "val", "test")), held_out_splits(("fold0", "fold1"))
+        (('val', 'test'), ('fold0', 'fold1'))
+    """
+    return tuple(name for name in names if name != TRAIN)
 
 
 def parse_split(text: str) -> Split:

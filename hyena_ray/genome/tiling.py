@@ -1,7 +1,8 @@
 """Cut a contig into tiles, judge which ones are kept and positive, and sample negative ones.
 
 A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end. Tiles
-that overlap start at multiples of a stride that divides L.
+that overlap start at multiples of a stride that divides L. Training windows are tiles, and so are
+the longer stretches by which a contig is split, whatever the length of the windows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from hyena_ray.genome.intervals import Intervals, count_covered_bases
 
 NO_SPLIT = -1
-"""Split of a tile that was dropped, or is on a contig that no split names."""
+"""Split of a tile on a contig that no split names, or that touches two splits."""
 
 
 class Tiles(NamedTuple):
@@ -84,26 +85,30 @@ def count_tiles(size: int, length: int, stride: int) -> int:
     return max(0, (size - length) // stride + 1)
 
 
-def assign_overlapping_tiles(split: NDArray[np.int8], count: int, steps: int) -> NDArray[np.int8]:
-    """Give overlapping tiles the split of the tiles at multiples of L that they touch.
+def split_tiles(
+    stretch_splits: NDArray[np.int8], stretch: int, start: NDArray[np.int64], length: int
+) -> NDArray[np.int8]:
+    """Give tiles the split of the stretches that they touch; none to those that touch two splits.
 
-    A base of one split never gets into a tile of another: a tile that touches two splits has none.
+    A base of one split therefore never gets into a tile of another.
 
     Args:
-        split: (n,) index of the split of each tile at a multiple of L, or NO_SPLIT.
-        count: Number of overlapping tiles.
-        steps: Strides in a length.
+        stretch_splits: (m,) index of the split of every stretch of a contig, the incomplete last
+            one included.
+        stretch: Bases of a stretch.
+        start: (n,) first base of each tile, 0-based.
+        length: Bases of a tile, at most those of a stretch.
 
     Returns:
-        (count,) indices of splits, or NO_SPLIT.
+        (n,) indices of splits, or `NO_SPLIT`.
+
+    Example:
+        >>> splits = np.array([0, 0, 1], np.int8)
+        >>> split_tiles(splits, 10, np.array([8, 16, 18, 22]), 4).tolist()
+        [0, 0, -1, 1]
     """
-    # The bases left over at the contig's end are in no tile.
-    padded = np.append(split, np.int8(NO_SPLIT))
-    at = np.arange(count)
-    first, last = padded[at // steps], padded[(at + steps - 1) // steps]
-    one = np.where(first == NO_SPLIT, last, first)
-    other = np.where(last == NO_SPLIT, first, last)
-    return np.where(one == other, one, np.int8(NO_SPLIT))
+    first, last = stretch_splits[start // stretch], stretch_splits[(start + length - 1) // stretch]
+    return np.where(first == last, first, np.int8(NO_SPLIT))
 
 
 class NegativeSampler:
@@ -114,10 +119,10 @@ class NegativeSampler:
     that rounding leaves over, is drawn from the next one: the ratio holds exactly over the split.
 
     Args:
-        ratio: Negatives per positive, at least 0.
+        ratio: Negatives per positive, at least 0; None takes all negatives.
     """
 
-    def __init__(self, ratio: float) -> None:
+    def __init__(self, ratio: float | None) -> None:
         self._ratio = ratio
         self.positives = 0
         """Positive tiles so far."""
@@ -127,6 +132,8 @@ class NegativeSampler:
     @property
     def shortfall(self) -> int:
         """Negatives that the positives so far call for and that have not been drawn."""
+        if self._ratio is None:
+            return 0
         return round(self._ratio * self.positives) - self.drawn
 
     def draw(
@@ -143,7 +150,8 @@ class NegativeSampler:
             (m,) candidates, ascending and distinct.
         """
         self.positives += positives
-        count = min(self.shortfall, len(candidates))
+        wanted = len(candidates) if self._ratio is None else self.shortfall
+        count = min(wanted, len(candidates))
         chosen = rng.choice(candidates, count, replace=False, shuffle=False)
         self.drawn += count
         return np.sort(chosen)

@@ -58,6 +58,8 @@ class StoredReadout(Settings):
     readout: Readout
     threshold: float
     """Probability from which a label counts as positive."""
+    tile_threshold: float
+    """The same for tiles, see `WindowModel.tile_threshold`."""
     sha256: str
     """Digest of model.safetensors."""
 
@@ -89,6 +91,7 @@ def save_window_model(
         stored = StoredReadout(
             readout=model.readout,
             threshold=model.threshold,
+            tile_threshold=model.tile_threshold,
             sha256=sha256_file(temporary / WEIGHTS),
         )
         write_json(temporary / READOUT, stored.model_dump(mode="json"))
@@ -140,6 +143,7 @@ def load_window_model(folder: AnyPath) -> WindowModel:
     classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
     model = WindowModel(classifier, stored.readout)
     model.threshold = stored.threshold
+    model.tile_threshold = stored.tile_threshold
     return model.eval()
 
 

@@ -49,7 +49,11 @@ class WindowModel(nn.Module):
         self.classifier = classifier
         self.readout = readout
         self.threshold = 0.5
-        """Probability of class 1 from which a label counts as positive; training chooses it."""
+        """Probability of class 1 from which a label counts as positive; training chooses it, for
+        bases at the prevalence of the genome."""
+        self.tile_threshold = 0.5
+        """The same for bases of tiles with and without a label at a fixed ratio, on which the
+        original work tested; no job calls bases with it."""
         config = classifier.config
         self.left = readout.flank
         self.right = readout.lookahead if config.causal else readout.flank

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hyena_ray.files import read_json
+import numpy as np
+
 from hyena_ray.prediction.region_calling import PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.runs.record import Record
@@ -14,55 +15,63 @@ from hyena_ray.training.train_and_test import EVALUATION
 
 
 class ExpectedPrecision(Settings):
-    """Precision of a model on its test split: on the windows, and weighted to their genome."""
+    """Precision of a model's calls on the held-out contigs that it was scored on."""
 
-    windows_prevalence: float
-    """Fraction of labelled bases of the windows, where negative windows are a sample."""
-    windows_precision: float
-    """Precision on the windows."""
-    genome_prevalence: float
-    """Fraction of labelled bases of the genome that the windows came from."""
-    genome_precision: float
-    """Precision, weighted to the prevalence of that genome."""
+    split: str
+    """Name of the split that was scored: the test split, or validation where that was not."""
+    contigs: tuple[str, ...]
+    """Contigs of the split."""
+    prevalence: float
+    """Fraction of labelled bases of these contigs."""
+    precision: float
+    """Fraction of the called bases with a label there."""
+    recall: float
+    """Fraction of the labelled bases that are called there."""
 
     def __str__(self) -> str:
+        chose = ", which chose the threshold" if self.split == "val" else ""
         return (
-            f"about {self.genome_precision:.2f}, by the model's test split: of its windows' bases "
-            f"{self.windows_prevalence:.2%} are labelled and precision is "
-            f"{self.windows_precision:.2f}, of its genome's {self.genome_prevalence:.2%}"
+            f"about {self.precision:.2f} at a recall of {self.recall:.2f}, estimated on the "
+            f"{self.split} split{chose} ({', '.join(self.contigs)}; {self.prevalence:.3%} of the "
+            "bases have a label)"
         )
 
 
 def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPrecision | None:
-    """Read the expected precision from the `evaluation.json` next to a model.
-
-    A run that was tested has the file.
+    """Read the expected precision from the `evaluation.json` in the folder of a model.
 
     Args:
-        model_folder: Folder of the model, in the folder of its run.
+        model_folder: Folder of the model.
         threshold: Threshold at which bases are called.
 
     Returns:
-        The precision, or None where the file says nothing about this threshold.
+        The precision, by interpolation between the points of the curve; None where the model was
+        not scored, or labels sequences.
 
     Raises:
-        InputError: The file is not JSON.
+        InputError: The file is damaged.
     """
-    path = model_folder.absolute().parent / EVALUATION
+    from hyena_ray.training.evaluation import Evaluation
+
+    path = model_folder / EVALUATION
     if not path.is_file():
         return None
-    evaluation = read_json(path)
-    try:
-        if evaluation["metrics"]["threshold"] != threshold:
-            return None
-        return ExpectedPrecision(
-            windows_prevalence=float(evaluation["prevalence"]),
-            windows_precision=float(evaluation["metrics"]["precision"]),
-            genome_prevalence=float(evaluation["genome"]["prevalence"]),
-            genome_precision=float(evaluation["genome"]["precision"]),
-        )
-    except (KeyError, TypeError):
-        return None  # sequences, no negative windows, or a file of an earlier version
+    evaluation = Evaluation.read(path)
+    if evaluation.tiles is None:
+        return None
+    curve, metrics = evaluation.curve, evaluation.metrics
+    precision, recall = metrics.precision, metrics.recall
+    if threshold != metrics.threshold:
+        rising = curve.threshold[::-1]
+        precision = float(np.interp(threshold, rising, curve.precision[::-1]))
+        recall = float(np.interp(threshold, rising, curve.recall[::-1]))
+    return ExpectedPrecision(
+        split=evaluation.split,
+        contigs=evaluation.contigs,
+        prevalence=evaluation.prevalence,
+        precision=precision,
+        recall=recall,
+    )
 
 
 class PredictionRecord(PredictionResult, Record):

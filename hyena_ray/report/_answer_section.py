@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hyena_ray.attribution.methods import METHODS
-from hyena_ray.progress import count_noun
+from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.report._genome_sections import (
     perplexity_headline,
     prepared_headline,
@@ -23,7 +23,7 @@ from hyena_ray.report._page import (
     in_a_sentence,
     number,
 )
-from hyena_ray.report._plots import BLUE, GOLD, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.report._plots import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import (
     ComparisonResults,
     EvaluateContents,
@@ -36,15 +36,19 @@ from hyena_ray.report.run_contents import (
     TuneContents,
 )
 from hyena_ray.tasks import Task
-from hyena_ray.training.evaluation import Evaluation
+from hyena_ray.training.evaluation import Evaluation, TileScores
 from hyena_ray.workflows.comparison_table import METRIC_TITLES
 from hyena_ray.workflows.presets import load_preset
 
 TOP = 5
 """K-mers that a sentence names."""
 MODEL, PRESET, ORIGINAL, OTHER = "this model", "compared on test", "the original work", "published"
-_COLOURS = {MODEL: BLUE, PRESET: MUTED, ORIGINAL: ORANGE, OTHER: GOLD}
+PUBLISHED_SOURCES = (ORIGINAL, OTHER)
+"""Sources whose figures are of other data: they are drawn apart and grey."""
+_COLOURS = {MODEL: BLUE, PRESET: ORANGE, ORIGINAL: MUTED, OTHER: MUTED}
 _MARKERS = {MODEL: "o", PRESET: "s", ORIGINAL: "D", OTHER: "^"}
+_GAP = 0.6
+"""Space between figures of the same data and published ones, in rows."""
 
 
 class Published(NamedTuple):
@@ -52,19 +56,27 @@ class Published(NamedTuple):
 
     preset: str
     """Preset that repeats the best run of the original work, and records its figures."""
+    metric: str
+    """Metric of the figures, as in a preset; that of bases is of tiles."""
     others: Mapping[str, float] = {}
-    """The task's metric in other publications."""
+    """The metric in other publications."""
+    test_sha256: str | None = None
+    """sha256 of the file of test sequences on which the original work tested, as published; None
+    where its split and negatives are not at hand."""
 
 
 PUBLISHED = {
     "zdna": Published(
         "zdna/two_stage",
+        "f1",
         {"DeepZ": 0.40, "GraphZ": 0.124, "Z-DNABERT (512 bp windows)": 0.83},
     ),
-    "g4": Published("g4/single_stage"),
+    "g4": Published("g4/single_stage", "f1"),
     "promoter": Published(
         "promoter/exp1",
+        "mcc",
         {"DNABERT-3mer": 0.709, "NT-2.5B-multi": 0.703, "DNABERT-2": 0.694, "NT-500M-human": 0.635},
+        "b1babbb52abd0fb5328eccc4ce8ab60d0a58d28bdc88c30f8e2140cf1684ce0c",
     ),
 }
 """Task to its published figures."""
@@ -122,32 +134,28 @@ def _scored(contents: ScoredContents) -> list[Block]:
     assert evaluation is not None
     metric = task.metric
     low, high = evaluation.intervals[metric]
-    value = getattr(evaluation.metrics, metric)
-    on_test = evaluation.split == "test"
-    where = "the test windows" if on_test else f"the windows of {evaluation.split}"
-    unused = ", which chose nothing" if on_test else ""
+    unused = ", which chose nothing" if evaluation.split == "test" else ""
+    kind = "stretches" if task.kind == "base" else "sequences"
+    where = f"{evaluation.rows:,} {evaluation.split} {kind}{unused}"
+    if evaluation.tiles is not None:
+        contigs = shortened_list(evaluation.contigs)
+        where += (
+            f". An estimate for {contigs}, where {evaluation.prevalence:.3%} of the bases have a "
+            "label"
+        )
     blocks: list[Block] = [
         Headline(
-            f"{METRIC_TITLES[metric]} {number(value)}",
-            f"95 % interval {between(low, high)}, on {where}{unused}.",
-        )
+            f"{METRIC_TITLES[metric]} {number(getattr(evaluation.metrics, metric))}",
+            f"95 % interval {between(low, high)}, on {where}.",
+        ),
+        _at_the_threshold(evaluation, task),
     ]
-    regions = ""
-    if evaluation.regions is not None:
-        regions = (
-            f" Of {evaluation.regions.regions:,} labelled regions {evaluation.regions.found:,} are "
-            f"found, and {evaluation.regions.false:,} of {evaluation.regions.called:,} called runs "
-            "touch none."
-        )
-    unit = "bases" if task.kind == "base" else "sequences"
-    blocks.append(
-        f"It recognises {task.title} with precision {number(evaluation.metrics.precision)} and "
-        f"recall {number(evaluation.metrics.recall)}, over {evaluation.labels:,} {unit} of "
-        f"{evaluation.windows:,} windows.{regions}"
-    )
-    if others := _other_scores(contents, task):
+    presets = _preset_scores(contents, metric)
+    if presets:
+        value = getattr(evaluation.metrics, metric)
         model = Score("this model", MODEL, value, low, high)
-        blocks.append(_ranking_figure(METRIC_TITLES[metric], others, model))
+        blocks.append(_ranking_figure(METRIC_TITLES[metric], [*presets, model]))
+    blocks += _next_to_published(contents, evaluation, task)
     if (
         contents.comparison is not None
         and contents.comparison.data_sha256 is not None
@@ -158,18 +166,83 @@ def _scored(contents: ScoredContents) -> list[Block]:
     return blocks
 
 
+def _at_the_threshold(evaluation: Evaluation, task: Task) -> str:
+    precision, recall = (
+        f"{name} {number(getattr(evaluation.metrics, name))} "
+        f"({between(*evaluation.intervals[name])})"
+        for name in ("precision", "recall")
+    )
+    unit = "bases" if task.kind == "base" else "sequences"
+    text = f"It recognises {unit} of {task.title} with {precision} and {recall}."
+    if evaluation.regions is not None:
+        regions = evaluation.regions
+        text += (
+            f" Of {regions.regions:,} labelled regions {regions.found:,} are found, and "
+            f"{number(regions.false_per_mb, 1)} calls per million bases touch none."
+        )
+    return text
+
+
+def _next_to_published(contents: ScoredContents, evaluation: Evaluation, task: Task) -> list[Block]:
+    """Show the figure that publications state, of our model and of theirs."""
+    tiles, published = evaluation.tiles, PUBLISHED.get(task.name)
+    metric = task.threshold_metric if published is None else published.metric
+    metrics, intervals, sample = evaluation.metrics, evaluation.intervals, ""
+    if tiles is not None:
+        metrics, intervals, sample = tiles.metrics, tiles.intervals, f", {_ratio(tiles)}"
+    value, (low, high) = getattr(metrics, metric), intervals[metric]
+    title = METRIC_TITLES[f"tile_{metric}" if tiles is not None else metric]
+    blocks: list[Block] = []
+    if tiles is not None:
+        blocks.append(f"{METRIC_TITLES[metric]} is {number(value)} ({between(low, high)}){sample}.")
+    # Figures of real DNA say nothing about simulated DNA.
+    if published is None or contents.simulated:
+        return blocks
+    model = Score("this model", MODEL, value, low, high)
+    of_presets = _preset_scores(contents, f"tile_{metric}" if tiles is not None else metric)
+    original = getattr(load_preset(published.preset).original, metric)
+    theirs = [
+        Score(ORIGINAL, ORIGINAL, original),
+        *(Score(name, OTHER, figure) for name, figure in published.others.items()),
+    ]
+    sentence = "Published figures are of other data, and say little about the difference."
+    if _same_test(contents, published):
+        relation = "above" if value > original else "not above"
+        sentence = (
+            f"{title} {number(value)}: {relation} the {number(original)} of {ORIGINAL}, on the "
+            "same test sequences."
+        )
+    blocks.append(_ranking_figure(title, [*of_presets, model, *theirs], "published", sentence))
+    return blocks
+
+
+def _ratio(tiles: TileScores) -> str:
+    return (
+        f"on tiles of {tiles.length} bases with a label and {tiles.negatives:g} times as many "
+        "without, as the original work tested"
+    )
+
+
+def _same_test(contents: RunContents, published: Published) -> bool:
+    """Tell whether a model was scored on the test data of the original work."""
+    if contents.origin is None or published.test_sha256 is None:
+        return False
+    inputs = contents.origin.manifest.inputs
+    return published.test_sha256 in {file.sha256 for file in inputs if file.role == "test"}
+
+
 def _validated(contents: TrainContents) -> Headline:
     metric = contents.task.metric
     return Headline(
         f"{METRIC_TITLES[metric]} {number(contents.record.validation[metric])}",
-        "on the validation windows, which chose epoch and threshold. The test windows were not "
+        "on the validation data, which chose epoch and threshold. The test data were not "
         "scored: train with --test, or run hyena-ray evaluate.",
     )
 
 
 def _compared(contents: RunContents, comparison: ComparisonResults) -> list[Block]:
     task = contents.task
-    metric = "f1" if task is None else task.metric
+    metric = "average_precision" if task is None else task.metric
     rows = [row for row in comparison.table.to_pylist() if row[metric] is not None]
     if not rows:
         return ["Every run of the comparison diverged."]
@@ -178,37 +251,43 @@ def _compared(contents: RunContents, comparison: ComparisonResults) -> list[Bloc
     headline = Headline(
         f"{METRIC_TITLES[metric]} {number(best[metric])}",
         ("" if spread is None else f"± {number(spread)} over runs, ")
-        + f"on the test windows: {best['preset']}, the best of "
+        + f"on the test data: {best['preset']}, the best of "
         f"{count_noun(len(rows), 'preset')} ({best['about']}).",
     )
-    if task is None:
-        return [headline]
-    return [headline, _ranking_figure(METRIC_TITLES[metric], _other_scores(contents, task), None)]
+    return [headline, _ranking_figure(METRIC_TITLES[metric], _preset_scores(contents, metric))]
 
 
-def _other_scores(contents: RunContents, task: Task) -> list[Score]:
-    """Return the scores that a model is compared with."""
+def _preset_scores(contents: RunContents, metric: str) -> list[Score]:
+    """Return the scores of presets on the test data."""
     scores = []
     if contents.comparison is not None:
         for row in contents.comparison.table.to_pylist():
-            mean, spread = row.get(task.metric), row.get(f"{task.metric}_sd")
+            mean, spread = row.get(metric), row.get(f"{metric}_sd")
             if mean is not None:
                 edges = (None, None) if spread is None else (mean - spread, mean + spread)
                 scores.append(Score(row["preset"], PRESET, mean, *edges))
-    # Figures of real DNA say nothing about simulated DNA.
-    if not contents.simulated and (published := PUBLISHED.get(task.name)) is not None:
-        figure = getattr(load_preset(published.preset).original, task.metric)
-        scores.append(Score(ORIGINAL, ORIGINAL, figure))
-        scores += [Score(name, OTHER, value) for name, value in published.others.items()]
     return scores
 
 
-def _ranking_figure(title: str, others: list[Score], model: Score | None) -> Figure:
-    scores = sorted([*others, *([] if model is None else [model])], key=lambda score: score.value)
+def _ranking_figure(
+    title: str, scores: list[Score], name: str = "ranking", sentence: str = ""
+) -> Figure:
+    """Draw scores, the best on top; published ones below them, apart and grey."""
+    theirs = sorted(
+        (score for score in scores if score.source in PUBLISHED_SOURCES),
+        key=lambda score: score.value,
+    )
+    ours = sorted(
+        (score for score in scores if score.source not in PUBLISHED_SOURCES),
+        key=lambda score: score.value,
+    )
+    ranked = [*theirs, *ours]
+    gap = _GAP if theirs else 0.0
+    levels = [level + (gap if level >= len(theirs) else 0.0) for level in range(len(ranked))]
     with style() as new_figure:
-        figure = new_figure(figsize=(WIDTH, 0.7 + 0.27 * len(scores)))
+        figure = new_figure(figsize=(WIDTH, 0.7 + 0.27 * (len(ranked) + gap)))
         axes = figure.add_subplot()
-        for level, score in enumerate(scores):
+        for level, score in zip(levels, ranked, strict=True):
             colour = _COLOURS[score.source]
             if score.low is not None:
                 axes.plot([score.low, score.high], [level, level], color=colour, linewidth=2.5)
@@ -220,13 +299,13 @@ def _ranking_figure(title: str, others: list[Score], model: Score | None) -> Fig
                 textcoords="offset points",
                 va="center",
             )
-        axes.set_yticks(range(len(scores)), [score.name for score in scores])
+        axes.set_yticks(levels, [score.name for score in ranked])
         # Leaves space for the number to the right of the best mark.
-        axes.set_xlim(0, max(score.high or score.value for score in scores) * 1.14)
+        axes.set_xlim(0, max(score.high or score.value for score in ranked) * 1.14)
         axes.set_xlabel(title)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        svg = svg_of(figure, "ranking")
+        svg = svg_of(figure, name)
     rows = [
         [
             score.name,
@@ -234,34 +313,28 @@ def _ranking_figure(title: str, others: list[Score], model: Score | None) -> Fig
             number(score.value),
             "" if score.low is None or score.high is None else between(score.low, score.high),
         ]
-        for score in reversed(scores)
+        for score in reversed(ranked)
     ]
+    apart = " Grey, apart: published figures, on data, splits and weights of their own."
     return Figure(
-        "ranking",
+        name,
         svg,
-        _ranking_sentence(title, scores, model),
-        "Circle and line: this model and its 95 % interval, from draws of blocks of windows. "
-        "Squares: presets on the test windows, with one standard deviation over runs. Diamond and "
-        "triangles: published figures, on data, splits and weights of their own.",
+        sentence or _ranking_sentence(title, ours),
+        "Circle and line: this model and its 95 % interval, from draws of blocks of neighbours. "
+        "Squares: presets on the test data, with one standard deviation over runs."
+        + (apart if theirs else ""),
         Table(f"{title} of this model and others", ["name", "source", title, "interval"], rows),
     )
 
 
-def _ranking_sentence(title: str, scores: list[Score], model: Score | None) -> str:
+def _ranking_sentence(title: str, scores: list[Score]) -> str:
+    model = next((score for score in scores if score.source == MODEL), None)
     if model is None:
-        best = max(scores, key=lambda score: score.value)
-        return f"The highest {title} is {number(best.value)}, of {best.name}."
-    relations = []
-    original = next((score for score in scores if score.source == ORIGINAL), None)
-    if original is not None:
-        relation = "above" if model.value > original.value else "not above"
-        relations.append(f"{relation} the {number(original.value)} of {ORIGINAL}")
+        return f"The highest {title} is {number(scores[-1].value)}, of {scores[-1].name}."
     presets = [score for score in scores if score.source == PRESET]
-    if presets:
-        beaten = sum(score.value < model.value for score in presets)
-        relations.append(f"above {beaten} of {count_noun(len(presets), 'preset')} compared")
-    colon = ": " if relations else ""
-    return f"{title} {number(model.value)}{colon}{in_a_sentence(relations)}."
+    beaten = sum(score.value < model.value for score in presets)
+    compared = count_noun(len(presets), "preset")
+    return f"{title} {number(model.value)}: above {beaten} of {compared} compared."
 
 
 def _top_kmers(contents: RunContents) -> list[Block]:

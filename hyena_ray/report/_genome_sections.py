@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset.manifest import Count, Manifest
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun, shortened_list
@@ -45,22 +45,33 @@ def prepared_headline(manifest: Manifest) -> list[Block]:
         manifest: Manifest of the prepared data.
     """
     length = min(manifest.lengths)
-    counts = {
-        split: [c for c in manifest.counts if (c.length, c.split) == (length, split)]
-        for split in manifest.splits
-    }
-    unit = "windows" if manifest.contigs else "sequences"
-    splits = in_a_sentence(
-        f"{sum(c.positive + c.negative for c in rows):,} {split}" for split, rows in counts.items()
-    )
-    positive = sum(c.positive for rows in counts.values() for c in rows)
-    total = sum(c.positive + c.negative for rows in counts.values() for c in rows)
-    return [
+    counts = [c for c in manifest.counts if c.length == length]
+    blocks: list[Block] = [
         Headline(
-            f"{total:,} {unit}",
-            f"of {length:,} bases, {positive:,} of them with a label of 1: {splits}.",
+            f"{_total(counts):,} {'training windows' if manifest.contigs else 'sequences'}",
+            f"of {length:,} bases, {sum(c.positive for c in counts):,} of them with a label of 1: "
+            f"{_by_split(counts)}.",
         )
     ]
+    if manifest.stretches is not None:
+        stretches = manifest.stretches.counts
+        blocks.append(
+            f"Models of every window length are scored on {_total(stretches):,} stretches of "
+            f"{manifest.stretch:,} bases, {sum(c.positive for c in stretches):,} of them with a "
+            f"label: {_by_split(stretches)}."
+        )
+    return blocks
+
+
+def _total(counts: Sequence[Count]) -> int:
+    return sum(count.positive + count.negative for count in counts)
+
+
+def _by_split(counts: Sequence[Count]) -> str:
+    splits = dict.fromkeys(count.split for count in counts)
+    return in_a_sentence(
+        f"{_total([c for c in counts if c.split == split]):,} {split}" for split in splits
+    )
 
 
 def prepared_section(contents: PrepareContents) -> Section | None:
@@ -75,12 +86,13 @@ def prepared_section(contents: PrepareContents) -> Section | None:
     manifest = contents.manifest
     if not manifest.contigs:
         return None
+    of_stretches = () if manifest.stretches is None else (manifest.stretches.dropped,)
     dropped = Table(
         "Tiles of the genome, and why some hold no window",
         ["length", "tiles", "more than half N", "on the blacklist"],
         [
             [f"{row.length:,}", f"{row.tiles:,}", f"{row.too_many_n:,}", f"{row.blacklisted:,}"]
-            for row in manifest.dropped
+            for row in (*manifest.dropped, *of_stretches)
         ],
     )
     return Section("windows", "Windows", [_windows_by_contig(manifest), dropped])
@@ -88,7 +100,9 @@ def prepared_section(contents: PrepareContents) -> Section | None:
 
 def _windows_by_contig(manifest: Manifest) -> Figure:
     length = min(manifest.lengths)
-    counts = [c for c in manifest.counts if c.length == length and c.positive + c.negative]
+    training = [c for c in manifest.counts if c.length == length]
+    stretches = () if manifest.stretches is None else manifest.stretches.counts
+    counts = [c for c in (*training, *stretches) if c.positive + c.negative]
     positive: dict[str, dict[str, int]] = {}
     for count in counts:
         splits = positive.setdefault(count.contig, dict.fromkeys(manifest.splits, 0))
@@ -106,7 +120,7 @@ def _windows_by_contig(manifest: Manifest) -> Figure:
             left = [edge + width for edge, width in zip(left, widths, strict=True)]
         axes.set_yticks(levels, shown)
         axes.invert_yaxis()
-        axes.set(xlabel=f"windows of {length:,} bases with a label of 1")
+        axes.set(xlabel="training windows, and held-out stretches, with a label of 1")
         axes.grid(axis="y", visible=False)
         axes.legend()
         svg = svg_of(figure, "contigs")
@@ -117,10 +131,17 @@ def _windows_by_contig(manifest: Manifest) -> Figure:
         f"{count_noun(len(names), 'contig')} hold labelled windows, {names[0]} the most.",
         "By contig and split." + (f" The {more:,} with fewest are not drawn." if more else ""),
         Table(
-            "Windows by contig and split",
-            ["contig", "split", "positive", "negative", "negatives available"],
+            "Windows and stretches by contig and split",
+            ["contig", "split", "bases", "positive", "negative", "negatives available"],
             [
-                [c.contig, c.split, f"{c.positive:,}", f"{c.negative:,}", f"{c.candidates:,}"]
+                [
+                    c.contig,
+                    c.split,
+                    f"{c.length:,}",
+                    f"{c.positive:,}",
+                    f"{c.negative:,}",
+                    f"{c.candidates:,}",
+                ]
                 for c in counts
             ],
         ),
@@ -142,14 +163,15 @@ def regions_headline(record: PredictionRecord) -> list[Block]:
     if record.expected is None:
         return [
             headline,
-            "How many of them are right is not known. It is a smaller fraction than on windows, "
-            "where negatives are a sample.",
+            "How many of them are right is not known: the folder of the model holds no evaluation.",
         ]
+    expected = record.expected
     return [
         headline,
-        f"Of the called bases {record.expected.genome_precision:.0%} may be right, by the model's "
-        "test split weighted to its genome; on the windows of that split, where negatives are "
-        f"a sample, it was {record.expected.windows_precision:.0%}.",
+        f"Of the called bases {expected.precision:.0%} may be right, at a recall of "
+        f"{expected.recall:.0%}: an estimate on the {expected.split} split of the model's data "
+        f"({shortened_list(expected.contigs)}), where {expected.prevalence:.3%} of the bases have "
+        "a label.",
     ]
 
 

@@ -36,10 +36,14 @@ def evaluation_section(contents: ScoredContents) -> Section | None:
     evaluation = contents.evaluation
     if evaluation is None:
         return None
-    blocks: list[Block] = [] if evaluation.curve is None else [_precision_recall(evaluation)]
-    blocks += [_reliability(evaluation), _metrics(evaluation)]
-    split = "the test windows" if evaluation.split == "test" else f"windows of {evaluation.split}"
-    return Section("evaluation", f"On {split}", blocks)
+    blocks: list[Block] = [
+        _precision_recall(evaluation),
+        _reliability(evaluation),
+        _metrics(evaluation),
+    ]
+    if len(evaluation.by_contig) > 1:
+        blocks.append(_contigs(evaluation))
+    return Section("evaluation", f"On the {evaluation.split} data", blocks)
 
 
 def _unit_square(new_figure: Any) -> tuple[Any, Any]:
@@ -51,7 +55,6 @@ def _unit_square(new_figure: Any) -> tuple[Any, Any]:
 
 def _precision_recall(evaluation: Evaluation) -> Figure:
     curve, metrics = evaluation.curve, evaluation.metrics
-    assert curve is not None
     with style() as new_figure:
         figure, axes = _unit_square(new_figure)
         axes.plot(curve.recall, curve.precision, color=BLUE)
@@ -85,8 +88,8 @@ def _precision_recall(evaluation: Evaluation) -> Figure:
         f"Average precision {number(metrics.average_precision)} ({between(low, high)}), by chance "
         f"{number(evaluation.prevalence)}; at the threshold precision {number(metrics.precision)} "
         f"and recall {number(metrics.recall)}.",
-        "Precision and recall at every threshold, at the prevalence of these windows. The point is "
-        "the threshold that the validation windows chose.",
+        "Precision and recall at every threshold, at the prevalence of the scored contigs or "
+        "sequences. The point is the threshold that the validation data chose.",
         Table("Precision and recall by threshold", ["threshold", "recall", "precision"], rows),
     )
 
@@ -121,8 +124,7 @@ def _reliability(evaluation: Evaluation) -> Figure:
         f"Brier score {number(curve.brier, 4)}; probabilities between 0.1 and 0.9 are {tendency}.",
         "Fraction of labels that are 1 against predicted probability, in bins of equal width; on "
         "the dashed line a probability is the fraction that it predicts. Vertical lines: 95 % "
-        "intervals of Wilson, which take labels as independent. A genome has fewer positives than "
-        "these windows, so there all fractions are lower.",
+        "intervals of Wilson, which take labels as independent.",
         Table("Reliability", ["predicted", "observed", "95 % interval", "labels"], rows),
     )
 
@@ -133,17 +135,16 @@ def _metrics(evaluation: Evaluation) -> Table:
         if (value := getattr(evaluation.metrics, name, None)) is not None:
             interval = evaluation.intervals.get(name)
             rows.append([title, number(value), "" if interval is None else between(*interval)])
-    if evaluation.genome is not None:
-        rows.append(
-            [
-                f"AP, genome ({evaluation.genome.prevalence:.3%} of its bases are labelled)",
-                number(evaluation.genome.average_precision),
-                between(*evaluation.intervals["average_precision_genome"]),
-            ]
-        )
+    if evaluation.tiles is not None:
+        for name, value in evaluation.tiles.metrics._asdict().items():
+            if f"tile_{name}" in METRIC_TITLES:
+                interval = evaluation.tiles.intervals.get(name)
+                shown = "" if interval is None else between(*interval)
+                rows.append([METRIC_TITLES[f"tile_{name}"], number(value), shown])
     if evaluation.regions is not None:
         rows.append(["regions found", number(evaluation.regions.recall), ""])
         rows.append(["called runs that touch a region", number(evaluation.regions.precision), ""])
+        rows.append(["false calls per Mb", number(evaluation.regions.false_per_mb, 1), ""])
     rows += [
         ["threshold", number(evaluation.metrics.threshold), ""],
         ["loss", number(evaluation.metrics.loss, 4), ""],
@@ -153,6 +154,24 @@ def _metrics(evaluation: Evaluation) -> Table:
         "blocks",
         ["metric", "value", "95 % interval"],
         rows,
+    )
+
+
+def _contigs(evaluation: Evaluation) -> Table:
+    return Table(
+        "By contig, at the prevalence of each",
+        ["contig", "AP", "precision", "recall", "regions found", "false calls per Mb"],
+        [
+            [
+                row.contig,
+                number(row.metrics.average_precision),
+                number(row.metrics.precision),
+                number(row.metrics.recall),
+                f"{row.regions.found:,} of {row.regions.regions:,}",
+                number(row.regions.false_per_mb, 1),
+            ]
+            for row in evaluation.by_contig
+        ],
     )
 
 
@@ -230,14 +249,14 @@ def _losses(history: list[dict[str, float]], best: int, run: str) -> Figure:
 
 
 def _scores(history: list[dict[str, float]], best: int, run: str, metric: str) -> Figure:
-    names = (metric, "mcc" if metric == "f1" else "f1", "average_precision")
+    names = tuple(dict.fromkeys((metric, "f1", "average_precision", "mcc")))[:3]
     curves = [
         (name, METRIC_TITLES[name], colour, line)
         for name, colour, line in zip(names, (BLUE, GREEN, ORANGE), ("o-", "s-", "^-"), strict=True)
     ]
     return Figure(
         "scores",
-        _epoch_curves("scores", history, best, curves, "on the validation windows"),
+        _epoch_curves("scores", history, best, curves, "on the validation data"),
         f"{METRIC_TITLES[metric]} on validation is highest after epoch {best + 1}, "
         f"{number(history[best][metric])}.",
         f"Metrics after each epoch{run}, at that epoch's best threshold.",
@@ -287,6 +306,6 @@ def _trial_scores(trials: list[optuna.trial.FrozenTrial], title: str) -> Figure:
         "all-trials",
         svg,
         f"{stopped} of {len(trials)} trials were stopped early, which left time for the others.",
-        f"{title} on the validation windows after each epoch, one line per trial.",
+        f"{title} on the validation data after each epoch, one line per trial.",
         Table("Last score of each trial", ["trial", "state", "epochs", title], rows),
     )

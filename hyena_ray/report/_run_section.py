@@ -158,21 +158,22 @@ def _prediction_facts(record: PredictionRecord) -> Iterator[list[str]]:
 
 def _counts(manifest: Manifest) -> Table:
     rows = []
-    for length in manifest.lengths:
-        for split in manifest.splits:
-            counts = [c for c in manifest.counts if (c.length, c.split) == (length, split)]
-            row = [
-                f"{split}, {length:,} bases",
-                f"{sum(c.positive for c in counts):,}",
-                f"{sum(c.negative for c in counts):,}",
-                f"{sum(c.candidates for c in counts):,}",
-                f"{sum(c.labelled for c in counts):,}",
-            ]
-            if manifest.contigs:
-                row.append(in_a_sentence(dict.fromkeys(c.contig for c in counts)))
-            rows.append(row)
+    stretches = () if manifest.stretches is None else manifest.stretches.counts
+    every = manifest.counts + stretches
+    for length, split in dict.fromkeys((count.length, count.split) for count in every):
+        counts = [c for c in every if (c.length, c.split) == (length, split)]
+        row = [
+            f"{split}, {length:,} bases",
+            f"{sum(c.positive for c in counts):,}",
+            f"{sum(c.negative for c in counts):,}",
+            f"{sum(c.candidates for c in counts):,}",
+            f"{sum(c.labelled for c in counts):,}",
+        ]
+        if manifest.contigs:
+            row.append(in_a_sentence(dict.fromkeys(c.contig for c in counts)))
+        rows.append(row)
     heads = ["split", "positive", "negative", "negatives available", "positive labels"]
     if manifest.contigs:
         heads.append("contigs")
-    unit = "windows" if manifest.contigs else "sequences"
+    unit = "training windows and held-out stretches" if manifest.contigs else "sequences"
     return Table(f"The data: {unit} by split ({manifest.split})", heads, rows)

@@ -13,13 +13,12 @@ from ray import tune
 from hyena_ray.cluster.gpu_share import keep_to
 from hyena_ray.cluster.monitor import gpu_memory
 from hyena_ray.cluster.resources import TrialResources
-from hyena_ray.cluster.streams import Handle, Key
+from hyena_ray.cluster.streams import SharedData
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.model.devices import DeviceError
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.storage import AnyPath
-from hyena_ray.tasks import task_named
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.supervised import EpochReport, train_run
@@ -44,8 +43,8 @@ class TrialPlan(NamedTuple):
     folder: AnyPath
     """Folder of the run, on storage that every node sees; takes `trials/` and `tensorboard/`, each
     with a folder per trial."""
-    windows: Mapping[Key, Handle]
-    """Windows by length and split."""
+    data: SharedData
+    """Training windows by length, and what trials are scored on."""
     threads: int
     """torch threads of each trial, or of each of its workers."""
     resources: TrialResources
@@ -120,8 +119,7 @@ def _train_and_report(
 ) -> None:
     began = time.monotonic()
     settings = plan.space.run_settings(config["values"])
-    metric = task_named(settings.task).metric
-    length = settings.data.length
+    metric, length = settings.metric, settings.data.length
 
     def tell(epoch: int, metrics: Mapping[str, float], problem: str, *, finished: bool) -> None:
         # Tune ends a whole experiment over a report that lacks a key: always the same ones.
@@ -157,8 +155,8 @@ def _train_and_report(
     try:
         result = train_run(
             settings,
-            plan.windows[length, "train"].open(settings.data.limit),
-            plan.windows[length, "val"].open(),
+            plan.data.train[length].open(settings.data.limit),
+            plan.data.validation.get(),
             folder,
             after_epoch,
             workers,

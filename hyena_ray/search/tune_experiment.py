@@ -20,7 +20,7 @@ from ray.tune.trainable.function_trainable import wrap_function
 from hyena_ray.cluster.monitor import Progress, Watchdog, watchdog
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement, TrialResources
 from hyena_ray.cluster.start import reason_of
-from hyena_ray.cluster.streams import Handle, Key
+from hyena_ray.cluster.streams import SharedData
 from hyena_ray.errors import JobError
 from hyena_ray.progress import State, count_noun
 from hyena_ray.search.searcher import StudySearch, scheduler
@@ -66,7 +66,7 @@ class UnfinishedError(JobError):
 def run_trials(
     space: SearchSpace,
     stored: StoredStudy,
-    windows: dict[Key, Handle],
+    data: SharedData,
     folder: AnyPath,
     placement: Placement[TrialResources],
     trackers: Sequence[Tracker] = (),
@@ -76,7 +76,7 @@ def run_trials(
     Args:
         space: What is searched.
         stored: Study that remembers trials; see `StudySearch`.
-        windows: Windows by length and split, all that trials can ask for.
+        data: Training windows of all lengths that trials can ask for, and what they are scored on.
         folder: Folder of the run; takes `trials/`, `tensorboard/`, and Tune's own files in `tune/`.
         placement: Number of trials that run at the same time, and the resources of each.
         trackers: Experiment trackers that follow the search.
@@ -86,7 +86,7 @@ def run_trials(
         StalledError: Nothing happened for too long.
     """
     study = stored.study
-    plan = TrialPlan(space, folder, windows, placement.threads, placement.resources)
+    plan = TrialPlan(space, folder, data, placement.threads, placement.resources)
     guests = tracker_callbacks(trackers, space.task, folder)
     problem = "it ended early"
     for _ in range(ROUNDS):

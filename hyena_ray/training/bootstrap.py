@@ -1,4 +1,4 @@
-"""Intervals by resampling blocks of neighbouring windows, since neighbours are not independent.
+"""Intervals by resampling blocks of neighbouring stretches, since neighbours are not independent.
 
 scipy.stats.bootstrap resamples single observations and computes a statistic anew for each draw;
 here blocks are drawn, and all draws share one sort and one pass of counting.
@@ -43,16 +43,16 @@ class Scored(NamedTuple):
     """Whether it is called, at a threshold that was chosen elsewhere."""
     block: NDArray[np.int64]
     """Block that it is resampled with, from 0."""
-    weight: NDArray[np.float64] | None = None
-    """Number of the genome's bases that it represents; None where that is not known."""
+    weight: NDArray[np.float64]
+    """Number of bases, or sequences, that it represents; those of weight 0 do not count."""
 
 
 def resampling_blocks(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Assign every window to a block: its contig, or a run of neighbours on it.
+    """Assign every stretch, or sequence, to a block: its contig, or a run of neighbours on it.
 
     Args:
-        contig: Names of the windows' contigs, shape (n,).
-        start: First bases of the windows, shape (n,), 0-based.
+        contig: Names of their contigs, shape (n,).
+        start: Their first bases, shape (n,), 0-based.
 
     Returns:
         Blocks from 0, shape (n,).
@@ -74,7 +74,7 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
     """Return 95 % intervals of F1, MCC, precision, recall and average precision.
 
     A replicate draws as many blocks as there are, with replacement; one without any positive is
-    left out. `average_precision_genome` is the weighted one, where weights are known.
+    left out.
 
     Args:
         scored: Labels, scores and calls by block.
@@ -96,9 +96,7 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
         raise ValueError("no base is positive")
     totals = Confusion._make(drawn @ part for part in counts)
     values = {name: getattr(totals, name) for name in ("f1", "mcc", "precision", "recall")}
-    values["average_precision"] = average_precisions(scored._replace(weight=None), drawn)
-    if scored.weight is not None:
-        values["average_precision_genome"] = average_precisions(scored, drawn)
+    values["average_precision"] = average_precisions(scored, drawn)
     return {
         name: Interval(*map(float, np.percentile(value, (2.5, 97.5))))
         for name, value in values.items()
@@ -106,10 +104,10 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
 
 
 def _counts(scored: Scored, blocks: int) -> Confusion:
-    """Count right and wrong calls in every block, shape (blocks,)."""
+    """Add up the weights of right and wrong calls in every block, shape (blocks,)."""
     kinds = 2 * scored.called + (scored.labels == 1)
-    counts = np.bincount(4 * scored.block + kinds, minlength=4 * blocks)
-    tn, fn, fp, tp = counts.reshape(blocks, 4).T.astype(np.float64)
+    sums = np.bincount(4 * scored.block + kinds, scored.weight, minlength=4 * blocks)
+    tn, fn, fp, tp = sums.reshape(blocks, 4).T.astype(np.float64)
     return Confusion(tp=tp, fp=fp, fn=fn, tn=tn)
 
 
@@ -127,13 +125,13 @@ def average_precisions(scored: Scored, times: Numbers) -> Numbers:
     Returns:
         Average precisions, shape (R,).
     """
-    levels = np.unique(scored.scores[scored.labels == 1])[::-1]
+    levels = np.unique(scored.scores[(scored.labels == 1) & (scored.weight > 0)])[::-1]
     rows = np.flatnonzero(scored.scores >= levels[-1])
     # The highest level that a base's score reaches.
     level = np.searchsorted(-levels, -scored.scores[rows])
     ascending = np.argsort(level, kind="stable")
     level, rows = level[ascending], rows[ascending]
-    weight = np.ones(len(rows)) if scored.weight is None else scored.weight[rows]
+    weight = scored.weight[rows]
     weights = np.stack([weight, weight * (scored.labels[rows] == 1)])
     blocks = times.shape[1]
     above, total = np.zeros((2, 1, blocks)), np.zeros(len(times))

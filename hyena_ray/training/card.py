@@ -18,6 +18,7 @@ from hyena_ray.model.settings import ModelSettings
 from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
+from hyena_ray.training.bootstrap import Interval
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.settings import RunSettings
 
@@ -94,7 +95,7 @@ def code_span(name: str) -> str:
     return f"`{' '.join(name.split()).replace('`', chr(39)).replace('|', '/')}`"
 
 
-METRICS = ("f1", "mcc", "precision", "recall", "average_precision", "roc_auc", "accuracy")
+METRICS = ("average_precision", "precision", "recall", "f1", "mcc", "roc_auc", "accuracy")
 """Metrics of the table, in its order."""
 PACKAGES = ("hyena-ray", "torch", "transformers", "peft", "safetensors")
 """Packages whose versions the card names."""
@@ -248,9 +249,14 @@ def _data(facts: CardFacts) -> list[str]:
         lines.append(f"- sequences of {length} bases")
     if manifest.negatives is not None:
         lines.append(
-            f"- {manifest.negatives:g} windows without a labelled base for each one with, drawn at "
-            f"random within each split (seed {manifest.seed})"
+            f"- training windows: {manifest.negatives:g} without a labelled base for each one "
+            f"with, drawn at random (seed {manifest.seed})"
         )
+    if manifest.stretch is not None:
+        sample = (
+            "all" if manifest.held_out == "whole" else "all with a labelled base, as many without"
+        )
+        lines.append(f"- scored on stretches of {manifest.stretch:,} bases ({sample})")
     if manifest.train_stride is not None:
         lines.append(f"- training windows begin every {manifest.train_stride} bases")
     fold = facts.settings.data.fold
@@ -262,7 +268,7 @@ def _data(facts: CardFacts) -> list[str]:
     unit = "bases" if manifest.contigs else "sequences"
     lines += ["", f"| split | with | without | {unit} labelled 1 |", "|---|---|---|---|"]
     for split in manifest.splits:
-        counts = [c for c in manifest.counts if (c.length, c.split) == (length, split)]
+        counts = manifest.counts_of(length, split)
         lines.append(
             f"| {split} | {sum(c.positive for c in counts):,} | "
             f"{sum(c.negative for c in counts):,} | {sum(c.labelled for c in counts):,} |"
@@ -274,42 +280,57 @@ def _figures(facts: CardFacts) -> list[str]:
     splits = [evaluation for evaluation in (facts.validation, facts.test) if evaluation is not None]
     lines = ["## Figures", ""]
     if facts.test is None:
-        lines += ["**Not scored on the test windows.**", ""]
+        lines += ["**Not scored on the test data.**", ""]
     lines += [
         f"| metric | {' | '.join(evaluation.split for evaluation in splits)} |",
         "|---|" + "---|" * len(splits),
         *(f"| {name} | {' | '.join(_cell(e, name) for e in splits)} |" for name in METRICS),
-        f"| Brier score | {' | '.join(f'{e.calibration.brier:.4f}' for e in splits)} |",
+        f"| Brier score | {' | '.join(f'{e.calibration.brier:.5f}' for e in splits)} |",
     ]
-    if all(evaluation.genome is not None for evaluation in splits):
-        cells = [_genome_cell(evaluation) for evaluation in splits]
-        lines.append(f"| average_precision in the genome | {' | '.join(cells)} |")
+    if all(evaluation.regions is not None for evaluation in splits):
+        found, false = (" | ".join(map(cell, splits)) for cell in (_regions_found, _false_runs))
+        lines += [f"| regions found | {found} |", f"| false calls per Mb | {false} |"]
+    of_tiles = [e.tiles for e in splits if e.tiles is not None]
+    if of_tiles:
+        cells = " | ".join(_interval_cell(t.metrics.f1, t.intervals["f1"]) for t in of_tiles)
         lines += [
+            f"| F1 on tiles | {cells} |",
             "",
-            "In the genome: as if no negative had been left out; those drawn are weighed.",
+            "Estimates for these contigs ("
+            + "; ".join(f"{e.split}: {', '.join(e.contigs)}" for e in splits)
+            + ") at the prevalence of their genome. On tiles: of "
+            f"{of_tiles[0].length} bases, {of_tiles[0].negatives:g} without a label for each one "
+            "with, on which the original work tested.",
         ]
     lines += [
         "",
         f"Called from a probability of {facts.validation.metrics.threshold:.3f}. In brackets 95 % "
-        f"intervals: {facts.validation.replicates:,} draws of blocks of neighbouring windows. The "
-        "validation windows chose epoch and threshold, so that figures on them are too good"
-        + ("." if facts.test is None else "; the test windows chose nothing."),
+        f"intervals: {facts.validation.replicates:,} draws of blocks of neighbours. The "
+        "validation data chose epoch and threshold, so that figures on them are too good"
+        + ("." if facts.test is None else "; the test data chose nothing."),
     ]
     return lines
 
 
 def _cell(evaluation: Evaluation, name: str) -> str:
-    value = f"{getattr(evaluation.metrics, name):.3f}"
+    value: float = getattr(evaluation.metrics, name)
     if name not in evaluation.intervals:
-        return value
-    low, high = evaluation.intervals[name]
-    return f"{value} ({low:.3f} to {high:.3f})"
+        return f"{value:.3f}"
+    return _interval_cell(value, evaluation.intervals[name])
 
 
-def _genome_cell(evaluation: Evaluation) -> str:
-    assert evaluation.genome is not None
-    low, high = evaluation.intervals["average_precision_genome"]
-    return f"{evaluation.genome.average_precision:.3f} ({low:.3f} to {high:.3f})"
+def _interval_cell(value: float, interval: Interval) -> str:
+    return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _regions_found(evaluation: Evaluation) -> str:
+    assert evaluation.regions is not None
+    return f"{evaluation.regions.found:,} of {evaluation.regions.regions:,}"
+
+
+def _false_runs(evaluation: Evaluation) -> str:
+    assert evaluation.regions is not None
+    return f"{evaluation.regions.false_per_mb:.1f}"
 
 
 def _use(facts: CardFacts) -> list[str]:
@@ -325,20 +346,15 @@ def _use(facts: CardFacts) -> list[str]:
         lines.append("- Trained on simulated DNA: for trying out the tool, and nothing else.")
     lines.append("- **Not for clinical use**, nor for any decision about a person.")
     if manifest.negatives is not None:
-        share = (
-            f"; in the genome {best.genome.prevalence:.3%} of bases are labelled, here "
-            f"{best.prevalence:.2%}"
-            if best.genome is not None
-            else ""
-        )
         lines.append(
-            f"- Trained and scored with {manifest.negatives:g} negatives for each positive window"
-            f"{share}. Along a whole genome more of what it calls is wrong than these figures say, "
-            "and probabilities are too high."
+            f"- Trained with {manifest.negatives:g} windows without a label for each one with, "
+            f"where {best.prevalence:.3%} of the bases of the scored contigs have one: "
+            "probabilities are too high. The figures hold for these contigs."
         )
     lines += [
         f"- The threshold {best.metrics.threshold:.3f} was chosen for the best "
-        f"{task.metric} on the validation windows; another prevalence needs another one.",
+        f"{facts.settings.threshold_metric} on the validation data; another prevalence needs "
+        "another one.",
         "- Trained on one set of labels from one source: what these miss, it learns to miss. Other "
         "species, assemblies and cell types were not tried.",
         "- N, and positions past the ends of a sequence, carry no information: the figures are of "

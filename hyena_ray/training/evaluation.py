@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from hyena_ray.dataset.manifest import Count
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
@@ -23,22 +21,16 @@ from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.window import WindowModel
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
-from hyena_ray.tasks import task_named
 from hyena_ray.training.bootstrap import (
     REPLICATES,
     Interval,
     Scored,
-    average_precisions,
     bootstrap,
     resampling_blocks,
 )
 from hyena_ray.training.data_parallel import ALONE, Workers
-from hyena_ray.training.loaders import (
-    ArraySource,
-    ProgressSource,
-    WindowSource,
-    check_both_classes,
-)
+from hyena_ray.training.held_out import HeldOut
+from hyena_ray.training.loaders import ArraySource, ProgressSource, check_both_classes
 from hyena_ray.training.losses import weighted_cross_entropy
 from hyena_ray.training.metrics import (
     Calibration,
@@ -55,32 +47,67 @@ EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
 BOOTSTRAP_SEED = 0
 """Seed of the draws of all intervals."""
+TILE = "tile_"
+"""Prefix of the names of the metrics of tiles."""
+SHOWN_CONTIGS = 5
+"""Most contigs that a table names."""
 
 
 class Predictions(NamedTuple):
-    """A model's scores of a source's windows, in order of their ids."""
+    """A model's scores of held-out stretches or sequences, in order of their ids."""
 
-    labels: NDArray[np.int8]
-    """Labels, shape (n, W); `IGNORED` where a base does not count."""
     scores: NDArray[np.float32]
-    """Probabilities of class 1, shape (n, W)."""
+    """Probabilities of class 1, shape (m, S) for bases, (m, 1) for sequences."""
     loss: float
-    """Weighted cross-entropy, the mean over all that count."""
+    """Weighted cross-entropy, the mean over all labels."""
 
 
-class GenomeScores(NamedTuple):
-    """Figures as if no negative had been left out, by weighting those that were drawn."""
+class Measured(NamedTuple):
+    """Metrics after an epoch."""
 
-    prevalence: float
-    """Fraction of class 1."""
-    average_precision: float
-    """Average precision at that prevalence."""
-    precision: float
-    """Fraction of class 1 among what is called; 0 where nothing is."""
+    metrics: Metrics
+    """Metrics at the prevalence of the genome, or of the sequences."""
+    tiles: Metrics | None
+    """Metrics of tiles, see `HeldOut.tile_weights`; None for sequences."""
+
+    def record(self) -> dict[str, float]:
+        """Return all figures by name; those of tiles begin with `tile_`."""
+        figures = self.metrics._asdict()
+        if self.tiles is not None:
+            figures |= {f"{TILE}{name}": value for name, value in self.tiles._asdict().items()}
+        return figures
+
+
+class TileScores(NamedTuple):
+    """Figures of tiles with and without a label at a fixed ratio, as in the original work."""
+
+    length: int
+    """Bases of a tile."""
+    negatives: float
+    """Tiles without a label for each one with a label."""
+    metrics: Metrics
+    """Metrics of the bases of these tiles, at a threshold of their own from the validation data."""
+    intervals: dict[str, Interval]
+    """95 % intervals by metric."""
+
+
+class ContigScores(NamedTuple):
+    """Figures of one contig."""
+
+    contig: str
+    """Name of the contig."""
+    metrics: Metrics
+    """Metrics of its bases, at the prevalence of the contig."""
+    regions: RegionScores
+    """Figures of its regions."""
 
 
 class Evaluation(NamedTuple):
-    """A model's figures on a split, with what is needed to rely on them."""
+    """A model's figures on held-out data, with what is needed to rely on them.
+
+    Figures of bases hold for the contigs that they were made on, at the prevalence of their
+    genome, whatever the length of the windows.
+    """
 
     task: str
     """Name of the task."""
@@ -88,28 +115,36 @@ class Evaluation(NamedTuple):
     """Name of the split that was scored."""
     simulated: bool
     """Whether the data are simulated DNA."""
-    windows: int
-    """Number of windows."""
+    rows: int
+    """Number of stretches, or of sequences."""
     labels: int
     """Number of labels that count, of bases or of sequences."""
+    bases: float
+    """Number of bases of the genome, or of sequences, that they represent."""
+    whole: bool
+    """Whether every base of the contigs was scored; else stretches without a label are a sample."""
+    contigs: tuple[str, ...]
+    """Names of the contigs; none for sequences."""
     prevalence: float
-    """Fraction of class 1 among them."""
+    """Fraction of class 1 in the genome's contigs, or among the sequences."""
     metrics: Metrics
-    """Metrics of all labels together."""
-    genome: GenomeScores | None
-    """Figures of the genome; None for sequences, and where no negative was drawn."""
+    """Metrics at that prevalence."""
+    tiles: TileScores | None
+    """Figures of tiles; None for sequences."""
     intervals: dict[str, Interval]
-    """95 % intervals by metric, from `replicates` draws of `blocks` blocks of windows."""
+    """95 % intervals by metric, from `replicates` draws of `blocks` blocks of stretches."""
     blocks: int
-    """Number of blocks of windows."""
+    """Number of blocks."""
     replicates: int
     """Number of draws."""
     regions: RegionScores | None
     """Figures of whole regions; None for sequences."""
+    by_contig: tuple[ContigScores, ...]
+    """Figures of every contig with a label and an unlabelled base; none for sequences."""
     calibration: Calibration
     """Whether probabilities mean what they say."""
-    curve: PrecisionRecall | None = None
-    """Curve of precision and recall; None in files written before there was one."""
+    curve: PrecisionRecall
+    """Curve of precision and recall."""
 
     @classmethod
     def read(cls, path: AnyPath) -> Evaluation:
@@ -130,6 +165,11 @@ class Evaluation(NamedTuple):
             remedy = "score the model again with `hyena-ray evaluate`"
             raise InputError(f"{path}: {key}", None, first["msg"], remedy) from None
 
+    @property
+    def measured(self) -> Measured:
+        """All metrics, under the names that they have after an epoch."""
+        return Measured(self.metrics, None if self.tiles is None else self.tiles.metrics)
+
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is not defined."""
         values: dict[str, Any] = plain(self)
@@ -137,94 +177,124 @@ class Evaluation(NamedTuple):
 
     def table(self) -> str:
         """Return a short table for people."""
-        lines = [
-            f"{self.task}, {self.split}: {self.windows:,} windows with {self.labels:,} labels, "
-            f"{self.prevalence:.2%} of them positive"
-        ]
+        kind = "sequences" if self.tiles is None else "stretches"
+        where = f" of {', '.join(self.contigs)}" if 0 < len(self.contigs) <= SHOWN_CONTIGS else ""
+        lines = [f"{self.task}, {self.split}: {self.rows:,} {kind}{where}"]
         if self.simulated:
             lines.append(SIMULATED)
-        for name in ("f1", "mcc", "precision", "recall", "average_precision"):
+        if self.tiles is not None:
+            scored = "all scored" if self.whole else f"{self.labels / 1e6:.2f} Mb of them scored"
+            lines.append(
+                f"estimates for these contigs ({self.bases / 1e6:.1f} Mb, {scored}), where "
+                f"{self.prevalence:.3%} of the bases have a label"
+            )
+        for name in ("average_precision", "precision", "recall", "f1", "mcc"):
             low, high = self.intervals[name]
             value = getattr(self.metrics, name)
             lines.append(f"{name:<20}{value:.3f}  ({low:.3f} to {high:.3f})")
         lines += [
             f"{'roc_auc':<20}{self.metrics.roc_auc:.3f}",
-            f"{'accuracy':<20}{self.metrics.accuracy:.3f}",
-            f"{'brier':<20}{self.calibration.brier:.4f}",
+            f"{'brier':<20}{self.calibration.brier:.5f}",
             f"{'threshold':<20}{self.metrics.threshold:.3f}",
         ]
-        if self.genome is not None:
-            low, high = self.intervals["average_precision_genome"]
-            lines.append(
-                f"in the genome, {self.genome.prevalence:.3%} of them positive: average_precision "
-                f"{self.genome.average_precision:.3f}  ({low:.3f} to {high:.3f}), precision "
-                f"{self.genome.precision:.3f}"
-            )
         if self.regions is not None:
             regions = self.regions
             lines.append(
                 f"regions: {regions.found:,} of {regions.regions:,} found ({regions.recall:.3f}); "
-                f"{regions.false:,} of {regions.called:,} called runs touch none "
-                f"(precision {regions.precision:.3f})"
+                f"of {regions.called:,.0f} called runs {regions.false:,.0f} touch none, "
+                f"{regions.false_per_mb:.1f} per Mb (precision {regions.precision:.3f})"
             )
-        lines.append(
-            f"95 % intervals from {self.replicates:,} draws of {self.blocks} blocks of windows"
-        )
+        if self.tiles is not None:
+            tiles = self.tiles
+            low, high = tiles.intervals["f1"]
+            lines.append(
+                f"on tiles of {tiles.length} bases, {tiles.negatives:g} without a label for each "
+                f"with one: f1 {tiles.metrics.f1:.3f}  ({low:.3f} to {high:.3f}), "
+                f"average_precision {tiles.metrics.average_precision:.3f}"
+            )
+        lines.append(f"95 % intervals from {self.replicates:,} draws of {self.blocks} blocks")
         return "\n".join(lines)
 
 
 @torch.inference_mode()
 def predict(
-    model: WindowModel, source: WindowSource, class_weights: Tensor, workers: Workers = ALONE
+    model: WindowModel,
+    held_out: HeldOut,
+    class_weights: Tensor,
+    workers: Workers = ALONE,
+    on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Predictions:
-    """Score all windows of a source in float32, with the model's own strands.
+    """Score all bases of held-out data in float32, with the model's own windows and strands.
 
     Args:
         model: Model to score with; it is put into evaluation mode.
-        source: Windows with labels.
+        held_out: Stretches or sequences.
         class_weights: Class weights of the loss, shape (2,), float32.
         workers: Processes that share the windows; each gets the scores of all.
+        on_progress: Called with the number of windows of every batch that was scored.
     """
     model.eval()
     device = model_device(model)
     class_weights = class_weights.to(device)
+    source = ProgressSource(held_out.source(model.readout.window), on_progress)
     scored = []
     with arithmetic("float32"), frozen_filters(model):
         for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
             logits = model.predict(batch.tokens(device))
             loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
-            scored.append((batch.labels(), logits.float().softmax(-1)[..., 1], loss))
+            scored.append((logits.float().softmax(-1)[..., 1], loss))
     # The device is synchronised only here, after all work has been queued.
-    own = [
-        (labels.numpy(), scores.cpu().numpy(), float(loss.total), float(loss.weight))
-        for labels, scores, loss in scored
-    ]
-    labels, scores, totals, weights = zip(*workers.merge(own), strict=True)
+    own = [(scores.cpu().numpy(), float(loss.total), float(loss.weight)) for scores, loss in scored]
+    scores, totals, weights = zip(*workers.merge(own), strict=True)
     mean = math.fsum(totals) / math.fsum(weights)
-    return Predictions(np.concatenate(labels), np.concatenate(scores), mean)
+    return Predictions(held_out.join(np.concatenate(scores)), mean)
 
 
 def evaluate(
     model: WindowModel,
-    source: WindowSource,
+    held_out: HeldOut,
     class_weights: Tensor,
     *,
-    threshold: float | str,
+    threshold: str | None = None,
     workers: Workers = ALONE,
-) -> Metrics:
-    """Return the metrics of all windows of a source.
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> Measured:
+    """Return the metrics of held-out data.
 
     Args:
         model: Model to score with; it is put into evaluation mode.
-        source: Windows with labels.
+        held_out: Stretches or sequences.
         class_weights: Class weights of the loss, shape (2,), float32.
-        threshold: A probability, or the metric whose best threshold is taken; see `measure`.
+        threshold: Metric whose best threshold on these data is taken, see `measure`; None takes the
+            thresholds of the model.
         workers: Processes that share the windows; each gets the metrics of all.
+        on_progress: Called with the number of windows of every batch that was scored.
     """
-    predictions = predict(model, source, class_weights, workers)
-    return measure(
-        predictions.labels, predictions.scores, loss=predictions.loss, threshold=threshold
+    predictions = predict(model, held_out, class_weights, workers, on_progress)
+    return _measure(model, held_out, predictions, threshold)
+
+
+def _measure(
+    model: WindowModel, held_out: HeldOut, predictions: Predictions, threshold: str | None
+) -> Measured:
+    labels, scores = held_out.rows.labels, predictions.scores
+    metrics = measure(
+        labels,
+        scores,
+        loss=predictions.loss,
+        threshold=model.threshold if threshold is None else threshold,
+        weight=held_out.base_weights(),
     )
+    if held_out.task.kind == "sequence":
+        return Measured(metrics, None)
+    tiles = measure(
+        labels,
+        scores,
+        loss=predictions.loss,
+        threshold=model.tile_threshold if threshold is None else threshold,
+        weight=held_out.tile_weights(),
+    )
+    return Measured(metrics, tiles)
 
 
 def evaluate_on_split(
@@ -234,95 +304,97 @@ def evaluate_on_split(
     class_weights: Tensor,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation:
-    """Compute all figures on a split of the prepared data, at the threshold of the model.
+    """Compute all figures on a held-out split of the prepared data, at the model's thresholds.
 
     Args:
-        model: Model to score with, whose readout decides the length of the windows.
-        data: Prepared windows, or a fold's view of them.
+        model: Model to score with.
+        data: Prepared data, or a fold's view of them.
         split: Name of the split.
         class_weights: Class weights of the loss, shape (2,), float32.
         on_progress: Called with the number of windows of every batch that was scored.
 
     Raises:
-        InputError: There is no such length or split, or only one class in it.
+        InputError: There is no such split, its stretches hold no window of the model, or there is
+            only one class in it.
     """
-    task, length = task_named(data.manifest.task), model.readout.window
-    windows = data.read(length, split)
-    check_both_classes(ArraySource(windows), f"{data.folder}: {split}")
-    source = ProgressSource(ArraySource(windows), on_progress)
-    predictions = predict(model, source, class_weights)
-    metrics = measure(
-        predictions.labels, predictions.scores, loss=predictions.loss, threshold=model.threshold
-    )
-    labels_bases = task.kind == "base"
-    weight, regions = None, None
-    if labels_bases:
-        counts = [c for c in data.manifest.counts if (c.length, c.split) == (length, split)]
-        weight = genome_weights(windows, counts)
-        regions = score_regions(windows, predictions.scores, model.threshold)
-    counted = predictions.labels != IGNORED
-    scored = Scored(
-        labels=predictions.labels[counted],
-        scores=predictions.scores[counted],
-        called=predictions.scores[counted] >= model.threshold,
-        block=_per_label(resampling_blocks(windows.contig, windows.start), counted),
-        weight=None if weight is None else _per_label(weight, counted),
-    )
+    data.count(model.readout.window, split)  # refuses a length that no stretch holds
+    held_out = HeldOut.read(data, split)
+    check_both_classes(ArraySource(held_out.rows), f"{data.folder}: {split}")
+    predictions = predict(model, held_out, class_weights, on_progress=on_progress)
+    metrics, of_tiles = _measure(model, held_out, predictions, None)
+    rows, weight, task = held_out.rows, held_out.weight, held_out.task
+    scored = _scored(held_out, predictions.scores, held_out.base_weights(), model.threshold)
+    tiles: TileScores | None = None
+    regions: RegionScores | None = None
+    by_contig: tuple[ContigScores, ...] = ()
+    if of_tiles is not None:
+        counted = _scored(
+            held_out, predictions.scores, held_out.tile_weights(), model.tile_threshold
+        )
+        tiles = TileScores(
+            min(task.lengths[0], rows.labels.shape[1]),
+            task.negatives,
+            of_tiles,
+            bootstrap(counted, seed=BOOTSTRAP_SEED),
+        )
+        regions = score_regions(rows, predictions.scores, model.threshold, weight)
+        by_contig = tuple(_by_contig(model, held_out, predictions))
     return Evaluation(
         task=task.name,
         split=split,
         simulated=data.manifest.simulated,
-        windows=len(windows.window_id),
+        rows=len(rows.start),
         labels=len(scored.labels),
-        prevalence=float((scored.labels == 1).mean()),
+        bases=float(scored.weight.sum()),
+        whole=data.manifest.held_out != "sample",
+        contigs=() if tiles is None else tuple(map(str, dict.fromkeys(rows.contig))),
+        prevalence=float(scored.weight[scored.labels == 1].sum() / scored.weight.sum()),
         metrics=metrics,
-        genome=None if scored.weight is None else _in_genome(scored, scored.weight),
+        tiles=tiles,
         intervals=bootstrap(scored, seed=BOOTSTRAP_SEED),
         blocks=int(scored.block.max()) + 1,
         replicates=REPLICATES,
         regions=regions,
-        calibration=calibrate(scored.labels, scored.scores),
-        curve=precision_recall(scored.labels, scored.scores),
+        by_contig=by_contig,
+        calibration=calibrate(scored.labels, scored.scores, scored.weight),
+        curve=precision_recall(scored.labels, scored.scores, scored.weight),
     )
 
 
-def _per_label(values: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[Any]:
-    """Give each label that counts, (N,), the value of its window, (n,)."""
-    return np.broadcast_to(values[:, None], counted.shape)[counted]
-
-
-def _in_genome(scored: Scored, weight: NDArray[np.float64]) -> GenomeScores:
-    once = np.ones((1, int(scored.block.max()) + 1))
-    called = weight[scored.called].sum()
-    true = weight[scored.called & (scored.labels == 1)].sum()
-    return GenomeScores(
-        prevalence=float(weight[scored.labels == 1].sum() / weight.sum()),
-        average_precision=float(average_precisions(scored, once)[0]),
-        precision=float(true / called) if called else 0.0,
+def _scored(
+    held_out: HeldOut,
+    scores: NDArray[np.float32],
+    weight: NDArray[np.float64],
+    threshold: float,
+) -> Scored:
+    rows = held_out.rows
+    counted = (rows.labels != IGNORED) & (weight > 0)
+    block = resampling_blocks(rows.contig, rows.start)
+    return Scored(
+        labels=rows.labels[counted],
+        scores=scores[counted],
+        called=scores[counted] >= threshold,
+        block=np.broadcast_to(block[:, None], counted.shape)[counted],
+        weight=weight[counted],
     )
 
 
-def genome_weights(windows: Windows, counts: Sequence[Count]) -> NDArray[np.float64] | None:
-    """Return how many windows of the genome each window represents; None if no negative was drawn.
-
-    A positive window represents itself, since all of them were taken, and a negative one
-    candidates / drawn of its contig. Candidates of contigs of which none was drawn are spread over
-    the negatives of the others.
-
-    Args:
-        windows: n windows of one length and split.
-        counts: Counts of that length and split.
-
-    Returns:
-        Weights, shape (n,).
-    """
-    drawn = {count.contig: count for count in counts if count.negative}
-    if not drawn:
-        return None
-    spread = sum(c.candidates for c in counts) / sum(c.candidates for c in drawn.values())
-    names, contig = np.unique(windows.contig, return_inverse=True)
-    contig_weight = np.ones(len(names))
-    for index, name in enumerate(names):
-        if name in drawn:
-            contig_weight[index] = spread * drawn[name].candidates / drawn[name].negative
-    return np.where((windows.labels == 1).any(1), 1.0, contig_weight[contig])
+def _by_contig(
+    model: WindowModel, held_out: HeldOut, predictions: Predictions
+) -> Iterator[ContigScores]:
+    for name in map(str, dict.fromkeys(held_out.rows.contig)):
+        chosen = np.flatnonzero(held_out.rows.contig == name)
+        of_contig = HeldOut(held_out.rows.rows(chosen), held_out.weight[chosen], held_out.task)
+        labels = of_contig.rows.labels
+        if not ((labels == 1).any() and (labels == 0).any()):
+            continue
+        scores = predictions.scores[chosen]
+        metrics = measure(
+            labels,
+            scores,
+            loss=predictions.loss,
+            threshold=model.threshold,
+            weight=of_contig.base_weights(),
+        )
+        regions = score_regions(of_contig.rows, scores, model.threshold, of_contig.weight)
+        yield ContigScores(name, metrics, regions)

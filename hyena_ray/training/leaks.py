@@ -70,8 +70,8 @@ def _pretraining_leak(provenance: Provenance, manifest: Manifest) -> str:
         )
     tested = {
         count.contig
-        for count in manifest.counts
-        if count.split == "test" and count.positive + count.negative
+        for count in manifest.counts_of(manifest.lengths[0], "test")
+        if count.positive + count.negative
     }
     seen = [
         f"{contig.name} ({_SEEN[contig.use]})"

@@ -48,11 +48,22 @@ class DeviceRows:
         Returns:
             The rows, shape (B, ...).
         """
-        if not self._is_on(device):
+        copy = self.resident_copy(device)
+        if copy is None:
             return upload(self.array[rows], device)
+        return copy.index_select(0, upload(rows, device))
+
+    def resident_copy(self, device: torch.device) -> Tensor | None:
+        """Return the copy of the array on a device; None where rows are gathered on the host.
+
+        Args:
+            device: Device of the copy, which is made when it is first asked for.
+        """
+        if not self._is_on(device):
+            return None
         if self._copy is None:
             self._copy = self._upload(device)
-        return self._copy.index_select(0, upload(rows, device))
+        return self._copy
 
     def _is_on(self, device: torch.device) -> bool:
         """Return whether a device has a copy of the array, or may get one."""

@@ -81,19 +81,22 @@ class Confusion(NamedTuple):
         return (self.recall + ratio(self.tn, self.tn + self.fp)) / 2
 
 
-def confusion(labels: NDArray[np.integer], called: NDArray[np.bool_]) -> Confusion:
-    """Count right and wrong calls.
+def confusion(
+    labels: NDArray[np.integer], called: NDArray[np.bool_], weight: Numbers | None = None
+) -> Confusion:
+    """Count right and wrong calls, or add up their weights.
 
     Args:
         labels: 0 or 1, shape (N,).
         called: Whether a base is called, shape (N,).
+        weight: Weight of each base, shape (N,); None counts each once.
 
     Returns:
         Four arrays without a dimension.
     """
-    positive = labels == 1
-    parts = (called & positive, called & ~positive, ~called & positive, ~called & ~positive)
-    return Confusion._make(np.array(np.count_nonzero(part), np.float64) for part in parts)
+    kinds = 2 * called + (labels == 1)
+    tn, fn, fp, tp = np.bincount(kinds, weight, minlength=4).astype(np.float64)
+    return Confusion(*map(np.array, (tp, fp, fn, tn)))
 
 
 def ratio(part: Numbers, whole: Numbers) -> Numbers:
@@ -113,13 +116,19 @@ OBJECTIVES: dict[str, Callable[[Confusion], Numbers]] = {
 """Scores that a threshold can be chosen for, by the name that a task's `metric` has."""
 
 
-def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.floating], metric: str) -> float:
+def best_threshold(
+    labels: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    metric: str,
+    weight: Numbers | None = None,
+) -> float:
     """Return the threshold with the best metric, the lowest of several; 0.5 without a positive.
 
     Args:
         labels: 0 or 1, shape (N,).
         scores: Probabilities, shape (N,); a base is called where its score >= threshold.
         metric: Key of `OBJECTIVES`.
+        weight: Weight of each base, shape (N,); None counts each once.
 
     Example:
         >>> best_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.3, 0.5, 0.9]), "f1")
@@ -131,16 +140,20 @@ def best_threshold(labels: NDArray[np.integer], scores: NDArray[np.floating], me
     ascending = scores[order]
     # What is called from each distinct score on: everything but the rows before its first.
     first = np.flatnonzero(np.diff(ascending, prepend=-np.inf))
-    positives = np.concatenate(([0.0], np.cumsum(labels[order] == 1, dtype=np.float64)))
-    below = first.astype(np.float64)
-    missed = positives[first]
+    every = np.ones(len(scores)) if weight is None else weight[order]
+    positives = np.concatenate(([0.0], np.cumsum(every * (labels[order] == 1))))
+    total = np.concatenate(([0.0], np.cumsum(every)))
+    missed, below = positives[first], total[first]
     tp = positives[-1] - missed
-    counts = Confusion(tp=tp, fp=len(scores) - below - tp, fn=missed, tn=below - missed)
+    counts = Confusion(tp=tp, fp=total[-1] - below - tp, fn=missed, tn=below - missed)
     return float(ascending[first[int(np.argmax(OBJECTIVES[metric](counts)))]])
 
 
 class Metrics(NamedTuple):
-    """How well scores separate labelled bases, or sequences, from others."""
+    """How well scores separate labelled bases, or sequences, from others.
+
+    Weights of the bases decide the prevalence that the figures hold for.
+    """
 
     loss: float
     """Weighted cross-entropy."""
@@ -159,7 +172,7 @@ class Metrics(NamedTuple):
     roc_auc: float
     """Area under the ROC curve of the scores; NaN where one class is missing."""
     average_precision: float
-    """Average precision at the prevalence of these windows; NaN where one class is missing."""
+    """Average precision; NaN where one class is missing."""
     threshold: float
     """Probability from which a base is called."""
 
@@ -170,6 +183,7 @@ def measure(
     *,
     loss: float,
     threshold: float | str,
+    weight: Numbers | None = None,
 ) -> Metrics:
     """Compute all metrics of some scores.
 
@@ -178,7 +192,8 @@ def measure(
         scores: Probabilities of class 1, the same shape.
         loss: Value that is carried into the result.
         threshold: A probability, or the metric whose best threshold on these labels is taken, which
-            is right on validation windows alone.
+            is right on validation data alone.
+        weight: Number of bases that each one represents, the same shape; None counts each once.
 
     Raises:
         ValueError: No base counts.
@@ -192,16 +207,19 @@ def measure(
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     counted = labels != IGNORED
+    if weight is not None:
+        counted &= weight > 0
+        weight = weight[counted]
     labels, scores = labels[counted], scores[counted]
     if labels.size == 0:
         raise ValueError("no base counts: every label is ignored")
     if isinstance(threshold, str):
-        threshold = best_threshold(labels, scores, threshold)
-    counts = confusion(labels, scores >= threshold)
+        threshold = best_threshold(labels, scores, threshold, weight)
+    counts = confusion(labels, scores >= threshold, weight)
     roc_auc = average_precision = float("nan")
-    if 0 < counts.tp + counts.fn < labels.size:
-        roc_auc = float(roc_auc_score(labels, scores))
-        average_precision = float(average_precision_score(labels, scores))
+    if labels.min() < labels.max():
+        roc_auc = float(roc_auc_score(labels, scores, sample_weight=weight))
+        average_precision = float(average_precision_score(labels, scores, sample_weight=weight))
     return Metrics(
         loss=loss,
         f1=float(counts.f1),
@@ -231,12 +249,15 @@ class PrecisionRecall(NamedTuple):
     """Recall at each threshold, rising."""
 
 
-def precision_recall(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> PrecisionRecall:
+def precision_recall(
+    labels: NDArray[np.integer], scores: NDArray[np.floating], weight: Numbers | None = None
+) -> PrecisionRecall:
     """Return the curve at distinct scores that are spread evenly over recall.
 
     Args:
         labels: 0 or 1, shape (N,), at least one of them 1.
         scores: Scores, shape (N,).
+        weight: Weight of each base, shape (N,); None counts each once.
 
     Example:
         >>> curve = precision_recall(np.array([0, 1, 1]), np.array([0.5, 0.25, 0.75]))
@@ -246,7 +267,7 @@ def precision_recall(labels: NDArray[np.integer], scores: NDArray[np.floating]) 
     from sklearn.metrics import precision_recall_curve
 
     # Theirs end with a point that has no threshold, and begin with the lowest threshold.
-    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    precision, recall, thresholds = precision_recall_curve(labels, scores, sample_weight=weight)
     precision, recall, thresholds = precision[-2::-1], recall[-2::-1], thresholds[::-1]
     # Where recall moves on, and both ends.
     last = len(thresholds) - 1
@@ -266,8 +287,8 @@ BINS = 10
 class Calibration(NamedTuple):
     """A reliability curve and the Brier score.
 
-    Class weights and the sampling of negatives move probabilities away from fractions of a genome;
-    the curve says by how much on the windows at hand.
+    Class weights and the sampling of training windows move probabilities away from fractions of a
+    genome; the curve says by how much.
     """
 
     brier: float
@@ -278,15 +299,18 @@ class Calibration(NamedTuple):
     observed: tuple[float, ...]
     """Fraction of class 1 in each bin."""
     labels: tuple[int, ...]
-    """Number of labels in each bin."""
+    """Number of labels in each bin that were scored, without weights."""
 
 
-def calibrate(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Calibration:
+def calibrate(
+    labels: NDArray[np.integer], scores: NDArray[np.floating], weight: Numbers | None = None
+) -> Calibration:
     """Compare probabilities with what came true.
 
     Args:
         labels: 0 or 1, shape (N,), at least one.
         scores: Probabilities of class 1, shape (N,).
+        weight: Weight of each base, shape (N,), above 0; None counts each once.
 
     Example:
         >>> calibrate(np.array([0, 1]), np.array([0.0, 0.5]))
@@ -299,11 +323,13 @@ def calibrate(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Cali
     bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     held = np.flatnonzero(count)
+    every = np.ones(len(bins)) if weight is None else weight
+    total = np.bincount(bins, every, BINS)[held]
     predicted, observed = (
-        np.bincount(bins, values, BINS)[held] / count[held] for values in (probability, truth)
+        np.bincount(bins, every * values, BINS)[held] / total for values in (probability, truth)
     )
     return Calibration(
-        brier=float(brier_score_loss(truth, probability, pos_label=1)),
+        brier=float(brier_score_loss(truth, probability, sample_weight=weight, pos_label=1)),
         predicted=tuple(map(float, predicted)),
         observed=tuple(map(float, observed)),
         labels=tuple(map(int, count[held])),
@@ -315,67 +341,102 @@ DETECTED = 0.5
 
 
 class RegionScores(NamedTuple):
-    """Recall of labelled regions and precision of called ones."""
+    """Recall of labelled regions and precision of called ones, in the genome.
+
+    Where stretches without a label are a sample, numbers of runs are estimates for the genome.
+    """
 
     regions: int
-    """Runs of labelled bases, joined across neighbouring windows of a contig."""
+    """Runs of labelled bases, joined across neighbouring stretches of a contig."""
     found: int
     """Regions with at least `DETECTED` of their bases called."""
     recall: float
     """found / regions; 0 where there is none."""
-    called: int
+    called: float
     """Runs of called bases, joined likewise."""
-    false: int
-    """Called runs that touch no labelled base. Negative windows are a sample: a genome has more."""
+    false: float
+    """Called runs that touch no labelled base."""
     precision: float
     """Fraction of called runs that touch a region; 0 where there is none."""
+    false_per_mb: float
+    """False runs in a million bases."""
 
 
-def score_regions(windows: Windows, scores: NDArray[np.floating], threshold: float) -> RegionScores:
+def score_regions(
+    stretches: Windows, scores: NDArray[np.floating], threshold: float, weight: Numbers
+) -> RegionScores:
     """Compare runs of labelled bases with runs of called ones.
 
     Args:
-        windows: n windows with a label per base, in any order; where they overlap, the first of
-            them counts.
-        scores: Probabilities of class 1, shape (n, W).
+        stretches: m stretches with a label per base, which do not overlap, in any order.
+        scores: Probabilities of class 1, shape (m, S).
         threshold: Probability from which a base is called.
+        weight: Number of stretches of the genome that each one represents, shape (m,).
     """
-    position, labelled, called = _bases(windows, scores >= threshold)
-    region, run = _runs(position, labelled), _runs(position, called)
-    regions, runs = int(region.max(initial=0)), int(run.max(initial=0))
+    bases = genome_bases(stretches)
+    called_bases = (scores >= threshold).ravel()[bases.order]
+    region, run = runs_of(bases.position, bases.labelled), runs_of(bases.position, called_bases)
+    regions = int(region.max(initial=0))
     size = np.bincount(region, minlength=regions + 1)[1:]
-    covered = np.bincount(region[called], minlength=regions + 1)[1:]
-    touching = len(np.unique(run[called & labelled]))
+    covered = np.bincount(region[called_bases], minlength=regions + 1)[1:]
     detected = int((covered >= DETECTED * size).sum())
+    base_weight = np.repeat(weight, stretches.labels.shape[1])[bases.order]
+    # A run weighs as much as the stretch in which it begins.
+    run_number, first = np.unique(run, return_index=True)
+    run_weight = np.where(run_number > 0, base_weight[first], 0.0)
+    touching = np.isin(run_number, run[called_bases & bases.labelled])
+    called, true = float(run_weight.sum()), float(run_weight[touching].sum())
     return RegionScores(
         regions=regions,
         found=detected,
         recall=detected / regions if regions else 0.0,
-        called=runs,
-        false=runs - touching,
-        precision=touching / runs if runs else 0.0,
+        called=called,
+        false=called - true,
+        precision=true / called if called else 0.0,
+        false_per_mb=1e6 * (called - true) / float(base_weight.sum()),
     )
 
 
-def _bases(
-    windows: Windows, called: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return position, label and call of every base that counts, (N,) each, by contig and position.
+class GenomeBases(NamedTuple):
+    """The bases of stretches by contig and position, shape (N,) each."""
 
-    Positions of neighbouring bases of a contig differ by 1, others by more.
+    order: NDArray[np.int64]
+    """Index of each base among those of the stretches."""
+    position: NDArray[np.int64]
+    """Position. Those of neighbouring bases of a contig differ by 1, others by more."""
+    labelled: NDArray[np.bool_]
+    """Whether the base has a label."""
+
+
+def genome_bases(stretches: Windows) -> GenomeBases:
+    """Sort the bases of stretches by contig and position.
+
+    Args:
+        stretches: m stretches with a label per base, which do not overlap, in any order.
     """
-    _, contig = np.unique(windows.contig, return_inverse=True)
-    width = windows.labels.shape[1]
-    # A base more than the last window's end keeps contigs apart.
-    spacing = int(windows.start.max(initial=0)) + width + 1
-    position = (contig * spacing + windows.start)[:, None] + np.arange(width)
-    counted = windows.labels != IGNORED
-    unique, first = np.unique(position[counted], return_index=True)
-    return unique, windows.labels[counted][first] == 1, called[counted][first]
+    _, contig = np.unique(stretches.contig, return_inverse=True)
+    width = stretches.labels.shape[1]
+    # A base more than the last stretch's end keeps contigs apart.
+    spacing = int(stretches.start.max(initial=0)) + width + 1
+    place = contig * spacing + stretches.start
+    rows = np.argsort(place)
+    order = (rows[:, None] * width + np.arange(width)).ravel()
+    position = (place[rows][:, None] + np.arange(width)).ravel()
+    counted = stretches.labels.ravel()[order] != IGNORED
+    order, position = order[counted], position[counted]
+    return GenomeBases(order, position, stretches.labels.ravel()[order] == 1)
 
 
-def _runs(position: NDArray[np.int64], member: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number the runs of neighbouring members from 1; (N,), 0 for bases in none."""
+def runs_of(position: NDArray[np.int64], member: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number the runs of neighbouring members from 1.
+
+    Args:
+        position: Positions, shape (N,), ascending.
+        member: Whether a base is a member, shape (N,).
+
+    Returns:
+        Number of the run of each base, shape (N,); 0 for bases in none.
+    """
     joined = member[1:] & member[:-1] & (np.diff(position) == 1)
     starts = member.copy()
     starts[1:] &= ~joined

@@ -116,13 +116,19 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
             f"the data in {data.folder} is {manifest.task}",
             "give a model of that task, or other data",
         )
-    if readout.window not in manifest.lengths:
+    if manifest.stretch is not None and readout.window > manifest.stretch:
         raise InputError(
             folder,
             f"window of {readout.window} bases",
-            f"the data in {data.folder} has windows of {', '.join(map(str, manifest.lengths))} "
-            "bases",
-            f"prepare data with --lengths {readout.window}, or give another model",
+            f"the data in {data.folder} has stretches of {manifest.stretch} bases",
+            f"prepare data with --stretch {readout.window}, or give another model",
+        )
+    if manifest.stretch is None and readout.window not in manifest.lengths:
+        raise InputError(
+            folder,
+            f"window of {readout.window} bases",
+            f"the data in {data.folder} has sequences of {manifest.lengths[0]} bases",
+            "give data or a model of that length",
         )
     if readout.required_flank > manifest.flank:
         raise InputError(
@@ -135,12 +141,13 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
 
 
 def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
-    head = settings.model.head
+    head, metric = settings.model.head, settings.metric
     for key, value, remedy in (
         ("readout.flank", settings.readout.flank, "set it to 0"),
         ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
         ("readout.flank_composition", settings.readout.flank_composition, "set it to 0"),
         ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
+        ("training.metric", metric if metric.startswith("tile_") else None, "set it to mcc"),
         ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
     ):
         if value:

@@ -35,6 +35,20 @@ class DataSettings(Settings):
     others train."""
 
 
+Metric = Literal[
+    "average_precision",
+    "roc_auc",
+    "f1",
+    "mcc",
+    "tile_average_precision",
+    "tile_roc_auc",
+    "tile_f1",
+    "tile_mcc",
+]
+"""Metrics that can choose an epoch and a trial. Those of bases are taken at the prevalence of the
+genome, those that begin with `tile_` on tiles with and without a label at a fixed ratio."""
+
+
 class TrainingSettings(Settings):
     """Optimisation of one supervised run.
 
@@ -101,6 +115,9 @@ class TrainingSettings(Settings):
     GPU."""
     checkpoint_activations: bool = False
     """Recompute each layer's activations in the backward pass: less memory, a third more work."""
+    metric: Metric | None = None
+    """Metric on the validation data that chooses the epoch, and that a search maximises; None takes
+    the task's. The threshold is chosen for F1, or for MCC if that is the metric."""
     patience: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation score; 0 never stops early."""
     seed: int = Field(default=0, ge=0)
@@ -161,6 +178,17 @@ class RunSettings(Settings):
             ),
             training=TrainingSettings(reverse_complement=task.both_strands),
         )
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that chooses the epoch, and that a search maximises."""
+        return self.training.metric or task_named(self.task).metric
+
+    @property
+    def threshold_metric(self) -> str:
+        """Name of the metric for which the threshold is chosen."""
+        name = self.metric.removeprefix("tile_")
+        return name if name in ("f1", "mcc") else task_named(self.task).threshold_metric
 
     def window_readout(self) -> Readout:
         """Return the readout of this run's windows."""

@@ -23,7 +23,8 @@ from hyena_ray.tasks import task_named
 from hyena_ray.training.augmentation import Augmentation
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.evaluation import evaluate
-from hyena_ray.training.loaders import WindowSource, check_both_classes
+from hyena_ray.training.held_out import HeldOut
+from hyena_ray.training.loaders import ArraySource, WindowSource, check_both_classes
 from hyena_ray.training.losses import class_weights, total_weight, training_loss
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import RunSettings, TrainingSettings
@@ -53,7 +54,7 @@ class EpochReport(NamedTuple):
     epochs: int
     """Epochs of the whole run."""
     metrics: dict[str, float]
-    """`train_loss` and the fields of `Metrics`, on the validation windows."""
+    """`train_loss` and the figures of `Measured.record`, on the validation data."""
 
 
 class RunResult(NamedTuple):
@@ -62,7 +63,7 @@ class RunResult(NamedTuple):
     best_epoch: int
     """Number of the epoch whose weights are in `model_folder`, from 1."""
     metrics: dict[str, float]
-    """Metrics of the best epoch on the validation windows."""
+    """Metrics of the best epoch on the validation data."""
     model_folder: AnyPath
     """Folder of the best epoch's model."""
     trainable_share: float
@@ -72,12 +73,13 @@ class RunResult(NamedTuple):
 def train_run(
     settings: RunSettings,
     train: WindowSource,
-    validation: WindowSource,
+    validation: HeldOut,
     folder: AnyPath,
     on_epoch: Callable[[EpochReport], None],
     workers: Workers = ALONE,
     *,
     fingerprint: str,
+    on_validation: Callable[[int], None] = lambda windows: None,
 ) -> RunResult:
     """Train, keep the best epoch, and resume from `folder` where a run was interrupted.
 
@@ -87,13 +89,14 @@ def train_run(
     Args:
         settings: Settings of the run.
         train: Windows to learn from.
-        validation: Windows that choose the epoch and the threshold.
+        validation: Data that choose the epoch and the thresholds.
         folder: Folder that takes `checkpoint.pt` (state of the run), `history.json` (metrics of
             every epoch) and `model/` (best epoch).
         on_epoch: Called after every epoch, by every worker.
         workers: Processes that train this run together; only the first writes into `folder`. Their
             number may change when a run is resumed.
         fingerprint: What identifies the run; a checkpoint with another one is refused.
+        on_validation: Called with the number of windows of every batch of the validation data.
 
     Returns:
         The best epoch and where its model is.
@@ -104,7 +107,7 @@ def train_run(
         DivergenceError: A loss or a metric is NaN or infinite.
     """
     model = start_model(settings, train, validation)
-    plan = SupervisedPlan(settings, model, train, validation, folder, workers)
+    plan = SupervisedPlan(settings, model, train, validation, folder, workers, on_validation)
     folder.mkdir(parents=True, exist_ok=True)
     fraction = trainable_share(model.classifier)
     logger.info("%.2f %% of the weights are trained", 100 * fraction)
@@ -126,9 +129,10 @@ class SupervisedPlan:
         settings: Settings of the run.
         model: Model that is trained.
         train: Windows to learn from.
-        validation: Windows that are scored after every epoch.
+        validation: Data that are scored after every epoch.
         folder: Folder that takes `history.json` and `model/`.
         workers: Processes that train this run together.
+        on_validation: Called with the number of windows of every batch that was scored.
     """
 
     def __init__(
@@ -136,9 +140,10 @@ class SupervisedPlan:
         settings: RunSettings,
         model: WindowModel,
         train: WindowSource,
-        validation: WindowSource,
+        validation: HeldOut,
         folder: AnyPath,
         workers: Workers,
+        on_validation: Callable[[int], None],
     ) -> None:
         self._recipe = settings.training
         self._model = model
@@ -147,11 +152,13 @@ class SupervisedPlan:
         self._validation = validation
         self._folder = folder
         self._workers = workers
+        self._on_validation = on_validation
         self._provenance = read_provenance(settings.model.backbone)
         self._stages = training_stages(self._recipe)
         self._epoch_steps = epoch_steps(train.count, self._recipe)
-        self.metric = task_named(settings.task).metric
-        """Name of the metric that chooses the epoch and the threshold."""
+        self.metric = settings.metric
+        """Name of the metric that chooses the epoch."""
+        self._threshold_metric = settings.threshold_metric
         self.epochs = sum(stage.epochs for stage in self._stages)
         """Epochs of the whole run."""
 
@@ -187,16 +194,19 @@ class SupervisedPlan:
     saves_after = evaluates_after
 
     def evaluate(self, model: WindowModel, steps: int, losses: list[float]) -> Record:
-        """Score the validation windows, with the threshold that is best on them."""
-        metrics = evaluate(
+        """Score the validation data, with the thresholds that are best on them."""
+        measured = evaluate(
             model,
             self._validation,
             class_weights(self._recipe),
-            threshold=self.metric,
+            threshold=self._threshold_metric,
             workers=self._workers,
+            on_progress=self._on_validation,
         )
-        model.threshold = metrics.threshold
-        record = {"train_loss": float(torch.tensor(losses).mean()), **metrics._asdict()}
+        model.threshold = measured.metrics.threshold
+        if measured.tiles is not None:
+            model.tile_threshold = measured.tiles.threshold
+        record = {"train_loss": float(torch.tensor(losses).mean()), **measured.record()}
         bad = [f"{name} is {value}" for name, value in record.items() if not math.isfinite(value)]
         if bad:
             raise DivergenceError(
@@ -222,9 +232,7 @@ class SupervisedPlan:
         return len(history) - best_epoch(history, self.metric) > self._recipe.patience
 
 
-def start_model(
-    settings: RunSettings, train: WindowSource, validation: WindowSource
-) -> WindowModel:
+def start_model(settings: RunSettings, train: WindowSource, validation: HeldOut) -> WindowModel:
     """Build the untrained model of a run after checking that there is something to train it on.
 
     Nothing is written.
@@ -232,13 +240,13 @@ def start_model(
     Args:
         settings: Settings of the run.
         train: Windows to learn from.
-        validation: Windows that are scored after every epoch.
+        validation: Data that are scored after every epoch.
 
     Raises:
         InputError: One class is missing, or the settings or their backbone make no model.
     """
     check_both_classes(train, "training windows")
-    check_both_classes(validation, "validation windows")
+    check_both_classes(ArraySource(validation.rows), "validation data")
     return new_model(settings)
 
 

@@ -18,6 +18,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import CardFacts, write_card
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ProgressSource, WindowSource
 from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
@@ -32,11 +33,11 @@ class RunFigures(NamedTuple):
     """Metrics of a training run, and the time and memory that it took."""
 
     best_epoch: int
-    """Best epoch on the validation windows, from 1."""
+    """Best epoch on the validation data, from 1."""
     validation: dict[str, float]
-    """Metrics of the best epoch on the validation windows."""
+    """Metrics of the best epoch on the validation data."""
     test: dict[str, float] | None
-    """Metrics of the best epoch's model on the test windows; None where they were not scored."""
+    """Metrics of the best epoch's model on the test data; None where they were not scored."""
     trainable_share: float
     """Fraction of all weights, adapters included, that is trained."""
     seconds_per_epoch: float | None
@@ -60,7 +61,7 @@ def train_and_test(
     settings: RunSettings,
     data: PreparedData,
     train: WindowSource,
-    validation: WindowSource,
+    validation: HeldOut,
     folder: AnyPath,
     on_epoch: Callable[[EpochReport], None],
     *,
@@ -76,7 +77,7 @@ def train_and_test(
         settings: Settings of the run.
         data: Prepared windows as the run sees them; the test split is read from them.
         train: Training windows.
-        validation: Validation windows.
+        validation: Validation data.
         folder: Folder that receives what `train_run` writes, `tensorboard/`, the card of the model
             and `evaluation.json`.
         on_epoch: Called after every epoch.
@@ -106,10 +107,11 @@ def train_and_test(
         result = train_run(
             settings,
             ProgressSource(train, on_progress),
-            ProgressSource(validation, on_progress),
+            validation,
             folder,
             after_epoch,
             fingerprint=fingerprint,
+            on_validation=on_progress,
         )
     model = load_window_model(result.model_folder)
     model.to(default_device())
@@ -121,7 +123,7 @@ def train_and_test(
     figures = RunFigures(
         best_epoch=result.best_epoch,
         validation=result.metrics,
-        test=None if evaluation is None else evaluation.metrics._asdict(),
+        test=None if evaluation is None else evaluation.measured.record(),
         trainable_share=result.trainable_share,
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         peak_memory=peak_memory(),
@@ -158,6 +160,8 @@ def score_and_describe(
     validation = evaluate_on_split(model, data, "val", weights)
     tested = evaluate_on_split(model, data, "test", weights, on_progress) if test else None
     adapter, provenance = (folder / ADAPTER).is_dir(), read_provenance(folder)
+    best = validation if tested is None else tested
+    write_json(folder / EVALUATION, best.as_json())
     write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
     return tested
 

@@ -32,7 +32,7 @@ from hyena_ray.workflows.comparison_table import (
     write_tables,
 )
 from hyena_ray.workflows.presets import Preset, Selection, check_preset_names, select_presets
-from hyena_ray.workflows.train import EVALUATION, SAMPLE, TrainPlan, TrainRecord, train_in_run
+from hyena_ray.workflows.train import SAMPLE, TrainPlan, TrainRecord, train_in_run
 from hyena_ray.workflows.workflow import (
     TIMED,
     ReadsData,
@@ -46,7 +46,7 @@ from hyena_ray.workflows.workflow import (
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
-    from hyena_ray.cluster.streams import Handle, Key
+    from hyena_ray.cluster.streams import SharedData
 
 logger = logging.getLogger(__name__)
 
@@ -286,7 +286,7 @@ class _View(NamedTuple):
     """What the runs of one fold, or all runs, see of the data, and how much room it may take."""
 
     data: PreparedData
-    keys: list[Key]
+    lengths: list[int]
     room: Cluster
 
 
@@ -299,8 +299,7 @@ def _views(comparison: Comparison, cluster: Cluster) -> dict[int | None, _View]:
     views = {}
     for fold, first in settings.items():
         lengths = {run.settings.data.length for run in runs if run.settings.data.fold == fold}
-        keys = [(length, split) for length in sorted(lengths) for split in ("train", "val")]
-        views[fold] = _View(run_view(first, comparison.data), keys, room)
+        views[fold] = _View(run_view(first, comparison.data), sorted(lengths), room)
     return views
 
 
@@ -323,7 +322,7 @@ def place_runs(comparison: Comparison, cluster: Cluster) -> tuple[Comparison, Pl
     from hyena_ray.training.preflight import check_arithmetic
 
     views = _views(comparison, cluster).values()
-    windows = max(windows_bytes(view.data, view.keys) for view in views)
+    windows = max(windows_bytes(view.data, view.lengths) for view in views)
     placement = fit_resources(
         cluster,
         comparison.resources,
@@ -464,14 +463,14 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 
 def _run_all(comparison: Comparison, cluster: Cluster, placement: Placement[Resources]) -> None:
     from hyena_ray.cluster.pool import Shards, run_shards
-    from hyena_ray.cluster.streams import share_windows
+    from hyena_ray.cluster.streams import share_data
     from hyena_ray.training.train_and_test import run_view
 
     runs, data_folder, threads = comparison.runs, comparison.data.folder, placement.threads
     data_sha256 = sha256_file(data_folder / MANIFEST)
     folders = [comparison.folder_of(run) for run in runs]
-    windows: dict[int | None, dict[Key, Handle]] = {
-        fold: share_windows(*view) for fold, view in _views(comparison, cluster).items()
+    shared: dict[int | None, SharedData] = {
+        fold: share_data(*view) for fold, view in _views(comparison, cluster).items()
     }
 
     def make() -> Callable[[int], object]:
@@ -486,17 +485,17 @@ def _run_all(comparison: Comparison, cluster: Cluster, placement: Placement[Reso
         from hyena_ray.training.trainer import DivergenceError
 
         settings, folder = runs[index].settings, folders[index]
-        shared = windows[settings.data.fold]
+        train, validation = shared[settings.data.fold]
         plan = TrainPlan(settings=settings, data=data_sha256)
-        length, inputs = settings.data.length, {"data": data_folder}
+        inputs = {"data": data_folder}
         device = device_name(default_device())
         try:
             with start(Output(folder, resume=True), plan, inputs=inputs, ran_on=device) as run:
                 train_in_run(
                     run,
                     run_view(settings, prepared),
-                    shared[length, "train"].open(settings.data.limit),
-                    shared[length, "val"].open(),
+                    train[settings.data.length].open(settings.data.limit),
+                    validation.get(),
                     test=True,
                 )
         except DivergenceError as error:
@@ -524,9 +523,7 @@ def _run_all(comparison: Comparison, cluster: Cluster, placement: Placement[Reso
 def _figures(folder: AnyPath) -> RunFigures:
     if (folder / DIVERGED).exists():
         return RunFigures(None)
-    genome = read_json(folder / EVALUATION)["genome"]
-    precision = None if genome is None else genome["average_precision"]
-    return RunFigures(TrainRecord.read(folder), precision)
+    return RunFigures(TrainRecord.read(folder))
 
 
 def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecord, list[Row], str]:

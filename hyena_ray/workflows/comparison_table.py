@@ -24,17 +24,25 @@ TABLES = {
 }
 """Name of every form of the table, and its file in the folder of the comparison."""
 METRIC_TITLES = {
-    "f1": "F1",
-    "mcc": "MCC",
     "average_precision": "AP",
-    "genome_average_precision": "AP, genome",
     "precision": "precision",
     "recall": "recall",
+    "f1": "F1",
+    "mcc": "MCC",
     "roc_auc": "ROC-AUC",
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
+    "tile_average_precision": "AP, tiles",
+    "tile_precision": "precision, tiles",
+    "tile_recall": "recall, tiles",
+    "tile_f1": "F1, tiles",
+    "tile_mcc": "MCC, tiles",
+    "tile_roc_auc": "ROC-AUC, tiles",
+    "tile_balanced_accuracy": "balanced accuracy, tiles",
+    "tile_accuracy": "accuracy, tiles",
 }
-"""Metrics of the test windows, and their titles in the table."""
+"""Metrics of the test data, and their titles in the table. Those of bases are taken at the
+prevalence of the genome or, with `tile_`, on tiles with and without a label at a fixed ratio."""
 COST_TITLES = {
     "trainable_share": "weights trained",
     "seconds_per_epoch": "s per epoch",
@@ -47,8 +55,24 @@ CITATION = (
     "The original work: Bokhyan, *Identification of biological interrelations in the human genome "
     "by methods of language model interpretation*, HSE University, 2025."
 )
+_GENOME = (
+    "Figures are estimates for the test contigs at the prevalence of their genome, on the same "
+    "bases for all window lengths."
+)
+_TILES = (
+    "Those of tiles are of 100 bases, with and without a label at the ratio of the original work."
+)
 _MIB = 2**20
-_SHOWN = tuple(name for name in METRIC_TITLES if not name.endswith("accuracy"))
+_SHOWN = (
+    "average_precision",
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "roc_auc",
+    "tile_average_precision",
+    "tile_f1",
+)
 
 Row = dict[str, Any]
 """A preset's row of the table, by column."""
@@ -59,15 +83,12 @@ class RunFigures(NamedTuple):
 
     record: TrainRecord | None
     """Record of the run; None where it diverged."""
-    genome_average_precision: float | None = None
-    """Average precision at the genome's own prevalence; None for sequences."""
 
     def values(self) -> dict[str, float | None]:
         """Return what is averaged over the runs of a preset."""
         assert self.record is not None
         return {
             **(self.record.test or {}),
-            "genome_average_precision": self.genome_average_precision,
             "trainable_share": self.record.trainable_share,
             "seconds_per_epoch": self.record.seconds_per_epoch,
             "peak_memory_mib": self.record.peak_memory / _MIB,
@@ -85,7 +106,7 @@ def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
         `preset`, `runs` and `diverged` (numbers), `about`; over the runs that did not diverge, the
         mean NAME and the standard deviation NAME_sd (null for fewer than two) of every metric, and
         the mean of every cost; what the original work states as original_NAME, and
-        NAME_minus_original. Null where unknown.
+        NAME_minus_original, for bases the difference of tile_NAME. Null where unknown.
     """
     finished = [run.values() for run in figures if run.record is not None]
     row: Row = {
@@ -95,15 +116,27 @@ def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
         "about": preset.about,
     }
     for name in (*METRIC_TITLES, *COST_TITLES):
-        values = [value for run in finished if (value := run[name]) is not None]
+        values = [value for run in finished if (value := run.get(name)) is not None]
         row[name] = fmean(values) if values else None
         if name in METRIC_TITLES:
             row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
     for name in ORIGINAL:
-        stated, ours = getattr(preset.original, name), row[name]
+        stated, ours = getattr(preset.original, name), ours_next_to_original(row, name)
         row[f"original_{name}"] = stated
         row[f"{name}_minus_original"] = None if None in (stated, ours) else ours - stated
     return row
+
+
+def ours_next_to_original(row: Row, name: str) -> float | None:
+    """Return our figure that stands next to one of the original work: of tiles, if there are any.
+
+    Args:
+        row: Row of a preset.
+        name: Name of a figure that the original work states.
+    """
+    of_tiles = row.get(f"tile_{name}")
+    ours: float | None = row[name] if of_tiles is None else of_tiles
+    return ours
 
 
 def comparison_table(rows: Sequence[Row]) -> pa.Table:
@@ -135,18 +168,20 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
     runs = f"seeds {', '.join(map(str, comparison.seeds))}"
     if manifest.folds:
         runs += f", each of {manifest.folds} folds tested"
+    shown = [name for name in _SHOWN if any(row[name] is not None for row in rows)]
     lines = [
-        "# Comparison on test windows",
+        "# Comparison on test data",
         "",
         *([f"**{SIMULATED}**", ""] if manifest.simulated else []),
         f"Data `{comparison.data.folder}`, split `{manifest.split}`; {runs}; mean ± standard "
         "deviation over runs.",
-        "The threshold is chosen on each run's validation windows.",
+        "The threshold is chosen on each run's validation data.",
+        *([] if manifest.stretch is None else [_GENOME, _TILES]),
         *[f"All runs have `{key}={value}`." for key, value in comparison.changes.items()],
         "",
         *_grid(
-            ["preset", "runs", *map(METRIC_TITLES.__getitem__, _SHOWN), *COST_TITLES.values()],
-            [_our_cells(row) for row in rows],
+            ["preset", "runs", *map(METRIC_TITLES.__getitem__, shown), *COST_TITLES.values()],
+            [_our_cells(row, shown) for row in rows],
         ),
     ]
     stated = [row for row in rows if any(row[f"original_{name}"] is not None for name in ORIGINAL)]
@@ -159,9 +194,10 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
             "## Next to the original work",
             "",
             CITATION,
-            "Each cell has our figure, the original work's, and the difference. Its figures are of "
-            "its own data, split",
-            "and published weights; what it calls ROC-AUC is balanced accuracy.",
+            "Each cell has our figure, for bases that of tiles, the original work's, and the "
+            "difference. Its figures",
+            "are of its own data, split and published weights; what it calls ROC-AUC is balanced "
+            "accuracy.",
             "",
             *_grid(
                 ["preset", *((METRIC_TITLES | COST_TITLES)[name] for name in names)],
@@ -174,12 +210,12 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _our_cells(row: Row) -> list[str]:
+def _our_cells(row: Row, shown: Sequence[str]) -> list[str]:
     runs = str(row["runs"])
     if row["diverged"]:
         runs += f" ({row['diverged']} diverged)"
     cells = [row["preset"], runs]
-    for name in _SHOWN:
+    for name in shown:
         mean, spread = row[name], row[f"{name}_sd"]
         shown = "" if mean is None else f"{mean:.3f}"
         cells.append(shown if spread is None else f"{shown} ± {spread:.3f}")
@@ -191,7 +227,7 @@ def _our_cells(row: Row) -> list[str]:
 
 
 def _original_cell(row: Row, name: str) -> str:
-    ours, stated = row[name], row[f"original_{name}"]
+    ours, stated = ours_next_to_original(row, name), row[f"original_{name}"]
     if stated is None:
         return ""
     shape = ".2%" if name == "trainable_share" else ".3f"

@@ -118,7 +118,7 @@ def execute(run: EvaluationRun) -> Evaluation:
     """
     from hyena_ray.model.devices import default_device, device_name
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
-    from hyena_ray.training.loaders import ArraySource, ProgressSource
+    from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.losses import class_weights
     from hyena_ray.training.settings import TrainingSettings
 
@@ -137,9 +137,16 @@ def execute(run: EvaluationRun) -> Evaluation:
     with Progress("scoring", total, "windows", brief=True) as progress:
         if plan.strands is not None:
             model.readout = model.readout.updated({"strands": plan.strands}, "--strands")
-            validation = ProgressSource(ArraySource(data.read(length, "val")), on_progress)
-            metric = task_named(data.manifest.task).metric
-            model.threshold = evaluate(model, validation, weights, threshold=metric).threshold
+            measured = evaluate(
+                model,
+                HeldOut.read(data, "val"),
+                weights,
+                threshold=task_named(data.manifest.task).threshold_metric,
+                on_progress=on_progress,
+            )
+            model.threshold = measured.metrics.threshold
+            if measured.tiles is not None:
+                model.tile_threshold = measured.tiles.threshold
         evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
     if run.output is not None:
         inputs = {"data": data.folder}

@@ -60,10 +60,7 @@ OUTPUTS = {
 AT_ONCE_ON_GPU = 4
 """Number of pieces that an actor with a GPU works on concurrently. A small model scores a piece in
 0.04 s; meanwhile the others are read, queued, written and handed out."""
-UNKNOWN_PRECISION = (
-    "unknown, and lower than on windows, whose negatives are a sample; there is an estimate only "
-    "at the model's own threshold, and only of a model that was trained with --test"
-)
+UNKNOWN_PRECISION = "unknown: the folder of the model holds no evaluation"
 
 
 class PredictSettings(ReadsModel, Resumes, RunsOnActors):

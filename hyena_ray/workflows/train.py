@@ -31,6 +31,7 @@ from hyena_ray.workflows.workflow import (
 
 if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
+    from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.loaders import ArraySource, WindowSource
     from hyena_ray.training.supervised import EpochReport
 
@@ -112,8 +113,8 @@ class Training(NamedTuple):
     """Prepared windows, as the run sees them."""
     train: ArraySource
     """Training windows."""
-    validation: ArraySource
-    """Validation windows."""
+    validation: HeldOut
+    """Validation data."""
     test: bool
     """Whether the test windows are scored."""
     epochs_done: int
@@ -132,8 +133,9 @@ class Training(NamedTuple):
     @property
     def windows(self) -> dict[str, int]:
         """Number of windows by split."""
-        test = self.data.count(self.settings.data.length, "test")
-        return {"train": self.train.count, "val": self.validation.count, "test": test}
+        length = self.settings.data.length
+        held_out = {split: self.data.count(length, split) for split in ("val", "test")}
+        return {"train": self.train.count, **held_out}
 
 
 def validate(settings: TrainSettings) -> Training:
@@ -158,6 +160,7 @@ def validate(settings: TrainSettings) -> Training:
     assert output is not None
     from hyena_ray.model.devices import check_precision, default_device
     from hyena_ray.training.checkpoint import CHECKPOINT, load_state
+    from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.loaders import ArraySource
     from hyena_ray.training.preflight import check_run_fits
     from hyena_ray.training.supervised import start_model
@@ -174,7 +177,7 @@ def validate(settings: TrainSettings) -> Training:
     data.check([length])
     view = run_view(run, data)
     train = ArraySource(view.read(length, "train", run.data.limit))
-    validation = ArraySource(view.read(length, "val"))
+    validation = HeldOut.read(view, "val")
     start_model(run, train, validation)  # refuses what it must before a file is written
     state = None
     if settings.resume:
@@ -295,7 +298,7 @@ def train_in_run(
     run: Run[TrainPlan],
     data: PreparedData,
     train: WindowSource,
-    validation: WindowSource,
+    validation: HeldOut,
     *,
     test: bool,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
@@ -307,8 +310,8 @@ def train_in_run(
         run: The run.
         data: Prepared windows, as the run sees them.
         train: Training windows.
-        validation: Validation windows.
-        test: Whether the test windows are scored.
+        validation: Validation data.
+        test: Whether the test data are scored.
         on_epoch: Called after every epoch.
         on_progress: Called with the number of windows of every batch.
 

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hyena_ray.cluster.resources import Cluster
-    from hyena_ray.cluster.streams import Key
     from hyena_ray.search.trackers import Tracker
     from hyena_ray.training.evaluation import Evaluation
     from hyena_ray.training.settings import RunSettings
@@ -133,7 +132,7 @@ class TuneRecord(Record):
     validation: dict[str, float]
     """Metrics of the best trial, which chose it, and its epoch and threshold."""
     test: dict[str, float]
-    """Metrics of the best model on the test windows, which chose nothing."""
+    """Metrics of the best model on the test data, which chose nothing."""
     attribution: str
     """sha256 of the k-mer tables."""
     kmers: dict[str, tuple[str, ...]]
@@ -298,15 +297,6 @@ def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
         prepare(recipe, folder)
 
 
-def window_keys(space: SearchSpace) -> list[Key]:
-    """Return length and split of all windows that trials may ask for.
-
-    Args:
-        space: Search space.
-    """
-    return [(length, split) for length in space.lengths() for split in ("train", "val")]
-
-
 def place_trials(
     space: SearchSpace, data: PreparedData | None, cluster: Cluster
 ) -> Placement[TrialResources]:
@@ -325,8 +315,8 @@ def place_trials(
     from hyena_ray.training.footprint import training_bytes
     from hyena_ray.training.preflight import check_arithmetic
 
-    keys, draws = window_keys(space), space.covering_settings()
-    windows = 0 if data is None else windows_bytes(data, keys)
+    lengths, draws = space.lengths(), space.covering_settings()
+    windows = 0 if data is None else windows_bytes(data, lengths)
     placement = fit_resources(
         cluster,
         space.resources,
@@ -334,7 +324,7 @@ def place_trials(
         useful=space.trials,
         name="search space: resources (--cpu, --gpu)",
         count_name="search space: concurrent",
-        stream_cpu=0.0 if data is None or fits(data, keys, cluster) else READER_CPU,
+        stream_cpu=0.0 if data is None or fits(data, lengths, cluster) else READER_CPU,
         gpu_bytes=lambda: windows + training_bytes(draws),
     )
     for draw in draws:
@@ -382,11 +372,7 @@ def dry_run(search: Search) -> DryRun:
             TIMED,
             threads=1,
         )
-        labelled = sum(
-            count.positive
-            for count in data.manifest.counts
-            if (count.length, count.split) == (length, "test")
-        )
+        labelled = sum(count.positive for count in data.manifest.counts_of(length, "test"))
         simulated, outputs = data.manifest.simulated, _outputs(data)
         title = f"{data.folder}: {space.task}" if search.data else "simulated: no --data is given"
     left = space.trials - _trials_done(search)
@@ -524,7 +510,7 @@ class _Steps:
             best_trial=best.number,
             settings=best.user_attrs[SETTINGS],
             validation=best.user_attrs[METRICS],
-            test=test.metrics._asdict(),
+            test=test.measured.record(),
             attribution=attributed.digest,
             kmers=attributed.kmers,
             seconds=self.seconds,
@@ -546,7 +532,7 @@ class _Steps:
         return PreparedData.open(folder)
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
-        from hyena_ray.cluster.streams import share_windows
+        from hyena_ray.cluster.streams import share_data
         from hyena_ray.search.stored_study import (
             STATES,
             StoredStudy,
@@ -560,11 +546,11 @@ class _Steps:
             stored = StoredStudy(self.folder, self.space)
             study = stored.study
             try:
-                windows = share_windows(data, window_keys(self.space), self.cluster)
+                shared = share_data(data, self.space.lengths(), self.cluster)
                 run_trials(
                     self.space,
                     stored,
-                    windows,
+                    shared,
                     self.folder,
                     self.placement,
                     self.search.trackers,

@@ -6,7 +6,6 @@ import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from benchmarks.figures import Figures, Rows
 from benchmarks.processes import Watch
 from hyena_ray.cluster.resources import Placement, TrialResources
 from hyena_ray.cluster.start import connect
-from hyena_ray.cluster.streams import Handle, Key, share_windows
+from hyena_ray.cluster.streams import Handle, SharedData, share_data
 from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
@@ -27,6 +26,7 @@ from hyena_ray.search.stored_study import StoredStudy
 from hyena_ray.search.trial_fields import SECONDS, SETTINGS
 from hyena_ray.search.tune_experiment import run_trials
 from hyena_ray.tasks import TASKS
+from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import train_run
@@ -124,13 +124,11 @@ def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[
     """Run the trials as `tune` does, and return their cost and the settings that were drawn."""
     out.mkdir(parents=True)
     prepared, stamp = PreparedData.open(data), out / "ready"
-    keys: list[Key] = [(length, split) for length in space.lengths() for split in ("train", "val")]
     started = time.time()
     with connect(None) as cluster, Watch() as watch:
-        windows: Mapping[Key, Handle] = share_windows(prepared, keys, cluster)
-        stamped: dict[Key, Handle] = {
-            key: Stamped(handle, stamp) for key, handle in windows.items()
-        }
+        shared = share_data(prepared, space.lengths(), cluster)
+        train = {length: Stamped(handle, stamp) for length, handle in shared.train.items()}
+        stamped = SharedData(train, shared.validation)
         stored = StoredStudy(out, space)
         up = time.time()
         placement = Placement(AT_ONCE, threads=1, resources=TrialResources(gpu=0))
@@ -160,24 +158,22 @@ def in_a_loop(settings: list[RunSettings], data: Path, out: Path) -> Cost:
     return Cost(0.0, ready - started, over - ready, idle, watch.processor_s)
 
 
-_SOURCES: list[ArraySource] = []
-"""Training and validation windows of a process of the loop."""
+_DATA: list[tuple[ArraySource, HeldOut]] = []
+"""Training windows and validation data of a process of the loop."""
 
 
 def start(barrier: Any, data: Path, settings: RunSettings) -> None:
-    """Load the windows of a process of the loop."""
+    """Load the data of a process of the loop."""
     torch.set_num_threads(1)
     prepared, length = PreparedData.open(data), settings.data.length
-    limits = {"train": settings.data.limit, "val": None}
-    _SOURCES.extend(
-        ArraySource(prepared.read(length, split, limit)) for split, limit in limits.items()
-    )
+    train = ArraySource(prepared.read(length, "train", settings.data.limit))
+    _DATA.append((train, HeldOut.read(prepared, "val")))
     barrier.wait()
 
 
 def train(settings: RunSettings, folder: Path) -> float:
     """Train one trial of the loop, and return its seconds."""
-    training, validation = _SOURCES
+    training, validation = _DATA[0]
     started = time.time()
     train_run(
         settings,
