@@ -27,6 +27,7 @@ from hyena_ray.dataset.manifest import PREPARE_AGAIN
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows, windows_from_table
 from hyena_ray.errors import InputError
+from hyena_ray.genome.splits import TRAIN, VALIDATION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,8 +47,6 @@ BUFFER_ROWS = 8_192
 """Number of rows among which a streamed epoch is shuffled."""
 READER_CPU = 1.0
 """CPUs of the tasks that read a trial's windows from Parquet."""
-TRAIN, VALIDATION = "train", "val"
-"""Splits that trials read."""
 STREAM_CPU = 0.25
 """CPUs of the task that cuts a worker's windows of a pretraining: milliseconds of work a second."""
 BLOCK_STEPS = 8

@@ -12,9 +12,9 @@ are counted in a manifest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,15 +37,16 @@ from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
 from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.genome.splits import Split, parse_split, split_by_contig
+from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NegativeSampler, Tiles, split_tiles, tile_contig
 from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 
 log = logging.getLogger(__name__)
 
-HELD_OUT_NEGATIVES = 1.0
-"""Stretches without a label for each with one, where not all of them are scored."""
+HELD_OUT_NEGATIVES = 3.0
+"""Stretches without a label for each one with a label, where not all of them are scored. The score
+of a genome rests on the few among them that hold what looks like a region."""
 
 
 class PrepareSettings(Settings):
@@ -77,10 +78,10 @@ class PrepareSettings(Settings):
     stretch: int = Field(default=1024, ge=1)
     """Bases of a stretch. The genome is split in stretches, and validation and test are whole
     stretches, which models of every window length read with windows of their own."""
-    held_out: Literal["sample", "whole"] = "sample"
-    """Stretches of validation and test: `sample` takes all with a labelled base and as many
-    without, drawn at random and weighted to their number in the genome; `whole` takes all, which is
-    a scan of these contigs."""
+    scan: bool = False
+    """Score every stretch of the test contigs, as a scan of them does. Otherwise, as in validation,
+    those without a labelled base are a random sample, three for each one with a labelled base, and
+    weighted to their number in the genome. Data in folds take every stretch of every fold."""
     split: Annotated[
         str | None,
         Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),
@@ -162,10 +163,12 @@ def _write(
     stretches = _Cutter(
         settings,
         split,
-        split.held_out,
         length=settings.stretch,
         stride=settings.stretch,
-        ratio=HELD_OUT_NEGATIVES if settings.held_out == "sample" else None,
+        ratios={
+            name: None if settings.scan and name != VALIDATION else HELD_OUT_NEGATIVES
+            for name in split.held_out
+        },
         folder=folder,
         group=STRETCHES,
     )
@@ -173,10 +176,9 @@ def _write(
         _Cutter(
             settings,
             split,
-            split.training,
             length=length,
             stride=settings.train_stride or length,
-            ratio=settings.negatives,
+            ratios=dict.fromkeys(split.training, settings.negatives),
             folder=folder,
             group=f"length={length}",
         )
@@ -227,7 +229,7 @@ def _write(
         sequences=(),
         files=tuple(file for cutter in windows for file in cutter.files),
         stretch=settings.stretch,
-        held_out=settings.held_out,
+        scan=settings.scan,
         stretches=Stretches(
             counts=tuple(stretches.counts),
             dropped=stretches.dropped,
@@ -290,10 +292,10 @@ class _Cutter:
     Args:
         recipe: Settings of the preparation.
         split: Rule of the split.
-        names: Splits that have such tiles.
         length: Bases of a tile.
         stride: Bases from one tile to the next.
-        ratio: Chosen tiles without a label for each one with a label; None takes all.
+        ratios: For each split that has such tiles, the chosen tiles without a label for each one
+            with a label; None takes all.
         folder: Folder that is written to; None writes nothing.
         group: Folder of the tiles in it.
     """
@@ -302,19 +304,18 @@ class _Cutter:
         self,
         recipe: PrepareSettings,
         split: Split,
-        names: tuple[str, ...],
         *,
         length: int,
         stride: int,
-        ratio: float | None,
+        ratios: Mapping[str, float | None],
         folder: Path | None,
         group: str,
     ) -> None:
         self._recipe, self._split = recipe, split
         self._length, self._stride = length, stride
-        self._samplers = {name: NegativeSampler(ratio) for name in names}
+        self._samplers = {name: NegativeSampler(ratio) for name, ratio in ratios.items()}
         self._writers = {
-            name: PartWriter(folder, group, name, length, recipe.flank) for name in names
+            name: PartWriter(folder, group, name, length, recipe.flank) for name in ratios
         }
         self.counts: list[Count] = []
         self.dropped = Dropped(length=length, tiles=0, too_many_n=0, blacklisted=0)

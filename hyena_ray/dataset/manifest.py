@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 from pydantic_core import to_jsonable_python
@@ -25,7 +25,7 @@ DECISIVE = (
     "negatives",
     "train_stride",
     "stretch",
-    "held_out",
+    "scan",
     "seed",
     "split",
 )
@@ -163,8 +163,8 @@ class Manifest(Record):
     """Bases from one training window to the next; None for their length."""
     stretch: int | None = Field(ge=1)
     """Bases of the stretches by which the genome is split; None for sequences."""
-    held_out: Literal["sample", "whole"] | None
-    """Which stretches are scored: a sample, or all; None for sequences."""
+    scan: bool | None
+    """Whether every stretch of the test contigs is scored; None for sequences."""
     seed: int
     """Seed of the negatives and of a random split."""
     split: str
@@ -337,9 +337,7 @@ class Manifest(Record):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         if self.stretches is not None:
-            lines.append(
-                f"models of every window length are scored on the stretches ({self.held_out})"
-            )
+            lines.append("models of every window length are scored on the same stretches")
         lines += [
             f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
             f"has as well; kept {file.repeated:,} that repeat an earlier one and "

@@ -227,7 +227,7 @@ def _write(
         sequences=tuple(row_counts),
         files=tuple(written),
         stretch=None,
-        held_out=None,
+        scan=None,
         stretches=None,
     )
 

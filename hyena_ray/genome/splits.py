@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TRAIN = "train"
-SPLITS = (TRAIN, "val", "test")
+TRAIN, VALIDATION = "train", "val"
+SPLITS = (TRAIN, VALIDATION, "test")
 """Names of the splits, but for those of a K-fold split."""
 DEFAULT_FRACTIONS = (0.6, 0.2, 0.2)
 """Fractions of the labelled tiles that `split_by_contig` aims at, in the order of `SPLITS`."""

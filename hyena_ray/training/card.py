@@ -253,10 +253,8 @@ def _data(facts: CardFacts) -> list[str]:
             f"with, drawn at random (seed {manifest.seed})"
         )
     if manifest.stretch is not None:
-        sample = (
-            "all" if manifest.held_out == "whole" else "all with a labelled base, as many without"
-        )
-        lines.append(f"- scored on stretches of {manifest.stretch:,} bases ({sample})")
+        scan = ", all of the test contigs" if manifest.scan else ""
+        lines.append(f"- scored on stretches of {manifest.stretch:,} bases{scan}")
     if manifest.train_stride is not None:
         lines.append(f"- training windows begin every {manifest.train_stride} bases")
     fold = facts.settings.data.fold

@@ -317,6 +317,7 @@ def evaluate_on_split(
         InputError: There is no such split, its stretches hold no window of the model, or there is
             only one class in it.
     """
+    counts = data.manifest.counts_of(model.readout.window, split)
     data.count(model.readout.window, split)  # refuses a length that no stretch holds
     held_out = HeldOut.read(data, split)
     check_both_classes(ArraySource(held_out.rows), f"{data.folder}: {split}")
@@ -346,7 +347,7 @@ def evaluate_on_split(
         rows=len(rows.start),
         labels=len(scored.labels),
         bases=float(scored.weight.sum()),
-        whole=data.manifest.held_out != "sample",
+        whole=all(count.negative == count.candidates for count in counts),
         contigs=() if tiles is None else tuple(map(str, dict.fromkeys(rows.contig))),
         prevalence=float(scored.weight[scored.labels == 1].sum() / scored.weight.sum()),
         metrics=metrics,
