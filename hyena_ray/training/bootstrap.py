@@ -87,20 +87,46 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
     Raises:
         ValueError: There is no positive.
     """
-    blocks = int(scored.block.max()) + 1
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=replicates).astype(np.float64)
-    counts = _counts(scored, blocks)
-    drawn = times[times @ (counts.tp + counts.fn) > 0]
-    if not len(drawn):
-        raise ValueError("no base is positive")
+    drawn = draw_blocks(scored, seed=seed, replicates=replicates)
+    counts = _counts(scored, drawn.shape[1])
     totals = Confusion._make(drawn @ part for part in counts)
     values = {name: getattr(totals, name) for name in ("f1", "mcc", "precision", "recall")}
     values["average_precision"] = average_precisions(scored, drawn)
-    return {
-        name: Interval(*map(float, np.percentile(value, (2.5, 97.5))))
-        for name, value in values.items()
-    }
+    return {name: interval_of(value) for name, value in values.items()}
+
+
+def draw_blocks(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> Numbers:
+    """Draw as many blocks as there are, with replacement, for each replicate.
+
+    Args:
+        scored: Labels and weights by block.
+        seed: Seed of the draws.
+        replicates: Number of draws.
+
+    Returns:
+        Number of times that each block was drawn, shape (R, blocks); replicates without a positive
+        are left out.
+
+    Raises:
+        ValueError: There is no positive.
+    """
+    blocks = int(scored.block.max()) + 1
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=replicates).astype(np.float64)
+    positive = np.bincount(scored.block, scored.weight * (scored.labels == 1), blocks)
+    drawn: Numbers = times[times @ positive > 0]
+    if not len(drawn):
+        raise ValueError("no base is positive")
+    return drawn
+
+
+def interval_of(values: Numbers) -> Interval:
+    """Return the interval that holds 95 % of the replicates.
+
+    Args:
+        values: A figure of every replicate, shape (R,).
+    """
+    return Interval(*map(float, np.percentile(values, (2.5, 97.5))))
 
 
 def _counts(scored: Scored, blocks: int) -> Confusion:

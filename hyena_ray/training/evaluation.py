@@ -42,6 +42,7 @@ from hyena_ray.training.metrics import (
     precision_recall,
     score_regions,
 )
+from hyena_ray.training.tracts import TractScores, score_tracts
 
 EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
@@ -141,6 +142,9 @@ class Evaluation(NamedTuple):
     """Figures of whole regions; None for sequences."""
     by_contig: tuple[ContigScores, ...]
     """Figures of every contig with a label and an unlabelled base; none for sequences."""
+    tracts: tuple[TractScores, ...]
+    """How well tracts with a label are told from the others that a program without training calls;
+    none for a task without such a program."""
     calibration: Calibration
     """Whether probabilities mean what they say."""
     curve: PrecisionRecall
@@ -203,6 +207,14 @@ class Evaluation(NamedTuple):
                 f"regions: {regions.found:,} of {regions.regions:,} found ({regions.recall:.3f}); "
                 f"of {regions.called:,.0f} called runs {regions.false:,.0f} touch none, "
                 f"{regions.false_per_mb:.1f} per Mb (precision {regions.precision:.3f})"
+            )
+        for tracts in self.tracts:
+            low, high = tracts.intervals["roc_auc"]
+            lines.append(
+                f"of {tracts.tracts:,.0f} tracts that {tracts.caller} scores {tracts.threshold:g} "
+                f"or more {tracts.labelled:,} have a label; told apart with roc_auc "
+                f"{tracts.roc_auc:.3f}  ({low:.3f} to {high:.3f}), average_precision "
+                f"{tracts.average_precision:.3f}"
             )
         if self.tiles is not None:
             tiles = self.tiles
@@ -357,6 +369,7 @@ def evaluate_on_split(
         replicates=REPLICATES,
         regions=regions,
         by_contig=by_contig,
+        tracts=score_tracts(held_out, predictions.scores, seed=BOOTSTRAP_SEED),
         calibration=calibrate(scored.labels, scored.scores, scored.weight),
         curve=precision_recall(scored.labels, scored.scores, scored.weight),
     )

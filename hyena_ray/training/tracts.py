@@ -1,0 +1,191 @@
+"""Which tracts turn: how well a model tells tracts with a label from those without.
+
+A program without any training finds where DNA could take another shape: Z-HUNT calls alternating
+tracts, G4Hunter runs of G. Most of what it calls has no label. To say where tracts are is therefore
+no achievement; to say which of them turn is the question of biology, and this score asks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hyena_ray.dataset.tokens import tokens_to_codes
+from hyena_ray.model.baseline_models import g4hunter
+from hyena_ray.model.zhunt import zhunt_scores
+from hyena_ray.training.bootstrap import (
+    Interval,
+    Numbers,
+    Scored,
+    average_precisions,
+    draw_blocks,
+    interval_of,
+    resampling_blocks,
+)
+from hyena_ray.training.held_out import HeldOut
+from hyena_ray.training.metrics import genome_bases, ratio, runs_of
+
+CONTEXT = 64
+"""Bases on each side of a stretch that a caller reads, as far as they are stored: more than the
+widest window of a caller."""
+BATCH = 256
+"""Stretches that are called at once."""
+
+
+class Caller(NamedTuple):
+    """A program without training that scores every base."""
+
+    title: str
+    """Name of the program."""
+    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    """Map from base codes, shape (n, L), to scores of the bases, shape (n, L)."""
+    thresholds: tuple[float, ...]
+    """Scores from which a base is in a tract, from weak tracts to strong ones."""
+
+
+def _g4hunter(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = g4hunter(torch.from_numpy(codes.astype(np.int64))).numpy()
+    return scores
+
+
+CALLERS = {
+    "zdna": Caller("Z-HUNT", zhunt_scores, (400.0, 1000.0)),
+    "g4": Caller("G4Hunter", _g4hunter, (1.2, 1.5)),
+}
+"""The program of each task that has one."""
+
+
+class TractScores(NamedTuple):
+    """How well a model tells labelled tracts of one caller and threshold from the others."""
+
+    caller: str
+    """Name of the program that called the tracts."""
+    threshold: float
+    """Its score from which a base is in a tract."""
+    tracts: float
+    """Tracts of the genome's contigs; an estimate where stretches without a label are a sample."""
+    labelled: int
+    """Tracts that hold a labelled base."""
+    roc_auc: float
+    """Area under the ROC curve; 0.5 by chance."""
+    average_precision: float
+    """Average precision; `labelled / tracts` by chance."""
+    intervals: dict[str, Interval]
+    """95 % intervals of both."""
+
+
+def score_tracts(
+    held_out: HeldOut, scores: NDArray[np.float32], *, seed: int
+) -> tuple[TractScores, ...]:
+    """Score the tracts that the program of a task calls.
+
+    A tract is a run of bases at or above a threshold of the program. It has a label if one of its
+    bases has, and the highest score of its bases.
+
+    Args:
+        held_out: Stretches.
+        scores: Scores of the model, shape (m, S).
+        seed: Seed of the draws of the intervals.
+
+    Returns:
+        Scores for every threshold that calls tracts with a label and others; none for a task
+        without such a program.
+    """
+    caller = CALLERS.get(held_out.task.name)
+    if caller is None:
+        return ()
+    called = call_bases(held_out, caller)
+    found = (_tracts(held_out, scores, called >= threshold) for threshold in caller.thresholds)
+    return tuple(
+        _measure(caller.title, threshold, tracts, seed)
+        for threshold, tracts in zip(caller.thresholds, found, strict=True)
+        if 0 < (tracts.labels == 1).sum() < len(tracts.labels)
+    )
+
+
+def call_bases(held_out: HeldOut, caller: Caller) -> NDArray[np.float32]:
+    """Return the score that a program gives every base of the stretches, shape (m, S).
+
+    Args:
+        held_out: Stretches with their flanks.
+        caller: The program.
+    """
+    rows, stretch = held_out.rows, held_out.rows.labels.shape[1]
+    flank = (rows.tokens.shape[1] - stretch) // 2
+    context = min(flank, CONTEXT)
+    inner = slice(flank - context, flank + stretch + context)
+    parts = [
+        caller.score(tokens_to_codes(rows.tokens[first : first + BATCH, inner]))
+        for first in range(0, len(rows.tokens), BATCH)
+    ]
+    return np.concatenate(parts)[:, context : context + stretch]
+
+
+def _tracts(held_out: HeldOut, scores: NDArray[np.float32], called: NDArray[np.bool_]) -> Scored:
+    """Return label, score, block and weight of every tract; a tract is that of its first base."""
+    rows, width = held_out.rows, held_out.rows.labels.shape[1]
+    bases = genome_bases(rows)
+    run = runs_of(bases.position, called.ravel()[bases.order])
+    member = np.flatnonzero(run)
+    number = run[member] - 1
+    count = int(run.max(initial=0))
+    highest = np.zeros(count, np.float32)
+    np.maximum.at(highest, number, scores.ravel()[bases.order[member]])
+    labelled = np.bincount(number, bases.labelled[member], count) > 0
+    _, first = np.unique(number, return_index=True)
+    stretch = bases.order[member[first]] // width
+    block = resampling_blocks(rows.contig, rows.start)
+    return Scored(
+        labels=labelled.astype(np.int8),
+        scores=highest,
+        called=np.zeros(count, np.bool_),
+        block=block[stretch],
+        weight=held_out.weight[stretch],
+    )
+
+
+def _measure(title: str, threshold: float, tracts: Scored, seed: int) -> TractScores:
+    positive = tracts.labels == 1
+    once = np.ones((1, int(tracts.block.max()) + 1))
+    drawn = draw_blocks(tracts, seed=seed)
+    return TractScores(
+        caller=title,
+        threshold=threshold,
+        tracts=float(tracts.weight.sum()),
+        labelled=int(positive.sum()),
+        roc_auc=float(roc_aucs(tracts, once)[0]),
+        average_precision=float(average_precisions(tracts, once)[0]),
+        intervals={
+            "roc_auc": interval_of(roc_aucs(tracts, drawn)),
+            "average_precision": interval_of(average_precisions(tracts, drawn)),
+        },
+    )
+
+
+def roc_aucs(scored: Scored, times: Numbers) -> Numbers:
+    """Return the area under the ROC curve of every replicate, with one sort for all.
+
+    It is the share of the pairs of both classes in which the positive scores higher; half of the
+    pairs with equal scores count.
+
+    Args:
+        scored: Labels, scores and weights by block; calls are not used.
+        times: Number of times that each block was drawn, shape (R, blocks).
+
+    Returns:
+        Areas, shape (R,); 0 where a replicate lacks a class.
+    """
+    order = np.argsort(scored.scores, kind="stable")
+    _, level = np.unique(scored.scores[order], return_inverse=True)
+    starts = np.flatnonzero(np.diff(level, prepend=-1))
+    weight = times[:, scored.block[order]] * scored.weight[order]
+    positive = scored.labels[order] == 1
+    ones = np.add.reduceat(weight * positive, starts, axis=1)
+    zeros = np.add.reduceat(weight * ~positive, starts, axis=1)
+    below = zeros.cumsum(1) - zeros / 2
+    pairs = ones.sum(1) * zeros.sum(1)
+    return ratio((ones * below).sum(1), pairs)
