@@ -118,6 +118,10 @@ class TrainingSettings(Settings):
         return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
 
 
+FITTED = ("seed", "negative_weight", "positive_weight")
+"""Settings of the training that a model uses which is fitted to all windows at once."""
+
+
 class RunSettings(Settings):
     """Everything that decides the result of one supervised run, apart from the data.
 
@@ -161,6 +165,12 @@ class RunSettings(Settings):
             ),
             training=TrainingSettings(reverse_complement=task.both_strands),
         )
+
+    @property
+    def total_epochs(self) -> int:
+        """Number of epochs over all stages, or of fits where the model is fitted."""
+        fits = self.model.fits
+        return self.training.total_epochs if fits is None else fits
 
     def window_readout(self) -> Readout:
         """Return the readout of this run's windows."""
