@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hyena_ray.errors import unknown_name
-from hyena_ray.model._sklearn_trees import ALWAYS_LEFT, PerfectTrees, perfect_trees
 from hyena_ray.model.fitted_baseline import FittedBaseline
+from hyena_ray.model.perfect_trees import ALWAYS_LEFT, PerfectTrees, perfect_trees
 from hyena_ray.model.tree_features import FEATURE_SETS, FeatureSet
 
 
@@ -79,7 +79,7 @@ class TreeEnsemble(nn.Module):
 class BoostedTrees(FittedBaseline):
     """Probability of class 1 = sigmoid(bias + sum over trees of a leaf's value).
 
-    Trees are fitted to the features of a task, one after the other, by histograms of features.
+    Trees are fitted to the features of a task, one after the other, each to bases drawn anew.
     """
 
     score: TreeEnsemble
@@ -127,20 +127,19 @@ class BoostedTrees(FittedBaseline):
             features: Features of the training bases, shape (n, F).
             labels: Their classes, 0 or 1, shape (n,).
             weights: Weight of each base in the loss, shape (n,).
-            seed: Seed of the bases whose quantiles become the limits of bins.
+            seed: Seed of the bases that are drawn for each tree.
         """
-        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.ensemble import GradientBoostingClassifier
 
         config = self.config
-        boosting = HistGradientBoostingClassifier(
-            max_iter=config.trees,
+        boosting = GradientBoostingClassifier(
+            loss="log_loss",
+            n_estimators=config.trees,
             learning_rate=config.shrinkage,
+            subsample=config.fraction,
             max_depth=config.depth,
-            max_leaf_nodes=config.leaves,
             min_samples_leaf=config.smallest_leaf,
-            l2_regularization=0.0,
-            max_bins=255,
-            early_stopping=False,  # it would set training bases aside by chance
+            n_iter_no_change=None,
             random_state=seed,
         )
         boosting.fit(features, labels, sample_weight=weights)

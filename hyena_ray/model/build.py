@@ -187,8 +187,8 @@ def _trees(
             features=task.name,
             trees=settings.trees,
             depth=settings.tree_depth,
-            leaves=settings.tree_leaves,
             shrinkage=settings.tree_shrinkage,
+            fraction=settings.tree_fraction,
             smallest_leaf=settings.smallest_leaf,
             **labels,
         )

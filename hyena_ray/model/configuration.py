@@ -314,14 +314,14 @@ class BoostedTreesFields(ClassifierFields):
     """A key of `tree_features.FEATURE_SETS`."""
     trees: int = 100
     """Number of trees."""
-    depth: int = 6
+    depth: int = 4
     """Most comparisons from the root of a tree to a leaf."""
-    leaves: int = 31
-    """Most leaves of a tree."""
     shrinkage: float | int = 0.1
     """Factor of every tree's values."""
+    fraction: float | int = 0.1
+    """Fraction of the training bases that were drawn for each tree."""
     smallest_leaf: int = 20
-    """Fewest training bases in a leaf."""
+    """Fewest of these in a leaf."""
 
     def check(self) -> None:
         super().check()

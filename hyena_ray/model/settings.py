@@ -79,14 +79,14 @@ class ModelSettings(Settings):
     """Fewest and most dinucleotides of Z-HUNT's windows, of which validation chooses one pair."""
     trees: int = Field(default=100, ge=1)
     """Number of boosted trees."""
-    tree_depth: int = Field(default=6, ge=1, le=10)
+    tree_depth: int = Field(default=4, ge=1, le=10)
     """Most comparisons from the root of a boosted tree to a leaf."""
-    tree_leaves: int = Field(default=31, ge=2)
-    """Most leaves of a boosted tree."""
     tree_shrinkage: float = Field(default=0.1, gt=0, le=1)
     """Factor of what a boosted tree adds: the smaller, the more trees are needed."""
+    tree_fraction: float = Field(default=0.1, gt=0, le=1)
+    """Fraction of the training bases that a boosted tree is fitted to, drawn anew for each."""
     smallest_leaf: int = Field(default=20, ge=1)
-    """Fewest training bases in a leaf of a boosted tree."""
+    """Fewest of these bases in a leaf of a boosted tree."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the layers, and of all heads but the linear one."""
     head: Head | None = None

@@ -12,14 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier
 
 from hyena_ray.dataset.tokens import codes_to_tokens, encode, tokens_to_codes
 from hyena_ray.errors import InputError
-from hyena_ray.model._sklearn_trees import perfect_trees
 from hyena_ray.model.boosted_trees import BoostedTrees, TreeEnsemble
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import BoostedTreesConfig
+from hyena_ray.model.perfect_trees import perfect_trees
 from hyena_ray.model.saved import load_window_model, save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.tree_features import (
@@ -52,17 +52,20 @@ def features_of(task: str, sequence: str) -> dict[str, list[float]]:
 # Trees.
 
 
-@pytest.mark.parametrize(("depth", "leaves"), [(1, 2), (3, 8), (6, 31), (8, 12)])
-def test_the_trees_give_the_probabilities_of_scikit_learn(depth: int, leaves: int) -> None:
+@pytest.mark.parametrize(("depth", "leaves"), [(1, None), (3, None), (6, None), (8, 12)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_trees_give_the_probabilities_of_scikit_learn(
+    depth: int, leaves: int | None, weighted: bool
+) -> None:
     rng = np.random.default_rng(depth)
     rows = rng.normal(size=(3000, 5)).astype(np.float32)
     rows[:, 1] = np.round(rows[:, 1], 1)  # ties
     rows[:, 2] *= 1e5
     chance = 1 / (1 + np.exp(-3 * rows[:, 0] * rows[:, 1] - (rows[:, 2] > 2e4)))
     labels = rng.random(3000) < chance
-    theirs = HistGradientBoostingClassifier(
-        max_iter=30, max_depth=depth, max_leaf_nodes=leaves, early_stopping=False, random_state=0
-    ).fit(rows, labels)
+    theirs = GradientBoostingClassifier(
+        n_estimators=30, max_depth=depth, max_leaf_nodes=leaves, subsample=0.5, random_state=0
+    ).fit(rows, labels, np.where(labels, 2.0, 0.7) if weighted else None)
     ours = TreeEnsemble(30, depth)
     ours.fill(perfect_trees(theirs, depth))
     # Also on the float32s next to each threshold.
@@ -80,7 +83,7 @@ def test_trees_have_any_shape_of_rows_and_no_effect_at_first() -> None:
 
 
 def fitted(task: str, codes: NDArray[np.uint8], labels: NDArray[np.int8]) -> BoostedTrees:
-    config = BoostedTreesConfig(features=task, trees=20, depth=4, leaves=12, smallest_leaf=5)
+    config = BoostedTreesConfig(features=task, trees=20, depth=4, fraction=0.5, smallest_leaf=5)
     model = BoostedTrees(config)
     windows = [(torch.from_numpy(codes_to_tokens(codes)), torch.from_numpy(labels))]
     model.fit(0, windows, slice(0, codes.shape[1]), torch.tensor([0.7, 2.0]), seed=0)

@@ -26,7 +26,7 @@ WINDOW, FLANK = 50, 24
 PAIRS = ((3, 3), (8, 8), (4, 6))
 CHANGES: dict[str, dict[str, Any]] = {
     "zhunt": {"model.zhunt_windows": [list(pair) for pair in PAIRS]},
-    "trees": {"model.trees": 20, "model.tree_depth": 4},
+    "trees": {"model.trees": 20, "model.tree_fraction": 0.5},
 }
 
 
