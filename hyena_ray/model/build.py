@@ -16,13 +16,16 @@ from hyena_ray.model.baseline_models import (
     KmerLogisticRegression,
     RuleModel,
 )
+from hyena_ray.model.boosted_trees import BoostedTrees
 from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
     BiLSTMConfig,
+    BoostedTreesConfig,
     DilatedCNNConfig,
     HyenaConfig,
     KmerLogisticConfig,
     RuleConfig,
+    ZHuntConfig,
     time_scale,
 )
 from hyena_ray.model.heads import HEAD_PREFIXES
@@ -34,9 +37,11 @@ from hyena_ray.model.settings import (
     LoraSettings,
     ModelSettings,
     Readout,
+    refuse_other_tasks,
     refuse_unused,
 )
 from hyena_ray.model.window import WindowModel
+from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.tasks import Task
 
 SHORTEST_SCALE = 256
@@ -79,6 +84,7 @@ def build_model(
         "pooling": settings.pooling if task.kind == "sequence" else None,
         "pooled_length": readout.window + readout.special_tokens,
     }
+    refuse_other_tasks(settings, task.name, "build")
     refuse_unused(settings, readout.flank_composition, "build")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -166,6 +172,29 @@ def _rule(
     return RuleModel(RuleConfig(rule=RULE_OF_TASK[task.name], **labels))
 
 
+def _zhunt(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> Classifier:
+    candidates = [list(pair) for pair in settings.zhunt_windows]
+    return ZHuntModel(ZHuntConfig(dinucleotides=candidates[0], candidates=candidates, **labels))
+
+
+def _trees(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> Classifier:
+    return BoostedTrees(
+        BoostedTreesConfig(
+            features=task.name,
+            trees=settings.trees,
+            depth=settings.tree_depth,
+            shrinkage=settings.tree_shrinkage,
+            fraction=settings.tree_fraction,
+            smallest_leaf=settings.smallest_leaf,
+            **labels,
+        )
+    )
+
+
 def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
     """Return the values of a network's configuration."""
     return {
@@ -184,6 +213,8 @@ BUILDERS: dict[Architecture, Builder] = {
     "bilstm": _bilstm,
     "kmer_logistic": _kmer_logistic,
     "rule": _rule,
+    "zhunt": _zhunt,
+    "trees": _trees,
 }
 """Builders of the architectures; the last argument has the values of the configuration that say
 what is labelled."""

@@ -282,7 +282,69 @@ class RuleConfig(RuleFields):
     """Classes of the classifier; a rule has two."""
 
 
-Config = HyenaConfig | DilatedCNNConfig | BiLSTMConfig | KmerLogisticConfig | RuleConfig
+@dataclass
+class ZHuntFields(ClassifierFields):
+    """Windows of Z-HUNT; the rest is one weight and one bias."""
+
+    model_type = "zhunt"
+    causal = False
+
+    dinucleotides: list[int] | tuple[int, ...] = (6, 6)
+    """Fewest and most dinucleotides of a window."""
+    candidates: list[list[int]] | tuple[tuple[int, ...], ...] = ((6, 6),)
+    """Pairs of which validation chose the one above."""
+
+
+@dataclass
+class ZHuntConfig(ZHuntFields):
+    """Configuration of Z-HUNT in plain torch."""
+
+    num_labels: int = 2
+    """Classes of the classifier; Z-HUNT has two."""
+
+
+@dataclass
+class BoostedTreesFields(ClassifierFields):
+    """Sizes of the boosted trees, and how they were fitted."""
+
+    model_type = "trees"
+    causal = False
+
+    features: str = "zdna"
+    """A key of `tree_features.FEATURE_SETS`."""
+    trees: int = 100
+    """Number of trees."""
+    depth: int = 4
+    """Most comparisons from the root of a tree to a leaf."""
+    shrinkage: float | int = 0.1
+    """Factor of every tree's values."""
+    fraction: float | int = 0.1
+    """Fraction of the training bases that were drawn for each tree."""
+    smallest_leaf: int = 20
+    """Fewest of these in a leaf."""
+
+    def check(self) -> None:
+        super().check()
+        self._at_least_one("trees", "depth", "smallest_leaf")
+
+
+@dataclass
+class BoostedTreesConfig(BoostedTreesFields):
+    """Configuration of the boosted trees in plain torch."""
+
+    num_labels: int = 2
+    """Classes of the classifier; the trees have two."""
+
+
+Config = (
+    HyenaConfig
+    | DilatedCNNConfig
+    | BiLSTMConfig
+    | KmerLogisticConfig
+    | RuleConfig
+    | ZHuntConfig
+    | BoostedTreesConfig
+)
 ConfigType = TypeVar("ConfigType", bound=Config)
 CONFIG_CLASSES: dict[str, type[Config]] = {
     config_class.model_type: config_class
@@ -292,6 +354,8 @@ CONFIG_CLASSES: dict[str, type[Config]] = {
         BiLSTMConfig,
         KmerLogisticConfig,
         RuleConfig,
+        ZHuntConfig,
+        BoostedTreesConfig,
     )
 }
 """All configurations by their `model_type`."""
@@ -308,6 +372,8 @@ HUGGING_FACE_CLASSES: dict[tuple[str, Kind], str] = {
     ("kmer_logistic", "sequence"): "KmerLogisticClassifier",
     ("rule", "base"): "RuleClassifier",
     ("rule", "sequence"): "RuleClassifier",
+    ("zhunt", "base"): "ZHuntClassifier",
+    ("trees", "base"): "BoostedTreesClassifier",
 }
 """Hugging Face class of every classifier, by its `model_type` and what it labels."""
 

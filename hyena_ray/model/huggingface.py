@@ -46,19 +46,23 @@ from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaDNA, HyenaDNALanguageModel, initialise
 from hyena_ray.model.baseline_models import BiLSTM, DilatedCNN, KmerLogisticRegression, RuleModel
+from hyena_ray.model.boosted_trees import BoostedTrees
 from hyena_ray.model.classifier import ClassifierOutput, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
     BiLSTMFields,
+    BoostedTreesFields,
     DilatedCNNFields,
     HyenaFields,
     KmerLogisticFields,
     RuleFields,
+    ZHuntFields,
     kind_of,
 )
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.pretrained import config_values, matching_weights, resolve_checkpoint
 from hyena_ray.model.saved import LONGEST_INPUT
 from hyena_ray.model.settings import Pooling
+from hyena_ray.model.zhunt import ZHuntModel
 
 # Configurations.
 
@@ -113,6 +117,20 @@ class RuleHubConfig(_CheckedConfig, RuleFields):
     """Configuration of a rule of thumb."""
 
     model_type = RuleFields.model_type
+
+
+@strict
+class ZHuntHubConfig(_CheckedConfig, ZHuntFields):
+    """Configuration of Z-HUNT."""
+
+    model_type = ZHuntFields.model_type
+
+
+@strict
+class BoostedTreesHubConfig(_CheckedConfig, BoostedTreesFields):
+    """Configuration of the boosted trees."""
+
+    model_type = BoostedTreesFields.model_type
 
 
 # HyenaDNA.
@@ -438,6 +456,18 @@ class RuleClassifier(_HubBaseline, RuleModel, PreTrainedModel):  # type: ignore[
     config_class = RuleHubConfig
 
 
+class ZHuntClassifier(_HubBaseline, ZHuntModel, PreTrainedModel):  # type: ignore[misc]
+    """Z-HUNT, with labels of bases."""
+
+    config_class = ZHuntHubConfig
+
+
+class BoostedTreesClassifier(_HubBaseline, BoostedTrees, PreTrainedModel):  # type: ignore[misc]
+    """The boosted trees, with labels of bases."""
+
+    config_class = BoostedTreesHubConfig
+
+
 # The tokenizer.
 
 _LETTERS = {token_id: token for token, token_id in TOKEN_IDS.items()}
@@ -598,7 +628,14 @@ AutoModelForSequenceClassification.register(
     HyenaDNAConfig, HyenaDNAForSequenceClassification, exist_ok=True
 )
 AutoTokenizer.register(HyenaDNAConfig, slow_tokenizer_class=HyenaDNATokenizer, exist_ok=True)
-for _baseline in (DilatedCNNClassifier, BiLSTMClassifier, KmerLogisticClassifier, RuleClassifier):
+for _baseline in (
+    DilatedCNNClassifier,
+    BiLSTMClassifier,
+    KmerLogisticClassifier,
+    RuleClassifier,
+    ZHuntClassifier,
+    BoostedTreesClassifier,
+):
     AutoConfig.register(_baseline.config_class.model_type, _baseline.config_class, exist_ok=True)
     # They have no backbone without a head: AutoModel gives the whole model.
     for _auto in (AutoModel, AutoModelForTokenClassification, AutoModelForSequenceClassification):

@@ -15,11 +15,14 @@ from hyena_ray.dataset.tokens import TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
 from hyena_ray.model.baseline_models import BASELINES
+from hyena_ray.model.boosted_trees import BoostedTrees
 from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
     CONFIG_CLASSES,
     HUGGING_FACE_CLASSES,
+    BoostedTreesConfig,
     HyenaConfig,
+    ZHuntConfig,
     kind_of,
     parse_config,
 )
@@ -28,12 +31,15 @@ from hyena_ray.model.pretrained import WEIGHTS, complete_weights, read_tensors, 
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.settings import READOUT, Readout
 from hyena_ray.model.window import WindowModel
+from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
 
 CLASSIFIERS: dict[str, type[Classifier]] = {
     HyenaConfig.model_type: HyenaDNAClassifier,
     **BASELINES,
+    ZHuntConfig.model_type: ZHuntModel,
+    BoostedTreesConfig.model_type: BoostedTrees,
 }
 """All classifiers by the `model_type` of their configuration."""
 ADAPTER = "adapter"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings
 
-Architecture = Literal["hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule"]
+Architecture = Literal[
+    "hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule", "zhunt", "trees"
+]
 Filters = Literal["published", "local"]
 Head = Literal["linear", "electra", "lookahead"]
 Pooling = Literal["last", "mean", "attention", "position"]
@@ -29,8 +31,12 @@ Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 READOUT = "readout.json"
 """Name of the file that makes a folder a trained model: which positions are read, and the
 threshold."""
-HEADLESS = ("kmer_logistic", "rule")
+HEADLESS = ("kmer_logistic", "rule", "zhunt", "trees")
 """Architectures whose score of a base is a sum, without hidden states that a head could read."""
+TASKS_OF: dict[Architecture, tuple[str, ...]] = {"zhunt": ("zdna",), "trees": ("zdna", "g4")}
+"""Tasks of the architectures that are made for some of them; the others serve all."""
+MOST_DINUCLEOTIDES = 12
+"""Longest windows of Z-HUNT: those of 12 dinucleotides cost 14 times as much as those of 6."""
 
 
 class ModelSettings(Settings):
@@ -42,7 +48,9 @@ class ModelSettings(Settings):
     """
 
     architecture: Architecture = "hyenadna"
-    """HyenaDNA, or a baseline that it has to beat; see model/baseline_models.py."""
+    """HyenaDNA, or a baseline that it has to beat; see model/baseline_models.py. Two are fitted to
+    all training windows at once: `zhunt`, the thermodynamic model of Z-DNA (model/zhunt.py), and
+    boosted `trees` on Z-HUNT's scores or runs of G, with composition (model/boosted_trees.py)."""
     backbone: str | None = None
     """Folder or hub id of pretrained HyenaDNA weights, whose sizes override those below; None
     starts from random weights."""
@@ -65,6 +73,20 @@ class ModelSettings(Settings):
     """k-mer length of the logistic regression."""
     radius: int = Field(default=12, ge=0)
     """Bases on each side of a base whose k-mers the logistic regression counts."""
+    zhunt_windows: tuple[tuple[int, int], ...] = Field(
+        default=((4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (3, 6), (4, 8)), min_length=1
+    )
+    """Fewest and most dinucleotides of Z-HUNT's windows, of which validation chooses one pair."""
+    trees: int = Field(default=100, ge=1)
+    """Number of boosted trees."""
+    tree_depth: int = Field(default=4, ge=1, le=10)
+    """Most comparisons from the root of a boosted tree to a leaf."""
+    tree_shrinkage: float = Field(default=0.1, gt=0, le=1)
+    """Factor of what a boosted tree adds: the smaller, the more trees are needed."""
+    tree_fraction: float = Field(default=0.1, gt=0, le=1)
+    """Fraction of the training bases that a boosted tree is fitted to, drawn anew for each."""
+    smallest_leaf: int = Field(default=20, ge=1)
+    """Fewest of these bases in a leaf of a boosted tree."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the layers, and of all heads but the linear one."""
     head: Head | None = None
@@ -74,6 +96,22 @@ class ModelSettings(Settings):
     pooling: Pooling = "last"
     """Which hidden state labels a whole sequence: that of the last token as published, the mean of
     all, their mean under learnt weights, or that under weights of each position."""
+
+    @field_validator("zhunt_windows")
+    @classmethod
+    def _windows_exist(cls, windows: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        for shortest, longest in windows:
+            if not 1 <= shortest <= longest <= MOST_DINUCLEOTIDES:
+                raise ValueError(
+                    f"[{shortest}, {longest}] is not ascending within 1 to {MOST_DINUCLEOTIDES}"
+                )
+        return windows
+
+    @property
+    def fits(self) -> int | None:
+        """Number of fits of which validation chooses one; None for an architecture that is trained
+        by steps along a gradient."""
+        return {"zhunt": len(self.zhunt_windows), "trees": 1}.get(self.architecture)
 
 
 class ReadoutSettings(Settings):
@@ -133,6 +171,27 @@ class LoraSettings(Settings):
     the table of embeddings."""
     biases: bool = False
     """Train all biases next to the adapters."""
+
+
+def refuse_other_tasks(settings: ModelSettings, task: str, place: str) -> None:
+    """Refuse an architecture that is not made for a task.
+
+    Args:
+        settings: The classifier's.
+        task: Name of the task.
+        place: Where the settings come from, for the message.
+
+    Raises:
+        InputError: It is made for others, which are named.
+    """
+    tasks = TASKS_OF.get(settings.architecture)
+    if tasks is not None and task not in tasks:
+        raise InputError(
+            f"{place}: model.architecture",
+            settings.architecture,
+            f"is made for {' and '.join(tasks)}, and the task is {task}",
+            "use another architecture",
+        )
 
 
 def refuse_unused(settings: ModelSettings, flank_composition: int, place: str) -> None:

@@ -399,7 +399,7 @@ class SearchSpace(Settings):
         """Return the number of epochs of the longest trial."""
 
         return max(
-            self.run_settings(values).training.total_epochs
+            self.run_settings(values).total_epochs
             for values in self._trials_by(["training", *EPOCHS])
         )
 

@@ -149,7 +149,7 @@ def _train_and_report(
     state = load_state(folder / CHECKPOINT, settings.fingerprint())
     if state is not None:
         # A run that was killed may have been ahead of what Tune knows of it.
-        epochs = settings.training.total_epochs
+        epochs = settings.total_epochs
         for number, metrics in enumerate(state.history, start=1):
             after_epoch(EpochReport(number, epochs, metrics))
     try:

@@ -206,8 +206,7 @@ class SearchWatch:
             number: Number of the trial in the Optuna study.
             values: Its searched settings, by dotted key.
         """
-        recipe = self._space.run_settings(values).training
-        self._epochs[number] = recipe.total_epochs
+        self._epochs[number] = self._space.run_settings(values).total_epochs
         self._running[number] = 0
 
     def reported(self, number: int, epoch: int) -> None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
-from hyena_ray.model.settings import Precision, refuse_unused
+from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unused
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.leaks import warn_of_leak
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.settings import FITTED, RunSettings
 
 if TYPE_CHECKING:  # a command line is checked without torch
     from hyena_ray.model.window import WindowModel
@@ -38,6 +38,7 @@ def check_run_fits(
         raise InputError(
             f"{place}: task", task.name, f"the data is {data.manifest.task}", "give its own data"
         )
+    refuse_other_tasks(settings.model, task.name, place)
     if task.kind == "sequence":
         _check_sequences(settings, task, place)
     _check_windows(settings, data, place)
@@ -210,6 +211,8 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
     refuse_unused(model, settings.readout.flank_composition, place)
+    if model.fits is not None:
+        _check_fitted(settings, place)
     needs_hyenadna = {
         "lora.enabled": settings.lora.enabled,
         "training.checkpoint_activations": settings.training.checkpoint_activations,
@@ -229,3 +232,17 @@ def _check_model(settings: RunSettings, place: str) -> None:
             f"a window with its flanks has {longest} tokens",
             "raise it, or shorten the window",
         )
+
+
+def _check_fitted(settings: RunSettings, place: str) -> None:
+    """Refuse settings of a training by steps for a model that is fitted to all windows at once."""
+    usual = RunSettings.for_task(settings.task).training
+    for name in type(usual).model_fields:
+        value = getattr(settings.training, name)
+        if name not in FITTED and value != getattr(usual, name):
+            raise InputError(
+                f"{place}: training.{name}",
+                value,
+                f"{settings.model.architecture} is fitted to all windows at once, without steps",
+                f"leave it out; {', '.join(f'training.{used}' for used in FITTED)} have an effect",
+            )

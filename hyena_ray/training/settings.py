@@ -135,6 +135,10 @@ class TrainingSettings(Settings):
         return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
 
 
+FITTED = ("seed", "negative_weight", "positive_weight")
+"""Settings of the training that a model uses which is fitted to all windows at once."""
+
+
 class RunSettings(Settings):
     """Everything that decides the result of one supervised run, apart from the data.
 
@@ -189,6 +193,12 @@ class RunSettings(Settings):
         """Name of the metric for which the threshold is chosen."""
         name = self.metric.removeprefix("tile_")
         return name if name in ("f1", "mcc") else task_named(self.task).threshold_metric
+
+    @property
+    def total_epochs(self) -> int:
+        """Number of epochs over all stages, or of fits where the model is fitted."""
+        fits = self.model.fits
+        return self.training.total_epochs if fits is None else fits
 
     def window_readout(self) -> Readout:
         """Return the readout of this run's windows."""

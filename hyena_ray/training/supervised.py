@@ -23,6 +23,7 @@ from hyena_ray.tasks import task_named
 from hyena_ray.training.augmentation import Augmentation
 from hyena_ray.training.data_parallel import ALONE, Workers
 from hyena_ray.training.evaluation import evaluate
+from hyena_ray.training.fitting import fit_candidates
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource, check_both_classes
 from hyena_ray.training.losses import class_weights, total_weight, training_loss
@@ -112,12 +113,18 @@ def train_run(
     fraction = trainable_share(model.classifier)
     logger.info("%.2f %% of the weights are trained", 100 * fraction)
 
+    def on_record(epoch: int, record: Record) -> None:
+        on_epoch(EpochReport(epoch, plan.epochs, record))
+
     def on_step(steps: int, loss: float, record: Record | None) -> None:
         if record is not None:
-            on_epoch(EpochReport(plan.epochs_done(steps), plan.epochs, record))
+            on_record(plan.epochs_done(steps), record)
 
-    trainer = new_trainer(model, settings.training, workers)
-    history = trainer.fit(plan, folder, fingerprint=fingerprint, on_step=on_step)
+    if settings.model.fits is not None:
+        history = fit_candidates(model, settings, train, plan, on_record)
+    else:
+        trainer = new_trainer(model, settings.training, workers)
+        history = trainer.fit(plan, folder, fingerprint=fingerprint, on_step=on_step)
     best = best_epoch(history, plan.metric)
     return RunResult(best + 1, history[best], folder / MODEL, fraction)
 
@@ -159,7 +166,7 @@ class SupervisedPlan:
         self.metric = settings.metric
         """Name of the metric that chooses the epoch."""
         self._threshold_metric = settings.threshold_metric
-        self.epochs = sum(stage.epochs for stage in self._stages)
+        self.epochs = settings.total_epochs
         """Epochs of the whole run."""
 
     def epochs_done(self, steps: int) -> int:

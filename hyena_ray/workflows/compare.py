@@ -422,7 +422,7 @@ def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
 def _steps(settings: RunSettings, windows: int) -> int:
     """Return the optimiser steps of a whole run."""
     recipe = settings.training
-    return recipe.total_epochs * -(-windows // (recipe.batch_size * recipe.accumulation))
+    return settings.total_epochs * -(-windows // (recipe.batch_size * recipe.accumulation))
 
 
 def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:

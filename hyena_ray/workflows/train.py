@@ -128,7 +128,7 @@ class Training(NamedTuple):
     @property
     def epochs(self) -> int:
         """Epochs of the whole run."""
-        return self.plan.settings.training.total_epochs
+        return self.plan.settings.total_epochs
 
     @property
     def windows(self) -> dict[str, int]:
@@ -221,13 +221,18 @@ def dry_run(training: Training) -> DryRun:
     device = device_name(default_device())
     threads = torch.get_num_threads()
     patience = f"; stops after {recipe.patience} without a better one" if recipe.patience else ""
+    steps = {
+        "epochs": f"{training.epochs}, {training.epochs_done} of them done{patience}",
+        "batches": f"{recipe.batch_size} windows, {recipe.accumulation} to a step",
+    }
+    if settings.model.fits is not None:
+        steps = {"fits": f"{training.epochs} to all windows, of which validation chooses one"}
     manifest = training.data.manifest
     return DryRun(
         plan={
             "data": f"{training.data.folder}: {manifest.task}, {settings.data.length} bases",
             "windows": windows_by_split(windows),
-            "epochs": f"{training.epochs}, {training.epochs_done} of them done{patience}",
-            "batches": f"{recipe.batch_size} windows, {recipe.accumulation} to a step",
+            **steps,
             "test": "scored at the end" if training.test else "not scored: give --test",
             "runs on": f"{device}, {threads} torch threads",
         },

@@ -13,7 +13,13 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.build import BUILDERS, build_model, parameter_groups
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.saved import CLASSIFIERS, load_window_model, save_window_model
-from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
+from hyena_ray.model.settings import (
+    TASKS_OF,
+    Architecture,
+    LoraSettings,
+    ModelSettings,
+    Readout,
+)
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS, Task
 
@@ -24,6 +30,13 @@ CASES = [
     pytest.param(architecture, task, id=f"{architecture}-{task.name}")
     for architecture in get_args(Architecture)
     for task in TASKS.values()
+    if task.name in TASKS_OF.get(architecture, TASKS)
+]
+OTHERS = [
+    pytest.param(architecture, task, id=f"{architecture}-{task.name}")
+    for architecture, tasks in TASKS_OF.items()
+    for task in TASKS.values()
+    if task.name not in tasks
 ]
 
 
@@ -102,6 +115,8 @@ def test_every_architecture_has_its_builder() -> None:
         *((name, {"backbone": "somewhere"}) for name in get_args(Architecture)[1:]),
         ("kmer_logistic", {"head": "electra"}),
         ("rule", {"head": "electra"}),
+        ("zhunt", {"head": "electra"}),
+        ("trees", {"head": "electra"}),
         *((name, {"head": "lookahead"}) for name in get_args(Architecture)[1:]),
     ],
 )
@@ -111,6 +126,14 @@ def test_what_an_architecture_does_not_have_is_refused(
     name = next(iter(values))
     with pytest.raises(InputError, match=f"model\\.{name}: .*{architecture} has nothing"):
         built(architecture, TASKS["zdna"], **values)
+
+
+@pytest.mark.parametrize(("architecture", "task"), OTHERS)
+def test_an_architecture_that_is_made_for_other_tasks_is_refused(
+    architecture: str, task: Task
+) -> None:
+    with pytest.raises(InputError, match=f"{architecture}: is made for zdna.* task is {task.name}"):
+        built(architecture, task)
 
 
 def test_a_task_without_a_rule_is_refused() -> None:

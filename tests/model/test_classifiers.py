@@ -14,7 +14,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.configuration import CONFIG_CLASSES, HUGGING_FACE_CLASSES, kind_of
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.saved import CLASSIFIERS
-from hyena_ray.model.settings import Pooling
+from hyena_ray.model.settings import HEADLESS, Pooling
 from hyena_ray.tasks import Kind
 from tests.model.hub_classes import hub_class
 
@@ -30,6 +30,8 @@ SMALL = {
     "bilstm": {"channels": 8},
     "kmer_logistic": {"k": 2, "radius": 3},
     "rule": {"rule": "gc_content"},
+    "zhunt": {"dinucleotides": [3, 4]},
+    "trees": {"features": "zdna", "trees": 3, "depth": 2},
 }
 
 
@@ -90,8 +92,9 @@ def test_embeddings_may_be_given_and_replaced(name: str, kind: Kind, ids: Tensor
     torch.testing.assert_close(model(ids).logits, model(inputs_embeds=table(ids)).logits)
 
 
-@pytest.mark.parametrize("name", ["kmer_logistic", "rule"])
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize(
+    ("name", "kind"), [key for key in HUGGING_FACE_CLASSES if key[0] in HEADLESS]
+)
 def test_what_reads_letters_refuses_embeddings(name: str, kind: Kind, ids: Tensor) -> None:
     model = classifier(name, kind)
     with pytest.raises(InputError, match=f"{name}: reads letters"):

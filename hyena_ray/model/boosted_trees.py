@@ -1,0 +1,146 @@
+"""Boosted trees on a few features of each base, fitted by scikit-learn and evaluated in torch.
+
+They are the baseline that decides: with nothing but Z-HUNT and composition, or runs of G, they are
+level with networks that learn from the letters (RESULTS.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hyena_ray.errors import unknown_name
+from hyena_ray.model.fitted_baseline import FittedBaseline
+from hyena_ray.model.perfect_trees import ALWAYS_LEFT, PerfectTrees, perfect_trees
+from hyena_ray.model.tree_features import FEATURE_SETS, FeatureSet
+
+
+class TreeEnsemble(nn.Module):
+    """A bias and the sum of one leaf of each tree; see `PerfectTrees`. At first all are 0.
+
+    Args:
+        trees: Number of trees.
+        depth: Comparisons from the root of a tree to its leaf.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+
+    def __init__(self, trees: int, depth: int) -> None:
+        super().__init__()
+        nodes = 2**depth - 1
+        self.register_buffer("feature", torch.zeros(trees, nodes, dtype=torch.int64))
+        self.register_buffer("threshold", torch.full((trees, nodes), ALWAYS_LEFT))
+        self.value = nn.Parameter(torch.zeros(trees, nodes + 1))
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.depth = depth
+
+    @torch.no_grad()
+    def fill(self, trees: PerfectTrees) -> None:
+        """Take over fitted trees.
+
+        Args:
+            trees: As many trees as this has, of the same depth.
+        """
+        for own, given in (
+            (self.feature, trees.feature),
+            (self.threshold, trees.threshold),
+            (self.value, trees.value),
+        ):
+            own.copy_(torch.from_numpy(given))
+        self.bias.fill_(trees.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Add up the leaves that features lead to.
+
+        Args:
+            features: Shape (..., F), float32.
+
+        Returns:
+            Sums, shape (..., 1).
+        """
+        rows = features.flatten(0, -2)
+        trees, nodes = self.feature.shape
+        compared, limit, value = self.feature.view(-1), self.threshold.view(-1), self.value.view(-1)
+        tree = torch.arange(trees, device=rows.device)
+        place = torch.zeros(len(rows), trees, dtype=torch.int64, device=rows.device)
+        for level in range(self.depth):
+            node = place + (tree * nodes + 2**level - 1)
+            above = rows.gather(1, compared[node]) > limit[node]
+            place = 2 * place + above
+        sums: Tensor = value[place + tree * (nodes + 1)].sum(1) + self.bias
+        return sums.view(*features.shape[:-1], 1)
+
+
+class BoostedTrees(FittedBaseline):
+    """Probability of class 1 = sigmoid(bias + sum over trees of a leaf's value).
+
+    Trees are fitted to the features of a task, one after the other, each to bases drawn anew.
+    """
+
+    score: TreeEnsemble
+
+    def build(self, config: Any) -> None:
+        super().build(config)
+        if config.features not in FEATURE_SETS:
+            raise unknown_name("config: features", config.features, "set of features", FEATURE_SETS)
+        self.score = TreeEnsemble(config.trees, config.depth)
+
+    @property
+    def features(self) -> FeatureSet:
+        """Features that the trees read."""
+        return FEATURE_SETS[self.config.features]
+
+    def choose(self, number: int) -> None:
+        """Do nothing: there is one candidate.
+
+        Args:
+            number: 0.
+        """
+
+    def measure(self, codes: NDArray[np.uint8], bases: slice) -> NDArray[np.float32]:
+        """Measure the features of some bases.
+
+        Args:
+            codes: Base codes, shape (B, L).
+            bases: Bases to measure; the others are their flanks.
+
+        Returns:
+            Shape (B, bases, F).
+        """
+        return self.features.measure(codes, bases)
+
+    def fit_score(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int8],
+        weights: NDArray[np.float32],
+        seed: int,
+    ) -> None:
+        """Fit the trees.
+
+        Args:
+            features: Features of the training bases, shape (n, F).
+            labels: Their classes, 0 or 1, shape (n,).
+            weights: Weight of each base in the loss, shape (n,).
+            seed: Seed of the bases that are drawn for each tree.
+        """
+        from sklearn.ensemble import GradientBoostingClassifier
+
+        config = self.config
+        boosting = GradientBoostingClassifier(
+            loss="log_loss",
+            n_estimators=config.trees,
+            learning_rate=config.shrinkage,
+            subsample=config.fraction,
+            max_depth=config.depth,
+            min_samples_leaf=config.smallest_leaf,
+            n_iter_no_change=None,
+            random_state=seed,
+        )
+        boosting.fit(features, labels, sample_weight=weights)
+        self.score.fill(perfect_trees(boosting, config.depth))
