@@ -232,7 +232,7 @@ def _same_test(contents: RunContents, published: Published) -> bool:
 
 
 def _validated(contents: TrainContents) -> Headline:
-    metric = contents.task.metric
+    metric = contents.metric
     return Headline(
         f"{METRIC_TITLES[metric]} {number(contents.record.validation[metric])}",
         "on the validation data, which chose epoch and threshold. The test data were not "

@@ -185,7 +185,7 @@ def learning_section(contents: TrainContents | TuneContents) -> Section | None:
         The section, or None where no epoch was kept.
     """
     blocks: list[Block] = []
-    history, metric = contents.history, contents.task.metric
+    history, metric = contents.history, contents.metric
     if history:
         run = (
             f" of trial {contents.summary.best_trial}" if isinstance(contents, TuneContents) else ""

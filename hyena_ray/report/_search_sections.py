@@ -42,7 +42,7 @@ def search_section(contents: TuneContents) -> Section:
         contents: What the folder of the search holds.
     """
     blocks: list[Block] = []
-    study, metric = contents.study, METRIC_TITLES[contents.task.metric]
+    study, metric = contents.study, METRIC_TITLES[contents.metric]
     if study is not None:
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         varied = _varied(complete)
@@ -246,7 +246,7 @@ def comparison_section(contents: RunContents) -> Section | None:
     """
     if contents.comparison is None:
         return None
-    metric = "f1" if contents.task is None else contents.task.metric
+    metric = "average_precision" if contents.task is None else contents.task.metric
     rows = contents.comparison.table.to_pylist()
     rows.sort(key=lambda row: -(row[metric] if row[metric] is not None else -1.0))
     names = [name for name in _COMPARED if any(row[name] is not None for row in rows)]

@@ -46,6 +46,7 @@ from hyena_ray.report.run_contents import (
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, PLAN, read_kind, read_manifest
 from hyena_ray.runs.run import PROVENANCE, RunProvenance, read_plan
+from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import task_named
@@ -131,7 +132,7 @@ def _plan(folder: AnyPath, plan_class: type[PlanType]) -> PlanType:
 
 
 def _tune(folder: AnyPath) -> TuneContents:
-    record = TuneRecord.read(folder)
+    record, plan = TuneRecord.read(folder), _plan(folder, TunePlan)
     columns = ("trial", "state", SCORE, "epochs", SECONDS, PROBLEM)
     AttributeRecord.read(folder / ATTRIBUTION)
     return TuneContents(
@@ -139,7 +140,8 @@ def _tune(folder: AnyPath) -> TuneContents:
         simulated=record.simulated,
         task=task_named(record.task, str(folder / MANIFEST)),
         summary=record,
-        settings=_plan(folder, TunePlan).model_dump(mode="json"),
+        metric=SearchSpace.parse(plan.space, folder / PLAN).metric,
+        settings=plan.model_dump(mode="json"),
         evaluation=Evaluation.read(folder / EVALUATION),
         history=_history(folder / "trials" / f"{record.best_trial:04d}" / HISTORY),
         trials=_table(folder / "trials.parquet", columns),
@@ -155,6 +157,7 @@ def _train(folder: AnyPath) -> TrainContents:
         simulated=record.simulated,
         task=task_named(settings.task, str(folder / PLAN)),
         record=record,
+        metric=settings.metric,
         settings=settings.model_dump(mode="json"),
         evaluation=_evaluation(folder),
         history=_history(folder / HISTORY),

@@ -200,6 +200,8 @@ class TrainContents(ScoredContents):
 
     record: TrainRecord
     """Manifest of the run."""
+    metric: str
+    """Metric that chose the epoch."""
     settings: Mapping[str, Any]
     """Settings by section."""
     history: list[dict[str, float]] | None
@@ -216,6 +218,8 @@ class TuneContents(ScoredContents):
     """Metrics and curves of the best model on the test split."""
     summary: TuneRecord
     """Manifest of the run."""
+    metric: str
+    """Metric that chose the epochs and the best trial."""
     settings: Mapping[str, Any]
     """Search space and settings that the run started with, by section."""
     history: list[dict[str, float]] | None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 Values = dict[str, Any]
 """Dotted keys of `RunSettings` and their values."""
+METRIC = "training.metric"
+"""Setting that names the metric of a search."""
 EPOCHS = ("training.stages", "training.epochs", "training.head_stage_epochs")
 """Settings that decide the number of epochs."""
 CONSTRAINED = (
@@ -177,6 +179,11 @@ class Parameter(Settings):
         index = round((value - self.bounds()[0]) / (self.step or 1))
         return self.value_at(min(max(index, 0), size - 1))
 
+    @property
+    def metric(self) -> str:
+        """Name of the metric on the validation data that the search maximises."""
+        return self.run_settings({}).metric
+
     def suggest(self, trial: BaseTrial, key: str) -> Any:
         """Ask Optuna for a value.
 
@@ -293,6 +300,10 @@ class SearchSpace(Settings):
                 )
 
     def _check_parameter(self, key: str, place: str) -> None:
+        if key == METRIC:
+            raise InputError(
+                place, None, "trials with other metrics cannot be compared", "set it under settings"
+            )
         if key in self.settings:
             raise InputError(place, None, "is under settings too", "remove one of them")
         self.search[key].check(place)
@@ -313,6 +324,11 @@ class SearchSpace(Settings):
 
     def _combinations(self) -> Combinations:
         return Combinations(self.search)
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric on the validation data that the search maximises."""
+        return self.run_settings({}).metric
 
     def suggest(self, trial: BaseTrial) -> Values:
         """Ask Optuna for a trial's searched settings.

@@ -202,12 +202,7 @@ class Evaluation(NamedTuple):
             f"{'threshold':<20}{self.metrics.threshold:.3f}",
         ]
         if self.regions is not None:
-            regions = self.regions
-            lines.append(
-                f"regions: {regions.found:,} of {regions.regions:,} found ({regions.recall:.3f}); "
-                f"of {regions.called:,.0f} called runs {regions.false:,.0f} touch none, "
-                f"{regions.false_per_mb:.1f} per Mb (precision {regions.precision:.3f})"
-            )
+            lines.append(str(self.regions))
         for tracts in self.tracts:
             low, high = tracts.intervals["roc_auc"]
             lines.append(

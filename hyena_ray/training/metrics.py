@@ -361,6 +361,12 @@ class RegionScores(NamedTuple):
     false_per_mb: float
     """False runs in a million bases."""
 
+    def __str__(self) -> str:
+        return (
+            f"{self.found:,} of {self.regions:,} regions found ({self.recall:.3f}); "
+            f"{self.false_per_mb:.1f} calls per Mb touch none (precision {self.precision:.3f})"
+        )
+
 
 def score_regions(
     stretches: Windows, scores: NDArray[np.floating], threshold: float, weight: Numbers

@@ -69,7 +69,7 @@ ATTRIBUTION = "attribution"
 """Name of the folder of the best model's attribution, a run of its own."""
 TOP = 10
 """k-mers of each table that the summary names."""
-_SHOWN = ("f1", "mcc", "average_precision", "roc_auc", "precision", "recall")
+_SHOWN = ("average_precision", "precision", "recall", "f1", "mcc", "tile_f1")
 
 
 class TuneSettings(Resumes, Joins):
@@ -133,6 +133,9 @@ class TuneRecord(Record):
     """Metrics of the best trial, which chose it, and its epoch and threshold."""
     test: dict[str, float]
     """Metrics of the best model on the test data, which chose nothing."""
+    regions: str
+    """Regions found and false calls of the best model on the test data, in words; empty for
+    sequences."""
     attribution: str
     """sha256 of the k-mer tables."""
     kmers: dict[str, tuple[str, ...]]
@@ -149,6 +152,8 @@ class TuneRecord(Record):
         for name, metrics in (("validation", self.validation), ("test", self.test)):
             shown = "  ".join(f"{key} {metrics[key]:.3f}" for key in _SHOWN if key in metrics)
             lines.append(f"{name:<12}{shown}")
+        if self.regions:
+            lines.append(f"            {self.regions}")
         lines.append(f"top {TOP} k-mers")
         lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in self.kmers.items()]
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
@@ -511,6 +516,7 @@ class _Steps:
             settings=best.user_attrs[SETTINGS],
             validation=best.user_attrs[METRICS],
             test=test.measured.record(),
+            regions="" if test.regions is None else str(test.regions),
             attribution=attributed.digest,
             kmers=attributed.kmers,
             seconds=self.seconds,
