@@ -35,14 +35,14 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "prepare": Kind("", "prepared data", 3),
-    "train": Kind("a", "training run", 1),
-    "tune": Kind("a", "search of settings", 1, ("data", "attribution")),
-    "compare": Kind("a", "comparison of presets", 1, ("runs",)),
-    "evaluate": Kind("an", "evaluation", 1),
+    "prepare": Kind("", "prepared data", 4),
+    "train": Kind("a", "training run", 2),
+    "tune": Kind("a", "search of settings", 2, ("data", "attribution")),
+    "compare": Kind("a", "comparison of presets", 2, ("runs",)),
+    "evaluate": Kind("an", "evaluation", 2),
     "attribute": Kind("an", "attribution", 1),
     "sanity": Kind("", "sanity checks of an attribution", 1),
-    "predict": Kind("a", "prediction", 1),
+    "predict": Kind("a", "prediction", 2),
     "pretrain": Kind("a", "pretraining", 1),
 }
 """Every kind of run, by the name of the job that makes it."""

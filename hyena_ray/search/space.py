@@ -179,11 +179,6 @@ class Parameter(Settings):
         index = round((value - self.bounds()[0]) / (self.step or 1))
         return self.value_at(min(max(index, 0), size - 1))
 
-    @property
-    def metric(self) -> str:
-        """Name of the metric on the validation data that the search maximises."""
-        return self.run_settings({}).metric
-
     def suggest(self, trial: BaseTrial, key: str) -> Any:
         """Ask Optuna for a value.
 
