@@ -200,7 +200,8 @@ class Manifest(Record):
             The manifest, with its fingerprint and outputs.
         """
         plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
-        outputs = {f"windows of {size} bases": f"length={size}" for size in values["lengths"]}
+        cut = dict.fromkeys(count.length for count in values["counts"])
+        outputs = {f"windows of {size} bases": f"length={size}" for size in cut}
         if values["stretches"] is not None:
             outputs["stretches that are scored"] = STRETCHES
         return cls.make(

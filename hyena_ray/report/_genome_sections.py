@@ -39,28 +39,31 @@ ROWS = 50
 
 
 def prepared_headline(manifest: Manifest) -> list[Block]:
-    """State how many windows of the shortest length there are, and how they were split.
+    """State how many training windows of the shortest length, and stretches, there are by split.
 
     Args:
         manifest: Manifest of the prepared data.
     """
     length = min(manifest.lengths)
     counts = [c for c in manifest.counts if c.length == length]
-    blocks: list[Block] = [
-        Headline(
-            f"{_total(counts):,} {'training windows' if manifest.contigs else 'sequences'}",
-            f"of {length:,} bases, {sum(c.positive for c in counts):,} of them with a label of 1: "
-            f"{_by_split(counts)}.",
-        )
-    ]
-    if manifest.stretches is not None:
-        stretches = manifest.stretches.counts
-        blocks.append(
-            f"Models of every window length are scored on {_total(stretches):,} stretches of "
-            f"{manifest.stretch:,} bases, {sum(c.positive for c in stretches):,} of them with a "
-            f"label: {_by_split(stretches)}."
-        )
+    if manifest.stretches is None:
+        return [_counted(counts, "sequences", length)]
+    stretches = manifest.stretches.counts
+    blocks: list[Block] = [] if not counts else [_counted(counts, "training windows", length)]
+    if stretches:
+        blocks += [
+            _counted(stretches, "stretches", stretches[0].length),
+            "On the stretches models of every window length are scored.",
+        ]
     return blocks
+
+
+def _counted(counts: Sequence[Count], unit: str, length: int) -> Headline:
+    return Headline(
+        f"{_total(counts):,} {unit}",
+        f"of {length:,} bases, {sum(c.positive for c in counts):,} of them with a label of 1: "
+        f"{_by_split(counts)}.",
+    )
 
 
 def _total(counts: Sequence[Count]) -> int:

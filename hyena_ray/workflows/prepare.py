@@ -116,17 +116,13 @@ def dry_run(preparation: Preparation) -> DryRun:
     started = time.monotonic()
     manifest = preparation.recipe.write(None)
     seconds = time.monotonic() - started
-    windows = {
-        f"{length} bases": {
-            split: sum(
-                count.positive + count.negative
-                for count in manifest.counts
-                if (count.length, count.split) == (length, split)
-            )
-            for split in manifest.splits
-        }
-        for length in manifest.lengths
-    }
+    stretches = () if manifest.stretches is None else manifest.stretches.counts
+    windows: dict[str, dict[str, int]] = {}
+    for kind, counts in (("windows", manifest.counts), ("stretches", stretches)):
+        for count in counts:
+            by_split = windows.setdefault(f"{kind} of {count.length:,} bases", {})
+            number = count.positive + count.negative
+            by_split[count.split] = by_split.get(count.split, 0) + number
     contigs = f"{len(manifest.contigs)} contigs, {sum(c.length for c in manifest.contigs):,} bases"
     return DryRun(
         plan={
@@ -134,7 +130,7 @@ def dry_run(preparation: Preparation) -> DryRun:
             "inputs": ", ".join(map(str, preparation.recipe.inputs)),
             "genome": contigs if manifest.contigs else "",
             "split": manifest.split,
-            "windows": f"with {manifest.flank} bases on each side",
+            "cut into": f"with {manifest.flank} bases on each side",
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
             "runs on": "one process of this machine",
         },
