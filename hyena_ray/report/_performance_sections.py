@@ -41,6 +41,8 @@ def evaluation_section(contents: ScoredContents) -> Section | None:
         _reliability(evaluation),
         _metrics(evaluation),
     ]
+    if evaluation.tracts:
+        blocks.append(_tracts(evaluation))
     if len(evaluation.by_contig) > 1:
         blocks.append(_contigs(evaluation))
     return Section("evaluation", f"On the {evaluation.split} data", blocks)
@@ -154,6 +156,23 @@ def _metrics(evaluation: Evaluation) -> Table:
         "blocks",
         ["metric", "value", "95 % interval"],
         rows,
+    )
+
+
+def _tracts(evaluation: Evaluation) -> Table:
+    return Table(
+        "Tracts with a label told from the others that a program without training calls",
+        ["program, score of at least", "tracts", "with a label", "ROC-AUC", "AP"],
+        [
+            [
+                f"{row.caller}, {row.threshold:g}",
+                f"{row.tracts:,.0f}",
+                f"{row.labelled:,}",
+                f"{number(row.roc_auc)} ({between(*row.intervals['roc_auc'])})",
+                f"{number(row.average_precision)} ({between(*row.intervals['average_precision'])})",
+            ]
+            for row in evaluation.tracts
+        ],
     )
 
 

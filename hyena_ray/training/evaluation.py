@@ -174,6 +174,25 @@ class Evaluation(NamedTuple):
         """All metrics, under the names that they have after an epoch."""
         return Measured(self.metrics, None if self.tiles is None else self.tiles.metrics)
 
+    def figures(self) -> dict[str, float]:
+        """Return all figures that are compared between models, by name.
+
+        They are those of `Measured.record`; of tracts `tract_NAME`, of the strongest ones
+        `strong_tract_NAME`; and `region_recall` and `false_per_mb`.
+        """
+        figures = self.measured.record()
+        for prefix, tracts in zip(("tract_", "strong_tract_"), self.tracts, strict=False):
+            figures |= {
+                f"{prefix}roc_auc": tracts.roc_auc,
+                f"{prefix}average_precision": tracts.average_precision,
+            }
+        if self.regions is not None:
+            figures |= {
+                "region_recall": self.regions.recall,
+                "false_per_mb": self.regions.false_per_mb,
+            }
+        return figures
+
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is not defined."""
         values: dict[str, Any] = plain(self)

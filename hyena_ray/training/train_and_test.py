@@ -123,7 +123,7 @@ def train_and_test(
     figures = RunFigures(
         best_epoch=result.best_epoch,
         validation=result.metrics,
-        test=None if evaluation is None else evaluation.measured.record(),
+        test=None if evaluation is None else evaluation.figures(),
         trainable_share=result.trainable_share,
         seconds_per_epoch=sum(seconds) / len(seconds) if seconds else None,
         peak_memory=peak_memory(),

@@ -32,6 +32,12 @@ METRIC_TITLES = {
     "roc_auc": "ROC-AUC",
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
+    "region_recall": "regions found",
+    "false_per_mb": "false calls per Mb",
+    "tract_roc_auc": "ROC-AUC, tracts",
+    "tract_average_precision": "AP, tracts",
+    "strong_tract_roc_auc": "ROC-AUC, strong tracts",
+    "strong_tract_average_precision": "AP, strong tracts",
     "tile_average_precision": "AP, tiles",
     "tile_precision": "precision, tiles",
     "tile_recall": "recall, tiles",
@@ -42,7 +48,9 @@ METRIC_TITLES = {
     "tile_accuracy": "accuracy, tiles",
 }
 """Metrics of the test data, and their titles in the table. Those of bases are taken at the
-prevalence of the genome or, with `tile_`, on tiles with and without a label at a fixed ratio."""
+prevalence of the genome or, with `tile_`, on tiles with and without a label at a fixed ratio;
+those of tracts say how well tracts with a label are told from the others that a program without
+training calls."""
 COST_TITLES = {
     "trainable_share": "weights trained",
     "seconds_per_epoch": "s per epoch",
@@ -70,6 +78,10 @@ _SHOWN = (
     "f1",
     "mcc",
     "roc_auc",
+    "region_recall",
+    "false_per_mb",
+    "tract_roc_auc",
+    "strong_tract_roc_auc",
     "tile_average_precision",
     "tile_f1",
 )
@@ -217,8 +229,8 @@ def _our_cells(row: Row, shown: Sequence[str]) -> list[str]:
     cells = [row["preset"], runs]
     for name in shown:
         mean, spread = row[name], row[f"{name}_sd"]
-        shown = "" if mean is None else f"{mean:.3f}"
-        cells.append(shown if spread is None else f"{shown} ± {spread:.3f}")
+        text = "" if mean is None else f"{mean:.3f}"
+        cells.append(text if spread is None else f"{text} ± {spread:.3f}")
     share, seconds, memory = (row[name] for name in COST_TITLES)
     cells.append("" if share is None else f"{share:.2%}")
     cells.append("" if seconds is None else f"{seconds:.1f}")

@@ -515,7 +515,7 @@ class _Steps:
             best_trial=best.number,
             settings=best.user_attrs[SETTINGS],
             validation=best.user_attrs[METRICS],
-            test=test.measured.record(),
+            test=test.figures(),
             regions="" if test.regions is None else str(test.regions),
             attribution=attributed.digest,
             kmers=attributed.kmers,
