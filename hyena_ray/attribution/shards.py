@@ -41,7 +41,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.attribution.targets import pass_positions, trim_tokens, true_positives
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file, sha256_file
@@ -59,6 +59,8 @@ from hyena_ray.storage import AnyPath
 
 SHARD_SIZE = 256
 """Windows of a shard: seconds of work, so that little is lost with a worker, and few files."""
+READ_ROWS = 4096
+"""Windows of prepared data that are in memory at once, where a few of many are attributed."""
 CAREFUL_AFTER = 2
 """Failed attempts at a shard after which its windows are attempted one by one."""
 COMPLETENESS_LIMIT = 0.01
@@ -68,16 +70,21 @@ _log = logging.getLogger(__name__)
 
 
 class Shard(Settings):
-    """Consecutive windows of a split, in the order of their ids."""
+    """Consecutive windows of a plan, in the order of their ids."""
 
-    first_row: int
-    """First row of the shard."""
-    last_row: int
-    """One past the last row."""
+    first: int
+    """Number of its first window among those of the plan."""
+    last: int
+    """One past the number of its last window."""
     first_id: int
     """Id of the first window."""
     last_id: int
     """Id of the last window itself."""
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return self.last - self.first
 
 
 class ShardPlan(Plan):
@@ -92,6 +99,8 @@ class ShardPlan(Plan):
     """Bases of a window."""
     split: str
     """Split whose windows are attributed."""
+    split_windows: int
+    """Number of windows of the split, over which those of the plan are spread evenly."""
     data: str
     """sha256 of the manifest of the prepared data."""
     model: str
@@ -119,18 +128,13 @@ class ShardPlan(Plan):
             data: Prepared data.
             split: Split whose windows are attributed.
             settings: Methods and their settings.
-            limit: Use at most this many windows, as shards sampled evenly across the split; None
-                uses all.
+            limit: Use at most this many windows, sampled evenly across the split; None uses all.
             size: Windows of a shard.
 
         Raises:
             InputError: The data do not have the split, or windows of that length; the flank is too
-                short, windows are shorter than k, or the limit is below one shard.
+                short, or windows are shorter than k.
         """
-        if limit is not None and limit < size:
-            raise InputError(
-                "--limit", limit, f"below {size}, the windows of a shard", f"give at least {size}"
-            )
         length, flank = model.readout.window, model.readout.required_flank
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
@@ -141,13 +145,14 @@ class ShardPlan(Plan):
                 f"the model needs a flank of {flank}",
                 f"prepare the data with --flank {flank} or more",
             )
-        ids = data.window_ids(length, split)
-        if not len(ids):
+        every = data.window_ids(length, split)
+        if not len(every):
             raise InputError(data.folder, split, "the split has no windows", "choose another split")
+        ids = every if limit is None else every[sample_evenly(len(every), limit)]
         shards = tuple(
             Shard(
-                first_row=first,
-                last_row=min(first + size, len(ids)),
+                first=first,
+                last=min(first + size, len(ids)),
                 first_id=int(ids[first]),
                 last_id=int(ids[min(first + size, len(ids)) - 1]),
             )
@@ -156,16 +161,42 @@ class ShardPlan(Plan):
         return cls(
             length=length,
             split=split,
+            split_windows=len(every),
             data=sha256_file(data.folder / MANIFEST),
             model=model_sha256(model),
             settings=settings,
-            shards=shards if limit is None else shards[:: -(-len(shards) // (limit // size))],
+            shards=shards,
         )
 
     @property
     def windows(self) -> int:
         """Number of windows of all shards."""
-        return sum(shard.last_row - shard.first_row for shard in self.shards)
+        return self.shards[-1].last
+
+    def read_windows(self, data: PreparedData, index: int) -> Windows:
+        """Read the windows of a shard.
+
+        Args:
+            data: Prepared data of the plan.
+            index: Number of the shard.
+
+        Returns:
+            The windows, in the order of their ids.
+
+        Raises:
+            InputError: A file is damaged, or is not what the data's manifest says.
+        """
+        shard = self.shards[index]
+        rows = sample_evenly(self.split_windows, self.windows)[shard.first : shard.last]
+        # Windows between the sampled ones are read too, but not all of them at once.
+        parts = np.split(rows, np.flatnonzero(np.diff(rows // READ_ROWS)) + 1)
+        windows = [
+            data.read_rows(self.length, self.split, int(part[0]), int(part[-1]) + 1).rows(
+                part - part[0]
+            )
+            for part in parts
+        ]
+        return Windows(*map(np.concatenate, zip(*windows, strict=True)))
 
     def require_true_positives(self, model: WindowModel, data: PreparedData) -> None:
         """Look for a window with a true positive, before anything is written.
@@ -178,8 +209,8 @@ class ShardPlan(Plan):
             InputError: The model predicts no labelled base.
         """
         positions = pass_positions(model, self.settings)
-        for shard in self.shards:
-            windows = data.read_rows(self.length, self.split, shard.first_row, shard.last_row)
+        for index in range(len(self.shards)):
+            windows = self.read_windows(data, index)
             tokens = trim_tokens(model, windows)
             if true_positives(model, tokens, windows.labels, positions).any():
                 return
@@ -213,8 +244,7 @@ def shard_is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
         index: Number of the shard.
         folder: Folder of the attribution.
     """
-    shard = plan.shards[index]
-    rows = shard.last_row - shard.first_row
+    rows = plan.shards[index].windows
     return shard_file_is_complete(shard_path(folder, index), plan.fingerprint, rows)
 
 
@@ -259,8 +289,7 @@ def run_shard(
         raise InputError(data.folder, None, "not the data that the plan was made for", remedy)
     if attributor.model_sha256 != plan.model:
         raise InputError("model", None, "not the model that the plan was made for", remedy)
-    shard = plan.shards[index]
-    windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+    windows = plan.read_windows(data, index)
     note = _note_path(folder, index)
     note.parent.mkdir(parents=True, exist_ok=True)
     attempts = f"{note.read_text() if note.exists() else ''}started\n"
@@ -351,8 +380,7 @@ def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
     Raises:
         InputError: The file is missing, damaged or of another plan.
     """
-    shard = plan.shards[index]
-    rows = shard.last_row - shard.first_row
+    rows = plan.shards[index].windows
     return read_shard_file(shard_path(folder, index), plan.fingerprint, rows)
 
 
@@ -436,11 +464,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
             often enough.
     """
     settings = plan.settings
-    config = KmerConfig(
-        k=settings.k,
-        merge_strands=settings.merge_strands,
-        outside=settings.background == "outside",
-    )
+    config = KmerConfig(k=settings.k, merge_strands=settings.merge_strands)
     sums: dict[str, KmerSums] = {
         name: KmerSums.zero(config) for name in settings.methods if METHODS[name].scores_bases
     }
@@ -469,12 +493,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     }
     _warn_unconverged(convergence, settings.tolerance)
     tables = {
-        name: kmer_table(
-            method_sums,
-            min_count=settings.min_count,
-            by=settings.ranking,
-            background=settings.background,
-        )
+        name: kmer_table(method_sums, min_count=settings.min_count, by=settings.ranking)
         for name, method_sums in sums.items()
     }
     if any(table.num_rows == 0 for table in tables.values()):

@@ -364,5 +364,5 @@ def read_sample(plan: ShardPlan, folder: AnyPath) -> WindowSample:
         contig=contig,
         start=np.concatenate(start),
         windows_read=windows_read,
-        windows_attributed=sum(shard.last_row - shard.first_row for shard in plan.shards),
+        windows_attributed=plan.windows,
     )

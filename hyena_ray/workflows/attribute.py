@@ -44,7 +44,7 @@ class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
     """Settings of an attribution."""
 
     limit: Annotated[int | None, Option("N", READ, default="all windows"), Field(ge=1)] = None
-    """Use at most N windows, sampled evenly across the split in shards of 256, so at least 256."""
+    """Use at most N windows, sampled evenly across the split."""
     methods: Annotated[tuple[str, ...] | None, Option("M,M", default="the definition's")] = None
     """Attribution methods, each of which gives one table: ig, noisy_ig, smoothgrad,
     input_x_gradient, ism or tp."""
@@ -215,8 +215,7 @@ def dry_run(attribution: Attribution) -> DryRun:
         actors, resources = placement.concurrent, placement.resources
         seconds = run_task(_one_batch(attribution), resources, TIMED, threads=1)
     left = missing_shards(plan, output.folder) if output.resume else range(len(plan.shards))
-    windows = sum(_windows_in(plan, index) for index in range(len(plan.shards)))
-    windows_left = sum(_windows_in(plan, index) for index in left)
+    windows, windows_left = plan.windows, sum(plan.shards[index].windows for index in left)
     return DryRun(
         plan={
             "data": f"{data.folder}: {data.manifest.task}, {plan.length} bases",
@@ -250,16 +249,10 @@ def _one_batch(attribution: Attribution) -> Callable[[], float]:
     def work() -> float:
         from hyena_ray.workflows.timing import attribution_seconds
 
-        shard = plan.shards[0]
-        data = PreparedData.open(data_folder)
-        windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+        windows = plan.read_windows(PreparedData.open(data_folder), 0)
         return attribution_seconds(model_folder, windows, plan.settings)
 
     return work
-
-
-def _windows_in(plan: ShardPlan, index: int) -> int:
-    return plan.shards[index].last_row - plan.shards[index].first_row
 
 
 def execute(attribution: Attribution) -> AttributeRecord:
@@ -411,7 +404,7 @@ def attribute_in_run(
         make=make,
         is_done=lambda index: shard_is_complete(plan, index, folder),
         describe=describe,
-        windows=lambda index: _windows_in(plan, index),
+        windows=lambda index: plan.shards[index].windows,
     )
     run_shards(shards, actors=actors, resources=resources)
     result = merge_shards(plan, folder)
