@@ -17,6 +17,8 @@ from hyena_ray.errors import InputError
 
 PERSISTENCE = 0.98
 """Parameter p of rank-biased overlap, at which the top 50 k-mers carry most of the weight."""
+LEAST_TAU = 0.2
+"""Kendall's tau below which two rankings are said to disagree."""
 
 
 def consensus_ranking(
@@ -111,6 +113,32 @@ def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Ta
     types = [pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64()]
     names = ["first", "second", "kmers", "kendall_tau", "rbo"]
     return pa.Table.from_pylist(rows, pa.schema(list(zip(names, types, strict=True))))
+
+
+def disagreements(similarity: pa.Table, titles: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Warn of rankings that hardly agree, so that nobody takes the order of their k-mers for sure.
+
+    Args:
+        similarity: Table as `agreement` returns it.
+        titles: Name of each table for a reader; None keeps the names.
+
+    Returns:
+        A sentence for each pair whose Kendall's tau is below `LEAST_TAU`.
+
+    Example:
+        >>> ig = pa.table({"kmer": ["AA", "CG", "TT"], "score": [1.0, 2.0, 3.0]})
+        >>> ism = pa.table({"kmer": ["AA", "CG", "TT"], "score": [3.0, 2.0, 1.0]})
+        >>> disagreements(agreement({"ig": ig, "ism": ism}))[0].partition(":")[0]
+        'ig and ism rank the 3 k-mers differently'
+    """
+    shown = {} if titles is None else titles
+    return tuple(
+        f"{shown.get(row['first'], row['first'])} and {shown.get(row['second'], row['second'])} "
+        f"rank the {row['kmers']} k-mers differently: Kendall's tau is {row['kendall_tau']:.2f}, "
+        f"and below {LEAST_TAU} the order of one says little about that of the other"
+        for row in similarity.to_pylist()
+        if row["kendall_tau"] < LEAST_TAU
+    )
 
 
 def rank_biased_overlap(

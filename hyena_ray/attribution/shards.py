@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hyena_ray.attribution.consensus import agreement, consensus_ranking
+from hyena_ray.attribution.consensus import agreement, consensus_ranking, disagreements
 from hyena_ray.attribution.engine import Attributor, Convergence, WindowAttribution
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
@@ -439,8 +439,13 @@ class MergeResult(NamedTuple):
     convergence: dict[str, dict[str, float]]
     """`Convergence.summary` of the attributed windows for each method that integrates from a
     baseline; its Parquet file holds it too, as metadata `convergence`."""
+    methods: tuple[str, ...]
+    """Methods that score bases; the consensus is of all of them, where there are several."""
     agreement: pa.Table | None
     """Similarity of the methods' rankings; None for a single method."""
+    notes: tuple[str, ...]
+    """Warnings of methods that disagree. Like the methods of the consensus, they are in the
+    metadata of its Parquet file and of that of the agreement."""
     positions: tuple[int, ...]
     """Distinct numbers of sequence positions of a pass, ascending. There is more than one only if a
     GPU ran out of memory; then the digest may differ from that of other runs."""
@@ -504,14 +509,20 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
             "choose a split with more of them, or lower min_count",
         )
     similarity = None
+    notes: tuple[str, ...] = ()
     if len(sums) > 1:
         similarity = agreement(tables, column=settings.ranking)
+        notes = disagreements(similarity)
+        for note in notes:
+            _log.warning("%s", note)
+        metadata = {"methods": json.dumps(list(sums)), "notes": json.dumps(notes)}
+        similarity = similarity.replace_schema_metadata(metadata)
         tables["consensus"] = consensus_ranking(
             tables,
             by=settings.consensus,
             positive_only=settings.positive_only,
             column=settings.ranking,
-        )
+        ).replace_schema_metadata(metadata)
     if "tp" in settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=settings.min_count)
     for name, summary in convergence.items():
@@ -524,7 +535,9 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         windows=windows,
         attributed=attributed,
         convergence=convergence,
+        methods=tuple(sums),
         agreement=similarity,
+        notes=notes,
         positions=tuple(sorted(positions)),
     )
 

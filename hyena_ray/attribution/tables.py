@@ -8,7 +8,6 @@ scikit-learn do not have.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +72,7 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
     score = sums.total[rows] / count
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (sums.squares[rows] - count * score**2) / (count - 1)
-        error = np.sqrt(windows / (windows - 1) * _scatter(*sums.spread[:, rows], score)) / count
+        error = np.sqrt(windows / (windows - 1) * _scatter(sums.spread[:, rows], score)) / count
         half = stdtrit(np.maximum(windows - 1, 1), (1 + CONFIDENCE) / 2) * error
     several = windows > 1
     shrunken = shrink(score, np.where(several, error, 0.0), windows, _mean_by_chance(sums))
@@ -96,8 +95,9 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
     )
 
 
-def _scatter(ss: Any, sn: Any, nn: Any, mean: Any) -> Any:
+def _scatter(spread: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the sum of (s - n * mean)**2, or 0 where it differs from 0 by rounding only."""
+    ss, sn, nn = spread
     scatter = ss - 2 * mean * sn + mean**2 * nn
     return np.where(scatter > 1e-12 * ss, scatter, 0.0)
 

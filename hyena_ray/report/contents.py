@@ -61,7 +61,10 @@ from hyena_ray.workflows.tune import ATTRIBUTION, TunePlan, TuneRecord
 
 PlanType = TypeVar("PlanType", bound=Plan)
 
-METHOD_COLUMNS = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
+METHOD_COLUMNS = (
+    *("kmer", "count", "windows", "score", "shrunken_score", "ci_low", "ci_high", "background"),
+    *("p_value", "q_value"),
+)
 """Columns of the k-mer table of a method that the page needs."""
 REMEDY = "finish it with --resume, or make it again"
 

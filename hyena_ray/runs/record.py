@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
     "tune": Kind("a", "search of settings", 1, ("data", "attribution")),
     "compare": Kind("a", "comparison of presets", 1, ("runs",)),
     "evaluate": Kind("an", "evaluation", 1),
-    "attribute": Kind("an", "attribution", 1),
+    "attribute": Kind("an", "attribution", 2),
     "sanity": Kind("", "sanity checks of an attribution", 1),
     "predict": Kind("a", "prediction", 1),
     "pretrain": Kind("a", "pretraining", 1),

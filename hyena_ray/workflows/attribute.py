@@ -97,8 +97,12 @@ class AttributeRecord(Record):
     """How exact the scores of each gradient method are."""
     kmers: dict[str, tuple[str, ...]]
     """First k-mers of every table."""
+    consensus: tuple[str, ...]
+    """Methods of the consensus, all that score bases; empty for a single one."""
     agreement: tuple[dict[str, Any], ...] | None
     """How far each pair of methods agrees; None for a single method."""
+    notes: tuple[str, ...]
+    """Warnings of methods that disagree."""
 
 
 class Attribution(NamedTuple):
@@ -428,7 +432,9 @@ def _record_from(run: Run[ShardPlan], data: PreparedData, result: MergeResult) -
         kmers={
             name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in result.tables.items()
         },
+        consensus=() if agreement is None else result.methods,
         agreement=None if agreement is None else tuple(agreement.to_pylist()),
+        notes=result.notes,
     )
 
 
@@ -460,13 +466,22 @@ def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
         "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **summary)
         for name, summary in record.convergence.items()
     ]
-    lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in record.kmers.items()]
+    of_methods = {"consensus": f"consensus of {', '.join(record.consensus)}"}
+    width = max(len(of_methods.get(name, name)) for name in record.kmers) + 2
+    lines += [
+        f"{of_methods.get(name, name):<{width}}{' '.join(kmers)}"
+        for name, kmers in record.kmers.items()
+    ]
     lines += [
         "{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row)
         for row in record.agreement or ()
     ]
+    lines += [f"warning: {note}" for note in record.notes]
     lines.append(f"digest      {record.digest}")
-    shown = ("windows", "attributed", "convergence", "kmers", "agreement", "digest")
+    shown = (
+        *("windows", "attributed", "convergence", "kmers", "consensus", "agreement", "notes"),
+        "digest",
+    )
     found = {key: getattr(record, key) for key in shown}
     folder = attribution.output.folder
     written = outputs_in(folder, record.outputs)
@@ -481,8 +496,8 @@ WORKFLOW = Workflow(
     dry_run=dry_run,
     execute=execute,
     present=present,
-    found=f"windows, attributed, convergence, kmers (the first {TOP} of each table), agreement, "
-    "digest",
+    found=f"windows, attributed, convergence, kmers (the first {TOP} of each table), consensus "
+    "(its methods), agreement, notes, digest",
     examples=(
         "attribute --model run/model --data prepared --out kmers --methods ig,tp --k 6",
         "attribute --model run/model --data prepared --out kmers --limit 2560 --dry-run",
