@@ -89,14 +89,11 @@ class KmerSums:
     """Sum of s * s, shape (4**k,)."""
     spread: NDArray[np.float64]
     """Sums over windows of S*S, S*n and n*n, shape (3, 4**k)."""
-    placed: NDArray[np.int64]
-    """Occurrences in windows where any k-mer is inside true positives, themselves inside or
-    outside, shape (4**k,)."""
     by_chance: NDArray[np.float64]
-    """Sums over these windows of the mean, the variance and the third central moment of S over all
-    rotations of the scores, shape (3, 4**k)."""
+    """Sums over windows of the mean, the variance and the third central moment of S over all
+    rotations of the window's scores, shape (3, 4**k)."""
     log_rotations: NDArray[np.float64]
-    """Sum over the windows of the occurrences in `placed` of the logarithm of their rotations,
+    """Sum over the windows with an occurrence of the logarithm of their number of rotations,
     shape (4**k,)."""
     skipped: int
     """Positions at which a k-mer would fit, but contains an unknown base or one outside the true
@@ -117,7 +114,6 @@ class KmerSums:
             total=np.zeros(rows),
             squares=np.zeros(rows),
             spread=np.zeros((3, rows)),
-            placed=np.zeros(rows, np.int64),
             by_chance=np.zeros((3, rows)),
             log_rotations=np.zeros(rows),
             skipped=0,
@@ -221,7 +217,8 @@ def fold_kmers(
     """Sum per-base attribution over every k-mer of a batch of whole windows.
 
     K-mers that contain an unknown base, or a base outside the mask, are counted in `skipped` and
-    contribute to no mean; those outside the mask count as places where chance could have put it.
+    contribute to no row. What a row would have by chance is that of all rotations of a window's
+    scores, those outside the mask included, with 0 where a k-mer contains an unknown base.
 
     Args:
         bases: Base codes, shape (B, L), uint8; A C G T = 0 1 2 3, anything else 4.
@@ -281,7 +278,7 @@ def _fold_piece(
     values = wide[:, : codes.shape[1]].copy()
     for offset in range(1, k):
         values += wide[:, offset : offset + codes.shape[1]]
-    values = np.where(inside, values, 0.0)
+    values = np.where(known, values, 0.0)
 
     def sum_by_kmer(kmer: NDArray[Any], *weights: NDArray[Any]) -> NDArray[np.float64]:
         # Without any occurrence, bincount returns integers.
@@ -290,33 +287,22 @@ def _fold_piece(
     kmer, s = codes[inside], values[inside]
     count = np.bincount(kmer, minlength=rows)
     total, squares = sum_by_kmer(kmer, s, s * s)
-    repeats = _find_repeats(codes, values, inside, rows)
-    n, summed = repeats.n, repeats.s
-    again, s_s, s_n, n_n = sum_by_kmer(
-        repeats.code,
-        np.maximum(n - 1, 0),
-        summed**2 - repeats.squares,
-        summed * (n - 1),
-        n * (n - 1),
-    )
-    alone = known & ~repeats.repeated
+    repeats = _find_repeats(np.where(inside, codes, rows), values, rows)
+    again, s_s, s_n, n_n = sum_by_kmer(repeats.code, *repeats.excess())
+    windows = count - again.astype(np.int64)
+    alone = inside & ~repeats.repeated
     owner, _ = np.nonzero(alone)
-    moments = window_moments(values)
-    by_chance = sum_by_kmer(codes[alone], *moments[:, owner])
+    by_chance = sum_by_kmer(codes[alone], *window_moments(values)[:, owner])
     by_chance += sum_by_kmer(repeats.code, *repeats.moments)
-    own_windows = np.bincount(codes[alone], minlength=rows) + np.bincount(
-        repeats.code, minlength=rows
-    )
     return KmerSums(
         k=k,
         count=count,
-        windows=count - again.astype(np.int64),
+        windows=windows,
         total=total,
         squares=squares,
         spread=np.stack([squares + s_s, total + s_n, count + n_n]),
-        placed=np.bincount(codes[known], minlength=rows),
         by_chance=by_chance,
-        log_rotations=own_windows * np.log(codes.shape[1]),
+        log_rotations=windows * np.log(codes.shape[1]),
         skipped=skipped,
     )
 
@@ -329,39 +315,42 @@ class _Repeats(NamedTuple):
     code: NDArray[np.int64]
     """Code of the k-mer, shape (G,)."""
     n: NDArray[np.float64]
-    """Number of occurrences inside true positives, shape (G,)."""
+    """Number of occurrences, shape (G,)."""
     s: NDArray[np.float64]
-    """Sum of their scores, shape (G,)."""
+    """Sum of the scores, shape (G,)."""
     squares: NDArray[np.float64]
-    """Sum of their squared scores, shape (G,)."""
+    """Sum of the squared scores, shape (G,)."""
     moments: NDArray[np.float64]
-    """Cumulants of the sum over rotations, shape (3, G)."""
+    """Cumulants of the sum of the scores over all rotations, shape (3, G)."""
+
+    def excess(self) -> tuple[NDArray[np.float64], ...]:
+        """Return by how much n, s * s, s * n and n * n exceed the sums over single occurrences."""
+        return (
+            self.n - 1,
+            self.s**2 - self.squares,
+            self.s * (self.n - 1),
+            self.n * (self.n - 1),
+        )
 
 
 def _find_repeats(
-    codes: NDArray[np.integer[Any]],
-    values: NDArray[np.float64],
-    inside: NDArray[np.bool_],
-    rows: int,
+    codes: NDArray[np.integer[Any]], values: NDArray[np.float64], end: int
 ) -> _Repeats:
     """Group the k-mers that occur more than once in a window.
 
     Args:
-        codes: Code of the k-mer at each position, shape (B, P); -1 where none is counted.
-        values: Scores of the k-mers, 0 where they are not inside, shape (B, P).
-        inside: Whether the k-mer is inside true positives, shape (B, P).
-        rows: Number of k-mers.
+        codes: Code of the k-mer at each position, shape (B, P); `end` where none is counted.
+        values: Scores of all k-mers, counted or not, shape (B, P).
+        end: Number of k-mers.
     """
     # Sorting code and position in one integer brings the occurrences of a k-mer in a window
     # together, in the order of the sequence; it costs a tenth of a stable argsort.
     shift = codes.shape[1].bit_length()
-    wide = np.int32 if rows.bit_length() + shift < 32 else np.int64
-    key = (np.where(codes < 0, rows, codes).astype(wide) << shift) | np.arange(
-        codes.shape[1], dtype=wide
-    )
+    wide = np.int32 if end.bit_length() + shift < 32 else np.int64
+    key = (codes.astype(wide) << shift) | np.arange(codes.shape[1], dtype=wide)
     key.sort(axis=1)
     kmer = key >> shift
-    alike = (kmer[:, 1:] == kmer[:, :-1]) & (kmer[:, 1:] < rows)
+    alike = (kmer[:, 1:] == kmer[:, :-1]) & (kmer[:, 1:] < end)
     chosen = np.zeros(key.shape, bool)
     chosen[:, :-1] = alike
     chosen[:, 1:] |= alike
@@ -379,7 +368,7 @@ def _find_repeats(
     return _Repeats(
         repeated,
         code[starts].astype(np.int64),
-        np.add.reduceat(inside[owner, position].astype(np.float64), starts),
+        np.diff(starts, append=len(code)).astype(np.float64),
         np.add.reduceat(scores, starts),
         np.add.reduceat(scores * scores, starts),
         group_moments(values, owner, position, starts),

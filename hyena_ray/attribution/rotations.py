@@ -1,14 +1,14 @@
-"""The null distribution of k-mer sums: scores of a window are rotated against its sequence.
+"""The null distribution of a k-mer's score: the scores of its windows, rotated.
 
-Does the attribution of true positives fall on a k-mer more than by chance? By chance means that the
-scores of a window, with its true positives, begin at any other position of its sequence with the
-same probability: they are rotated, as on a circle, and each window is rotated for itself. What the
-scores look like, and how the k-mer's occurrences are spaced, stays as it is.
+Do a k-mer's occurrences inside true positives score more, or less, than other places of the same
+windows? By chance, the scores of a window begin anywhere in it with the same probability: they are
+rotated as on a circle, each window for itself, while its sequence and its true positives stay. What
+the scores of a window look like, and how the occurrences are spaced in it, is thereby kept.
 
-All rotations of a window can be enumerated, so that nothing is drawn: the first three cumulants of
-a k-mer's summed score are exact, and since windows are independent, they add up over windows and
-shards. A Pearson type III distribution with these cumulants gives the p-value; scipy has it. The
-enumeration is ours, because it works on sums that add up exactly across shards.
+All rotations of a window can be enumerated, so that nothing is drawn: mean, variance and third
+central moment of a k-mer's summed score are exact, and since windows are independent, they add up
+over windows and shards. A Pearson type III distribution with these moments gives the p-value; scipy
+has it. The enumeration is ours, because tables must follow from sums that add up across shards.
 
 Reference: Larson & Owen 2015, Moment based gene set tests, for p-values of a permutation test from
 its exact moments.
@@ -24,10 +24,10 @@ BLOCK = 1 << 16
 
 
 def window_moments(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cumulants of the score that one occurrence has over all rotations of a window.
+    """Return the moments of the score that one occurrence has over all rotations of a window.
 
     Args:
-        values: Score of the k-mer at each of P positions, 0 where it does not count, shape (B, P).
+        values: Score of the k-mer at each of P positions, shape (B, P).
 
     Returns:
         Mean, variance and third central moment, shape (3, B).
@@ -46,12 +46,12 @@ def group_moments(
     position: NDArray[np.int64],
     starts: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the cumulants of the summed score of several occurrences in the same window.
+    """Return the moments of the summed score of several occurrences in the same window.
 
     They are not those of independent occurrences: a rotation moves all of them together.
 
     Args:
-        values: Score of the k-mer at each of P positions, 0 where it does not count, shape (B, P).
+        values: Score of the k-mer at each of P positions, shape (B, P).
         owner: Window of each occurrence, shape (n,).
         position: Position of each occurrence, shape (n,).
         starts: Occurrence at which each of G groups begins, ascending from 0, shape (G,); the
@@ -96,11 +96,12 @@ def rotation_p_values(
     moments: NDArray[np.float64],
     log_rotations: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the probability that rotated scores give k-mers as much as they have, or more.
+    """Return the probability that rotated scores are as far from their mean, two-sided.
 
     Args:
         total: Summed score of each k-mer, shape (K,).
-        moments: Its cumulants over rotations, each summed over windows, shape (3, K).
+        moments: Mean, variance and third central moment of that sum over rotations, each summed
+            over windows, shape (3, K).
         log_rotations: Logarithm of the number of ways to rotate the k-mer's windows, shape (K,).
             The scores as they are is one of them, so that no p-value is below one in as many.
 
@@ -110,7 +111,7 @@ def rotation_p_values(
     Example:
         >>> moments = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
         >>> rotation_p_values(np.array([0.0, 9.0]), moments, np.array([5.0, 5.0])).round(4).tolist()
-        [0.5, 0.0067]
+        [1.0, 0.0067]
     """
     from scipy.stats import pearson3
 
@@ -119,7 +120,8 @@ def rotation_p_values(
     spread = np.sqrt(np.where(variance > 1e-12 * mean**2, variance, 0.0))
     varies = spread > 0
     p = np.ones(len(total))
-    z = (total[varies] - mean[varies]) / spread[varies]
-    p[varies] = pearson3.sf(z, third[varies] / spread[varies] ** 3)
+    distance = np.abs(total[varies] - mean[varies]) / spread[varies]
+    null = pearson3(third[varies] / spread[varies] ** 3)
+    p[varies] = null.sf(distance) + null.cdf(-distance)
     floor = np.maximum(np.exp(-log_rotations), np.finfo(np.float64).tiny)
     return np.clip(p, np.minimum(floor, 1.0), 1.0)

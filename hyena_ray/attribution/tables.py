@@ -29,13 +29,10 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
     windows contain the k-mer, n times with summed score S. The interval uses Student's t with G - 1
     degrees of freedom.
 
-    The p-value is one-sided: the probability that the k-mer's summed score, count * score, is
-    reached if the scores of every window are rotated against its sequence (see `rotations`). The
-    background is the mean of that sum over all rotations, divided by count; the fewer of its
-    occurrences are inside true positives, the higher it is. q-values are adjusted over all k-mers
-    that occur `min_count` times in these windows, inside or outside true positives: rotations do
-    not change which these are, whereas the k-mers inside true positives, which are listed, are
-    chosen for being there. `shrink` computes the shrunken score.
+    The background is the mean score that the same occurrences have when the scores of every window
+    are rotated against its sequence, and the p-value the probability that they are then as far from
+    it (see `rotations`). q-values are adjusted over the rows of the table. `shrink` computes the
+    shrunken score.
 
     Args:
         sums: Sums over whole windows.
@@ -62,12 +59,7 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
     from scipy.special import stdtrit
     from scipy.stats import false_discovery_control
 
-    min_count = max(min_count, 1)
-    tested = np.flatnonzero(sums.placed >= min_count)
-    p = rotation_p_values(sums.total[tested], sums.by_chance[:, tested], sums.log_rotations[tested])
-    q = false_discovery_control(p)
-    listed = sums.count[tested] >= min_count
-    rows, p, q = tested[listed], p[listed], q[listed]
+    rows = np.flatnonzero(sums.count >= max(min_count, 1))
     count, windows = sums.count[rows].astype(np.float64), sums.windows[rows].astype(np.float64)
     score = sums.total[rows] / count
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -75,7 +67,9 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
         error = np.sqrt(windows / (windows - 1) * _scatter(sums.spread[:, rows], score)) / count
         half = stdtrit(np.maximum(windows - 1, 1), (1 + CONFIDENCE) / 2) * error
     several = windows > 1
-    shrunken = shrink(score, np.where(several, error, 0.0), windows, _mean_by_chance(sums))
+    background = sums.by_chance[0, rows] / count
+    p = rotation_p_values(sums.total[rows], sums.by_chance[:, rows], sums.log_rotations[rows])
+    shrunken = shrink(score, np.where(several, error, 0.0), windows, background)
     order = np.lexsort((rows, -(shrunken if by == "shrunken_score" else score)))
     columns = {
         "kmer": kmer_names(sums.k, rows),
@@ -86,9 +80,9 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
         "sd": np.where(count > 1, np.sqrt(np.maximum(variance, 0.0)), np.nan),
         "ci_low": np.where(several, score - half, np.nan),
         "ci_high": np.where(several, score + half, np.nan),
-        "background": sums.by_chance[0, rows] / count,
+        "background": background,
         "p_value": p,
-        "q_value": q,
+        "q_value": false_discovery_control(p),
     }
     return pa.table(
         {name: pa.array(values[order], from_pandas=True) for name, values in columns.items()}
@@ -102,40 +96,33 @@ def _scatter(spread: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[
     return np.where(scatter > 1e-12 * ss, scatter, 0.0)
 
 
-def _mean_by_chance(sums: KmerSums) -> float:
-    """Return the mean score of any k-mer at any place, in windows with one inside true positives.
-
-    Where no true positive is, the score is 0.
-    """
-    return float(sums.by_chance[0].sum() / max(sums.placed.sum(), 1))
-
-
 def shrink(
     score: NDArray[np.float64],
     error: NDArray[np.float64],
     windows: NDArray[np.float64],
-    background: float,
+    background: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Predict the true means of k-mers from their scores; few windows are drawn to the background.
+    """Predict the true means of k-mers; the fewer windows, the nearer to the background.
 
     The model is one of random effects: the true means vary by tau around the background, and the
     mean of w windows varies by sigma / sqrt(w) around its true mean. One sigma is used for all
     k-mers, since the standard error of two or three windows says little by itself. The background
-    is where a k-mer is that nothing is known of. The mean of all k-mers would not do: those that
-    the model relies on are seen most and score alike, so that the others would be drawn up to them.
+    is what is expected of a k-mer of which nothing is known. The mean of all k-mers would not do:
+    those that the model relies on are seen most and score alike, so that all others would be drawn
+    up to them.
 
     Args:
         score: Mean scores, shape (K,).
         error: Standard errors of the scores, shape (K,); those of single windows are not read.
         windows: Number of windows of each k-mer, shape (K,).
-        background: Mean score of a k-mer by chance.
+        background: Mean scores by chance, shape (K,).
 
     Returns:
         Best linear unbiased predictions, shape (K,).
 
     Example:
         >>> score, error = np.array([1.0, 3.0, 11.0]), np.array([0.5, 0.5, 0.0])
-        >>> shrink(score, error, np.array([50.0, 50.0, 1.0]), 0.5).round(1).tolist()
+        >>> shrink(score, error, np.array([50.0, 50.0, 1.0]), np.zeros(3)).round(1).tolist()
         [1.0, 3.0, 8.8]
 
     Reference: Robinson 1991, That BLUP is a good thing.

@@ -18,12 +18,13 @@ def draw_windows(count, seed):
     mask = np.zeros(bases.shape, bool)
     motif = ZDnaMotif()
     for row in range(count):
+        # A tract may go on at the other end, since windows are cut anywhere through it.
         tract = motif.tract(rng)
-        first = int(rng.integers(LENGTH - len(tract)))
-        bases[row, first : first + len(tract)] = tract
-        mask[row, first : first + len(tract)] = True
+        inside = (rng.integers(LENGTH) + np.arange(len(tract))) % LENGTH
+        bases[row, inside] = tract
+        mask[row, inside] = True
     scores = 0.5 * rng.gamma(2.0, size=(count, 1)) + rng.normal(0, 0.5, bases.shape)
-    return bases, np.where(mask, scores, 0.1 * scores).astype(np.float32), mask
+    return bases, np.where(mask, scores, 0.1 * scores - 0.1).astype(np.float32), mask
 
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 16])
@@ -49,37 +50,36 @@ def test_moments_of_a_group_are_those_of_its_sums_under_all_rotations(block, mon
 def test_p_values_are_uniform_at_any_number_of_occurrences(occurrences):
     """One occurrence in each of several windows, whose scores begin anywhere."""
     rng = np.random.default_rng(occurrences)
-    _, scores, mask = draw_windows(1000, seed=1)
-    values = np.where(mask, scores, 0).astype(float)
+    _, scores, _ = draw_windows(1000, seed=1)
+    values = scores.astype(float)
     moments = window_moments(values)
     draws = 3000
     windows = rng.integers(len(values), size=(draws, occurrences))
     total = values[windows, rng.integers(LENGTH, size=windows.shape)].sum(axis=1)
     log_rotations = np.full(draws, occurrences * np.log(LENGTH))
     p = rotation_p_values(total, moments[:, windows].sum(axis=2), log_rotations)
-    # Three moments cannot know that a single occurrence scores either 0 or a lot.
-    assert (p < 0.05).mean() < (0.07 if occurrences > 2 else 0.09)
-    assert (p < 0.05).mean() > 0.03
+    # Three moments do not know that a single occurrence scores either little or a lot.
+    assert 0.03 < (p < 0.05).mean() < (0.07 if occurrences > 2 else 0.09)
     assert (p < 0.001).mean() < 0.003
 
 
-def test_p_values_are_calibrated_when_labels_and_scores_are_permuted():
-    """Each window gets the true positives and scores of another one: no k-mer is special."""
+@pytest.mark.parametrize("k", [3, 5])
+def test_p_values_are_calibrated_when_labels_are_permuted_against_scores(k):
+    """Sequence and labels of each window meet the scores of another one: no k-mer is special."""
     rng = np.random.default_rng(0)
     share = {}
-    for seed in range(12):
+    for seed in range(40):
         bases, scores, mask = draw_windows(400, seed)
-        other = rng.permutation(len(bases))
-        sums = fold_kmers(bases, scores[other], KmerConfig(k=K), mask[other])
+        sums = fold_kmers(bases, scores[rng.permutation(len(bases))], KmerConfig(k=k), mask)
         p = rotation_p_values(sums.total, sums.by_chance, sums.log_rotations)
-        for low, high in ((5, 20), (20, 60), (60, 10_000)):
-            some = (sums.placed >= low) & (sums.placed < high)
+        for low, high in ((5, 50), (50, 10_000)):
+            some = (sums.count >= low) & (sums.count < high)
             share.setdefault((low, high), []).append(p[some])
-    for placed, parts in share.items():
+    for count, parts in share.items():
         together = np.concatenate(parts)
-        assert len(together) > 700
-        assert 0.03 < (together < 0.05).mean() < 0.07, placed
-        assert 0.4 < np.median(together) < 0.6, placed
+        if len(together) > 100:
+            assert 0.03 < (together < 0.05).mean() < 0.07, count
+            assert 0.4 < np.median(together) < 0.6, count
 
 
 def test_the_scores_as_they_are_is_one_of_the_rotations():
