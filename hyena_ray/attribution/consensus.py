@@ -58,7 +58,7 @@ def consensus_ranking(
 
     Reference: Bokhyan 2025, for the deviation.
     """
-    kmers, scores = _shared_kmers(tables, column, positive_only=positive_only)
+    kmers, scores = shared_scores(tables, column, positive_only=positive_only)
     columns: dict[str, NDArray[np.float64]] = {}
     for name, values in scores.items():
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -99,7 +99,7 @@ def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Ta
     """
     from scipy.stats import kendalltau
 
-    kmers, scores = _shared_kmers(tables, column)
+    kmers, scores = shared_scores(tables, column)
     rows = [
         {
             "first": first,
@@ -184,12 +184,24 @@ def _ranking(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.argsort(-values, kind="stable")
 
 
-def _shared_kmers(
+def shared_scores(
     tables: Mapping[str, pa.Table], column: str, *, positive_only: bool = False
 ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """Return the k-mers that all tables list, sorted, and their scores in each."""
+    """Return the k-mers that all tables list, and what they score in each.
+
+    Args:
+        tables: Tables by name, with columns `kmer` and `column`.
+        column: Column that holds the score.
+        positive_only: Keep only k-mers that score above zero in every table.
+
+    Returns:
+        n k-mers in alphabetical order, and the scores by name of the table, each of shape (n,).
+
+    Raises:
+        InputError: There is no table, or no k-mer that all of them list.
+    """
     if not tables:
-        raise InputError("consensus", None, "there is no table", "give at least one method")
+        raise InputError("consensus", None, "there is no table", "give at least one")
     scores = {
         name: dict(zip(table["kmer"].to_pylist(), table[column].to_pylist(), strict=True))
         for name, table in tables.items()
@@ -199,7 +211,7 @@ def _shared_kmers(
         shared = {kmer for kmer in shared if all(score[kmer] > 0 for score in scores.values())}
     if not shared:
         raise InputError(
-            "consensus", ", ".join(tables), "the tables share no k-mer", "use one k for all methods"
+            "consensus", ", ".join(tables), "the tables share no k-mer", "use one k for all of them"
         )
     kmers = sorted(shared)
     return kmers, {

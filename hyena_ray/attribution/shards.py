@@ -29,8 +29,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -44,7 +42,7 @@ from hyena_ray.attribution.targets import pass_positions, trim_tokens, true_posi
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.files import sha256_file
 from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
@@ -54,6 +52,7 @@ from hyena_ray.runs.shard_files import (
     shard_file_is_complete,
     write_shard_file,
 )
+from hyena_ray.runs.table_file import write_tables
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
@@ -528,7 +527,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     for name, summary in convergence.items():
         tables[name] = tables[name].replace_schema_metadata({"convergence": json.dumps(summary)})
     also_written = {} if similarity is None else {"agreement": similarity}
-    _write_tables(tables | also_written, folder / "kmers")
+    write_tables(tables | also_written, folder / "kmers")
     return MergeResult(
         tables=tables,
         digest=tables_sha256(tables),
@@ -583,17 +582,4 @@ def _warn_unconverged(convergence: dict[str, dict[str, float]], tolerance: float
                 "tolerance, or a baseline other than zero",
                 title,
                 summary["completeness_median"],
-            )
-
-
-def _write_tables(tables: dict[str, pa.Table], folder: AnyPath) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        with atomic_file(folder / f"{name}.parquet") as temporary:
-            pq.write_table(table, temporary, write_page_checksum=True)
-        with atomic_file(folder / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(
-                table,
-                temporary,
-                pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none"),
             )

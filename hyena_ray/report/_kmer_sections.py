@@ -114,8 +114,13 @@ def disagreement_notes(attribution: AttributionResults) -> list[str]:
     return [f"Warning: {note}." for note in disagreements(attribution.agreement, titles)]
 
 
-def _kmer_axis(axes: Any, rows: list[dict[str, Any]]) -> None:
-    """Write the k-mers of the rows on the vertical axis, the first on top."""
+def kmer_axis(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """Write the k-mers of the rows on the vertical axis, the first on top.
+
+    Args:
+        axes: Axes of matplotlib.
+        rows: Rows of a k-mer table.
+    """
     axes.set_yticks(range(len(rows)), [row["kmer"] for row in reversed(rows)])
     for label in axes.get_yticklabels():
         label.set_family("DejaVu Sans Mono")
@@ -132,7 +137,7 @@ def _bars(rows: list[dict[str, Any]], value: str, low: str, high: str, colour: s
             axes.barh(level, row[value], color=colour, height=0.7)
             if row[low] is not None:
                 axes.plot([row[low], row[high]], [level, level], color=INK, linewidth=1.3)
-        _kmer_axis(axes, rows)
+        kmer_axis(axes, rows)
     return axes
 
 
@@ -225,7 +230,7 @@ def _consensus(attribution: AttributionResults, table: pa.Table, *, by_rank: boo
         for name, colour, marker in zip(names, SERIES * 2, "osD^v<>pP*", strict=False):
             values = [row[f"rank_{name}"] for row in reversed(rows)]
             axes.plot(values, levels, marker, color=colour, markersize=6, label=METHODS[name].title)
-        _kmer_axis(axes, rows)
+        kmer_axis(axes, rows)
         axes.set_xlabel("rank percentile; 100 is a method's highest")
         figure.legend(loc="outside upper left", ncols=2)
         svg = svg_of(figure, "consensus")

@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "compare": Kind("a", "comparison of presets", 1, ("runs",)),
     "evaluate": Kind("an", "evaluation", 1),
     "attribute": Kind("an", "attribution", 2),
+    "combine": Kind("a", "combination of attributions", 1),
     "sanity": Kind("", "sanity checks of an attribution", 1),
     "predict": Kind("a", "prediction", 1),
     "pretrain": Kind("a", "pretraining", 1),
