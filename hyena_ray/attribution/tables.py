@@ -123,7 +123,7 @@ def shrink(
     Example:
         >>> score, error = np.array([1.0, 3.0, 11.0]), np.array([0.5, 0.5, 0.0])
         >>> shrink(score, error, np.array([50.0, 50.0, 1.0]), np.zeros(3)).round(1).tolist()
-        [1.0, 3.0, 8.8]
+        [1.0, 3.0, 8.3]
 
     Reference: Robinson 1991, That BLUP is a good thing.
     """

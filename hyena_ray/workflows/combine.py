@@ -39,18 +39,21 @@ OUTPUTS = {"k-mers": "kmers", "summary": MANIFEST}
 class CombineSettings(WritesRun, Job):
     """Settings of a combination of attributions."""
 
-    attributed: Annotated[tuple[Location, ...], Option("DIR,DIR", READ)]
+    attributions: Annotated[tuple[Location, ...], Option("DIR,DIR", READ)]
     """Attributions of two or more models, or searches, which hold one."""
 
-    @field_validator("attributed")
+    @field_validator("attributions")
     @classmethod
     def _are_attributions(cls, folders: tuple[AnyPath, ...]) -> tuple[AnyPath, ...]:
         if len(folders) < 2:
             raise InputError(
-                "--attributed", ",".join(map(str, folders)), "fewer than two", "give one per model"
+                "--attributions",
+                ",".join(map(str, folders)),
+                "fewer than two",
+                "give one per model",
             )
         for folder in folders:
-            read_manifest(folder, KINDS_READ, "--attributed")
+            read_manifest(folder, KINDS_READ, "--attributions")
         return folders
 
 
@@ -117,7 +120,7 @@ def validate(settings: CombineSettings) -> Combination:
     Raises:
         InputError: They cannot, or a table is damaged, or the folder may not be written.
     """
-    folders = settings.attributed
+    folders = settings.attributions
     with Problems() as problems:
         output = problems.collect(settings.output, CombinePlan.KIND, folders)
         problems.collect(_check_distinct, folders)
@@ -147,7 +150,7 @@ def validate(settings: CombineSettings) -> Combination:
     )
     if not methods:
         raise InputError(
-            "--attributed",
+            "--attributions",
             ", ".join(map(str, folders)),
             "no method that scores bases is in all of them",
             "attribute all models with the same --methods",
@@ -190,7 +193,7 @@ def _check_distinct(folders: tuple[AnyPath, ...]) -> None:
     for at, folder in enumerate(absolute):
         if folder in absolute[:at]:
             raise InputError(
-                "--attributed", folders[at], "is given twice", "give each attribution once"
+                "--attributions", folders[at], "is given twice", "give each attribution once"
             )
 
 
@@ -211,7 +214,7 @@ def _check_alike(
 ) -> None:
     if plan.model == first_plan.model and plan.data == first_plan.data:
         raise InputError(
-            f"--attributed: {folder}",
+            f"--attributions: {folder}",
             None,
             f"the same model on the same data as {first_folder}",
             "give attributions of different models",
@@ -222,7 +225,7 @@ def _check_alike(
     for key, value in values.items():
         if value != expected[key]:
             raise InputError(
-                f"--attributed: {folder}",
+                f"--attributions: {folder}",
                 f"{key} {value}",
                 f"differs from the {expected[key]} of {first_folder}",
                 "attribute all models with the same settings",
@@ -235,7 +238,7 @@ def _check_dna(
     if record.simulated != first.simulated:
         dna, other = ("simulated", "real") if record.simulated else ("real", "simulated")
         raise InputError(
-            f"--attributed: {folder}",
+            f"--attributions: {folder}",
             None,
             f"is of {dna} DNA, and {first_folder} of {other} DNA",
             "combine attributions of one kind",
@@ -322,5 +325,5 @@ WORKFLOW = Workflow(
     execute=execute,
     present=present,
     found=f"models, methods, kmers (the first {TOP} of each table), agreement, notes",
-    examples=("combine --attributed kmers0,kmers1,kmers2 --out combined",),
+    examples=("combine --attributions kmers0,kmers1,kmers2 --out combined",),
 )

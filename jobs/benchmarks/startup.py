@@ -39,7 +39,6 @@ FIRST_WORK = {
         "hyena_ray.cluster.workers:run_in_own_process", "hyena_ray.training.pretraining"
     ),
     "evaluate": FirstWork("hyena_ray.training.evaluation:evaluate_on_split"),
-    "combine": FirstWork("hyena_ray.attribution.model_spread:spread_over_models"),
     "sanity": FirstWork("hyena_ray.attribution.sanity_checks:check_attribution"),
     "attribute": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.attribution.shards"),
     "compare": FirstWork("hyena_ray.cluster.streams:share_windows", "hyena_ray.training.trainer"),

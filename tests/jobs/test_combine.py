@@ -59,7 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def combine(out: Path, *folders: Path):
-    return run_job("combine", "--attributed", ",".join(map(str, folders)), "--out", out)
+    return run_job("combine", "--attributions", ",".join(map(str, folders)), "--out", out)
 
 
 def test_every_kmer_has_mean_spread_and_ranks_over_the_models(runs: Path, tmp_path: Path) -> None:
@@ -136,13 +136,16 @@ def test_models_that_disagree_are_warned_of_everywhere(
 
 
 REFUSED = {
-    "one": (["seed2"], "--attributed: .*fewer than two"),
-    "twice": (["seed2", "seed2"], "--attributed: .*seed2: is given twice"),
-    "no run": (["seed2", "nowhere"], "--attributed: .*nowhere: there is no such folder"),
-    "other kind": (["seed2", "data"], "--attributed: .*data: is prepared data, not an attribution"),
-    "other k": (["seed2", "four"], "--attributed: .*four: k 4: differs from the 3 of .*seed2"),
-    "same model": (["seed1/kmers", "four"], "--attributed: .*four: the same model"),
-    "other method": (["seed2", "tp"], "--attributed: .*no method that scores bases"),
+    "one": (["seed2"], "--attributions: .*fewer than two"),
+    "twice": (["seed2", "seed2"], "--attributions: .*seed2: is given twice"),
+    "no run": (["seed2", "nowhere"], "--attributions: .*nowhere: there is no such folder"),
+    "other kind": (
+        ["seed2", "data"],
+        "--attributions: .*data: is prepared data, not an attribution",
+    ),
+    "other k": (["seed2", "four"], "--attributions: .*four: k 4: differs from the 3 of .*seed2"),
+    "same model": (["seed1/kmers", "four"], "--attributions: .*four: the same model"),
+    "other method": (["seed2", "tp"], "--attributions: .*no method that scores bases"),
 }
 
 
@@ -175,7 +178,7 @@ def test_the_output_is_never_an_input_and_is_replaced_only_when_asked(
     combine(tmp_path / "out", *folders)
     with pytest.raises(InputError, match=r"--out: .*exists already"):
         combine(tmp_path / "out", *folders)
-    given = ("--attributed", ",".join(map(str, folders)), "--overwrite")
+    given = ("--attributions", ",".join(map(str, folders)), "--overwrite")
     run_job("combine", *given, "--out", tmp_path / "out")
     with pytest.raises(InputError, match=r"--out: .*an attribution, not a combination"):
         run_job("combine", *given, "--out", runs / "four")
