@@ -37,7 +37,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "prepare": Kind("", "prepared data", 3),
     "train": Kind("a", "training run", 1),
-    "tune": Kind("a", "search of settings", 1, ("data", "attribution")),
+    "tune": Kind("a", "search of settings", 2, ("data", "attribution")),
     "compare": Kind("a", "comparison of presets", 1, ("runs",)),
     "evaluate": Kind("an", "evaluation", 1),
     "attribute": Kind("an", "attribution", 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -453,6 +453,24 @@ def output_paths(data: PreparedData, methods: Iterable[str]) -> dict[str, str]:
     return names | {"summary": MANIFEST}
 
 
+def kmer_lines(kmers: Mapping[str, Iterable[str]], consensus: Iterable[str]) -> list[str]:
+    """Write the first k-mers of every table, and which methods the consensus is of.
+
+    Args:
+        kmers: Name of each table and its first k-mers.
+        consensus: Methods of the consensus.
+
+    Returns:
+        One line for each table.
+
+    Example:
+        >>> kmer_lines({"ig": ["CGC"], "consensus": ["CGC", "GCG"]}, ["ig", "ism"])
+        ['ig          CGC', 'consensus   CGC GCG (of ig, ism)']
+    """
+    notes = {"consensus": f" (of {', '.join(consensus)})"}
+    return [f"{name:<12}{' '.join(first)}{notes.get(name, '')}" for name, first in kmers.items()]
+
+
 def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
     """Say how exact the scores are, and which k-mers come first.
 
@@ -466,12 +484,7 @@ def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
         "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **summary)
         for name, summary in record.convergence.items()
     ]
-    of_methods = {"consensus": f"consensus of {', '.join(record.consensus)}"}
-    width = max(len(of_methods.get(name, name)) for name in record.kmers) + 2
-    lines += [
-        f"{of_methods.get(name, name):<{width}}{' '.join(kmers)}"
-        for name, kmers in record.kmers.items()
-    ]
+    lines += kmer_lines(record.kmers, record.consensus)
     lines += [
         "{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row)
         for row in record.agreement or ()

@@ -138,6 +138,10 @@ class TuneRecord(Record):
     """sha256 of the k-mer tables."""
     kmers: dict[str, tuple[str, ...]]
     """First k-mers of every table."""
+    consensus: tuple[str, ...]
+    """Attribution methods of the consensus; empty for a single one."""
+    notes: tuple[str, ...]
+    """Warnings of methods that disagree."""
     seconds: dict[str, float]
     """Wall time of each step since the last start."""
 
@@ -151,7 +155,8 @@ class TuneRecord(Record):
             shown = "  ".join(f"{key} {metrics[key]:.3f}" for key in _SHOWN if key in metrics)
             lines.append(f"{name:<12}{shown}")
         lines.append(f"top {TOP} k-mers")
-        lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in self.kmers.items()]
+        lines += attribute.kmer_lines(self.kmers, self.consensus)
+        lines += [f"warning: {note}" for note in self.notes]
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         return "\n".join([*lines, f"took        {took}"])
 
@@ -527,6 +532,8 @@ class _Steps:
             test=test.metrics._asdict(),
             attribution=attributed.digest,
             kmers=attributed.kmers,
+            consensus=attributed.consensus,
+            notes=attributed.notes,
             seconds=self.seconds,
         )
         self.run.finish(record)

@@ -20,12 +20,14 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.outcomes import Outcome
 from hyena_ray.tasks import TASKS
 from tests.command_line import run_job
 from tests.jobs.attributed import attribute_here
 
 WINDOW = 40
-SETTINGS = {"methods": ("input_x_gradient", "ig"), "steps": 2, "tolerance": None, "shuffles": 1}
+METHODS = ("input_x_gradient", "ig")
+SETTINGS = {"methods": METHODS, "steps": 2, "tolerance": None, "shuffles": 1}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def combine(out: Path, *folders: Path):
+def combine(out: Path, *folders: Path) -> Outcome:
     return run_job("combine", "--attributions", ",".join(map(str, folders)), "--out", out)
 
 
@@ -68,7 +70,7 @@ def test_every_kmer_has_mean_spread_and_ranks_over_the_models(runs: Path, tmp_pa
     names = ("seed0/kmers", "seed1/kmers", runs.name + "/seed2")
     assert done.found["models"] == names
     assert done.simulated is True
-    for method in SETTINGS["methods"]:
+    for method in METHODS:
         own = [
             pq.read_table(folder / "kmers" / f"{method}.parquet").to_pandas().set_index("kmer")
             for folder in folders
@@ -123,7 +125,7 @@ def test_models_that_disagree_are_warned_of_everywhere(
     notes = read_json(tmp_path / "out" / "manifest.json")["notes"]
     assert len(notes) == sum(row["kendall_tau"] < least for row in done.found["agreement"])
     stored = []
-    for method in SETTINGS["methods"]:
+    for method in METHODS:
         path = tmp_path / "out" / "kmers" / f"{method}.parquet"
         stored += json.loads(pq.read_schema(path).metadata[b"notes"])
     assert stored == notes
