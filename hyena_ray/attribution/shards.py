@@ -99,7 +99,9 @@ class ShardPlan(Plan):
     split: str
     """Split whose windows are attributed."""
     split_windows: int
-    """Number of windows of the split, over which those of the plan are spread evenly."""
+    """Number of windows of the split."""
+    windows: int
+    """Number of windows of the plan, spread evenly over those of the split."""
     data: str
     """sha256 of the manifest of the prepared data."""
     model: str
@@ -161,16 +163,12 @@ class ShardPlan(Plan):
             length=length,
             split=split,
             split_windows=len(every),
+            windows=len(ids),
             data=sha256_file(data.folder / MANIFEST),
             model=model_sha256(model),
             settings=settings,
             shards=shards,
         )
-
-    @property
-    def windows(self) -> int:
-        """Number of windows of all shards."""
-        return self.shards[-1].last
 
     def read_windows(self, data: PreparedData, index: int) -> Windows:
         """Read the windows of a shard.

@@ -468,7 +468,10 @@ def kmer_lines(kmers: Mapping[str, Iterable[str]], consensus: Iterable[str]) -> 
         ['ig          CGC', 'consensus   CGC GCG (of ig, ism)']
     """
     notes = {"consensus": f" (of {', '.join(consensus)})"}
-    return [f"{name:<12}{' '.join(first)}{notes.get(name, '')}" for name, first in kmers.items()]
+    width = max(12, *(len(name) + 2 for name in kmers))
+    return [
+        f"{name:<{width}}{' '.join(first)}{notes.get(name, '')}" for name, first in kmers.items()
+    ]
 
 
 def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
