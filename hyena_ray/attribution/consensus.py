@@ -17,6 +17,8 @@ from hyena_ray.errors import InputError
 
 PERSISTENCE = 0.98
 """Parameter p of rank-biased overlap, at which the top 50 k-mers carry most of the weight."""
+LEAST_TAU = 0.2
+"""Kendall's tau below which two rankings are said to disagree."""
 
 
 def consensus_ranking(
@@ -56,7 +58,7 @@ def consensus_ranking(
 
     Reference: Bokhyan 2025, for the deviation.
     """
-    kmers, scores = _shared_kmers(tables, column, positive_only=positive_only)
+    kmers, scores = shared_scores(tables, column, positive_only=positive_only)
     columns: dict[str, NDArray[np.float64]] = {}
     for name, values in scores.items():
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,7 +99,7 @@ def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Ta
     """
     from scipy.stats import kendalltau
 
-    kmers, scores = _shared_kmers(tables, column)
+    kmers, scores = shared_scores(tables, column)
     rows = [
         {
             "first": first,
@@ -111,6 +113,32 @@ def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Ta
     types = [pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64()]
     names = ["first", "second", "kmers", "kendall_tau", "rbo"]
     return pa.Table.from_pylist(rows, pa.schema(list(zip(names, types, strict=True))))
+
+
+def disagreements(similarity: pa.Table, titles: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Warn of rankings that hardly agree, so that nobody takes the order of their k-mers for sure.
+
+    Args:
+        similarity: Table as `agreement` returns it.
+        titles: Name of each table for a reader; None keeps the names.
+
+    Returns:
+        A sentence for each pair whose Kendall's tau is below `LEAST_TAU`.
+
+    Example:
+        >>> ig = pa.table({"kmer": ["AA", "CG", "TT"], "score": [1.0, 2.0, 3.0]})
+        >>> ism = pa.table({"kmer": ["AA", "CG", "TT"], "score": [3.0, 2.0, 1.0]})
+        >>> disagreements(agreement({"ig": ig, "ism": ism}))[0].partition(":")[0]
+        'ig and ism rank the 3 k-mers differently'
+    """
+    shown = {} if titles is None else titles
+    return tuple(
+        f"{shown.get(row['first'], row['first'])} and {shown.get(row['second'], row['second'])} "
+        f"rank the {row['kmers']} k-mers differently: Kendall's tau is {row['kendall_tau']:.2f}, "
+        f"and below {LEAST_TAU} the order of one says little about that of the other"
+        for row in similarity.to_pylist()
+        if row["kendall_tau"] < LEAST_TAU
+    )
 
 
 def rank_biased_overlap(
@@ -156,12 +184,24 @@ def _ranking(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.argsort(-values, kind="stable")
 
 
-def _shared_kmers(
+def shared_scores(
     tables: Mapping[str, pa.Table], column: str, *, positive_only: bool = False
 ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """Return the k-mers that all tables list, sorted, and their scores in each."""
+    """Return the k-mers that all tables list, and what they score in each.
+
+    Args:
+        tables: Tables by name, with columns `kmer` and `column`.
+        column: Column that holds the score.
+        positive_only: Keep only k-mers that score above zero in every table.
+
+    Returns:
+        n k-mers in alphabetical order, and the scores by name of the table, each of shape (n,).
+
+    Raises:
+        InputError: There is no table, or no k-mer that all of them list.
+    """
     if not tables:
-        raise InputError("consensus", None, "there is no table", "give at least one method")
+        raise InputError("consensus", None, "there is no table", "give at least one")
     scores = {
         name: dict(zip(table["kmer"].to_pylist(), table[column].to_pylist(), strict=True))
         for name, table in tables.items()
@@ -171,7 +211,7 @@ def _shared_kmers(
         shared = {kmer for kmer in shared if all(score[kmer] > 0 for score in scores.values())}
     if not shared:
         raise InputError(
-            "consensus", ", ".join(tables), "the tables share no k-mer", "use one k for all methods"
+            "consensus", ", ".join(tables), "the tables share no k-mer", "use one k for all of them"
         )
     kmers = sorted(shared)
     return kmers, {

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.attribution.rotations import group_moments, window_moments
 from hyena_ray.attribution.settings import MAX_K
 from hyena_ray.errors import InputError
 
@@ -29,8 +30,6 @@ class KmerConfig:
     merge_strands: bool = False
     """Count a k-mer together with its reverse complement, under the alphabetically first of the
     two."""
-    outside: bool = False
-    """Sum k-mers outside true positives as well, in windows that have a true positive."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:
@@ -70,13 +69,12 @@ class KmerCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmerSums:
-    """Sums of attribution over the k-mers inside true positives, and over those outside.
+    """Sums of attribution over the k-mers inside true positives, and what chance would give.
 
     Sums of different windows add up with `+`; a window must not be divided between two of them.
     Arrays have 4**k rows, k-mers in lexicographic order. In the descriptions below, s is the score
     of one occurrence; n and S are the number and the summed score of a k-mer's occurrences inside
-    the true positives of one window; N and T are those of all k-mers inside them; n' and S' are
-    those of the same k-mer outside.
+    the true positives of one window.
     """
 
     k: int
@@ -90,12 +88,13 @@ class KmerSums:
     squares: NDArray[np.float64]
     """Sum of s * s, shape (4**k,)."""
     spread: NDArray[np.float64]
-    """Sums over windows of S*S, S*n, n*n, S*T, S*N, n*T, n*N, shape (7, 4**k)."""
-    overall: NDArray[np.float64]
-    """Sums over windows of N, T, T*T, T*N, N*N, shape (5,)."""
-    outside: NDArray[np.float64]
-    """Windows with n' > 0, and sums over them of n', S', S'*S', S'*n', n'*n', S*S', S*n', n*S',
-    n*n', shape (10, 4**k); shape (10, 0) where k-mers outside were not asked for."""
+    """Sums over windows of S*S, S*n and n*n, shape (3, 4**k)."""
+    by_chance: NDArray[np.float64]
+    """Sums over windows of the mean, the variance and the third central moment of S over all
+    rotations of the window's scores, shape (3, 4**k)."""
+    log_rotations: NDArray[np.float64]
+    """Sum over the windows with an occurrence of the logarithm of their number of rotations,
+    shape (4**k,)."""
     skipped: int
     """Positions at which a k-mer would fit, but contains an unknown base or one outside the true
     positives."""
@@ -105,7 +104,7 @@ class KmerSums:
         """Return the sums of no window.
 
         Args:
-            config: k-mer length, and whether k-mers outside true positives are summed.
+            config: k-mer length.
         """
         rows = 4**config.k
         return cls(
@@ -114,9 +113,9 @@ class KmerSums:
             windows=np.zeros(rows, np.int64),
             total=np.zeros(rows),
             squares=np.zeros(rows),
-            spread=np.zeros((7, rows)),
-            overall=np.zeros(5),
-            outside=np.zeros((10, rows if config.outside else 0)),
+            spread=np.zeros((3, rows)),
+            by_chance=np.zeros((3, rows)),
+            log_rotations=np.zeros(rows),
             skipped=0,
         )
 
@@ -218,14 +217,14 @@ def fold_kmers(
     """Sum per-base attribution over every k-mer of a batch of whole windows.
 
     K-mers that contain an unknown base, or a base outside the mask, are counted in `skipped` and
-    contribute to no row.
+    contribute to no row. What a row would have by chance is that of all rotations of a window's
+    scores, those outside the mask included, with 0 where a k-mer contains an unknown base.
 
     Args:
         bases: Base codes, shape (B, L), uint8; A C G T = 0 1 2 3, anything else 4.
         scores: Signed attribution in logits, shape (B, L), float32. The score of a k-mer is the sum
             over its bases.
-        config: k-mer length, whether reverse complements are merged, and whether k-mers that touch
-            no base of the mask are summed as `outside`.
+        config: k-mer length and whether reverse complements are merged.
         mask: True positives, shape (B, L), bool; None counts every base. Rows without any are not
             looked at, and may hold NaN scores.
 
@@ -270,73 +269,59 @@ def _fold_piece(
     rows = 4**k
     codes = _counted_codes(bases, config)
     known = codes >= 0
-    inside, outside = known, np.zeros_like(known)
-    if mask is not None:
-        inside = known & _all_set(mask, k)
-        if config.outside:
-            outside = known & _all_set(~mask, k) & mask.any(axis=1, keepdims=True)
+    inside = known if mask is None else known & _all_set(mask, k)
+    skipped = int(codes.size - inside.sum())
+    used = np.flatnonzero(inside.any(axis=1))
+    codes, known, inside = codes[used], known[used], inside[used]
     # A cumulative sum would carry rounding along the window; k additions do not.
-    wide = scores.astype(np.float64)
+    wide = scores[used].astype(np.float64)
     values = wide[:, : codes.shape[1]].copy()
     for offset in range(1, k):
         values += wide[:, offset : offset + codes.shape[1]]
+    values = np.where(known, values, 0.0)
 
-    def sum_by_kmer(kmer: NDArray[Any], *weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack([np.bincount(kmer, weight, rows) for weight in weights])
+    def sum_by_kmer(kmer: NDArray[Any], *weights: NDArray[Any]) -> NDArray[np.float64]:
+        # Without any occurrence, bincount returns integers.
+        return np.stack([np.bincount(kmer, weight, rows) for weight in weights], dtype=np.float64)
 
     kmer, s = codes[inside], values[inside]
-    in_window = inside.sum(axis=1)
-    owner = np.repeat(np.arange(len(bases)), in_window)
-    n_all, s_all = in_window.astype(np.float64), np.where(inside, values, 0.0).sum(axis=1)
-    n_own, s_own = n_all[owner], s_all[owner]
     count = np.bincount(kmer, minlength=rows)
-    total, squares, *with_all = sum_by_kmer(kmer, s, s * s, s * s_own, s * n_own, s_own, n_own)
-    groups = _find_repeats(
-        np.where(inside | outside, 2 * codes + outside, 2 * rows), values, 2 * rows
-    )
-    inner, outer = groups.take(groups.code % 2 == 0), groups.take(groups.code % 2 == 1)
-    again, s_s, s_n, n_n = sum_by_kmer(inner.code // 2, *inner.excess())
-    sums = KmerSums(
+    total, squares = sum_by_kmer(kmer, s, s * s)
+    repeats = _find_repeats(np.where(inside, codes, rows), values, rows)
+    again, s_s, s_n, n_n = sum_by_kmer(repeats.code, *repeats.excess())
+    windows = count - again.astype(np.int64)
+    alone = inside & ~repeats.repeated
+    owner, _ = np.nonzero(alone)
+    by_chance = sum_by_kmer(codes[alone], *window_moments(values)[:, owner])
+    by_chance += sum_by_kmer(repeats.code, *repeats.moments)
+    return KmerSums(
         k=k,
         count=count,
-        windows=count - again.astype(np.int64),
+        windows=windows,
         total=total,
         squares=squares,
-        spread=np.stack([squares + s_s, total + s_n, count + n_n, *with_all]),
-        overall=np.array([n_all.sum(), s_all.sum(), s_all @ s_all, s_all @ n_all, n_all @ n_all]),
-        outside=np.zeros((10, rows if config.outside else 0)),
-        skipped=int(codes.size - in_window.sum()),
+        spread=np.stack([squares + s_s, total + s_n, count + n_n]),
+        by_chance=by_chance,
+        log_rotations=windows * np.log(codes.shape[1]),
+        skipped=skipped,
     )
-    if config.outside:
-        kmer, s = codes[outside], values[outside]
-        n_out, s_out, squares = sum_by_kmer(kmer, np.ones_like(s), s, s * s)
-        again, s_s, s_n, n_n = sum_by_kmer(outer.code // 2, *outer.excess())
-        own = [n_out - again, n_out, s_out, squares + s_s, s_out + s_n, n_out + n_n]
-        # Groups are sorted, so where a k-mer occurs on both sides, outside follows inside.
-        pair = np.flatnonzero(np.diff(groups.code) * (groups.code[:-1] % 2 == 0) == 1)
-        pair = pair[groups.owner[pair] == groups.owner[pair + 1]]
-        first, second = groups.take(pair), groups.take(pair + 1)
-        crossed = (a * b for a in (first.s, first.n) for b in (second.s, second.n))
-        sums.outside[:] = [*own, *sum_by_kmer(first.code // 2, *crossed)]
-    return sums
 
 
-class _Groups(NamedTuple):
-    """Occurrences of the same k-mer in the same window, as G groups."""
+class _Repeats(NamedTuple):
+    """k-mers that occur more than once in a window, as G groups of k-mer and window."""
 
+    repeated: NDArray[np.bool_]
+    """Whether the k-mer at a position is in a group, shape (B, P)."""
     code: NDArray[np.int64]
-    """Twice the k-mer's code, plus 1 outside true positives, shape (G,)."""
-    owner: NDArray[np.int64]
-    """Row of the window, shape (G,)."""
+    """Code of the k-mer, shape (G,)."""
     n: NDArray[np.float64]
     """Number of occurrences, shape (G,)."""
     s: NDArray[np.float64]
     """Sum of the scores, shape (G,)."""
     squares: NDArray[np.float64]
     """Sum of the squared scores, shape (G,)."""
-
-    def take(self, chosen: NDArray[Any]) -> _Groups:
-        return _Groups(*(column[chosen] for column in self))
+    moments: NDArray[np.float64]
+    """Cumulants of the sum of the scores over all rotations, shape (3, G)."""
 
     def excess(self) -> tuple[NDArray[np.float64], ...]:
         """Return by how much n, s * s, s * n and n * n exceed the sums over single occurrences."""
@@ -350,14 +335,13 @@ class _Groups(NamedTuple):
 
 def _find_repeats(
     codes: NDArray[np.integer[Any]], values: NDArray[np.float64], end: int
-) -> _Groups:
-    """Group the k-mers that occur more than once in a window, inside or outside true positives.
+) -> _Repeats:
+    """Group the k-mers that occur more than once in a window.
 
     Args:
-        codes: Twice the code of the k-mer at each position, plus 1 outside, shape (B, P); `end`
-            where none is counted.
-        values: Scores of the k-mers, shape (B, P).
-        end: Twice the number of k-mers.
+        codes: Code of the k-mer at each position, shape (B, P); `end` where none is counted.
+        values: Scores of all k-mers, counted or not, shape (B, P).
+        end: Number of k-mers.
     """
     # Sorting code and position in one integer brings the occurrences of a k-mer in a window
     # together, in the order of the sequence; it costs a tenth of a stable argsort.
@@ -365,25 +349,29 @@ def _find_repeats(
     wide = np.int32 if end.bit_length() + shift < 32 else np.int64
     key = (codes.astype(wide) << shift) | np.arange(codes.shape[1], dtype=wide)
     key.sort(axis=1)
-    kmer = key >> (shift + 1)
-    alike = (kmer[:, 1:] == kmer[:, :-1]) & (kmer[:, 1:] < end // 2)
+    kmer = key >> shift
+    alike = (kmer[:, 1:] == kmer[:, :-1]) & (kmer[:, 1:] < end)
+    chosen = np.zeros(key.shape, bool)
+    chosen[:, :-1] = alike
+    chosen[:, 1:] |= alike
+    owner = np.repeat(np.arange(len(key)), chosen.sum(axis=1))
+    code, position = kmer[chosen], (key[chosen] & ((1 << shift) - 1)).astype(np.int64)
     repeated = np.zeros(key.shape, bool)
-    repeated[:, :-1] = alike
-    repeated[:, 1:] |= alike
-    owner = np.repeat(np.arange(len(key)), repeated.sum(axis=1))
-    code, position = key[repeated] >> shift, key[repeated] & ((1 << shift) - 1)
-    scores = values[owner, position]
+    repeated[owner, position] = True
     is_first = np.ones(len(code), bool)
     is_first[1:] = (code[1:] != code[:-1]) | (owner[1:] != owner[:-1])
     starts = np.flatnonzero(is_first)
     if not len(starts):
-        return _Groups(starts, starts, *(np.zeros(0),) * 3)
-    return _Groups(
+        none = np.zeros(0)
+        return _Repeats(repeated, starts, none, none, none, np.zeros((3, 0)))
+    scores = values[owner, position]
+    return _Repeats(
+        repeated,
         code[starts].astype(np.int64),
-        owner[starts],
         np.diff(starts, append=len(code)).astype(np.float64),
         np.add.reduceat(scores, starts),
         np.add.reduceat(scores * scores, starts),
+        group_moments(values, owner, position, starts),
     )
 
 

@@ -9,7 +9,7 @@ scipy.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,12 +22,9 @@ MethodName = Literal["ig", "noisy_ig", "smoothgrad", "input_x_gradient", "ism", 
 
 Ranking = Literal["shrunken_score", "score"]
 """Column by which a k-mer table is sorted."""
-Background = Literal["outside", "inside"]
-"""What a k-mer's mean score is compared with: `outside`, the same k-mer outside the true positives
-of the same windows; `inside`, all k-mers inside true positives."""
 
 MAX_K = 12
-"""Longest k-mer: 4**12 rows of sums take 1.6 GB, and 3 GB with those outside true positives."""
+"""Longest k-mer: 4**12 rows of sums take 1.6 GB."""
 
 
 class AttributionSettings(Settings):
@@ -87,12 +84,8 @@ class AttributionSettings(Settings):
     two. Meant for labels that hold for both strands."""
     ranking: Ranking = "shrunken_score"
     """Column by which k-mer tables are sorted: `shrunken_score` pulls the score of a k-mer seen in
-    few windows towards the mean of all k-mers, so that none leads by chance; `score` is the plain
-    mean, as in the original work."""
-    background: Background = "outside"
-    """What the p-value of a k-mer compares its mean score with: `outside`, the same k-mer outside
-    true positives; `inside`, all k-mers inside them, the only choice for sequences with one
-    label."""
+    few windows towards what a k-mer has by chance, and hardly moves one that is seen in many;
+    `score` is the plain mean, as in the original work."""
     ism_substitute: Literal["bases", "n"] = "bases"
     """Substitution of in-silico mutagenesis: `bases`, each of the other three bases in turn; `n`,
     an unknown base."""
@@ -155,9 +148,8 @@ def definition(name: str, kind: Kind, place: str = "definition") -> AttributionS
     """
     if name not in DEFINITIONS:
         raise unknown_name(place, name, "definition", DEFINITIONS)
-    changes_for_sequences: dict[str, Any] = {"background": "inside"}
     if name == "default":
-        return AttributionSettings().updated({} if kind == "base" else changes_for_sequences, name)
+        return AttributionSettings()
     original = AttributionSettings(
         normalise=False,
         baseline="zero",
@@ -173,10 +165,10 @@ def definition(name: str, kind: Kind, place: str = "definition") -> AttributionS
     if kind == "base":
         return original
     # What the original work calls SmoothGrad of promoters are Integrated Gradients under noise.
-    changes_for_sequences |= {
+    changes = {
         "methods": ("ig", "noisy_ig"),
         "noise": 0.02,
         "kmer_score": "mean",
         "positive_only": True,
     }
-    return original.updated(changes_for_sequences, name)
+    return original.updated(changes, name)

@@ -29,22 +29,20 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hyena_ray.attribution.consensus import agreement, consensus_ranking
+from hyena_ray.attribution.consensus import agreement, consensus_ranking, disagreements
 from hyena_ray.attribution.engine import Attributor, Convergence, WindowAttribution
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table, true_positive_table
 from hyena_ray.attribution.targets import pass_positions, trim_tokens, true_positives
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.files import sha256_file
 from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
 from hyena_ray.runs.plan import Plan
@@ -54,11 +52,14 @@ from hyena_ray.runs.shard_files import (
     shard_file_is_complete,
     write_shard_file,
 )
+from hyena_ray.runs.table_file import write_tables
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 SHARD_SIZE = 256
 """Windows of a shard: seconds of work, so that little is lost with a worker, and few files."""
+READ_ROWS = 4096
+"""Windows of prepared data that are in memory at once, where a few of many are attributed."""
 CAREFUL_AFTER = 2
 """Failed attempts at a shard after which its windows are attempted one by one."""
 COMPLETENESS_LIMIT = 0.01
@@ -68,16 +69,21 @@ _log = logging.getLogger(__name__)
 
 
 class Shard(Settings):
-    """Consecutive windows of a split, in the order of their ids."""
+    """Consecutive windows of a plan, in the order of their ids."""
 
-    first_row: int
-    """First row of the shard."""
-    last_row: int
-    """One past the last row."""
+    first: int
+    """Number of its first window among those of the plan."""
+    last: int
+    """One past the number of its last window."""
     first_id: int
     """Id of the first window."""
     last_id: int
     """Id of the last window itself."""
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return self.last - self.first
 
 
 class ShardPlan(Plan):
@@ -92,6 +98,10 @@ class ShardPlan(Plan):
     """Bases of a window."""
     split: str
     """Split whose windows are attributed."""
+    split_windows: int
+    """Number of windows of the split."""
+    windows: int
+    """Number of windows of the plan, spread evenly over those of the split."""
     data: str
     """sha256 of the manifest of the prepared data."""
     model: str
@@ -119,18 +129,13 @@ class ShardPlan(Plan):
             data: Prepared data.
             split: Split whose windows are attributed.
             settings: Methods and their settings.
-            limit: Use at most this many windows, as shards sampled evenly across the split; None
-                uses all.
+            limit: Use at most this many windows, sampled evenly across the split; None uses all.
             size: Windows of a shard.
 
         Raises:
             InputError: The data do not have the split, or windows of that length; the flank is too
-                short, windows are shorter than k, or the limit is below one shard.
+                short, or windows are shorter than k.
         """
-        if limit is not None and limit < size:
-            raise InputError(
-                "--limit", limit, f"below {size}, the windows of a shard", f"give at least {size}"
-            )
         length, flank = model.readout.window, model.readout.required_flank
         if settings.k > length:
             raise InputError("k", settings.k, f"longer than a window of {length} bases", "lower it")
@@ -141,13 +146,14 @@ class ShardPlan(Plan):
                 f"the model needs a flank of {flank}",
                 f"prepare the data with --flank {flank} or more",
             )
-        ids = data.window_ids(length, split)
-        if not len(ids):
+        every = data.window_ids(length, split)
+        if not len(every):
             raise InputError(data.folder, split, "the split has no windows", "choose another split")
+        ids = every if limit is None else every[sample_evenly(len(every), limit)]
         shards = tuple(
             Shard(
-                first_row=first,
-                last_row=min(first + size, len(ids)),
+                first=first,
+                last=min(first + size, len(ids)),
                 first_id=int(ids[first]),
                 last_id=int(ids[min(first + size, len(ids)) - 1]),
             )
@@ -156,16 +162,38 @@ class ShardPlan(Plan):
         return cls(
             length=length,
             split=split,
+            split_windows=len(every),
+            windows=len(ids),
             data=sha256_file(data.folder / MANIFEST),
             model=model_sha256(model),
             settings=settings,
-            shards=shards if limit is None else shards[:: -(-len(shards) // (limit // size))],
+            shards=shards,
         )
 
-    @property
-    def windows(self) -> int:
-        """Number of windows of all shards."""
-        return sum(shard.last_row - shard.first_row for shard in self.shards)
+    def read_windows(self, data: PreparedData, index: int) -> Windows:
+        """Read the windows of a shard.
+
+        Args:
+            data: Prepared data of the plan.
+            index: Number of the shard.
+
+        Returns:
+            The windows, in the order of their ids.
+
+        Raises:
+            InputError: A file is damaged, or is not what the data's manifest says.
+        """
+        shard = self.shards[index]
+        rows = sample_evenly(self.split_windows, self.windows)[shard.first : shard.last]
+        # Windows between the sampled ones are read too, but not all of them at once.
+        parts = np.split(rows, np.flatnonzero(np.diff(rows // READ_ROWS)) + 1)
+        windows = [
+            data.read_rows(self.length, self.split, int(part[0]), int(part[-1]) + 1).rows(
+                part - part[0]
+            )
+            for part in parts
+        ]
+        return Windows(*map(np.concatenate, zip(*windows, strict=True)))
 
     def require_true_positives(self, model: WindowModel, data: PreparedData) -> None:
         """Look for a window with a true positive, before anything is written.
@@ -178,8 +206,8 @@ class ShardPlan(Plan):
             InputError: The model predicts no labelled base.
         """
         positions = pass_positions(model, self.settings)
-        for shard in self.shards:
-            windows = data.read_rows(self.length, self.split, shard.first_row, shard.last_row)
+        for index in range(len(self.shards)):
+            windows = self.read_windows(data, index)
             tokens = trim_tokens(model, windows)
             if true_positives(model, tokens, windows.labels, positions).any():
                 return
@@ -213,8 +241,7 @@ def shard_is_complete(plan: ShardPlan, index: int, folder: AnyPath) -> bool:
         index: Number of the shard.
         folder: Folder of the attribution.
     """
-    shard = plan.shards[index]
-    rows = shard.last_row - shard.first_row
+    rows = plan.shards[index].windows
     return shard_file_is_complete(shard_path(folder, index), plan.fingerprint, rows)
 
 
@@ -259,8 +286,7 @@ def run_shard(
         raise InputError(data.folder, None, "not the data that the plan was made for", remedy)
     if attributor.model_sha256 != plan.model:
         raise InputError("model", None, "not the model that the plan was made for", remedy)
-    shard = plan.shards[index]
-    windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+    windows = plan.read_windows(data, index)
     note = _note_path(folder, index)
     note.parent.mkdir(parents=True, exist_ok=True)
     attempts = f"{note.read_text() if note.exists() else ''}started\n"
@@ -351,8 +377,7 @@ def read_shard_table(plan: ShardPlan, index: int, folder: AnyPath) -> pa.Table:
     Raises:
         InputError: The file is missing, damaged or of another plan.
     """
-    shard = plan.shards[index]
-    rows = shard.last_row - shard.first_row
+    rows = plan.shards[index].windows
     return read_shard_file(shard_path(folder, index), plan.fingerprint, rows)
 
 
@@ -411,8 +436,13 @@ class MergeResult(NamedTuple):
     convergence: dict[str, dict[str, float]]
     """`Convergence.summary` of the attributed windows for each method that integrates from a
     baseline; its Parquet file holds it too, as metadata `convergence`."""
+    methods: tuple[str, ...]
+    """Methods that score bases; the consensus is of all of them, where there are several."""
     agreement: pa.Table | None
     """Similarity of the methods' rankings; None for a single method."""
+    notes: tuple[str, ...]
+    """Warnings of methods that disagree. Like the methods of the consensus, they are in the
+    metadata of its Parquet file and of that of the agreement."""
     positions: tuple[int, ...]
     """Distinct numbers of sequence positions of a pass, ascending. There is more than one only if a
     GPU ran out of memory; then the digest may differ from that of other runs."""
@@ -436,11 +466,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
             often enough.
     """
     settings = plan.settings
-    config = KmerConfig(
-        k=settings.k,
-        merge_strands=settings.merge_strands,
-        outside=settings.background == "outside",
-    )
+    config = KmerConfig(k=settings.k, merge_strands=settings.merge_strands)
     sums: dict[str, KmerSums] = {
         name: KmerSums.zero(config) for name in settings.methods if METHODS[name].scores_bases
     }
@@ -469,12 +495,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     }
     _warn_unconverged(convergence, settings.tolerance)
     tables = {
-        name: kmer_table(
-            method_sums,
-            min_count=settings.min_count,
-            by=settings.ranking,
-            background=settings.background,
-        )
+        name: kmer_table(method_sums, min_count=settings.min_count, by=settings.ranking)
         for name, method_sums in sums.items()
     }
     if any(table.num_rows == 0 for table in tables.values()):
@@ -485,27 +506,35 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
             "choose a split with more of them, or lower min_count",
         )
     similarity = None
+    notes: tuple[str, ...] = ()
     if len(sums) > 1:
         similarity = agreement(tables, column=settings.ranking)
+        notes = disagreements(similarity)
+        for note in notes:
+            _log.warning("%s", note)
+        metadata = {"methods": json.dumps(list(sums)), "notes": json.dumps(notes)}
+        similarity = similarity.replace_schema_metadata(metadata)
         tables["consensus"] = consensus_ranking(
             tables,
             by=settings.consensus,
             positive_only=settings.positive_only,
             column=settings.ranking,
-        )
+        ).replace_schema_metadata(metadata)
     if "tp" in settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=settings.min_count)
     for name, summary in convergence.items():
         tables[name] = tables[name].replace_schema_metadata({"convergence": json.dumps(summary)})
     also_written = {} if similarity is None else {"agreement": similarity}
-    _write_tables(tables | also_written, folder / "kmers")
+    write_tables(tables | also_written, folder / "kmers")
     return MergeResult(
         tables=tables,
         digest=tables_sha256(tables),
         windows=windows,
         attributed=attributed,
         convergence=convergence,
+        methods=tuple(sums),
         agreement=similarity,
+        notes=notes,
         positions=tuple(sorted(positions)),
     )
 
@@ -551,17 +580,4 @@ def _warn_unconverged(convergence: dict[str, dict[str, float]], tolerance: float
                 "tolerance, or a baseline other than zero",
                 title,
                 summary["completeness_median"],
-            )
-
-
-def _write_tables(tables: dict[str, pa.Table], folder: AnyPath) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        with atomic_file(folder / f"{name}.parquet") as temporary:
-            pq.write_table(table, temporary, write_page_checksum=True)
-        with atomic_file(folder / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(
-                table,
-                temporary,
-                pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none"),
             )

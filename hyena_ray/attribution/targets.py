@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyena_ray.attribution.path_baselines import make_baselines, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.dataset.reader import sample_evenly
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import model_device, upload
@@ -221,7 +222,7 @@ def labelled_windows(windows: Windows, limit: int) -> Windows:
         limit: Return at most this many.
     """
     rows = np.flatnonzero((windows.labels == POSITIVE).any(axis=1))
-    return windows.rows(rows[:: -(-len(rows) // limit)] if len(rows) else rows)
+    return windows.rows(rows[sample_evenly(len(rows), limit)])
 
 
 def trim_tokens(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:

@@ -98,9 +98,9 @@ def scored_bases(plan: ShardPlan, data: PreparedData, folder: AnyPath) -> Iterat
     # Sums of the bases that a later window may still contain.
     rest: ScoredBases | None = None
     counts: NDArray[np.int64] = np.zeros(0, np.int64)
-    for index, shard in enumerate(plan.shards):
+    for index in range(len(plan.shards)):
         attribution = read_shard(plan, index, folder)
-        windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+        windows = plan.read_windows(data, index)
         attributed = np.flatnonzero(attribution.true_positive.any(axis=1))
         # Windows are in the order of the genome: starts ascend within each run of one contig.
         edges = np.flatnonzero(windows.contig[1:] != windows.contig[:-1]) + 1

@@ -36,6 +36,7 @@ JOBS = {
     "compare": "hyena_ray.workflows.compare",
     "evaluate": "hyena_ray.workflows.evaluate",
     "attribute": "hyena_ray.workflows.attribute",
+    "combine": "hyena_ray.workflows.combine",
     "sanity": "hyena_ray.workflows.sanity",
     "predict": "hyena_ray.workflows.predict",
     "pretrain": "hyena_ray.workflows.pretrain",

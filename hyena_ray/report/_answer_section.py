@@ -12,6 +12,7 @@ from hyena_ray.report._genome_sections import (
     prepared_headline,
     regions_headline,
 )
+from hyena_ray.report._kmer_sections import disagreement_notes, method_titles
 from hyena_ray.report._page import (
     ORIGINAL_WORK,
     Block,
@@ -342,7 +343,11 @@ def _top_kmers(contents: RunContents) -> list[Block]:
     if attribution is None or attribution.ranking is None:
         return []
     kmers = in_a_sentence(attribution.ranking["kmer"][:TOP].to_pylist())
-    judge = "all methods together" if attribution.consensus is not None else "its table"
+    judge = "its table"
+    if attribution.consensus is not None:
+        judge = f"{method_titles(attribution)} together"
+    if disagreement_notes(attribution):
+        judge += ", although they rank k-mers differently"
     return [
         f"The {attribution.plan.settings.k}-mers that it relies on most are {kmers}, by {judge}."
     ]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from hyena_ray.attribution.consensus import disagreements
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.progress import count_noun
 from hyena_ray.report._alignment import (
@@ -77,10 +78,11 @@ def kmer_section(contents: RunContents) -> Section | None:
     blocks: list[Block] = []
     references: tuple[str, ...] = ()
     if attribution.consensus is not None:
+        blocks += disagreement_notes(attribution)
         by_rank = attribution.plan.settings.consensus == "rank"
         references = () if by_rank else (ORIGINAL_WORK,)
         blocks.append(_consensus(attribution, attribution.consensus, by_rank=by_rank))
-    blocks += [_scores(name, table, attribution) for name, table in attribution.methods.items()]
+    blocks += [_scores(name, table) for name, table in attribution.methods.items()]
     if attribution.tp is not None:
         blocks.append(_true_positives(attribution.tp))
     if attribution.agreement is not None:
@@ -91,8 +93,34 @@ def kmer_section(contents: RunContents) -> Section | None:
     return Section("kmers", "Short motifs that the model relies on", blocks, references)
 
 
-def _kmer_axis(axes: Any, rows: list[dict[str, Any]]) -> None:
-    """Write the k-mers of the rows on the vertical axis, the first on top."""
+def method_titles(attribution: AttributionResults) -> str:
+    """Return the methods of the consensus, as an enumeration.
+
+    Args:
+        attribution: The attribution.
+    """
+    return in_a_sentence(METHODS[name].title for name in attribution.methods)
+
+
+def disagreement_notes(attribution: AttributionResults) -> list[str]:
+    """Return a warning for each pair of methods that rank the k-mers differently.
+
+    Args:
+        attribution: The attribution.
+    """
+    if attribution.agreement is None:
+        return []
+    titles = {name: METHODS[name].title for name in attribution.methods}
+    return [f"Warning: {note}." for note in disagreements(attribution.agreement, titles)]
+
+
+def kmer_axis(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """Write the k-mers of the rows on the vertical axis, the first on top.
+
+    Args:
+        axes: Axes of matplotlib.
+        rows: Rows of a k-mer table.
+    """
     axes.set_yticks(range(len(rows)), [row["kmer"] for row in reversed(rows)])
     for label in axes.get_yticklabels():
         label.set_family("DejaVu Sans Mono")
@@ -109,21 +137,19 @@ def _bars(rows: list[dict[str, Any]], value: str, low: str, high: str, colour: s
             axes.barh(level, row[value], color=colour, height=0.7)
             if row[low] is not None:
                 axes.plot([row[low], row[high]], [level, level], color=INK, linewidth=1.3)
-        _kmer_axis(axes, rows)
+        kmer_axis(axes, rows)
     return axes
 
 
-def _scores(name: str, table: pa.Table, attribution: AttributionResults) -> Figure:
+def _scores(name: str, table: pa.Table) -> Figure:
     rows = table.slice(0, BARS).to_pylist()
     title = METHODS[name].title
     axes = _bars(rows, "score", "ci_low", "ci_high", BLUE)
     with style():
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel("mean score of an occurrence, logits")
-        if "background" in table.column_names:
-            for level, row in enumerate(reversed(rows)):
-                if row["background"] is not None:
-                    axes.plot(row["background"], level, "d", color=GOLD, markersize=5)
+        for level, row in enumerate(reversed(rows)):
+            axes.plot(row["background"], level, "d", color=GOLD, markersize=5)
         svg = svg_of(axes.figure, f"kmers-{name.replace('_', '-')}")
     heads = {
         "kmer": "k-mer",
@@ -134,11 +160,10 @@ def _scores(name: str, table: pa.Table, attribution: AttributionResults) -> Figu
         "windows": "windows",
         "shrunken_score": "shrunken score",
         "background": "background",
+        "p_value": "p",
         "q_value": "q",
     }
-    heads = {column: head for column, head in heads.items() if column in table.column_names}
-    significant = sum(row["q_value"] is not None and row["q_value"] < 0.05 for row in rows)
-    where = "outside" if attribution.plan.settings.background == "outside" else "inside"
+    significant = sum(row["q_value"] < 0.05 for row in rows)
     first = rows[0]
     interval = (
         "" if first["ci_low"] is None else f" ({between(first['ci_low'], first['ci_high'], 2)})"
@@ -147,10 +172,11 @@ def _scores(name: str, table: pa.Table, attribution: AttributionResults) -> Figu
         f"kmers-{name.replace('_', '-')}",
         svg,
         f"{title}: {first['kmer']} ranks first, score {number(first['score'], 2)}{interval}; "
-        f"{significant} of the first {len(rows)} differ from their background at q < 0.05.",
+        f"{significant} of the first {len(rows)} have more than by chance at q < 0.05.",
         "Mean score of the k-mers inside true positives, with 95 % intervals over windows, ordered "
-        "by shrunken score: where windows are few, the score is drawn towards the mean. "
-        f"Diamonds: background, the same {where} true positives.",
+        "by shrunken score: where windows are few, the score is drawn towards that of any k-mer by "
+        "chance. Diamonds: background, the mean that the k-mer would have if the scores of every "
+        "window began anywhere else in it, to which p and q refer.",
         first_rows(f"k-mers by {title}", table, heads, rows=ROWS),
     )
 
@@ -204,7 +230,7 @@ def _consensus(attribution: AttributionResults, table: pa.Table, *, by_rank: boo
         for name, colour, marker in zip(names, SERIES * 2, "osD^v<>pP*", strict=False):
             values = [row[f"rank_{name}"] for row in reversed(rows)]
             axes.plot(values, levels, marker, color=colour, markersize=6, label=METHODS[name].title)
-        _kmer_axis(axes, rows)
+        kmer_axis(axes, rows)
         axes.set_xlabel("rank percentile; 100 is a method's highest")
         figure.legend(loc="outside upper left", ncols=2)
         svg = svg_of(figure, "consensus")
@@ -214,10 +240,11 @@ def _consensus(attribution: AttributionResults, table: pa.Table, *, by_rank: boo
     return Figure(
         "consensus",
         svg,
-        f"All methods together rank {in_a_sentence(row['kmer'] for row in rows[:3])} first.",
+        f"Together, {method_titles(attribution)} rank "
+        f"{in_a_sentence(row['kmer'] for row in rows[:3])} first.",
         f"Rank percentile of the k-mers under each method, ordered by {order}. Where marks are far "
         "apart, the methods disagree.",
-        first_rows("Consensus of the methods", table, heads, rows=ROWS),
+        first_rows(f"Consensus of {method_titles(attribution)}", table, heads, rows=ROWS),
     )
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.attribution.methods import METHODS
@@ -28,6 +26,7 @@ from hyena_ray.prediction.region_calling import TABLE
 from hyena_ray.report.run_contents import (
     AttributeContents,
     AttributionResults,
+    CombineContents,
     CompareContents,
     ComparisonResults,
     EvaluateContents,
@@ -46,13 +45,15 @@ from hyena_ray.report.run_contents import (
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, PLAN, read_kind, read_manifest
 from hyena_ray.runs.run import PROVENANCE, RunProvenance, read_plan
+from hyena_ray.runs.table_file import REMEDY, read_table
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
-from hyena_ray.storage import AnyPath, arrow_file
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.pretrain_record import PretrainRecord
 from hyena_ray.workflows.attribute import AttributeRecord
+from hyena_ray.workflows.combine import AGREEMENT, CombineRecord
 from hyena_ray.workflows.compare import CompareRecord
 from hyena_ray.workflows.comparison_table import COST_TITLES, METRIC_TITLES
 from hyena_ray.workflows.evaluate import EvaluateRecord
@@ -62,9 +63,11 @@ from hyena_ray.workflows.tune import ATTRIBUTION, TunePlan, TuneRecord
 
 PlanType = TypeVar("PlanType", bound=Plan)
 
-METHOD_COLUMNS = ("kmer", "count", "windows", "score", "ci_low", "ci_high", "q_value")
+METHOD_COLUMNS = (
+    *("kmer", "count", "windows", "score", "shrunken_score", "ci_low", "ci_high", "background"),
+    *("p_value", "q_value"),
+)
 """Columns of the k-mer table of a method that the page needs."""
-REMEDY = "finish it with --resume, or make it again"
 
 
 def read_contents(
@@ -144,7 +147,7 @@ def _tune(folder: AnyPath) -> TuneContents:
         settings=plan.model_dump(mode="json"),
         evaluation=Evaluation.read(folder / EVALUATION),
         history=_history(folder / "trials" / f"{record.best_trial:04d}" / HISTORY),
-        trials=_table(folder / "trials.parquet", columns),
+        trials=read_table(folder / "trials.parquet", columns),
         study=read_study(folder / STUDY_FILE, record.task),
         attribution=_attribution(folder / ATTRIBUTION),
     )
@@ -178,6 +181,26 @@ def _attribute(folder: AnyPath) -> AttributeContents:
     record = AttributeRecord.read(folder)
     return AttributeContents(
         folder=folder, simulated=record.simulated, attribution=_attribution(folder)
+    )
+
+
+def _combine(folder: AnyPath) -> CombineContents:
+    record = CombineRecord.read(folder)
+    columns = (
+        *("kmer", "score", "sd", "significant", "mean_rank", "best_rank", "worst_rank"),
+        *(f"score_{name}" for name in record.models),
+    )
+    kmers = folder / "kmers"
+    return CombineContents(
+        folder=folder,
+        simulated=record.simulated,
+        models=record.models,
+        tables={
+            method: read_table(kmers / f"{method}.parquet", columns) for method in record.methods
+        },
+        agreement=read_table(
+            kmers / f"{AGREEMENT}.parquet", ("method", "first", "second", "kendall_tau", "rbo")
+        ),
     )
 
 
@@ -228,6 +251,7 @@ READERS: dict[str, Callable[[AnyPath], RunContents]] = {
     CompareRecord.KIND: _compare,
     EvaluateRecord.KIND: _evaluate,
     AttributeRecord.KIND: _attribute,
+    CombineRecord.KIND: _combine,
     SanityRecord.KIND: _sanity,
     PredictionRecord.KIND: _predict,
     PretrainRecord.KIND: _pretrain,
@@ -258,32 +282,18 @@ def _attribution(folder: AnyPath) -> AttributionResults:
     several = agreement.exists()
     return AttributionResults(
         plan,
-        methods={name: _table(kmers / f"{name}.parquet", METHOD_COLUMNS) for name in names},
-        tp=_table(kmers / "tp.parquet", ("kmer", "tp_count", "occurrences"))
+        methods={name: read_table(kmers / f"{name}.parquet", METHOD_COLUMNS) for name in names},
+        tp=read_table(kmers / "tp.parquet", ("kmer", "tp_count", "occurrences"))
         if "tp" in plan.settings.methods
         else None,
-        consensus=_table(kmers / "consensus.parquet", ("kmer", "mean_rank")) if several else None,
-        agreement=_table(agreement, ("first", "second", "rbo")) if several else None,
+        consensus=read_table(kmers / "consensus.parquet", ("kmer", "mean_rank"))
+        if several
+        else None,
+        agreement=read_table(agreement, ("first", "second", "rbo")) if several else None,
         sample=read_sample(plan, folder),
     )
 
 
 def _comparison(folder: AnyPath, record: CompareRecord) -> ComparisonResults:
     columns = ("preset", "about", *METRIC_TITLES, *COST_TITLES)
-    return ComparisonResults(_table(folder / "comparison.parquet", columns), record.data)
-
-
-def _table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
-    """Read a table with at least these columns and one row, page checksums verified."""
-    try:
-        with arrow_file(path) as stream:
-            table = pq.read_table(stream, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
-        raise InputError(path, None, problem, REMEDY) from None
-    for name in columns:
-        if name not in table.column_names:
-            raise InputError(path, name, "the column is missing", REMEDY)
-    if not table.num_rows:
-        raise InputError(path, None, "the table has no row", REMEDY)
-    return table
+    return ComparisonResults(read_table(folder / "comparison.parquet", columns), record.data)

@@ -251,6 +251,20 @@ class AttributeContents(RunContents):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CombineContents(RunContents):
+    """Attributions of several models, combined."""
+
+    kind: ClassVar[str] = "combine"
+
+    models: tuple[str, ...]
+    """Names of the models."""
+    tables: dict[str, pa.Table]
+    """Method to the k-mers by their mean rank over the models."""
+    agreement: pa.Table
+    """Agreement of each two models under each method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SanityContents(RunContents):
     """Sanity checks of an attribution."""
 
@@ -368,5 +382,5 @@ def read_sample(plan: ShardPlan, folder: AnyPath) -> WindowSample:
         contig=contig,
         start=np.concatenate(start),
         windows_read=windows_read,
-        windows_attributed=sum(shard.last_row - shard.first_row for shard in plan.shards),
+        windows_attributed=plan.windows,
     )

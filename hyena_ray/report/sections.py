@@ -13,12 +13,14 @@ from hyena_ray.report._answer_section import answer_section
 from hyena_ray.report._attribution_sections import sanity_section, window_section
 from hyena_ray.report._genome_sections import perplexity_section, prepared_section, regions_section
 from hyena_ray.report._kmer_sections import kmer_section
+from hyena_ray.report._model_sections import models_section
 from hyena_ray.report._page import Page, Section
 from hyena_ray.report._performance_sections import evaluation_section, learning_section
 from hyena_ray.report._run_section import page_warnings, run_section
 from hyena_ray.report._search_sections import comparison_section, search_section
 from hyena_ray.report.run_contents import (
     AttributeContents,
+    CombineContents,
     CompareContents,
     EvaluateContents,
     PredictContents,
@@ -64,6 +66,7 @@ SECTIONS: dict[str, tuple[SectionFunction, ...]] = dict(
         _page_of_kind(CompareContents, answer_section, run_section),
         _page_of_kind(EvaluateContents, answer_section, run_section, evaluation_section),
         _page_of_kind(AttributeContents, answer_section, run_section),
+        _page_of_kind(CombineContents, answer_section, models_section, run_section),
         _page_of_kind(SanityContents, answer_section, run_section),
         _page_of_kind(PredictContents, answer_section, regions_section, run_section),
         _page_of_kind(PretrainContents, answer_section, perplexity_section, run_section),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -44,7 +44,7 @@ class AttributeSettings(ReadsModel, ReadsSplit, Resumes, RunsOnActors):
     """Settings of an attribution."""
 
     limit: Annotated[int | None, Option("N", READ, default="all windows"), Field(ge=1)] = None
-    """Use at most N windows, sampled evenly across the split in shards of 256, so at least 256."""
+    """Use at most N windows, sampled evenly across the split."""
     methods: Annotated[tuple[str, ...] | None, Option("M,M", default="the definition's")] = None
     """Attribution methods, each of which gives one table: ig, noisy_ig, smoothgrad,
     input_x_gradient, ism or tp."""
@@ -97,8 +97,12 @@ class AttributeRecord(Record):
     """How exact the scores of each gradient method are."""
     kmers: dict[str, tuple[str, ...]]
     """First k-mers of every table."""
+    consensus: tuple[str, ...]
+    """Methods of the consensus, all that score bases; empty for a single one."""
     agreement: tuple[dict[str, Any], ...] | None
     """How far each pair of methods agrees; None for a single method."""
+    notes: tuple[str, ...]
+    """Warnings of methods that disagree."""
 
 
 class Attribution(NamedTuple):
@@ -215,8 +219,7 @@ def dry_run(attribution: Attribution) -> DryRun:
         actors, resources = placement.concurrent, placement.resources
         seconds = run_task(_one_batch(attribution), resources, TIMED, threads=1)
     left = missing_shards(plan, output.folder) if output.resume else range(len(plan.shards))
-    windows = sum(_windows_in(plan, index) for index in range(len(plan.shards)))
-    windows_left = sum(_windows_in(plan, index) for index in left)
+    windows, windows_left = plan.windows, sum(plan.shards[index].windows for index in left)
     return DryRun(
         plan={
             "data": f"{data.folder}: {data.manifest.task}, {plan.length} bases",
@@ -250,16 +253,10 @@ def _one_batch(attribution: Attribution) -> Callable[[], float]:
     def work() -> float:
         from hyena_ray.workflows.timing import attribution_seconds
 
-        shard = plan.shards[0]
-        data = PreparedData.open(data_folder)
-        windows = data.read_rows(plan.length, plan.split, shard.first_row, shard.last_row)
+        windows = plan.read_windows(PreparedData.open(data_folder), 0)
         return attribution_seconds(model_folder, windows, plan.settings)
 
     return work
-
-
-def _windows_in(plan: ShardPlan, index: int) -> int:
-    return plan.shards[index].last_row - plan.shards[index].first_row
 
 
 def execute(attribution: Attribution) -> AttributeRecord:
@@ -411,7 +408,7 @@ def attribute_in_run(
         make=make,
         is_done=lambda index: shard_is_complete(plan, index, folder),
         describe=describe,
-        windows=lambda index: _windows_in(plan, index),
+        windows=lambda index: plan.shards[index].windows,
     )
     run_shards(shards, actors=actors, resources=resources)
     result = merge_shards(plan, folder)
@@ -435,7 +432,9 @@ def _record_from(run: Run[ShardPlan], data: PreparedData, result: MergeResult) -
         kmers={
             name: tuple(table["kmer"][:TOP].to_pylist()) for name, table in result.tables.items()
         },
+        consensus=() if agreement is None else result.methods,
         agreement=None if agreement is None else tuple(agreement.to_pylist()),
+        notes=result.notes,
     )
 
 
@@ -454,6 +453,27 @@ def output_paths(data: PreparedData, methods: Iterable[str]) -> dict[str, str]:
     return names | {"summary": MANIFEST}
 
 
+def kmer_lines(kmers: Mapping[str, Iterable[str]], consensus: Iterable[str]) -> list[str]:
+    """Write the first k-mers of every table, and which methods the consensus is of.
+
+    Args:
+        kmers: Name of each table and its first k-mers.
+        consensus: Methods of the consensus.
+
+    Returns:
+        One line for each table.
+
+    Example:
+        >>> kmer_lines({"ig": ["CGC"], "consensus": ["CGC", "GCG"]}, ["ig", "ism"])
+        ['ig          CGC', 'consensus   CGC GCG (of ig, ism)']
+    """
+    notes = {"consensus": f" (of {', '.join(consensus)})"}
+    width = max(12, *(len(name) + 2 for name in kmers))
+    return [
+        f"{name:<{width}}{' '.join(first)}{notes.get(name, '')}" for name, first in kmers.items()
+    ]
+
+
 def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
     """Say how exact the scores are, and which k-mers come first.
 
@@ -467,13 +487,17 @@ def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
         "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **summary)
         for name, summary in record.convergence.items()
     ]
-    lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in record.kmers.items()]
+    lines += kmer_lines(record.kmers, record.consensus)
     lines += [
         "{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row)
         for row in record.agreement or ()
     ]
+    lines += [f"warning: {note}" for note in record.notes]
     lines.append(f"digest      {record.digest}")
-    shown = ("windows", "attributed", "convergence", "kmers", "agreement", "digest")
+    shown = (
+        *("windows", "attributed", "convergence", "kmers", "consensus", "agreement", "notes"),
+        "digest",
+    )
     found = {key: getattr(record, key) for key in shown}
     folder = attribution.output.folder
     written = outputs_in(folder, record.outputs)
@@ -488,8 +512,8 @@ WORKFLOW = Workflow(
     dry_run=dry_run,
     execute=execute,
     present=present,
-    found=f"windows, attributed, convergence, kmers (the first {TOP} of each table), agreement, "
-    "digest",
+    found=f"windows, attributed, convergence, kmers (the first {TOP} of each table), consensus "
+    "(its methods), agreement, notes, digest",
     examples=(
         "attribute --model run/model --data prepared --out kmers --methods ig,tp --k 6",
         "attribute --model run/model --data prepared --out kmers --limit 2560 --dry-run",

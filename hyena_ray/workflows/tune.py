@@ -140,6 +140,10 @@ class TuneRecord(Record):
     """sha256 of the k-mer tables."""
     kmers: dict[str, tuple[str, ...]]
     """First k-mers of every table."""
+    consensus: tuple[str, ...]
+    """Attribution methods of the consensus; empty for a single one."""
+    notes: tuple[str, ...]
+    """Warnings of methods that disagree."""
     seconds: dict[str, float]
     """Wall time of each step since the last start."""
 
@@ -155,7 +159,8 @@ class TuneRecord(Record):
         if self.regions:
             lines.append(f"            {self.regions}")
         lines.append(f"top {TOP} k-mers")
-        lines += [f"{name:<12}{' '.join(kmers)}" for name, kmers in self.kmers.items()]
+        lines += attribute.kmer_lines(self.kmers, self.consensus)
+        lines += [f"warning: {note}" for note in self.notes]
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         return "\n".join([*lines, f"took        {took}"])
 
@@ -519,6 +524,8 @@ class _Steps:
             regions="" if test.regions is None else str(test.regions),
             attribution=attributed.digest,
             kmers=attributed.kmers,
+            consensus=attributed.consensus,
+            notes=attributed.notes,
             seconds=self.seconds,
         )
         self.run.finish(record)

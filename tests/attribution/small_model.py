@@ -46,8 +46,9 @@ class SmallModel(nn.Module):
         return torch.stack(logits).mean(0)
 
     def strand_tokens(self, tokens):
-        stored = (tokens.shape[1] - WINDOW) // 2
-        tokens = tokens[:, stored - FLANK : stored + WINDOW + FLANK].long()
+        length, flank = self.readout.window, self.readout.flank
+        stored = (tokens.shape[1] - length) // 2
+        tokens = tokens[:, stored - flank : stored + length + flank].long()
         if self.readout.strands == "forward":
             return [tokens]
         return [tokens, torch.from_numpy(COMPLEMENT).long()[tokens].flip(1)]
@@ -66,10 +67,11 @@ class SmallModel(nn.Module):
         return self.to_window(logits, strand)[:, labels]
 
     def receptive_end(self, strand, labels=ALL):
-        return WINDOW + 2 * FLANK
+        return self.readout.window + 2 * self.readout.flank
 
     def to_window(self, per_position, strand):
-        inner = per_position[:, FLANK : FLANK + WINDOW]
+        flank = self.readout.flank
+        inner = per_position[:, flank : flank + self.readout.window]
         return inner.flip(1) if strand else inner
 
 
@@ -88,6 +90,33 @@ class CpGModel(SmallModel):
         evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))
         logits = torch.stack([0.5 - evidence, evidence], -1)
         return self.to_window(logits, strand)[:, labels]
+
+
+class TractModel(SmallModel):
+    """Calls Z-DNA tracts: bases around which pyrimidines and purines alternate, without TA steps.
+
+    Args:
+        window: Bases of a window.
+        around: Steps, an even number, that it looks at around each base.
+    """
+
+    def __init__(self, window: int, around: int = 10) -> None:
+        super().__init__()
+        self.readout = Readout(window=window, flank=around, lookahead=0, strands="both")
+        self.left = around
+        one_hot = torch.zeros(16, 6)
+        one_hot[7:11, :4] = torch.eye(4)
+        self.embedding.weight.data = one_hot
+
+    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
+        purine = embeddings[..., 0] + embeddings[..., 2]
+        pyrimidine = embeddings[..., 1] + embeddings[..., 3]
+        steps = purine[:, :-1] * pyrimidine[:, 1:] + pyrimidine[:, :-1] * purine[:, 1:]
+        steps = steps - 2 * embeddings[:, :-1, 3] * embeddings[:, 1:, 0]
+        around = self.readout.flank
+        near = torch.nn.functional.avg_pool1d(steps[:, None], around + 1, 1, around // 2)
+        evidence = torch.nn.functional.pad(20 * (near[:, 0] - 0.8), (0, 1))
+        return self.to_window(torch.stack([-evidence, evidence], -1), strand)[:, labels]
 
 
 def hyenadna(

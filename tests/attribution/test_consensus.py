@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyena_ray.attribution.consensus import (
+    LEAST_TAU,
     agreement,
     consensus_ranking,
+    disagreements,
     rank_biased_overlap,
     rank_percentile,
 )
@@ -122,3 +124,22 @@ def test_the_top_of_a_ranking_weighs_more_than_its_end():
     top, end = best.copy(), best.copy()
     top[[0, 1, 2, 3]], end[[196, 197, 198, 199]] = [3, 2, 1, 0], [199, 198, 197, 196]
     assert rank_biased_overlap(best, top) < rank_biased_overlap(best, end) < 1
+
+
+def test_only_pairs_below_the_least_tau_disagree():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=60)
+    kmers = [str(number) for number in range(60)]
+    tables = {
+        name: table(**dict(zip(kmers, values, strict=True)))
+        for name, values in (
+            ("a", scores),
+            ("like_a", scores + 0.1 * rng.normal(size=60)),
+            ("other", rng.normal(size=60)),
+        )
+    }
+    similarity = agreement(tables)
+    low = [row for row in similarity.to_pylist() if row["kendall_tau"] < LEAST_TAU]
+    notes = disagreements(similarity, {"other": "The other"})
+    assert len(notes) == len(low) == 2
+    assert all("The other" in note and "like_a rank" not in note for note in notes)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.attribution.kmers import KmerConfig, KmerSums, count_kmers, fold_kmers, kmer_codes
+from hyena_ray.attribution.kmers import (
+    KmerConfig,
+    KmerSums,
+    canonical_codes,
+    count_kmers,
+    fold_kmers,
+    kmer_codes,
+)
 from hyena_ray.attribution.settings import MAX_K
 from hyena_ray.errors import InputError
 
@@ -53,15 +60,7 @@ def test_sums_are_those_of_a_loop_over_every_occurrence(batch):
     sums = fold_kmers(bases, scores, config, mask)
     windows, skipped = by_hand(bases, scores, mask, config.k)
     assert sums.skipped == skipped
-    every = [values for found in windows for values in found.values()]
-    n_all = np.array([sum(map(len, found.values())) for found in windows], float)
-    s_all = np.array([sum(map(sum, found.values())) for found in windows], float)
-    assert sums.count.sum() == sum(map(len, every))
-    np.testing.assert_allclose(
-        sums.overall,
-        [n_all.sum(), s_all.sum(), s_all @ s_all, s_all @ n_all, n_all @ n_all],
-        atol=1e-9,
-    )
+    assert sums.count.sum() == sum(len(values) for found in windows for values in found.values())
     for number in range(4**config.k):
         n = np.array([len(found.get(number, [])) for found in windows], float)
         s = np.array([sum(found.get(number, [])) for found in windows], float)
@@ -70,11 +69,43 @@ def test_sums_are_those_of_a_loop_over_every_occurrence(batch):
         assert sums.windows[number] == (n > 0).sum()
         np.testing.assert_allclose(sums.total[number], s.sum(), atol=1e-9)
         np.testing.assert_allclose(sums.squares[number], np.square(values).sum(), atol=1e-9)
-        np.testing.assert_allclose(
-            sums.spread[:, number],
-            [s @ s, s @ n, n @ n, s @ s_all, s @ n_all, n @ s_all, n @ n_all],
-            atol=1e-9,
+        np.testing.assert_allclose(sums.spread[:, number], [s @ s, s @ n, n @ n], atol=1e-9)
+
+
+def rotated_sums(bases, scores, mask, config):
+    """For every k-mer, its sums under every rotation of each window that it occurs in."""
+    codes = kmer_codes(bases, config.k)
+    if config.merge_strands:
+        codes = np.where(codes < 0, codes, canonical_codes(config.k)[codes])
+    positions = codes.shape[1]
+    sums = [[] for _ in range(4**config.k)]
+    for row in range(len(bases)):
+        values = np.array(
+            [scores[row, at : at + config.k].astype(float).sum() for at in range(positions)]
         )
+        values[codes[row] < 0] = 0
+        inside = [mask[row, at : at + config.k].all() for at in range(positions)]
+        for number in set(codes[row][codes[row] >= 0].tolist()):
+            own = (codes[row] == number) & inside
+            if own.any():
+                turns = [np.roll(values, turn)[own].sum() for turn in range(positions)]
+                sums[number].append(np.array(turns))
+    return sums
+
+
+@given(batches(), st.booleans())
+def test_what_chance_gives_is_that_of_all_rotations_of_each_window(batch, merge):
+    bases, scores, mask, config = batch
+    config = dataclasses.replace(config, merge_strands=merge)
+    sums = fold_kmers(bases, scores, config, mask)
+    length = bases.shape[1] - config.k + 1
+    for number, turns in enumerate(rotated_sums(bases, scores, mask, config)):
+        expected = np.zeros(3)
+        for values in turns:
+            centred = values - values.mean()
+            expected += [values.mean(), (centred**2).mean(), (centred**3).mean()]
+        np.testing.assert_allclose(sums.by_chance[:, number], expected, atol=1e-6)
+        assert sums.log_rotations[number] == pytest.approx(len(turns) * np.log(length))
 
 
 @given(batches(), st.data())
@@ -89,31 +120,6 @@ def test_sums_of_parts_add_up_to_the_sums_of_the_whole(batch, data):
         np.testing.assert_allclose(
             getattr(parts, field.name), getattr(whole, field.name), atol=1e-9, err_msg=field.name
         )
-
-
-@given(batches())
-def test_sums_outside_are_those_of_a_loop_in_windows_with_a_true_positive(batch):
-    bases, scores, mask, config = batch
-    sums = fold_kmers(bases, scores, dataclasses.replace(config, outside=True), mask)
-    plain = fold_kmers(bases, scores, config, mask)
-    for name in ("count", "windows", "total", "squares", "spread", "overall", "skipped"):
-        np.testing.assert_array_equal(getattr(sums, name), getattr(plain, name))
-    assert plain.outside.shape == (10, 0)
-    inside, _ = by_hand(bases, scores, mask, config.k)
-    other, _ = by_hand(bases, scores, ~mask & mask.any(axis=1, keepdims=True), config.k)
-    for number in range(4**config.k):
-        n, n_out = (
-            np.array([len(found.get(number, [])) for found in windows], float)
-            for windows in (inside, other)
-        )
-        s, s_out = (
-            np.array([sum(found.get(number, [])) for found in windows], float)
-            for windows in (inside, other)
-        )
-        own = [(n_out > 0).sum(), n_out.sum(), s_out.sum()]
-        own += [s_out @ s_out, s_out @ n_out, n_out @ n_out]
-        crossed = [s @ s_out, s @ n_out, n @ s_out, n @ n_out]
-        np.testing.assert_allclose(sums.outside[:, number], own + crossed, atol=1e-9)
 
 
 def test_n_never_forms_a_kmer():
@@ -131,11 +137,10 @@ def test_a_kmer_that_sticks_out_of_the_mask_is_not_counted():
 def test_unattributed_windows_may_hold_nan_where_the_mask_is_closed():
     scores = np.array([[np.nan] * 3, [1, 2, 3]], np.float32)
     mask = np.array([[False] * 3, [True] * 3])
-    sums = fold_kmers(encode("ACG", "ACG"), scores, KmerConfig(k=3, outside=True), mask)
+    sums = fold_kmers(encode("ACG", "ACG"), scores, KmerConfig(k=3), mask)
     assert sums.total[code("ACG")] == 6
-    assert np.isfinite(sums.spread).all()
-    assert np.isfinite(sums.overall).all()
-    assert not sums.outside.any()
+    for field in dataclasses.fields(KmerSums):
+        assert np.isfinite(getattr(sums, field.name)).all()
 
 
 def test_kmers_are_in_lexicographic_order():
@@ -218,5 +223,5 @@ def test_a_window_and_its_reverse_complement_have_the_same_merged_kmers():
         fold_kmers(forward, scores, config),
         fold_kmers(reverse, scores[:, ::-1], config),
     )
-    for field in ("count", "windows", "total", "squares", "spread"):
+    for field in ("count", "windows", "total", "squares", "spread", "by_chance"):
         np.testing.assert_allclose(getattr(first, field), getattr(second, field))

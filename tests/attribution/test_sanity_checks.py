@@ -19,6 +19,8 @@ from hyena_ray.attribution.sanity_checks import (
     randomise_weights,
 )
 from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.targets import labelled_windows
+from hyena_ray.dataset.reader import sample_evenly
 from hyena_ray.errors import InputError
 from tests.attribution.small_model import WINDOW, CpGModel, draw_windows, hyenadna
 
@@ -140,3 +142,19 @@ def test_a_model_that_finds_nothing_cannot_be_checked():
     model.threshold = 1.1
     with pytest.raises(InputError, match="nothing to attribute"):
         check_attribution(model, draw_windows(6), SETTINGS, planted=False)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 30, 1000])
+def test_a_limit_takes_that_many_labelled_windows_evenly(limit):
+    windows = draw_windows(100)
+    labelled = np.flatnonzero((windows.labels == 1).any(axis=1))
+    found = labelled_windows(windows, limit)
+    expected = labelled[sample_evenly(len(labelled), limit)]
+    assert found.window_id.tolist() == windows.window_id[expected].tolist()
+    assert len(found.window_id) == min(limit, len(labelled))
+
+
+def test_without_a_label_there_is_no_window_to_take():
+    windows = draw_windows(5)
+    nothing = windows._replace(labels=np.zeros_like(windows.labels))
+    assert len(labelled_windows(nothing, 3).window_id) == 0

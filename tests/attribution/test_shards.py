@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hyena_ray.attribution import consensus, shards
 from hyena_ray.attribution.engine import Attributor, attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.shards import (
@@ -28,7 +29,7 @@ from hyena_ray.attribution.shards import (
     tables_sha256,
 )
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
-from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
 from hyena_ray.model.saved import model_sha256
 from tests.attribution.small_model import FLANK, WINDOW, SmallModel
@@ -72,22 +73,40 @@ def run_all(model, data, plan, folder: Path, order=None):
 def test_shards_cover_every_window_once_in_order_of_their_ids(data):
     plan = make_plan(SmallModel(), data, size=7)
     ids = data.window_ids(WINDOW, "test")
-    rows = [row for s in plan.shards for row in range(s.first_row, s.last_row)]
+    rows = [row for s in plan.shards for row in range(s.first, s.last)]
     assert rows == list(range(len(ids)))
     assert [s.first_id for s in plan.shards] == ids[::7].tolist()
     assert plan.shards[-1].last_id == ids[-1]
-    assert {s.last_row - s.first_row for s in plan.shards[:-1]} == {7}
+    assert {s.windows for s in plan.shards[:-1]} == {7}
 
 
-def test_a_limit_takes_shards_evenly_over_the_split(data):
+@pytest.mark.parametrize("limit", [1, 22, 50, 10_000])
+@pytest.mark.parametrize("read_rows", [5, 4096])
+def test_a_limit_takes_windows_evenly_over_the_split(data, limit, read_rows, monkeypatch):
+    monkeypatch.setattr(shards, "READ_ROWS", read_rows)
+    every = data.window_ids(WINDOW, "test")
+    plan = ShardPlan.make(SmallModel(), data, split="test", settings=SETTINGS, size=7, limit=limit)
+    expected = every[sample_evenly(len(every), limit)]
+    assert plan.windows == len(expected) == min(limit, len(every))
+    read = [plan.read_windows(data, index) for index in range(len(plan.shards))]
+    assert np.concatenate([windows.window_id for windows in read]).tolist() == expected.tolist()
+    assert [(s.first_id, s.last_id) for s in plan.shards] == [
+        (windows.window_id[0], windows.window_id[-1]) for windows in read
+    ]
+    # Every tenth of the split has its share.
+    tenths = np.searchsorted(every, expected) * 10 // len(every)
+    if limit >= 10:
+        assert np.ptp(np.bincount(tenths, minlength=10)) <= 1 + len(every) % 10
+
+
+def test_a_limited_run_attributes_the_sampled_windows_once(data, tmp_path):
     model = SmallModel()
-    every = make_plan(model, data, size=7).shards
-    few = ShardPlan.make(model, data, split="test", settings=SETTINGS, size=7, limit=22).shards
-    assert len(every) > 6
-    assert sum(shard.last_row - shard.first_row for shard in few) <= 22
-    assert few == every[:: -(-len(every) // 3)]
-    with pytest.raises(InputError, match=r"--limit: 6: below 7, .*; give at least 7"):
-        ShardPlan.make(model, data, split="test", settings=SETTINGS, size=7, limit=6)
+    plan = ShardPlan.make(model, data, split="test", settings=SETTINGS, size=7, limit=30)
+    result = run_all(model, data, plan, tmp_path)
+    assert result.windows == 30
+    ids = [read_shard(plan, i, tmp_path).window_id for i in range(len(plan.shards))]
+    every = data.window_ids(WINDOW, "test")
+    assert np.concatenate(ids).tolist() == every[sample_evenly(len(every), 30)].tolist()
 
 
 def test_the_tables_are_those_of_all_windows_at_once(data, tmp_path):
@@ -155,7 +174,7 @@ def test_a_shard_says_where_its_windows_are_and_what_is_labelled(data, tmp_path)
     run_shard(Attributor(SmallModel(), plan.settings), data, plan, 1, tmp_path)
     table = read_shard_table(plan, 1, tmp_path)
     shard = plan.shards[1]
-    windows = data.read_rows(WINDOW, "test", shard.first_row, shard.last_row)
+    windows = data.read_rows(WINDOW, "test", shard.first, shard.last)
     assert table["contig"].to_pylist() == windows.contig.tolist()
     assert table["start"].to_pylist() == windows.start.tolist()
     labels = table["labels"].combine_chunks().to_numpy_ndarray()
@@ -311,6 +330,24 @@ def test_integrated_gradients_that_did_not_converge_are_said_to(data, tmp_path, 
     with caplog.at_level(logging.WARNING):
         run_all(model, data, make_plan(model, data, steps=1, baseline="zero"), tmp_path)
     assert "Integrated Gradients has not converged" in caplog.text
+
+
+@pytest.mark.parametrize("least", [-1.0, 1.0])
+def test_methods_that_disagree_are_named_in_the_log_and_in_the_tables(
+    data, tmp_path, caplog, monkeypatch, least
+):
+    monkeypatch.setattr(consensus, "LEAST_TAU", least)
+    model = SmallModel()
+    with caplog.at_level(logging.WARNING):
+        result = run_all(model, data, make_plan(model, data), tmp_path)
+    (row,) = result.agreement.to_pylist()
+    assert len(result.notes) == (row["kendall_tau"] < least)
+    assert all(note in caplog.text for note in result.notes)
+    assert result.methods == ("ig", "smoothgrad")
+    for name in ("consensus", "agreement"):
+        metadata = pq.read_schema(tmp_path / "kmers" / f"{name}.parquet").metadata
+        assert json.loads(metadata[b"notes"]) == list(result.notes)
+        assert json.loads(metadata[b"methods"]) == list(result.methods)
 
 
 def test_one_method_alone_has_no_consensus(data, tmp_path):

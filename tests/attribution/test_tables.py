@@ -5,9 +5,8 @@ import pytest
 from scipy import stats
 
 from hyena_ray.attribution.kmers import KmerConfig, KmerCounts, KmerSums, fold_kmers
+from hyena_ray.attribution.settings import Ranking
 from hyena_ray.attribution.tables import (
-    Ranking,
-    benjamini_hochberg,
     kmer_names,
     kmer_table,
     shrink,
@@ -63,11 +62,10 @@ def test_only_kmers_that_occur_often_enough_are_listed():
     assert set(kmer_table(sums, min_count=2)["kmer"].to_pylist()) == {"A", "C"}
 
 
-def test_interval_and_p_are_those_of_the_published_formulas():
+def test_intervals_are_those_of_the_published_formula():
     bases, scores = draw(12, shift=0.4)
     table = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=1))))
     values = scores.astype(float)
-    mean = values.mean()
     for number, kmer in enumerate("ACGT"):
         own = bases == number
         score = values[own].mean()
@@ -75,62 +73,57 @@ def test_interval_and_p_are_those_of_the_published_formulas():
         error = np.sqrt(12 / 11 * (residual**2).sum())
         assert table[kmer]["ci_high"] - score == pytest.approx(stats.t.ppf(0.975, 11) * error)
         assert score - table[kmer]["ci_low"] == pytest.approx(stats.t.ppf(0.975, 11) * error)
-        difference = residual - (values - mean).sum(1) / values.size
-        z = (score - mean) / np.sqrt(12 / 11 * (difference**2).sum())
-        assert table[kmer]["p_value"] == pytest.approx(2 * stats.t.sf(abs(z), 11))
 
 
-def halves(windows=60, seed=0, shift=0.0, inside=0.0):
-    """Sums of windows as `draw` makes them, true positives in front; `inside` is added to these."""
-    bases, scores = draw(windows, seed=seed, shift=shift)
+def test_the_background_is_the_mean_of_the_same_windows_true_positive_or_not():
+    bases = np.array([[0, 0, 1, 2], [0, 2, 2, 1]], np.uint8)
+    scores = np.array([[1, 2, 3, 4], [6, 5, 4, 3]], np.float32)
+    mask = np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool)
+    table = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=1), mask)))
+    assert list(table) == ["A"]
+    assert table["A"]["score"] == 3
+    # The mean of a place is 2.5 in the first window, where A occurs twice, and 4.5 in the second.
+    assert table["A"]["background"] == pytest.approx((2 * 2.5 + 4.5) / 3)
+
+
+def test_every_row_has_a_p_value_and_a_background():
+    for windows, k in ((1, 1), (1, 4), (2, 2), (50, 3)):
+        table = kmer_table(fold_kmers(*draw(windows), KmerConfig(k=k)))
+        for name in ("background", "p_value", "q_value"):
+            assert table[name].null_count == 0
+            assert np.isfinite(table[name]).all()
+        assert all(0 < p <= 1 for p in table["p_value"].to_pylist())
+
+
+def test_a_kmer_that_is_inside_true_positives_only_is_the_most_significant():
+    """T has no occurrence outside to compare it with; A and C are in and out."""
+    rng = np.random.default_rng(0)
+    bases = rng.integers(0, 3, (40, 30)).astype(np.uint8)
+    bases[:, 10:18] = [3, 3, 0, 1, 3, 3, 1, 0]
     mask = np.zeros(bases.shape, bool)
-    mask[:, :20] = True
-    scores[mask] += inside
-    return (bases, scores, mask), fold_kmers(bases, scores, KmerConfig(k=1, outside=True), mask)
+    mask[:, 10:18] = True
+    scores = np.where(mask, rng.normal(2, 1, bases.shape), 0).astype(np.float32)
+    table = kmer_table(fold_kmers(bases, scores, KmerConfig(k=1), mask))
+    rows = rows_of(table)
+    assert rows["T"]["count"] == 40 * 4
+    assert rows["T"]["p_value"] == min(table["p_value"].to_pylist()) < 1e-9
 
 
-def test_outside_p_is_that_of_the_difference_of_two_means_from_the_same_windows():
-    (bases, scores, mask), sums = halves(12, shift=0.4, inside=0.2)
-    table = rows_of(kmer_table(sums, background="outside"))
-    values = scores.astype(float)
-    for number, kmer in enumerate("ACGT"):
-        means, residuals = [], []
-        for there in (mask, ~mask):
-            own = there & (bases == number)
-            means.append(values[own].mean())
-            residuals.append(np.where(own, values - means[-1], 0).sum(1) / own.sum())
-        error = np.sqrt(12 / 11 * ((residuals[0] - residuals[1]) ** 2).sum())
-        assert table[kmer]["score"] == pytest.approx(means[0])
-        assert table[kmer]["background"] == pytest.approx(means[1])
-        p = 2 * stats.t.sf(abs(means[0] - means[1]) / error, 11)
-        assert table[kmer]["p_value"] == pytest.approx(p)
+def test_scores_below_and_above_the_background_are_significant_alike():
+    bases, scores = draw(60, shift=0.5)
+    high = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=1))))["G"]
+    low = rows_of(kmer_table(fold_kmers(bases, -scores, KmerConfig(k=1))))["G"]
+    assert high["score"] > high["background"]
+    assert low["score"] < low["background"]
+    assert high["p_value"] == pytest.approx(low["p_value"])
+    assert high["q_value"] < 1e-3
 
 
-def test_outside_p_values_are_uniform_when_true_positives_are_not_special():
-    p = []
-    for seed in range(200):
-        _, sums = halves(seed=seed, shift=0.5)
-        p += kmer_table(sums, background="outside")["p_value"].to_pylist()
-    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.09
-    assert 0.4 < np.median(p) < 0.6
-
-
-def test_a_kmer_that_scores_more_inside_true_positives_is_significant():
-    _, sums = halves(inside=1.0)
-    assert max(kmer_table(sums, background="outside")["q_value"].to_pylist()) < 1e-3
-
-
-def test_a_kmer_that_is_never_outside_has_no_p_value_against_it():
-    bases = np.array([[0, 0, 1, 2], [0, 0, 2, 1], [0, 0, 2, 1]], np.uint8)
-    scores = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    mask = np.array([[True, True, True, False]] * 3)
-    sums = fold_kmers(bases, scores, KmerConfig(k=1, outside=True), mask)
-    table = rows_of(kmer_table(sums, background="outside"))
-    assert (table["A"]["background"], table["A"]["p_value"], table["A"]["q_value"]) == (None,) * 3
-    assert table["A"]["ci_high"] is not None
-    # C is outside in two windows and inside in one, G the other way round.
-    assert [table[kmer]["p_value"] for kmer in "CG"] == [None, None]
-    assert [table[kmer]["background"] is None for kmer in "CG"] == [False, False]
+def test_q_values_are_adjusted_over_the_rows_of_the_table():
+    table = kmer_table(fold_kmers(*draw(30, shift=0.2), KmerConfig(k=2)), min_count=60)
+    assert 2 < table.num_rows < 16
+    expected = stats.false_discovery_control(table["p_value"].to_numpy())
+    np.testing.assert_allclose(table["q_value"].to_numpy(), expected)
 
 
 def test_intervals_hold_the_truth_although_bases_of_a_window_are_alike():
@@ -142,36 +135,22 @@ def test_intervals_hold_the_truth_although_bases_of_a_window_are_alike():
     assert 0.92 < np.mean(held) < 0.98
 
 
-def test_p_values_are_uniform_when_no_kmer_is_special():
-    p = []
-    for seed in range(200):
-        table = kmer_table(fold_kmers(*draw(60, seed=seed), KmerConfig(k=1)))
-        p += table["p_value"].to_pylist()
-    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.09
-    assert 0.4 < np.median(p) < 0.6
-
-
 def test_a_planted_kmer_is_significant_and_comes_first():
     table = kmer_table(fold_kmers(*draw(60, shift=0.5), KmerConfig(k=1)))
     assert table["kmer"][0].as_py() == "G"
     assert table["q_value"][0].as_py() < 1e-3
 
 
-def test_a_kmer_of_one_window_has_neither_interval_nor_p():
+def test_a_kmer_of_one_window_has_a_p_value_but_no_interval():
     bases = np.array([[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]], np.uint8)
     scores = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     row = rows_of(kmer_table(fold_kmers(bases, scores, KmerConfig(k=2))))
     assert row["CC"]["sd"] is None
-    for name in ("ci_low", "ci_high", "p_value", "q_value"):
+    for name in ("ci_low", "ci_high"):
         assert row["CC"][name] is None
         assert row["AA"][name] is not None
-
-
-def test_equal_windows_claim_no_certainty():
-    bases = np.tile(np.array([[0, 1, 2, 3]], np.uint8), (5, 1))
-    scores = np.tile(np.array([[0.1, 0.2, 0.3, 0.7]], np.float32), (5, 1))
-    table = kmer_table(fold_kmers(bases, scores, KmerConfig(k=1)))
-    assert table["p_value"].null_count == 4
+    # One of three rotations: no p-value is lower.
+    assert row["CC"]["p_value"] >= 1 / 3
 
 
 def test_no_kmer_gives_an_empty_table():
@@ -180,7 +159,7 @@ def test_no_kmer_gives_an_empty_table():
     assert table.num_columns == 11
 
 
-def test_what_few_windows_say_is_drawn_towards_the_mean_of_all():
+def test_what_few_windows_say_is_drawn_to_the_background():
     """True means vary by 1; windows by 3 about them: predictions are nearer than the means."""
     rng = np.random.default_rng(0)
     windows = rng.integers(1, 60, 400).astype(float)
@@ -188,34 +167,34 @@ def test_what_few_windows_say_is_drawn_towards_the_mean_of_all():
     score = truth + 3 * rng.normal(size=400) / np.sqrt(windows)
     freedom = np.maximum(windows - 1, 1)
     error = 3 / np.sqrt(windows) * np.sqrt(rng.chisquare(freedom) / freedom)
-    shrunk = shrink(score, error, windows)
+    shrunk = shrink(score, error, windows, np.full(400, 5.0))
     assert np.square(shrunk - truth).mean() < 0.7 * np.square(score - truth).mean()
     few, many = windows < 4, windows > 40
-    pull = np.abs(shrunk - score) / np.abs(score - np.average(score, weights=windows))
+    pull = np.abs(shrunk - score) / np.abs(score - 5)
     assert np.median(pull[few]) > 0.6 > 0.3 > np.median(pull[many])
 
 
-def test_scores_that_spread_no_more_than_their_errors_are_all_drawn_to_their_mean():
+def test_well_seen_kmers_keep_their_score_and_their_rank_although_all_score_alike():
+    """As in the demo: 36 planted k-mers score 2 to 3, and the rest of the windows about nothing."""
+    score = np.linspace(1.9, 3.05, 36)
+    windows = np.random.default_rng(0).permutation(np.repeat([5.0, 12, 20, 80], 9))
+    shrunk = shrink(score, 1 / np.sqrt(windows), windows, np.full(36, 0.3))
+    assert np.ptp(shrunk) > 0.9 * np.ptp(score)
+    assert stats.kendalltau(shrunk, score).statistic > 0.9
+    assert (np.abs(shrunk - score)[windows == 80] < 0.02).all()
+    assert (shrunk < score).all()
+
+
+def test_scores_no_farther_from_the_background_than_their_errors_are_all_drawn_to_it():
     score, windows = np.array([1.0, 2.0, 3.0]), np.array([4.0, 4.0, 4.0])
-    np.testing.assert_allclose(shrink(score, np.full(3, 50.0), windows), 2.0)
+    background = np.array([1.5, 2.0, 1.0])
+    np.testing.assert_allclose(shrink(score, np.full(3, 50.0), windows, background), background)
 
 
 def test_without_a_spread_nothing_is_drawn_anywhere():
     score = np.array([1.0, 2.0])
     for error, windows in ((np.zeros(2), np.full(2, 3.0)), (np.zeros(2), np.ones(2))):
-        assert shrink(score, error, windows).tolist() == score.tolist()
-
-
-def test_q_values_are_those_of_scipy():
-    p = np.random.default_rng(0).random(50) ** 3
-    p[7] = p[8]
-    expected = stats.false_discovery_control(p)
-    np.testing.assert_allclose(benjamini_hochberg(p), expected)
-
-
-def test_unknown_p_values_stay_out_of_the_adjustment():
-    p = np.array([0.01, np.nan, 0.04])
-    np.testing.assert_allclose(benjamini_hochberg(p), [0.02, np.nan, 0.04])
+        assert shrink(score, error, windows, np.zeros(2)).tolist() == score.tolist()
 
 
 def test_importance_is_the_share_of_occurrences_inside_true_positives():

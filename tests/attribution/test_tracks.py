@@ -87,7 +87,7 @@ def by_hand(data: PreparedData, plan: ShardPlan, folder: Path) -> dict[tuple[str
     """Contig and position to the mean over the windows that hold it."""
     found = defaultdict(list)
     for index, shard in enumerate(plan.shards):
-        windows = data.read_rows(WINDOW, "train", shard.first_row, shard.last_row)
+        windows = data.read_rows(WINDOW, "train", shard.first, shard.last)
         part = read_shard(plan, index, folder)
         for contig, start, scores in zip(
             windows.contig, windows.start, part.scores["ig"], strict=True

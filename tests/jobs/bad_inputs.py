@@ -43,6 +43,7 @@ search:
 TUNE = "tune zdna --data data --out out --space space.yaml"
 ATTRIBUTE = "attribute --model model --data data --out out"
 SANITY = "sanity --model model --data data --out out"
+COMBINE = "combine --attributions first,second --out out"
 PRETRAIN = (
     "pretrain --genome genome.fa --out out --set training.steps=2 "
     "--set 'training.lengths=[16, 32]' --set training.tokens_per_step=64 "

@@ -15,6 +15,7 @@ from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
+from tests.jobs.attributed import attribute_here
 
 if TYPE_CHECKING:
     from tests.conftest import Once
@@ -29,7 +30,7 @@ from tests.jobs.bad_inputs import SPACE, SPLIT, TRAIN, User  # noqa: E402  (its 
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What can be used: `genome.fa`, `regions.bed`, a CSV file per split, `space.yaml`; prepared
     from them `data/` and `sequences/`; `model/` and `deaf/`, untrained models that call every base
-    and none, and `backbone/`."""
+    and none, and `backbone/`; `first/` and `second/`, attributions of two models."""
     folder = tmp_path_factory.mktemp("good")
     bases = random.Random(0)
     genome, regions = "", ""
@@ -64,6 +65,12 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         model.threshold = threshold
         save_window_model(model, folder / name)
+    for name, threshold in (("first", 0.0), ("second", 0.1)):
+        model.threshold = threshold
+        save_window_model(model, folder / "attributed")
+        settings = {"methods": ("input_x_gradient",), "k": 3, "min_count": 1}
+        attribute_here(folder / "attributed", folder / "data", folder / name, **settings)
+        shutil.rmtree(folder / "attributed")
     config = HyenaDNAConfig(d_model=8, d_inner=32, n_layer=1, max_seq_len=64, filter_order=8)
     HyenaDNAForCausalLM(config).save_pretrained(folder / "backbone")
     return folder

@@ -68,7 +68,7 @@ def save_model(folder: Path, window: int) -> None:
 def run(inputs: Path, out: Path, actors: int) -> AttributeRecord:
     data = PreparedData.open(inputs / "data")
     plan = plan_attribution(inputs / "model", data, split="test", settings=SETTINGS)
-    plan = plan.model_copy(update={"shards": cut(plan.shards[0].last_row, data)})
+    plan = plan.model_copy(update={"shards": cut(plan.shards[0].last, data)})
     with start(Output(out, resume=True), plan) as run:
         return attribute_in_run(
             run, inputs / "model", data, actors=actors, resources=Resources(cpu=0.5)
@@ -80,8 +80,8 @@ def cut(last: int, data: PreparedData) -> tuple[Shard, ...]:
     ids, size = data.window_ids(WINDOW, "test"), -(-last // 6)
     return tuple(
         Shard(
-            first_row=first,
-            last_row=min(first + size, last),
+            first=first,
+            last=min(first + size, last),
             first_id=int(ids[first]),
             last_id=int(ids[min(first + size, last) - 1]),
         )

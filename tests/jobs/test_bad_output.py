@@ -7,6 +7,7 @@ import pytest
 from hyena_ray.cluster.resources import Cluster
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
+    COMBINE,
     COMPARE,
     EVALUATE,
     PREPARE,
@@ -32,6 +33,7 @@ WRITERS = RUNS | {
     "prepare sequences": SEQUENCES,
     "evaluate": EVALUATE,
     "sanity": SANITY,
+    "combine": COMBINE,
 }
 
 
@@ -108,6 +110,7 @@ INPUTS: dict[str, tuple[str, str, str]] = {
     ),
     "folder of the sequences": (SEQUENCES, "../{here}", "train.csv"),
     "model that is attributed": (ATTRIBUTE, "model", "model"),
+    "attribution that is combined": (COMBINE, "second", "second"),
     "model that is checked": (SANITY, "model", "model"),
     "data that it is checked on": (SANITY, "data", "data"),
     "model that it is compared with": (f"{SANITY} --random-labels deaf", "deaf", "deaf"),

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from ray.job_submission import JobStatus
 
@@ -37,6 +38,17 @@ def test_the_job_without_any_argument_succeeds(demo: Demo) -> None:
     summary = TuneRecord.read(folder)
     assert summary.simulated
     assert " ".join(summary.kmers["consensus"]) in log
+
+
+def test_every_planted_kmer_of_the_demo_is_significant(demo: Demo) -> None:
+    rows = pq.read_table(demo.folder / "attribution" / "kmers" / "ig.parquet").to_pylist()
+    # Pyrimidines and purines alternate in Z-DNA, without TA.
+    planted = [row for row in rows if re.fullmatch(r"[AG]?([CT][AG])+[CT]?", row["kmer"])]
+    assert len(planted) == len(rows) > 30
+    assert all("TA" not in row["kmer"] for row in planted)
+    assert max(row["q_value"] for row in planted) < 0.01
+    best = min(planted, key=lambda row: row["p_value"])
+    assert best["kmer"] in {"CGCGC", "GCGCG"}
 
 
 def test_a_stopped_search_keeps_what_it_did_and_goes_on_to_the_end_of_an_undisturbed_one(

@@ -18,6 +18,7 @@ from hyena_ray.dataset.reader import PreparedData
 from tests.command_line import JOBS, Done
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
+    COMBINE,
     COMPARE,
     EVALUATE,
     PREPARE,
@@ -53,6 +54,7 @@ WAYS: dict[str, Way] = {
     "train": Way(f"{TRAIN} --test"),
     "evaluate": Way(EVALUATE, plans=False),
     "sanity": Way(f"{SANITY} --methods input_x_gradient --limit 3", plans=False),
+    "combine": Way(COMBINE, plans=False),
     "attribute": Way(f"{ATTRIBUTE} --methods tp --k 3"),
     "compare": Way(f"{COMPARE.replace('--presets zdna/two_stage', SMALL)}"),
     "tune": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),

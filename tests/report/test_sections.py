@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hyena_ray.attribution.consensus import LEAST_TAU
 from hyena_ray.dataset.manifest import SequenceRows
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
@@ -20,6 +22,7 @@ from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import Outcome
 from hyena_ray.report._answer_section import ORIGINAL
 from hyena_ray.report._attribution_sections import ROW, part_shown
+from hyena_ray.report._kmer_sections import kmer_section
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
 from hyena_ray.report._run_section import page_warnings
 from hyena_ray.report.contents import read_contents
@@ -100,6 +103,24 @@ def test_presets_are_ranked_with_the_score(sections: dict[str, Section]) -> None
     assert rows["zdna/strong"][2:] == ["0.750", "0.679 to 0.821"]
     values = [float(row[2]) for row in ranking.table.rows]
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("tau", [-0.01, 0.9])
+def test_methods_that_disagree_are_warned_of_and_the_consensus_names_them(
+    contents: TuneContents, tau: float
+) -> None:
+    attribution = contents.attribution
+    assert attribution is not None
+    assert attribution.agreement is not None
+    at = attribution.agreement.column_names.index("kendall_tau")
+    agreement = attribution.agreement.set_column(at, "kendall_tau", pa.array([tau]))
+    run = replace(contents, attribution=attribution._replace(agreement=agreement), study=None)
+    section = kmer_section(run)
+    assert section is not None
+    warnings = [block for block in section.blocks if isinstance(block, str)]
+    assert len(warnings) == (tau < LEAST_TAU)
+    for text in (*warnings, figures(section)["consensus"].finding):
+        assert "Integrated Gradients and SmoothGrad" in text
 
 
 def test_published_figures_are_ranked_with_real_ones_only(contents: TuneContents) -> None:

@@ -216,9 +216,9 @@ def test_reading_a_space_loads_neither_ray_nor_optuna_nor_torch() -> None:
 
 def test_the_attribution_of_a_space_is_the_tasks_default_with_its_changes(tmp_path: Path) -> None:
     body = "search:\n  training.epochs: {choices: [3]}\nattribution: {shuffles: 2, k: 6}\n"
-    for task, background in (("zdna", "outside"), ("promoter", "inside")):
+    for task in ("zdna", "promoter"):
         found = space_of(tmp_path, f"task: {task}\n{body}").attribution_settings()
-        assert (found.shuffles, found.k, found.background) == (2, 6, background)
+        assert (found.shuffles, found.k) == (2, 6)
         plain = space_of(
             tmp_path, f"task: {task}\n{body.splitlines()[0]}\n{body.splitlines()[1]}\n"
         )
