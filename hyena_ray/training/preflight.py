@@ -170,13 +170,7 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
                 f"the data in {data.folder} has {manifest.flank} bases on each side",
                 f"lower it or prepare with --flank {bases}",
             )
-    if settings.readout.lookahead > flank:
-        raise InputError(
-            f"{place}: readout.lookahead",
-            settings.readout.lookahead,
-            f"reaches past the flank of {flank} bases",
-            "lower it or raise readout.flank",
-        )
+    settings.check_lookahead(place)
     shortest = settings.training.shortest_crop
     if shortest is not None and shortest > length:
         raise InputError(

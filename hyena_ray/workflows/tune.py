@@ -1,6 +1,7 @@
 """Search settings with Ray Tune and Optuna, test the best model, and list the k-mers it relies on.
 
 Without --data all of this is done on a small simulated genome, which says nothing about real DNA.
+What --backbone, --preset and --set give is the same in all trials, and is not searched.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
 from hyena_ray.storage import AnyPath, local_copy
 from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.workflows import attribute
-from hyena_ray.workflows.presets import SEARCH_SPACES
+from hyena_ray.workflows.presets import load_preset
+from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.searched_space import load_space, space_file
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -73,7 +76,7 @@ TOP = 10
 _SHOWN = ("f1", "mcc", "average_precision", "roc_auc", "precision", "recall")
 
 
-class TuneSettings(Resumes, Joins):
+class TuneSettings(TakesRunSettings, Resumes, Joins):
     """Settings of a search."""
 
     task: str
@@ -201,7 +204,7 @@ def validate(settings: TuneSettings) -> Search:
     Raises:
         InputError: One of them cannot be used.
     """
-    path = settings.space or _default_space(settings)
+    path = space_file(settings.task, settings.space, simulated=settings.data is None)
     with Problems() as problems:
         space = problems.collect(_load_space, path, settings)
         data = None
@@ -211,6 +214,8 @@ def validate(settings: TuneSettings) -> Search:
         output = problems.collect(_output, settings)
         if data is not None and data.manifest.task != settings.task:
             problems.collect(_refuse_other_task, data, settings.task)
+        elif data is not None and settings.preset is not None:
+            problems.collect(load_preset(settings.preset).check_data, data)
     assert space is not None
     assert trackers is not None
     assert output is not None
@@ -221,8 +226,10 @@ def validate(settings: TuneSettings) -> Search:
         for draw in draws:
             check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
-    for draw in {draw.model.backbone: draw for draw in draws}.values():
-        # Building the model shows problems that nothing else does, such as a missing backbone.
+    # Building the model shows problems that nothing else does: a missing backbone, or one whose
+    # longest input holds the longest windows not.
+    longest = sorted(draws, key=lambda draw: draw.window_readout().causal_tokens)
+    for draw in {draw.model.backbone: draw for draw in longest}.values():
         build_untrained(draw)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
@@ -238,20 +245,8 @@ def _trackers(settings: TuneSettings) -> tuple[Tracker, ...]:
     return parse_trackers(settings.track)
 
 
-def _default_space(settings: TuneSettings) -> Path:
-    name = f"demo_{settings.task}" if settings.data is None else settings.task
-    return SEARCH_SPACES / f"{name}.yaml"
-
-
 def _load_space(path: Path, settings: TuneSettings) -> SearchSpace:
-    space = SearchSpace.load(path)
-    if space.task != settings.task:
-        raise InputError(
-            f"{path}: task",
-            space.task,
-            f"this job tunes {settings.task}",
-            f"give a space of that task, or run hyena-ray tune {space.task}",
-        )
+    space = load_space(path, settings.task, settings)
     flags = {
         "trials": settings.trials,
         "resources.cpu": settings.cpu,
@@ -271,7 +266,8 @@ def _refuse_other_task(data: PreparedData, task: str) -> None:
 
 def _output(settings: TuneSettings) -> Output:
     if settings.out is not None:
-        return settings.output(TunePlan.KIND, (settings.data, settings.space))
+        inputs = (settings.data, settings.space, settings.backbone)
+        return settings.output(TunePlan.KIND, inputs)
     if settings.resume or settings.overwrite:
         raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
     return Output(default_folder(settings.task))
@@ -400,6 +396,7 @@ def dry_run(search: Search) -> DryRun:
             "windows": " ",
             **{f"  {name}": windows_by_split(by_split) for name, by_split in windows.items()},
             "search": ", ".join(space.search),
+            "first": f"{count_noun(len(space.points()), 'known setting')}",
             "trials": f"{space.trials}, {left} of them to do, each at most "
             f"{count_noun(epochs, 'epoch')}",
             "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
@@ -467,7 +464,6 @@ def execute(search: Search) -> TuneRecord:
     from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
 
-    inputs = {} if search.data is None else {"data": search.data.folder}
     with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
         placement = place_trials(search.space, search.data, cluster)
         precisions = (
@@ -475,7 +471,7 @@ def execute(search: Search) -> TuneRecord:
             for draw in search.space.covering_settings()
         )
         plan, ran_on = search.plan(placement.threads), check_devices(placement, precisions)
-        with start(search.output, plan, inputs=inputs, ran_on=ran_on) as run:
+        with start(search.output, plan, inputs=_inputs(search), ran_on=ran_on) as run:
             logger.info("writing to %s", run.folder)
             return _Steps(run, search, cluster, placement).do()
 
@@ -633,6 +629,12 @@ class _Steps:
             )
 
 
+def _inputs(search: Search) -> dict[str, Any]:
+    backbone = search.space.settings.get("model.backbone")
+    inputs = {"data": None if search.data is None else search.data.folder, "backbone": backbone}
+    return {name: place for name, place in inputs.items() if place is not None}
+
+
 def _outputs(data: PreparedData) -> dict[str, str]:
     return {
         "trials": TRIALS,
@@ -673,6 +675,7 @@ WORKFLOW = Workflow(
     examples=(
         "tune zdna",
         "tune zdna --data prepared --out runs/zdna --trials 24",
+        "tune zdna --data prepared --out runs/zdna --backbone hyenadna --set training.epochs=3",
         "tune zdna --data prepared --out runs/zdna --dry-run",
         "tune g4 --data /shared/prepared --out /shared/run",
     ),
