@@ -42,10 +42,10 @@ KMERS: dict[str, tuple[Any, ...]] = {"model.architecture": ("kmer_logistic",)}
 NO_TOKEN_AFTER: dict[str, tuple[Any, ...]] = {"model.architecture": ("hyenadna", *HEADLESS)}
 NO_HEAD: dict[str, tuple[Any, ...]] = {"model.architecture": HEADLESS}
 LORA: dict[str, tuple[Any, ...]] = HYENADNA | {"lora.enabled": (True,)}
-BASES, SEQUENCES = (
-    {"task": tuple(name for name, task in TASKS.items() if task.kind == kind)}
-    for kind in ("base", "sequence")
-)
+SEQUENCES: dict[str, tuple[Any, ...]] = {
+    "task": tuple(name for name, task in TASKS.items() if task.kind == "sequence")
+}
+NO_COMPOSITION = SEQUENCES | NO_HEAD
 
 
 class ModelSettings(Settings):
@@ -78,7 +78,7 @@ class ModelSettings(Settings):
     """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
     k: Annotated[int, UsedWhere(KMERS)] = Field(default=6, ge=1, le=8)
     """k-mer length of the logistic regression."""
-    radius: Annotated[int, UsedWhere(KMERS)] = Field(default=12, ge=0)
+    radius: Annotated[int, UsedWhere(KMERS, unless=SEQUENCES)] = Field(default=12, ge=0)
     """Bases on each side of a base whose k-mers the logistic regression counts."""
     dropout: Annotated[float, UsedWhere(unless=NO_HEAD)] = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the layers, and of all heads but the linear one."""
@@ -94,17 +94,19 @@ class ModelSettings(Settings):
 class ReadoutSettings(Settings):
     """How labels are read from a classifier's output."""
 
-    flank: Annotated[int, UsedWhere(BASES)] = Field(default=32, ge=0)
+    flank: Annotated[int, UsedWhere(unless=SEQUENCES)] = Field(default=32, ge=0)
     """Real bases given on each side of a window; a causal model gets `lookahead` on the right."""
-    lookahead: Annotated[int, UsedWhere(HYENADNA | BASES)] = Field(default=32, ge=0)
+    lookahead: Annotated[int, UsedWhere(HYENADNA, unless=SEQUENCES)] = Field(default=32, ge=0)
     """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
     there, or at i by a head that looks ahead. Models that see both sides do not need it."""
-    flank_composition: Annotated[int, UsedWhere(BASES, unless=NO_HEAD)] = Field(default=0, ge=0)
+    flank_composition: Annotated[int, UsedWhere(unless=NO_COMPOSITION)] = Field(default=0, ge=0)
     """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
     The cost of a window does not depend on it. See model/flank_composition.py."""
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
-    special_tokens: Annotated[bool, UsedWhere(unless=NO_TOKEN_AFTER), UsedWhere(SEQUENCES)] = False
+    special_tokens: Annotated[
+        bool, UsedWhere(unless=NO_TOKEN_AFTER), UsedWhere(SEQUENCES, unless=NO_HEAD)
+    ] = False
     """Append [SEP] to each strand, as the published tokenizer does. Bases of a causal model do not
     see it; a sequence that is read at its last token is read there."""
 

@@ -362,8 +362,8 @@ class SearchSpace(Settings):
 
         Every choice of every setting, both ends of every range, and every setting's absence where
         its conditions can fail occur in at least one of them; so does every combination of these
-        for any two settings, and for those in `CONSTRAINED`. What is wrong with one setting or with two
-        together is therefore found, if the rule is one of equality or of order; what only three
+        for any two settings, and for those in `CONSTRAINED`. What is wrong with one setting or with
+        two together is therefore found, if the rule is one of equality or of order; what only three
         or more settings break together is found for `CONSTRAINED` alone.
 
         Args:

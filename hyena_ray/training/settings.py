@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.settings import (
-    BASES,
     HYENADNA,
+    SEQUENCES,
     Filters,
     LoraSettings,
     ModelSettings,
@@ -105,7 +105,7 @@ class TrainingSettings(Settings):
     """Exponent of the focal loss: the higher, the less easy bases count."""
     reverse_complement: bool = True
     """Reverse-complement a random half of each batch."""
-    shortest_crop: Annotated[int | None, UsedWhere(BASES)] = Field(default=None, ge=1)
+    shortest_crop: Annotated[int | None, UsedWhere(unless=SEQUENCES)] = Field(default=None, ge=1)
     """Shortest random crop: a training batch is cut to a random length from this to the window's,
     each window at a random position; None leaves windows whole."""
     permute_labels: bool = False

@@ -16,6 +16,7 @@ from tests.jobs.bad_inputs import (
     PREPARE,
     SANITY,
     TRAIN,
+    TRAIN_FROM,
     TUNE,
     Case,
     Change,
@@ -221,7 +222,7 @@ PROCESSES: dict[str, tuple[Change, str, Line]] = {
     ),
     "train": (
         as_it_is,
-        f"{TRAIN} --backbone nowhere",
+        f"{TRAIN_FROM} nowhere",
         at("checkpoint", "nowhere", "no folder", "hub id"),
     ),
     "tune": (

@@ -11,9 +11,11 @@ from tests.jobs.bad_inputs import (
     EVALUATE,
     PREPARE,
     PRETRAIN,
+    PRETRAIN_FROM,
     SANITY,
     SEQUENCES,
     TRAIN,
+    TRAIN_FROM,
     TUNE,
     Case,
     User,
@@ -102,7 +104,7 @@ INPUTS: dict[str, tuple[str, str, str]] = {
     "folder of the genome": (PREPARE, "../{here}", "genome.fa"),
     "genome that is pretrained on": (PRETRAIN, "../{here}", "genome.fa"),
     "backbone that it goes on from": (
-        f"{PRETRAIN} --backbone backbone",
+        f"{PRETRAIN_FROM} backbone",
         "backbone",
         "backbone",
     ),
@@ -111,7 +113,7 @@ INPUTS: dict[str, tuple[str, str, str]] = {
     "model that is checked": (SANITY, "model", "model"),
     "data that it is checked on": (SANITY, "data", "data"),
     "model that it is compared with": (f"{SANITY} --random-labels deaf", "deaf", "deaf"),
-    "backbone": (f"{TRAIN} --backbone backbone", "backbone", "backbone"),
+    "backbone": (f"{TRAIN_FROM} backbone", "backbone", "backbone"),
     "folder of the space": (TUNE.replace("--data data ", ""), "../{here}", "space.yaml"),
 }
 
@@ -131,4 +133,5 @@ def test_an_input_that_cannot_be_used_leaves_the_run_that_was_to_be_replaced(beg
     begun.is_refused(Case(as_it_is, f"{command} --set training.epochs=0", line))
     damaged = edited("backbone/model.safetensors", lambda content: content[:-9])
     line = at("backbone/model.safetensors", "damaged")
-    begun.is_refused(Case(damaged, f"{command} --backbone backbone", line))
+    command = TRAIN_FROM.replace("--out out", "--out run --overwrite")
+    begun.is_refused(Case(damaged, f"{command} backbone", line))

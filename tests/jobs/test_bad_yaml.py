@@ -136,8 +136,12 @@ SPACES: dict[str, tuple[str, Line]] = {
         SPACE.replace("zdna", "../../x"),
         at("space.yaml", "task", "../../x", "zdna, g4, promoter", "unknown"),
     ),
+    "sizes beside a backbone": (
+        SPACE.replace("settings:", "settings:\n  model.backbone: backbone"),
+        at("space.yaml", "settings.model.d_model", "8", "no effect", "model.backbone backbone"),
+    ),
     "backbone that is not there": (
-        SPACE.replace("settings:", "settings:\n  model.backbone: nowhere"),
+        SPACE.replace("  model.d_model: 8\n  model.n_layer: 1\n", "  model.backbone: nowhere\n"),
         at("checkpoint", "nowhere", "no folder", "hub id"),
     ),
 }

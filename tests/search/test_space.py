@@ -62,7 +62,10 @@ def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
             "  model.head: {choices: [linear, lookahead]}\n",
             "lookahead: 0: leaves model.head lookahead nothing",
         ),
-        (HEAD + "  lora.rank: {choices: [4]}\n", "lora.rank: has no effect with lora.enabled false"),
+        (
+            HEAD + "  lora.rank: {choices: [4]}\n",
+            "lora.rank: has no effect with lora.enabled false",
+        ),
         (
             HEAD + "  training.stages: {choices: [single, two_stage]}\n"
             "  training.head_rate: {low: 1e-4, high: 1e-3}\n",
