@@ -43,6 +43,9 @@ settings:
 search:
   training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
 """
+SEARCHED_SIZES = SPACE.replace("  model.d_model: 8\n", "") + "  model.d_model: {choices: [8, 16]}\n"
+BACKBONE_SPACE = SPACE.replace("  model.d_model: 8\n  model.n_layer: 1\n", "")
+"""What goes with a backbone, whose sizes are its own."""
 TUNE = "tune zdna --data data --out out --space space.yaml"
 ATTRIBUTE = "attribute --model model --data data --out out"
 SANITY = "sanity --model model --data data --out out"

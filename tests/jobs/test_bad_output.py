@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
+    BACKBONE_SPACE,
     COMPARE,
     EVALUATE,
     PREPARE,
@@ -89,6 +92,23 @@ def test_a_run_is_not_resumed_with_a_changed_configuration(
     user.starts(WRITERS[job])
     line = at(f"out/plan.json: {key}")
     user.is_refused(Case(as_it_is, f"{WRITERS[job]} --resume {more}", line))
+
+
+FIXED = {
+    "--backbone other": "space.settings.model.backbone",
+    "": "space.settings.model.backbone",
+    "--backbone backbone --set training.batch_size=8": "space.settings.training.batch_size",
+}
+"""What a search with a backbone may be resumed with, and what is then another in its plan."""
+
+
+def test_a_search_is_not_resumed_with_other_fixed_values(user: User, cluster: Cluster) -> None:
+    holds("space.yaml", BACKBONE_SPACE)(user.folder)
+    shutil.copytree(user.folder / "backbone", user.folder / "other")
+    user.starts(f"{TUNE} --backbone backbone")
+    for more, key in FIXED.items():
+        line = at(f"out/plan.json: {key}")
+        user.is_refused(Case(as_it_is, f"{TUNE} --resume {more}", line))
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
