@@ -385,7 +385,7 @@ def dry_run(search: Search) -> DryRun:
         )
         simulated, outputs = data.manifest.simulated, _outputs(data)
         title = f"{data.folder}: {space.task}" if search.data else "simulated: no --data is given"
-    left = space.trials - _trials_done(search)
+    left, known = space.trials - _trials_done(search), len(space.points())
     epochs = space.longest_run()
     steps = -(-counts[length]["train"] // (recipe.batch_size * recipe.accumulation))
     trial = epochs * steps * step / resources.workers
@@ -396,7 +396,7 @@ def dry_run(search: Search) -> DryRun:
             "windows": " ",
             **{f"  {name}": windows_by_split(by_split) for name, by_split in windows.items()},
             "search": ", ".join(space.search),
-            "first": f"{count_noun(len(space.points()), 'known setting')}",
+            "first": count_noun(known, "known setting") if known else "",
             "trials": f"{space.trials}, {left} of them to do, each at most "
             f"{count_noun(epochs, 'epoch')}",
             "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
