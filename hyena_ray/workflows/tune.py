@@ -23,7 +23,6 @@ from hyena_ray.cluster.resources import (
     GpuCount,
     Placement,
     TrialResources,
-    fit_resources,
 )
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
@@ -38,12 +37,18 @@ from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_p
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
 from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
-from hyena_ray.storage import AnyPath, local_copy
-from hyena_ray.tasks import TASKS, task_named
+from hyena_ray.storage import local_copy
+from hyena_ray.tasks import TASKS
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.run_options import TakesRunSettings
-from hyena_ray.workflows.searched_space import load_space, space_file
+from hyena_ray.workflows.searched_space import (
+    load_space,
+    place_trials,
+    simulate_data,
+    space_file,
+    window_keys,
+)
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -52,7 +57,6 @@ from hyena_ray.workflows.workflow import (
     Resumes,
     Workflow,
     YamlFile,
-    changes_from,
     outputs_in,
 )
 
@@ -60,15 +64,12 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hyena_ray.cluster.resources import Cluster
-    from hyena_ray.cluster.streams import Key
     from hyena_ray.search.trackers import Tracker
     from hyena_ray.training.evaluation import Evaluation
     from hyena_ray.training.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
-SIMULATION_SEED = 0
-"""Seed of the simulated genome."""
 ATTRIBUTION = "attribution"
 """Name of the folder of the best model's attribution, a run of its own."""
 TOP = 10
@@ -205,8 +206,13 @@ def validate(settings: TuneSettings) -> Search:
         InputError: One of them cannot be used.
     """
     path = space_file(settings.task, settings.space, simulated=settings.data is None)
+    resources = {
+        "trials": settings.trials,
+        "resources.cpu": settings.cpu,
+        "resources.gpu": settings.gpu,
+    }
     with Problems() as problems:
-        space = problems.collect(_load_space, path, settings)
+        space = problems.collect(load_space, path, settings.task, settings, resources)
         data = None
         if settings.data is not None:
             data = problems.collect(PreparedData.open, settings.data)
@@ -245,16 +251,6 @@ def _trackers(settings: TuneSettings) -> tuple[Tracker, ...]:
     return parse_trackers(settings.track)
 
 
-def _load_space(path: Path, settings: TuneSettings) -> SearchSpace:
-    space = load_space(path, settings.task, settings)
-    flags = {
-        "trials": settings.trials,
-        "resources.cpu": settings.cpu,
-        "resources.gpu": settings.gpu,
-    }
-    return space.updated(changes_from(flags, ()), path)
-
-
 def _refuse_other_task(data: PreparedData, task: str) -> None:
     raise InputError(
         "--data",
@@ -271,71 +267,6 @@ def _output(settings: TuneSettings) -> Output:
     if settings.resume or settings.overwrite:
         raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
     return Output(default_folder(settings.task))
-
-
-def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
-    """Simulate a genome, or sequences, and prepare them. The genome itself is not kept.
-
-    Args:
-        space: Search space, which says how long the windows and their flanks are.
-        folder: Folder to make.
-    """
-    from hyena_ray.dataset.preparation import prepare
-    from hyena_ray.dataset.simulated import simulate
-
-    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
-        recipe = simulate(
-            task_named(space.task),
-            Path(sources),
-            SIMULATION_SEED,
-            lengths=space.lengths(),
-            flank=max(draw.window_readout().required_flank for draw in space.covering_settings()),
-        )
-        prepare(recipe, folder)
-
-
-def window_keys(space: SearchSpace) -> list[Key]:
-    """Return length and split of all windows that trials may ask for.
-
-    Args:
-        space: Search space.
-    """
-    return [(length, split) for length in space.lengths() for split in ("train", "val")]
-
-
-def place_trials(
-    space: SearchSpace, data: PreparedData | None, cluster: Cluster
-) -> Placement[TrialResources]:
-    """Fit trials into a cluster. By default, small trials share a GPU.
-
-    Args:
-        space: Search space, which sets the resources of a trial.
-        data: Prepared windows; None for simulated windows, which are few.
-        cluster: Cluster that the trials run on.
-
-    Raises:
-        InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU and gets
-            none.
-    """
-    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
-    from hyena_ray.training.footprint import training_bytes
-    from hyena_ray.training.preflight import check_arithmetic
-
-    keys, draws = window_keys(space), space.covering_settings()
-    windows = 0 if data is None else windows_bytes(data, keys)
-    placement = fit_resources(
-        cluster,
-        space.resources,
-        wanted=space.concurrent,
-        useful=space.trials,
-        name="search space: resources (--cpu, --gpu)",
-        count_name="search space: concurrent",
-        stream_cpu=0.0 if data is None or fits(data, keys, cluster) else READER_CPU,
-        gpu_bytes=lambda: windows + training_bytes(draws),
-    )
-    for draw in draws:
-        check_arithmetic(draw.training.precision, "search space", gpu=placement.gpu)
-    return placement
 
 
 def dry_run(search: Search) -> DryRun:
