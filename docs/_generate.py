@@ -6,8 +6,9 @@ MkDocs calls `on_config` and then `on_files`. No generated page is committed.
 from __future__ import annotations
 
 import inspect
+import json
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from importlib import import_module
 from pathlib import Path, PurePath
@@ -21,10 +22,17 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hyena_ray.cli.commands import hyena_ray_command
+from hyena_ray.settings import UsedWhere
 
 SETTINGS = (
     ("One run", "hyena_ray.training.settings", "RunSettings", "`train`, presets, `--set`"),
     ("Search space", "hyena_ray.search.space", "SearchSpace", "the YAML file of `tune`"),
+    (
+        "Searched setting",
+        "hyena_ray.search.parameter",
+        "Parameter",
+        "`search` in a search space, under the key of the setting",
+    ),
     (
         "Attribution",
         "hyena_ray.attribution.settings",
@@ -88,6 +96,29 @@ def bounds(metadata: list[Any]) -> Iterator[str]:
                 yield f"{word} {limit}"
 
 
+def effect(metadata: list[Any]) -> str:
+    """Return in words where a setting has an effect; empty where it always has one."""
+    ways = []
+    for condition in metadata:
+        if isinstance(condition, UsedWhere):
+            parts = [f"{key} is {one_of(found)}" for key, found in code(condition.when)]
+            parts += [f"{key} is not {one_of(found)}" for key, found in code(condition.unless)]
+            ways.append(" and ".join(parts))
+    return f"Has an effect only where {'; or '.join(ways)}." if ways else ""
+
+
+def code(conditions: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield keys and their values as Markdown shows YAML."""
+    for key, found in conditions.items():
+        shown = (one if isinstance(one, str) else json.dumps(one) for one in found)
+        yield f"`{key}`", [f"`{one}`" for one in shown]
+
+
+def one_of(words: list[str]) -> str:
+    """Join words, the last one by "or"."""
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def is_settings(annotation: Any) -> bool:
     """Return whether a type is a class of settings, whose fields have rows of their own."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
@@ -117,7 +148,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
         kind = " or ".join(map(values, kept)) if optional else values(annotation)
         allowed = " ".join([kind, ", ".join(bounds(field.metadata))]).strip()
         allowed += " or `null`" * optional
-        description = " ".join((field.description or "").split())
+        description = " ".join(f"{field.description or ''} {effect(field.metadata)}".split())
         yield f"`{prefix}{name}`", allowed, default(field), description
 
 

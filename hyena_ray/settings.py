@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
@@ -54,6 +56,34 @@ class Option(NamedTuple):
     """Whether the option may be given again, each time with one value."""
     default: str = ""
     """What the help says of the default, where the value itself says too little."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedWhere:
+    """Where a setting has an effect: metadata of its field, in the terms of a search space.
+
+    A field with several of them has an effect where one holds; a field with none, always.
+
+    Example:
+        >>> only_focal = UsedWhere({"training.loss": ("focal",)})
+        >>> only_focal.obstacle({"training.loss": "cross_entropy"})
+        'training.loss'
+    """
+
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Settings by dotted key, from the outermost class, and the values that they must have."""
+    unless: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Settings, and the values that they must not have."""
+
+    def obstacle(self, values: Mapping[str, Any]) -> str | None:
+        """Return the first setting that leaves the field without effect, or None.
+
+        Args:
+            values: Values of all settings by dotted key.
+        """
+        missing = (key for key, required in self.when.items() if values[key] not in required)
+        excluded = (key for key, refused in self.unless.items() if values[key] in refused)
+        return next(missing, None) or next(excluded, None)
 
 
 class Settings(BaseModel):
@@ -150,6 +180,86 @@ class Settings(BaseModel):
         raise_together(unknown)
         return self.parse(values, place)
 
+    def unused(self) -> dict[str, str]:
+        """Return the settings that have no effect given the others, each with one that it lacks.
+
+        Whether a value was given or is a default makes no difference.
+
+        Example:
+            >>> class Loss(Settings):
+            ...     name: str = "cross_entropy"
+            ...     gamma: Annotated[float, UsedWhere({"name": ("focal",)})] = 2.0
+            >>> Loss().unused()
+            {'gamma': 'name'}
+        """
+        values, found = dotted(self.model_dump(mode="json")), {}
+        for key, conditions in used_where(type(self)).items():
+            obstacles = [condition.obstacle(values) for condition in conditions]
+            if obstacles and all(obstacles):
+                found[key] = str(obstacles[0])
+        return found
+
+    def check_used(self, given: Iterable[str], label: Callable[[str], str]) -> None:
+        """Refuse settings that were asked for and have no effect.
+
+        Args:
+            given: Dotted keys of the settings that someone asked for, rather than defaults.
+            label: Turns a dotted key into the place that the message names.
+
+        Raises:
+            InputError: Names all of them, each with the setting that leaves it without effect.
+        """
+        unused, values = self.unused(), dotted(self.model_dump(mode="json"))
+        raise_together(
+            [
+                no_effect(label(key), values[key], unused[key], values[unused[key]])
+                for key in given
+                if key in unused
+            ]
+        )
+
+
+def no_effect(
+    place: str, value: object, obstacle: str, obstacle_value: object, remedy: str = ""
+) -> InputError:
+    """Make the refusal of a setting that would be ignored.
+
+    Args:
+        place: Where the setting is, with its key.
+        value: Its value; None where the place says it all.
+        obstacle: Dotted key of the setting that leaves it without effect.
+        obstacle_value: The value of that one.
+        remedy: What to do about it, where it is not to leave the setting out.
+
+    Example:
+        >>> str(no_effect("--set: lora.rank", 4, "lora.enabled", False, "leave it out"))
+        '--set: lora.rank: 4: has no effect with lora.enabled false; leave it out'
+    """
+    shown = obstacle_value if isinstance(obstacle_value, str) else json.dumps(obstacle_value)
+    return InputError(
+        place,
+        value,
+        f"has no effect with {obstacle} {shown}",
+        remedy or f"leave it out, or change {obstacle}",
+    )
+
+
+@cache
+def used_where(settings: type[BaseModel]) -> Mapping[str, tuple[UsedWhere, ...]]:
+    """Return where each setting of a class has an effect, by dotted key.
+
+    Args:
+        settings: The class.
+    """
+    table: dict[str, tuple[UsedWhere, ...]] = {}
+    for name, info in settings.model_fields.items():
+        section = _section(info.annotation)
+        if section is None:
+            table[name] = tuple(part for part in info.metadata if isinstance(part, UsedWhere))
+        else:
+            table |= {f"{name}.{key}": found for key, found in used_where(section).items()}
+    return table
+
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested mappings to dotted keys.
@@ -178,8 +288,8 @@ def setting_keys(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
         settings: The class.
         prefix: Beginning of every key.
     """
-    for name, field in settings.model_fields.items():
-        section = _section(field.annotation)
+    for name, info in settings.model_fields.items():
+        section = _section(info.annotation)
         if section is None:
             yield f"{prefix}{name}"
         else:
@@ -232,8 +342,8 @@ def _problem(
     if detail["type"] == "extra_forbidden":
         owner: type[BaseModel] | None = settings
         for part in sections:
-            field = owner.model_fields.get(str(part)) if owner else None
-            owner = _section(field.annotation) if field else None
+            info = owner.model_fields.get(str(part)) if owner else None
+            owner = _section(info.annotation) if info else None
         if owner is None:
             return InputError(place, None, "unknown key", "see the documentation of the settings")
         return unknown_key(place, str(name), owner.model_fields)

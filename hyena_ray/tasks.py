@@ -22,7 +22,7 @@ class Task:
     kind: Kind = "base"
     num_labels: int = 2
     """Number of classes of a base or sequence; class 1 is the positive one."""
-    lengths: tuple[int, ...] = (100, 256)
+    lengths: tuple[int, ...] = (100, 256, 512, 1024)
     """Lengths of training windows prepared by default, in bases; the first is that of the tiles on
     which the original work tested. Sequences have the length of their file."""
     flank: int = 1024

@@ -117,9 +117,10 @@ def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Pa
 def _hyenadna(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> Classifier:
+    looks_ahead = task.kind == "base" and readout.lookahead > 0
     chosen = labels | {
         "hyena_dropout": settings.dropout,
-        "head": settings.head or ("lookahead" if task.kind == "base" else "linear"),
+        "head": settings.head or ("lookahead" if looks_ahead else "linear"),
         "head_dropout": settings.dropout,
         "lookahead": readout.lookahead,
         "flank_composition": readout.flank_composition,
@@ -140,8 +141,8 @@ def _hyenadna(
 
 def _longest(settings: ModelSettings, readout: Readout) -> int:
     """Return `max_seq_len` of a model from random weights."""
-    longest = readout.window + 2 * readout.flank + readout.special_tokens
-    return settings.max_seq_len or max(SHORTEST_SCALE, 1 << (longest - 1).bit_length())
+    longest = 1 << (readout.most_tokens - 1).bit_length()
+    return settings.max_seq_len or max(SHORTEST_SCALE, longest)
 
 
 def _dilated_cnn(

@@ -6,12 +6,13 @@ takes to load them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.errors import InputError
-from hyena_ray.settings import Settings
+from hyena_ray.settings import Settings, UsedWhere
+from hyena_ray.tasks import TASKS
 
 Architecture = Literal[
     "hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule", "zhunt", "trees"
@@ -38,6 +39,24 @@ TASKS_OF: dict[Architecture, tuple[str, ...]] = {"zhunt": ("zdna",), "trees": ("
 MOST_DINUCLEOTIDES = 12
 """Longest windows of Z-HUNT: those of 12 dinucleotides cost 14 times as much as those of 6."""
 
+HYENADNA: dict[str, tuple[Any, ...]] = {"model.architecture": ("hyenadna",)}
+"""Where settings of HyenaDNA have an effect."""
+RANDOM_WEIGHTS = HYENADNA | {"model.backbone": (None,)}
+"""Where HyenaDNA has no pretrained weights, whose sizes and filters are their own."""
+NETWORKS: dict[str, tuple[Any, ...]] = {"model.architecture": ("dilated_cnn", "bilstm")}
+KMERS: dict[str, tuple[Any, ...]] = {"model.architecture": ("kmer_logistic",)}
+ZHUNT: dict[str, tuple[Any, ...]] = {"model.architecture": ("zhunt",)}
+TREES: dict[str, tuple[Any, ...]] = {"model.architecture": ("trees",)}
+FITTED: dict[str, tuple[Any, ...]] = {"model.architecture": ("zhunt", "trees")}
+"""Architectures that are fitted to all training windows at once, without steps."""
+NO_TOKEN_AFTER: dict[str, tuple[Any, ...]] = {"model.architecture": ("hyenadna", *HEADLESS)}
+NO_HEAD: dict[str, tuple[Any, ...]] = {"model.architecture": HEADLESS}
+LORA: dict[str, tuple[Any, ...]] = HYENADNA | {"lora.enabled": (True,)}
+SEQUENCES: dict[str, tuple[Any, ...]] = {
+    "task": tuple(name for name, task in TASKS.items() if task.kind == "sequence")
+}
+NO_COMPOSITION = SEQUENCES | NO_HEAD
+
 
 class ModelSettings(Settings):
     """Which classifier is built.
@@ -51,49 +70,49 @@ class ModelSettings(Settings):
     """HyenaDNA, or a baseline that it has to beat; see model/baseline_models.py. Two are fitted to
     all training windows at once: `zhunt`, the thermodynamic model of Z-DNA (model/zhunt.py), and
     boosted `trees` on Z-HUNT's scores or runs of G, with composition (model/boosted_trees.py)."""
-    backbone: str | None = None
+    backbone: Annotated[str | None, UsedWhere(HYENADNA)] = None
     """Folder or hub id of pretrained HyenaDNA weights, whose sizes override those below; None
     starts from random weights."""
-    revision: str | None = None
+    revision: Annotated[str | None, UsedWhere(HYENADNA, unless={"model.backbone": (None,)})] = None
     """Commit of the hub id; required with one."""
-    d_model: int = Field(default=128, ge=8)
+    d_model: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=128, ge=8)
     """Channels of HyenaDNA."""
-    n_layer: int = Field(default=2, ge=1)
+    n_layer: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=2, ge=1)
     """Layers of HyenaDNA."""
-    max_seq_len: int | None = Field(default=None, ge=2)
+    max_seq_len: Annotated[int | None, UsedWhere(RANDOM_WEIGHTS)] = Field(default=None, ge=2)
     """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
     of two, at least 256, that holds a window with its flanks."""
-    filters: Filters = "local"
+    filters: Annotated[Filters, UsedWhere(RANDOM_WEIGHTS)] = "local"
     """HyenaDNA's filters. `published` are made for 1,000 bases and more: in tiny-1k no channel
     decays within 300 bases, and the finest feature of a time step spans 1,000. `local` have finer
     features and channels that decay within 5 bases and upward, and learn from far fewer windows."""
-    channels: int = Field(default=64, ge=1)
+    channels: Annotated[int, UsedWhere(NETWORKS)] = Field(default=64, ge=1)
     """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
-    k: int = Field(default=6, ge=1, le=8)
+    k: Annotated[int, UsedWhere(KMERS)] = Field(default=6, ge=1, le=8)
     """k-mer length of the logistic regression."""
-    radius: int = Field(default=12, ge=0)
+    radius: Annotated[int, UsedWhere(KMERS, unless=SEQUENCES)] = Field(default=12, ge=0)
     """Bases on each side of a base whose k-mers the logistic regression counts."""
-    zhunt_windows: tuple[tuple[int, int], ...] = Field(
+    zhunt_windows: Annotated[tuple[tuple[int, int], ...], UsedWhere(ZHUNT)] = Field(
         default=((4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (3, 6), (4, 8)), min_length=1
     )
     """Fewest and most dinucleotides of Z-HUNT's windows, of which validation chooses one pair."""
-    trees: int = Field(default=100, ge=1)
+    trees: Annotated[int, UsedWhere(TREES)] = Field(default=100, ge=1)
     """Number of boosted trees."""
-    tree_depth: int = Field(default=4, ge=1, le=10)
+    tree_depth: Annotated[int, UsedWhere(TREES)] = Field(default=4, ge=1, le=10)
     """Most comparisons from the root of a boosted tree to a leaf."""
-    tree_shrinkage: float = Field(default=0.1, gt=0, le=1)
+    tree_shrinkage: Annotated[float, UsedWhere(TREES)] = Field(default=0.1, gt=0, le=1)
     """Factor of what a boosted tree adds: the smaller, the more trees are needed."""
-    tree_fraction: float = Field(default=0.1, gt=0, le=1)
+    tree_fraction: Annotated[float, UsedWhere(TREES)] = Field(default=0.1, gt=0, le=1)
     """Fraction of the training bases that a boosted tree is fitted to, drawn anew for each."""
-    smallest_leaf: int = Field(default=20, ge=1)
+    smallest_leaf: Annotated[int, UsedWhere(TREES)] = Field(default=20, ge=1)
     """Fewest of these bases in a leaf of a boosted tree."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: Annotated[float, UsedWhere(unless=NO_HEAD)] = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the layers, and of all heads but the linear one."""
-    head: Head | None = None
+    head: Annotated[Head | None, UsedWhere(unless=NO_HEAD)] = None
     """Map from hidden state to labels: one matrix; dense, GELU, dropout and projection; or the same
-    with the next `readout.lookahead` positions. None takes `lookahead` for labels of bases and a
-    causal model, else `linear`."""
-    pooling: Pooling = "last"
+    with the next `readout.lookahead` positions. None takes `lookahead` for labels of bases, a
+    causal model and a lookahead above 0, else `linear`."""
+    pooling: Annotated[Pooling, UsedWhere(SEQUENCES, unless=NO_HEAD)] = "last"
     """Which hidden state labels a whole sequence: that of the last token as published, the mean of
     all, their mean under learnt weights, or that under weights of each position."""
 
@@ -117,17 +136,19 @@ class ModelSettings(Settings):
 class ReadoutSettings(Settings):
     """How labels are read from a classifier's output."""
 
-    flank: int = Field(default=32, ge=0)
+    flank: Annotated[int, UsedWhere(unless=SEQUENCES)] = Field(default=32, ge=0)
     """Real bases given on each side of a window; a causal model gets `lookahead` on the right."""
-    lookahead: int = Field(default=32, ge=0)
+    lookahead: Annotated[int, UsedWhere(HYENADNA, unless=SEQUENCES)] = Field(default=32, ge=0)
     """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
     there, or at i by a head that looks ahead. Models that see both sides do not need it."""
-    flank_composition: int = Field(default=0, ge=0)
+    flank_composition: Annotated[int, UsedWhere(unless=NO_COMPOSITION)] = Field(default=0, ge=0)
     """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
     The cost of a window does not depend on it. See model/flank_composition.py."""
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
-    special_tokens: bool = False
+    special_tokens: Annotated[
+        bool, UsedWhere(unless=NO_TOKEN_AFTER), UsedWhere(SEQUENCES, unless=NO_HEAD)
+    ] = False
     """Append [SEP] to each strand, as the published tokenizer does. Bases of a causal model do not
     see it; a sequence that is read at its last token is read there."""
 
@@ -148,6 +169,16 @@ class Readout(ReadoutSettings):
     window: int = Field(ge=1)
     """Bases of a window, each with a label."""
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a window with both flanks."""
+        return self.window + 2 * self.flank + self.special_tokens
+
+    @property
+    def causal_tokens(self) -> int:
+        """Tokens of a window with as much of the right flank as a causal model gets."""
+        return self.flank + self.window + self.lookahead + self.special_tokens
+
     @model_validator(mode="after")
     def _lookahead_within_flank(self) -> Readout:
         if self.lookahead > self.flank:
@@ -158,18 +189,20 @@ class Readout(ReadoutSettings):
 class LoraSettings(Settings):
     """Which matrices get adapters, and how large."""
 
-    enabled: bool = False
+    enabled: Annotated[bool, UsedWhere(HYENADNA)] = False
     """Train adapters and the head alone."""
-    rank: int = Field(default=8, ge=1)
+    rank: Annotated[int, UsedWhere(LORA)] = Field(default=8, ge=1)
     """Inner width of an adapter."""
-    alpha: int = Field(default=32, ge=1)
+    alpha: Annotated[int, UsedWhere(LORA)] = Field(default=32, ge=1)
     """Numerator of the scale of an adapter's output, alpha / rank."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: Annotated[float, UsedWhere(LORA, unless={"lora.targets": ("embeddings",)})] = Field(
+        default=0.1, ge=0, lt=1
+    )
     """Dropout on an adapter's input; embeddings have none."""
-    targets: Targets = "mixer+ffn"
+    targets: Annotated[Targets, UsedWhere(LORA)] = "mixer+ffn"
     """The mixers' input and output projections, the MLPs, both, the mixers' short convolution, or
     the table of embeddings."""
-    biases: bool = False
+    biases: Annotated[bool, UsedWhere(LORA)] = False
     """Train all biases next to the adapters."""
 
 

@@ -35,7 +35,7 @@ class Plan(Settings):
             other: A plan of the same kind.
 
         Returns:
-            Dotted keys, in the order of the fields.
+            Dotted keys, in the order in which the other plan has them.
         """
         excluded = set(self.RESUMABLE_CHANGES)
         ours, theirs = (plan.model_dump(mode="json", exclude=excluded) for plan in (self, other))
@@ -57,7 +57,7 @@ def fingerprint(values: Any) -> str:
 
 def _differing_keys(ours: Any, theirs: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        for key in dict.fromkeys((*ours, *theirs)):
+        for key in dict.fromkeys((*theirs, *ours)):  # a stored plan has lost its order
             missing = object()
             pair = ours.get(key, missing), theirs.get(key, missing)
             yield from _differing_keys(*pair, f"{prefix}.{key}" if prefix else str(key))

@@ -1,7 +1,7 @@
 """Which values of searched settings can occur together in one trial, by exact enumeration.
 
-A searched setting with a `when` is absent from a trial that does not meet it, and the trial then
-has its default. Absence counts as a value here. A range is represented by the values that others
+A searched setting is absent from a trial that its conditions rule out, and the trial then has its
+default. Absence counts as a value here. A range is represented by the values that others
 ask for in a `when` and by the smallest and largest of the rest: enough to find every set of
 settings that apply together, and every violation of a rule of order.
 """
@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hyena_ray.search.space import Parameter
+    from hyena_ray.search.parameter import Parameter
 
 _Target = frozenset[tuple[str, int]]
 """Settings and the index of each one's value among its representatives, or `_ABSENT`."""
@@ -25,7 +25,7 @@ class Combinations:
     """The combinations of values that a search can suggest.
 
     Args:
-        parameters: Searched settings by dotted key; a `when` names keys that come before.
+        parameters: Searched settings by dotted key; a condition names keys that come before.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
@@ -35,13 +35,23 @@ class Combinations:
             for key, values in parameter.required_values().items():
                 asked[key] += values
         self._values = {
-            key: _representatives(parameter, asked[key]) for key, parameter in parameters.items()
+            key: [_representatives(one, asked[key]) for one in parameter.alternatives()]
+            for key, parameter in parameters.items()
         }
+        """By setting, for each of its alternatives."""
         # Of a setting that only decides whether others apply, one value per outcome is enough.
         self._outcomes = {
-            key: list({tuple(v == a for a in asked[key]): v for v in reversed(values)}.values())
-            for key, values in self._values.items()
+            key: [
+                list({tuple(v == a for a in asked[key]): v for v in reversed(values)}.values())
+                for values in alternatives
+            ]
+            for key, alternatives in self._values.items()
         }
+        self._numbers = {
+            key: [value for values in alternatives for value in values]
+            for key, alternatives in self._values.items()
+        }
+        """All values of a setting, whose first position here is a value's number in a target."""
 
     def of(self, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Enumerate every combination of the values of some settings.
@@ -50,7 +60,7 @@ class Combinations:
             keys: Searched settings; others are ignored.
 
         Yields:
-            Values of these settings, and of those on which their `when` depends, in the order of
+            Values of these settings, and of those on which their conditions depend, in the order of
             the search; without those that do not apply. Each can be completed to a trial.
         """
         chosen = set(keys) & set(self._parameters)
@@ -61,10 +71,11 @@ class Combinations:
                 yield values
                 return
             key = order[index]
-            if not self._parameters[key].applies(values):
+            alternative = self._parameters[key].alternative(values)
+            if alternative is None:
                 yield from extend(index + 1, values)
                 return
-            for value in (self._values if key in chosen else self._outcomes)[key]:
+            for value in (self._values if key in chosen else self._outcomes)[key][alternative]:
                 yield from extend(index + 1, {**values, key: value})
 
         return extend(0, {})
@@ -108,30 +119,34 @@ class Combinations:
         trial: dict[str, Any] = {}
         known = self._target(values, values)
         for key, parameter in self._parameters.items():
-            if not parameter.applies(trial):
+            alternative = parameter.alternative(trial)
+            if alternative is None:
                 continue
             if key in values:
                 trial[key] = values[key]
                 continue
-            gains = [
-                sum(frozenset((pair, (key, index))) in (uncovered or ()) for pair in known)
-                for index in range(len(self._values[key]))
-            ]
-            index = gains.index(max(gains))
-            trial[key] = self._values[key][index]
-            known |= {(key, index)}
+            numbered = {
+                _index(self._numbers[key], value): value for value in self._values[key][alternative]
+            }
+            gains = {
+                number: sum(frozenset((pair, (key, number))) in (uncovered or ()) for pair in known)
+                for number in numbered
+            }
+            number = max(gains, key=lambda number: gains[number])
+            trial[key] = numbered[number]
+            known |= {(key, number)}
         return trial
 
     def _with_ancestors(self, keys: Iterable[str]) -> list[str]:
         needed = set(keys)
         for key in reversed(list(self._parameters)):
             if key in needed:
-                needed |= set(self._parameters[key].when)
+                needed |= set(self._parameters[key].required_values())
         return [key for key in self._parameters if key in needed]
 
     def _target(self, keys: Iterable[str], values: Mapping[str, Any]) -> _Target:
         return frozenset(
-            (key, _index(self._values[key], values[key]) if key in values else _ABSENT)
+            (key, _index(self._numbers[key], values[key]) if key in values else _ABSENT)
             for key in keys
             if key in self._parameters
         )

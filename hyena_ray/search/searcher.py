@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from hyena_ray.search.space import SearchSpace, Values
-from hyena_ray.search.stored_study import StoredStudy, unfinished
+from hyena_ray.search.stored_study import StoredStudy, started, unfinished
 from hyena_ray.search.trial_fields import (
     EPOCH,
     FINISHED,
@@ -31,7 +31,7 @@ from hyena_ray.search.trial_fields import (
 
 
 class StudySearch(Searcher):
-    """Suggests the trials that a study lacks, the unfinished ones first.
+    """Suggests the trials that a study lacks: the unfinished ones, then the points of the space.
 
     Args:
         stored: Study that remembers trials.
@@ -59,7 +59,7 @@ class StudySearch(Searcher):
         """
         if self._again:
             trial = self._again.popleft()
-        elif len(self._study.get_trials(deepcopy=False)) < self._space.trials:
+        elif len(started(self._study)) < self._space.trials:
             trial = self._ask()
         else:
             return str(Searcher.FINISHED)
@@ -73,9 +73,14 @@ class StudySearch(Searcher):
     def _ask(self) -> Trial:
         # One seed per trial: a search that is resumed neither repeats its first suggestions nor
         # differs, given the same results, from one that was never interrupted.
-        number = len(self._study.get_trials(deepcopy=False))
+        number = len(started(self._study))
         seed = self._space.seed * 1_000_003 + number
         self._study.sampler = TPESampler(seed=seed, constant_liar=True)
+        points = self._space.points()
+        if number < len(points):
+            parameters = self._space.parameters_in_study(points[number])
+            # One that waits is left by a start that was killed before it could ask.
+            self._study.enqueue_trial(parameters, skip_if_exists=True)
         return self._study.ask()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

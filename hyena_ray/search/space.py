@@ -1,13 +1,17 @@
 """What a search tries: a space read strictly from YAML, from which Optuna suggests trials.
 
+A setting is searched, or the same in all trials. Those that a command fixes leave the search, and
+with them all that has no effect beside them by its own conditions. A space in which a trial could
+have a setting without effect (`Settings.unused`) is refused.
+
 Imports neither Ray, Optuna nor torch, so that a mistake in a space is found at once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,14 +21,23 @@ from hyena_ray.attribution.settings import AttributionSettings, definition
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.errors import InputError, Problems, unknown_name
 from hyena_ray.search._combinations import Combinations
-from hyena_ray.settings import Settings, load_yaml
+from hyena_ray.search.parameter import Parameter, name_in_study, study_value
+from hyena_ray.settings import (
+    Settings,
+    dotted,
+    load_yaml,
+    no_effect,
+    setting_keys,
+    used_where,
+)
 from hyena_ray.tasks import task_named
 from hyena_ray.training.settings import RunSettings
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-Scalar = str | int | float | bool | None
+logger = logging.getLogger(__name__)
+
 Values = dict[str, Any]
 """Dotted keys of `RunSettings` and their values."""
 METRIC = "training.metric"
@@ -33,7 +46,7 @@ EPOCHS = ("training.stages", "training.epochs", "training.head_stage_epochs")
 """Settings that decide the number of epochs."""
 CONSTRAINED = (
     (
-        *("data.length", "readout.flank", "readout.special_tokens"),
+        *("data.length", "readout.flank", "readout.lookahead", "readout.special_tokens"),
         *("model.max_seq_len", "model.architecture", "model.backbone"),
     ),
     ("training.permute_labels", "training.batch_size", "training.accumulation"),
@@ -48,173 +61,6 @@ class SchedulerSettings(Settings):
     """Epochs before a trial may be stopped; above 1, since a first epoch says little."""
     reduction_factor: float = Field(default=3.0, gt=1)
     """At each cut, one trial in this many continues."""
-
-
-class Parameter(Settings):
-    """The values that one setting may take: `choices`, or numbers from `low` to `high`.
-
-    Example:
-        >>> depth = Parameter(low=2, high=8, step=3, when={"model.architecture": "hyenadna"})
-        >>> [depth.value_at(index) for index in range(depth.count())]
-        [2, 5, 8]
-        >>> depth.applies({"model.architecture": "bilstm"})
-        False
-    """
-
-    choices: tuple[Any, ...] | None = None
-    """Values to choose from."""
-    low: float | int | None = None
-    """Smallest value. With two whole numbers the value is whole."""
-    high: float | int | None = None
-    """Largest value, included."""
-    log: bool = False
-    """Sample evenly on a logarithmic scale."""
-    step: float | int | None = None
-    """Distance between neighbouring values."""
-    when: dict[str, Any] = Field(default_factory=dict)
-    """Search this setting only where each of these has the value given, or one of those given."""
-
-    def check(self, place: str) -> None:
-        """Refuse what cannot be sampled.
-
-        Args:
-            place: Where the parameter is written, for the message.
-
-        Raises:
-            InputError: There are no values, or choices and a range exclude each other.
-        """
-        if (self.choices is None) == (self.low is None and self.high is None):
-            raise InputError(
-                place, None, "needs either choices or a range", "give choices, or low and high"
-            )
-        if self.choices is not None:
-            self._check_choices(place)
-        elif self.low is None or self.high is None:
-            raise InputError(place, None, "low or high is missing", "give both")
-        else:
-            self._check_range(place)
-
-    def _check_choices(self, place: str) -> None:
-        if not self.choices:
-            raise InputError(f"{place}: choices", None, "is empty", "give at least one value")
-        if self.log or self.step is not None:
-            raise InputError(place, None, "choices with log or step", "remove log and step")
-        labels = [_label(choice) for choice in self.choices]
-        if len(set(map(repr, labels))) < len(labels):
-            raise InputError(f"{place}: choices", list(labels), "has a value twice", "remove it")
-
-    def _check_range(self, place: str) -> None:
-        low, high = self.bounds()
-        shown = f"{low:g} to {high:g}"
-        if not low < high:
-            raise InputError(place, shown, "low is not below high", "exchange or widen them")
-        if self.log and low <= 0:
-            raise InputError(place, shown, "log needs low above 0", "raise low or remove log")
-        if self.step is not None and (self.log or self.step <= 0):
-            raise InputError(
-                f"{place}: step", self.step, "must be above 0 and without log", "correct it"
-            )
-        if self._is_whole() and self.step is not None and not isinstance(self.step, int):
-            raise InputError(
-                f"{place}: step", self.step, "not whole, but low and high are", "give a whole step"
-            )
-
-    def _is_whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def bounds(self) -> tuple[float, float]:
-        """Return `low` and `high` of a range."""
-        assert self.low is not None
-        assert self.high is not None
-        return self.low, self.high
-
-    def count(self) -> int | None:
-        """Return the number of values, or None of a range of real numbers without a step."""
-        if self.choices is not None:
-            return len(self.choices)
-        last = self._last_step()
-        return None if last is None else last + 1
-
-    def value_at(self, index: int) -> Any:
-        """Return a choice, or a value of a range in ascending order.
-
-        Args:
-            index: Below `count()`.
-        """
-        if self.choices is not None:
-            return self.choices[index]
-        return min(self.bounds()[0] + index * (self.step or 1), self._highest())
-
-    def _last_step(self) -> int | None:
-        """Steps from the lowest to the highest value."""
-        low, high = self.bounds()
-        step = self.step or (1 if self._is_whole() else None)
-        if step is None:
-            return None
-        # As Optuna does: 0.1 to 0.3 by 0.1 are three values, which binary fractions would miss.
-        return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
-
-    def _highest(self) -> float:
-        """The last value at or below `high`."""
-        low, high = self.bounds()
-        last = self._last_step()
-        if last is None or self.step is None:
-            return high
-        if self._is_whole():
-            return low + last * self.step
-        return float(Decimal(str(low)) + last * Decimal(str(self.step)))
-
-    def nearest(self, value: Any) -> Any:
-        """Return the value of a range with steps that is nearest to another number.
-
-        Args:
-            value: Any value; what is no number has no nearest one.
-
-        Returns:
-            One of the range's values, or None.
-        """
-        size = self.count()
-        if size is None or not isinstance(value, int | float):
-            return None
-        index = round((value - self.bounds()[0]) / (self.step or 1))
-        return self.value_at(min(max(index, 0), size - 1))
-
-    def suggest(self, trial: BaseTrial, key: str) -> Any:
-        """Ask Optuna for a value.
-
-        Args:
-            trial: Trial of an Optuna study.
-            key: Name of the setting in the Optuna study.
-
-        Returns:
-            The suggested value, as it is written in the space.
-        """
-        if self.choices is not None:
-            by_label = {_label(choice): choice for choice in self.choices}
-            return by_label[trial.suggest_categorical(key, list(by_label))]
-        low, high = self.bounds()[0], self._highest()
-        if self._is_whole():
-            step = 1 if self.step is None else int(self.step)
-            return trial.suggest_int(key, int(low), int(high), step=step, log=self.log)
-        return trial.suggest_float(key, low, high, step=self.step, log=self.log)
-
-    def applies(self, values: Mapping[str, Any]) -> bool:
-        """Return whether `when` holds.
-
-        Args:
-            values: Searched settings chosen so far, by dotted key.
-        """
-        return all(
-            key in values and values[key] in required
-            for key, required in self.required_values().items()
-        )
-
-    def required_values(self) -> dict[str, tuple[Any, ...]]:
-        """Return, by setting, the values that `when` asks for."""
-        return {
-            key: tuple(values) if isinstance(values, list | tuple) else (values,)
-            for key, values in self.when.items()
-        }
 
 
 class SearchSpace(Settings):
@@ -253,28 +99,47 @@ class SearchSpace(Settings):
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings that all trials share, by dotted key."""
     search: dict[str, Parameter] = Field(default_factory=dict)
-    """Settings that are searched, by dotted key; a `when` names settings above its own."""
+    """Settings that are searched, by dotted key. A `when` or `unless` names settings above its own,
+    or some that all trials share."""
+    points_to_evaluate: tuple[str | dict[str, Any], ...] = ()
+    """Settings that are tried first: presets of the task by name, as far as the space has their
+    values, or searched settings by dotted key."""
     attribution: dict[str, Any] = Field(default_factory=dict)
     """Settings of the best model's attribution that differ from the default ones."""
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a YAML file, and validate every choice and bound in it.
+    def load(
+        cls,
+        path: Path,
+        *,
+        preset: Mapping[str, Any] | None = None,
+        given: Mapping[str, Any] | None = None,
+        label: Callable[[str], str] = str,
+    ) -> Self:
+        """Read a YAML file, fix some settings, and validate every choice and bound of the rest.
 
         Args:
             path: The file.
+            preset: Settings of a preset by dotted key, which all trials share.
+            given: Settings that a command gives, which override those of the preset and the file.
+            label: Turns a dotted key of `given` into the place that a message names.
 
         Returns:
-            A space whose trials all have valid settings, as far as `covering_settings` shows.
+            A space whose trials all have valid settings, as far as `covering_settings` shows, and
+            none without effect. It searches only what is not fixed.
 
         Raises:
             InputError: Names the file and the key; all problems of the file at once.
         """
         space = cls.parse(load_yaml(path), path)
-        space._check(path)
+        space._check_written(path)
+        places = {key: f"{path}: settings.{key}" for key in space.settings}
+        places |= {key: label(key) for key in given or {}}
+        space = space._fixed({**(preset or {}), **(given or {})}, path)
+        space._check_trials(path, places)
         return space
 
-    def _check(self, path: Path) -> None:
+    def _check_written(self, path: Path) -> None:
         task_named(self.task, f"{path}: task")
         if not self.search:
             raise InputError(f"{path}: search", None, "is empty", "give at least one setting")
@@ -282,17 +147,6 @@ class SearchSpace(Settings):
             for key in self.search:
                 problems.collect(self._check_parameter, key, f"{path}: search.{key}")
             problems.collect(self.attribution_settings, path)
-        with Problems() as problems:
-            for key in self.search:
-                problems.collect(self._check_applies, key, f"{path}: search.{key}")
-        for settings in self.covering_settings(path):
-            if settings.readout.lookahead > settings.readout.flank:
-                raise InputError(
-                    f"{path}: readout.lookahead",
-                    settings.readout.lookahead,
-                    f"reaches past a flank of {settings.readout.flank} that the space allows",
-                    "lower it, raise readout.flank, or tie them with `when`",
-                )
 
     def _check_parameter(self, key: str, place: str) -> None:
         if key == METRIC:
@@ -303,19 +157,82 @@ class SearchSpace(Settings):
             raise InputError(place, None, "is under settings too", "remove one of them")
         self.search[key].check(place)
         keys = list(self.search)
-        above = keys[: keys.index(key)]
-        for other in self.search[key].when:
-            if other not in above:
-                raise unknown_name(f"{place}.when", other, "earlier setting of the search", above)
+        later = keys[keys.index(key) :]
+        known = [name for name in setting_keys(RunSettings) if name not in later]
+        for other in self.search[key].required_values():
+            if other in later:
+                problem = f"depends on {other}, which is searched after it"
+                raise InputError(place, None, problem, f"move {other} above it")
+            if other not in known:
+                raise unknown_name(f"{place}.when", other, "setting", known)
+
+    def _fixed(self, changes: Mapping[str, Any], path: Path) -> Self:
+        """Take settings out of the search, with all that depends on others that are not in it."""
+        settings = {**self.settings, **changes}
+        constants = dotted(
+            RunSettings.for_task(self.task).updated(settings, path).model_dump(mode="json")
+        )
+        search: dict[str, Parameter] = {}
+        left_out = []
+        for key, parameter in self.search.items():
+            known = {name: value for name, value in constants.items() if name not in search}
+            kept = None if key in changes else parameter.resolved(known)
+            if kept is not None:
+                search[key] = kept
+            elif key not in changes:
+                left_out.append(key)
+        if left_out:
+            logger.info("not searched, by their conditions: %s", ", ".join(left_out))
+        if not search:
+            problem = f"nothing is left of it: {', '.join(self.search)} are fixed or ruled out"
+            raise InputError(f"{path}: search", None, problem, "change the conditions, or train")
+        return self.model_copy(update={"settings": settings, "search": search})
+
+    def _check_trials(self, path: Path, places: Mapping[str, str]) -> None:
+        with Problems() as problems:
+            for key in self.search:
+                problems.collect(self._check_applies, key, f"{path}: search.{key}")
+        with Problems() as problems:
+            for key in self.search:
+                problems.collect(self._check_has_effect, key, f"{path}: search.{key}")
+            for key, place in places.items():
+                problems.collect(self._check_shared, key, place)
+        for settings in self.covering_settings(path):
+            settings.check_lookahead(path)
 
     def _check_applies(self, key: str, place: str) -> None:
-        if not any(key in values for values in self._combinations().of([key])):
-            raise InputError(
-                f"{place}.when",
-                json.dumps(self.search[key].when),
-                "no trial has these values",
-                "give values that the settings above can take",
-            )
+        parameter = self.search[key]
+        reached = {parameter.alternative(values) for values in self._trials_by([key])}
+        for number, one in enumerate(parameter.alternatives()):
+            if number not in reached:
+                raise InputError(
+                    f"{place}{'.otherwise' * number}.when",
+                    json.dumps(one.when | one.unless),
+                    "no trial has these values",
+                    "give values that the settings above can take",
+                )
+
+    def _check_has_effect(self, key: str, place: str) -> None:
+        """Refuse a searched setting that a trial would have without effect."""
+        for values, settings in self._trials_that_decide(key, place):
+            obstacle = settings.unused().get(key) if key in values else None
+            if obstacle is not None:
+                value = dotted(settings.model_dump(mode="json"))[obstacle]
+                remedy = f"search it where it has one, by `when` or `unless` with {obstacle}"
+                raise no_effect(place, None, obstacle, value, remedy)
+
+    def _check_shared(self, key: str, place: str) -> None:
+        """Refuse a setting that was asked for and that no trial would use."""
+        trials = [settings for _, settings in self._trials_that_decide(key, place)]
+        if all(key in settings.unused() for settings in trials):
+            trials[0].check_used([key], lambda key: place)
+
+    def _trials_that_decide(self, key: str, place: str) -> Iterator[tuple[Values, RunSettings]]:
+        """Trials with every combination of a setting and those that its effect depends on."""
+        conditions = used_where(RunSettings).get(key, ())
+        deciding = [other for one in conditions for other in (*one.when, *one.unless)]
+        for values in self._trials_by([key, *deciding]):
+            yield values, self.run_settings(values, place)
 
     def _combinations(self) -> Combinations:
         return Combinations(self.search)
@@ -332,13 +249,95 @@ class SearchSpace(Settings):
             trial: Trial of an Optuna study.
 
         Returns:
-            Values by dotted key, without settings whose `when` does not hold.
+            Values by dotted key, without settings that their conditions rule out.
         """
         values: Values = {}
         for key, parameter in self.search.items():
-            if parameter.applies(values):
-                values[key] = parameter.suggest(trial, key)
+            number = parameter.alternative(values)
+            if number is not None:
+                name = name_in_study(key, number)
+                values[key] = parameter.alternatives()[number].suggest(trial, name)
         return values
+
+    def points(self) -> tuple[Values, ...]:
+        """Return the searched settings that are tried first, by dotted key; names were resolved."""
+        return tuple(point for point in self.points_to_evaluate if isinstance(point, dict))
+
+    def with_points(
+        self, presets: Mapping[str, RunSettings], place: str | PurePath = "search"
+    ) -> Self:
+        """Replace the points to evaluate by the searched settings of a trial each.
+
+        Args:
+            presets: Settings of every preset that a point may name.
+            place: Where the space comes from, for messages.
+
+        Returns:
+            The space, with different points that its trials can have. A preset that they cannot
+            have is left out, and the log says why.
+
+        Raises:
+            InputError: A name is no preset, or a point that is written out is no trial's.
+        """
+        points: list[Values] = []
+        for number, point in enumerate(self.points_to_evaluate):
+            where = f"{place}: points_to_evaluate.{number}"
+            if isinstance(point, dict):
+                points.append(self.point(self.run_settings(point, where), where))
+                continue
+            if point not in presets:
+                raise unknown_name(where, point, "preset", presets)
+            try:
+                points.append(self.point(presets[point], point))
+            except InputError as error:
+                logger.info("not tried first: %s", error)
+        distinct = {json.dumps(point, sort_keys=True): point for point in points}
+        return self.model_copy(update={"points_to_evaluate": tuple(distinct.values())})
+
+    def point(self, settings: RunSettings, place: str) -> Values:
+        """Return the searched settings with which a trial is a run that is known.
+
+        What all trials share by a command is as the command says.
+
+        Args:
+            settings: Settings of the run.
+            place: Where they come from, for the message.
+
+        Raises:
+            InputError: No trial is that run; names the first setting that differs.
+        """
+        wanted = dotted(settings.model_dump(mode="json"))
+        values: Values = {}
+        for key, parameter in self.search.items():
+            number = parameter.alternative(values)
+            if number is None:
+                continue
+            if not parameter.alternatives()[number].contains(wanted[key]):
+                problem = f"the search has no {key} of {json.dumps(wanted[key])} there"
+                raise InputError(place, None, problem, "add the value, or remove the point")
+            values[key] = wanted[key]
+        trial = self.run_settings(values, place)
+        unused, shared = trial.unused(), dotted(trial.model_dump(mode="json"))
+        for key, value in shared.items():
+            if key not in unused and value != wanted[key]:
+                raise InputError(
+                    place,
+                    None,
+                    f"has {key} {json.dumps(wanted[key])}, and trials have {json.dumps(value)}",
+                    f"search {key}, or remove the point",
+                )
+        return values
+
+    def parameters_in_study(self, values: Values) -> dict[str, Any]:
+        """Return searched settings as Optuna knows them.
+
+        Args:
+            values: Searched settings of a trial, by dotted key.
+        """
+        return {
+            name_in_study(key, self.search[key].alternative(values) or 0): study_value(value)
+            for key, value in values.items()
+        }
 
     def run_settings(
         self, values: Mapping[str, Any], place: str | PurePath = "search"
@@ -373,9 +372,9 @@ class SearchSpace(Settings):
         """Return a few trials' settings that between them show all that the space allows.
 
         Every choice of every setting, both ends of every range, and every setting's absence where
-        its `when` can fail occur in at least one of them; so does every combination of these for
-        any two settings, and for those in `CONSTRAINED`. What is wrong with one setting or with two
-        together is therefore found, if the rule is one of equality or of order; what only three
+        its conditions can fail occur in at least one of them; so does every combination of these
+        for any two settings, and for those in `CONSTRAINED`. What is wrong with one setting or with
+        two together is therefore found, if the rule is one of equality or of order; what only three
         or more settings break together is found for `CONSTRAINED` alone.
 
         Args:
@@ -400,8 +399,10 @@ class SearchSpace(Settings):
         lengths: set[int] = set()
         for values in self._trials_by(["data", "data.length"]):
             trials = [values]
-            if parameter is not None and "data.length" in values:
-                every_length = map(parameter.value_at, range(parameter.count() or 0))
+            number = None if parameter is None else parameter.alternative(values)
+            if parameter is not None and number is not None:
+                one = parameter.alternatives()[number]
+                every_length = map(one.value_at, range(one.count() or 0))
                 trials = [{**values, "data.length": length} for length in every_length]
             lengths.update(self.run_settings(trial).data.length for trial in trials)
         return tuple(sorted(lengths))
@@ -418,10 +419,3 @@ class SearchSpace(Settings):
         """Trials that show every combination of some settings; others have their first value."""
         combinations = self._combinations()
         return map(combinations.completed, combinations.of(keys))
-
-
-def _label(choice: Any) -> Scalar:
-    """What Optuna can store for a choice; lists and mappings become JSON text."""
-    if choice is None or isinstance(choice, str | int | float | bool):
-        return choice
-    return json.dumps(choice, sort_keys=True)

@@ -135,6 +135,16 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
         ) from None
 
 
+def started(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that were started, without a known setting that waits to be tried.
+
+    Args:
+        study: Study of a search.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state != TrialState.WAITING]
+
+
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that were started but have not finished, failed or been stopped by ASHA.
 
@@ -151,7 +161,7 @@ def missing(study: optuna.Study, space: SearchSpace) -> int:
         study: Study of a search.
         space: What is searched.
     """
-    return space.trials - len(study.get_trials(deepcopy=False)) + len(unfinished(study))
+    return space.trials - len(started(study)) + len(unfinished(study))
 
 
 def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None:

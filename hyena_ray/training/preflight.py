@@ -10,7 +10,7 @@ from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unuse
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.leaks import warn_of_leak
-from hyena_ray.training.settings import FITTED, RunSettings
+from hyena_ray.training.settings import RunSettings
 
 if TYPE_CHECKING:  # a command line is checked without torch
     from hyena_ray.model.window import WindowModel
@@ -178,13 +178,7 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
                 f"the data in {data.folder} has {manifest.flank} bases on each side",
                 f"lower it or prepare with --flank {bases}",
             )
-    if settings.readout.lookahead > flank:
-        raise InputError(
-            f"{place}: readout.lookahead",
-            settings.readout.lookahead,
-            f"reaches past the flank of {flank} bases",
-            "lower it or raise readout.flank",
-        )
+    settings.check_lookahead(place)
     shortest = settings.training.shortest_crop
     if shortest is not None and shortest > length:
         raise InputError(
@@ -211,8 +205,6 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
     refuse_unused(model, settings.readout.flank_composition, place)
-    if model.fits is not None:
-        _check_fitted(settings, place)
     needs_hyenadna = {
         "lora.enabled": settings.lora.enabled,
         "training.checkpoint_activations": settings.training.checkpoint_activations,
@@ -232,17 +224,3 @@ def _check_model(settings: RunSettings, place: str) -> None:
             f"a window with its flanks has {longest} tokens",
             "raise it, or shorten the window",
         )
-
-
-def _check_fitted(settings: RunSettings, place: str) -> None:
-    """Refuse settings of a training by steps for a model that is fitted to all windows at once."""
-    usual = RunSettings.for_task(settings.task).training
-    for name in type(usual).model_fields:
-        value = getattr(settings.training, name)
-        if name not in FITTED and value != getattr(usual, name):
-            raise InputError(
-                f"{place}: training.{name}",
-                value,
-                f"{settings.model.architecture} is fitted to all windows at once, without steps",
-                f"leave it out; {', '.join(f'training.{used}' for used in FITTED)} have an effect",
-            )

@@ -7,11 +7,16 @@ takes to load them.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, NamedTuple, Self
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from hyena_ray.errors import InputError
 from hyena_ray.model.settings import (
+    FITTED,
+    HYENADNA,
+    SEQUENCES,
     Filters,
     LoraSettings,
     ModelSettings,
@@ -19,8 +24,16 @@ from hyena_ray.model.settings import (
     Readout,
     ReadoutSettings,
 )
-from hyena_ray.settings import Settings
+from hyena_ray.settings import Settings, UsedWhere
 from hyena_ray.tasks import task_named
+
+ONE_RATE: dict[str, tuple[Any, ...]] = {"training.stages": ("single", "frozen")}
+TWO_RATES: dict[str, tuple[Any, ...]] = {"training.stages": ("discriminative", "two_stage")}
+TWO_STAGES: dict[str, tuple[Any, ...]] = {"training.stages": ("two_stage",)}
+FROZEN: dict[str, tuple[Any, ...]] = {"training.stages": ("frozen",)}
+FOCAL: dict[str, tuple[Any, ...]] = {"training.loss": ("focal",)}
+NO_BACKBONE: dict[str, tuple[Any, ...]] = {"model.backbone": (None,)}
+MASKED: dict[str, tuple[Any, ...]] = {"objective": ("masked",)}
 
 
 class DataSettings(Settings):
@@ -57,68 +70,80 @@ class TrainingSettings(Settings):
         9
     """
 
-    stages: Literal["single", "discriminative", "two_stage", "frozen"] = "single"
+    stages: Annotated[
+        Literal["single", "discriminative", "two_stage", "frozen"], UsedWhere(unless=FITTED)
+    ] = "single"
     """Which weights are trained, and at which rates. `single` trains everything at one rate,
     `discriminative` the backbone and the head at a rate each; `two_stage` first trains the head on
     a frozen backbone and then trains as `discriminative`; `frozen` trains the head alone."""
-    epochs: int = Field(default=8, ge=1)
+    epochs: Annotated[int, UsedWhere(unless=FITTED)] = Field(default=8, ge=1)
     """Epochs; of `two_stage` those that train everything."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: Annotated[int, UsedWhere(unless=FITTED)] = Field(default=32, ge=1)
     """Windows of one pass through the model."""
-    accumulation: int = Field(default=1, ge=1)
+    accumulation: Annotated[int, UsedWhere(unless=FITTED)] = Field(default=1, ge=1)
     """Passes of one optimiser step, which sees batch_size times this many windows."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: Annotated[float, UsedWhere(ONE_RATE, unless=FITTED)] = Field(default=1e-3, gt=0)
     """Peak rate of a single stage, and of the head alone on a frozen backbone."""
-    head_stage_epochs: int = Field(default=3, ge=1)
+    head_stage_epochs: Annotated[int, UsedWhere(TWO_STAGES, unless=FITTED)] = Field(default=3, ge=1)
     """Epochs of `two_stage` with the backbone frozen."""
-    head_stage_rate: float = Field(default=1e-3, gt=0)
+    head_stage_rate: Annotated[float, UsedWhere(TWO_STAGES, unless=FITTED)] = Field(
+        default=1e-3, gt=0
+    )
     """Peak rate of the head while `two_stage` keeps the backbone frozen."""
-    backbone_rate: float = Field(default=1e-5, gt=0)
+    backbone_rate: Annotated[float, UsedWhere(TWO_RATES, unless=FITTED)] = Field(default=1e-5, gt=0)
     """Peak rate of the backbone in `discriminative` and `two_stage`."""
-    head_rate: float = Field(default=5e-4, gt=0)
+    head_rate: Annotated[float, UsedWhere(TWO_RATES, unless=FITTED)] = Field(default=5e-4, gt=0)
     """Peak rate of the head in `discriminative` and `two_stage`."""
-    filter_rate: float = Field(default=0.05, gt=0, le=1)
+    filter_rate: Annotated[
+        float,
+        UsedWhere(HYENADNA | {"lora.enabled": (False,)}, unless=FROZEN),
+        UsedWhere(HYENADNA | {"lora.biases": (True,)}, unless=FROZEN),
+    ] = Field(default=0.05, gt=0, le=1)
     """Rate of the networks that generate HyenaDNA's filters, as a fraction of the backbone's: a
     small step there moves a filter at every position at once. The original work used 1."""
-    schedule: Literal["linear", "cosine", "constant", "plateau"] = "cosine"
+    schedule: Annotated[
+        Literal["linear", "cosine", "constant", "plateau"], UsedWhere(unless=FITTED)
+    ] = "cosine"
     """Learning rate after the warm-up: it falls on a line or a cosine, stays constant, or is halved
     on a plateau."""
-    warmup: float = Field(default=0.1, ge=0, lt=1)
+    warmup: Annotated[float, UsedWhere(unless=FITTED)] = Field(default=0.1, ge=0, lt=1)
     """Fraction of a stage's steps in which the rate rises from 0."""
-    weight_decay: float = Field(default=0.1, ge=0)
+    weight_decay: Annotated[float, UsedWhere(unless=FITTED)] = Field(default=0.1, ge=0)
     """Decoupled weight decay of AdamW; norms, biases and HyenaDNA's filter networks have none."""
-    clip_norm: float = Field(default=1.0, gt=0)
+    clip_norm: Annotated[float, UsedWhere(unless=FITTED)] = Field(default=1.0, gt=0)
     """Gradients are scaled down to at most this norm."""
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: Annotated[float, UsedWhere(unless=FITTED)] = Field(default=0.0, ge=0, lt=1)
     """Decay of the exponential moving average of the weights that is scored and kept; 0 keeps the
     last weights."""
     negative_weight: float = Field(default=0.7, gt=0)
     """Weight of an unlabelled base, or sequence, in the loss."""
     positive_weight: float = Field(default=2.0, gt=0)
     """Weight of a labelled base, or sequence, in the loss."""
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    loss: Annotated[Literal["cross_entropy", "focal"], UsedWhere(unless=FITTED)] = "cross_entropy"
     """Weighted cross-entropy, or the focal loss: the same times (1 - p)^gamma, where p is the
     probability of the true class."""
-    focal_gamma: float = Field(default=2.0, ge=0)
+    focal_gamma: Annotated[float, UsedWhere(FOCAL, unless=FITTED)] = Field(default=2.0, ge=0)
     """Exponent of the focal loss: the higher, the less easy bases count."""
-    reverse_complement: bool = True
+    reverse_complement: Annotated[bool, UsedWhere(unless=FITTED)] = True
     """Reverse-complement a random half of each batch."""
-    shortest_crop: int | None = Field(default=None, ge=1)
+    shortest_crop: Annotated[int | None, UsedWhere(unless=SEQUENCES | FITTED)] = Field(
+        default=None, ge=1
+    )
     """Shortest random crop: a training batch is cut to a random length from this to the window's,
     each window at a random position; None leaves windows whole."""
-    permute_labels: bool = False
+    permute_labels: Annotated[bool, UsedWhere(unless=FITTED)] = False
     """Give each window of a batch the labels of another, so that there is nothing to learn: the
     control that `sanity --random-labels` compares an attribution with."""
-    precision: Precision = "float32"
+    precision: Annotated[Precision, UsedWhere(unless=FITTED)] = "float32"
     """Arithmetic while training; weights stay in float32. `tf32` rounds the factors of matrix
     products; `bfloat16` and `float16` round all activations (autocast). `tf32` and `float16` need a
     GPU."""
-    checkpoint_activations: bool = False
+    checkpoint_activations: Annotated[bool, UsedWhere(HYENADNA)] = False
     """Recompute each layer's activations in the backward pass: less memory, a third more work."""
     metric: Metric | None = None
     """Metric on the validation data that chooses the epoch, and that a search maximises; None takes
     the task's. The threshold is chosen for F1, or for MCC if that is the metric."""
-    patience: int = Field(default=0, ge=0)
+    patience: Annotated[int, UsedWhere(unless=FITTED)] = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation score; 0 never stops early."""
     seed: int = Field(default=0, ge=0)
     """Seed of initial weights, order of windows, strands and dropout."""
@@ -133,10 +158,6 @@ class TrainingSettings(Settings):
     def total_epochs(self) -> int:
         """Number of epochs over all stages."""
         return self.epochs + (self.head_stage_epochs if self.stages == "two_stage" else 0)
-
-
-FITTED = ("seed", "negative_weight", "positive_weight")
-"""Settings of the training that a model uses which is fitted to all windows at once."""
 
 
 class RunSettings(Settings):
@@ -204,6 +225,26 @@ class RunSettings(Settings):
         """Return the readout of this run's windows."""
         return Readout(window=self.data.length, **self.readout.model_dump())
 
+    def check_lookahead(self, place: str | PurePath) -> None:
+        """Refuse a lookahead past the flank, and a head that looks ahead by nothing.
+
+        Args:
+            place: Where the settings come from, for the message.
+
+        Raises:
+            InputError: Names the lookahead.
+        """
+        lookahead, flank = self.readout.lookahead, self.readout.flank
+        if lookahead > flank:
+            problem = f"reaches past the flank of {flank} bases"
+            remedy = "lower it or raise readout.flank"
+        elif self.model.head == "lookahead" and not lookahead:
+            problem = "leaves model.head lookahead nothing to see"
+            remedy = "raise it, or choose another head"
+        else:
+            return
+        raise InputError(f"{place}: readout.lookahead", lookahead, problem, remedy)
+
     def fingerprint(self) -> str:
         """Return the sha256 of all settings as hex digits; a checkpoint belongs to exactly one."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
@@ -219,19 +260,19 @@ class BackboneSettings(Settings):
     backbone: str | None = None
     """Folder or hub id of the HyenaDNA weights to start from, whose sizes override those below;
     None starts from random weights."""
-    revision: str | None = None
+    revision: Annotated[str | None, UsedWhere(unless=NO_BACKBONE)] = None
     """Commit of the hub id; required with one."""
-    d_model: int = Field(default=128, ge=8)
+    d_model: Annotated[int, UsedWhere(NO_BACKBONE)] = Field(default=128, ge=8)
     """Number of channels."""
-    n_layer: int = Field(default=2, ge=1)
+    n_layer: Annotated[int, UsedWhere(NO_BACKBONE)] = Field(default=2, ge=1)
     """Number of layers."""
-    max_seq_len: int | None = Field(default=None, ge=2)
+    max_seq_len: Annotated[int | None, UsedWhere(NO_BACKBONE)] = Field(default=None, ge=2)
     """Longest input in tokens, and the time scale of the filters; None takes two more than the
     longest window, as in the published models."""
-    filters: Filters = "local"
+    filters: Annotated[Filters, UsedWhere(NO_BACKBONE)] = "local"
     """Filters as published, or with finer features and channels that decay within 5 bases and
     upward; see `ModelSettings.filters`."""
-    initializer_range: float | None = Field(default=0.02, gt=0)
+    initializer_range: Annotated[float | None, UsedWhere(NO_BACKBONE)] = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights, as published; None takes torch's own."""
 
 
@@ -300,13 +341,13 @@ class StepSettings(Settings):
 class MaskSettings(Settings):
     """The masked objective. The defaults are BERT's (Devlin et al. 2019)."""
 
-    share: float = Field(default=0.15, gt=0, lt=1)
+    share: Annotated[float, UsedWhere(MASKED)] = Field(default=0.15, gt=0, lt=1)
     """Fraction of the bases that are to be predicted."""
-    masked: float = Field(default=0.8, gt=0, le=1)
+    masked: Annotated[float, UsedWhere(MASKED)] = Field(default=0.8, gt=0, le=1)
     """Fraction of the predicted bases that the model sees as [MASK]."""
-    random: float = Field(default=0.1, ge=0, le=1)
+    random: Annotated[float, UsedWhere(MASKED)] = Field(default=0.1, ge=0, le=1)
     """Fraction of the predicted bases that it sees as a random base; the rest it sees unchanged."""
-    lookahead: int = Field(default=32, ge=1)
+    lookahead: Annotated[int, UsedWhere(MASKED)] = Field(default=32, ge=1)
     """Bases right of a masked one that the head sees; see `pretraining.MaskedBases`."""
 
     @model_validator(mode="after")

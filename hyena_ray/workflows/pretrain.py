@@ -222,7 +222,10 @@ def _pretrain_settings(job: PretrainJob) -> PretrainSettings:
     if job.config:
         settings = PretrainSettings.parse(load_yaml(job.config), job.config)
     flags = {"objective": job.objective, "model.backbone": job.backbone}
-    return settings.updated(changes_from(flags, job.changes), "--set")
+    changes = changes_from(flags, job.changes)
+    settings = settings.updated(changes, "--set")
+    settings.check_used(changes, lambda key: f"--set: {key}")
+    return settings
 
 
 def place_workers(pretraining: Pretraining, cluster: Cluster) -> Placement[TrialResources]:

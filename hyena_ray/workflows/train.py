@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import field_validator
-
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import Problems
 from hyena_ray.files import read_json, sha256_file
@@ -16,18 +14,11 @@ from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, start
-from hyena_ray.settings import READ, Option, dotted, load_yaml
+from hyena_ray.settings import Option, dotted, load_yaml
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.workflows.presets import load_preset
-from hyena_ray.workflows.workflow import (
-    ReadsData,
-    Resumes,
-    Workflow,
-    YamlFile,
-    assignments_to,
-    changes_from,
-    outputs_in,
-)
+from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, YamlFile, outputs_in
 
 if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
@@ -45,30 +36,13 @@ HISTORY = "history.json"
 """Name of the file with the metrics of every epoch."""
 
 
-class TrainSettings(ReadsData, Resumes):
+class TrainSettings(TakesRunSettings, ReadsData, Resumes):
     """Settings of a training run."""
 
-    backbone: Annotated[str | None, Option("DIR|ID", READ, default="random weights")] = None
-    """Pretrained HyenaDNA weights to start from: a folder, or the id of a repository on the hub."""
-    preset: Annotated[str | None, Option("TASK/NAME", default="the task's settings")] = None
-    """Named settings to start from; `hyena-ray compare --help` says where they are."""
     config: Annotated[YamlFile | None, Option("YAML")] = None
     """YAML file of settings, which override those of the preset."""
-    changes: Annotated[
-        tuple[str, ...],
-        assignments_to(RunSettings),
-        Option("KEY=VALUE", flag="set", repeated=True),
-    ] = ()
-    """One setting, which overrides all of these; may be given again."""
     test: bool = False
     """Score the test windows at the end."""
-
-    @field_validator("preset")
-    @classmethod
-    def _is_preset(cls, name: str | None) -> str | None:
-        if name is not None:
-            load_preset(name)
-        return name
 
 
 class TrainPlan(Plan):
@@ -149,8 +123,7 @@ def validate(settings: TrainSettings) -> Training:
     """
     with Problems() as problems:
         data = problems.collect(PreparedData.open, settings.data)
-        flags = {"model.backbone": settings.backbone}
-        changes = problems.collect(changes_from, flags, settings.changes)
+        changes = problems.collect(settings.given)
         if data is not None and changes is not None:
             problems.collect(_run_settings, settings, data, changes, gpu=False)
         inputs = [settings.data, settings.config, settings.backbone]
@@ -189,15 +162,26 @@ def validate(settings: TrainSettings) -> Training:
 def _run_settings(
     settings: TrainSettings, data: PreparedData, changes: dict[str, Any], *, gpu: bool
 ) -> RunSettings:
-    """Start from the task's settings or the preset, then apply the file, then the changes."""
+    """Start from the task's settings or the preset, then apply the file, then the changes.
+
+    What the file or the command line ask for must have an effect. A file may hold all settings of
+    another run: only those that it changes are taken for asked for.
+    """
     run = RunSettings.for_task(data.manifest.task)
     if settings.preset:
         preset = load_preset(settings.preset)
         preset.check_data(data)
         run = preset.run_settings(gpu=gpu)
+    places: dict[str, str] = {}
     if settings.config:
-        run = run.updated(dotted(load_yaml(settings.config)), settings.config)
-    return run.updated(changes, "--set")
+        before, file = dotted(run.model_dump(mode="json")), settings.config
+        run = run.updated(dotted(load_yaml(file)), file)
+        after = dotted(run.model_dump(mode="json"))
+        places = {key: f"{file}: {key}" for key in after if after[key] != before[key]}
+    places |= {key: settings.option_of(key) for key in changes}
+    run = run.updated(changes, "--set")
+    run.check_used(places, places.__getitem__)
+    return run
 
 
 def dry_run(training: Training) -> DryRun:

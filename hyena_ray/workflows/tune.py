@@ -1,6 +1,7 @@
 """Search settings with Ray Tune and Optuna, test the best model, and list the k-mers it relies on.
 
 Without --data all of this is done on a small simulated genome, which says nothing about real DNA.
+What --backbone, --preset and --set give is the same in all trials, and is not searched.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from hyena_ray.cluster.resources import (
     GpuCount,
     Placement,
     TrialResources,
-    fit_resources,
 )
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
@@ -37,10 +37,17 @@ from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_p
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
 from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
-from hyena_ray.storage import AnyPath, local_copy
-from hyena_ray.tasks import TASKS, task_named
+from hyena_ray.storage import local_copy
+from hyena_ray.tasks import TASKS
 from hyena_ray.workflows import attribute
-from hyena_ray.workflows.presets import SEARCH_SPACES
+from hyena_ray.workflows.presets import load_preset
+from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.searched_space import (
+    load_space,
+    place_trials,
+    simulate_data,
+    space_file,
+)
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -49,7 +56,6 @@ from hyena_ray.workflows.workflow import (
     Resumes,
     Workflow,
     YamlFile,
-    changes_from,
     outputs_in,
 )
 
@@ -63,8 +69,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SIMULATION_SEED = 0
-"""Seed of the simulated genome."""
 ATTRIBUTION = "attribution"
 """Name of the folder of the best model's attribution, a run of its own."""
 TOP = 10
@@ -72,7 +76,7 @@ TOP = 10
 _SHOWN = ("average_precision", "precision", "recall", "f1", "mcc", "tile_f1")
 
 
-class TuneSettings(Resumes, Joins):
+class TuneSettings(TakesRunSettings, Resumes, Joins):
     """Settings of a search."""
 
     task: str
@@ -210,9 +214,14 @@ def validate(settings: TuneSettings) -> Search:
     Raises:
         InputError: One of them cannot be used.
     """
-    path = settings.space or _default_space(settings)
+    path = space_file(settings.task, settings.space, simulated=settings.data is None)
+    resources = {
+        "trials": settings.trials,
+        "resources.cpu": settings.cpu,
+        "resources.gpu": settings.gpu,
+    }
     with Problems() as problems:
-        space = problems.collect(_load_space, path, settings)
+        space = problems.collect(load_space, path, settings.task, settings, resources)
         data = None
         if settings.data is not None:
             data = problems.collect(PreparedData.open, settings.data)
@@ -220,6 +229,8 @@ def validate(settings: TuneSettings) -> Search:
         output = problems.collect(_output, settings)
         if data is not None and data.manifest.task != settings.task:
             problems.collect(_refuse_other_task, data, settings.task)
+        elif data is not None and settings.preset is not None:
+            problems.collect(load_preset(settings.preset).check_data, data)
     assert space is not None
     assert trackers is not None
     assert output is not None
@@ -230,8 +241,10 @@ def validate(settings: TuneSettings) -> Search:
         for draw in draws:
             check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
-    for draw in {draw.model.backbone: draw for draw in draws}.values():
-        # Building the model shows problems that nothing else does, such as a missing backbone.
+    # Building the model shows problems that nothing else does: a missing backbone, or one whose
+    # longest input holds the longest windows not.
+    longest = sorted(draws, key=lambda draw: draw.window_readout().causal_tokens)
+    for draw in {draw.model.backbone: draw for draw in longest}.values():
         build_untrained(draw)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
@@ -247,28 +260,6 @@ def _trackers(settings: TuneSettings) -> tuple[Tracker, ...]:
     return parse_trackers(settings.track)
 
 
-def _default_space(settings: TuneSettings) -> Path:
-    name = f"demo_{settings.task}" if settings.data is None else settings.task
-    return SEARCH_SPACES / f"{name}.yaml"
-
-
-def _load_space(path: Path, settings: TuneSettings) -> SearchSpace:
-    space = SearchSpace.load(path)
-    if space.task != settings.task:
-        raise InputError(
-            f"{path}: task",
-            space.task,
-            f"this job tunes {settings.task}",
-            f"give a space of that task, or run hyena-ray tune {space.task}",
-        )
-    flags = {
-        "trials": settings.trials,
-        "resources.cpu": settings.cpu,
-        "resources.gpu": settings.gpu,
-    }
-    return space.updated(changes_from(flags, ()), path)
-
-
 def _refuse_other_task(data: PreparedData, task: str) -> None:
     raise InputError(
         "--data",
@@ -280,66 +271,11 @@ def _refuse_other_task(data: PreparedData, task: str) -> None:
 
 def _output(settings: TuneSettings) -> Output:
     if settings.out is not None:
-        return settings.output(TunePlan.KIND, (settings.data, settings.space))
+        inputs = (settings.data, settings.space, settings.backbone)
+        return settings.output(TunePlan.KIND, inputs)
     if settings.resume or settings.overwrite:
         raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
     return Output(default_folder(settings.task))
-
-
-def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
-    """Simulate a genome, or sequences, and prepare them. The genome itself is not kept.
-
-    Args:
-        space: Search space, which says how long the windows and their flanks are.
-        folder: Folder to make.
-    """
-    from hyena_ray.dataset.preparation import prepare
-    from hyena_ray.dataset.simulated import simulate
-
-    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
-        recipe = simulate(
-            task_named(space.task),
-            Path(sources),
-            SIMULATION_SEED,
-            lengths=space.lengths(),
-            flank=max(draw.window_readout().required_flank for draw in space.covering_settings()),
-        )
-        prepare(recipe, folder)
-
-
-def place_trials(
-    space: SearchSpace, data: PreparedData | None, cluster: Cluster
-) -> Placement[TrialResources]:
-    """Fit trials into a cluster. By default, small trials share a GPU.
-
-    Args:
-        space: Search space, which sets the resources of a trial.
-        data: Prepared windows; None for simulated windows, which are few.
-        cluster: Cluster that the trials run on.
-
-    Raises:
-        InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU and gets
-            none.
-    """
-    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
-    from hyena_ray.training.footprint import training_bytes
-    from hyena_ray.training.preflight import check_arithmetic
-
-    lengths, draws = space.lengths(), space.covering_settings()
-    windows = 0 if data is None else windows_bytes(data, lengths)
-    placement = fit_resources(
-        cluster,
-        space.resources,
-        wanted=space.concurrent,
-        useful=space.trials,
-        name="search space: resources (--cpu, --gpu)",
-        count_name="search space: concurrent",
-        stream_cpu=0.0 if data is None or fits(data, lengths, cluster) else READER_CPU,
-        gpu_bytes=lambda: windows + training_bytes(draws),
-    )
-    for draw in draws:
-        check_arithmetic(draw.training.precision, "search space", gpu=placement.gpu)
-    return placement
 
 
 def dry_run(search: Search) -> DryRun:
@@ -385,7 +321,7 @@ def dry_run(search: Search) -> DryRun:
         labelled = sum(count.positive for count in data.manifest.counts_of(length, "test"))
         simulated, outputs = data.manifest.simulated, _outputs(data)
         title = f"{data.folder}: {space.task}" if search.data else "simulated: no --data is given"
-    left = space.trials - _trials_done(search)
+    left, known = space.trials - _trials_done(search), len(space.points())
     epochs = space.longest_run()
     steps = -(-counts[length]["train"] // (recipe.batch_size * recipe.accumulation))
     trial = epochs * steps * step / resources.workers
@@ -396,6 +332,7 @@ def dry_run(search: Search) -> DryRun:
             "windows": " ",
             **{f"  {name}": windows_by_split(by_split) for name, by_split in windows.items()},
             "search": ", ".join(space.search),
+            "first": count_noun(known, "known setting") if known else "",
             "trials": f"{space.trials}, {left} of them to do, each at most "
             f"{count_noun(epochs, 'epoch')}",
             "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
@@ -463,7 +400,6 @@ def execute(search: Search) -> TuneRecord:
     from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
 
-    inputs = {} if search.data is None else {"data": search.data.folder}
     with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
         placement = place_trials(search.space, search.data, cluster)
         precisions = (
@@ -471,7 +407,7 @@ def execute(search: Search) -> TuneRecord:
             for draw in search.space.covering_settings()
         )
         plan, ran_on = search.plan(placement.threads), check_devices(placement, precisions)
-        with start(search.output, plan, inputs=inputs, ran_on=ran_on) as run:
+        with start(search.output, plan, inputs=_inputs(search), ran_on=ran_on) as run:
             logger.info("writing to %s", run.folder)
             return _Steps(run, search, cluster, placement).do()
 
@@ -632,6 +568,12 @@ class _Steps:
             )
 
 
+def _inputs(search: Search) -> dict[str, Any]:
+    backbone = search.space.settings.get("model.backbone")
+    inputs = {"data": None if search.data is None else search.data.folder, "backbone": backbone}
+    return {name: place for name, place in inputs.items() if place is not None}
+
+
 def _outputs(data: PreparedData) -> dict[str, str]:
     return {
         "trials": TRIALS,
@@ -672,6 +614,7 @@ WORKFLOW = Workflow(
     examples=(
         "tune zdna",
         "tune zdna --data prepared --out runs/zdna --trials 24",
+        "tune zdna --data prepared --out runs/zdna --backbone hyenadna --set training.epochs=3",
         "tune zdna --data prepared --out runs/zdna --dry-run",
         "tune g4 --data /shared/prepared --out /shared/run",
     ),

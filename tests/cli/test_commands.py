@@ -129,7 +129,9 @@ PROBLEMS = {
     "prepare promoter --train no --val no.csv --test none.csv --out o": (
         *("no", "no.csv", "none.csv"),
     ),
-    "tune zdna --data no --space no.yaml --trials few --out o": ("--data", "--space", "--trials"),
+    "tune zdna --data no --space no.yaml --trials few --out o --preset zdna/bst --set epochz=1": (
+        *("--data", "--space", "--trials", "--preset", "--set: epochz"),
+    ),
     "sanity --model no --random-labels no --data no --out o --methods igg --limit 0": (
         *("--model", "--random-labels", "--data", "--methods", "--limit"),
     ),

@@ -22,11 +22,14 @@ SPLIT = "contig:train=chr1;val=chr2;test=chr3"
 CUT = "--lengths 20 --flank 4 --out out"
 PREPARE = f"prepare zdna --genome genome.fa --regions regions.bed --split '{SPLIT}' {CUT}"
 SEQUENCES = "prepare promoter --train train.csv --val val.csv --test test.csv --out out"
-SMALL = (
-    "--set data.length=20 --set readout.flank=4 --set readout.lookahead=4 --set model.d_model=8 "
-    "--set model.n_layer=1 --set training.epochs=1"
+SIZES = "--set model.d_model=8 --set model.n_layer=1"
+SHORT = (
+    "--set data.length=20 --set readout.flank=4 --set readout.lookahead=4 --set training.epochs=1"
 )
+SMALL = f"{SHORT} {SIZES}"
 TRAIN = f"train --data data --out out {SMALL}"
+TRAIN_FROM = f"train --data data --out out {SHORT} --backbone"
+"""A backbone, whose sizes are its own, follows."""
 EVALUATE = "evaluate --model model --data data --out out"
 SPACE = """\
 task: zdna
@@ -40,15 +43,20 @@ settings:
 search:
   training.learning_rate: {low: 1e-3, high: 1e-2, log: true}
 """
+SEARCHED_SIZES = SPACE.replace("  model.d_model: 8\n", "") + "  model.d_model: {choices: [8, 16]}\n"
+BACKBONE_SPACE = SPACE.replace("  model.d_model: 8\n  model.n_layer: 1\n", "")
+"""What goes with a backbone, whose sizes are its own."""
 TUNE = "tune zdna --data data --out out --space space.yaml"
 ATTRIBUTE = "attribute --model model --data data --out out"
 SANITY = "sanity --model model --data data --out out"
 COMBINE = "combine --attributions first,second --out out"
-PRETRAIN = (
+STEPS = (
     "pretrain --genome genome.fa --out out --set training.steps=2 "
-    "--set 'training.lengths=[16, 32]' --set training.tokens_per_step=64 "
-    "--set model.d_model=8 --set model.n_layer=1"
+    "--set 'training.lengths=[16, 32]' --set training.tokens_per_step=64"
 )
+PRETRAIN = f"{STEPS} {SIZES}"
+PRETRAIN_FROM = f"{STEPS} --backbone"
+"""A backbone, whose sizes are its own, follows."""
 COMPARE = "compare --data data --out out --presets zdna/two_stage --set data.length=20"
 
 Change = Callable[[Path], object]

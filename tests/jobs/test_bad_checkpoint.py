@@ -15,6 +15,7 @@ from hyena_ray.files import sha256_file
 from tests.jobs.bad_inputs import (
     EVALUATE,
     TRAIN,
+    TRAIN_FROM,
     Case,
     Change,
     Line,
@@ -158,7 +159,7 @@ def test_a_model_that_cannot_be_used_is_refused(user: User, case: str) -> None:
     user.is_refused(Case(change, EVALUATE, line))
 
 
-BACKBONE = f"{TRAIN} --backbone backbone"
+BACKBONE = f"{TRAIN_FROM} backbone"
 SAFE, BIN, LIGHTNING = (
     f"backbone/{name}" for name in ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
 )
@@ -230,9 +231,9 @@ def test_a_published_checkpoint_that_cannot_be_used_is_refused(user: User, case:
 
 def test_a_checkpoint_given_as_a_path_that_is_not_there_is_refused(user: User) -> None:
     line = at("checkpoint", "../../x/y", "no folder", "hub id")
-    user.is_refused(Case(as_it_is, f"{TRAIN} --backbone ../../x/y", line))
+    user.is_refused(Case(as_it_is, f"{TRAIN_FROM} ../../x/y", line))
     line = at("checkpoint", "someone/model", "no such folder", "hub id", "revision")
-    user.is_refused(Case(as_it_is, f"{TRAIN} --backbone someone/model", line))
+    user.is_refused(Case(as_it_is, f"{TRAIN_FROM} someone/model", line))
 
 
 STATE: dict[str, Change] = {

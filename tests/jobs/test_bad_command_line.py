@@ -15,7 +15,9 @@ from tests.jobs.bad_inputs import (
     EVALUATE,
     PREPARE,
     SANITY,
+    SEARCHED_SIZES,
     TRAIN,
+    TRAIN_FROM,
     TUNE,
     Case,
     Change,
@@ -42,6 +44,46 @@ BAD: dict[str, tuple[Change, str, Line]] = {
         as_it_is,
         f"{TRAIN} --epochs 3",
         at("--epochs", "unknown option", "hyena-ray train --help"),
+    ),
+    "sizes beside a backbone": (
+        as_it_is,
+        f"{TRAIN_FROM} backbone --set model.d_model=64",
+        at("--set: model.d_model", "64", "no effect", "model.backbone backbone"),
+    ),
+    "a backbone of an architecture that takes none": (
+        as_it_is,
+        f"{TRAIN_FROM} backbone --set model.architecture=bilstm --set readout.lookahead=0",
+        at("--backbone", "backbone", "no effect", "model.architecture bilstm"),
+    ),
+    "a setting that would be ignored": (
+        as_it_is,
+        f"{TRAIN} --set lora.rank=4",
+        at("--set: lora.rank", "4", "no effect", "lora.enabled false"),
+    ),
+    "a lookahead head without lookahead": (
+        as_it_is,
+        f"{TRAIN} --set model.head=lookahead --set readout.lookahead=0",
+        at("settings: readout.lookahead", "0", "model.head"),
+    ),
+    "searched sizes beside a backbone": (
+        holds("space.yaml", SEARCHED_SIZES),
+        f"{TUNE} --backbone backbone --set model.n_layer=2",
+        at("space.yaml: search.model.d_model", "no effect", "model.backbone backbone"),
+    ),
+    "a fixed setting that would be ignored": (
+        as_it_is,
+        f"{TUNE} --set lora.rank=4",
+        at("--set: lora.rank", "4", "no effect", "lora.enabled false"),
+    ),
+    "a preset of another task": (
+        as_it_is,
+        f"{TUNE} --preset g4/best",
+        at("--preset", "g4/best", "zdna"),
+    ),
+    "everything fixed": (
+        as_it_is,
+        f"{TUNE} --set training.learning_rate=1e-3",
+        at("space.yaml: search", "training.learning_rate", "nothing is left"),
     ),
     "no trials": (as_it_is, f"{TUNE} --trials 0", at("--trials", "0")),
     "trials that are no number": (
@@ -221,7 +263,7 @@ PROCESSES: dict[str, tuple[Change, str, Line]] = {
     ),
     "train": (
         as_it_is,
-        f"{TRAIN} --backbone nowhere",
+        f"{TRAIN_FROM} nowhere",
         at("checkpoint", "nowhere", "no folder", "hub id"),
     ),
     "tune": (

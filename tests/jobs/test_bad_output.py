@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
+    BACKBONE_SPACE,
     COMBINE,
     COMPARE,
     EVALUATE,
     PREPARE,
     PRETRAIN,
+    PRETRAIN_FROM,
     SANITY,
     SEQUENCES,
     TRAIN,
+    TRAIN_FROM,
     TUNE,
     Case,
     User,
@@ -91,6 +96,23 @@ def test_a_run_is_not_resumed_with_a_changed_configuration(
     user.is_refused(Case(as_it_is, f"{WRITERS[job]} --resume {more}", line))
 
 
+FIXED = {
+    "--backbone other": "space.settings.model.backbone",
+    "": "space.settings.model.backbone",
+    "--backbone backbone --set training.batch_size=8": "space.settings.training.batch_size",
+}
+"""What a search with a backbone may be resumed with, and what is then another in its plan."""
+
+
+def test_a_search_is_not_resumed_with_other_fixed_values(user: User, cluster: Cluster) -> None:
+    holds("space.yaml", BACKBONE_SPACE)(user.folder)
+    shutil.copytree(user.folder / "backbone", user.folder / "other")
+    user.starts(f"{TUNE} --backbone backbone")
+    for more, key in FIXED.items():
+        line = at(f"out/plan.json: {key}")
+        user.is_refused(Case(as_it_is, f"{TUNE} --resume {more}", line))
+
+
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
 @pytest.mark.parametrize("job", RUNS)
 def test_the_data_are_never_the_output(user: User, job: str, flag: str) -> None:
@@ -104,7 +126,7 @@ INPUTS: dict[str, tuple[str, str, str]] = {
     "folder of the genome": (PREPARE, "../{here}", "genome.fa"),
     "genome that is pretrained on": (PRETRAIN, "../{here}", "genome.fa"),
     "backbone that it goes on from": (
-        f"{PRETRAIN} --backbone backbone",
+        f"{PRETRAIN_FROM} backbone",
         "backbone",
         "backbone",
     ),
@@ -114,7 +136,7 @@ INPUTS: dict[str, tuple[str, str, str]] = {
     "model that is checked": (SANITY, "model", "model"),
     "data that it is checked on": (SANITY, "data", "data"),
     "model that it is compared with": (f"{SANITY} --random-labels deaf", "deaf", "deaf"),
-    "backbone": (f"{TRAIN} --backbone backbone", "backbone", "backbone"),
+    "backbone": (f"{TRAIN_FROM} backbone", "backbone", "backbone"),
     "folder of the space": (TUNE.replace("--data data ", ""), "../{here}", "space.yaml"),
 }
 
@@ -134,4 +156,5 @@ def test_an_input_that_cannot_be_used_leaves_the_run_that_was_to_be_replaced(beg
     begun.is_refused(Case(as_it_is, f"{command} --set training.epochs=0", line))
     damaged = edited("backbone/model.safetensors", lambda content: content[:-9])
     line = at("backbone/model.safetensors", "damaged")
-    begun.is_refused(Case(damaged, f"{command} --backbone backbone", line))
+    command = TRAIN_FROM.replace("--out out", "--out run --overwrite")
+    begun.is_refused(Case(damaged, f"{command} backbone", line))

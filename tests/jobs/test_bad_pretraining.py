@@ -15,6 +15,7 @@ from hyena_ray.training.checkpoint import CHECKPOINT, TrainerState, save_state
 from hyena_ray.workflows.pretrain import PretrainPlan
 from tests.jobs.bad_inputs import (
     PRETRAIN,
+    PRETRAIN_FROM,
     Case,
     Change,
     Line,
@@ -99,18 +100,18 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     ),
     "weights to go on from of another size": (
         as_it_is,
-        f"{PRETRAIN} --backbone backbone --set 'training.lengths=[16, 65]' "
+        f"{PRETRAIN_FROM} backbone --set 'training.lengths=[16, 65]' "
         "--set training.tokens_per_step=65",
         at("model.backbone", "max_seq_len", "64"),
     ),
     "damaged weights to go on from": (
         edited("backbone/model.safetensors", lambda content: content[:-9]),
-        f"{PRETRAIN} --backbone backbone",
+        f"{PRETRAIN_FROM} backbone",
         at("backbone/model.safetensors", "damaged"),
     ),
     "a damaged record beside the weights to go on from": (
         holds("backbone/pretraining.json", "{}"),
-        f"{PRETRAIN} --backbone backbone",
+        f"{PRETRAIN_FROM} backbone",
         at("backbone/pretraining.json", "objective", "required"),
     ),
 }

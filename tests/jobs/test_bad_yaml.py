@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from hyena_ray.files import read_json
-from tests.jobs.bad_inputs import SPACE, TRAIN, TUNE, Case, Line, User, at, holds
+from tests.jobs.bad_inputs import BACKBONE_SPACE, SPACE, TRAIN, TUNE, Case, Line, User, at, holds
 
 CONFIGURED = f"{TRAIN} --config config.yaml"
 CONFIG: dict[str, tuple[str, Line]] = {
@@ -136,8 +136,12 @@ SPACES: dict[str, tuple[str, Line]] = {
         SPACE.replace("zdna", "../../x"),
         at("space.yaml", "task", "../../x", "zdna, g4, promoter", "unknown"),
     ),
+    "sizes beside a backbone": (
+        SPACE.replace("settings:", "settings:\n  model.backbone: backbone"),
+        at("space.yaml", "settings.model.d_model", "8", "no effect", "model.backbone backbone"),
+    ),
     "backbone that is not there": (
-        SPACE.replace("settings:", "settings:\n  model.backbone: nowhere"),
+        BACKBONE_SPACE.replace("settings:", "settings:\n  model.backbone: nowhere"),
         at("checkpoint", "nowhere", "no folder", "hub id"),
     ),
 }

@@ -22,35 +22,62 @@ ABSENT = None
 
 
 def random_space(seed: int) -> Space:
-    """Four to six settings in a random order, about half of them under a `when`."""
+    """Four to six settings in a random order, about half of them under conditions, and half of
+    these with other values otherwise."""
     numbers = random.Random(seed)
     space: Space = {}
     for key in numbers.sample(KEYS, numbers.randint(4, 6)):
-        when: dict[str, Any] = {}
+        conditions: dict[str, dict[str, Any]] = {"when": {}, "unless": {}}
         for above in numbers.sample(list(space), min(len(space), numbers.choice([0, 0, 1, 1, 2]))):
             values = every_value(space[above])
             # Sometimes a value that the setting above cannot take.
             asked = [*numbers.sample(values, min(len(values), numbers.randint(1, 2))), 77]
-            when[above] = numbers.choice([asked, asked[0], asked[:1]])
-        if key == "training.stages":
-            stages = ("single", "discriminative", "two_stage", "frozen")
-            choices = tuple(numbers.sample(stages, numbers.randint(1, 4)))
-            space[key] = Parameter(choices=choices, when=when)
-        elif numbers.random() < 0.5:
-            choices = tuple(numbers.sample(range(1, 9), numbers.randint(1, 4)))
-            space[key] = Parameter(choices=choices, when=when)
-        else:
-            low = numbers.randint(1, 4)
-            step = numbers.choice([None, 2, 3])
-            space[key] = Parameter(low=low, high=low + numbers.randint(1, 6), step=step, when=when)
+            condition = conditions[numbers.choice(["when", "when", "unless"])]
+            condition[above] = numbers.choice([asked, asked[0], asked[:1]])
+        otherwise = None
+        if any(conditions.values()) and numbers.random() < 0.5:
+            otherwise = random_parameter(key, numbers)
+        changes = {**conditions, "otherwise": otherwise}
+        space[key] = random_parameter(key, numbers).model_copy(update=changes)
     return space
 
 
-def every_value(parameter: Parameter) -> list[Any]:
+def random_parameter(key: str, numbers: random.Random) -> Parameter:
+    if key == "training.stages":
+        stages = ("single", "discriminative", "two_stage", "frozen")
+        return Parameter(choices=tuple(numbers.sample(stages, numbers.randint(1, 4))))
+    if numbers.random() < 0.5:
+        return Parameter(choices=tuple(numbers.sample(range(1, 9), numbers.randint(1, 4))))
+    low, step = numbers.randint(1, 4), numbers.choice([None, 2, 3])
+    return Parameter(low=low, high=low + numbers.randint(1, 6), step=step)
+
+
+def own_values(parameter: Parameter) -> list[Any]:
     """Written anew, so as not to test the code with itself."""
     if parameter.choices is not None:
         return list(parameter.choices)
     return list(range(int(parameter.low or 0), int(parameter.high or 0) + 1, parameter.step or 1))  # type: ignore[call-overload]
+
+
+def every_value(parameter: Parameter) -> list[Any]:
+    others = [] if parameter.otherwise is None else every_value(parameter.otherwise)
+    return [*own_values(parameter), *others]
+
+
+def allowed_values(parameter: Parameter | None, values: dict[str, Any]) -> list[Any]:
+    """The values that a setting may take beside those of the settings above; none where it is
+    absent."""
+    if parameter is None:
+        return []
+
+    def meets(key: str, asked: Any) -> bool:
+        return key in values and values[key] in (asked if isinstance(asked, list) else [asked])
+
+    required = all(meets(key, asked) for key, asked in parameter.when.items())
+    refused = any(meets(key, asked) for key, asked in parameter.unless.items())
+    if required and not refused:
+        return own_values(parameter)
+    return allowed_values(parameter.otherwise, values)
 
 
 def every_trial(space: Space) -> Iterator[dict[str, Any]]:
@@ -59,10 +86,10 @@ def every_trial(space: Space) -> Iterator[dict[str, Any]]:
             yield values
             return
         key, *rest = keys
-        if space[key].applies(values):
-            for value in every_value(space[key]):
-                yield from extend(rest, {**values, key: value})
-        else:
+        allowed = allowed_values(space[key], values)
+        for value in allowed:
+            yield from extend(rest, {**values, key: value})
+        if not allowed:
             yield from extend(rest, values)
 
     return extend(list(space), {})
@@ -85,7 +112,9 @@ def test_covering_trials_break_every_rule_of_two_settings_that_some_trial_breaks
     space = random_space(seed)
     possible, covering = list(every_trial(space)), Combinations(space).covering()
     for pair in combinations(space, 2):
-        chosen = [key for key in pair if space[key].choices is not None]
+        chosen = [
+            key for key in pair if all(one.choices is not None for one in space[key].alternatives())
+        ]
 
         def outcomes(trials: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
             found: set[tuple[Any, ...]] = set()

@@ -142,6 +142,71 @@ def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
         assert row["lora.rank"] == trial.user_attrs["settings"].get("lora.rank")
 
 
+POINTS = SPACE.model_copy(
+    update={
+        "points_to_evaluate": (
+            {"training.learning_rate": 3e-3, "lora.enabled": False},
+            {"training.learning_rate": 1e-2, "lora.enabled": True, "lora.rank": 8},
+        )
+    }
+)
+
+
+def test_known_settings_are_the_first_trials_and_count_among_all(tmp_path: Path) -> None:
+    stored = StoredStudy(tmp_path, POINTS)
+    search = StudySearch(stored, POINTS)
+    assert missing(stored.study, POINTS) == POINTS.trials
+    while run_one(search, str(len(stored.study.get_trials()))):
+        pass
+    tried = settings_of(stored.study)
+    assert tuple(tried[:2]) == POINTS.points()
+    assert len(tried) == POINTS.trials
+    assert missing(stored.study, POINTS) == 0
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_known_settings_are_tried_once_though_a_start_was_killed_before_them(
+    tmp_path: Path, asked: bool
+) -> None:
+    stored = StoredStudy(tmp_path, POINTS)
+    study = stored.study
+    assert run_one(StudySearch(stored, POINTS), "first")
+    study.enqueue_trial(POINTS.parameters_in_study(POINTS.points()[1]))
+    if asked:
+        study.ask()  # killed between `ask` and its suggestions
+    assert missing(study, POINTS) == POINTS.trials - 1
+    stored = StoredStudy(tmp_path, POINTS)
+    search = StudySearch(stored, POINTS)
+    names = map(str, range(99))
+    while run_one(search, next(names)):
+        pass
+    tried = [trial.user_attrs["settings"] for trial in stored.study.get_trials()]
+    assert tuple(tried[:2]) == POINTS.points()
+    assert POINTS.points()[1] not in tried[2:]
+    assert len(tried) == POINTS.trials
+
+
+def test_values_under_another_condition_have_a_name_of_their_own_in_optuna(tmp_path: Path) -> None:
+    search = {
+        "lora.enabled": {"choices": [False, True]},
+        "training.epochs": {
+            "choices": [2, 3],
+            "when": {"lora.enabled": True},
+            "otherwise": {"choices": [5, 6, 7]},
+        },
+    }
+    space = SearchSpace.parse({"task": "zdna", "trials": 12, "search": search}, "test")
+    stored = StoredStudy(tmp_path, space)
+    suggest = StudySearch(stored, space).suggest
+    for number in range(12):
+        config = suggest(str(number))
+        assert isinstance(config, dict)
+        values = config["values"]
+        assert values["training.epochs"] in ((2, 3) if values["lora.enabled"] else (5, 6, 7))
+    names = {name for trial in stored.study.get_trials() for name in trial.params}
+    assert names == {"lora.enabled", "training.epochs", "training.epochs (2)"}
+
+
 def test_optuna_opens_the_study_by_its_name(tmp_path: Path) -> None:
     search = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
     run_one(search, "a")

@@ -50,13 +50,51 @@ def suggestions(space: SearchSpace, number: int) -> list[dict[str, object]]:
         (HEAD + "  training.epochs: {choices: ['3']}\n", "training.epochs: 3: .*valid integer"),
         (
             HEAD + "  lora.rank: {choices: [4], when: {lora.enabled: true}}\n",
-            "lora.enabled: unknown earlier setting",
+            "search: nothing is left of it: lora.rank",
         ),
         (
             HEAD + "  training.epochs: {choices: [3]}\nsettings: {training.epochs: 3}\n",
             "is under settings too",
         ),
         (HEAD + "  readout.lookahead: {choices: [16, 48]}\n", "lookahead: 48: reaches past"),
+        (
+            HEAD + "  readout.lookahead: {choices: [0, 16]}\n"
+            "  model.head: {choices: [linear, lookahead]}\n",
+            "lookahead: 0: leaves model.head lookahead nothing",
+        ),
+        (
+            HEAD + "  lora.rank: {choices: [4]}\n",
+            "lora.rank: has no effect with lora.enabled false",
+        ),
+        (
+            HEAD + "  training.stages: {choices: [single, two_stage]}\n"
+            "  training.head_rate: {low: 1e-4, high: 1e-3}\n",
+            "training.head_rate: has no effect with training.stages single",
+        ),
+        (
+            HEAD + "  lora.enabled: {choices: [false, true]}\n"
+            "  lora.biases: {choices: [false, true], when: {lora.enabled: true}}\n"
+            "  training.filter_rate: {choices: [0.1, 1.0]}\n",
+            "training.filter_rate: has no effect with lora.enabled true",
+        ),
+        (
+            "settings: {model.channels: 32}\n" + HEAD + "  training.epochs: {choices: [3]}\n",
+            "settings.model.channels: 32: has no effect with model.architecture hyenadna",
+        ),
+        (
+            HEAD + "  lora.rank: {choices: [4], when: {lora.enabled: true}}\n"
+            "  lora.enabled: {choices: [false, true]}\n",
+            "lora.rank: depends on lora.enabled, which is searched after it",
+        ),
+        (
+            HEAD + "  training.epochs: {choices: [3], otherwise: {choices: [4]}}\n",
+            "epochs.otherwise: never holds",
+        ),
+        (
+            HEAD + "  lora.enabled: {choices: [true]}\n"
+            "  lora.rank: {choices: [4], when: {lora.enabled: true}, otherwise: {choices: [8]}}\n",
+            "lora.rank.otherwise.when: .*no trial has these values",
+        ),
         (
             HEAD + "  lora.enabled: {choices: [false, true]}\n"
             "  lora.rank: {choices: [4], when: {lora.enabled: yes}}\n",
@@ -126,11 +164,11 @@ def test_a_setting_is_searched_only_where_its_condition_holds(tmp_path: Path) ->
 
 def test_settings_of_a_trial_are_the_shared_ones_and_its_own(tmp_path: Path) -> None:
     space = space_of(
-        tmp_path, "settings: {training.epochs: 3}\n" + HEAD + "  lora.rank: {low: 2, high: 4}\n"
+        tmp_path, "settings: {training.epochs: 3}\n" + HEAD + "  model.n_layer: {low: 2, high: 4}\n"
     )
     settings = space.run_settings(suggestions(space, 1)[0])
     assert settings.training.epochs == 3
-    assert settings.lora.rank in (2, 3, 4)
+    assert settings.model.n_layer in (2, 3, 4)
 
 
 def test_choices_that_optuna_cannot_store_come_back_as_they_were(tmp_path: Path) -> None:
@@ -184,19 +222,19 @@ def test_the_longest_run_is_exact(tmp_path: Path, body: str, epochs: int) -> Non
     assert space_of(tmp_path, HEAD + body).longest_run() == epochs
 
 
-def test_a_rule_of_four_settings_is_checked_at_every_combination(tmp_path: Path) -> None:
+def test_a_rule_of_four_settings_is_checked_at_every_combination() -> None:
     """1,000 + 2 * 12 + 1 is the only sum above 1,024: a window of the other settings fits."""
-    space = space_of(
-        tmp_path,
-        HEAD + "  data.length: {choices: [100, 1000]}\n"
-        "  readout.flank: {choices: [0, 8, 12]}\n"
-        "  readout.lookahead: {choices: [0]}\n"
-        "  readout.special_tokens: {choices: [false, true]}\n"
-        "  model.max_seq_len: {choices: [null, 1024]}\n"
-        + "".join(
-            f"  training.{key}: {{low: 1, high: 9}}\n" for key in ("epochs", "batch_size", "seed")
-        ),
-    )
+    choices = {
+        "data.length": [100, 1000],
+        "readout.flank": [0, 8, 12],
+        "readout.lookahead": [0],
+        "readout.special_tokens": [False, True],
+        "model.max_seq_len": [None, 1024],
+    }
+    ranges = ("training.epochs", "training.batch_size", "training.seed")
+    search: dict[str, object] = {key: {"choices": values} for key, values in choices.items()}
+    search |= {key: {"low": 1, "high": 9} for key in ranges}
+    space = SearchSpace.parse({"task": "zdna", "search": search}, "test")
     shown = {
         (s.data.length, s.readout.flank, s.readout.special_tokens, s.model.max_seq_len)
         for s in space.covering_settings()

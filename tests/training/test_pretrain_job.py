@@ -28,13 +28,14 @@ from tests.command_line import run_job
 pytestmark = pytest.mark.slow
 
 JOBS = Path(__file__).parents[2] / "jobs"
-SMALL = [
+STEPS = [
     *("--held-out", "sim2", "--leave-out", "sim3"),
     "--set=training.lengths=[16, 32]",
     *("--set=training.steps=12", "--set=training.tokens_per_step=128"),
     *("--set=training.checkpoint_every=5", "--set=training.evaluate_every=6"),
-    *("--set=held_out.windows=20", "--set=model.d_model=8", "--set=model.n_layer=1"),
+    "--set=held_out.windows=20",
 ]
+SMALL = [*STEPS, "--set=model.d_model=8", "--set=model.n_layer=1"]
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_a_dry_run_of_what_is_begun_plans_what_is_left(done: Path, genome: Path)
 def test_going_on_from_weights_that_know_what_is_held_out_is_warned_of(
     done: Path, genome: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    arguments = ["--genome", str(genome), "--out", str(tmp_path / "out"), "--dry-run", *SMALL]
+    arguments = ["--genome", str(genome), "--out", str(tmp_path / "out"), "--dry-run", *STEPS]
     run_job("pretrain", *arguments, "--backbone", str(done / "backbone"), "--held-out", "sim1")
     warnings = {line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING}
     assert (

@@ -14,7 +14,8 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.settings import parse_yaml
 from hyena_ray.workflows.compare import Comparison, place_runs, plan_runs
 from hyena_ray.workflows.presets import Selection, load_preset
-from hyena_ray.workflows.tune import Search, place_trials
+from hyena_ray.workflows.searched_space import place_trials
+from hyena_ray.workflows.tune import Search
 from tests.search.unread_data import prepared
 from tests.tuned_run import SPACE
 

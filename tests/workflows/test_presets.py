@@ -176,7 +176,7 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     left_out = {preset.name.partition("/")[2] for preset in found.left_out}
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
     overlapping |= {"dilated_cnn_flank_composition", "best"}
-    assert left_out == overlapping | {"five_folds", "length_512", "length_1024"}
+    assert left_out == overlapping | {"five_folds"}
     assert len(names) + len(left_out) == len(load_presets("zdna"))
 
 

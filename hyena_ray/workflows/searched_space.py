@@ -1,0 +1,138 @@
+"""The space that a command searches: its file, what is fixed and tried first, and what it needs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from hyena_ray.cluster.resources import Placement, TrialResources, fit_resources
+from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
+from hyena_ray.search.space import SearchSpace
+from hyena_ray.storage import AnyPath
+from hyena_ray.tasks import task_named
+from hyena_ray.training.settings import RunSettings
+from hyena_ray.workflows.presets import SEARCH_SPACES, load_preset, load_presets
+from hyena_ray.workflows.run_options import TakesRunSettings
+
+if TYPE_CHECKING:
+    from hyena_ray.cluster.resources import Cluster
+
+SIMULATION_SEED = 0
+"""Seed of the simulated genome."""
+
+
+def space_file(task: str, file: Path | None, *, simulated: bool) -> Path:
+    """Return the file of a search space.
+
+    Args:
+        task: Name of the task.
+        file: File that was asked for, if any.
+        simulated: Whether the data are simulated, for which there is a small space.
+    """
+    return file or SEARCH_SPACES / f"{'demo_' * simulated}{task}.yaml"
+
+
+def load_space(
+    path: Path,
+    task: str,
+    options: TakesRunSettings,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> SearchSpace:
+    """Load a space, fix what the options give, and resolve the points that are tried first.
+
+    Args:
+        path: File of the space.
+        task: Name of the task.
+        options: Options of the command.
+        overrides: Other values of the space by dotted key; None stands for what was not given.
+
+    Raises:
+        InputError: The space is of another task, or cannot be searched with these options.
+    """
+    given, preset = options.given(), {}
+    if options.preset is not None:
+        chosen = load_preset(options.preset)
+        if chosen.task != task:
+            raise InputError(
+                "--preset", options.preset, f"this job tunes {task}", f"give a preset of {task}"
+            )
+        preset = chosen.settings
+    space = SearchSpace.load(path, preset=preset, given=given, label=options.option_of)
+    if space.task != task:
+        raise InputError(
+            f"{path}: task",
+            space.task,
+            f"this job tunes {task}",
+            f"give a space of that task, or run hyena-ray tune {space.task}",
+        )
+    space = space.with_points(_known_settings(task, {**preset, **given}), path)
+    changes = {key: value for key, value in overrides.items() if value is not None}
+    return space.updated(changes, path)
+
+
+def _known_settings(task: str, fixed: dict[str, object]) -> dict[str, RunSettings]:
+    """Return the settings of every preset of a task, by its name, with what the command fixes."""
+    return {
+        name.partition("/")[2]: preset.run_settings(gpu=False).updated(fixed, name)
+        for name, preset in load_presets(task).items()
+    }
+
+
+def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
+    """Simulate a genome, or sequences, and prepare them. The genome itself is not kept.
+
+    Args:
+        space: Search space, which says how long the windows and their flanks are.
+        folder: Folder to make.
+    """
+    from hyena_ray.dataset.preparation import prepare
+    from hyena_ray.dataset.simulated import simulate
+
+    with tempfile.TemporaryDirectory(prefix="hyena_ray-") as sources:
+        recipe = simulate(
+            task_named(space.task),
+            Path(sources),
+            SIMULATION_SEED,
+            lengths=space.lengths(),
+            flank=max(draw.window_readout().required_flank for draw in space.covering_settings()),
+        )
+        prepare(recipe, folder)
+
+
+def place_trials(
+    space: SearchSpace, data: PreparedData | None, cluster: Cluster
+) -> Placement[TrialResources]:
+    """Fit trials into a cluster. By default, small trials share a GPU.
+
+    Args:
+        space: Search space, which sets the resources of a trial.
+        data: Prepared windows; None for simulated windows, which are few.
+        cluster: Cluster that the trials run on.
+
+    Raises:
+        InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU and gets
+            none.
+    """
+    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
+    from hyena_ray.training.footprint import training_bytes
+    from hyena_ray.training.preflight import check_arithmetic
+
+    lengths, draws = space.lengths(), space.covering_settings()
+    windows = 0 if data is None else windows_bytes(data, lengths)
+    placement = fit_resources(
+        cluster,
+        space.resources,
+        wanted=space.concurrent,
+        useful=space.trials,
+        name="search space: resources (--cpu, --gpu)",
+        count_name="search space: concurrent",
+        stream_cpu=0.0 if data is None or fits(data, lengths, cluster) else READER_CPU,
+        gpu_bytes=lambda: windows + training_bytes(draws),
+    )
+    for draw in draws:
+        check_arithmetic(draw.training.precision, "search space", gpu=placement.gpu)
+    return placement
