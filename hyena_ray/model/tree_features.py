@@ -81,7 +81,8 @@ def _count(
 ) -> NDArray[np.int64]:
     """Count what is chosen in [first, last) of each row."""
     before = np.pad(chosen.cumsum(1, dtype=np.int64), ((0, 0), (1, 0)))
-    return before[:, last] - before[:, first]
+    counts: NDArray[np.int64] = before[:, last] - before[:, first]
+    return counts
 
 
 # Z-DNA.
@@ -209,7 +210,8 @@ def _means(values: NDArray[np.float32], bases: slice, radius: int) -> NDArray[np
     at = np.arange(bases.start, bases.stop)
     sums = np.pad(values.astype(np.int64).cumsum(1), ((0, 0), (1, 0)))  # whole numbers are exact
     first, last = np.maximum(at - radius, 0), np.minimum(at + radius + 1, values.shape[1])
-    return ((sums[:, last] - sums[:, first]) / (2 * radius + 1)).astype(np.float32)
+    means: NDArray[np.float32] = (sums[:, last] - sums[:, first]) / np.float32(2 * radius + 1)
+    return means.astype(np.float32)
 
 
 def _best_mean(values: NDArray[np.float32], bases: slice, radius: int) -> NDArray[np.float32]:
@@ -218,7 +220,8 @@ def _best_mean(values: NDArray[np.float32], bases: slice, radius: int) -> NDArra
     means = _means(near, slice(0, near.shape[1]), radius)
     padded = np.pad(means, ((0, 0), (radius, radius)), constant_values=-np.inf)
     stretches = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis=1)
-    return stretches.max(-1)[:, inner]
+    best: NDArray[np.float32] = stretches.max(-1)[:, inner]
+    return best
 
 
 def _composition_names(radii: tuple[int, ...]) -> tuple[str, ...]:
