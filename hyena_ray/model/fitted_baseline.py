@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.baseline_models import OTHER, LetterBaseline
 from hyena_ray.model.classifier import ClassifierOutput
 from hyena_ray.model.devices import model_device
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _ROWS = 1 << 15
 """Bases whose loss is computed at once."""
@@ -169,16 +171,16 @@ def base_codes(input_ids: Tensor) -> NDArray[np.uint8]:
     return torch.where(known, codes, OTHER).to(torch.uint8).numpy(force=True)
 
 
-def around(codes: NDArray[np.uint8], bases: slice, reach: int) -> tuple[NDArray[np.uint8], slice]:
-    """Cut base codes down to some bases and what is within reach of them.
+def around(values: NDArray[Scalar], bases: slice, reach: int) -> tuple[NDArray[Scalar], slice]:
+    """Cut rows down to some bases and what is within reach of them.
 
     Args:
-        codes: Base codes, shape (B, L).
+        values: A value for each base, such as its code, shape (B, L).
         bases: Bases of interest, with a start and an end.
         reach: Bases on each side that are kept, as far as there are any.
 
     Returns:
-        The part of the codes, and the same bases within it.
+        The part of the rows, and the same bases within it.
 
     Example:
         >>> near, inner = around(np.zeros((1, 20), np.uint8), slice(5, 10), reach=8)
@@ -186,4 +188,4 @@ def around(codes: NDArray[np.uint8], bases: slice, reach: int) -> tuple[NDArray[
         ((1, 18), slice(5, 10, None))
     """
     first = max(0, bases.start - reach)
-    return codes[:, first : bases.stop + reach], slice(bases.start - first, bases.stop - first)
+    return values[:, first : bases.stop + reach], slice(bases.start - first, bases.stop - first)

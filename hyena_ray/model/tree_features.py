@@ -7,7 +7,7 @@ depend on where the window begins or how long it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,19 @@ COMPOSITION_RADII = (50, 150, 512)
 """Bases on each side over which composition is measured: about 100, 300 and 1,024 in all."""
 DINUCLEOTIDES = (4, 6, 8, 10)
 """Sizes of the Z-HUNT windows that the trees see, each by itself."""
-G4HUNTER_RADII = (7, 12, 20, 40)
-"""Bases on each side over which G4Hunter's values are averaged: 15, 25, 41 and 81 in all."""
+G4_COMPOSITION_RADII = (12, 25, *COMPOSITION_RADII)
+"""The same for quadruplexes."""
+G4HUNTER_RADII = (7, 12, 20, 40, 100)
+"""Bases on each side over which G4Hunter's values are averaged."""
+STRETCH_RADII = (12, 20, 30)
+"""Half lengths of the stretches that hold a base, of which the best by G4Hunter is taken."""
+LETTER_RADII = (12, 30, 50, 100)
+"""Bases on each side over which G and C are counted, each by itself."""
 RUNS = 3
-"""Runs of G on each side whose distance is measured: with one of its own, what a quadruplex has."""
+"""Runs of G on each side that are measured: with one of its own, a base has the four of a
+quadruplex."""
 FAR = 100
-"""Largest distance to a run; also that of a run that is not there."""
+"""Distance from which a run is not there, and largest length of a run."""
 LONGEST_RUN = 4
 """Longest run of G that G4Hunter tells from shorter ones."""
 
@@ -74,11 +81,8 @@ def _count(
 ) -> NDArray[np.int64]:
     """Count what is chosen in [first, last) of each row."""
     before = np.pad(chosen.cumsum(1, dtype=np.int64), ((0, 0), (1, 0)))
-    return before[:, last] - before[:, first]
-
-
-def _all_composition(codes: Codes, bases: slice) -> list[Features]:
-    return [composition(codes, bases, radius) for radius in COMPOSITION_RADII]
+    counts: NDArray[np.int64] = before[:, last] - before[:, first]
+    return counts
 
 
 # Z-DNA.
@@ -89,26 +93,30 @@ def _measure_zdna(codes: Codes, bases: slice) -> Features:
     for size in DINUCLEOTIDES:
         near, inner = around(codes, bases, zhunt_reach((size, size)))
         features.append(zhunt_scores(near, (size, size))[:, inner, None])
-    return np.concatenate([*features, *_all_composition(codes, bases)], -1)
+    features += [composition(codes, bases, radius) for radius in COMPOSITION_RADII]
+    return np.concatenate(features, -1)
 
 
 # Quadruplexes. Labels have no strand, so each base is read on the strand that is richer in runs of
 # G within `_STRAND_RADIUS`, and in its direction. Both strands of DNA then have the same features.
 
 _STRAND_RADIUS = 20
-_NEAR_G4 = FAR + max(G4HUNTER_RADII)
+_NEAR_G4 = 2 * FAR
 
 
 def _measure_g4(codes: Codes, bases: slice) -> Features:
     near, inner = around(codes, bases, _NEAR_G4)
     values = g4hunter_values(near)
-    given = _of_strand(near == 2, values, inner)
+    is_g, is_c = near == 2, near == 1
+    given = _of_strand(is_g, is_c, values, inner)
     size = near.shape[1]
     flipped = slice(size - inner.stop, size - inner.start)
-    other = _of_strand((near == 1)[:, ::-1], -values[:, ::-1], flipped)[:, ::-1]
+    turned = is_c[:, ::-1], is_g[:, ::-1], -values[:, ::-1]
+    other = _of_strand(*turned, flipped)[:, ::-1]
     richer = np.sign(_means(values, inner, _STRAND_RADIUS))[..., None]
     oriented = np.select([richer > 0, richer < 0], [given, other], (given + other) / 2)
-    return np.concatenate([oriented, *_all_composition(codes, bases)], -1)
+    around_all = [composition(codes, bases, radius) for radius in G4_COMPOSITION_RADII]
+    return np.concatenate([oriented, *around_all], -1)
 
 
 def g4hunter_values(codes: Codes) -> NDArray[np.float32]:
@@ -130,19 +138,28 @@ def g4hunter_values(codes: Codes) -> NDArray[np.float32]:
     return (lengths[0] - lengths[1]).astype(np.float32)
 
 
-def _of_strand(is_g: NDArray[np.bool_], values: NDArray[np.float32], bases: slice) -> Features:
+def _of_strand(
+    is_g: NDArray[np.bool_], is_c: NDArray[np.bool_], values: NDArray[np.float32], bases: slice
+) -> Features:
     """Measure the runs of G around bases in the direction in which they are given."""
-    lengths = _run_lengths(is_g)
-    features: list[NDArray[np.generic]] = [lengths[:, bases]]
+    size = is_g.shape[1]
+    flipped = slice(size - bases.stop, size - bases.start)
+    lengths, begins = _run_lengths(is_g), _begins(is_g)
+    features: list[NDArray[Any]] = [
+        np.minimum(lengths, FAR)[:, bases],
+        np.minimum(np.where(is_g, np.arange(size) - begins, 0), FAR)[:, bases],
+    ]
     for shortest in (2, 3):
         runs = lengths >= shortest
-        features += _distances(runs, bases)
-        flipped = slice(runs.shape[1] - bases.stop, runs.shape[1] - bases.start)
-        features += [d[:, ::-1] for d in _distances(runs[:, ::-1], flipped)]
-    for radius in G4HUNTER_RADII:
-        features.append(_means(values, bases, radius))
-    features.append(_best_mean(values, bases, 12))
-    features.append(_best_mean(values, bases, 20))
+        before, behind = _runs_before(runs, bases), _runs_before(runs[:, ::-1], flipped)
+        features += before.distances + [far[:, ::-1] for far in behind.distances]
+        if shortest == 2:
+            features += before.lengths + [size[:, ::-1] for size in behind.lengths]
+    for radius in LETTER_RADII:
+        features += [_means(letter.astype(np.float32), bases, radius) for letter in (is_g, is_c)]
+    features += [_means(values, bases, radius) for radius in G4HUNTER_RADII]
+    features += [_best_mean(values, bases, radius) for radius in STRETCH_RADII]
+    features.append(_best_mean(-values, bases, STRETCH_RADII[0]))
     return np.stack([f.astype(np.float32) for f in features], -1)
 
 
@@ -155,25 +172,37 @@ def _run_lengths(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(chosen, after - before - 1, 0)
 
 
-def _distances(runs: NDArray[np.bool_], bases: slice) -> list[NDArray[np.int64]]:
-    """Return the distances from bases to the last base of the nearest runs to the left.
+def _begins(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the first position of the run of True that holds each position of (B, L)."""
+    at = np.arange(chosen.shape[1])
+    return np.maximum.accumulate(np.where(chosen, -1, at), axis=1) + 1
 
-    A run that holds the base is not counted; `FAR` stands for whatever is farther or not there.
-    """
-    rows = np.arange(len(runs))[:, None]
-    at = np.arange(runs.shape[1])
-    # The last base of the nearest run that is at or left of a position, and where that run begins;
-    # -1 is none.
-    last = np.maximum.accumulate(np.where(runs, at, -1), axis=1)
-    begins = np.maximum.accumulate(np.where(runs, -1, at), axis=1) + 1
+
+class _Runs(NamedTuple):
+    """The nearest `RUNS` runs before bases, each an array of shape (B, bases)."""
+
+    distances: list[NDArray[np.int64]]
+    """Distances to their last bases; `FAR` for whatever is farther or not there."""
+    lengths: list[NDArray[np.int64]]
+    """Their lengths; 0 for whatever is not there."""
+
+
+def _runs_before(runs: NDArray[np.bool_], bases: slice) -> _Runs:
+    """Find the nearest runs before bases; one that holds the base is not counted."""
+    rows, at = np.arange(len(runs))[:, None], np.arange(runs.shape[1])
+    last, begins = np.maximum.accumulate(np.where(runs, at, -1), axis=1), _begins(runs)
     wanted = np.broadcast_to(at[bases], (len(runs), bases.stop - bases.start))
     left = np.where(runs[:, bases], begins[:, bases], wanted) - 1
-    distances = []
+    found = _Runs([], [])
     for _ in range(RUNS):
         end = np.where(left < 0, -1, last[rows, np.maximum(left, 0)])
-        distances.append(np.where(end < 0, FAR, np.minimum(wanted - end, FAR)))
-        left = np.where(end < 0, -1, begins[rows, np.maximum(end, 0)] - 1)
-    return distances
+        begin = begins[rows, np.maximum(end, 0)]
+        # What is farther is not there, however far a window lets one see.
+        near = (end >= 0) & (wanted - end < FAR)
+        found.distances.append(np.where(near, wanted - end, FAR))
+        found.lengths.append(np.where(near, np.minimum(end - begin + 1, FAR), 0))
+        left = np.where(end < 0, -1, begin - 1)
+    return found
 
 
 def _means(values: NDArray[np.float32], bases: slice, radius: int) -> NDArray[np.float32]:
@@ -181,7 +210,8 @@ def _means(values: NDArray[np.float32], bases: slice, radius: int) -> NDArray[np
     at = np.arange(bases.start, bases.stop)
     sums = np.pad(values.astype(np.int64).cumsum(1), ((0, 0), (1, 0)))  # whole numbers are exact
     first, last = np.maximum(at - radius, 0), np.minimum(at + radius + 1, values.shape[1])
-    return ((sums[:, last] - sums[:, first]) / (2 * radius + 1)).astype(np.float32)
+    means: NDArray[np.float32] = (sums[:, last] - sums[:, first]) / np.float32(2 * radius + 1)
+    return means.astype(np.float32)
 
 
 def _best_mean(values: NDArray[np.float32], bases: slice, radius: int) -> NDArray[np.float32]:
@@ -190,30 +220,36 @@ def _best_mean(values: NDArray[np.float32], bases: slice, radius: int) -> NDArra
     means = _means(near, slice(0, near.shape[1]), radius)
     padded = np.pad(means, ((0, 0), (radius, radius)), constant_values=-np.inf)
     stretches = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis=1)
-    return stretches.max(-1)[:, inner]
+    best: NDArray[np.float32] = stretches.max(-1)[:, inner]
+    return best
 
 
-def _composition_names() -> tuple[str, ...]:
-    return tuple(f"{what} within {r}" for r in COMPOSITION_RADII for what in ("GC", "CpG"))
+def _composition_names(radii: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(f"{what} within {radius}" for radius in radii for what in ("GC", "CpG"))
 
 
 def _g4_names() -> tuple[str, ...]:
-    distances = (
-        f"distance to run {number} of {shortest} G or more, {side}"
-        for shortest in (2, 3)
-        for side in ("before", "behind")
-        for number in range(1, RUNS + 1)
-    )
-    means = (f"G4Hunter within {radius}" for radius in G4HUNTER_RADII)
-    return ("run of G", *distances, *means, "best G4Hunter of 25", "best G4Hunter of 41")
+    names = ["run of G", "bases of the run before"]
+    for shortest, measured in ((2, ("distance to", "length of")), (3, ("distance to",))):
+        names += [
+            f"{what} run {number} of {shortest} G or more, {side}"
+            for what in measured
+            for side in ("before", "behind")
+            for number in range(1, RUNS + 1)
+        ]
+    names += [f"{letter} within {radius}" for radius in LETTER_RADII for letter in "GC"]
+    names += [f"G4Hunter within {radius}" for radius in G4HUNTER_RADII]
+    names += [f"best G4Hunter of {2 * radius + 1}" for radius in STRETCH_RADII]
+    names += [f"best G4Hunter of {2 * STRETCH_RADII[0] + 1}, other strand"]
+    return (*names, *_composition_names(G4_COMPOSITION_RADII))
 
 
 FEATURE_SETS: dict[str, FeatureSet] = {
     "zdna": FeatureSet(
-        (*(f"Z-HUNT of {size}" for size in DINUCLEOTIDES), *_composition_names()),
+        (*(f"Z-HUNT of {size}" for size in DINUCLEOTIDES), *_composition_names(COMPOSITION_RADII)),
         max(COMPOSITION_RADII),
         _measure_zdna,
     ),
-    "g4": FeatureSet((*_g4_names(), *_composition_names()), max(COMPOSITION_RADII), _measure_g4),
+    "g4": FeatureSet(_g4_names(), max(G4_COMPOSITION_RADII), _measure_g4),
 }
 """Features by the task that they were made for."""

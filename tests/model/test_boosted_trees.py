@@ -166,16 +166,16 @@ def test_the_features_of_z_dna_are_z_hunt_by_size_and_composition() -> None:
         assert np.array_equal(found[..., 4 + 2 * number : 6 + 2 * number], expected)
 
 
-def runs_left(sequence: str, base: int, shortest: int) -> list[int]:
-    """Distances to the last base of the nearest runs of G before a base, by search."""
+def runs_left(sequence: str, base: int, shortest: int) -> list[tuple[int, int]]:
+    """Distance to the last base, and length, of the nearest runs of G before a base, by search."""
     spans, at = [], 0
     for letter, run in groupby(sequence):
         size = len(list(run))
         if letter == "G" and size >= shortest:
             spans.append((at, at + size))
         at += size
-    distances = [base - (end - 1) for _, end in spans if end <= base]
-    return (sorted(distances) + 3 * [FAR])[:3]
+    runs = [(base - (end - 1), end - start) for start, end in spans if end <= base]
+    return (sorted(runs) + 3 * [(FAR, 0)])[:3]
 
 
 @given(st.text("ACGT", min_size=1, max_size=70))
@@ -186,11 +186,14 @@ def test_runs_of_g_are_found_where_they_are(sequence: str) -> None:
     for base in range(len(sequence) - 30, len(sequence)):
         for shortest in (2, 3):
             for number in range(1, 4):
-                name = f"distance to run {number} of {shortest} G or more"
+                name = f"run {number} of {shortest} G or more"
                 before = runs_left(sequence, base, shortest)[number - 1]
                 behind = runs_left(mirrored, last - base, shortest)[number - 1]
-                assert found[f"{name}, before"][base] == min(before, FAR)
-                assert found[f"{name}, behind"][base] == min(behind, FAR)
+                for side, (distance, length) in (("before", before), ("behind", behind)):
+                    near = distance < FAR
+                    assert found[f"distance to {name}, {side}"][base] == (distance if near else FAR)
+                    if shortest == 2:
+                        assert found[f"length of {name}, {side}"][base] == (length if near else 0)
         run = re.match("G*", sequence[base:]), re.match("G*", mirrored[last - base :])
         whole = sum(len(match[0]) for match in run if match) - 1 if sequence[base] == "G" else 0
         assert found["run of G"][base] == whole
@@ -216,10 +219,12 @@ def test_both_strands_have_the_same_features_of_quadruplexes() -> None:
     assert np.array_equal(measure(codes, slice(0, 300)), measure(other, slice(0, 300))[:, ::-1])
 
 
+@pytest.mark.parametrize("bases", ["ACGT", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAGG", "AAAC" + 60 * "G"])
 @pytest.mark.parametrize("task", FEATURE_SETS)
-def test_features_depend_on_their_reach_and_not_on_the_window(task: str) -> None:
+def test_features_depend_on_their_reach_and_not_on_the_window(task: str, bases: str) -> None:
     features = FEATURE_SETS[task]
-    contig, at = random_codes(1, 2 * features.reach + 400), features.reach + 150
+    letters = np.random.default_rng(0).choice(list(bases), 2 * features.reach + 400)
+    contig, at = codes_of("".join(letters)), features.reach + 150
     whole = features.measure(contig, slice(at, at + 60))
     for start, stop in ((at, at + 60), (at + 10, at + 35)):
         first = start - features.reach
