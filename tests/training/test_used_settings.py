@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import FIRST_BASE
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaDNALanguageModel
@@ -18,6 +19,8 @@ from hyena_ray.model.pretrained import write_model
 from hyena_ray.settings import used_where
 from hyena_ray.tasks import task_named
 from hyena_ray.training.augmentation import Augmentation
+from hyena_ray.training.fitting import fit_candidates
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights, training_loss
 from hyena_ray.training.preflight import build_untrained
 from hyena_ray.training.settings import RunSettings
@@ -87,6 +90,29 @@ OTHER_VALUES: dict[str, Any] = {
     "training.focal_gamma": 1.0,
     "training.shortest_crop": 20,
 }
+OTHER_VALUES_OF_FITS: dict[str, Any] = {
+    "model.zhunt_windows": [[5, 5], [6, 6]],
+    "model.trees": 2,
+    "model.tree_depth": 1,
+    "model.tree_shrinkage": 0.5,
+    "model.tree_fraction": 0.5,
+    "model.smallest_leaf": 100,
+    "training.stages": "discriminative",
+    "training.epochs": 3,
+    "training.batch_size": 7,
+    "training.accumulation": 2,
+    "training.schedule": "linear",
+    "training.warmup": 0.2,
+    "training.weight_decay": 0.3,
+    "training.clip_norm": 0.5,
+    "training.ema_decay": 0.9,
+    "training.loss": "focal",
+    "training.reverse_complement": False,
+    "training.permute_labels": True,
+    "training.precision": "bfloat16",
+    "training.patience": 2,
+}
+"""Settings of models that are fitted at once, and those that all others have."""
 REFUSED_OF_SEQUENCES = {
     *("readout.flank", "readout.lookahead", "readout.flank_composition", "training.shortest_crop")
 }
@@ -167,6 +193,44 @@ def alike(before: list[object], after: list[object]) -> bool:
     )
 
 
+class NoValidation:
+    """A plan that scores nothing and keeps nothing."""
+
+    def evaluate(self, model: Any, steps: int, losses: list[float]) -> dict[str, float]:
+        return {"loss": losses[0]}
+
+    def after_evaluation(self, model: Any, history: list[dict[str, float]]) -> float:
+        return 0.0
+
+
+def observed_fits(settings: RunSettings) -> Iterator[object]:
+    """Yield the losses of all fits, and the weights of the last."""
+    numbers, length = np.random.default_rng(0), settings.data.length
+    windows = Windows(
+        window_id=np.arange(WINDOWS),
+        contig=np.full(WINDOWS, "chr1"),
+        start=length * np.arange(WINDOWS),
+        tokens=FIRST_BASE + numbers.integers(0, 4, (WINDOWS, length + 2 * STORED), dtype=np.uint8),
+        labels=numbers.integers(0, 2, (WINDOWS, length), dtype=np.int8),
+    )
+    model: Any = build_untrained(settings)
+    plan: Any = NoValidation()
+    yield fit_candidates(model, settings, ArraySource(windows), plan, lambda number, record: None)
+    yield from model.state_dict().values()
+
+
+@pytest.mark.parametrize("architecture", ["zhunt", "trees"])
+def test_the_same_holds_for_models_that_are_fitted_at_once(architecture: str) -> None:
+    small = {"model.zhunt_windows": [[4, 4], [6, 6]], "model.trees": 3, "model.smallest_leaf": 5}
+    settings = RunSettings.for_task("zdna").updated(
+        BASES | small | {"model.architecture": architecture}, "test"
+    )
+    before, unused = list(observed_fits(settings)), settings.unused()
+    for key, value in OTHER_VALUES_OF_FITS.items():
+        changed = settings.updated({key: value}, "test")
+        assert alike(before, list(observed_fits(changed))) == (key in unused), key
+
+
 def test_every_setting_whose_effect_depends_on_others_is_tried() -> None:
     conditional = {key for key, where in used_where(RunSettings).items() if where}
-    assert conditional == OTHER_VALUES.keys() | NOT_TRIED
+    assert conditional == OTHER_VALUES.keys() | OTHER_VALUES_OF_FITS.keys() | NOT_TRIED
