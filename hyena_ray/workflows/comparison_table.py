@@ -217,8 +217,8 @@ def _our_cells(row: Row, shown: Sequence[str]) -> list[str]:
     cells = [row["preset"], runs]
     for name in shown:
         mean, spread = row[name], row[f"{name}_sd"]
-        shown = "" if mean is None else f"{mean:.3f}"
-        cells.append(shown if spread is None else f"{shown} ± {spread:.3f}")
+        cell = "" if mean is None else f"{mean:.3f}"
+        cells.append(cell if spread is None else f"{cell} ± {spread:.3f}")
     share, seconds, memory = (row[name] for name in COST_TITLES)
     cells.append("" if share is None else f"{share:.2%}")
     cells.append("" if seconds is None else f"{seconds:.1f}")
