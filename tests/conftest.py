@@ -97,14 +97,19 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def small_data(once: Once) -> Path:
-    """Prepared windows of 40 simulated bases with 8 on each side, three shards to test on."""
+    """Windows of 40 simulated bases with 8 on each side, and stretches of two of them to score."""
     return once("small", prepare_small) / "data"
 
 
 def prepare_small(folder: Path) -> None:
     made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
     recipe = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+        task="zdna",
+        genome=made.genome,
+        regions=made.regions,
+        lengths=(40,),
+        stretch=80,
+        flank=8,
     )
     prepare(recipe, folder / "data")
 

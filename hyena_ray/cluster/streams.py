@@ -344,7 +344,8 @@ def _row_length(data: PreparedData) -> int:
 
 
 def _title(data: PreparedData, length: int, split: str) -> str:
-    return f"{data.manifest.task} windows length={length} {split}"
+    kind = "stretches" if data.manifest.scored_in_stretches(split) else "windows"
+    return f"{data.manifest.task} {kind} length={length} {split}"
 
 
 def _gather(data: PreparedData, length: int, split: str) -> Windows:

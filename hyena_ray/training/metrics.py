@@ -392,6 +392,7 @@ def score_regions(
     run_weight = np.where(run_number > 0, base_weight[first], 0.0)
     touching = np.isin(run_number, run[called_bases & bases.labelled])
     called, true = float(run_weight.sum()), float(run_weight[touching].sum())
+    represented = float(base_weight.sum())
     return RegionScores(
         regions=regions,
         found=detected,
@@ -399,7 +400,7 @@ def score_regions(
         called=called,
         false=called - true,
         precision=true / called if called else 0.0,
-        false_per_mb=1e6 * (called - true) / float(base_weight.sum()),
+        false_per_mb=1e6 * (called - true) / represented if represented else 0.0,
     )
 
 

@@ -59,6 +59,7 @@ def of_bases(tmp_path_factory: pytest.TempPathFactory) -> tuple[WindowModel, Pre
         genome=folder / "genome.fa",
         regions=folder / "regions.bed",
         lengths=(LENGTH,),
+        stretch=LENGTH,
         flank=0,
         split="contig:train=chr1;val=chr2;test=chr3",
     )

@@ -52,6 +52,7 @@ def data(tmp_path_factory) -> PreparedData:
         genome=folder / "genome.fa",
         regions=folder / "regions.bed",
         lengths=(WINDOW,),
+        stretch=3 * WINDOW,
         flank=FLANK + 2,
         split="contig:train=chr1;val=chr2;test=chr3",
     )

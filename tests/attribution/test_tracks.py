@@ -58,6 +58,7 @@ def genome(tmp_path_factory) -> tuple[PreparedData, dict[str, str]]:
         genome=folder / "genome.fa",
         regions=folder / "regions.bed",
         lengths=(WINDOW,),
+        stretch=WINDOW,
         flank=6,
         train_stride=5,
         split="contig:train=chr2,chr10,chr3;val=chr1",

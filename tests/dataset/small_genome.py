@@ -59,6 +59,7 @@ class Inputs:
             "regions": str(self.bed),
             "blacklist": str(self.banned),
             "lengths": [20, 33],
+            "stretch": 50,
             "flank": 7,
             "negatives": 1.5,
             "split": SPLIT,

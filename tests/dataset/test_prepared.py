@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyena_ray.dataset import schema
-from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset import genome_windows, schema
+from hyena_ray.dataset.manifest import Count, DataFile, Manifest
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import simulate_genome
@@ -31,8 +33,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="module")
 def data(inputs: Inputs) -> PreparedData:
-    prepare(inputs.settings(), inputs.folder / "data")
-    return PreparedData.open(inputs.folder / "data")
+    return drawn_alike(inputs, inputs.folder / "data")
+
+
+def drawn_alike(inputs: Inputs, folder: Path, **changes: object) -> PreparedData:
+    """Prepare with as many held-out stretches with a label as without: three times as many would be
+    all that so small a genome has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(genome_windows, "HELD_OUT_NEGATIVES", 1.0)
+        prepare(inputs.settings(**changes), folder)
+    return PreparedData.open(folder)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -41,52 +51,104 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("length", [20, 33])
-def test_windows_equal_a_loop_over_bases(inputs: Inputs, data: PreparedData, length: int) -> None:
-    positive: dict[str, set[tuple[str, int]]] = {}
-    negative: dict[str, set[tuple[str, int]]] = {}
-    ids, number = {}, 0
-    for name, bases in inputs.contigs.items():
-        split = {"a": "train", "b": "train", "c": "val", "d": "test"}[name]
+def stored_ids(folder: Path, file: DataFile) -> list[int]:
+    """Return the ids in a file, read without the package."""
+    ids: list[int] = pq.read_table(folder / file.path, columns=["window_id"])[
+        "window_id"
+    ].to_pylist()
+    return ids
+
+
+Place = tuple[str, int]
+
+
+def judged(inputs: Inputs, names: str, length: int) -> tuple[set[Place], set[Place]]:
+    """Return where tiles with and without a label begin, after a loop over all bases."""
+    positive: set[Place] = set()
+    negative: set[Place] = set()
+    for name in names:
+        bases = inputs.contigs[name]
         for start in range(0, len(bases) - length + 1, length):
             tile = range(start, start + length)
-            ids[name, start] = number
-            number += 1
             banned = any(p in tile for a, b in inputs.blacklist[name] for p in range(a, b))
             if banned or bases[start : start + length].count("N") > length / 2:
                 continue
             labelled = any(p in tile for a, b in inputs.regions[name] for p in range(a, b))
-            (positive if labelled else negative).setdefault(split, set()).add((name, start))
-    for split in ("train", "val", "test"):
-        windows = data.read(length, split)
-        places = list(zip(windows.contig.tolist(), windows.start.tolist(), strict=True))
-        chosen = [bool(labels.any()) for labels in windows.labels]
-        assert {p for p, c in zip(places, chosen, strict=True) if c} == positive[split]
-        drawn = {p for p, c in zip(places, chosen, strict=True) if not c}
-        assert drawn <= negative[split]
-        assert len(drawn) == min(round(1.5 * len(positive[split])), len(negative[split]))
-        for count in data.manifest.counts:
-            if (count.length, count.split) == (length, split):
-                of_contig = {start for name, start in negative[split] if name == count.contig}
-                assert count.candidates == len(of_contig)
-        assert windows.window_id.tolist() == [ids[place] for place in places]
-        assert (np.diff(windows.window_id) > 0).all()
-        for row, (name, start) in enumerate(places):
-            padded = "N" * 7 + inputs.contigs[name].upper() + "N" * 7
-            assert decode(windows.tokens[row]) == padded[start : start + length + 14]
-            assert windows.labels[row].tolist() == [
-                int(any(a <= base < b for a, b in inputs.regions[name]))
-                for base in range(start, start + length)
-            ]
+            (positive if labelled else negative).add((name, start))
+    return positive, negative
+
+
+def assert_drawn(
+    inputs: Inputs, windows: Windows, names: str, ratio: float, counts: tuple[Count, ...]
+) -> None:
+    """Check rows against a loop: all with a label, so many without, and what they hold."""
+    length = windows.labels.shape[1]
+    positive, negative = judged(inputs, names, length)
+    places = list(zip(windows.contig.tolist(), windows.start.tolist(), strict=True))
+    chosen = [bool(labels.any()) for labels in windows.labels]
+    assert {p for p, c in zip(places, chosen, strict=True) if c} == positive
+    drawn = {p for p, c in zip(places, chosen, strict=True) if not c}
+    assert drawn <= negative
+    assert len(drawn) == min(round(ratio * len(positive)), len(negative))
+    assert {count.contig for count in counts} == set(names)
+    for count in counts:
+        assert count.candidates == sum(name == count.contig for name, _ in negative)
+    before, bases_before = 0, {}
+    for name, bases in inputs.contigs.items():
+        bases_before[name] = before
+        before += len(bases)
+    ids = windows.window_id.tolist()
+    assert ids == sorted(bases_before[name] + start for name, start in places)
+    for row, (name, start) in enumerate(places):
+        assert ids[row] == bases_before[name] + start
+        padded = "N" * 7 + inputs.contigs[name].upper() + "N" * 7
+        assert decode(windows.tokens[row]) == padded[start : start + length + 14]
+        assert windows.labels[row].tolist() == [
+            int(any(a <= base < b for a, b in inputs.regions[name]))
+            for base in range(start, start + length)
+        ]
+
+
+@pytest.mark.parametrize("length", [20, 33])
+def test_training_windows_equal_a_loop_over_bases(
+    inputs: Inputs, data: PreparedData, length: int
+) -> None:
+    counts = data.manifest.counts_of(length, "train")
+    assert_drawn(inputs, data.read(length, "train"), "ab", 1.5, counts)
+
+
+@pytest.mark.parametrize(("split", "contig"), [("val", "c"), ("test", "d")])
+def test_held_out_stretches_equal_a_loop_over_bases(
+    inputs: Inputs, data: PreparedData, split: str, contig: str
+) -> None:
+    counts = data.manifest.counts_of(20, split)
+    assert counts == data.manifest.counts_of(33, split)
+    assert_drawn(inputs, data.read_held_out(split), contig, 1.0, counts)
+
+
+def test_a_scan_holds_every_stretch_of_the_test_contigs_and_changes_nothing_else(
+    inputs: Inputs, data: PreparedData, tmp_path: Path
+) -> None:
+    scan = drawn_alike(inputs, tmp_path / "data", scan=True)
+    counts = scan.manifest.counts_of(20, "test")
+    assert_drawn(inputs, scan.read_held_out("test"), "d", 1e6, counts)
+    assert_same_windows(scan.read_held_out("val"), data.read_held_out("val"))
+    assert_same_windows(scan.read(20, "train"), data.read(20, "train"))
+    sampled = data.manifest.counts_of(20, "test")
+    assert sum(count.negative for count in sampled) < sum(count.candidates for count in sampled)
 
 
 @pytest.mark.parametrize("split", [SPLIT, "stratified:0.6/0.2/0.2", "kfold:3"])
-def test_no_window_is_in_two_splits(inputs: Inputs, tmp_path: Path, split: str) -> None:
+def test_no_stretch_and_no_training_window_is_in_two_splits(
+    inputs: Inputs, tmp_path: Path, split: str
+) -> None:
     manifest = prepare(inputs.settings(split=split), tmp_path / "data")
-    data = PreparedData.open(tmp_path / "data")
+    assert manifest.stretches is not None
     for length in manifest.lengths:
-        ids = np.concatenate([data.window_ids(length, name) for name in manifest.splits])
-        assert len(np.unique(ids)) == len(ids)
+        ids = [stored_ids(tmp_path / "data", f) for f in manifest.files if f.length == length]
+        assert len(np.unique(np.concatenate(ids))) == sum(map(len, ids)) > 0
+    ids = [stored_ids(tmp_path / "data", file) for file in manifest.stretches.files]
+    assert len(np.unique(np.concatenate(ids))) == sum(map(len, ids)) > 0
 
 
 @settings(deadline=None, max_examples=8)
@@ -152,13 +214,19 @@ def test_parts_and_groups_change_no_row(
 
 def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedData) -> None:
     manifest = data.manifest
-    for count in manifest.counts:
-        windows = data.read(count.length, count.split)
-        labels = windows.labels[windows.contig == count.contig]
+    assert manifest.stretches is not None
+    windows = [(count, data.read(count.length, count.split)) for count in manifest.counts]
+    held_out = [(count, data.read_held_out(count.split)) for count in manifest.stretches.counts]
+    assert {count.split for count, _ in windows} == {"train"}
+    assert {count.split for count, _ in held_out} == {"val", "test"}
+    for count, rows in windows + held_out:
+        labels = rows.labels[rows.contig == count.contig]
+        assert labels.shape[1] == count.length
         assert count.labelled == (labels == 1).sum()
         assert count.positive == labels.any(axis=1).sum()
         assert count.negative == len(labels) - count.positive
-    for file in manifest.files:
+    assert set(data.all_files) == {*manifest.files, *manifest.stretches.files}
+    for file in data.all_files:
         assert file.sha256 == hashlib.sha256((data.folder / file.path).read_bytes()).hexdigest()
     assert [(c.name, c.length) for c in manifest.contigs] == [
         (name, len(bases)) for name, bases in inputs.contigs.items()
@@ -171,19 +239,28 @@ def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedD
     assert not manifest.simulated
     assert manifest.tokens["A"] == 7
     assert "1.5" not in manifest.table()
-    assert manifest.table().count("\n") == 6
+    # A head, two lengths that train, two splits of stretches, and what they are for.
+    assert len(manifest.table().splitlines()) == 6
 
 
 def test_candidates_are_counted_where_nothing_was_drawn(tmp_path: Path) -> None:
     genome, regions = tmp_path / "genome.fa", tmp_path / "regions.bed"
-    genome.write_text("".join(f">{name}\n{'ACGT' * 100}\n" for name in "abc"))
-    regions.write_text("a\t5\t9\nb\t5\t9\n")
+    genome.write_text("".join(f">{name}\n{'ACGT' * 100}\n" for name in "abcd"))
+    regions.write_text("a\t5\t9\nc\t5\t9\n")
     settings = PrepareSettings(
-        task="zdna", genome=genome, regions=regions, split="contig:train=a;test=b,c"
+        task="zdna",
+        genome=genome,
+        regions=regions,
+        split="contig:train=a,b;test=c,d",
+        stretch=100,
     )
-    counts = prepare(settings, tmp_path / "data").counts
-    found = {count.contig: (count.positive, count.negative, count.candidates) for count in counts}
-    assert found == {"a": (1, 3, 3), "b": (1, 3, 3), "c": (0, 0, 4)}
+    manifest = prepare(settings, tmp_path / "data")
+    assert manifest.stretches is not None
+    for counts, (first, second) in ((manifest.counts, "ab"), (manifest.stretches.counts, "cd")):
+        found = {
+            count.contig: (count.positive, count.negative, count.candidates) for count in counts
+        }
+        assert found == {first: (1, 3, 3), second: (0, 0, 4)}
 
 
 def test_a_genome_that_was_simulated_stays_marked(tmp_path: Path) -> None:
@@ -208,9 +285,11 @@ def test_memory_is_set_by_the_longest_contig_and_not_by_the_genome(tmp_path: Pat
     for contigs in (3, 3, 12):  # the first only loads what Python loads once
         genome, regions = tmp_path / "genome.fa", tmp_path / "regions.bed"
         genome.write_bytes(b"".join(b">c%d\n%s\n" % (i, bases) for i in range(contigs)))
-        rows = [f"c{i}\t{s}\t{s + 9}\n" for i in range(contigs) for s in (50, 950)]
+        rows = [f"c{i}\t{s}\t{s + 9}\n" for i in range(contigs) for s in (50, 950, 2050)]
         regions.write_text("".join(rows))
-        settings = PrepareSettings(task="zdna", genome=genome, regions=regions, split="kfold:3")
+        settings = PrepareSettings(
+            task="zdna", genome=genome, regions=regions, split="kfold:3", stretch=300
+        )
         tracemalloc.start()
         prepare(settings, tmp_path / "data", overwrite=True)
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -220,15 +299,21 @@ def test_memory_is_set_by_the_longest_contig_and_not_by_the_genome(tmp_path: Pat
 
 def test_contigs_that_are_alike_get_different_negatives(tmp_path: Path) -> None:
     genome, regions = tmp_path / "genome.fa", tmp_path / "regions.bed"
-    genome.write_text("".join(f">c{i}\n{'ACGT' * 2000}\n" for i in range(2)))
-    regions.write_text("".join(f"c{i}\t{s}\t{s + 9}\n" for i in range(2) for s in (50, 950)))
+    genome.write_text("".join(f">c{i}\n{'ACGT' * 2000}\n" for i in range(4)))
+    regions.write_text("".join(f"c{i}\t{s}\t{s + 9}\n" for i in range(4) for s in (50, 950)))
     settings = PrepareSettings(
-        task="zdna", genome=genome, regions=regions, split="contig:train=c0;test=c1"
+        task="zdna",
+        genome=genome,
+        regions=regions,
+        split="contig:train=c0,c1;val=c2;test=c3",
+        stretch=100,
     )
     prepare(settings, tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
-    starts = [data.read(100, split).start.tolist() for split in ("train", "test")]
+    train = data.read(100, "train")
+    starts = [train.start[train.contig == name].tolist() for name in ("c0", "c1")]
     assert starts[0] != starts[1]
+    assert data.read(100, "val").start.tolist() != data.read(100, "test").start.tolist()
 
 
 Change = Callable[[Inputs, Path], dict[str, object]]
@@ -262,7 +347,15 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda inputs, folder: written("regions", "a\t1\t2\n")(inputs, folder) | {"split": None},
         "--split: a split by contig needs labelled regions on three contigs, not 1",
     ),
-    "too long": (given_value(lengths=[5000]), "train has no window of 5000 bases"),
+    "too long": (given_value(stretch=5000), "val has no 5000 bases with a labelled one"),
+    "nothing to validate on": (
+        written("regions", "a\t1\t9\nb\t1\t9\nd\t1\t9\n"),
+        "val has no 50 bases with a labelled one among them; give it contigs",
+    ),
+    "nothing to learn": (
+        written("regions", "c\t430\t440\nd\t400\t410\n"),
+        "train has no 20 bases with a labelled one among them; give it contigs",
+    ),
 }
 
 
@@ -291,6 +384,8 @@ def test_bad_input_is_refused_and_nothing_is_written(
         ({"negatives": "nan"}, "test: negatives: nan"),
         ({"seed": -1}, "test: seed: -1"),
         ({"flanks": 1}, "test: flanks: unknown key"),
+        ({"stretch": 0}, "test: stretch: 0"),
+        ({"lengths": [20, 51]}, "--lengths: 51: no stretch of 50 bases holds such a window; give"),
     ],
 )
 def test_settings_out_of_range_are_refused(
@@ -339,9 +434,19 @@ def test_the_real_genome_gives_the_agreed_windows(shared: Path, tmp_path: Path) 
         tmp_path / "data",
     )
     data = PreparedData.open(tmp_path / "data")
-    assert [data.count(100, split) for split in manifest.splits] == [5372, 2132, 3320]
     train = data.read(100, "train")
-    assert train.labels.any(axis=1).sum() == 1343
+    assert (len(train.start), int(train.labels.any(axis=1).sum())) == (5372, 1343)
+    assert manifest.stretches is not None
+    of_split = {count.split: count for count in manifest.stretches.counts}
+    assert list(of_split) == ["val", "test"]
+    for split, count in of_split.items():
+        assert data.count(1024, split) == 4 * count.positive == count.positive + count.negative
+        assert data.count(100, split) == 11 * data.count(1024, split)
+    # Stretches with a label hold all labelled bases of their contigs, but for a contig's end.
+    bed = [line.split() for line in (folder / "zdna_kouzine.bed").read_text().splitlines()]
+    for split, contig in (("val", "chr7"), ("test", "chr20")):
+        labelled = sum(int(end) - int(start) for name, start, end in bed if name == contig)
+        assert 0.98 * labelled < of_split[split].labelled <= labelled
     # Z-DNA has far more CG than the genome: labels that were shifted or turned would not.
     c, g = train.tokens[:, 64:163] == 8, train.tokens[:, 65:164] == 9
     both = (train.labels[:, :-1] == 1) & (train.labels[:, 1:] == 1)

@@ -69,15 +69,15 @@ def test_a_trial_that_takes_all_memory_is_run_again(
 
 SPILL = """
 start.LOCAL_OBJECT_STORE = 80 << 20
-share = streams.share_windows
+share = streams.share_data
 kept = []
 
-def share_windows(*arguments):
-    windows = share(*arguments)
+def share_data(*arguments):
+    data = share(*arguments)
     kept.extend(ray.put(np.zeros(5 << 20)) for _ in range(5))
-    return windows
+    return data
 
-streams.share_windows = share_windows
+streams.share_data = share_data
 shutdown = ray.shutdown
 
 def tell():

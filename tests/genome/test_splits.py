@@ -14,8 +14,8 @@ from hyena_ray.genome.splits import parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
     NO_SPLIT,
     NegativeSampler,
-    assign_overlapping_tiles,
     count_tiles,
+    split_tiles,
     tile_contig,
 )
 
@@ -46,22 +46,44 @@ def test_tiles_are_judged_as_by_a_loop(size: int, stride: int, steps: int) -> No
     ]
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(-1, 2), max_size=12), st.integers(1, 4), st.integers(0, 3))
-def test_a_tile_at_a_stride_has_the_one_split_that_its_bases_have(
-    split: list[int], steps: int, over: int
-) -> None:
-    stride = 5
-    length = stride * steps
-    size = length * len(split) + min(over * stride, length - 1)
-    of_base = np.full(size, NO_SPLIT)
-    for tile, name in enumerate(split):
-        of_base[tile * length : (tile + 1) * length] = name
-    count = count_tiles(size, length, stride)
-    found = assign_overlapping_tiles(np.array(split, np.int8), count, steps).tolist()
-    for tile, name in enumerate(found):
-        touched = set(of_base[tile * stride : tile * stride + length].tolist()) - {NO_SPLIT}
+@given(st.data())
+def test_a_tile_has_the_split_of_all_its_bases_or_none(draw: st.DataObject) -> None:
+    stretch = draw.draw(st.integers(1, 12))
+    split = draw.draw(st.lists(st.integers(-1, 2), min_size=1, max_size=8))
+    size = stretch * len(split) - draw.draw(st.integers(0, stretch - 1))
+    length = draw.draw(st.integers(1, min(stretch, size)))
+    start = np.arange(size - length + 1)
+    of_base = np.repeat(split, stretch)
+    found = split_tiles(np.array(split, np.int8), stretch, start, length).tolist()
+    for first, name in enumerate(found):
+        touched = set(of_base[first : first + length].tolist())
         assert name == (touched.pop() if len(touched) == 1 else NO_SPLIT)
+
+
+def test_a_ratio_of_none_takes_all_negatives() -> None:
+    sampler, rng = NegativeSampler(None), np.random.default_rng(0)
+    for positives, available in ((2, 5), (0, 3), (1, 0)):
+        candidates = np.arange(available) * 7
+        assert sampler.draw(positives, candidates, rng).tolist() == candidates.tolist()
+        assert sampler.shortfall == 0
+    assert (sampler.positives, sampler.drawn) == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "training", "held_out"),
+    [
+        ("contig:train=a;val=b;test=c", ("train",), ("val", "test")),
+        ("contig:val=b;test=c", (), ("val", "test")),
+        ("contig:train=a", ("train",), ()),
+        ("stratified:0.6/0.2/0.2", ("train",), ("val", "test")),
+        ("kfold:3", ("fold0", "fold1", "fold2"), ("fold0", "fold1", "fold2")),
+    ],
+)
+def test_train_trains_the_others_are_held_out_and_folds_are_both(
+    text: str, training: tuple[str, ...], held_out: tuple[str, ...]
+) -> None:
+    split = parse_split(text)
+    assert (split.training, split.held_out) == (training, held_out)
 
 
 def test_half_n_is_kept_and_one_more_dropped() -> None:

@@ -86,11 +86,12 @@ def test_a_run_takes_no_more_memory_than_estimated(
 
     def train() -> int | None:
         from hyena_ray.model.devices import default_device, peak_bytes
+        from hyena_ray.training.held_out import HeldOut
         from hyena_ray.training.loaders import ArraySource
         from hyena_ray.training.supervised import train_run
 
         data = PreparedData.open(small_data)
-        train, validation = (ArraySource(data.read(40, split)) for split in ("train", "val"))
+        train, validation = ArraySource(data.read(40, "train")), HeldOut.read(data, "val")
         train_run(settings, train, validation, tmp_path, lambda report: None, fingerprint="f")
         return peak_bytes(default_device())
 

@@ -21,6 +21,7 @@ from hyena_ray.training.loaders import ArraySource, Batch, WindowSource
 from hyena_ray.training.pretraining import pretrain
 from hyena_ray.training.settings import PretrainSettings, RunSettings
 from hyena_ray.training.supervised import new_model, new_trainer, step_batches, train_run
+from tests.training.held_out_rows import held_out
 
 pytestmark = pytest.mark.gpu
 
@@ -53,13 +54,13 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
-def windows(count: int, seed: int) -> ArraySource:
+def windows(count: int, seed: int) -> Windows:
     """Return windows of random bases, each labelled if a C is `AHEAD` bases to its right."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
     labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + WINDOW] == 8).astype(np.int8)
     ids = np.arange(count)
-    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
 
 
 def run(
@@ -78,7 +79,12 @@ def run(
     settings = SETTINGS.updated(changes, "test")
     try:
         train_run(
-            settings, train or windows(500, 0), windows(150, 1), folder, report, fingerprint="f"
+            settings,
+            train or ArraySource(windows(500, 0)),
+            held_out(windows(150, 1)),
+            folder,
+            report,
+            fingerprint="f",
         )
     except KeyboardInterrupt:
         assert stop_after is not None

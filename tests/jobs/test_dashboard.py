@@ -84,4 +84,4 @@ def test_every_actor_and_dataset_says_what_it_is_for(seen: dict[str, Any]) -> No
     ]
     # Ray puts a number of its own behind the name.
     names = [name.rsplit("_", 2)[0] for name in seen["datasets"]]
-    assert names == [f"share zdna windows length=100 {split}" for split in ("train", "val")]
+    assert names == ["share zdna stretches length=1024 val", "share zdna windows length=100 train"]

@@ -17,6 +17,7 @@ from hyena_ray.cluster.resources import Cluster
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.search.space import SearchSpace
+from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import EpochReport, train_run
@@ -81,7 +82,7 @@ def scores_of_one_worker(settings: RunSettings, data: Path, folder: Path) -> dic
     train_run(
         settings,
         train,
-        ArraySource(prepared.read(length, "val")),
+        HeldOut.read(prepared, "val"),
         folder,
         report,
         fingerprint=settings.fingerprint(),

@@ -27,7 +27,7 @@ from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import predict
-from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import TrainingSettings
 
@@ -126,13 +126,14 @@ def test_windows_of_a_contig_have_the_probabilities_of_evaluate(
         genome=made.genome,
         regions=made.regions,
         lengths=(WINDOW,),
+        stretch=WINDOW,
         flank=FLANK,
-        negatives=100,
+        scan=True,
     )
     prepare(recipe, tmp_path / "data")
-    windows = PreparedData.open(tmp_path / "data").read(WINDOW, "test")
-    weights = class_weights(TrainingSettings())
-    expected = predict(predictor.model, ArraySource(windows), weights).scores
+    held_out = HeldOut.read(PreparedData.open(tmp_path / "data"), "test")
+    windows, weights = held_out.rows, class_weights(TrainingSettings())
+    expected = predict(predictor.model, held_out, weights).scores
     contigs = {contig.name: decode(codes_to_tokens(contig.codes)) for contig in Fasta(made.genome)}
     found = {
         name: predictor.predict(contigs[name], stride=WINDOW) for name in np.unique(windows.contig)

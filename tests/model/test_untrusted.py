@@ -50,7 +50,7 @@ def test_a_window_model_is_read_from_safetensors_alone(
 ) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(language_model.state_dict(), folder / "pytorch_model.bin")
-    stored = {"readout": {"window": 8}, "threshold": 0.5, "sha256": "0" * 64}
+    stored = {"readout": {"window": 8}, "threshold": 0.5, "tile_threshold": 0.5, "sha256": "0" * 64}
     (folder / "readout.json").write_text(json.dumps(stored))
     with pytest.raises(InputError, match=r"model\.safetensors: there is no such file"):
         load_window_model(folder)

@@ -82,7 +82,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         batch=128,
     )
     expected = ExpectedPrecision(
-        windows_prevalence=0.05, windows_precision=0.8, genome_prevalence=0.01, genome_precision=0.4
+        split="test", contigs=("chr20",), prevalence=0.01, precision=0.4, recall=0.8
     )
     PredictionRecord.make(
         fingerprint=plan.fingerprint,
@@ -137,11 +137,17 @@ def test_prepared_data_are_counted_by_split_and_contig(small_data: Path) -> None
     found = sections(small_data)
     assert list(found) == ["answer", "windows", "run"]
     manifest = PreparedData.open(small_data).manifest
-    every = sum(count.positive + count.negative for count in manifest.counts)
-    assert words(found["answer"]).startswith(f"{every:,} windows of 40 bases")
+    assert manifest.stretches is not None
+    windows, stretches = (
+        sum(count.positive + count.negative for count in counts)
+        for counts in (manifest.counts, manifest.stretches.counts)
+    )
+    assert words(found["answer"]).startswith(f"{windows:,} training windows of 40 bases")
+    assert f"scored on {stretches:,} stretches of 80 bases" in words(found["answer"])
     by_contig = tables(found["windows"])[1]
-    assert [row[:3] for row in by_contig.rows] == [
-        [count.contig, count.split, f"{count.positive:,}"] for count in manifest.counts
+    assert [row[:4] for row in by_contig.rows] == [
+        [count.contig, count.split, f"{count.length}", f"{count.positive:,}"]
+        for count in (*manifest.counts, *manifest.stretches.counts)
     ]
 
 
@@ -150,7 +156,9 @@ def test_a_prediction_lists_its_regions_the_surest_first(tmp_path: Path) -> None
     found = sections(folder)
     assert list(found) == ["answer", "regions", "run"]
     assert "3 regions on 2 contigs: 28 bases" in words(found["answer"])
-    assert "40% may be right" in words(found["answer"])
+    said = words(found["answer"])
+    assert "40% may be right, at a recall of 80%" in said
+    assert "the test split of the model's data (chr20), where 1.000% of the bases" in said
     surest, by_contig, lengths, probabilities = tables(found["regions"])
     assert [row[0] for row in surest.rows] == ["a:40-42", "b:10-14", "a:5-25"]
     assert list(by_contig.rows) == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hyena_ray.cluster.resources import TrialResources
+from hyena_ray.cluster.streams import SharedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import DeviceError
 from hyena_ray.search import trial
@@ -18,9 +19,11 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import TrialPlan, run_trial
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, PROBLEM
 from hyena_ray.training.checkpoint import CHECKPOINT
+from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.trainer import DivergenceError, Trainer
+from tests.training.held_out_rows import held_out
 
 EPOCHS = 3
 SPACE = SearchSpace.parse(
@@ -46,18 +49,31 @@ class InMemory:
     """A handle of windows that need no Ray."""
 
     def open(self, limit: int | None = None) -> WindowSource:
-        rng = np.random.default_rng(0)
-        tokens = rng.integers(7, 11, (48, 28), np.uint8)
-        labels = (tokens[:, 4:24] == 8).astype(np.int8)
-        ids = np.arange(48)
-        return ArraySource(Windows(ids, np.full(48, "c"), ids * 20, tokens, labels))
+        return ArraySource(windows())
+
+
+class InProcess(NamedTuple):
+    """A shared value that needs no Ray."""
+
+    value: HeldOut
+
+    def get(self) -> HeldOut:
+        return self.value
+
+
+def windows() -> Windows:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(7, 11, (48, 28), np.uint8)
+    labels = (tokens[:, 4:24] == 8).astype(np.int8)
+    ids = np.arange(48)
+    return Windows(ids, np.full(48, "c"), ids * 20, tokens, labels)
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> TrialPlan:
-    windows = {(20, "train"): InMemory(), (20, "val"): InMemory()}
+    data = SharedData({20: InMemory()}, InProcess(held_out(windows())))  # type: ignore[arg-type]
     # With a GPU, because a trial without one would hide all GPUs from the process of the tests.
-    return TrialPlan(SPACE, tmp_path, windows, threads=1, resources=TrialResources(gpu=1))
+    return TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources(gpu=1))
 
 
 @pytest.fixture
@@ -76,12 +92,12 @@ def test_every_epoch_is_reported_once_whenever_a_trial_was_killed(
             raise KeyboardInterrupt
 
     if killed_after:
-        settings, windows = SPACE.run_settings(CONFIG["values"]), InMemory().open()
+        settings = SPACE.run_settings(CONFIG["values"])
         with pytest.raises(KeyboardInterrupt):
             train_run(
                 settings,
-                windows,
-                windows,
+                InMemory().open(),
+                held_out(windows()),
                 plan.folder_of(0),
                 report,
                 fingerprint=settings.fingerprint(),
@@ -122,7 +138,8 @@ def test_a_failure_caused_by_the_settings_is_reported_and_not_tried_again(
 
 
 def test_a_trial_has_no_folder_but_that_of_its_number(tmp_path: Path) -> None:
-    plan = TrialPlan(SPACE, tmp_path, {}, threads=1, resources=TrialResources())
+    data = SharedData({}, InProcess(held_out(windows())))  # type: ignore[arg-type]
+    plan = TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources())
     assert plan.folder_of(12) == tmp_path / "trials" / "0012"
     with pytest.raises(ValueError, match="format code"):
         plan.folder_of("../../x")  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ from hyena_ray.training.trainer import (
     Trainer,
 )
 from tests.fake_graphs import FakeGraphs
+from tests.training.held_out_rows import held_out
 
 WINDOW, FLANK = 20, 8
 SUPERVISED = RunSettings().updated(
@@ -81,13 +82,13 @@ def made_graphs(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraphs]:
     return made
 
 
-def windows(count: int) -> ArraySource:
+def windows(count: int) -> Windows:
     rng = np.random.default_rng(0)
     tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
     labels = rng.integers(0, 2, (count, WINDOW)).astype(np.int8)
     labels[::3, :4] = IGNORED
     ids = np.arange(count)
-    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
 
 
 def supervised_run(
@@ -102,7 +103,14 @@ def supervised_run(
     folder.mkdir(exist_ok=True)
     settings = SUPERVISED.updated(changes, "test")
     try:
-        train_run(settings, windows(70), windows(20), folder, report, fingerprint="f")
+        train_run(
+            settings,
+            ArraySource(windows(70)),
+            held_out(windows(20)),
+            folder,
+            report,
+            fingerprint="f",
+        )
     except KeyboardInterrupt:
         assert stop_after is not None
     state: dict[str, Any] = torch.load(folder / CHECKPOINT, weights_only=True)

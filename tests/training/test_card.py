@@ -16,10 +16,11 @@ from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
+from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.training.train_and_test import train_and_test
+from hyena_ray.training.train_and_test import EVALUATION, train_and_test
 
 SMALL = {
     "data.length": 40,
@@ -38,7 +39,7 @@ def run(data: PreparedData, folder: Path, *, test: bool, **changes: Any) -> RunS
         settings,
         data,
         ArraySource(data.read(40, "train", settings.data.limit)),
-        ArraySource(data.read(40, "val")),
+        HeldOut.read(data, "val"),
         folder,
         lambda report: None,
         fingerprint="card",
@@ -74,12 +75,18 @@ def test_the_figures_are_those_of_the_run(tested: Path) -> None:
     )
     history = read_json(tested / "history.json")
     assert figures(card, "test") == {name: evaluation["metrics"][name] for name in METRIC_TYPES}
-    best = max(history, key=lambda epoch: epoch["f1"])
+    best = max(history, key=lambda epoch: epoch["average_precision"])
     assert figures(card, "val") == pytest.approx({name: best[name] for name in METRIC_TYPES})
-    for name, interval in evaluation["intervals"].items():
-        value = evaluation["metrics"].get(name, (evaluation["genome"] or {})["average_precision"])
+    tiles = evaluation["tiles"]
+    figures_of_test = [(evaluation["metrics"][n], i) for n, i in evaluation["intervals"].items()]
+    for value, interval in [*figures_of_test, (tiles["metrics"]["f1"], tiles["intervals"]["f1"])]:
         shown = f"{value:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
-        assert shown in card.text, name
+        assert shown in card.text
+    regions = evaluation["regions"]
+    assert f"{regions['found']:,} of {regions['regions']:,}" in card.text
+    assert f"| {regions['false_per_mb']:.1f} |" in card.text
+    # The folder of the model holds what tells the expected precision of its calls.
+    assert read_json(tested / "model" / EVALUATION) == evaluation
     assert "Not scored on the test" not in card.text
 
 
@@ -99,10 +106,11 @@ def test_it_says_what_the_data_were(tested: Path, data: PreparedData) -> None:
         assert f"| {file.role} | `{file.name}` | `{file.sha256}` |" in text
     assert f"`{data.manifest.split}`" in text
     assert "windows of 40 bases, 8 real bases stored on each side" in text
-    assert "3 windows without a labelled base for each one with" in text
-    labelled = sum(c.labelled for c in data.manifest.counts if c.split == "test")
-    assert f"{labelled:,} |" in text
-    assert "with 3 negatives for each positive window" in text
+    assert "training windows: 3 without a labelled base for each one with" in text
+    assert f"scored on stretches of {data.manifest.stretch} bases" in text
+    for split in ("train", "val", "test"):
+        labelled = sum(c.labelled for c in data.manifest.counts_of(40, split))
+        assert f"{labelled:,} |" in text
     assert f"{load_window_model(tested / 'model').threshold:.3f}" in text
     assert "Not for clinical use" in text
 
@@ -141,7 +149,7 @@ def test_without_a_test_the_card_says_so_and_names_nothing_of_this_machine(
         **{"model.backbone": backbone, "lora.enabled": True, "lora.rank": 2},
     )
     card = ModelCard.load(tmp_path / "run" / "model" / CARD)
-    assert "**Not scored on the test windows.**" in card.text
+    assert "**Not scored on the test data.**" in card.text
     assert figures(card, "test") == {}
     assert "pretrained weights in a folder `backbone`" in card.text
     for path in (tmp_path / "run" / "model").rglob("*"):

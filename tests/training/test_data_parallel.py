@@ -34,6 +34,7 @@ from hyena_ray.training.supervised import (
     train_run,
 )
 from hyena_ray.training.trainer import DivergenceError, Optimization, Trainer
+from tests.training.held_out_rows import held_out
 
 WINDOW, FLANK = 20, 8
 SETTINGS = RunSettings().updated(
@@ -78,20 +79,24 @@ RUN = {
 }
 
 
-def windows(count: int, seed: int = 0) -> ArraySource:
+def rows(count: int, seed: int = 0) -> Windows:
     """Random bases; labelled are those before a C, and the first i of window i are ignored."""
     tokens = np.random.default_rng(seed).integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
     labels = (tokens[:, FLANK + 1 : FLANK + 1 + WINDOW] == 8).astype(np.int8)
     for row in range(count):
         labels[row, : row % (WINDOW - 1)] = IGNORED
     ids = np.arange(count)
-    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
+
+
+def windows(count: int) -> ArraySource:
+    return ArraySource(rows(count))
 
 
 BATCH_NORM = "dilated_cnn"
 # A step of 16, and one of a single window that leaves the second worker without; 15 and 3.
 COUNTS = {"accumulated": 18, BATCH_NORM: 16}
-TRAIN, VALIDATION = windows(256), windows(3 * EVALUATION_BATCH + 5, seed=1)
+TRAIN, VALIDATION = windows(256), held_out(rows(3 * EVALUATION_BATCH + 5, seed=1))
 
 
 def trainer_with(
@@ -146,8 +151,7 @@ def frozen(workers: Workers) -> list[list[str]]:
 def scores(workers: Workers) -> Any:
     model = new_model(SETTINGS)
     found = predict(model, VALIDATION, class_weights(SETTINGS.training), workers)
-    arrays = {"labels": found.labels, "scores": found.scores}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()} | {"loss": found.loss}
+    return {"scores": torch.from_numpy(found.scores), "loss": found.loss}
 
 
 def whole_run(folder: Path, workers: Workers, stop_after: int | None = None) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.dataset.manifest import Count, InputFile, Manifest
+from hyena_ray.dataset.manifest import Count, Dropped, InputFile, Manifest, Stretches
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
@@ -28,11 +28,20 @@ def seen(uses: dict[str, Use], **values: Any) -> Provenance:
 
 
 def prepared(genome: str | None = "same", split: str = "contig", **values: Any) -> Manifest:
-    """Tested on chr3 alone, in folds on one contig each."""
+    """Tested on stretches of chr3 alone, in folds on those of one contig each."""
     names = ("train", "val", "test") if split == "contig" else ("fold0", "fold1", "fold2")
     counts = [("chr1", names[0], 5), ("chr2", names[1], 5), ("chr3", names[2], 5)]
     counts += [("chr4", names[2], 0)]
-    numbers = {"length": 100, "negative": 0, "candidates": 0, "labelled": 0}
+    numbers = {"length": 1024, "negative": 0, "candidates": 0, "labelled": 0}
+    stretches = Stretches(
+        counts=tuple(
+            Count(contig=contig, split=of, positive=count, **numbers)
+            for contig, of, count in counts
+            if of != "train"
+        ),
+        dropped=Dropped(length=1024, tiles=9, too_many_n=0, blacklisted=0),
+        files=(),
+    )
     made: dict[str, Any] = {
         "task": "zdna",
         "simulated": False,
@@ -48,10 +57,10 @@ def prepared(genome: str | None = "same", split: str = "contig", **values: Any) 
         if genome is None
         else (InputFile(role="genome", name="hg.fa", sha256=genome),),
         "contigs": (),
-        "counts": tuple(
-            Count(contig=contig, split=of, positive=count, **numbers)
-            for contig, of, count in counts
-        ),
+        "counts": (),
+        "stretch": 1024,
+        "scan": False,
+        "stretches": None if genome is None else stretches,
         "dropped": (),
         "sequences": (),
         "files": (),
@@ -70,7 +79,7 @@ def test_a_test_contig_that_was_trained_on_or_held_out_is_named_with_what_it_was
     "uses",
     [
         {"chr1": "trained", "chr2": "held_out", "chr3": "left_out"},
-        {"chr1": "trained", "chr4": "trained"},  # no test window lies on it
+        {"chr1": "trained", "chr4": "trained"},  # no test stretch lies on it
     ],
 )
 def test_nothing_is_said_where_no_test_contig_was_seen(uses: dict[str, Use]) -> None:

@@ -25,6 +25,9 @@ def prepared(task: str, **values: Any) -> PreparedData:
             "flank": 64,
             "negatives": 3.0,
             "train_stride": None,
+            "stretch": 1024,
+            "scan": False,
+            "stretches": None,
             "seed": 0,
             "split": "contig:train=a;val=b;test=c",
             "splits": ("train", "val", "test"),
@@ -43,7 +46,7 @@ def prepared(task: str, **values: Any) -> PreparedData:
 
 ZDNA = prepared("zdna")
 FOLDS = prepared("zdna", split="kfold:3", splits=("fold0", "fold1", "fold2"))
-PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None)
+PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None, stretch=None, scan=None)
 
 
 def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = False) -> None:
@@ -87,6 +90,12 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = Fal
             "here: readout.flank: 4: promoters are whole",
         ),
         (PROMOTERS, {"readout.lookahead": 2}, "here: readout.lookahead: 2: promoters are whole"),
+        (
+            PROMOTERS,
+            {"training.metric": "tile_f1"},
+            "here: training.metric: tile_f1: promoters are whole .*; set it to mcc",
+        ),
+        (ZDNA, {"training.metric": "tile_f2"}, "test: training.metric: tile_f2: .*tile_f1"),
         (
             PROMOTERS,
             {"training.shortest_crop": 50},
@@ -133,7 +142,9 @@ def test_what_cannot_work_is_refused_in_one_line(
         (ZDNA, {"model.backbone": "folder", "model.max_seq_len": 10}),
         (ZDNA, {"lora.enabled": True, "training.checkpoint_activations": True}),
         (FOLDS, {"data.fold": 2}),
+        (ZDNA, {"training.metric": "tile_f1"}),
         (PROMOTERS, {}),
+        (PROMOTERS, {"training.metric": "f1"}),
         (PROMOTERS, {"model.pooling": "attention", "readout.special_tokens": True}),
     ],
 )

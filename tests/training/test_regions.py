@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,9 +23,11 @@ def windows(*rows: tuple[str, int, str]) -> Windows:
     return Windows(ids, np.array(contig), np.array(start), np.zeros_like(labels, np.uint8), labels)
 
 
-def scored(data: Windows, *called: str) -> RegionScores:
+def scored(data: Windows, *called: str, weight: Sequence[float] | None = None) -> RegionScores:
     """Scores of windows where 1 marks a called base."""
-    return score_regions(data, np.array([[float(c) for c in row] for row in called]), 0.5)
+    scores = np.array([[float(c) for c in row] for row in called])
+    weights = np.ones(len(called)) if weight is None else np.array(weight, float)
+    return score_regions(data, scores, 0.5, weights)
 
 
 def test_half_of_a_region_called_is_found_and_less_is_not() -> None:
@@ -58,45 +63,58 @@ def test_called_runs_that_touch_no_region_are_false() -> None:
     assert scored(windows(("a", 0, "11111")), "11011").precision == 1
 
 
-def test_overlapping_windows_count_every_base_once() -> None:
-    data = windows(("a", 0, "0011"), ("a", 2, "1100"))
-    found = scored(data, "0011", "1100")
-    assert (found.regions, found.found, found.called) == (1, 1, 1)
+def test_a_run_weighs_as_much_as_the_stretch_in_which_it_begins() -> None:
+    data = windows(("a", 0, "0110"), ("a", 4, "0000"), ("a", 20, "0000"))
+    found = scored(data, "1101", "1010", "0100", weight=[1, 5, 50])
+    # Of the first stretch a right run and one that goes on in the second; one of each other.
+    assert (found.called, found.false) == (1 + 1 + 5 + 50, 1 + 5 + 50)
+    assert found.precision == 1 / 57
+    assert found.false_per_mb == pytest.approx(1e6 * 56 / (4 * 56))
 
 
 def test_nothing_labelled_and_nothing_called_scores_zero() -> None:
-    assert scored(windows(("a", 0, "000")), "000") == RegionScores(0, 0, 0.0, 0, 0, 0.0)
+    assert scored(windows(("a", 0, "000")), "000") == RegionScores(0, 0, 0.0, 0, 0, 0.0, 0.0)
 
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 6), st.text("01x", min_size=3, max_size=3), st.integers(0, 7)),
+        st.tuples(
+            st.integers(0, 6),
+            st.text("01x", min_size=3, max_size=3),
+            st.integers(0, 7),
+            st.integers(1, 9),
+        ),
         min_size=1,
         max_size=7,
         unique_by=lambda row: row[0],
     )
 )
-def test_regions_agree_with_a_walk_along_the_genome(rows: list[tuple[int, str, int]]) -> None:
-    data = windows(*(("a", 3 * tile, labels) for tile, labels, _ in rows))
-    calls = [f"{bits:03b}" for _, _, bits in rows]
-    found = scored(data, *calls)
-    genome = [["x", False] for _ in range(24)]
-    for (tile, labels, _), called in zip(rows, calls, strict=True):
+def test_regions_agree_with_a_walk_along_the_genome(
+    rows: list[tuple[int, str, int, int]],
+) -> None:
+    data = windows(*(("a", 3 * tile, labels) for tile, labels, _, _ in rows))
+    calls = [f"{bits:03b}" for _, _, bits, _ in rows]
+    found = scored(data, *calls, weight=[weight for *_, weight in rows])
+    genome: list[tuple[str, bool, int]] = [("x", False, 0)] * 24
+    for (tile, labels, _, weight), called in zip(rows, calls, strict=True):
         for i in range(3):
-            genome[3 * tile + i] = [labels[i], called[i] == "1"]
+            genome[3 * tile + i] = (labels[i], called[i] == "1", weight)
     regions, runs = [], []
     for kind, runs_of in (
         (lambda base: base[0] == "1", regions),
         (lambda base: base[0] != "x" and base[1], runs),
     ):
-        current: list[list[object]] = []
-        for base in [*genome, ["x", False]]:
+        current: list[tuple[str, bool, int]] = []
+        for base in [*genome, ("x", False, 0)]:
             if kind(base):
                 current.append(base)
             elif current:
                 runs_of.append(current)
                 current = []
     hits = sum(2 * sum(bool(base[1]) for base in region) >= len(region) for region in regions)
-    false = sum(all(base[0] != "1" for base in run) for run in runs)
+    called_runs = sum(run[0][2] for run in runs)
+    false = sum(run[0][2] for run in runs if all(base[0] != "1" for base in run))
     assert (found.regions, found.found) == (len(regions), hits)
-    assert (found.called, found.false) == (len(runs), false)
+    assert (found.called, found.false) == (called_runs, false)
+    every = sum(weight for _, labels, _, weight in rows for label in labels if label != "x")
+    assert found.false_per_mb == pytest.approx(1e6 * false / every if every else 0.0)

@@ -25,6 +25,7 @@ from hyena_ray.training.supervised import (
     RunResult,
     train_run,
 )
+from tests.training.held_out_rows import held_out
 
 WINDOW, FLANK = 20, 8
 AHEAD = 3
@@ -44,16 +45,18 @@ SETTINGS = RunSettings().updated(
 )
 
 
-def planted_windows(count: int, seed: int) -> ArraySource:
+def planted(count: int, seed: int, length: int = WINDOW) -> Windows:
     """Random bases; a base is labelled where a C stands `AHEAD` bases to its right."""
     rng = np.random.default_rng(seed)
-    tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
-    labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + WINDOW] == 8).astype(np.int8)
-    ids = np.arange(count)
-    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+    tokens = rng.integers(7, 11, (count, length + 2 * FLANK), np.uint8)
+    labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + length] == 8).astype(np.int8)
+    ids = np.arange(count) * length
+    return Windows(ids, np.full(count, "c"), ids, tokens, labels)
 
 
-TRAIN, VALIDATION = planted_windows(128, 0), planted_windows(64, 1)
+TRAIN = ArraySource(planted(128, 0))
+# Three windows of a stretch, of which the last two overlap.
+VALIDATION = held_out(planted(24, 1, length=3 * WINDOW - 7))
 
 
 def run(folder: Path, changes: dict[str, Any], stop_after: int | None = None) -> RunResult:
@@ -123,9 +126,11 @@ def test_the_kept_model_scores_what_its_epoch_reported(tmp_path: Path, ema_decay
     result = run(tmp_path, {"training.ema_decay": ema_decay})
     weights = class_weights(SETTINGS.training)
     model = load_window_model(result.model_folder).to(default_device())
-    again = evaluate(model, VALIDATION, weights, threshold=model.threshold)
+    again = evaluate(model, VALIDATION, weights)
     reported = {name: value for name, value in result.metrics.items() if name != "train_loss"}
-    assert again._asdict() == pytest.approx(reported, rel=1e-6)
+    assert again.record() == pytest.approx(reported, rel=1e-6)
+    assert again.tiles is not None
+    assert model.tile_threshold == again.tiles.threshold == result.metrics["tile_threshold"]
 
 
 def test_a_frozen_backbone_does_not_move(tmp_path: Path) -> None:
@@ -185,15 +190,52 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_windows_without_a_positive_are_refused(tmp_path: Path) -> None:
     ids = np.arange(4)
-    empty = ArraySource(
-        Windows(
-            ids,
-            np.full(4, "c"),
-            ids,
-            np.full((4, WINDOW + 2 * FLANK), 7, np.uint8),
-            np.zeros((4, WINDOW), np.int8),
-        )
+    empty = Windows(
+        ids,
+        np.full(4, "c"),
+        ids,
+        np.full((4, WINDOW + 2 * FLANK), 7, np.uint8),
+        np.zeros((4, WINDOW), np.int8),
     )
-    with pytest.raises(InputError, match="both classes"):
-        train_run(SETTINGS, TRAIN, empty, tmp_path / "run", lambda epoch: None, fingerprint="f")
+    for train, validation in ((ArraySource(empty), VALIDATION), (TRAIN, held_out(empty))):
+        with pytest.raises(InputError, match="both classes"):
+            train_run(
+                SETTINGS, train, validation, tmp_path / "run", lambda epoch: None, fingerprint="f"
+            )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [None, "average_precision", "roc_auc", "f1", "mcc", "tile_f1", "tile_average_precision"],
+)
+def test_the_metric_that_was_asked_for_chooses_the_epoch(
+    tmp_path: Path, metric: str | None
+) -> None:
+    changes = {"training.metric": metric, "training.epochs": 4, "training.learning_rate": 1e-2}
+    result = run(tmp_path, changes)
+    history = read_json(tmp_path / HISTORY)
+    scores = [epoch[metric or "average_precision"] for epoch in history]
+    assert scores[result.best_epoch - 1] == max(scores)
+    assert SETTINGS.updated(changes, "test").metric == (metric or "average_precision")
+
+
+@pytest.mark.parametrize(
+    ("metric", "chosen_for"),
+    [(None, "f1"), ("roc_auc", "f1"), ("tile_f1", "f1"), ("mcc", "mcc"), ("tile_mcc", "mcc")],
+)
+def test_the_threshold_is_chosen_for_f1_or_for_mcc_where_that_is_the_metric(
+    tmp_path: Path, metric: str | None, chosen_for: str
+) -> None:
+    changes = {"training.metric": metric, "training.epochs": 1}
+    result = run(tmp_path, changes)
+    assert SETTINGS.updated(changes, "test").threshold_metric == chosen_for
+    model = load_window_model(result.model_folder).to(default_device())
+    best = evaluate(model, VALIDATION, class_weights(SETTINGS.training), threshold=chosen_for)
+    assert best.metrics.threshold == pytest.approx(model.threshold, rel=1e-6)
+    assert getattr(best.metrics, chosen_for) == pytest.approx(result.metrics[chosen_for], rel=1e-6)
+
+
+def test_of_promoters_mcc_chooses_epoch_and_threshold() -> None:
+    settings = RunSettings.for_task("promoter")
+    assert (settings.metric, settings.threshold_metric) == ("mcc", "mcc")

@@ -34,8 +34,11 @@ def preset(name: str, original: OriginalFigures) -> Preset:
     return Preset("zdna", f"zdna/{name}", f"about {name}", original, PreparedAs(), {}, {})
 
 
-def outcome(f1: float, genome: float | None = 0.25) -> RunFigures:
+def outcome(f1: float, tile_f1: float | None = None) -> RunFigures:
+    """Figures of a run; of sequences, which have no tiles, where `tile_f1` is None."""
     metrics = dict.fromkeys(Metrics._fields, 0.5) | {"f1": f1, "mcc": f1 / 2}
+    if tile_f1 is not None:
+        metrics |= {f"tile_{name}": 0.6 for name in Metrics._fields} | {"tile_f1": tile_f1}
     return RunFigures(
         TrainRecord.make(
             fingerprint="0",
@@ -48,19 +51,19 @@ def outcome(f1: float, genome: float | None = 0.25) -> RunFigures:
             trainable_share=0.05,
             seconds_per_epoch=None if f1 > 0.9 else 10 * f1,
             peak_memory=100 << 20,
-        ),
-        genome,
+        )
     )
 
 
 def test_figures_are_means_and_sample_deviations_of_the_runs() -> None:
     scores = (0.4, 0.5, 0.7)
-    row = preset_row(preset("a", STATED), [outcome(f1) for f1 in scores])
+    row = preset_row(preset("a", STATED), [outcome(f1, f1 + 0.1) for f1 in scores])
     assert (row["runs"], row["diverged"]) == (3, 0)
     assert row["f1"] == pytest.approx(fmean(scores))
     assert row["f1_sd"] == pytest.approx(stdev(scores))
     assert row["mcc_sd"] == pytest.approx(stdev(scores) / 2)
-    assert row["genome_average_precision"] == 0.25
+    assert row["tile_f1"] == pytest.approx(fmean(scores) + 0.1)
+    assert row["tile_f1_sd"] == pytest.approx(stdev(scores))
     assert row["seconds_per_epoch"] == pytest.approx(10 * fmean(scores))
     assert row["peak_memory_mib"] == 100
 
@@ -71,6 +74,11 @@ def test_the_original_stands_beside_with_the_difference() -> None:
     assert row["balanced_accuracy_minus_original"] == pytest.approx(-0.3)
     assert row["trainable_share_minus_original"] == pytest.approx(-0.02)
     assert (row["original_recall"], row["recall_minus_original"]) == (None, None)
+    # Of bases the original work tested on tiles.
+    row = preset_row(preset("a", STATED), [outcome(0.1, 0.7)])
+    assert (row["original_f1"], row["f1_minus_original"]) == (0.6, pytest.approx(0.1))
+    assert row["balanced_accuracy_minus_original"] == pytest.approx(-0.2)
+    assert row["f1"] == 0.1
 
 
 def test_one_run_has_no_deviation_and_diverged_ones_do_not_count() -> None:
@@ -88,7 +96,7 @@ def test_what_some_runs_do_not_know_is_averaged_over_the_others() -> None:
     row = preset_row(preset("a", STATED), [outcome(0.95), outcome(0.5)])
     assert row["seconds_per_epoch"] == 5
     assert preset_row(preset("a", STATED), [outcome(0.95)])["seconds_per_epoch"] is None
-    assert preset_row(preset("a", STATED), [outcome(0.5, None)])["genome_average_precision"] is None
+    assert preset_row(preset("a", STATED), [outcome(0.5)])["tile_f1"] is None
 
 
 def test_every_figure_of_the_original_has_one_of_ours() -> None:
