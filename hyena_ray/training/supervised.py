@@ -150,7 +150,7 @@ class SupervisedPlan:
         validation: HeldOut,
         folder: AnyPath,
         workers: Workers,
-        on_validation: Callable[[int], None],
+        on_validation: Callable[[int], None] = lambda windows: None,
     ) -> None:
         self._recipe = settings.training
         self._model = model

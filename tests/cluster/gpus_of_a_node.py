@@ -96,7 +96,8 @@ def seen_by_trials(folder: Path, gpu: float, count: int) -> list[str]:
     (folder / "space.yaml").write_text(SPACE.replace("trials: 3", f"trials: {count}"))
     space = SearchSpace.load(folder / "space.yaml")
     placement = Placement(count, 1, TrialResources(gpu=gpu))
-    tune_experiment.run_trials(space, StoredStudy(folder, space), {}, folder, placement)
+    unread: Any = None
+    tune_experiment.run_trials(space, StoredStudy(folder, space), unread, folder, placement)
     return sorted(path.read_text() for path in seen.iterdir())
 
 

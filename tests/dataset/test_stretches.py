@@ -164,7 +164,7 @@ def test_a_change_of_a_file_of_stretches_is_refused(inputs: Inputs, tmp_path: Pa
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     with pytest.raises(InputError, match="prepare the data again"):
         data.check([20])
-    path.rename(path.with_name("part-00001.parquet"))
+    (tmp_path / "data" / "stretches" / "split=val" / path.name).unlink()
     with pytest.raises(InputError, match="the file is missing"):
         PreparedData.open(tmp_path / "data")
 

@@ -169,11 +169,17 @@ def test_the_losses_of_a_rounded_epoch_are_close_to_the_exact_ones(
         settings = SETTINGS.updated(changes, "test")
         model = new_model(settings)
         plan = supervised.SupervisedPlan(
-            settings, model, windows(500, 0), windows(150, 1), Path(), module.ALONE
+            settings,
+            model,
+            ArraySource(windows(500, 0)),
+            held_out(windows(150, 1)),
+            Path(),
+            module.ALONE,
         )
         trainer = new_trainer(model, settings.training)
         trainer.start_stage(plan.optimization(0))
-        for batch in step_batches(windows(500, 0), settings.training, 0, trainer.device):
+        source = ArraySource(windows(500, 0))
+        for batch in step_batches(source, settings.training, 0, trainer.device):
             trainer.step(batch)
         return trainer.read_losses()
 
@@ -201,7 +207,9 @@ def test_windows_on_the_device_and_streamed_windows_train_the_same_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resident = run(tmp_path / "resident", {})
-    assert_equal(run(tmp_path / "streamed", {}, train=OnTheHost(windows(500, 0))), resident)
+    assert_equal(
+        run(tmp_path / "streamed", {}, train=OnTheHost(ArraySource(windows(500, 0)))), resident
+    )
     monkeypatch.setattr(loaders, "RESIDENT_FRACTION", 0.0)
     assert_equal(run(tmp_path / "too large", {}), resident)
 
@@ -209,8 +217,8 @@ def test_windows_on_the_device_and_streamed_windows_train_the_same_model(
 def test_a_step_does_not_synchronise_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SETTINGS.updated({"training.ema_decay": 0.9}, "test")
     model = new_model(settings)
-    source = windows(500, 0)
-    plan = supervised.SupervisedPlan(settings, model, source, source, Path(), module.ALONE)
+    source, scored = ArraySource(windows(500, 0)), held_out(windows(150, 1))
+    plan = supervised.SupervisedPlan(settings, model, source, scored, Path(), module.ALONE)
     trainer = new_trainer(model, settings.training)
     trainer.start_stage(plan.optimization(0))
     for watched in (False, True):  # captured in the first epoch, replayed in the second
