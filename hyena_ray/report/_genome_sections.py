@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import Count, Manifest
+from hyena_ray.genome.region_shape import SHIFTS, RegionShape
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.report._page import (
+    MINUS,
     Block,
     Figure,
     Headline,
@@ -95,7 +97,12 @@ def prepared_section(contents: PrepareContents) -> Section | None:
             for row in (*manifest.dropped, *of_stretches)
         ],
     )
-    return Section("windows", "Windows", [_windows_by_contig(manifest), dropped])
+    blocks: list[Block] = [_windows_by_contig(manifest), dropped]
+    if manifest.regions is not None:
+        blocks.append(f"Labels: {manifest.label_source}. {manifest.regions.lengths_text()}.")
+        if manifest.regions.edges:
+            blocks.append(_region_edges(manifest.regions))
+    return Section("windows", "Windows", blocks)
 
 
 def _windows_by_contig(manifest: Manifest) -> Figure:
@@ -146,6 +153,45 @@ def _windows_by_contig(manifest: Manifest) -> Figure:
             ],
         ),
     )
+
+
+def _region_edges(shape: RegionShape) -> Figure:
+    """Draw how many regions begin and end with their structure, and would if an edge was moved."""
+    rates = {
+        name: [count / shape.regions for count in edge.fitting]
+        for name, edge in shape.edges.items()
+    }
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 2.4))
+        panels = figure.subplots(1, len(rates), sharey=True)
+        for axes, (name, values) in zip(panels, rates.items(), strict=True):
+            colours = [BLUE if shift == 0 else MUTED for shift in SHIFTS]
+            axes.bar(list(SHIFTS), values, color=colours)
+            axes.set_xticks(list(SHIFTS), [_signed(shift) for shift in SHIFTS])
+            axes.set(xlabel=f"bases that the {name} is moved")
+        panels[0].set(ylabel="fraction of regions")
+        svg = svg_of(figure, "edges")
+    rows = [[name, *(f"{value:.1%}" for value in values)] for name, values in rates.items()]
+    finding = (
+        shape.shift_text() or f"No other edges would have {shape.structure} in clearly more regions"
+    )
+    return Figure(
+        "edges",
+        svg,
+        f"{finding}.",
+        f"Fraction of regions with {shape.structure} exactly at an edge: blue as labelled, grey "
+        "if that edge were moved to the left (negative) or to the right. Where a grey bar is much "
+        "higher, the coordinates of the file are shifted.",
+        Table(
+            f"Regions with {shape.structure} at an edge that is moved",
+            ["edge", *map(_signed, SHIFTS)],
+            rows,
+        ),
+    )
+
+
+def _signed(shift: int) -> str:
+    return f"{shift:+d}".replace("-", MINUS) if shift else "0"
 
 
 def regions_headline(record: PredictionRecord) -> list[Block]:
