@@ -194,7 +194,8 @@ def _write(
     if genome.lengths is not None:
         _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
-    shape = ShapeCounter(settings.task)
+    given = sum(len(rows.start) for rows in regions.rows.values())
+    shape = ShapeCounter(settings.task, given)
     simulated = False
     for contig in with_progress(genome):
         size = len(contig.codes)

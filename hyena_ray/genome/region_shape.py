@@ -1,16 +1,16 @@
 """The shape of labelled regions: how long they are, and whether their edges are where they belong.
 
-Z-DNA is an alternation of purines and pyrimidines, and a G-quadruplex begins and ends with a run of
-G or, on the other strand, of C. The structure of many regions therefore begins with their first
+What makes a region, such as the run of G of a G-quadruplex, begins in many regions with their first
 base and ends with their last one. Coordinates are easily off by one, since some formats count from
-0 and others from 1, and some include the end. Then the structure begins or ends that many bases
+0 and others from 1, and some include the end. Then this structure begins or ends that many bases
 away from the edge in clearly more regions than at the edge itself.
 
-Only a few bases around each edge are read.
+Only a few bases around the edges of some hundred regions are read.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,62 +26,110 @@ from hyena_ray.settings import Settings
 REACH = 4
 """Bases by which an edge is moved at most, to either side, to see where more regions fit."""
 SHIFTS = range(-REACH, REACH + 1)
-"""Bases by which an edge is moved, in the order of `EdgeShape.fitting`."""
+"""Bases by which an edge is moved, in the order of an `EdgeProfile`."""
+SAMPLE = 400
+"""Regions at most whose edges are read, evenly over the file: Z-HUNT needs 0.1 ms for an edge, and
+this many show a shift beyond doubt."""
 LEAST_GAIN = 1.5
 """Regions that fit a moved edge for each one that fits the edge as it is, at the least, where the
-edge is called shifted. Structures also begin near an edge: 1.1 times as many regions of Z-DNA begin
-to alternate two bases after their start as at their start, which is right by Z-HUNT."""
+edge is called shifted."""
 CHANCE = 0.001
 """Probability at most of calling any edge shifted, if regions fit the moved edge by chance."""
-
-
-def _alternates(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    before, after = codes[:, :-1], codes[:, 1:]
-    # A and G have even codes, C and T odd ones.
-    return ((before ^ after) & 1).astype(bool) & (np.maximum(before, after) < N_CODE)
-
-
-def _repeats_g_or_c(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    before, after = codes[:, :-1], codes[:, 1:]
-    return (before == after) & ((after == 1) | (after == 2))
+TRACT_SCORE = 400.0
+"""Z-HUNT's score from which a window is a tract of Z-DNA."""
+TRACT_GAIN = 1.5
+"""Z-HUNT's score of the first window of a tract, for that of a window which begins one or two bases
+farther out, at the least."""
+_DINUCLEOTIDES = 6
+_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+_COMPLEMENT = np.array([3, 2, 1, 0, 4], np.uint8)
 
 
 class Structure(NamedTuple):
-    """A run of bases with which the regions of a task begin and end, the same on both strands."""
+    """What begins with the first base of a region and, on the other strand, with its last one."""
 
     name: str
     """Name in text, with its article."""
-    shortest: int
-    """Bases of the shortest run, at least 2."""
-    continues: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
-    """Function of base codes, shape (n, W), that tells of each base but the first whether it
-    continues the run of the base before it, shape (n, W - 1)."""
+    before: int
+    """Bases before its first one that have to be known to tell that it begins there."""
+    after: int
+    """Bases from its first one on that have to be known."""
+    begins: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
+    """Function of base codes, shape (n, W), that tells where it begins: the first of W - `before` -
+    `after` + 1 columns is for base `before`."""
 
 
-STRUCTURES: dict[str, Structure] = {
-    "zdna": Structure("an alternation of purines and pyrimidines", 2, _alternates),
-    "g4": Structure("a run of at least 3 G or C", 3, _repeats_g_or_c),
+def _alternation_begins(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    left, right = codes[:, :-1], codes[:, 1:]
+    # A and G have even codes, C and T odd ones.
+    alternates = ((left ^ right) & 1).astype(bool) & (np.maximum(left, right) < N_CODE)
+    return _runs_begin(alternates, 2)
+
+
+def _g_or_c_begin(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    left, right = codes[:, :-1], codes[:, 1:]
+    return _runs_begin((left == right) & ((right == 1) | (right == 2)), 3)
+
+
+def _runs_begin(continues: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
+    """Tell where a run of at least `shortest` bases begins.
+
+    Args:
+        continues: Whether a base continues the run of the base before it, shape (n, W - 1).
+        shortest: Bases of the shortest run.
+
+    Returns:
+        One column for each base from the second on, shape (n, W - shortest).
+    """
+    steps = sliding_window_view(continues, shortest, axis=1)
+    begins: NDArray[np.bool_] = ~steps[..., 0] & steps[..., 1:].all(-1)
+    return begins
+
+
+def _tract_begins(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    import zhuntrs
+
+    size = 2 * _DINUCLEOTIDES
+    engine = zhuntrs.Engine(_DINUCLEOTIDES, _DINUCLEOTIDES)
+    known = codes < N_CODE
+    # Rows one behind the other; windows across a joint are scored too, and not read.
+    prediction = engine.predict(_LETTERS[np.where(known, codes, 0)].tobytes())
+    scores = np.zeros(codes.size)
+    scores[np.array(prediction.start, np.int64)] = prediction.zhscore
+    scores = scores.reshape(codes.shape)[:, : codes.shape[1] - size + 1]
+    scores = np.where(sliding_window_view(known, size, axis=1).all(-1), scores, 0)
+    farther_out = np.maximum(scores[:, 1:-1], scores[:, :-2])
+    begins: NDArray[np.bool_] = (scores[:, 2:] >= TRACT_SCORE) & (
+        scores[:, 2:] >= TRACT_GAIN * farther_out
+    )
+    return begins
+
+
+STRUCTURES: dict[str, tuple[Structure, ...]] = {
+    "zdna": (
+        Structure("a tract of Z-HUNT", 2, 2 * _DINUCLEOTIDES, _tract_begins),
+        Structure("an alternation of purines and pyrimidines", 1, 2, _alternation_begins),
+    ),
+    "g4": (Structure("a run of at least 3 G or C", 1, 3, _g_or_c_begin),),
 }
-"""Structures by name of the task; a task that is missing has none at its edges."""
+"""Structures by name of the task; the first one decides whether edges look shifted. The regions of
+a task that is missing have none at their edges."""
 
 
-class EdgeShape(Settings):
-    """How well one edge of regions, their start or their end, agrees with their structure."""
+class EdgeProfile(Settings):
+    """How many regions begin and end with a structure if an edge is moved by each of `SHIFTS`."""
 
-    fitting: tuple[int, ...] = Field(min_length=2 * REACH + 1, max_length=2 * REACH + 1)
-    """Regions at whose edge a run begins (or ends) if the edge is moved by -`REACH` to `REACH`
-    bases."""
-    shift: int
-    """Bases by which the edge has to be moved for clearly more regions to fit; 0 where it is right
-    as far as this can tell."""
+    structure: str
+    """The structure, with its article."""
+    start: tuple[int, ...] = Field(min_length=len(SHIFTS), max_length=len(SHIFTS))
+    """Regions that begin with it, if their start is moved."""
+    end: tuple[int, ...] = Field(min_length=len(SHIFTS), max_length=len(SHIFTS))
+    """Regions that end with it, if their end is moved."""
 
-    def at(self, shift: int) -> int:
-        """Return how many regions fit once the edge has been moved.
-
-        Args:
-            shift: Bases by which it is moved, from -`REACH` to `REACH`.
-        """
-        return self.fitting[REACH + shift]
+    @property
+    def edges(self) -> dict[str, tuple[int, ...]]:
+        """Numbers of regions by name of the edge."""
+        return {"start": self.start, "end": self.end}
 
 
 class RegionShape(Settings):
@@ -100,36 +148,23 @@ class RegionShape(Settings):
     """Bases of the longest region."""
     odd: int
     """Regions with an odd number of bases."""
-    structure: str | None
-    """Run of bases with which they should begin and end; None where the task has none."""
-    start: EdgeShape | None
-    """Their first bases; None without such a structure."""
-    end: EdgeShape | None
-    """Their last bases; None without such a structure."""
-
-    @property
-    def edges(self) -> dict[str, EdgeShape]:
-        """Start and end by name; none where the task's regions have no such structure."""
-        edges = {"start": self.start, "end": self.end}
-        return {name: edge for name, edge in edges.items() if edge is not None}
-
-    @property
-    def shifts(self) -> tuple[int, int]:
-        """Bases by which start and end have to be moved for clearly more regions to fit."""
-        edges = self.edges.values()
-        start, end = (edge.shift for edge in edges) if edges else (0, 0)
-        return start, end
+    profiled: int = Field(ge=0)
+    """Regions whose edges were read."""
+    profiles: tuple[EdgeProfile, ...]
+    """Profiles of their edges, the one that decides first; none where the task has no structure."""
+    shifts: tuple[int, int]
+    """Bases by which start and end have to be moved for clearly more regions to fit; 0 where an
+    edge is right as far as this can tell."""
 
     def lengths_text(self) -> str:
         """Describe lengths and parity in a sentence without its full stop.
 
         Example:
-            >>> shape = RegionShape(
-            ...     regions=3, shortest=12, median=15, longest=40, odd=1,
-            ...     structure=None, start=None, end=None,
-            ... )  # fmt: skip
-            >>> shape.lengths_text()
-            '3 regions of 12 to 40 bases, half of them up to 15; 33.3 % have an odd length'
+            >>> counter = ShapeCounter("other", 2)
+            >>> regions = Intervals(np.array([0, 20]), np.array([12, 35]))
+            >>> counter.add(np.zeros(60, np.uint8), regions)
+            >>> counter.shape().lengths_text()
+            '2 regions of 12 to 15 bases, half of them up to 12; 50.0 % have an odd length'
         """
         return (
             f"{self.regions:,} regions of {self.shortest:,} to {self.longest:,} bases, half of "
@@ -139,48 +174,64 @@ class RegionShape(Settings):
     def table(self) -> str:
         """Return lengths, and the percentage of regions that fit each shift, as lines of text."""
         lines = [self.lengths_text()]
-        if self.edges:
-            lines.append(
-                f"% of regions with {self.structure} at an edge, were it moved by N bases:"
-            )
-            rows = [("", *(f"{shift:+d}" if shift else "0" for shift in SHIFTS))]
+        for profile in self.profiles:
+            lines.append(f"% of them with {profile.structure} at an edge, if moved by N bases:")
+            rows = [("", *map(signed, SHIFTS))]
             rows += [
-                (name, *(f"{100 * count / self.regions:.0f}" for count in edge.fitting))
-                for name, edge in self.edges.items()
+                (name, *(f"{100 * count / self.profiled:.0f}" for count in counts))
+                for name, counts in profile.edges.items()
             ]
             lines += ["".join(cell.rjust(6) for cell in row) for row in rows]
         return "\n".join(lines)
 
     def shift_text(self) -> str:
         """Describe the edges that look shifted; empty where none does."""
+        if not self.profiles:
+            return ""
+        profile = self.profiles[0]
         return " and ".join(
-            f"{100 * edge.at(0) / self.regions:.0f} % of the regions have {self.structure} at "
-            f"their {name}, but {100 * edge.at(edge.shift) / self.regions:.0f} % if it is moved by "
-            f"{edge.shift:+d}"
-            for name, edge in self.edges.items()
-            if edge.shift
+            f"{100 * counts[REACH] / self.profiled:.0f} % of the regions have {profile.structure} "
+            f"at their {name}, but {100 * counts[REACH + shift] / self.profiled:.0f} % if it is "
+            f"moved by {signed(shift)}"
+            for (name, counts), shift in zip(profile.edges.items(), self.shifts, strict=True)
+            if shift
         )
+
+
+def signed(shift: int) -> str:
+    """Return a number of bases with its sign.
+
+    Args:
+        shift: Bases by which an edge is moved.
+
+    Example:
+        >>> signed(2), signed(0)
+        ('+2', '0')
+    """
+    return f"{shift:+d}" if shift else "0"
 
 
 class ShapeCounter:
     """Collect the shape of regions contig by contig.
 
     Args:
-        task: Name of the task, which decides the structure.
+        task: Name of the task, which decides the structures.
+        regions: Regions of all contigs, or more.
 
     Example:
         >>> codes = np.array([0, 0, 1, 2, 1, 2, 2, 0], np.uint8)  # AA CGCG GA
-        >>> counter = ShapeCounter("zdna")
+        >>> counter = ShapeCounter("zdna", regions=1)
         >>> counter.add(codes, Intervals(np.array([2]), np.array([7])))
-        >>> shape = counter.shape()
-        >>> shape.start.at(0), shape.end.at(0), shape.end.at(-1)
-        (0, 0, 1)
+        >>> counter.shape().profiles[1].end  # the alternation ends one base before the region
+        (0, 0, 0, 1, 0, 0, 1, 0, 0)
     """
 
-    def __init__(self, task: str) -> None:
-        self._structure = STRUCTURES.get(task)
+    def __init__(self, task: str, regions: int) -> None:
+        self._structures = STRUCTURES.get(task, ())
+        self._step = max(1, -(-regions // SAMPLE))
         self._sizes: list[NDArray[np.int64]] = []
-        self._start, self._end = _EdgeCounts(), _EdgeCounts()
+        self._edges = [(_EdgeCounts(), _EdgeCounts()) for _ in self._structures]
+        self._seen = self._profiled = 0
 
     def add(self, codes: NDArray[np.uint8], regions: Intervals) -> None:
         """Count the regions of a contig.
@@ -190,44 +241,39 @@ class ShapeCounter:
             regions: Its regions.
         """
         self._sizes.append(regions.end - regions.start)
-        if self._structure is not None:
-            before, width = REACH + 1, 2 * REACH + 1 + self._structure.shortest
-            starts = gather_windows(codes, regions.start - before, width, N_CODE)
-            self._start.add(_fitting(starts, self._structure))
-            ends = gather_windows(codes, regions.end + before - width, width, N_CODE)
-            # Read from the right, an end is a start.
-            self._end.add(_fitting(ends[:, ::-1], self._structure)[:, ::-1])
+        chosen = slice(-self._seen % self._step, None, self._step)
+        starts, ends = regions.start[chosen], regions.end[chosen]
+        self._seen += len(regions.start)
+        self._profiled += len(starts)
+        if not len(starts):
+            return
+        for structure, (start, end) in zip(self._structures, self._edges, strict=True):
+            before, after = REACH + structure.before, REACH + structure.after
+            width = before + after
+            start.add(structure.begins(gather_windows(codes, starts - before, width, N_CODE)))
+            windows = gather_windows(codes, ends - after, width, N_CODE)
+            # On the other strand, an end is a start.
+            end.add(structure.begins(_COMPLEMENT[windows[:, ::-1]])[:, ::-1])
 
     def shape(self) -> RegionShape:
         """Return the shape of all regions that were counted, at least one."""
         sizes = np.concatenate(self._sizes)
         shortest, median, longest = np.quantile(sizes, (0, 0.5, 1), method="inverted_cdf")
-        structure = self._structure
         return RegionShape(
             regions=len(sizes),
             shortest=int(shortest),
             median=int(median),
             longest=int(longest),
             odd=int((sizes % 2).sum()),
-            structure=None if structure is None else structure.name,
-            start=None if structure is None else self._start.shape(),
-            end=None if structure is None else self._end.shape(),
+            profiled=self._profiled if self._structures else 0,
+            profiles=tuple(
+                EdgeProfile(structure=structure.name, start=start.fitting, end=end.fitting)
+                for structure, (start, end) in zip(self._structures, self._edges, strict=True)
+            ),
+            shifts=(self._edges[0][0].shift(), self._edges[0][1].shift())
+            if self._edges
+            else (0, 0),
         )
-
-
-def _fitting(codes: NDArray[np.uint8], structure: Structure) -> NDArray[np.bool_]:
-    """Tell at which shifts of the start a run begins with the first base of a region.
-
-    Args:
-        codes: Base codes from `REACH` + 1 bases before the start on, shape (n, W).
-        structure: What should begin there.
-
-    Returns:
-        One column for each shift, shape (n, 2 * `REACH` + 1).
-    """
-    steps = sliding_window_view(structure.continues(codes), structure.shortest, axis=1)
-    fitting: NDArray[np.bool_] = ~steps[..., 0] & steps[..., 1:].all(-1)
-    return fitting
 
 
 class _EdgeCounts:
@@ -237,23 +283,24 @@ class _EdgeCounts:
         self._fitting = np.zeros(len(SHIFTS), np.int64)
         self._both = np.zeros(len(SHIFTS), np.int64)
 
+    @property
+    def fitting(self) -> tuple[int, ...]:
+        return tuple(self._fitting.tolist())
+
     def add(self, fitting: NDArray[np.bool_]) -> None:
         self._fitting += fitting.sum(0)
         self._both += (fitting & fitting[:, REACH, None]).sum(0)
 
-    def shape(self) -> EdgeShape:
+    def shift(self) -> int:
+        """Return the shift that clearly more regions fit, by McNemar's exact test, or 0."""
         best = int(np.argmax(self._fitting))
-        shift = SHIFTS[best] if self._is_clear(best) else 0
-        return EdgeShape(fitting=tuple(self._fitting.tolist()), shift=shift)
-
-    def _is_clear(self, moved: int) -> bool:
-        """Tell whether clearly more regions fit a moved edge, by McNemar's exact test."""
-        from scipy.stats import binomtest
-
-        fitting, unmoved = self._fitting[moved], self._fitting[REACH]
-        if fitting == unmoved or fitting < LEAST_GAIN * unmoved:
-            return False
-        gained, lost = int(fitting - self._both[moved]), int(unmoved - self._both[moved])
-        test = binomtest(gained, gained + lost, alternative="greater")
+        fitting, unmoved, both = (
+            int(counts) for counts in (self._fitting[best], self._fitting[REACH], self._both[best])
+        )
+        if best == REACH or fitting == 0 or fitting < LEAST_GAIN * unmoved:
+            return 0
+        gained, changed = fitting - both, fitting + unmoved - 2 * both
+        # That so many of those which change are gained, as in tossing a coin.
+        p_value = sum(math.comb(changed, n) for n in range(gained, changed + 1)) / 2**changed
         # Two edges, and every shift but none.
-        return bool(test.pvalue < CHANCE / (2 * (len(SHIFTS) - 1)))
+        return SHIFTS[best] if p_value < CHANCE / (2 * (len(SHIFTS) - 1)) else 0

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import Count, Manifest
-from hyena_ray.genome.region_shape import SHIFTS, RegionShape
+from hyena_ray.genome.region_shape import SHIFTS, RegionShape, signed
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun, shortened_list
@@ -100,7 +100,7 @@ def prepared_section(contents: PrepareContents) -> Section | None:
     blocks: list[Block] = [_windows_by_contig(manifest), dropped]
     if manifest.regions is not None:
         blocks.append(f"Labels: {manifest.label_source}. {manifest.regions.lengths_text()}.")
-        if manifest.regions.edges:
+        if manifest.regions.profiles:
             blocks.append(_region_edges(manifest.regions))
     return Section("windows", "Windows", blocks)
 
@@ -157,41 +157,38 @@ def _windows_by_contig(manifest: Manifest) -> Figure:
 
 def _region_edges(shape: RegionShape) -> Figure:
     """Draw how many regions begin and end with their structure, and would if an edge was moved."""
-    rates = {
-        name: [count / shape.regions for count in edge.fitting]
-        for name, edge in shape.edges.items()
-    }
+    shifts = [signed(shift).replace("-", MINUS) for shift in SHIFTS]
+    decisive = shape.profiles[0]
     with style() as new_figure:
         figure = new_figure(figsize=(WIDTH, 2.4))
-        panels = figure.subplots(1, len(rates), sharey=True)
-        for axes, (name, values) in zip(panels, rates.items(), strict=True):
-            colours = [BLUE if shift == 0 else MUTED for shift in SHIFTS]
-            axes.bar(list(SHIFTS), values, color=colours)
-            axes.set_xticks(list(SHIFTS), [_signed(shift) for shift in SHIFTS])
+        panels = figure.subplots(1, len(decisive.edges), sharey=True)
+        for axes, (name, counts) in zip(panels, decisive.edges.items(), strict=True):
+            colours = [MUTED if shift else BLUE for shift in SHIFTS]
+            axes.bar(range(len(SHIFTS)), [n / shape.profiled for n in counts], color=colours)
+            axes.set_xticks(range(len(SHIFTS)), shifts)
             axes.set(xlabel=f"bases that the {name} is moved")
         panels[0].set(ylabel="fraction of regions")
         svg = svg_of(figure, "edges")
-    rows = [[name, *(f"{value:.1%}" for value in values)] for name, values in rates.items()]
-    finding = (
-        shape.shift_text() or f"No other edges would have {shape.structure} in clearly more regions"
+    finding = shape.shift_text() or (
+        f"No moved edge has {decisive.structure} in clearly more regions than the edges as labelled"
     )
     return Figure(
         "edges",
         svg,
         f"{finding}.",
-        f"Fraction of regions with {shape.structure} exactly at an edge: blue as labelled, grey "
-        "if that edge were moved to the left (negative) or to the right. Where a grey bar is much "
-        "higher, the coordinates of the file are shifted.",
+        f"Fraction of {shape.profiled:,} regions with {decisive.structure} exactly at an edge: "
+        "blue as labelled, grey if the edge were moved to the left (negative) or to the right. "
+        "Where a grey bar is much higher, the coordinates of the file are shifted.",
         Table(
-            f"Regions with {shape.structure} at an edge that is moved",
-            ["edge", *map(_signed, SHIFTS)],
-            rows,
+            "Regions with a structure exactly at an edge that is moved",
+            ["structure", "edge", *shifts],
+            [
+                [profile.structure, name, *(f"{n / shape.profiled:.1%}" for n in counts)]
+                for profile in shape.profiles
+                for name, counts in profile.edges.items()
+            ],
         ),
     )
-
-
-def _signed(shift: int) -> str:
-    return f"{shift:+d}".replace("-", MINUS) if shift else "0"
 
 
 def regions_headline(record: PredictionRecord) -> list[Block]:

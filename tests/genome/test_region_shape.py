@@ -15,8 +15,16 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import open_genome
 from hyena_ray.genome.intervals import Intervals
 from hyena_ray.genome.region_files import Regions, read_regions
-from hyena_ray.genome.region_shape import REACH, SHIFTS, RegionShape, ShapeCounter
+from hyena_ray.genome.region_shape import (
+    SAMPLE,
+    SHIFTS,
+    TRACT_GAIN,
+    TRACT_SCORE,
+    RegionShape,
+    ShapeCounter,
+)
 from hyena_ray.genome.simulation import MOTIFS, simulate_genome
+from hyena_ray.model.zhunt import zhunt_scores
 
 MOVES = (-2, -1, 0, 1, 2)
 
@@ -25,10 +33,11 @@ def shape_of(
     task: str, contigs: dict[str, NDArray[np.uint8]], regions: Regions, most: int | None = None
 ) -> RegionShape:
     """The shape of regions, of the first `most` of each contig."""
-    counter = ShapeCounter(task)
+    merged = {name: regions.merged(name, len(codes)) for name, codes in contigs.items()}
+    chosen = {name: Intervals(of.start[:most], of.end[:most]) for name, of in merged.items()}
+    counter = ShapeCounter(task, sum(len(of.start) for of in chosen.values()))
     for name, codes in contigs.items():
-        merged = regions.merged(name, len(codes))
-        counter.add(codes, Intervals(merged.start[:most], merged.end[:most]))
+        counter.add(codes, chosen[name])
     return counter.shape()
 
 
@@ -61,68 +70,78 @@ def test_the_shift_that_restores_planted_edges_is_named_for_each_end(
 
 @pytest.mark.parametrize("task", ["zdna", "g4"])
 def test_regions_without_a_structure_at_their_edges_are_not_called_shifted(task: str) -> None:
-    for seed in range(50):
+    for seed in range(10):
         rng = np.random.default_rng(seed)
         codes = rng.integers(4, size=40_000).astype(np.uint8)
         start = np.arange(400) * 100 + rng.integers(20, size=400)
-        counter = ShapeCounter(task)
+        counter = ShapeCounter(task, 400)
         counter.add(codes, Intervals(start, start + rng.integers(12, 40, size=400)))
         assert counter.shape().shifts == (0, 0)
 
 
 def test_a_handful_of_regions_decides_nothing() -> None:
     codes = np.array([0, 0, 1, 2, 1, 2, 1, 2, 2, 2, 2] * 3, np.uint8)
-    counter = ShapeCounter("zdna")
+    counter = ShapeCounter("zdna", 3)
     counter.add(codes, Intervals(np.array([2, 13, 24]), np.array([9, 20, 31])))
     assert counter.shape().shifts == (0, 0)
 
 
 def test_a_task_without_a_structure_has_lengths_and_parity_alone() -> None:
-    counter = ShapeCounter("other")
+    counter = ShapeCounter("other", 3)
     counter.add(np.zeros(50, np.uint8), Intervals(np.array([0, 20]), np.array([5, 30])))
     counter.add(np.zeros(50, np.uint8), Intervals(np.array([7]), np.array([8])))
     shape = counter.shape()
     assert (shape.regions, shape.odd) == (3, 2)
     assert (shape.shortest, shape.median, shape.longest) == (1, 5, 10)
-    assert (shape.edges, shape.shifts, shape.shift_text()) == ({}, (0, 0), "")
+    assert (shape.profiles, shape.shifts, shape.shift_text()) == ((), (0, 0), "")
 
 
-def runs_that_begin(letters: str, task: str) -> set[int]:
-    """Where runs of the structure begin: written out, base by base."""
+def begins(letters: str, at: int, structure: str) -> bool:
+    """Whether a structure begins at a base, written out; past its ends a contig is N."""
+    padded, at = "N" * 50 + letters + "N" * 50, at + 50
+    if "Z-HUNT" in structure:
+        best, one, two = (zhunt(padded[first : first + 12]) for first in (at, at - 1, at - 2))
+        return best >= TRACT_SCORE and best >= TRACT_GAIN * max(one, two)
 
     def continues(before: str, base: str) -> bool:
-        if task == "g4":
+        if "G or C" in structure:
             return before == base and base in "GC"
         return "N" not in before + base and (before in "AG") != (base in "AG")
 
-    least = {"zdna": 2, "g4": 3}[task]
-    # Past its ends a contig is N, which continues nothing.
-    padded = "N" * 50 + letters + "N" * 50
-    return {
-        at - 50
-        for at in range(1, len(padded) - least)
-        if not continues(padded[at - 1], padded[at])
-        and all(continues(padded[i], padded[i + 1]) for i in range(at, at + least - 1))
-    }
+    least = 3 if "G or C" in structure else 2
+    run = padded[at : at + least]
+    return not continues(padded[at - 1], run[0]) and all(map(continues, run, run[1:]))
+
+
+def zhunt(window: str) -> float:
+    if "N" in window:
+        return 0.0
+    codes = np.array([["ACGT".index(letter) for letter in window]], np.uint8)
+    return float(zhunt_scores(codes, (6, 6))[0, 0])
+
+
+BASES = st.text("ACGN", max_size=12)
+TRACTS = st.sampled_from(["CG", "GC", "CA", "TG", "GT", "AC", "G", "C"])
 
 
 @pytest.mark.parametrize("task", ["zdna", "g4"])
-@given(letters=st.text("ACGN", min_size=1, max_size=40), data=st.data())
+@given(before=BASES, unit=TRACTS, copies=st.integers(1, 9), after=BASES, data=st.data())
 def test_the_profile_is_that_of_a_loop_over_bases(
-    task: str, letters: str, data: st.DataObject
+    task: str, before: str, unit: str, copies: int, after: str, data: st.DataObject
 ) -> None:
+    letters = before + unit * copies + after
     start = data.draw(st.integers(0, len(letters) - 1))
     end = data.draw(st.integers(start + 1, len(letters)))
-    counter = ShapeCounter(task)
+    counter = ShapeCounter(task, 1)
     codes = np.array(["ACGTN".index(letter) for letter in letters], np.uint8)
     counter.add(codes, Intervals(np.array([start]), np.array([end])))
-    shape = counter.shape()
-    assert shape.start is not None
-    assert shape.end is not None
-    forward, reverse = (runs_that_begin(text, task) for text in (letters, letters[::-1]))
-    for shift in SHIFTS:
-        assert shape.start.at(shift) == (start + shift in forward)
-        assert shape.end.at(shift) == (len(letters) - end - shift in reverse)
+    other_strand = letters[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    for profile in counter.shape().profiles:
+        for number, shift in enumerate(SHIFTS):
+            at_start = begins(letters, start + shift, profile.structure)
+            assert profile.start[number] == at_start
+            at_end = begins(other_strand, len(letters) - end - shift, profile.structure)
+            assert profile.end[number] == at_end
 
 
 @given(seed=st.integers(0, 1000), task=st.sampled_from(["zdna", "g4"]))
@@ -131,15 +150,13 @@ def test_on_the_other_strand_start_and_end_change_places(seed: int, task: str) -
     codes = rng.integers(5, size=300).astype(np.uint8)
     start = np.sort(rng.choice(270, 8, replace=False))
     end = start + rng.integers(1, 30, size=8)
-    given_strand, other = ShapeCounter(task), ShapeCounter(task)
+    given_strand, other = ShapeCounter(task, 8), ShapeCounter(task, 8)
     given_strand.add(codes, Intervals(start, end))
     complement = np.array([3, 2, 1, 0, 4], np.uint8)[codes[::-1]]
     other.add(complement, Intervals(300 - end, 300 - start))
-    first, second = given_strand.shape(), other.shape()
-    assert first.start is not None
-    assert second.end is not None
-    assert first.start.fitting == second.end.fitting[::-1]
-    assert len(first.start.fitting) == 2 * REACH + 1
+    for first, second in zip(given_strand.shape().profiles, other.shape().profiles, strict=True):
+        assert first.start == second.end[::-1]
+        assert first.end == second.start[::-1]
 
 
 @given(parts=st.integers(1, 6))
@@ -148,11 +165,21 @@ def test_contigs_add_up(parts: int) -> None:
     codes = rng.integers(4, size=6_000).astype(np.uint8)
     start = np.arange(20, 6_000 - 60, 50)
     end = start + rng.integers(5, 40, size=len(start))
-    whole, cut = ShapeCounter("zdna"), ShapeCounter("zdna")
+    whole, cut = (ShapeCounter("zdna", len(start)) for _ in range(2))
     whole.add(codes, Intervals(start, end))
     for chosen in np.array_split(np.arange(len(start)), parts):
         cut.add(codes, Intervals(start[chosen], end[chosen]))
     assert whole.shape() == cut.shape()
+
+
+def test_edges_are_read_evenly_over_many_regions() -> None:
+    codes = np.random.default_rng(0).integers(4, size=60_000).astype(np.uint8)
+    start = np.arange(20, 55_000, 50)
+    counter = ShapeCounter("g4", len(start))
+    for part in np.array_split(start, 7):
+        counter.add(codes, Intervals(part, part + 20))
+    assert len(start) > 2 * SAMPLE
+    assert SAMPLE / 2 < counter.shape().profiled <= SAMPLE
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +193,16 @@ def hg19(shared: Path) -> dict[str, NDArray[np.uint8]]:
     [
         ("zdna", "zdna_kouzine.bed", (0, 0), (0, -1)),
         ("zdna", "zdna_kouzine.bed", (1, 1), (-1, -2)),
+        ("zdna", "zdna_kouzine.bed", (-2, 2), (2, -3)),
+        ("zdna", "zdna_kouzine_trimmed.bed", (2, -2), (-2, 2)),
+        ("zdna", "zdna_kouzine_trimmed.bed", (-1, -1), (1, 1)),
         ("zdna", "zdna_kouzine_trimmed.bed", (0, 0), (0, 0)),
         ("g4", "g4_kouzine.bed", (0, 0), (0, 0)),
         ("g4", "g4_kouzine.bed", (1, 1), (-1, -1)),
         ("g4", "g4_kouzine.bed", (0, -2), (0, 2)),
     ],
 )
-@pytest.mark.parametrize("most", [100, None])
+@pytest.mark.parametrize("most", [60, None])
 def test_real_labels_are_called_shifted_where_they_are(
     shared: Path,
     hg19: dict[str, NDArray[np.uint8]],
