@@ -189,7 +189,7 @@ class RegionShape(Settings):
         if not self.profiles:
             return ""
         profile = self.profiles[0]
-        return " and ".join(
+        return "; ".join(
             f"{100 * counts[REACH] / self.profiled:.0f} % of the regions have {profile.structure} "
             f"at their {name}, but {100 * counts[REACH + shift] / self.profiled:.0f} % if it is "
             f"moved by {signed(shift)}"

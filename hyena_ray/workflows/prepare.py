@@ -132,10 +132,10 @@ def dry_run(preparation: Preparation) -> DryRun:
         plan={
             "task": task_named(manifest.task).title,
             "inputs": ", ".join(map(str, preparation.recipe.inputs)),
-            "genome": contigs if manifest.contigs else "",
-            "split": manifest.split,
             "labels": manifest.label_source,
             "regions": "" if manifest.regions is None else manifest.regions.lengths_text(),
+            "genome": contigs if manifest.contigs else "",
+            "split": manifest.split,
             "windows": f"with {manifest.flank} bases on each side",
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
             "runs on": "one process of this machine",
