@@ -35,8 +35,8 @@ from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
 from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
+from hyena_ray.genome.region_edges import ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
-from hyena_ray.genome.region_shape import ShapeCounter
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NegativeSampler, Tiles, split_tiles, tile_contig

@@ -14,15 +14,9 @@ from numpy.typing import NDArray
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import open_genome
 from hyena_ray.genome.intervals import Intervals
+from hyena_ray.genome.region_edges import SAMPLE, TRACT_GAIN, TRACT_SCORE, ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
-from hyena_ray.genome.region_shape import (
-    SAMPLE,
-    SHIFTS,
-    TRACT_GAIN,
-    TRACT_SCORE,
-    RegionShape,
-    ShapeCounter,
-)
+from hyena_ray.genome.region_shape import SHIFTS, RegionShape
 from hyena_ray.genome.simulation import MOTIFS, simulate_genome
 from hyena_ray.model.zhunt import zhunt_scores
 
