@@ -35,6 +35,7 @@ from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
 from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
+from hyena_ray.genome.region_edges import ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
@@ -61,6 +62,11 @@ class PrepareSettings(Settings):
     regions: Location
     """Regions to recognise: BED, narrowPeak or broadPeak (plain or gzip), or bigBed, of the same
     assembly as the genome."""
+    move_start: Annotated[int, Option("BASES")] = 0
+    """Bases by which the start of every region is moved first of all, to the left if negative: for
+    files whose coordinates are shifted."""
+    move_end: Annotated[int, Option("BASES")] = 0
+    """Bases by which the end of every region is moved first of all, to the left if negative."""
     blacklist: Annotated[Location | None, Option("FILE", READ)] = None
     """Regions that no window may touch, in one of the formats of --regions."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
@@ -126,7 +132,7 @@ class PrepareSettings(Settings):
             InputError: An input cannot be used, or a split would hold no positive.
             JobError: The genome's assembly cannot be downloaded.
         """
-        regions = read_regions(self.regions)
+        regions = read_regions(self.regions).moved(self.move_start, self.move_end)
         remedy = "give --blacklist a BED file, or leave it out"
         blacklist = read_regions(self.blacklist, remedy) if self.blacklist else None
         split = (
@@ -188,10 +194,13 @@ def _write(
     if genome.lengths is not None:
         _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
+    given = sum(len(rows.start) for rows in regions.rows.values())
+    shape = ShapeCounter(settings.task, given)
     simulated = False
     for contig in with_progress(genome):
         size = len(contig.codes)
         labels = regions.merged(contig.name, size)
+        shape.add(contig.codes, labels)
         banned = blacklist.merged(contig.name, size) if blacklist else Intervals.empty()
         marked = _MarkedContig(contig, labels, banned, first=sum(c.length for c in contigs))
         assigned = _assign_stretches(marked, split, settings)
@@ -206,12 +215,17 @@ def _write(
         cutter.warn_of_shortfalls()
     inputs = [
         InputFile(role="genome", name=genome.path.name, sha256=genome.sha256),
-        InputFile(role="regions", name=settings.regions.name, sha256=regions.sha256),
+        InputFile(
+            role="regions",
+            name=settings.regions.name,
+            sha256=regions.sha256,
+            moved=(settings.move_start, settings.move_end),
+        ),
     ]
     if blacklist:
         name = blacklist.path.name
         inputs.append(InputFile(role="blacklist", name=name, sha256=blacklist.sha256))
-    return Manifest.describe(
+    manifest = Manifest.describe(
         task=settings.task,
         simulated=simulated,
         lengths=settings.lengths,
@@ -235,7 +249,11 @@ def _write(
             dropped=stretches.dropped,
             files=tuple(stretches.files),
         ),
+        regions=shape.shape(),
     )
+    for warning in manifest.label_warnings():
+        log.warning("%s", warning)
+    return manifest
 
 
 def _check_contigs(

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.region_shape import RegionShape
 from hyena_ray.genome.splits import SPLITS, fold_name, held_out_splits
 from hyena_ray.runs.plan import fingerprint
 from hyena_ray.runs.record import MANIFEST, Record
@@ -45,6 +46,14 @@ class InputFile(Settings):
     """Name of the file, without its folder."""
     sha256: str
     """Hex SHA-256 of the file as stored."""
+    moved: tuple[int, int] = (0, 0)
+    """Bases by which start and end of its regions were moved."""
+
+    def __str__(self) -> str:
+        """Return the name with what tells it from other files of that name."""
+        start, end = self.moved
+        moved = f", starts moved by {start:+d} and ends by {end:+d}" if start or end else ""
+        return f"{self.name} (sha256 {self.sha256[:8]}{moved})"
 
 
 class ContigEntry(Settings):
@@ -187,6 +196,8 @@ class Manifest(Record):
     """Parquet files of training windows, or of all sequences."""
     stretches: Stretches | None
     """Stretches that are scored; None for sequences."""
+    regions: RegionShape | None = None
+    """Shape of the labelled regions, as they were moved; None for sequences."""
 
     @classmethod
     def describe(cls, *, simulated: bool, **values: Any) -> Self:
@@ -226,6 +237,15 @@ class Manifest(Record):
         manifest = super().read(folder, place)
         task_named(manifest.task, f"{folder / MANIFEST}: task")
         return manifest
+
+    @property
+    def label_source(self) -> str:
+        """Files that the labels come from: name, start of the sha256, and how regions were moved.
+
+        Figures on other labels cannot be compared.
+        """
+        given = [file for file in self.inputs if file.role not in ("genome", "blacklist")]
+        return ", ".join(map(str, given))
 
     def labels_per_window(self, length: int) -> int:
         """Return how many labels a window or a stretch has.
@@ -339,6 +359,8 @@ class Manifest(Record):
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         if self.stretches is not None:
             lines.append("models of every window length are scored on the same stretches")
+        if self.regions is not None:
+            lines.append(self.regions.table())
         lines += [
             f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
             f"has as well; kept {file.repeated:,} that repeat an earlier one and "
@@ -348,6 +370,19 @@ class Manifest(Record):
         if self.simulated:
             lines.append("simulated: no figure from it says anything about real DNA")
         return "\n".join(lines)
+
+    def label_warnings(self) -> list[str]:
+        """Say what is wrong with the labels, and what to do; empty where nothing is known."""
+        if self.regions is None or self.regions.shifts == (0, 0):
+            return []
+        (regions,) = (file for file in self.inputs if file.role == "regions")
+        start, end = (sum(pair) for pair in zip(regions.moved, self.regions.shifts, strict=True))
+        options = {"--move-start": start, "--move-end": end}
+        given = " ".join(f"{name} {bases}" for name, bases in options.items() if bases)
+        return [
+            f"{regions.name} looks shifted: {self.regions.shift_text()}. Correct the file, or "
+            f"prepare {f'with {given}' if given else 'without --move-start and --move-end'}"
+        ]
 
     @property
     def _stretch_counts(self) -> tuple[Count, ...]:

@@ -103,6 +103,31 @@ class Regions(NamedTuple):
             )
         return merge_intervals(rows.start, rows.end)
 
+    def moved(self, start: int, end: int) -> Regions:
+        """Return the same regions with other edges.
+
+        Args:
+            start: Bases by which the start of every region is moved, to the left if negative.
+            end: Bases by which the end of every region is moved, to the left if negative.
+
+        Raises:
+            InputError: A region would begin before its contig, or have no base left.
+        """
+        moved = {}
+        for contig, rows in self.rows.items():
+            moved[contig] = rows._replace(start=rows.start + start, end=rows.end + end)
+            wrong = (moved[contig].start < 0) | (moved[contig].end <= moved[contig].start)
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise InputError(
+                    self.locate(rows.line[row]),
+                    f"{contig}:{rows.start[row]}-{rows.end[row]}",
+                    "would begin before its contig, or have no base left, once its start is moved "
+                    f"by {start:+d} and its end by {end:+d}",
+                    "move edges by less, or remove the region",
+                )
+        return self._replace(rows=moved)
+
     def check_contigs(self, names: Collection[str]) -> None:
         """Check that the genome has every contig of the file.
 

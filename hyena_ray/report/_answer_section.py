@@ -144,6 +144,7 @@ def _scored(contents: ScoredContents) -> list[Block]:
             f". An estimate for {contigs}, where {evaluation.prevalence:.3%} of the bases have a "
             "label"
         )
+    where += f". Labels: {evaluation.label_source}"
     blocks: list[Block] = [
         Headline(
             f"{METRIC_TITLES[metric]} {number(getattr(evaluation.metrics, metric))}",
@@ -237,7 +238,8 @@ def _validated(contents: TrainContents) -> Headline:
     return Headline(
         f"{METRIC_TITLES[metric]} {number(contents.record.validation[metric])}",
         "on the validation data, which chose epoch and threshold. The test data were not "
-        "scored: train with --test, or run hyena-ray evaluate.",
+        "scored: train with --test, or run hyena-ray evaluate."
+        + ("" if contents.origin is None else f" Labels: {contents.origin.manifest.label_source}."),
     )
 
 

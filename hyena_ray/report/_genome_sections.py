@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import Count, Manifest
+from hyena_ray.genome.region_shape import SHIFTS, RegionShape, signed
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.report._page import (
+    MINUS,
     Block,
     Figure,
     Headline,
@@ -98,7 +100,12 @@ def prepared_section(contents: PrepareContents) -> Section | None:
             for row in (*manifest.dropped, *of_stretches)
         ],
     )
-    return Section("windows", "Windows", [_windows_by_contig(manifest), dropped])
+    blocks: list[Block] = [_windows_by_contig(manifest), dropped]
+    if manifest.regions is not None:
+        blocks.append(f"Labels: {manifest.label_source}. {manifest.regions.lengths_text()}.")
+        if manifest.regions.profiles:
+            blocks.append(_region_edges(manifest.regions))
+    return Section("windows", "Windows", blocks)
 
 
 def _windows_by_contig(manifest: Manifest) -> Figure:
@@ -146,6 +153,42 @@ def _windows_by_contig(manifest: Manifest) -> Figure:
                     f"{c.candidates:,}",
                 ]
                 for c in counts
+            ],
+        ),
+    )
+
+
+def _region_edges(shape: RegionShape) -> Figure:
+    """Draw how many regions begin and end with their structure, and would if an edge was moved."""
+    shifts = [signed(shift).replace("-", MINUS) for shift in SHIFTS]
+    decisive = shape.profiles[0]
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 2.4))
+        panels = figure.subplots(1, len(decisive.edges), sharey=True)
+        for axes, (name, counts) in zip(panels, decisive.edges.items(), strict=True):
+            colours = [MUTED if shift else BLUE for shift in SHIFTS]
+            axes.bar(range(len(SHIFTS)), [n / shape.profiled for n in counts], color=colours)
+            axes.set_xticks(range(len(SHIFTS)), shifts)
+            axes.set(xlabel=f"bases that the {name} is moved")
+        panels[0].set(ylabel="fraction of regions")
+        svg = svg_of(figure, "edges")
+    finding = shape.shift_text() or (
+        f"No moved edge has {decisive.structure} in clearly more regions than the edges as labelled"
+    )
+    return Figure(
+        "edges",
+        svg,
+        f"{finding}.",
+        f"Fraction of {shape.profiled:,} regions with {decisive.structure} exactly at an edge: "
+        "blue as labelled, grey if the edge were moved to the left (negative) or to the right. "
+        "Where a grey bar is much higher, the coordinates of the file are shifted.",
+        Table(
+            "Regions with a structure exactly at an edge that is moved",
+            ["structure", "edge", *shifts],
+            [
+                [profile.structure, name, *(f"{n / shape.profiled:.1%}" for n in counts)]
+                for profile in shape.profiles
+                for name, counts in profile.edges.items()
             ],
         ),
     )

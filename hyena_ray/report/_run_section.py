@@ -35,6 +35,7 @@ def page_warnings(contents: RunContents) -> list[str]:
     if contents.origin is None:
         return warnings
     manifest = contents.origin.manifest
+    warnings += [f"{warning}." for warning in manifest.label_warnings()]
     if not manifest.contigs:
         warnings += [
             f"{rows.dropped:,} of {rows.rows:,} sequences of {rows.split} are also in the file of "
@@ -112,6 +113,7 @@ def _facts(contents: RunContents) -> Iterator[list[str]]:
             yield from _prediction_facts(contents.record)
     if contents.origin is not None:
         yield ["data", contents.origin.folder]
+        yield ["labels", contents.origin.manifest.label_source]
         yield ["sha256 of the data's manifest", contents.origin.manifest_sha256]
     elif isinstance(contents, TuneContents):
         yield ["sha256 of the data's manifest", contents.summary.data]

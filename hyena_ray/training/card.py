@@ -302,6 +302,7 @@ def _figures(facts: CardFacts) -> list[str]:
         ]
     lines += [
         "",
+        f"Labels: {code_span(facts.validation.label_source)}.",
         f"Called from a probability of {facts.validation.metrics.threshold:.3f}. In brackets 95 % "
         f"intervals: {facts.validation.replicates:,} draws of blocks of neighbours. The "
         "validation data chose epoch and threshold, so that figures on them are too good"

@@ -116,6 +116,8 @@ class Evaluation(NamedTuple):
     """Name of the split that was scored."""
     simulated: bool
     """Whether the data are simulated DNA."""
+    label_source: str
+    """Files that the labels come from, see `Manifest.label_source`."""
     rows: int
     """Number of stretches, or of sequences."""
     labels: int
@@ -205,6 +207,7 @@ class Evaluation(NamedTuple):
         lines = [f"{self.task}, {self.split}: {self.rows:,} {kind}{where}"]
         if self.simulated:
             lines.append(SIMULATED)
+        lines.append(f"labels: {self.label_source}")
         if self.tiles is not None:
             scored = "all scored" if self.whole else f"{self.labels / 1e6:.2f} Mb of them scored"
             lines.append(
@@ -370,6 +373,7 @@ def evaluate_on_split(
         task=task.name,
         split=split,
         simulated=data.manifest.simulated,
+        label_source=data.manifest.label_source,
         rows=len(rows.start),
         labels=len(scored.labels),
         bases=float(scored.weight.sum()),

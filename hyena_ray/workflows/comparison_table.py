@@ -187,6 +187,7 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
         *([f"**{SIMULATED}**", ""] if manifest.simulated else []),
         f"Data `{comparison.data.folder}`, split `{manifest.split}`; {runs}; mean ± standard "
         "deviation over runs.",
+        f"Labels `{manifest.label_source}`.",
         "The threshold is chosen on each run's validation data.",
         *([] if manifest.stretch is None else [_GENOME, _TILES]),
         *[f"All runs have `{key}={value}`." for key, value in comparison.changes.items()],

@@ -26,7 +26,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.workflows.workflow import Workflow, WritesRun
 
-SHOWN = ("task", "lengths", "flank", "split", "counts", "dropped", "sequences")
+SHOWN = ("task", "lengths", "flank", "split", "counts", "dropped", "sequences", "regions")
 """Fields of the manifest that the job prints."""
 
 
@@ -128,13 +128,20 @@ def dry_run(preparation: Preparation) -> DryRun:
         plan={
             "task": task_named(manifest.task).title,
             "inputs": ", ".join(map(str, preparation.recipe.inputs)),
+            "labels": manifest.label_source,
+            "regions": "" if manifest.regions is None else manifest.regions.lengths_text(),
             "genome": contigs if manifest.contigs else "",
             "split": manifest.split,
             "cut into": f"with {manifest.flank} bases on each side",
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
             "runs on": "one process of this machine",
         },
-        values={"windows": windows, "split": manifest.split, "flank": manifest.flank},
+        values={
+            "windows": windows,
+            "split": manifest.split,
+            "flank": manifest.flank,
+            "regions": manifest.model_dump(mode="json")["regions"],
+        },
         outputs=outputs(preparation.folder),
         seconds=seconds,
         timed="reading and cutting all inputs; writing comes on top",
@@ -194,7 +201,8 @@ WORKFLOW = Workflow(
     dry_run=dry_run,
     execute=execute,
     present=present,
-    found="task, lengths, flank, split, counts by length, split and contig, dropped, sequences",
+    found="task, lengths, flank, split, counts by length, split and contig, dropped, "
+    "sequences, regions (their shape)",
     examples=tuple(_examples()),
     tasks=tuple(TASKS),
 )
