@@ -294,8 +294,10 @@ def share_data(data: PreparedData, lengths: Sequence[int], cluster: Cluster) -> 
     """
     from hyena_ray.training.held_out import HeldOut  # imports torch
 
-    validation = share(HeldOut.of(data, VALIDATION, _gather(data, _row_length(data), VALIDATION)))
+    rows = _row_length(data)
     ids = {length: data.window_ids(length, TRAIN) for length in lengths}
+    data.window_ids(rows, VALIDATION)  # checks the files: Ray Data would not
+    validation = share(HeldOut.of(data, VALIDATION, _gather(data, rows, VALIDATION)))
     if fits(data, lengths, cluster):
         train: dict[int, Handle] = {
             length: SharedWindows(ray.put(_gather(data, length, TRAIN))) for length in lengths

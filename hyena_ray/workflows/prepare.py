@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationInfo, create_model, field_validator
 
-from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset.manifest import Count, Manifest
 from hyena_ray.dataset.preparation import (
     PrepareSettings,
     Recipe,
@@ -116,13 +116,8 @@ def dry_run(preparation: Preparation) -> DryRun:
     started = time.monotonic()
     manifest = preparation.recipe.write(None)
     seconds = time.monotonic() - started
-    stretches = () if manifest.stretches is None else manifest.stretches.counts
-    windows: dict[str, dict[str, int]] = {}
-    for kind, counts in (("windows", manifest.counts), ("stretches", stretches)):
-        for count in counts:
-            by_split = windows.setdefault(f"{kind} of {count.length:,} bases", {})
-            number = count.positive + count.negative
-            by_split[count.split] = by_split.get(count.split, 0) + number
+    windows = _by_split(manifest.counts)
+    stretches = {} if manifest.stretches is None else _by_split(manifest.stretches.counts)
     contigs = f"{len(manifest.contigs)} contigs, {sum(c.length for c in manifest.contigs):,} bases"
     return DryRun(
         plan={
@@ -132,12 +127,14 @@ def dry_run(preparation: Preparation) -> DryRun:
             "regions": "" if manifest.regions is None else manifest.regions.lengths_text(),
             "genome": contigs if manifest.contigs else "",
             "split": manifest.split,
-            "cut into": f"with {manifest.flank} bases on each side",
+            "windows": f"with {manifest.flank} bases on each side",
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
+            **{f"stretches of {name}": windows_by_split(c) for name, c in stretches.items()},
             "runs on": "one process of this machine",
         },
         values={
             "windows": windows,
+            "stretches": stretches,
             "split": manifest.split,
             "flank": manifest.flank,
             "regions": manifest.model_dump(mode="json")["regions"],
@@ -147,6 +144,16 @@ def dry_run(preparation: Preparation) -> DryRun:
         timed="reading and cutting all inputs; writing comes on top",
         simulated=manifest.simulated,
     )
+
+
+def _by_split(counts: Iterable[Count]) -> dict[str, dict[str, int]]:
+    """Add up windows or stretches by length and split."""
+    sums: dict[str, dict[str, int]] = {}
+    for count in counts:
+        of_length = sums.setdefault(f"{count.length} bases", {})
+        number = count.positive + count.negative
+        of_length[count.split] = of_length.get(count.split, 0) + number
+    return sums
 
 
 def execute(preparation: Preparation) -> Manifest:

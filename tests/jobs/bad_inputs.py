@@ -19,7 +19,7 @@ from hyena_ray.runs.run import start
 from tests.command_line import Done, run_command
 
 SPLIT = "contig:train=chr1;val=chr2;test=chr3"
-CUT = "--lengths 20 --flank 4 --out out"
+CUT = "--lengths 20 --stretch 40 --flank 4 --out out"
 PREPARE = f"prepare zdna --genome genome.fa --regions regions.bed --split '{SPLIT}' {CUT}"
 SEQUENCES = "prepare promoter --train train.csv --val val.csv --test test.csv --out out"
 SIZES = "--set model.d_model=8 --set model.n_layer=1"

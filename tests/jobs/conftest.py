@@ -49,6 +49,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         genome=folder / "genome.fa",
         regions=folder / "regions.bed",
         lengths=(20,),
+        stretch=40,
         flank=4,
         split=SPLIT,
     )

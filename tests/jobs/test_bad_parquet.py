@@ -30,7 +30,7 @@ from tests.jobs.bad_inputs import (
     with_json,
 )
 
-PART = "data/length=20/split=test/part-00000.parquet"
+PART = "data/stretches/split=test/part-00000.parquet"
 MANIFEST = "data/manifest.json"
 
 
@@ -55,8 +55,8 @@ def with_null(table: pa.Table) -> pa.Table:
 
 
 def listed(**values: object) -> Change:
-    """The manifest says something else of the file, which is the third."""
-    return with_json(MANIFEST, lambda manifest: manifest["files"][2].update(values))
+    """The manifest says something else of the file, which is the second of the stretches."""
+    return with_json(MANIFEST, lambda manifest: manifest["stretches"]["files"][1].update(values))
 
 
 def stray_part(folder: Path) -> None:
@@ -96,7 +96,7 @@ BAD: dict[str, tuple[Change, Line]] = {
     ),
     "another count": (
         listed(rows=7),
-        at(PART, "48", "7"),
+        at(PART, "30", "7"),
     ),
     "another hash": (
         listed(sha256="0" * 64),
@@ -108,11 +108,11 @@ BAD: dict[str, tuple[Change, Line]] = {
     ),
     "stray part": (
         stray_part,
-        at("data/length=20/split=test/part-00001.parquet", "not list", "manifest.json"),
+        at("data/stretches/split=test/part-00001.parquet", "not list", "manifest.json"),
     ),
     "a path out of the folder": (
         listed(path="../../x"),
-        at(MANIFEST, "files.2.path", "../../x"),
+        at(MANIFEST, "stretches.files.1.path", "../../x"),
     ),
     "no manifest": (
         removed(MANIFEST),
@@ -149,13 +149,13 @@ def test_every_job_finds_a_damaged_test_split_before_it_writes(user: User, job: 
     user.is_refused(Case(change, READERS[job], line))
 
 
-OTHER_WINDOW = at("model", "30 bases", "data", "20 bases", "--lengths 30")
+LONG_WINDOW = at("model", "50 bases", "data", "40 bases", "--stretch 50")
 OTHER_FLANK = at("model", "5 bases", "data", "4 bases", "--flank 5")
 
 
 @pytest.mark.parametrize("job", ["evaluate", "sanity", "attribute"])
-def test_windows_other_than_the_models_are_refused(user: User, job: str) -> None:
-    user.is_refused(Case(reads("window", 30), READERS[job], OTHER_WINDOW))
+def test_windows_that_the_data_cannot_give_are_refused(user: User, job: str) -> None:
+    user.is_refused(Case(reads("window", 50), READERS[job], LONG_WINDOW))
     longer = both(reads("window", 20), reads("flank", 5))
     user.is_refused(Case(longer, READERS[job], OTHER_FLANK))
 

@@ -102,11 +102,11 @@ BAD_BED: dict[str, tuple[Change, Line]] = {
     ),
     "one class": (
         holds(BED, "chr1\t0\t1200\nchr2\t0\t1200\nchr3\t0\t1200\n"),
-        at("--regions", "train, 20 bases", "--negatives", "one class only", "above 0"),
+        at("--regions", "val, 40 bases", "--negatives", "one class only", "above 0"),
     ),
     "none in a split": (
         holds(BED, "chr1\t5\t9\n"),
-        at("--split", "contig:train=chr1;val=chr2;test=chr3", "val", "20 bases"),
+        at("--split", "contig:train=chr1;val=chr2;test=chr3", "val", "40 bases"),
     ),
     "no rows": (
         holds(BED, "# nothing\n"),

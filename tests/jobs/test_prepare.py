@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hyena_ray.dataset.reader import PreparedData
@@ -35,6 +36,31 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
     assert data.manifest.lengths == (50, 80)
     assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, 2.0, 3)
     assert data.read(80, "test").tokens.shape[1] == 90
+
+
+def test_a_scan_scores_every_stretch_of_the_test_contig(made: SimulatedGenome) -> None:
+    given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--stretch", "100")
+    for name, scan in (("sample", ()), ("scan", ("--scan",))):
+        outcome = run_job(
+            "prepare", *given, *scan, "--lengths", "50", "--flank", "5", "--out", name
+        )
+        assert "models of every window length are scored on the same stretches" in outcome.text
+    sample, scan = (PreparedData.open(Path(name)) for name in ("sample", "scan"))
+    assert (sample.manifest.scan, scan.manifest.scan) == (False, True)
+    assert sample.count(50, "val") == scan.count(50, "val")
+    [counts] = scan.manifest.counts_of(50, "test")
+    assert counts.negative == counts.candidates
+    assert sample.count(50, "test") < scan.count(50, "test")
+
+
+def test_folds_may_train_on_overlapping_windows(made: SimulatedGenome) -> None:
+    given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--split", "kfold:3")
+    given += ("--stretch", "120", "--train-stride", "20", "--lengths", "60", "--out", "data")
+    run_job("prepare", *given)
+    view = PreparedData.open(Path("data")).for_fold(0)
+    assert (np.diff(view.window_ids(60, "train")) == 20).any()
+    for split in ("val", "test"):
+        assert (np.diff(view.window_ids(120, split)) >= 120).all()
 
 
 def test_overlapping_training_windows_are_prepared_on_request(made: SimulatedGenome) -> None:
@@ -85,9 +111,23 @@ BAD: dict[str, tuple[str, Line]] = {
     ),
     "stride": (f"{GOOD} --train-stride 30", at("--train-stride", "30", "does not divide")),
     "no stride": (f"{GOOD} --train-stride 0", at("--train-stride", "0", "1")),
-    "stride of folds": (
-        f"{GOOD} --train-stride 20 --split kfold:5",
-        at("--train-stride", "20", "kfold:5"),
+    "stride without training": (
+        f"{GOOD} --train-stride 20 --split 'contig:val=sim1;test=sim2'",
+        at("--train-stride", "20", "contig:val=sim1;test=sim2", "no window trains"),
+    ),
+    "a window that no stretch holds": (
+        f"{GOOD} --lengths 100,2048",
+        at("--lengths", "2048", "1024", "--stretch"),
+    ),
+    "a longer window than the stretch": (
+        f"{GOOD} --lengths 100 --stretch 99",
+        at("--lengths", "100", "99", "--stretch"),
+    ),
+    "no stretch": (f"{GOOD} --stretch 0", at("--stretch", "0", "1")),
+    "nothing to validate on": (
+        f"{GOOD} --lengths 100 --stretch 9000 --split 'contig:train=sim1;val=sim2;test=sim3' "
+        "--blacklist sim2.bed",
+        at("--split", "val", "9000"),
     ),
     "sequences for windows": (f"{GOOD} --train x", at("--train", "--help")),
     "genome for sequences": (
@@ -120,6 +160,7 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
     command, line = BAD[case]
     for path in (made.genome, made.regions):
         (folder / path.name).symlink_to(path)
+    (folder / "sim2.bed").write_text("sim2\t0\t12000\n")
     before = sorted(folder.iterdir())
     done = run_command(command)
     assert (done.code, done.stdout) == (2, "")

@@ -28,7 +28,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = simulate_genome(folder, contig_length=20_000, tracts=80, decoys=40)
     prepare(
         PrepareSettings(
-            task="zdna", genome=made.genome, regions=made.regions, lengths=(WINDOW,), flank=8
+            task="zdna",
+            genome=made.genome,
+            regions=made.regions,
+            lengths=(WINDOW,),
+            stretch=2 * WINDOW,
+            flank=8,
         ),
         folder / "data",
     )

@@ -180,11 +180,12 @@ def test_a_dry_run_refuses_what_the_job_refuses(user: User, name: str) -> None:
 
 
 def test_a_dry_run_plans_the_windows_that_the_job_prepares(user: User) -> None:
-    planned = the_object(user.runs(f"{PREPARE} --dry-run --json"))["found"]["windows"]
+    planned = the_object(user.runs(f"{PREPARE} --dry-run --json"))["found"]
     assert user.runs(PREPARE).code == 0
     data = PreparedData.open(user.folder / "out")
-    splits = ("train", "val", "test")
-    assert planned == {"20 bases": {split: data.count(20, split) for split in splits}}
+    held_out = {split: data.count(40, split) for split in ("val", "test")}
+    assert planned["windows"] == {"20 bases": {"train": data.count(20, "train")}}
+    assert planned["stretches"] == {"40 bases": held_out}
 
 
 @pytest.mark.slow

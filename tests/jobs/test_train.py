@@ -34,7 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     made = simulate_genome(folder, contigs=3, contig_length=20_000, tracts=100, decoys=50)
     settings = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+        task="zdna",
+        genome=made.genome,
+        regions=made.regions,
+        lengths=(40,),
+        stretch=100,
+        flank=8,
     )
     prepare(settings, folder / "data")
     prepare(settings.model_copy(update={"split": "kfold:3"}), folder / "folds")
@@ -45,7 +50,9 @@ def test_a_run_writes_and_prints_its_evaluation(folder: Path, tmp_path: Path) ->
     out = tmp_path / "run"
     done = run_job("train", *["--data", str(folder / "data"), "--out", str(out), "--test", *SMALL])
     found = read_json(out / "evaluation.json")
-    assert found["metrics"] == read_json(out / "manifest.json")["test"]
+    figures = {f"tile_{name}": value for name, value in found["tiles"]["metrics"].items()}
+    assert found["metrics"] | figures == read_json(out / "manifest.json")["test"]
+    assert read_json(out / "model" / "evaluation.json") == found
     assert found["simulated"]
     assert list((out / "tensorboard").glob("events.out.tfevents.*"))
     assert "Simulated DNA" in (out / "model" / "README.md").read_text()
@@ -67,12 +74,12 @@ def test_overwrite_replaces_a_run_and_all_that_it_left(folder: Path, tmp_path: P
 
 def test_a_run_on_folds_tests_the_fold_that_it_was_given(folder: Path, tmp_path: Path) -> None:
     data = ["--data", str(folder / "folds")]
-    windows = {}
+    rows = {}
     for fold in (0, 2):
         out = tmp_path / str(fold)
         run_job("train", *[*data, "--out", str(out), "--test", *SMALL, f"--set=data.fold={fold}"])
         found = read_json(out / "evaluation.json")
-        windows[fold] = found["windows"]
+        rows[fold] = found["rows"]
         again = tmp_path / f"again{fold}"
         run_job(
             "evaluate",
