@@ -359,8 +359,6 @@ class Manifest(Record):
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         if self.stretches is not None:
             lines.append("models of every window length are scored on the same stretches")
-        if self.regions is not None:
-            lines.append(self.regions.table())
         lines += [
             f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
             f"has as well; kept {file.repeated:,} that repeat an earlier one and "

@@ -169,7 +169,7 @@ def execute(preparation: Preparation) -> Manifest:
 
 
 def present(preparation: Preparation, manifest: Manifest) -> Outcome:
-    """Say how many windows there are.
+    """Say how many windows there are, and which shape their regions have.
 
     Args:
         preparation: What was prepared.
@@ -177,7 +177,9 @@ def present(preparation: Preparation, manifest: Manifest) -> Outcome:
     """
     values = manifest.model_dump(mode="json")
     found = {key: values[key] for key in SHOWN}
-    return Outcome(manifest.table(), found, outputs(preparation.folder), manifest.simulated)
+    shape = () if manifest.regions is None else (manifest.regions.table(),)
+    text = "\n".join((manifest.table(), *shape))
+    return Outcome(text, found, outputs(preparation.folder), manifest.simulated)
 
 
 def outputs(folder: AnyPath) -> dict[str, AnyPath]:

@@ -133,3 +133,23 @@ def test_moves_that_leave_no_region_are_refused_in_one_line(
     (line,) = done.stderr.splitlines()
     assert place in line
     assert sorted(folder.iterdir()) == before
+
+
+def test_lengths_and_profile_are_printed_and_an_evaluation_names_its_labels() -> None:
+    done = run_command(f"{GIVEN} --out data")
+    assert "240 regions of 15 to 33 bases" in done.stdout
+    assert "a tract of Z-HUNT" in done.stdout
+    settings = (
+        *("model.architecture=kmer_logistic", "training.epochs=1", "data.length=50"),
+        *("readout.flank=5", "readout.lookahead=0"),
+    )
+    given = " ".join(f"--set {setting}" for setting in settings)
+    trained = run_command(f"train --data data --out run --test {given}")
+    assert trained.code == 0, trained.stderr
+    label_source = Manifest.read(Path("data")).label_source
+    files = list(Path("run").rglob("evaluation.json"))
+    assert files
+    for path in files:
+        assert json.loads(path.read_text())["label_source"] == label_source
+    (card,) = Path("run").rglob("README.md")
+    assert label_source in card.read_text()
