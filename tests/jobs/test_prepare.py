@@ -41,9 +41,7 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
 def test_a_scan_scores_every_stretch_of_the_test_contig(made: SimulatedGenome) -> None:
     given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--stretch", "100")
     for name, scan in (("sample", ()), ("scan", ("--scan",))):
-        outcome = run_job(
-            "prepare", *given, *scan, "--lengths", "50", "--flank", "5", "--out", name
-        )
+        outcome = run_job("prepare", *given, *scan, "--lengths", "50", "--out", name)
         assert "models of every window length are scored on the same stretches" in outcome.text
     sample, scan = (PreparedData.open(Path(name)) for name in ("sample", "scan"))
     assert (sample.manifest.scan, scan.manifest.scan) == (False, True)
