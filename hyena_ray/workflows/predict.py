@@ -46,7 +46,7 @@ from hyena_ray.workflows.workflow import (
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
     from hyena_ray.prediction.pieces import PredictionPlan
-    from hyena_ray.prediction.prediction_record import PredictionRecord
+    from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ class PredictionRun(NamedTuple):
     regions: RegionSettings
     model: AnyPath
     """Absolute path of the model's folder."""
+    expected: ExpectedPrecision | None
+    """Expected precision of the calls; None where the model was not scored."""
     genome: AnyPath
     """File of the genome, or the name of an assembly."""
     actors: int | None
@@ -129,6 +131,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
     assert output is not None
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
+    from hyena_ray.prediction.prediction_record import expected_precision
 
     model = load_window_model(settings.model)
     require_base_labels(model, settings.model)
@@ -151,6 +154,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
         output,
         regions,
         settings.model.absolute(),
+        expected_precision(settings.model, regions.threshold),
         settings.genome,
         settings.actors,
         settings.resources,
@@ -284,7 +288,7 @@ def predict_in_run(
         run_piece,
         write_sequences,
     )
-    from hyena_ray.prediction.prediction_record import PredictionRecord, expected_precision
+    from hyena_ray.prediction.prediction_record import PredictionRecord
     from hyena_ray.prediction.region_calling import write_results
     from hyena_ray.runs.shard_files import SHARDS
 
@@ -336,7 +340,6 @@ def predict_in_run(
         finally:
             stopped.set()
     remove_folder(folder / SEQUENCES)
-    expected = expected_precision(prediction.model, prediction.regions.threshold)
     record = PredictionRecord.make(
         fingerprint=plan.fingerprint,
         simulated=plan.simulated,
@@ -346,7 +349,7 @@ def predict_in_run(
         window=plan.window,
         overlap=plan.overlap,
         regions_settings=prediction.regions,
-        expected=expected,
+        expected=prediction.expected,
         **result.model_dump(),
     )
     run.finish(record)

@@ -25,6 +25,7 @@ from hyena_ray.cluster._ray_internals import loopback_only
 from hyena_ray.cluster.pool import Shards, check_devices, run_shards, run_task
 from hyena_ray.cluster.resources import Placement, Resources, TrialResources
 from hyena_ray.cluster.start import connect
+from hyena_ray.cluster.streams import SharedData, share
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError
 from hyena_ray.search import tune_experiment
@@ -90,14 +91,14 @@ def seen_by_trials(folder: Path, gpu: float, count: int) -> list[str]:
         meet(here, str(config["number"]), count)
         (seen / str(config["number"])).write_text(visible_gpus())
         report = {EPOCH: 1, SCORE: 0.5, FINISHED: True, PROBLEM: "", SECONDS: 1.0}
-        tune.report({**report, METRIC + "f1": 0.5})
+        tune.report({**report, METRIC + "average_precision": 0.5})
 
     tune_experiment.run_trial = look
     (folder / "space.yaml").write_text(SPACE.replace("trials: 3", f"trials: {count}"))
     space = SearchSpace.load(folder / "space.yaml")
     placement = Placement(count, 1, TrialResources(gpu=gpu))
-    unread: Any = None
-    tune_experiment.run_trials(space, StoredStudy(folder, space), unread, folder, placement)
+    data = SharedData({}, share(None))  # type: ignore[arg-type]
+    tune_experiment.run_trials(space, StoredStudy(folder, space), data, folder, placement)
     return sorted(path.read_text() for path in seen.iterdir())
 
 

@@ -159,7 +159,8 @@ def test_windows_that_train_are_of_the_prepared_lengths_alone(data: PreparedData
 def test_a_change_of_a_file_of_stretches_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     prepare(inputs.settings(), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
-    [path] = data.files(20, "val")
+    [file] = data.files(20, "val")
+    path = Path(str(file))
     content = path.read_bytes()
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     with pytest.raises(InputError, match="prepare the data again"):

@@ -13,6 +13,7 @@ from torch import Tensor
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import default_device
 from hyena_ray.model.replay import Replay
+from hyena_ray.model.window import WindowModel
 from hyena_ray.training import loaders, supervised
 from hyena_ray.training import trainer as module
 from hyena_ray.training.checkpoint import CHECKPOINT
@@ -159,6 +160,18 @@ def test_a_resumed_pretraining_ends_with_the_same_bits(tmp_path: Path, objective
     assert all(torch.equal(resumed[name], weight) for name, weight in whole.items())
 
 
+def plan_of(settings: RunSettings, model: WindowModel) -> supervised.SupervisedPlan:
+    return supervised.SupervisedPlan(
+        settings,
+        model,
+        ArraySource(windows(500, 0)),
+        held_out(windows(150, 1)),
+        Path(),
+        module.ALONE,
+        lambda count: None,
+    )
+
+
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("tf32", 1e-3), ("bfloat16", 0.02), ("float16", 0.01)]
 )
@@ -168,18 +181,12 @@ def test_the_losses_of_a_rounded_epoch_are_close_to_the_exact_ones(
     def losses(changes: dict[str, Any]) -> list[float]:
         settings = SETTINGS.updated(changes, "test")
         model = new_model(settings)
-        plan = supervised.SupervisedPlan(
-            settings,
-            model,
-            ArraySource(windows(500, 0)),
-            held_out(windows(150, 1)),
-            Path(),
-            module.ALONE,
-        )
+        plan = plan_of(settings, model)
         trainer = new_trainer(model, settings.training)
         trainer.start_stage(plan.optimization(0))
-        source = ArraySource(windows(500, 0))
-        for batch in step_batches(source, settings.training, 0, trainer.device):
+        for batch in step_batches(
+            ArraySource(windows(500, 0)), settings.training, 0, trainer.device
+        ):
             trainer.step(batch)
         return trainer.read_losses()
 
@@ -217,8 +224,8 @@ def test_windows_on_the_device_and_streamed_windows_train_the_same_model(
 def test_a_step_does_not_synchronise_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SETTINGS.updated({"training.ema_decay": 0.9}, "test")
     model = new_model(settings)
-    source, scored = ArraySource(windows(500, 0)), held_out(windows(150, 1))
-    plan = supervised.SupervisedPlan(settings, model, source, scored, Path(), module.ALONE)
+    source = ArraySource(windows(500, 0))
+    plan = plan_of(settings, model)
     trainer = new_trainer(model, settings.training)
     trainer.start_stage(plan.optimization(0))
     for watched in (False, True):  # captured in the first epoch, replayed in the second

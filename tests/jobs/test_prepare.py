@@ -40,26 +40,21 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
 
 def test_a_scan_scores_every_stretch_of_the_test_contig(made: SimulatedGenome) -> None:
     given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--stretch", "100")
-    for name in ("sample", "scan"):
-        asked = ("--scan",) if name == "scan" else ()
-        outcome = run_job(
-            "prepare", *given, *asked, "--lengths", "50", "--flank", "5", "--out", name
-        )
+    for name, scan in (("sample", ()), ("scan", ("--scan",))):
+        outcome = run_job("prepare", *given, *scan, "--lengths", "50", "--out", name)
         assert "models of every window length are scored on the same stretches" in outcome.text
-    sample, scan = (PreparedData.open(Path(name)) for name in ("sample", "scan"))
-    assert (sample.manifest.scan, scan.manifest.scan) == (False, True)
-    assert sample.count(50, "val") == scan.count(50, "val")
-    [counts] = scan.manifest.counts_of(50, "test")
+    sample, whole = (PreparedData.open(Path(name)) for name in ("sample", "scan"))
+    assert (sample.manifest.scan, whole.manifest.scan) == (False, True)
+    assert sample.count(50, "val") == whole.count(50, "val")
+    [counts] = whole.manifest.counts_of(50, "test")
     assert counts.negative == counts.candidates
-    assert sample.count(50, "test") < scan.count(50, "test")
+    assert sample.count(50, "test") < whole.count(50, "test")
 
 
 def test_folds_may_train_on_overlapping_windows(made: SimulatedGenome) -> None:
-    run_job(
-        *("prepare", "zdna", "--genome", made.genome, "--regions", made.regions),
-        *("--split", "kfold:3", "--stretch", "120", "--train-stride", "20", "--lengths", "60"),
-        *("--out", "data"),
-    )
+    given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--split", "kfold:3")
+    cut = ("--stretch", "120", "--train-stride", "20", "--lengths", "60", "--out", "data")
+    run_job("prepare", *given, *cut)
     view = PreparedData.open(Path("data")).for_fold(0)
     assert (np.diff(view.window_ids(60, "train")) == 20).any()
     for split in ("val", "test"):

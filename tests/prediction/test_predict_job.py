@@ -14,14 +14,18 @@ import pytest
 
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.files import read_json
+from hyena_ray.files import read_json, write_json
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.outcomes import Outcome
 from hyena_ray.prediction import pieces as module
 from hyena_ray.prediction import region_calling
+from hyena_ray.prediction.prediction_record import ExpectedPrecision, expected_precision
 from hyena_ray.tasks import TASKS
+from hyena_ray.training.bootstrap import Interval
+from hyena_ray.training.evaluation import Evaluation, TileScores
+from hyena_ray.training.metrics import Calibration, Metrics, PrecisionRecall, RegionScores
 from tests.command_line import run_job
 from tests.prediction.pattern_model import save_pattern_model
 
@@ -153,24 +157,82 @@ def test_other_regions_of_a_complete_prediction_need_no_actor(
         assert max(value for _, _, value in track.intervals("c1")) == 0.5
 
 
-def test_precision_in_the_genome_is_that_of_the_test_split_at_the_same_threshold(
+def evaluated(threshold: float) -> Evaluation:
+    """Return an evaluation on chr20, of which one base in a thousand has a label."""
+    figures = dict.fromkeys(Metrics._fields, 0.5) | {"precision": 0.25, "recall": 0.8}
+    metrics = Metrics(**figures | {"threshold": threshold})
+    interval = Interval(0.1, 0.9)
+    return Evaluation(
+        task="zdna",
+        split="test",
+        simulated=False,
+        rows=10,
+        labels=10_240,
+        bases=1e6,
+        whole=False,
+        contigs=("chr20",),
+        prevalence=0.001,
+        metrics=metrics,
+        tiles=TileScores(100, 3.0, metrics, {"f1": interval}),
+        intervals={"f1": interval},
+        blocks=10,
+        replicates=1000,
+        regions=RegionScores(1, 1, 1.0, 4.0, 3.0, 0.25, 3.0),
+        by_contig=(),
+        calibration=Calibration(0.1, (0.5,), (0.5,), (10_240,)),
+        curve=PrecisionRecall((0.8, 0.4, 0.2), (0.75, 0.25, 0.05), (0.1, 0.8, 1.0)),
+    )
+
+
+def test_expected_precision_is_that_of_the_models_evaluation_at_any_threshold(
+    inputs: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    assert expected_precision(model, 0.4) is None
+    write_json(model / "evaluation.json", evaluated(0.4).as_json())
+    at_own = expected_precision(model, 0.4)
+    assert at_own == ExpectedPrecision(
+        split="test", contigs=("chr20",), prevalence=0.001, precision=0.25, recall=0.8
+    )
+    for threshold, precision, recall in (
+        (0.2, 0.05, 1.0),
+        (0.3, 0.15, 0.9),
+        (0.6, 0.5, 0.45),
+        (0.8, 0.75, 0.1),
+        # Beyond the curve nothing is known but its ends.
+        (0.9, 0.75, 0.1),
+        (0.1, 0.05, 1.0),
+    ):
+        found = expected_precision(model, threshold)
+        assert found is not None
+        assert (found.precision, found.recall) == pytest.approx((precision, recall))
+    # A model of sequences reads no genome.
+    write_json(model / "evaluation.json", evaluated(0.4)._replace(tiles=None).as_json())
+    assert expected_precision(model, 0.4) is None
+
+
+def test_the_job_says_which_precision_to_expect(
     inputs: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
-    path = inputs / "run" / "evaluation.json"
-    figures = {
-        "metrics": {"threshold": 0.4, "precision": 0.9},
-        "prevalence": 0.05,
-        "genome": {"prevalence": 0.001, "average_precision": 0.5, "precision": 0.25},
-    }
+    path = inputs / "run" / "model" / "evaluation.json"
+    out = tmp_path / "out"
     try:
-        path.write_text(json.dumps(figures))
-        found = job(inputs, tmp_path / "out", "--contigs", "c1")
-        assert re.search(r"precision   about 0\.25, .* 5\.00% .* 0\.90, .* 0\.10%", found.text)
-        other = job(inputs, tmp_path / "out", "--contigs", "c1", "--threshold", "0.3", "--resume")
+        write_json(path, evaluated(0.4).as_json())
+        found = job(inputs, out, "--contigs", "c1")
+        assert re.search(r"precision   about 0\.25 at a recall of 0\.80, .*test.*chr20", found.text)
+        other = job(inputs, out, "--contigs", "c1", "--threshold", "0.3", "--resume")
+        assert "precision   about 0.15 at a recall of 0.90" in other.text
+        path.write_text('{"metrics": {}}')
+        with pytest.raises(InputError, match=r"evaluation\.json: .*score the model again") as bad:
+            job(inputs, tmp_path / "bad", "--contigs", "c1")
+        assert "\n" not in str(bad.value)
+        assert not (tmp_path / "bad").exists()
     finally:
         path.unlink()
-    assert "precision   unknown, and lower than on windows" in other.text
-    assert read_json(tmp_path / "out" / "manifest.json")["expected"] is None
+    unknown = job(inputs, out, "--contigs", "c1", "--threshold", "0.35", "--resume")
+    assert "precision   unknown" in unknown.text
+    assert read_json(out / "manifest.json")["expected"] is None
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
