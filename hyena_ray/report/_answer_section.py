@@ -110,8 +110,7 @@ def answer_section(contents: RunContents) -> Section | None:
     blocks = [*_headline(contents), *_top_kmers(contents), *_faithfulness(contents)]
     if not blocks:
         return None
-    tables = [block.table for block in blocks if isinstance(block, Figure)]
-    cited = any(row[0] == ORIGINAL for table in tables if table is not None for row in table.rows)
+    cited = any(ORIGINAL in str(block) for block in blocks)
     return Section("answer", "The answer", blocks, (ORIGINAL_WORK,) if cited else ())
 
 

@@ -55,7 +55,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     made = simulate_genome(folder, contigs=3, contig_length=20_000, tracts=150, decoys=60)
     settings = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=4
+        task="zdna",
+        genome=made.genome,
+        regions=made.regions,
+        lengths=(40,),
+        stretch=100,
+        flank=4,
     )
     prepare(settings, folder / "data")
     prepare(settings.model_copy(update={"split": "kfold:3"}), folder / "folds")
@@ -106,11 +111,13 @@ def test_every_preset_runs_with_every_seed_and_next_to_the_original_figures(calm
     assert len(f1) == 2
     assert small["f1"] == pytest.approx(sum(f1) / 2)
     assert small["f1_sd"] == pytest.approx(abs(f1[0] - f1[1]) / 2**0.5)
-    assert small["f1_minus_original"] == pytest.approx(small["f1"] - 0.64)
+    assert small["f1_minus_original"] == pytest.approx(small["tile_f1"] - 0.64)
     assert small["trainable_share"] == 1.0
     assert small["seconds_per_epoch"] > 0
     assert small["peak_memory_mib"] > 10
-    assert 0 < small["genome_average_precision"] < 1
+    for name in ("average_precision", "tile_average_precision", "tile_f1"):
+        figures = [record.test[name] for record in records if record.test]
+        assert small[name] == pytest.approx(sum(figures) / 2)
 
 
 @pytest.mark.slow
@@ -164,9 +171,9 @@ def test_every_fold_is_tested_on_its_own_part(
         read_json(out / "runs" / "zdna" / "small" / f"seed=3,fold={fold}" / "evaluation.json")
         for fold in range(3)
     ]
-    counted = read_json(inputs / "folds" / "manifest.json")["files"]
+    counted = read_json(inputs / "folds" / "manifest.json")["stretches"]["files"]
     per_fold = [sum(f["rows"] for f in counted if f["split"] == f"fold{i}") for i in range(3)]
-    assert [evaluation["windows"] for evaluation in tested] == per_fold
+    assert [evaluation["rows"] for evaluation in tested] == per_fold
 
 
 @pytest.mark.slow

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyena_ray.attribution.consensus import LEAST_TAU
-from hyena_ray.dataset.manifest import SequenceRows
+from hyena_ray.dataset.manifest import InputFile, SequenceRows
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import Outcome
-from hyena_ray.report._answer_section import ORIGINAL
+from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED, PUBLISHED_SOURCES
 from hyena_ray.report._attribution_sections import ROW, part_shown
 from hyena_ray.report._kmer_sections import kmer_section
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
@@ -90,10 +90,18 @@ def test_the_answer_is_the_score_with_its_interval(
     head = sections["answer"].blocks[0]
     found = contents.evaluation
     assert found is not None
-    low, high = found.intervals["f1"]
-    assert head[0] == f"F1 {found.metrics.f1:.3f}"
+    low, high = found.intervals["average_precision"]
+    assert head[0] == f"AP {found.metrics.average_precision:.3f}"
     assert f"{low:.3f} to {high:.3f}" in head[1]
-    assert TuneRecord.read(contents.folder).test["f1"] == found.metrics.f1
+    # It is an estimate for these contigs; the score of tiles comes after it, with its ratio.
+    assert f"An estimate for {', '.join(found.contigs)}, where {found.prevalence:.3%}" in head[1]
+    assert found.tiles is not None
+    tiles = str(sections["answer"].blocks[1:])
+    assert f"F1 is {found.tiles.metrics.f1:.3f}" in tiles
+    assert "3 times as many without" in tiles
+    record = TuneRecord.read(contents.folder).test
+    assert record == found.measured.record()
+    assert record["tile_f1"] == found.tiles.metrics.f1
 
 
 def test_presets_are_ranked_with_the_score(sections: dict[str, Section]) -> None:
@@ -127,19 +135,30 @@ def test_published_figures_are_ranked_with_real_ones_only(contents: TuneContents
     # Without what takes seconds to draw.
     simulated = replace(contents, attribution=None, study=None)
     for run, there in ((simulated, False), (replace(simulated, simulated=False), True)):
-        ranking = figures(page_of(run).sections[0])["ranking"]
-        assert ranking.table is not None
-        assert (ORIGINAL in [row[0] for row in ranking.table.rows]) == there
+        drawn = figures(page_of(run).sections[0])
+        assert ("published" in drawn) == there
+        assert ORIGINAL not in str(drawn["ranking"].table)
+    published = drawn["published"]
+    assert published.table is not None
+    sources = [row[1] for row in published.table.rows]
+    assert ORIGINAL in sources
+    # Ours come first and theirs apart, whatever is higher; nothing is said about which is.
+    apart = [source in PUBLISHED_SOURCES for source in sources]
+    assert apart == sorted(apart)
+    assert not {"above", "below"} & set(published.finding.replace(".", "").split())
 
 
 def test_the_original_work_is_cited_once_on_pages_that_speak_of_it(contents: TuneContents) -> None:
     compared = replace(contents, attribution=None, study=None)
     alone = replace(compared, comparison=None)
+    assert alone.evaluation is not None
     for run, times in (
         (compared, 1),
         (replace(compared, simulated=False), 1),
-        (alone, 0),
+        (alone, 1),
         (replace(alone, simulated=False), 1),
+        # Only of bases there are tiles, as the original work had.
+        (replace(alone, evaluation=alone.evaluation._replace(tiles=None)), 0),
     ):
         page = page_of(run)
         assert page.footer.count(ORIGINAL_WORK) == times
@@ -151,10 +170,40 @@ def test_a_score_is_ranked_with_the_figure_of_the_original_work(
     contents: TuneContents, task: str
 ) -> None:
     of_task = replace(contents, attribution=None, comparison=None, task=TASKS[task])
-    ranking = figures(page_of(replace(of_task, simulated=False, study=None)).sections[0])["ranking"]
-    assert ranking.table is not None
+    page = page_of(replace(of_task, simulated=False, study=None))
+    published = figures(page.sections[0])["published"]
+    assert published.table is not None
     stated = {"zdna": "0.640", "g4": "0.579", "promoter": "0.634"}[task]
-    assert [row[2] for row in ranking.table.rows if row[0] == ORIGINAL] == [stated]
+    assert [row[2] for row in published.table.rows if row[0] == ORIGINAL] == [stated]
+
+
+@pytest.mark.parametrize(("mcc", "relation"), [(0.7, "above"), (0.5, "not above")])
+def test_only_on_the_same_test_sequences_a_score_is_above_the_original_works(
+    contents: TuneContents, mcc: float, relation: str
+) -> None:
+    assert contents.origin is not None
+    assert contents.evaluation is not None
+    evaluation = contents.evaluation._replace(
+        tiles=None, metrics=contents.evaluation.metrics._replace(mcc=mcc)
+    )
+    sha256 = PUBLISHED["promoter"].test_sha256
+    assert sha256 is not None
+    for digest, same in ((sha256, True), ("0" * 64, False)):
+        file = InputFile(role="test", name="test.csv", sha256=digest)
+        manifest = contents.origin.manifest.model_copy(update={"inputs": (file,)})
+        run = replace(
+            contents,
+            attribution=None,
+            comparison=None,
+            study=None,
+            simulated=False,
+            task=TASKS["promoter"],
+            evaluation=evaluation,
+            origin=contents.origin.model_copy(update={"manifest": manifest}),
+        )
+        said = figures(page_of(run).sections[0])["published"].finding
+        assert (f": {relation} the 0.634 of {ORIGINAL}" in said) == same
+        assert ("above" in said) == same
 
 
 def test_simulated_data_are_named_first(contents: TuneContents) -> None:
