@@ -152,6 +152,11 @@ class TrialResources(Resources):
         return Resources(cpu=self.cpu, gpu=self.gpu)
 
 
+OBJECT_STORE = "the object store"
+"""Name of the shared memory of all nodes, for messages."""
+READER_CPU = 1.0
+"""CPUs of a task that reads training windows from Parquet; a stream runs as many at a time as the
+run has workers."""
 DRIVER_CPU = 0.01
 """CPUs of a trial that has workers: its own process only waits for them."""
 GPU_MEMORY = 15e9
