@@ -185,7 +185,7 @@ class StreamSource:
 
     def _blocks(self, through: Pass) -> Iterable[dict[str, Any]]:
         """Return this worker's block of every buffer."""
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         if self._stream is None:
             self._stream = self._open()
         if self._workers.size == 1:

@@ -38,7 +38,7 @@ class ShuffledWindows(NamedTuple):
         ...     starts=np.array([0, 2, 4]),
         ...     by_id=np.arange(4),
         ...     ascending=np.arange(4),
-        ...     row_bytes=200,
+        ...     buffer=3,
         ... )
         >>> windows.order(0, 4, epoch=None, seed=0).tolist()
         [0, 1, 2, 3]
@@ -56,8 +56,8 @@ class ShuffledWindows(NamedTuple):
     """Rows that are wanted, in order of window_id, shape (N,)."""
     ascending: NDArray[np.int64]
     """The same rows in ascending order, shape (N,)."""
-    row_bytes: int
-    """Size of the tokens and labels of a window, in bytes."""
+    buffer: int
+    """Number of windows that are shuffled together, unless batches are larger."""
 
     @classmethod
     def of(cls, data: PreparedData, length: int, split: str) -> ShuffledWindows:
@@ -83,7 +83,7 @@ class ShuffledWindows(NamedTuple):
             # Files of one split follow each other; those of several folds interleave.
             by_id=np.argsort(ids, kind="stable"),
             ascending=np.arange(len(ids)),
-            row_bytes=data.row_bytes(length),
+            buffer=min(BUFFER_ROWS, BUFFER_BYTES // data.row_bytes(length)),
         )
 
     @property
@@ -108,8 +108,7 @@ class ShuffledWindows(NamedTuple):
         Args:
             batch_size: Windows of a batch.
         """
-        most = min(BUFFER_ROWS, BUFFER_BYTES // self.row_bytes)
-        return max(1, most // batch_size) * batch_size
+        return max(1, self.buffer // batch_size) * batch_size
 
     def order(self, first: int, last: int, *, epoch: int | None, seed: int) -> NDArray[np.int64]:
         """Return the rows of one buffer of an epoch, windows [first, last).
