@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import ray
 from hyena_ray.cli import main
-from hyena_ray.cluster import start, streams
+from hyena_ray.cluster import feeds, start
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.trial import run_trial
 {code}
