@@ -169,19 +169,22 @@ class StreamSource:
             for first in range(0, self.count, size):
                 rows = self._windows.order(first, first + size, epoch=None, seed=seed)
                 tokens, labels = self._windows.read(rows)
-                held = DeviceRows(tokens, resident=False), DeviceRows(labels, resident=False)
-                yield from batches_in(*held, np.arange(len(rows)), batch_size)
+                yield from batches_in(
+                    DeviceRows(tokens, resident=False),
+                    DeviceRows(labels, resident=False),
+                    np.arange(len(rows)),
+                    batch_size,
+                )
             return
         rank, workers = self._workers.rank, self._workers.size
         blocks = self._blocks(Pass(epoch, seed, batch_size, workers))
         for number, block in enumerate(blocks):
             if (block["buffer"].tolist(), block["worker"].tolist()) != ([number], [rank]):
                 raise JobError("Ray Data dealt the blocks of a stream out in another order")
-            labels = block["labels"][0]
-            own = own_rows(len(labels), batch_size, rank, workers)
-            tokens = OwnRows(block["tokens"][0], own)
-            order = np.arange(len(labels))
-            yield from batches_in(tokens, DeviceRows(labels, resident=True), order, batch_size)
+            count = block["labels"].shape[1]
+            own = own_rows(count, batch_size, rank, workers)
+            held = OwnRows(block["tokens"][0], own), DeviceRows(block["labels"][0], resident=True)
+            yield from batches_in(*held, np.arange(count), batch_size)
 
     def _blocks(self, through: Pass) -> Iterable[dict[str, Any]]:
         """Return this worker's block of every buffer."""

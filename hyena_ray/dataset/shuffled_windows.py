@@ -9,7 +9,7 @@ Neither torch nor Ray is imported here: the processes that read windows need nei
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,8 @@ BUFFER_BYTES = 1 << 26
 """Largest size of the windows of a buffer, in bytes of tokens and labels."""
 
 
-class ShuffledWindows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ShuffledWindows:
     """Windows of one length and split in Parquet files. A row is a number over all files.
 
     Example:
@@ -100,7 +101,7 @@ class ShuffledWindows(NamedTuple):
         if limit is None or limit >= self.count:
             return self
         rows = self.by_id[sample_evenly(self.count, limit)]
-        return self._replace(by_id=rows, ascending=np.sort(rows))
+        return replace(self, by_id=rows, ascending=np.sort(rows))
 
     def buffer_size(self, batch_size: int) -> int:
         """Return the number of windows of a buffer, which is a whole number of batches.

@@ -101,11 +101,14 @@ def test_a_feed_yields_each_window_once_in_an_order_fixed_by_seed_and_epoch(
             assert labels[window.tobytes()] == row.tobytes()
 
 
-def test_validation_data_are_shared_by_either_feed(data: PreparedData) -> None:
-    expected = data.read_held_out("val")
-    for feed in FEEDS:
-        held_out = share_data(data, [LENGTH], feed).validation.get()
-        assert np.array_equal(held_out.rows.tokens, expected.tokens)
+@pytest.mark.parametrize("feed", FEEDS)
+def test_what_runs_are_scored_on_is_what_the_reader_gives(data: PreparedData, feed: Feed) -> None:
+    shared, expected = share_data(data, [LENGTH], feed).validation.get(), HeldOut.read(data, "val")
+    for column, other in zip(shared.rows, expected.rows, strict=True):
+        assert np.array_equal(column, other)
+    assert np.array_equal(shared.weight, expected.weight)
+    assert shared.task == expected.task
+    assert np.array_equal(tokens(shared.source(40)), data.read(40, "val").tokens)
 
 
 class InOrder:
@@ -265,9 +268,12 @@ def copy(small_data: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("feed", FEEDS)
-def test_a_damaged_file_is_refused_before_anything_is_shared(copy: Path, feed: Feed) -> None:
-    path = PreparedData.open(copy).files(LENGTH, "train")[0]
+def test_a_damaged_file_is_refused_before_anything_is_shared(
+    copy: Path, feed: Feed, split: str
+) -> None:
+    path = PreparedData.open(copy).files(LENGTH, split)[0]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"part-.*prepare the data again"):
         share_data(PreparedData.open(copy), [LENGTH], feed)
@@ -280,6 +286,6 @@ def test_a_bit_that_flips_while_a_stream_is_read_stops_it(copy: Path) -> None:
     path = data.files(LENGTH, "train")[0]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    path.write_bytes(bytes(content))
     with pytest.raises(InputError, match="damaged"):
         tokens(source, 0)

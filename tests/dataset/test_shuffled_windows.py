@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,4 +131,4 @@ def test_a_bit_that_flips_after_the_check_is_refused(small_data: Path, tmp_path:
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
-        windows._replace(files=(str(damaged), *windows.files[1:])).read(windows.by_id)
+        replace(windows, files=(str(damaged), *windows.files[1:])).read(windows.by_id)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.feeds import SharedData
+from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import DeviceError
 from hyena_ray.search import trial

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.training.feed_choice import (
     AUTO_FRACTION,
@@ -12,6 +15,7 @@ from hyena_ray.training.feed_choice import (
     asked_feed,
     choose_feed,
     free_memory,
+    windows_bytes,
 )
 from hyena_ray.training.settings import AskedFeed, Feed, RunSettings
 
@@ -54,6 +58,13 @@ def test_the_runs_of_one_job_have_one_feed() -> None:
     assert asked_feed(runs[:1]) == "shared"
     with pytest.raises(InputError, match=r"data\.feed: shared, stream"):
         asked_feed(runs)
+
+
+def test_the_memory_of_windows_is_that_of_their_arrays(small_data: Path) -> None:
+    data = PreparedData.open(small_data)
+    arrays = [data.read(40, "train"), data.read_held_out("val")]
+    size = sum(column.nbytes for rows in arrays for column in rows if column.dtype.kind != "U")
+    assert windows_bytes(data, [40]) == pytest.approx(size, rel=0.25)
 
 
 def test_free_memory_is_that_of_this_machine() -> None:
