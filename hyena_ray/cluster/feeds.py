@@ -242,7 +242,7 @@ class Stream:
             rows = ray.data.read_datasource(
                 buffers,
                 num_cpus=READER_CPU,
-                concurrency=through.workers,
+                concurrency=1,
                 override_num_blocks=buffers.count,
             )
             rows.set_name(f"stream {self._title} epoch {through.epoch + 1}")

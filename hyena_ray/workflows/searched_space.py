@@ -131,7 +131,8 @@ def place_trials(
         useful=space.trials,
         name="search space: resources (--cpu, --gpu)",
         count_name="search space: concurrent",
-        stream_cpu=READER_CPU if feed == "stream" else 0.0,
+        # The workers of a trial read one stream.
+        stream_cpu=READER_CPU / space.resources.workers if feed == "stream" else 0.0,
         gpu_bytes=lambda: windows + training_bytes(draws),
     )
     for draw in draws:

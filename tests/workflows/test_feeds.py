@@ -19,6 +19,7 @@ from hyena_ray.settings import parse_yaml
 from hyena_ray.training.feed_choice import Room, windows_bytes
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.workflows import train
+from hyena_ray.workflows.searched_space import place_trials
 from hyena_ray.workflows.train import Training, TrainSettings
 from hyena_ray.workflows.tune import Search
 from tests.tuned_run import SPACE
@@ -103,3 +104,17 @@ print(json.dumps({"ray": "ray" in sys.modules, "feed": shown.plan["feed"]}))
         shown = json.loads(done.stdout)
         assert shown["ray"] == has_ray
         assert shown["feed"].startswith("stream" if feed == "stream" else "shared")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_takes_one_cpu_of_each_trial(workers: int) -> None:
+    # The process of a trial with workers takes a little as well.
+    cpus = 2 * (workers + 1) + 0.1
+    cluster = Cluster(cpus=cpus, gpus=0, cores=None, object_store=1e9, dashboard=True)
+    space = SearchSpace.parse(
+        {**parse_yaml(SPACE, "space.yaml"), "resources": {"cpu": 1, "workers": workers}}, "space"
+    )
+    assert place_trials(space, None, cluster, "stream").concurrent == 2
+    smaller = cluster._replace(cpus=cpus - 0.2)
+    assert place_trials(space, None, smaller, "stream").concurrent == 1
+    assert place_trials(space, None, smaller, "shared").concurrent >= 2
