@@ -37,6 +37,7 @@ Name = Literal[
     "prepare",
     "convolution",
     "training",
+    "feeds",
     "pretraining",
     "attribution",
     "shards",

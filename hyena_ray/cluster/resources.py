@@ -152,6 +152,11 @@ class TrialResources(Resources):
         return Resources(cpu=self.cpu, gpu=self.gpu)
 
 
+OBJECT_STORE = "the object store"
+"""Name of the shared memory of all nodes, for messages."""
+READER_CPU = 1.0
+"""CPUs of the task that reads the training windows of a run from Parquet, one task at a time: it
+reads 500,000 windows of 100 bases a second, more than several GPUs train on."""
 DRIVER_CPU = 0.01
 """CPUs of a trial that has workers: its own process only waits for them."""
 GPU_MEMORY = 15e9

@@ -63,7 +63,7 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     with _own_signals():
         url = _start_here(dashboard) if target == "local" else _join(target)
     # Its lines on every block read would drown the job's own; errors are raised as well.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         with _errors_in_one_line():
             yield _describe(url, cores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, STRETCHES, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
@@ -45,6 +45,17 @@ def sample_evenly(count: int, limit: int) -> NDArray[np.int64]:
 
     kept = min(count, limit)
     return np.arange(kept, dtype=np.int64) * count // max(kept, 1)
+
+
+class FileGroups(NamedTuple):
+    """The row groups of a Parquet file, which are the least that is read of it."""
+
+    path: AnyPath
+    """Path of the file."""
+    sizes: list[int]
+    """Number of windows of each row group."""
+    window_ids: NDArray[np.int64]
+    """Ids of the windows of the file, in its order."""
 
 
 class PreparedData:
@@ -297,6 +308,34 @@ class PreparedData:
         assert self.manifest.stretch is not None
         return (ids[:, None] + window_offsets(self.manifest.stretch, length)).ravel()
 
+    def row_groups(self, length: int, split: str) -> list[FileGroups]:
+        """Read the sizes of the row groups of each file, and the ids of its windows.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split.
+
+        Returns:
+            One entry per file, in the order of `files`.
+
+        Raises:
+            InputError: The folder lacks the length or the split, or a file is damaged or is not
+                what the manifest says.
+        """
+        files = self._files(length, split)
+        sizes = [self._read(file, _group_sizes) for file in files]
+        ids = self._read_ids(files)
+        return list(map(FileGroups, (self.folder / file.path for file in files), sizes, ids))
+
+    def row_bytes(self, length: int) -> int:
+        """Return the size of the tokens and labels of a window, in bytes.
+
+        Args:
+            length: Window length in bases.
+        """
+        labels = self.manifest.labels_per_window(length)
+        return length + 2 * self.manifest.flank + labels
+
     def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
         return [
             self._read(file, lambda parquet: parquet.read(["window_id"]))["window_id"].to_numpy()
@@ -401,11 +440,15 @@ def _describe_field(field: pa.Field) -> str:
     return f"{field.type}{'' if field.nullable else ' not null'}"
 
 
+def _group_sizes(parquet: pq.ParquetFile) -> list[int]:
+    return [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+
+
 def _read_range(parquet: pq.ParquetFile, first: int, last: int) -> pa.Table:
     """Read rows [first, last) of a file, from the row groups that hold them."""
     import numpy as np
 
-    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    sizes = _group_sizes(parquet)
     ends = np.cumsum(sizes)
     groups = range(
         int(np.searchsorted(ends, first, side="right")),

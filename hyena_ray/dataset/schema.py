@@ -136,8 +136,8 @@ def windows_from_table(table: pa.Table, place: str | PurePath = "windows") -> Wi
         window_id=np.array(table.column("window_id")),
         contig=np.array(table.column("contig").to_pylist(), np.str_),
         start=np.array(table.column("start")),
-        tokens=_tensor_values(table.column("tokens"), place),
-        labels=_tensor_values(table.column("labels"), place),
+        tokens=tensor_values(table.column("tokens"), place),
+        labels=tensor_values(table.column("labels"), place),
     )
     if (np.diff(windows.window_id) < 0).any():
         return windows.rows(np.argsort(windows.window_id, kind="stable"))
@@ -153,7 +153,16 @@ def _is_tensor(column_type: pa.DataType) -> bool:
     return isinstance(column_type, pa.FixedShapeTensorType)
 
 
-def _tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any]:
+def tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any]:
+    """Return a column of tensors as one array, its first axis that of the rows.
+
+    Args:
+        column: Column of a fixed-shape tensor type.
+        place: What the column is from, for the error.
+
+    Raises:
+        InputError: A value is null.
+    """
     if not column.num_chunks or not len(column):
         return np.empty((0, *column.type.shape), column.type.value_type.to_pandas_dtype())
     chunks = [chunk for chunk in column.chunks if len(chunk)]

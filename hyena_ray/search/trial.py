@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from ray import tune
 
+from hyena_ray.cluster.feeds import SharedData
 from hyena_ray.cluster.gpu_share import keep_to
 from hyena_ray.cluster.monitor import gpu_memory
 from hyena_ray.cluster.resources import TrialResources
-from hyena_ray.cluster.streams import SharedData
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.model.devices import DeviceError
 from hyena_ray.search.space import SearchSpace
@@ -155,7 +155,7 @@ def _train_and_report(
     try:
         result = train_run(
             settings,
-            plan.data.train[length].open(settings.data.limit),
+            plan.data.train[length].open(settings.data.limit, workers),
             plan.data.validation.get(),
             folder,
             after_epoch,

@@ -17,10 +17,10 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.trainable.function_trainable import wrap_function
 
+from hyena_ray.cluster.feeds import SharedData
 from hyena_ray.cluster.monitor import Progress, Watchdog, watchdog
 from hyena_ray.cluster.resources import DRIVER_CPU, Placement, TrialResources
 from hyena_ray.cluster.start import reason_of
-from hyena_ray.cluster.streams import SharedData
 from hyena_ray.errors import JobError
 from hyena_ray.progress import State, count_noun
 from hyena_ray.search.searcher import StudySearch, scheduler

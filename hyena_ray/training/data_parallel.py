@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hyena_ray.dataset.shuffled_windows import own_part
+
 T = TypeVar("T")
 
 
@@ -40,6 +42,14 @@ class Workers(NamedTuple):
     def writes(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
+
+    def part(self, count: int) -> slice:
+        """Return which windows of a batch this rank reads; see `own_part`.
+
+        Args:
+            count: Windows of the batch.
+        """
+        return own_part(count, self.rank, self.size)
 
     def share(self, items: Iterable[T]) -> Iterator[T]:
         """Yield this rank's items.

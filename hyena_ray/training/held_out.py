@@ -20,7 +20,7 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.stretches import cut_labels, genome_weights, join_windows, window_offsets
 from hyena_ray.model.devices import upload
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.loaders import ArraySource, Batch, DeviceRows, WindowSource
+from hyena_ray.training.loaders import ArraySource, Batch, DeviceRows, WindowSource, batches_in
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -146,8 +146,7 @@ class StretchSource:
         order = np.arange(self.count)
         if epoch is not None:
             order = np.random.default_rng([seed, epoch]).permutation(self.count)
-        for first in range(0, self.count, batch_size):
-            yield Batch(self._tokens, self._labels, order[first : first + batch_size])
+        yield from batches_in(self._tokens, self._labels, order, batch_size)
 
 
 class _WindowRows(DeviceRows):

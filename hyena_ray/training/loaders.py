@@ -139,6 +139,46 @@ class Batch:
         return self._labels.take(self._rows, device)
 
 
+class OwnRows(DeviceRows):
+    """The rows of an array that one of several workers reads; no other one can be taken.
+
+    Args:
+        array: These rows alone, shape (n, ...).
+        numbers: Their numbers among all rows, shape (n,), ascending.
+    """
+
+    def __init__(self, array: NDArray[Any], numbers: NDArray[np.int64]) -> None:
+        super().__init__(array, resident=True)
+        self._numbers = numbers
+
+    def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return some rows on a device; see `DeviceRows.take`.
+
+        Args:
+            rows: Numbers of the rows among all, shape (B,).
+            device: Device of the result.
+        """
+        places = np.searchsorted(self._numbers, rows)
+        if not np.array_equal(self._numbers[places.clip(max=len(self._numbers) - 1)], rows):
+            raise IndexError("these rows are read by another worker")
+        return super().take(places, device)
+
+
+def batches_in(
+    tokens: DeviceRows, labels: DeviceRows, order: NDArray[np.int64], batch_size: int
+) -> Iterator[Batch]:
+    """Cut windows into batches.
+
+    Args:
+        tokens: Tokens of N windows.
+        labels: Labels of the same windows.
+        order: Numbers of the windows in the order in which they are passed through.
+        batch_size: Windows of a batch; the last one may have fewer.
+    """
+    for first in range(0, len(order), batch_size):
+        yield Batch(tokens, labels, order[first : first + batch_size])
+
+
 class WindowSource(Protocol):
     """Windows that can be passed through any number of times."""
 
@@ -186,8 +226,7 @@ class ArraySource:
         order = np.arange(self.count)
         if epoch is not None:
             order = np.random.default_rng([seed, epoch]).permutation(self.count)
-        for first in range(0, self.count, batch_size):
-            yield Batch(self._tokens, self._labels, order[first : first + batch_size])
+        yield from batches_in(self._tokens, self._labels, order, batch_size)
 
 
 class ProgressSource:

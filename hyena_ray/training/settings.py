@@ -35,9 +35,14 @@ FOCAL: dict[str, tuple[Any, ...]] = {"training.loss": ("focal",)}
 NO_BACKBONE: dict[str, tuple[Any, ...]] = {"model.backbone": (None,)}
 MASKED: dict[str, tuple[Any, ...]] = {"objective": ("masked",)}
 
+Feed = Literal["shared", "stream"]
+"""How training windows reach the processes that train."""
+AskedFeed = Literal["auto", "shared", "stream"]
+"""A feed, or the choice by memory."""
+
 
 class DataSettings(Settings):
-    """Which of the prepared windows are used."""
+    """Which of the prepared windows are used, and how they are fed."""
 
     length: int = Field(default=100, ge=1)
     """Window length in bases; must be among the prepared lengths."""
@@ -46,6 +51,10 @@ class DataSettings(Settings):
     fold: int | None = Field(default=None, ge=0)
     """Fold that is tested, for data that was split into folds. The next one validates, and all
     others train."""
+    feed: AskedFeed = "auto"
+    """`shared` holds all training windows in memory and shuffles them exactly; `stream` reads them
+    in every epoch ahead of the training, and shuffles row groups and then a buffer of windows;
+    `auto` shares windows that take at most 30 % of the memory, and streams others."""
 
 
 Metric = Literal[
@@ -172,7 +181,7 @@ class RunSettings(Settings):
     task: str = "zdna"
     """Name of the task."""
     data: DataSettings = DataSettings()
-    """Which of the prepared windows are used."""
+    """Which of the prepared windows are used, and how they are fed."""
     model: ModelSettings = ModelSettings()
     """Which classifier is built."""
     readout: ReadoutSettings = ReadoutSettings()

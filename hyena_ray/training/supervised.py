@@ -353,7 +353,7 @@ def step_batches(
     together = recipe.batch_size * recipe.accumulation
     for batch in train.batches(together, epoch=epoch, seed=recipe.seed):
         changes, idle = augmentation.draw(len(batch), batch.window), workers.rank >= len(batch)
-        own = slice(0, 1) if idle else slice(workers.rank, None, workers.size)
+        own = workers.part(len(batch))
         tokens, labels = changes.make(batch, device, own)
         weight = total_weight(labels, weights)
         targets = torch.full_like(labels[own], IGNORED) if idle else labels[own]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import field_validator
 
+from hyena_ray.cluster.resources import OBJECT_STORE, READER_CPU
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import read_json, sha256_file, write_json
@@ -19,10 +20,11 @@ from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
-from hyena_ray.runs.run import Output, Run, check_resume, start
+from hyena_ray.runs.run import Output, Run, check_resume, read_plan, start
 from hyena_ray.settings import Option
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_feed, windows_bytes
+from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.comparison_table import (
     TABLES,
     Row,
@@ -45,8 +47,8 @@ from hyena_ray.workflows.workflow import (
 )
 
 if TYPE_CHECKING:
+    from hyena_ray.cluster.feeds import SharedData
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
-    from hyena_ray.cluster.streams import SharedData
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class ComparePlan(Plan):
     """Settings and inputs that determine the result of a comparison."""
 
     KIND: ClassVar[str] = "compare"
-    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"presets", "seeds", "threads"})
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"presets", "seeds", "threads", "feed"})
 
     data: str
     """sha256 of the manifest of the prepared data."""
@@ -108,6 +110,8 @@ class ComparePlan(Plan):
     """Settings that all runs are given, by dotted key."""
     threads: int
     """torch threads of a run; a resumed comparison keeps those of its first start."""
+    feed: Feed
+    """How training windows reach the runs; a resumed comparison keeps that of its first start."""
 
 
 class CompareRecord(Record):
@@ -156,11 +160,12 @@ class Comparison(NamedTuple):
     address: str | None
     """Ray cluster to join."""
 
-    def plan(self, threads: int) -> ComparePlan:
+    def plan(self, threads: int, feed: Feed) -> ComparePlan:
         """Return the plan of the comparison.
 
         Args:
             threads: torch threads of a run.
+            feed: How training windows reach the runs.
         """
         return ComparePlan(
             data=sha256_file(self.data.folder / MANIFEST),
@@ -168,6 +173,25 @@ class Comparison(NamedTuple):
             seeds=self.seeds,
             changes=self.changes,
             threads=threads,
+            feed=feed,
+        )
+
+    def choose_feed(self, cluster: Cluster) -> FeedChoice:
+        """Choose how training windows reach the runs, or keep what the first start has chosen.
+
+        Args:
+            cluster: Cluster that the runs are placed on.
+
+        Raises:
+            InputError: Windows are to be shared and do not fit, or runs ask for different feeds.
+        """
+        started = read_plan(self.output.folder, ComparePlan) if self.output.resume else None
+        views = _views(self).values()
+        return choose_feed(
+            asked_feed(run.settings for run in self.runs),
+            sum(windows_bytes(*view) for view in views),
+            Room(cluster.object_store, OBJECT_STORE),
+            None if started is None else started.feed,
         )
 
     def folder_of(self, run: PlannedRun) -> AnyPath:
@@ -225,8 +249,9 @@ def validate(settings: CompareSettings) -> Comparison:
         settings.resources,
         settings.address,
     )
+    asked = asked_feed(run.settings for run in runs)
     if settings.resume:
-        check_resume(output, comparison.plan(1))
+        check_resume(output, comparison.plan(1, "shared" if asked == "auto" else asked))
     data.check({run.settings.data.length for run in runs})
     return comparison
 
@@ -283,32 +308,33 @@ def _checked_runs(
 
 
 class _View(NamedTuple):
-    """What the runs of one fold, or all runs, see of the data, and how much room it may take."""
+    """What the runs of one fold, or all runs, see of the data."""
 
     data: PreparedData
     lengths: list[int]
-    room: Cluster
 
 
-def _views(comparison: Comparison, cluster: Cluster) -> dict[int | None, _View]:
+def _views(comparison: Comparison) -> dict[int | None, _View]:
     from hyena_ray.training.train_and_test import run_view
 
     runs = comparison.runs
     settings = {run.settings.data.fold: run.settings for run in runs}
-    room = cluster._replace(object_store=cluster.object_store / len(settings))
     views = {}
     for fold, first in settings.items():
         lengths = {run.settings.data.length for run in runs if run.settings.data.fold == fold}
-        views[fold] = _View(run_view(first, comparison.data), sorted(lengths), room)
+        views[fold] = _View(run_view(first, comparison.data), sorted(lengths))
     return views
 
 
-def place_runs(comparison: Comparison, cluster: Cluster) -> tuple[Comparison, Placement[Resources]]:
+def place_runs(
+    comparison: Comparison, cluster: Cluster, feed: Feed
+) -> tuple[Comparison, Placement[Resources]]:
     """Fit runs into a cluster. By default, small runs share a GPU.
 
     Args:
         comparison: The comparison.
         cluster: Cluster that the runs are placed on.
+        feed: How training windows reach the runs; a stream takes CPUs of its own.
 
     Returns:
         The comparison with its runs planned for a GPU or for the CPU, and their placement.
@@ -317,19 +343,17 @@ def place_runs(comparison: Comparison, cluster: Cluster) -> tuple[Comparison, Pl
         InputError: The cluster cannot hold a run, or a run needs a GPU and gets none.
     """
     from hyena_ray.cluster.resources import fit_resources
-    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
     from hyena_ray.training.footprint import training_bytes
     from hyena_ray.training.preflight import check_arithmetic
 
-    views = _views(comparison, cluster).values()
-    windows = max(windows_bytes(view.data, view.lengths) for view in views)
+    windows = max(windows_bytes(*view) for view in _views(comparison).values())
     placement = fit_resources(
         cluster,
         comparison.resources,
         wanted=None,
         useful=len(comparison.runs),
         name="--cpu, --gpu",
-        stream_cpu=0.0 if all(fits(*view) for view in views) else READER_CPU,
+        stream_cpu=READER_CPU if feed == "stream" else 0.0,
         gpu_bytes=lambda: windows + training_bytes(run.settings for run in comparison.runs),
     )
     runs = plan_runs(
@@ -360,7 +384,8 @@ def dry_run(comparison: Comparison) -> DryRun:
 
     data, seeds = comparison.data, comparison.seeds
     with connect(comparison.address) as cluster:
-        comparison, placement = place_runs(comparison, cluster)
+        feed = comparison.choose_feed(cluster)
+        comparison, placement = place_runs(comparison, cluster, feed.feed)
         runs = comparison.runs
         timed = runs[0].settings
         view = run_view(timed, data)
@@ -388,6 +413,7 @@ def dry_run(comparison: Comparison) -> DryRun:
             "runs": f"{len(runs)}, {len(todo)} of them to do: "
             f"{count_noun(len(first), 'preset')}, {count_noun(len(seeds), 'seed')}{folds}",
             "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
+            "feed": feed.text,
             "cluster": cluster.text,
         },
         values={
@@ -398,6 +424,7 @@ def dry_run(comparison: Comparison) -> DryRun:
             "at_once": placement.concurrent,
             "resources": comparison.resources.model_dump(),
             "threads": placement.threads,
+            "feed": feed._asdict(),
             "cluster": cluster._asdict(),
         },
         outputs=outputs_in(comparison.output.folder, OUTPUTS),
@@ -447,30 +474,33 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
 
     data = comparison.data
     with connect(comparison.address) as cluster:
-        comparison, placement = place_runs(comparison, cluster)
+        feed = comparison.choose_feed(cluster)
+        comparison, placement = place_runs(comparison, cluster, feed.feed)
         precisions = (
             (f"preset {run.preset}: training.precision", run.settings.training.precision)
             for run in comparison.runs
         )
-        plan, ran_on = comparison.plan(placement.threads), check_devices(placement, precisions)
+        plan = comparison.plan(placement.threads, feed.feed)
+        ran_on = check_devices(placement, precisions)
         inputs = {"data": data.folder}
         with start(comparison.output, plan, inputs=inputs, ran_on=ran_on) as run:
             Origin.from_data(data).write(run.folder)
             run.reopen()  # a comparison of fewer runs may have been complete
-            _run_all(comparison, cluster, placement._replace(threads=run.plan.threads))
+            logger.info("feed: %s", feed.text)
+            _run_all(comparison, placement._replace(threads=run.plan.threads), run.plan.feed)
             return _finish(comparison, run)
 
 
-def _run_all(comparison: Comparison, cluster: Cluster, placement: Placement[Resources]) -> None:
+def _run_all(comparison: Comparison, placement: Placement[Resources], feed: Feed) -> None:
+    from hyena_ray.cluster.feeds import share_data
     from hyena_ray.cluster.pool import Shards, run_shards
-    from hyena_ray.cluster.streams import share_data
     from hyena_ray.training.train_and_test import run_view
 
     runs, data_folder, threads = comparison.runs, comparison.data.folder, placement.threads
     data_sha256 = sha256_file(data_folder / MANIFEST)
     folders = [comparison.folder_of(run) for run in runs]
     shared: dict[int | None, SharedData] = {
-        fold: share_data(*view) for fold, view in _views(comparison, cluster).items()
+        fold: share_data(*view, feed) for fold, view in _views(comparison).items()
     }
 
     def make() -> Callable[[int], object]:
@@ -486,7 +516,7 @@ def _run_all(comparison: Comparison, cluster: Cluster, placement: Placement[Reso
 
         settings, folder = runs[index].settings, folders[index]
         train, validation = shared[settings.data.fold]
-        plan = TrainPlan(settings=settings, data=data_sha256)
+        plan = TrainPlan(settings=settings, data=data_sha256, feed=feed)
         inputs = {"data": data_folder}
         device = device_name(default_device())
         try:

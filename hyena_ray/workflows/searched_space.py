@@ -8,13 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hyena_ray.cluster.resources import Placement, TrialResources, fit_resources
+from hyena_ray.cluster.resources import READER_CPU, Placement, TrialResources, fit_resources
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.feed_choice import windows_bytes
+from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.presets import SEARCH_SPACES, load_preset, load_presets
 from hyena_ray.workflows.run_options import TakesRunSettings
 
@@ -104,7 +105,7 @@ def simulate_data(space: SearchSpace, folder: AnyPath) -> None:
 
 
 def place_trials(
-    space: SearchSpace, data: PreparedData | None, cluster: Cluster
+    space: SearchSpace, data: PreparedData | None, cluster: Cluster, feed: Feed
 ) -> Placement[TrialResources]:
     """Fit trials into a cluster. By default, small trials share a GPU.
 
@@ -112,12 +113,12 @@ def place_trials(
         space: Search space, which sets the resources of a trial.
         data: Prepared windows; None for simulated windows, which are few.
         cluster: Cluster that the trials run on.
+        feed: How training windows reach the trials; a stream takes CPUs of its own.
 
     Raises:
         InputError: The cluster cannot hold what the space asks for, or a trial needs a GPU and gets
             none.
     """
-    from hyena_ray.cluster.streams import READER_CPU, fits, windows_bytes
     from hyena_ray.training.footprint import training_bytes
     from hyena_ray.training.preflight import check_arithmetic
 
@@ -130,7 +131,8 @@ def place_trials(
         useful=space.trials,
         name="search space: resources (--cpu, --gpu)",
         count_name="search space: concurrent",
-        stream_cpu=0.0 if data is None or fits(data, lengths, cluster) else READER_CPU,
+        # The workers of a trial read one stream.
+        stream_cpu=READER_CPU / space.resources.workers if feed == "stream" else 0.0,
         gpu_bytes=lambda: windows + training_bytes(draws),
     )
     for draw in draws:

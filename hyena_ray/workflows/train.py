@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import Problems
 from hyena_ray.files import read_json, sha256_file
+from hyena_ray.genome.splits import TRAIN
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
 from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
-from hyena_ray.runs.run import Output, Run, check_resume, start
-from hyena_ray.settings import Option, dotted, load_yaml
-from hyena_ray.training.settings import RunSettings
+from hyena_ray.runs.run import Output, Run, check_resume, read_plan, start
+from hyena_ray.settings import WHERE, Option, dotted, load_yaml
+from hyena_ray.training.feed_choice import FeedChoice, choose_feed, free_memory, windows_bytes
+from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.run_options import TakesRunSettings
 from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, YamlFile, outputs_in
@@ -23,7 +26,7 @@ from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, YamlFile,
 if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
     from hyena_ray.training.held_out import HeldOut
-    from hyena_ray.training.loaders import ArraySource, WindowSource
+    from hyena_ray.training.loaders import WindowSource
     from hyena_ray.training.supervised import EpochReport
 
 logger = logging.getLogger(__name__)
@@ -43,17 +46,24 @@ class TrainSettings(TakesRunSettings, ReadsData, Resumes):
     """YAML file of settings, which override those of the preset."""
     test: bool = False
     """Score the test windows at the end."""
+    address: Annotated[
+        str | None, Option("ADDRESS", WHERE, default="RAY_ADDRESS, else this machine alone")
+    ] = None
+    """Ray cluster that streams the windows, with data.feed=stream; nothing else needs one."""
 
 
 class TrainPlan(Plan):
     """Settings and inputs that determine the result of a training run."""
 
     KIND: ClassVar[str] = "train"
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"feed"})
 
     settings: RunSettings
     """Settings of model, reading, adapters and training."""
     data: str
     """sha256 of the manifest of the prepared data."""
+    feed: Feed
+    """How training windows are fed; a resumed run keeps that of its first start."""
 
 
 class TrainRecord(Record):
@@ -85,14 +95,18 @@ class Training(NamedTuple):
     output: Output
     data: PreparedData
     """Prepared windows, as the run sees them."""
-    train: ArraySource
+    train: WindowSource
     """Training windows."""
+    feed: FeedChoice
+    """How they are fed, and why."""
     validation: HeldOut
     """Validation data."""
     test: bool
     """Whether the test windows are scored."""
     epochs_done: int
     """Epochs that an interrupted run has finished."""
+    address: str | None
+    """Ray cluster that streams the windows."""
 
     @property
     def settings(self) -> RunSettings:
@@ -134,7 +148,6 @@ def validate(settings: TrainSettings) -> Training:
     from hyena_ray.model.devices import check_precision, default_device
     from hyena_ray.training.checkpoint import CHECKPOINT, load_state
     from hyena_ray.training.held_out import HeldOut
-    from hyena_ray.training.loaders import ArraySource
     from hyena_ray.training.preflight import check_run_fits
     from hyena_ray.training.supervised import start_model
     from hyena_ray.training.train_and_test import run_view
@@ -143,20 +156,43 @@ def validate(settings: TrainSettings) -> Training:
     run = _run_settings(settings, data, changes, gpu=device.type == "cuda")
     check_run_fits(run, data, "settings", gpu=None)
     check_precision(run.training.precision, device, "settings: training.precision")
-    plan = TrainPlan(settings=run, data=sha256_file(data.folder / MANIFEST))
+    length, view = run.data.length, run_view(run, data)
+    started = read_plan(output.folder, TrainPlan) if settings.resume else None
+    feed = choose_feed(
+        run.data.feed,
+        windows_bytes(view, [length]),
+        free_memory(),
+        None if started is None else started.feed,
+    )
+    plan = TrainPlan(settings=run, data=sha256_file(data.folder / MANIFEST), feed=feed.feed)
     if settings.resume:
         check_resume(output, plan)
-    length = run.data.length
     data.check([length])
-    view = run_view(run, data)
-    train = ArraySource(view.read(length, "train", run.data.limit))
+    train = _source(view, run, feed.feed)
     validation = HeldOut.read(view, "val")
     start_model(run, train, validation)  # refuses what it must before a file is written
     state = None
     if settings.resume:
         state = load_state(output.folder / CHECKPOINT, plan.fingerprint)
     done = 0 if state is None else len(state.history)
-    return Training(plan, output, view, train, validation, settings.test, done)
+    return Training(
+        plan, output, view, train, feed, validation, settings.test, done, settings.address
+    )
+
+
+def _source(data: PreparedData, run: RunSettings, feed: Feed) -> WindowSource:
+    """Return the training windows: those in the memory of this process, or a stream of them."""
+    from hyena_ray.training.data_parallel import ALONE
+    from hyena_ray.training.loaders import ArraySource
+
+    length, limit = run.data.length, run.data.limit
+    if feed == "shared":
+        return ArraySource(data.read(length, TRAIN, limit))
+    from hyena_ray.cluster.feeds import StreamSource, title  # imports Ray
+    from hyena_ray.dataset.shuffled_windows import ShuffledWindows
+
+    windows = ShuffledWindows.of(data, length, TRAIN).sample(limit)
+    return StreamSource(windows, title(data, length, TRAIN), ALONE)
 
 
 def _run_settings(
@@ -216,12 +252,14 @@ def dry_run(training: Training) -> DryRun:
         plan={
             "data": f"{training.data.folder}: {manifest.task}, {settings.data.length} bases",
             "windows": windows_by_split(windows),
+            "feed": training.feed.text,
             **steps,
             "test": "scored at the end" if training.test else "not scored: give --test",
             "runs on": f"{device}, {threads} torch threads",
         },
         values={
             "windows": windows,
+            "feed": training.feed._asdict(),
             "epochs": training.epochs,
             "epochs_done": training.epochs_done,
             "threads": threads,
@@ -241,8 +279,9 @@ def execute(training: Training) -> TrainRecord:
         training: The run.
 
     Raises:
-        InputError: Another job writes the folder.
+        InputError: Another job writes the folder, or no Ray cluster is at the address.
         DivergenceError: A loss is NaN or infinite.
+        JobError: Ray failed.
     """
     from hyena_ray.model.devices import default_device, device_name
 
@@ -271,7 +310,8 @@ def execute(training: Training) -> TrainRecord:
                 logger.info("the run is complete already")
                 return record
             run.reopen()  # the test windows are to be scored as well
-        with progress:
+        logger.info("feed: %s", training.feed.text)
+        with _ray_for(training), progress:
             return train_in_run(
                 run,
                 training.data,
@@ -281,6 +321,15 @@ def execute(training: Training) -> TrainRecord:
                 on_epoch=on_epoch,
                 on_progress=on_progress,
             )
+
+
+def _ray_for(training: Training) -> AbstractContextManager[object]:
+    """Return the connection to Ray that a stream needs; shared windows need none."""
+    if training.feed.feed == "shared":
+        return nullcontext()
+    from hyena_ray.cluster.start import connect
+
+    return connect(training.address)
 
 
 def train_in_run(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
 from pydantic import Field, create_model
 
 from hyena_ray.cluster.resources import (
+    OBJECT_STORE,
     CpuCount,
     GpuCount,
     Placement,
@@ -39,6 +40,8 @@ from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
 from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
 from hyena_ray.storage import local_copy
 from hyena_ray.tasks import TASKS
+from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_feed, windows_bytes
+from hyena_ray.training.settings import Feed
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.run_options import TakesRunSettings
@@ -106,7 +109,7 @@ class TunePlan(Plan):
     """Settings and inputs that determine the result of a search."""
 
     KIND: ClassVar[str] = "tune"
-    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads"})
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads", "feed"})
 
     space: dict[str, Any]
     """The search space, without the number of trials, their concurrency and their resources."""
@@ -116,6 +119,8 @@ class TunePlan(Plan):
     """sha256 of the manifest of the prepared data; None for simulated data."""
     threads: int
     """torch threads of a trial; a resumed search keeps those of its first start."""
+    feed: Feed
+    """How training windows reach the trials; a resumed search keeps that of its first start."""
 
 
 class TuneRecord(Record):
@@ -181,11 +186,12 @@ class Search(NamedTuple):
     address: str | None
     """Ray cluster to join."""
 
-    def plan(self, threads: int) -> TunePlan:
+    def plan(self, threads: int, feed: Feed) -> TunePlan:
         """Return the plan of the run.
 
         Args:
             threads: torch threads of a trial.
+            feed: How training windows reach the trials.
         """
         own = {"trials", "concurrent", "resources"}
         return TunePlan(
@@ -193,6 +199,25 @@ class Search(NamedTuple):
             trials=self.space.trials,
             data=None if self.data is None else sha256_file(self.data.folder / MANIFEST),
             threads=threads,
+            feed=feed,
+        )
+
+    def choose_feed(self, cluster: Cluster) -> FeedChoice:
+        """Choose how training windows reach the trials, or keep what the first start has chosen.
+
+        Args:
+            cluster: Cluster that the trials run on.
+
+        Raises:
+            InputError: Windows are to be shared, and do not fit.
+        """
+        needed = 0 if self.data is None else windows_bytes(self.data, self.space.lengths())
+        started = read_plan(self.output.folder, TunePlan) if self.output.resume else None
+        return choose_feed(
+            asked_feed(self.space.covering_settings()),
+            needed,
+            Room(cluster.object_store, OBJECT_STORE),
+            None if started is None else started.feed,
         )
 
 
@@ -246,9 +271,10 @@ def validate(settings: TuneSettings) -> Search:
     longest = sorted(draws, key=lambda draw: draw.window_readout().causal_tokens)
     for draw in {draw.model.backbone: draw for draw in longest}.values():
         build_untrained(draw)
+    asked = asked_feed(draws)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
-        check_resume(output, search.plan(1))
+        check_resume(output, search.plan(1, "shared" if asked == "auto" else asked))
     return search
 
 
@@ -299,7 +325,8 @@ def dry_run(search: Search) -> DryRun:
     with _data(search) as data, connect(
         search.address, dashboard=space.resources.workers > 1
     ) as cluster:  # fmt: skip
-        placement = place_trials(space, search.data, cluster)
+        feed = search.choose_feed(cluster)
+        placement = place_trials(space, search.data, cluster, feed.feed)
         resources = placement.resources
         counts = {
             size: {split: data.count(size, split) for split in SPLITS} for size in space.lengths()
@@ -336,6 +363,7 @@ def dry_run(search: Search) -> DryRun:
             "trials": f"{space.trials}, {left} of them to do, each at most "
             f"{count_noun(epochs, 'epoch')}",
             "placed": f"{placement.text}, on {count_noun(placement.threads, 'torch thread')}",
+            "feed": feed.text,
             "then": "score the best on test; attribute it on "
             f"{count_noun(actors.concurrent, 'actor')}, each {actors.resources.text}: "
             + ", ".join(attribution.methods),
@@ -349,6 +377,7 @@ def dry_run(search: Search) -> DryRun:
             "at_once": placement.concurrent,
             "resources": resources.model_dump(),
             "threads": placement.threads,
+            "feed": feed._asdict(),
             "actors": actors.concurrent,
             "cluster": cluster._asdict(),
         },
@@ -401,14 +430,17 @@ def execute(search: Search) -> TuneRecord:
     from hyena_ray.cluster.start import connect
 
     with connect(search.address, dashboard=search.space.resources.workers > 1) as cluster:
-        placement = place_trials(search.space, search.data, cluster)
+        feed = search.choose_feed(cluster)
+        placement = place_trials(search.space, search.data, cluster, feed.feed)
         precisions = (
             ("search space: training.precision", draw.training.precision)
             for draw in search.space.covering_settings()
         )
-        plan, ran_on = search.plan(placement.threads), check_devices(placement, precisions)
+        plan = search.plan(placement.threads, feed.feed)
+        ran_on = check_devices(placement, precisions)
         with start(search.output, plan, inputs=_inputs(search), ran_on=ran_on) as run:
             logger.info("writing to %s", run.folder)
+            logger.info("feed: %s", feed.text)
             return _Steps(run, search, cluster, placement).do()
 
 
@@ -481,7 +513,7 @@ class _Steps:
         return PreparedData.open(folder)
 
     def _tune(self, data: PreparedData) -> tuple[FrozenTrial, dict[str, int]]:
-        from hyena_ray.cluster.streams import share_data
+        from hyena_ray.cluster.feeds import share_data
         from hyena_ray.search.stored_study import (
             STATES,
             StoredStudy,
@@ -495,7 +527,7 @@ class _Steps:
             stored = StoredStudy(self.folder, self.space)
             study = stored.study
             try:
-                shared = share_data(data, self.space.lengths(), self.cluster)
+                shared = share_data(data, self.space.lengths(), self.run.plan.feed)
                 run_trials(
                     self.space,
                     stored,

@@ -41,7 +41,7 @@ FIRST_WORK = {
     "evaluate": FirstWork("hyena_ray.training.evaluation:evaluate_on_split"),
     "sanity": FirstWork("hyena_ray.attribution.sanity_checks:check_attribution"),
     "attribute": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.attribution.shards"),
-    "compare": FirstWork("hyena_ray.cluster.streams:share_data", "hyena_ray.training.trainer"),
+    "compare": FirstWork("hyena_ray.cluster.feeds:share_data", "hyena_ray.training.trainer"),
     "tune": FirstWork("hyena_ray.search.tune_experiment:run_trials", "hyena_ray.search.trial"),
     "predict": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.pieces"),
     "simulate": FirstWork("hyena_ray.dataset.simulated:simulate"),

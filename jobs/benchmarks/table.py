@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.attribution import benchmark_attribution
 from benchmarks.comparison import Comparison
 from benchmarks.constants import benchmark_constants
+from benchmarks.feeds import benchmark_feeds
 from benchmarks.figures import Figures
 from benchmarks.gpu import benchmark_gpu
 from benchmarks.memory import benchmark_memory
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "prepare": benchmark_prepare,
     "convolution": benchmark_convolution,
     "training": benchmark_training,
+    "feeds": benchmark_feeds,
     "pretraining": benchmark_pretraining,
     "attribution": benchmark_attribution,
     "shards": benchmark_shards,

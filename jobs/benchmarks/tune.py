@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.figures import Figures, Rows
 from benchmarks.processes import Watch
+from hyena_ray.cluster.feeds import Handle, SharedData, share_data
 from hyena_ray.cluster.resources import Placement, TrialResources
 from hyena_ray.cluster.start import connect
-from hyena_ray.cluster.streams import Handle, SharedData, share_data
 from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.simulated import simulate
@@ -26,6 +26,7 @@ from hyena_ray.search.stored_study import StoredStudy
 from hyena_ray.search.trial_fields import SECONDS, SETTINGS
 from hyena_ray.search.tune_experiment import run_trials
 from hyena_ray.tasks import TASKS
+from hyena_ray.training.data_parallel import Workers
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.settings import RunSettings
@@ -114,10 +115,10 @@ class Stamped(NamedTuple):
     inner: Handle
     stamp: Path
 
-    def open(self, limit: int | None = None) -> WindowSource:
+    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
         if not self.stamp.exists():
             self.stamp.write_text(repr(time.time()))
-        return self.inner.open(limit)
+        return self.inner.open(limit, workers)
 
 
 def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[RunSettings]]:
@@ -125,8 +126,8 @@ def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[
     out.mkdir(parents=True)
     prepared, stamp = PreparedData.open(data), out / "ready"
     started = time.time()
-    with connect(None) as cluster, Watch() as watch:
-        shared = share_data(prepared, space.lengths(), cluster)
+    with connect(None), Watch() as watch:
+        shared = share_data(prepared, space.lengths(), "shared")
         train = {length: Stamped(handle, stamp) for length, handle in shared.train.items()}
         stamped = SharedData(train, shared.validation)
         stored = StoredStudy(out, space)

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import ray
 from hyena_ray.cli import main
-from hyena_ray.cluster import start, streams
+from hyena_ray.cluster import feeds, start
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.trial import run_trial
 {code}
@@ -69,7 +69,7 @@ def test_a_trial_that_takes_all_memory_is_run_again(
 
 SPILL = """
 start.LOCAL_OBJECT_STORE = 80 << 20
-share = streams.share_data
+share = feeds.share_data
 kept = []
 
 def share_data(*arguments):
@@ -77,7 +77,7 @@ def share_data(*arguments):
     kept.extend(ray.put(np.zeros(5 << 20)) for _ in range(5))
     return data
 
-streams.share_data = share_data
+feeds.share_data = share_data
 shutdown = ray.shutdown
 
 def tell():

@@ -317,7 +317,7 @@ def evaluated(tuned: Path) -> Path:
 def trained(tuned: Path) -> Path:
     """Write what the job train writes of a trial."""
     folder = tuned / "trained"
-    plan = TrainPlan(settings=RunSettings(), data="0")
+    plan = TrainPlan(settings=RunSettings(), data="0", feed="shared")
     with start(Output(folder), plan) as run:
         shutil.copy(tuned / "trials" / "0000" / "history.json", folder)
         run.finish(

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hyena_ray.cluster.feeds import SharedData
 from hyena_ray.cluster.resources import TrialResources
-from hyena_ray.cluster.streams import SharedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import DeviceError
 from hyena_ray.search import trial
@@ -19,6 +19,7 @@ from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial import TrialPlan, run_trial
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, PROBLEM
 from hyena_ray.training.checkpoint import CHECKPOINT
+from hyena_ray.training.data_parallel import Workers
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource
 from hyena_ray.training.supervised import EpochReport, train_run
@@ -48,7 +49,7 @@ CONFIG = {"number": 0, "values": {"training.learning_rate": 0.005}}
 class InMemory:
     """A handle of windows that need no Ray."""
 
-    def open(self, limit: int | None = None) -> WindowSource:
+    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
         return ArraySource(windows())
 
 

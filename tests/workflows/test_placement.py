@@ -31,28 +31,28 @@ def space(**changes: object) -> SearchSpace:
 
 
 def test_small_trials_share_the_gpus_of_a_cluster() -> None:
-    assert place_trials(space(), None, CPUS).resources.gpu == 0
+    assert place_trials(space(), None, CPUS, "shared").resources.gpu == 0
     # Three trials on two GPUs.
-    placement = place_trials(space(), None, GPUS)
+    placement = place_trials(space(), None, GPUS, "shared")
     assert (placement.resources.gpu, placement.concurrent) == (0.5, 3)
-    placement = place_trials(space(resources={"gpu": 1}), None, GPUS)
+    placement = place_trials(space(resources={"gpu": 1}), None, GPUS, "shared")
     assert (placement.resources.gpu, placement.concurrent) == (1, 2)
-    assert place_trials(space(resources={"gpu": 0}), None, GPUS).resources.gpu == 0
+    assert place_trials(space(resources={"gpu": 0}), None, GPUS, "shared").resources.gpu == 0
 
 
 @pytest.mark.parametrize("precision", ["float16", "tf32"])
 def test_a_precision_that_needs_a_gpu_is_refused_if_the_trials_get_none(precision: str) -> None:
     rounded = {"training.precision": precision}
-    assert place_trials(space(**rounded), None, GPUS).gpu
+    assert place_trials(space(**rounded), None, GPUS, "shared").gpu
     with pytest.raises(InputError, match=f"training.precision: {precision}: needs a GPU"):
-        place_trials(space(**rounded), None, CPUS)
+        place_trials(space(**rounded), None, CPUS, "shared")
     with pytest.raises(InputError, match=f"training.precision: {precision}: needs a GPU"):
-        place_trials(space(**rounded, resources={"gpu": 0}), None, GPUS)
+        place_trials(space(**rounded, resources={"gpu": 0}), None, GPUS, "shared")
 
 
 def test_a_search_can_be_resumed_with_other_resources() -> None:
     plans = [
-        Search(each, None, Output(Path("run")), (), None).plan(1)
+        Search(each, None, Output(Path("run")), (), None).plan(1, "shared")
         for each in (space(), space(resources={"gpu": 0.5, "cpu": 2}))
     ]
     assert plans[0].fingerprint == plans[1].fingerprint
@@ -77,7 +77,7 @@ def test_a_preset_runs_in_float16_only_if_its_runs_get_a_gpu(
         resources=Resources(gpu=gpu),
         address=None,
     )
-    placed, placement = place_runs(comparison, cluster)
+    placed, placement = place_runs(comparison, cluster, "shared")
     assert {run.settings.training.precision for run in placed.runs} == {precision}
     assert placed.resources == placement.resources
     assert placement.gpu == (precision == "float16")
