@@ -25,7 +25,8 @@ from hyena_ray.cluster._ray_internals import loopback_only
 from hyena_ray.cluster.pool import Shards, check_devices, run_shards, run_task
 from hyena_ray.cluster.resources import Placement, Resources, TrialResources
 from hyena_ray.cluster.start import connect
-from hyena_ray.cluster.streams import SharedData, share
+from hyena_ray.cluster.streams import share
+from hyena_ray.cluster.feeds import SharedData
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError
 from hyena_ray.search import tune_experiment

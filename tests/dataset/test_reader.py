@@ -151,9 +151,9 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
         ("{", "not readable as JSON"),
         ("[]", "has no kind of run"),
         ('{"schema_version": 3}', "has no kind of run"),
-        ('{"kind": "train", "schema_version": 1}', "is a training run, not prepared data"),
-        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 3"),
-        ('{"kind": "prepare", "schema_version": 3}', "fingerprint: is required"),
+        ('{"kind": "train", "schema_version": 2}', "is a training run, not prepared data"),
+        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 4"),
+        ('{"kind": "prepare", "schema_version": 4}', "fingerprint: is required"),
     ],
 )
 def test_a_broken_manifest_is_refused(folder: Path, content: str | None, problem: str) -> None:

@@ -119,8 +119,8 @@ BAD: dict[str, tuple[Change, Line]] = {
         at("--data", "data", "manifest.json", "prepare"),
     ),
     "manifest of another version": (
-        edited(MANIFEST, lambda content: content.replace(b'_version": 3', b'_version": 9')),
-        at(MANIFEST, "9", "reads 3"),
+        edited(MANIFEST, lambda content: content.replace(b'_version": 4', b'_version": 9')),
+        at(MANIFEST, "9", "reads 4"),
     ),
     "truncated manifest": (
         edited(MANIFEST, lambda content: content[:99]),

@@ -179,6 +179,8 @@ def evaluated(threshold: float) -> Evaluation:
         replicates=1000,
         regions=RegionScores(1, 1, 1.0, 4.0, 3.0, 0.25, 3.0),
         by_contig=(),
+        label_source="regions.bed",
+        tracts=(),
         calibration=Calibration(0.1, (0.5,), (0.5,), (10_240,)),
         curve=PrecisionRecall((0.8, 0.4, 0.2), (0.75, 0.25, 0.05), (0.1, 0.8, 1.0)),
     )

@@ -143,7 +143,7 @@ def test_prepared_data_are_counted_by_split_and_contig(small_data: Path) -> None
         for counts in (manifest.counts, manifest.stretches.counts)
     )
     assert words(found["answer"]).startswith(f"{windows:,} training windows of 40 bases")
-    assert f"scored on {stretches:,} stretches of 80 bases" in words(found["answer"])
+    assert f"{stretches:,} stretches of 80 bases" in words(found["answer"])
     by_contig = tables(found["windows"])[1]
     assert [row[:4] for row in by_contig.rows] == [
         [count.contig, count.split, f"{count.length}", f"{count.positive:,}"]
