@@ -14,6 +14,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
+from hyena_ray.genome.tiling import NegativeSampler
 from tests.dataset.small_genome import SPLIT, Inputs, assert_same_windows
 
 STRATIFIED = "stratified:0.6/0.2/0.2"
@@ -53,11 +54,9 @@ def test_a_window_trains_where_all_stretches_that_it_touches_train(
     changes: dict[str, object] = {"lengths": [15], "split": split, "train_stride": stride}
     with pytest.MonkeyPatch.context() as patch:
         # All negatives: nothing hides in a window or a stretch that was not drawn.
-        patch.setattr(genome_windows, "HELD_OUT_NEGATIVES", 1e6)
+        patch.setattr(genome_windows, "NegativeSampler", lambda ratio: NegativeSampler(None))
         try:
-            data = made(
-                inputs, folder / "data", **changes, negatives=1e6, stretch=stretch, blacklist=None
-            )
+            data = made(inputs, folder / "data", **changes, stretch=stretch, blacklist=None)
         except InputError as problem:
             if "bases with a labelled one among them" in str(problem):
                 reject()  # in so few bases a split may have no label
