@@ -63,7 +63,7 @@ def test_every_name_of_the_command_line_is_timed(benchmarks: dict[str, Any]) -> 
     ("command", "line"),
     {
         "nothing": at(
-            "NAME", "nothing", "prepare, convolution, training, pretraining, attribution"
+            "NAME", "nothing", "prepare, convolution, training, feeds, pretraining, attribution"
         ),
         "convolutio": at("NAME", "convolutio", "did you mean convolution?"),
         "": at("NAME", "is required"),
