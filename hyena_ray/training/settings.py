@@ -33,6 +33,8 @@ TWO_STAGES: dict[str, tuple[Any, ...]] = {"training.stages": ("two_stage",)}
 FROZEN: dict[str, tuple[Any, ...]] = {"training.stages": ("frozen",)}
 FOCAL: dict[str, tuple[Any, ...]] = {"training.loss": ("focal",)}
 NO_BACKBONE: dict[str, tuple[Any, ...]] = {"model.backbone": (None,)}
+LOOKAHEAD = "readout.lookahead"
+"""Setting that only a causal model has a use for."""
 MASKED: dict[str, tuple[Any, ...]] = {"objective": ("masked",)}
 
 Feed = Literal["shared", "stream"]
@@ -232,7 +234,10 @@ class RunSettings(Settings):
 
     def window_readout(self) -> Readout:
         """Return the readout of this run's windows."""
-        return Readout(window=self.data.length, **self.readout.model_dump())
+        values = self.readout.model_dump()
+        if LOOKAHEAD in self.unused():
+            values["lookahead"] = min(values["lookahead"], values["flank"])
+        return Readout(window=self.data.length, **values)
 
     def check_lookahead(self, place: str | PurePath) -> None:
         """Refuse a lookahead past the flank, and a head that looks ahead by nothing.
@@ -244,6 +249,8 @@ class RunSettings(Settings):
             InputError: Names the lookahead.
         """
         lookahead, flank = self.readout.lookahead, self.readout.flank
+        if LOOKAHEAD in self.unused():
+            return
         if lookahead > flank:
             problem = f"reaches past the flank of {flank} bases"
             remedy = "lower it or raise readout.flank"

@@ -22,11 +22,11 @@ from ray import tune
 
 from hyena_ray.cli import run as run_command
 from hyena_ray.cluster._ray_internals import loopback_only
+from hyena_ray.cluster.feeds import SharedData
 from hyena_ray.cluster.pool import Shards, check_devices, run_shards, run_task
 from hyena_ray.cluster.resources import Placement, Resources, TrialResources
 from hyena_ray.cluster.start import connect
 from hyena_ray.cluster.streams import share
-from hyena_ray.cluster.feeds import SharedData
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.errors import InputError
 from hyena_ray.search import tune_experiment

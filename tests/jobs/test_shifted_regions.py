@@ -141,7 +141,7 @@ def test_lengths_and_profile_are_printed_and_an_evaluation_names_its_labels() ->
     assert "a tract of Z-HUNT" in done.stdout
     settings = (
         *("model.architecture=kmer_logistic", "training.epochs=1", "data.length=50"),
-        "readout.flank=32",
+        "readout.flank=5",
     )
     given = " ".join(f"--set {setting}" for setting in settings)
     trained = run_command(f"train --data data --out run --test {given}")
