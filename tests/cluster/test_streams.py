@@ -18,6 +18,7 @@ from hyena_ray.cluster.feeds import StreamedWindows, StreamSource, share_data
 from hyena_ray.cluster.streams import read_files
 from hyena_ray.dataset import shuffled_windows
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
+from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.shuffled_windows import ShuffledWindows, own_part
 from hyena_ray.errors import InputError
 from hyena_ray.training.data_parallel import Workers
@@ -104,8 +105,8 @@ def test_a_feed_yields_each_window_once_in_an_order_fixed_by_seed_and_epoch(
 @pytest.mark.parametrize("feed", FEEDS)
 def test_what_runs_are_scored_on_is_what_the_reader_gives(data: PreparedData, feed: Feed) -> None:
     shared, expected = share_data(data, [LENGTH], feed).validation.get(), HeldOut.read(data, "val")
-    for column, other in zip(shared.rows, expected.rows, strict=True):
-        assert np.array_equal(column, other)
+    for name in Windows._fields:
+        assert np.array_equal(getattr(shared.rows, name), getattr(expected.rows, name))
     assert np.array_equal(shared.weight, expected.weight)
     assert shared.task == expected.task
     assert np.array_equal(tokens(shared.source(40)), data.read(40, "val").tokens)
