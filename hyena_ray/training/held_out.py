@@ -6,7 +6,6 @@ its threshold are of the same bases for every model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.stretches import cut_labels, genome_weights, join_windows, window_offsets
 from hyena_ray.model.devices import upload
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.loaders import ArraySource, Batch, DeviceRows, WindowSource, batches_in
+from hyena_ray.training.loaders import ArraySource, DeviceRows, WindowSource
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -112,7 +111,7 @@ class HeldOut(NamedTuple):
         return np.pad(np.repeat(weight, length, axis=1), ((0, 0), (0, stretch - covered)))
 
 
-class StretchSource:
+class StretchSource(ArraySource):
     """Windows that are cut from stretches when they are read, in the order of the genome.
 
     Args:
@@ -135,18 +134,6 @@ class StretchSource:
     def __init__(self, stretches: Windows, length: int) -> None:
         self._tokens = _WindowRows(stretches, length)
         self._labels = DeviceRows(cut_labels(stretches.labels, length), resident=True)
-
-    @property
-    def count(self) -> int:
-        """Number of windows."""
-        return len(self._labels.array)
-
-    def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
-        """Yield all windows once; see `WindowSource.batches`."""
-        order = np.arange(self.count)
-        if epoch is not None:
-            order = np.random.default_rng([seed, epoch]).permutation(self.count)
-        yield from batches_in(self._tokens, self._labels, order, batch_size)
 
 
 class _WindowRows(DeviceRows):

@@ -31,7 +31,12 @@ def more(tmp_path: Path) -> Inputs:
     """Enough work to be disturbed: four trials of some ten seconds, and shards."""
     made = simulate_genome(tmp_path, contig_length=150_000, tracts=1000, decoys=500)
     recipe = PrepareSettings(
-        task="zdna", genome=made.genome, regions=made.regions, lengths=(40,), flank=8
+        task="zdna",
+        genome=made.genome,
+        regions=made.regions,
+        lengths=(40,),
+        flank=8,
+        stretch=80,
     )
     prepare(recipe, tmp_path / "data")
     changes = {"trials: 3": "trials: 4", "limit: 400": "limit: 2000", "epochs: 3": "epochs: 12"}
