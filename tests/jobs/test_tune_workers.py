@@ -71,11 +71,11 @@ def only_trial(out: Path) -> FrozenTrial:
 
 
 def scores_of_one_worker(settings: RunSettings, data: Path, folder: Path) -> dict[int, float]:
-    """F1 of every epoch of the same run in this process, without Ray."""
+    """Score of every epoch of the same run in this process, without Ray."""
     found, prepared = {}, PreparedData.open(data)
 
     def report(epoch: EpochReport) -> None:
-        found[epoch.epoch] = epoch.metrics["f1"]
+        found[epoch.epoch] = epoch.metrics[settings.metric]
 
     length = settings.data.length
     train = ArraySource(prepared.read(length, "train", settings.data.limit))
