@@ -19,10 +19,13 @@ from hyena_ray.training.pretraining import pretrain
 from tests.command_line import run_command, run_job, run_process
 from tests.jobs.bad_inputs import at, check_line
 
-SMALL = [
+SHORT = [
     *("--set=data.length=40", "--set=data.limit=200", "--set=training.epochs=1"),
-    *("--set=model.d_model=16", "--set=model.n_layer=1", "--set=model.max_seq_len=130"),
     *("--set=readout.flank=8", "--set=readout.lookahead=4"),
+]
+SMALL = [
+    *SHORT,
+    *("--set=model.d_model=16", "--set=model.n_layer=1", "--set=model.max_seq_len=130"),
 ]
 
 
@@ -100,7 +103,7 @@ def test_a_backbone_is_pretrained_and_fine_tuned_on_s3(
         *("--lengths", 40, "--flank", 8, "--out", bucket / "data"),
     )
     backbone = ("--backbone", bucket / "pretrained" / "backbone")
-    run_job("train", "--data", bucket / "data", "--out", bucket / "run", *backbone, *SMALL)
+    run_job("train", "--data", bucket / "data", "--out", bucket / "run", *backbone, *SHORT)
     assert read_provenance(bucket / "run" / "model") == record.provenance
     assert record.provenance.simulated
     card = (bucket / "run" / "model" / "README.md").read_text()

@@ -196,7 +196,7 @@ def test_the_dashboard_of_optuna_opens_the_study(followed: Followed) -> None:
     found = get(storage, f"/api/studies/{study['study_id']}")
     best = TuneRecord.read(followed.out)
     scores = {trial["number"]: trial["values"][0] for trial in found["trials"]}
-    assert scores[best.best_trial] == max(scores.values()) == best.validation["f1"]
+    assert scores[best.best_trial] == max(scores.values()) == best.validation["average_precision"]
 
 
 def test_the_card_of_the_best_model_has_the_test_figures(followed: Followed) -> None:

@@ -100,7 +100,7 @@ def test_the_answer_is_the_score_with_its_interval(
     assert f"F1 is {found.tiles.metrics.f1:.3f}" in tiles
     assert "3 times as many without" in tiles
     record = TuneRecord.read(contents.folder).test
-    assert record == found.measured.record()
+    assert record == found.figures()
     assert record["tile_f1"] == found.tiles.metrics.f1
 
 
