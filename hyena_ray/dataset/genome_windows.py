@@ -46,8 +46,7 @@ from hyena_ray.storage import AnyPath
 log = logging.getLogger(__name__)
 
 HELD_OUT_NEGATIVES = 3.0
-"""Stretches without a label for each one with a label, where not all of them are scored. The score
-of a genome rests on the few among them that hold what looks like a region."""
+"""Unlabelled stretches that are drawn per labelled stretch, where not all of them are scored."""
 
 
 class PrepareSettings(Settings):
@@ -85,9 +84,9 @@ class PrepareSettings(Settings):
     """Bases of a stretch. The genome is split in stretches, and validation and test are whole
     stretches, which models of every window length read with windows of their own."""
     scan: bool = False
-    """Score every stretch of the test contigs, as a scan of them does. Otherwise, as in validation,
-    those without a labelled base are a random sample, three for each one with a labelled base, and
-    weighted to their number in the genome. Data in folds take every stretch of every fold."""
+    """Score every stretch of the test contigs, as a genome scan does. By default, as in validation,
+    three unlabelled stretches per labelled one are drawn at random and weighted up to their number
+    in the genome. For data in folds, every stretch of every fold is scored."""
     split: Annotated[
         str | None,
         Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),

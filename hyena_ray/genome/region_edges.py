@@ -195,7 +195,8 @@ class _EdgeCounts:
         if best == REACH or fitting == 0 or fitting < LEAST_GAIN * unmoved:
             return 0
         gained, changed = fitting - both, fitting + unmoved - 2 * both
-        # That so many of those which change are gained, as in tossing a coin.
+        # Of the regions that fit at one of the two shifts alone, each does so at either shift with
+        # probability one half: the probability that at least `gained` fit at the new one.
         p_value = sum(math.comb(changed, n) for n in range(gained, changed + 1)) / 2**changed
         # Two edges, and every shift but none.
         return SHIFTS[best] if p_value < CHANCE / (2 * (len(SHIFTS) - 1)) else 0

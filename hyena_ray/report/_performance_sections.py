@@ -161,11 +161,11 @@ def _metrics(evaluation: Evaluation) -> Table:
 
 def _tracts(evaluation: Evaluation) -> Table:
     return Table(
-        "Tracts with a label told from the others that a program without training calls",
-        ["program, score of at least", "tracts", "with a label", "ROC-AUC", "AP"],
+        "Labelled against unlabelled tracts, as called by an untrained predictor",
+        ["predictor, score of at least", "tracts", "labelled", "ROC-AUC", "AP"],
         [
             [
-                f"{row.caller}, {row.threshold:g}",
+                f"{row.predictor}, {row.threshold:g}",
                 f"{row.tracts:,.0f}",
                 f"{row.labelled:,}",
                 f"{number(row.roc_auc)} ({between(*row.intervals['roc_auc'])})",

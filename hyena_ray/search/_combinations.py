@@ -38,7 +38,7 @@ class Combinations:
             key: [_representatives(one, asked[key]) for one in parameter.alternatives()]
             for key, parameter in parameters.items()
         }
-        """By setting, for each of its alternatives."""
+        """Values to try, by setting and alternative."""
         # Of a setting that only decides whether others apply, one value per outcome is enough.
         self._outcomes = {
             key: [

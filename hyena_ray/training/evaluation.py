@@ -145,8 +145,8 @@ class Evaluation(NamedTuple):
     by_contig: tuple[ContigScores, ...]
     """Figures of every contig with a label and an unlabelled base; none for sequences."""
     tracts: tuple[TractScores, ...]
-    """How well tracts with a label are told from the others that a program without training calls;
-    none for a task without such a program."""
+    """How well labelled tracts of an untrained predictor are distinguished from unlabelled ones;
+    none for a task without an untrained predictor."""
     calibration: Calibration
     """Whether probabilities mean what they say."""
     curve: PrecisionRecall
@@ -228,10 +228,10 @@ class Evaluation(NamedTuple):
         for tracts in self.tracts:
             low, high = tracts.intervals["roc_auc"]
             lines.append(
-                f"of {tracts.tracts:,.0f} tracts that {tracts.caller} scores {tracts.threshold:g} "
-                f"or more {tracts.labelled:,} have a label; told apart with roc_auc "
-                f"{tracts.roc_auc:.3f}  ({low:.3f} to {high:.3f}), average_precision "
-                f"{tracts.average_precision:.3f}"
+                f"tracts with a {tracts.predictor} score of at least {tracts.threshold:g}: "
+                f"{tracts.labelled:,} of {tracts.tracts:,.0f} are labelled; labelled against "
+                f"unlabelled: roc_auc {tracts.roc_auc:.3f}  ({low:.3f} to {high:.3f}), "
+                f"average_precision {tracts.average_precision:.3f}"
             )
         if self.tiles is not None:
             tiles = self.tiles

@@ -89,12 +89,12 @@ class HeldOut(NamedTuple):
         return np.broadcast_to(self.weight[:, None], self.rows.labels.shape)
 
     def tile_weights(self) -> NDArray[np.float64]:
-        """Return the weights under which bases are those of a sample of tiles.
+        """Return the weight of each base in a sample of tiles at a fixed ratio of negatives.
 
-        The sample holds all tiles with a label and `task.negatives` times as many without, as the
-        original work tested on. Tiles have the task's first length and begin where stretches do; a
-        last, shorter one is left out. Every tile without a label has the weight that it is expected
-        to have in such a sample, so that nothing is drawn.
+        The original work tested on such a sample: all labelled tiles, and `task.negatives` times as
+        many unlabelled ones. Here nothing is drawn; every unlabelled tile has the weight that it is
+        expected to have in the sample. Tiles have the task's first length and start with the
+        stretch; a shorter one at its end is left out.
 
         Returns:
             Weights, shape (m, S); 0 for bases in no tile.

@@ -1,8 +1,8 @@
-"""Which tracts turn: how well a model tells tracts with a label from those without.
+"""Which tracts flip: how well a model distinguishes labelled tracts from unlabelled ones.
 
-A program without any training finds where DNA could take another shape: Z-HUNT calls alternating
-tracts, G4Hunter runs of G. Most of what it calls has no label. To say where tracts are is therefore
-no achievement; to say which of them turn is the question of biology, and this score asks it.
+An untrained predictor finds where DNA could take another shape: Z-HUNT calls alternating tracts,
+G4Hunter runs of G. Most of the tracts that it calls have no label. Where tracts are is therefore an
+easy question; which of them flip is the question of biology, and this score measures the answer.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.metrics import genome_bases, ratio, runs_of
 
 CONTEXT = 64
-"""Bases on each side of a stretch that a caller reads, as far as they are stored: more than the
-widest window of a caller."""
+"""Bases on each side of a stretch that an untrained predictor reads, if they are stored: more than
+the widest window of any of them."""
 BATCH = 256
 """Stretches that are called at once."""
 
 
-class Caller(NamedTuple):
-    """A program without training that scores every base."""
+class UntrainedPredictor(NamedTuple):
+    """A program that scores every base and has no trained parameters."""
 
     title: str
     """Name of the program."""
@@ -52,20 +52,20 @@ def _g4hunter(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     return scores
 
 
-CALLERS = {
-    "zdna": Caller("Z-HUNT", zhunt_scores, (400.0, 1000.0)),
-    "g4": Caller("G4Hunter", _g4hunter, (1.2, 1.5)),
+UNTRAINED_PREDICTORS = {
+    "zdna": UntrainedPredictor("Z-HUNT", zhunt_scores, (400.0, 1000.0)),
+    "g4": UntrainedPredictor("G4Hunter", _g4hunter, (1.2, 1.5)),
 }
-"""The program of each task that has one."""
+"""Untrained predictor of each task that has one."""
 
 
 class TractScores(NamedTuple):
-    """How well a model tells labelled tracts of one caller and threshold from the others."""
+    """How well a model distinguishes labelled from unlabelled tracts at one threshold."""
 
-    caller: str
-    """Name of the program that called the tracts."""
+    predictor: str
+    """Name of the untrained predictor that called the tracts."""
     threshold: float
-    """Its score from which a base is in a tract."""
+    """Score of the predictor from which a base is in a tract."""
     tracts: float
     """Tracts of the genome's contigs; an estimate where stretches without a label are a sample."""
     labelled: int
@@ -81,10 +81,10 @@ class TractScores(NamedTuple):
 def score_tracts(
     held_out: HeldOut, scores: NDArray[np.float32], *, seed: int
 ) -> tuple[TractScores, ...]:
-    """Score the tracts that the program of a task calls.
+    """Score the tracts that the untrained predictor of a task calls.
 
-    A tract is a run of bases at or above a threshold of the program. It has a label if one of its
-    bases has, and the highest score of its bases.
+    A tract is a run of bases whose predictor score reaches a threshold. It is labelled if any of
+    its bases is, and its score is the highest that the model gives one of its bases.
 
     Args:
         held_out: Stretches.
@@ -92,34 +92,34 @@ def score_tracts(
         seed: Seed of the draws of the intervals.
 
     Returns:
-        Scores for every threshold that calls tracts with a label and others; none for a task
-        without such a program.
+        Scores for every threshold at which both labelled and unlabelled tracts are called; none for
+        a task without an untrained predictor.
     """
-    caller = CALLERS.get(held_out.task.name)
-    if caller is None:
+    predictor = UNTRAINED_PREDICTORS.get(held_out.task.name)
+    if predictor is None:
         return ()
-    called = call_bases(held_out, caller)
-    found = (_tracts(held_out, scores, called >= threshold) for threshold in caller.thresholds)
+    called = predictor_scores(held_out, predictor)
+    found = (_tracts(held_out, scores, called >= threshold) for threshold in predictor.thresholds)
     return tuple(
-        _measure(caller.title, threshold, tracts, seed)
-        for threshold, tracts in zip(caller.thresholds, found, strict=True)
+        _measure(predictor.title, threshold, tracts, seed)
+        for threshold, tracts in zip(predictor.thresholds, found, strict=True)
         if 0 < (tracts.labels == 1).sum() < len(tracts.labels)
     )
 
 
-def call_bases(held_out: HeldOut, caller: Caller) -> NDArray[np.float32]:
-    """Return the score that a program gives every base of the stretches, shape (m, S).
+def predictor_scores(held_out: HeldOut, predictor: UntrainedPredictor) -> NDArray[np.float32]:
+    """Return the score that an untrained predictor gives every base, shape (m, S).
 
     Args:
         held_out: Stretches with their flanks.
-        caller: The program.
+        predictor: The untrained predictor.
     """
     rows, stretch = held_out.rows, held_out.rows.labels.shape[1]
     flank = (rows.tokens.shape[1] - stretch) // 2
     context = min(flank, CONTEXT)
     inner = slice(flank - context, flank + stretch + context)
     parts = [
-        caller.score(tokens_to_codes(rows.tokens[first : first + BATCH, inner]))
+        predictor.score(tokens_to_codes(rows.tokens[first : first + BATCH, inner]))
         for first in range(0, len(rows.tokens), BATCH)
     ]
     return np.concatenate(parts)[:, context : context + stretch]
@@ -153,7 +153,7 @@ def _measure(title: str, threshold: float, tracts: Scored, seed: int) -> TractSc
     once = np.ones((1, int(tracts.block.max()) + 1))
     drawn = draw_blocks(tracts, seed=seed)
     return TractScores(
-        caller=title,
+        predictor=title,
         threshold=threshold,
         tracts=float(tracts.weight.sum()),
         labelled=int(positive.sum()),

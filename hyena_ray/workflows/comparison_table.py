@@ -49,8 +49,8 @@ METRIC_TITLES = {
 }
 """Metrics of the test data, and their titles in the table. Those of bases are taken at the
 prevalence of the genome or, with `tile_`, on tiles with and without a label at a fixed ratio;
-those of tracts say how well tracts with a label are told from the others that a program without
-training calls."""
+those of tracts say how well a model distinguishes labelled tracts of an untrained predictor from
+unlabelled ones."""
 COST_TITLES = {
     "trainable_share": "weights trained",
     "seconds_per_epoch": "s per epoch",
@@ -140,7 +140,7 @@ def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
 
 
 def ours_next_to_original(row: Row, name: str) -> float | None:
-    """Return our figure that stands next to one of the original work: of tiles, if there are any.
+    """Return our figure to compare with one of the original work; of tiles, where there is one.
 
     Args:
         row: Row of a preset.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def training(folder: Path, windows: int) -> Comparison:
             trainer.step(first)
         trainer.read_losses()
 
-    runs: dict[str, Run] = {who: lambda s=source: train(s) for who, source in fed.items()}  # type: ignore[misc]
+    runs: dict[str, Run] = {who: partial(train, source) for who, source in fed.items()}
     return Comparison(
         f"an epoch of {windows:,} windows of 100 bases, {FLANK} more on each side",
         "windows/s",
@@ -126,7 +127,7 @@ def feeding(folder: Path, windows: int) -> Comparison:
         finish(device)
 
     fed = sources(folder, windows, BUFFER_ROWS)
-    runs: dict[str, Run] = {who: lambda s=source: feed(s) for who, source in fed.items()}  # type: ignore[misc]
+    runs: dict[str, Run] = {who: partial(feed, source) for who, source in fed.items()}
     path = folder / "part.parquet"
     return Comparison(
         f"an epoch of {windows:,} windows without training",

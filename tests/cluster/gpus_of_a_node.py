@@ -98,7 +98,8 @@ def seen_by_trials(folder: Path, gpu: float, count: int) -> list[str]:
     (folder / "space.yaml").write_text(SPACE.replace("trials: 3", f"trials: {count}"))
     space = SearchSpace.load(folder / "space.yaml")
     placement = Placement(count, 1, TrialResources(gpu=gpu))
-    data = SharedData({}, share(None))  # type: ignore[arg-type]
+    nothing: Any = share(None)
+    data = SharedData({}, nothing)
     tune_experiment.run_trials(space, StoredStudy(folder, space), data, folder, placement)
     return sorted(path.read_text() for path in seen.iterdir())
 

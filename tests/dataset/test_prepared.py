@@ -81,7 +81,8 @@ def judged(inputs: Inputs, names: str, length: int) -> tuple[set[Place], set[Pla
 def assert_drawn(
     inputs: Inputs, windows: Windows, names: str, ratio: float, counts: tuple[Count, ...]
 ) -> None:
-    """Check rows against a loop: all with a label, so many without, and what they hold."""
+    """Check against a loop that all positive rows are there, the right number of negative ones, and
+    that their tokens and labels are those of the genome."""
     length = windows.labels.shape[1]
     positive, negative = judged(inputs, names, length)
     places = list(zip(windows.contig.tolist(), windows.start.tolist(), strict=True))

@@ -72,7 +72,7 @@ def windows() -> Windows:
 
 @pytest.fixture
 def plan(tmp_path: Path) -> TrialPlan:
-    data = SharedData({20: InMemory()}, InProcess(held_out(windows())))  # type: ignore[arg-type]
+    data = SharedData({20: InMemory()}, InProcess(held_out(windows())))
     # With a GPU, because a trial without one would hide all GPUs from the process of the tests.
     return TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources(gpu=1))
 
@@ -139,8 +139,8 @@ def test_a_failure_caused_by_the_settings_is_reported_and_not_tried_again(
 
 
 def test_a_trial_has_no_folder_but_that_of_its_number(tmp_path: Path) -> None:
-    data = SharedData({}, InProcess(held_out(windows())))  # type: ignore[arg-type]
+    data = SharedData({}, InProcess(held_out(windows())))
     plan = TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources())
     assert plan.folder_of(12) == tmp_path / "trials" / "0012"
     with pytest.raises(ValueError, match="format code"):
-        plan.folder_of("../../x")  # type: ignore[arg-type]
+        plan.folder_of("../../x")

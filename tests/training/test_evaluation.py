@@ -73,10 +73,10 @@ def data(genome: PrepareSettings) -> PreparedData:
 
 def test_an_evaluation_agrees_with_its_parts(data: PreparedData) -> None:
     model = PurineSteps()
-    found = evaluate_on_split(model, data, "test", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(model, data, "test", WEIGHTS)
     held_out = HeldOut.read(data, "test")
     rows = held_out.rows
-    assert found.measured == evaluate(model, held_out, WEIGHTS)  # type: ignore[arg-type]
+    assert found.measured == evaluate(model, held_out, WEIGHTS)
     assert found.metrics.threshold == 0.7
     assert (found.task, found.split, found.simulated) == ("zdna", "test", True)
     assert (found.rows, found.labels) == (len(rows.start), rows.labels.size)
@@ -109,7 +109,7 @@ def test_a_scan_is_what_a_plain_loop_finds_over_the_whole_contig(
     genome: PrepareSettings, scan: PreparedData
 ) -> None:
     model = PurineSteps()
-    found = evaluate_on_split(model, scan, "test", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(model, scan, "test", WEIGHTS)
     assert found.whole
     [name] = found.contigs
     contig = next(contig for contig in Fasta(genome.genome) if contig.name == name)
@@ -160,7 +160,7 @@ def test_a_sample_of_stretches_tells_on_average_what_all_of_them_would(
     genome: PrepareSettings, scan: PreparedData
 ) -> None:
     model = PurineSteps()
-    whole = evaluate_on_split(model, scan, "test", WEIGHTS)  # type: ignore[arg-type]
+    whole = evaluate_on_split(model, scan, "test", WEIGHTS)
     sampled = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(genome_windows, "HELD_OUT_NEGATIVES", 1.0)
@@ -168,13 +168,13 @@ def test_a_sample_of_stretches_tells_on_average_what_all_of_them_would(
             folder = genome.genome.parent / f"sample{seed}"
             prepare(genome.model_copy(update={"seed": seed}), folder)
             data = PreparedData.open(folder)
-            sampled.append(evaluate_on_split(model, data, "test", WEIGHTS))  # type: ignore[arg-type]
+            sampled.append(evaluate_on_split(model, data, "test", WEIGHTS))
     assert all(found.rows < 0.8 * whole.rows for found in sampled)
     for found in sampled:
         assert found.bases == pytest.approx(whole.bases)
         assert found.prevalence == pytest.approx(whole.prevalence)
         assert found.regions is not None
-        assert found.regions[:3] == whole.regions[:3]  # type: ignore[index]
+        assert found.regions[:3] == whole.regions[:3]
     for figure in (
         lambda found: found.metrics.average_precision,
         lambda found: found.metrics.precision,
@@ -182,18 +182,18 @@ def test_a_sample_of_stretches_tells_on_average_what_all_of_them_would(
         lambda found: found.tiles.metrics.f1,
     ):
         assert np.mean([*map(figure, sampled)]) == pytest.approx(figure(whole), abs=0.05)
-    false = np.mean([found.regions.false_per_mb for found in sampled])  # type: ignore[union-attr]
-    assert false == pytest.approx(whole.regions.false_per_mb, rel=0.1)  # type: ignore[union-attr]
+    false = np.mean([found.regions.false_per_mb for found in sampled])
+    assert false == pytest.approx(whole.regions.false_per_mb, rel=0.1)
 
 
 def test_tiles_have_the_figures_of_samples_that_are_drawn(scan: PreparedData) -> None:
     """All tiles with a label, and three times as many without, drawn a hundred times."""
     model = PurineSteps()
     held_out = HeldOut.read(scan, "test")
-    found = evaluate_on_split(model, scan, "test", WEIGHTS).tiles  # type: ignore[arg-type]
+    found = evaluate_on_split(model, scan, "test", WEIGHTS).tiles
     assert found is not None
     covered = STRETCH // 100 * 100
-    scores = predict(model, held_out, WEIGHTS).scores[:, :covered].reshape(-1, 100)  # type: ignore[arg-type]
+    scores = predict(model, held_out, WEIGHTS).scores[:, :covered].reshape(-1, 100)
     labels = held_out.rows.labels[:, :covered].reshape(-1, 100)
     positive = labels.any(1)
     negatives = np.flatnonzero(~positive)
@@ -214,7 +214,7 @@ def test_every_contig_has_figures_of_its_own_and_together_they_are_the_splits(
     changes = {"split": "contig:train=sim1;val=sim2,sim3", "scan": True}
     prepare(genome.model_copy(update=changes), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
-    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
     assert [row.contig for row in found.by_contig] == ["sim2", "sim3"] == list(found.contigs)
     assert found.regions is not None
     for name in ("regions", "found", "called", "false"):
@@ -228,7 +228,7 @@ def test_every_contig_has_figures_of_its_own_and_together_they_are_the_splits(
 def test_a_window_that_is_longer_than_the_stretches_is_refused(data: PreparedData) -> None:
     model = PurineSteps(window=STRETCH + 1)
     with pytest.raises(InputError, match=f"length: {STRETCH + 1}: no stretch of {STRETCH}") as no:
-        evaluate_on_split(model, data, "test", WEIGHTS)  # type: ignore[arg-type]
+        evaluate_on_split(model, data, "test", WEIGHTS)
     assert "\n" not in str(no.value)
 
 
@@ -245,7 +245,7 @@ def test_sequences_have_neither_regions_nor_tiles(tmp_path: Path) -> None:
     prepare(SequenceSettings(task="promoter", **files), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
     model = PurineSteps(per_sequence=True)
-    found = evaluate_on_split(model, data, "test", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(model, data, "test", WEIGHTS)
     assert (found.regions, found.tiles) == (None, None)
     assert (found.contigs, found.by_contig) == ((), ())
     assert found.rows == found.labels == found.bases == 300
@@ -258,8 +258,7 @@ def test_a_fold_is_evaluated_on_its_own_part(genome: PrepareSettings, tmp_path: 
     prepare(genome.model_copy(update={"split": "kfold:3"}), tmp_path / "folds")
     folds = PreparedData.open(tmp_path / "folds")
     seen = [
-        evaluate_on_split(PurineSteps(), folds.for_fold(fold), "test", WEIGHTS)  # type: ignore[arg-type]
-        for fold in range(3)
+        evaluate_on_split(PurineSteps(), folds.for_fold(fold), "test", WEIGHTS) for fold in range(3)
     ]
     assert folds.manifest.stretches is not None
     counts = folds.manifest.stretches.counts
@@ -270,12 +269,12 @@ def test_a_fold_is_evaluated_on_its_own_part(genome: PrepareSettings, tmp_path: 
 
 
 def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path) -> None:
-    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
     write_json(tmp_path / "evaluation.json", found.as_json())
     values = read_json(tmp_path / "evaluation.json")
     assert values["metrics"]["f1"] == found.metrics.f1
     assert values["intervals"]["f1"] == found.intervals["f1"]._asdict()
-    assert values["regions"]["recall"] == found.regions.recall  # type: ignore[union-attr]
+    assert values["regions"]["recall"] == found.regions.recall
     assert values["calibration"]["observed"] == list(found.calibration.observed)
     low, high = found.intervals["f1"]
     assert f"f1                  {found.metrics.f1:.3f}  ({low:.3f} to {high:.3f})" in found.table()
@@ -284,7 +283,7 @@ def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path
 
 
 def test_what_was_written_is_read_back(data: PreparedData, tmp_path: Path) -> None:
-    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
     write_json(tmp_path / "evaluation.json", found.as_json())
     assert Evaluation.read(tmp_path / "evaluation.json") == found
     values = found.as_json()
@@ -294,7 +293,7 @@ def test_what_was_written_is_read_back(data: PreparedData, tmp_path: Path) -> No
 
 
 def test_what_is_not_a_number_is_null_in_json(data: PreparedData) -> None:
-    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)  # type: ignore[arg-type]
+    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
     metrics = measure(np.ones(3, int), np.ones(3), loss=0.0, threshold=0.5)
     assert found._replace(metrics=metrics).as_json()["metrics"]["roc_auc"] is None
 
@@ -308,4 +307,4 @@ def test_a_split_of_one_class_is_refused(
 
     monkeypatch.setattr(data, "read_held_out", unlabelled)
     with pytest.raises(InputError, match=r"test: labels \[0\]: both classes"):
-        evaluate_on_split(PurineSteps(), data, "test", WEIGHTS)  # type: ignore[arg-type]
+        evaluate_on_split(PurineSteps(), data, "test", WEIGHTS)

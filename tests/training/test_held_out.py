@@ -193,7 +193,7 @@ def test_figures_do_not_depend_on_the_order_of_the_stretches(
     order = rng.permutation(6)
     turned = HeldOut(rows.rows(order), held_out.weight[order], held_out.task)
     of = [
-        _measure(_Thresholds(), data, Predictions(values, 0.5), threshold)  # type: ignore[arg-type]
+        _measure(_Thresholds(), data, Predictions(values, 0.5), threshold)
         for data, values in ((held_out, scores), (turned, scores[order]))
     ]
     assert of[0].record() == pytest.approx(of[1].record())

@@ -66,7 +66,7 @@ def test_called_runs_that_touch_no_region_are_false() -> None:
 def test_a_run_weighs_as_much_as_the_stretch_in_which_it_begins() -> None:
     data = windows(("a", 0, "0110"), ("a", 4, "0000"), ("a", 20, "0000"))
     found = scored(data, "1101", "1010", "0100", weight=[1, 5, 50])
-    # Of the first stretch a right run and one that goes on in the second; one of each other.
+    # The first stretch has a true run, and one that continues in the second; the others one each.
     assert (found.called, found.false) == (1 + 1 + 5 + 50, 1 + 5 + 50)
     assert found.precision == 1 / 57
     assert found.false_per_mb == pytest.approx(1e6 * 56 / (4 * 56))

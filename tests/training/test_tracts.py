@@ -13,7 +13,13 @@ from hyena_ray.dataset.tokens import encode
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.bootstrap import Scored
 from hyena_ray.training.held_out import HeldOut
-from hyena_ray.training.tracts import CALLERS, TractScores, call_bases, roc_aucs, score_tracts
+from hyena_ray.training.tracts import (
+    UNTRAINED_PREDICTORS,
+    TractScores,
+    predictor_scores,
+    roc_aucs,
+    score_tracts,
+)
 
 STRETCH, FLANK = 120, 30
 
@@ -72,13 +78,13 @@ def tracts_by_a_loop(
 def test_tracts_are_those_of_a_loop(task: str, motif: str, seed: int) -> None:
     held_out = stretches(task, motif, seed)
     scores = np.random.default_rng(seed).random((24, STRETCH), np.float32)
-    called = call_bases(held_out, CALLERS[task])
+    called = predictor_scores(held_out, UNTRAINED_PREDICTORS[task])
     found = {result.threshold: result for result in score_tracts(held_out, scores, seed=0)}
     assert found, "the planted tracts are called"
     for threshold, result in found.items():
         expected = tracts_by_a_loop(held_out, called >= threshold, scores)
         label, best, weight = map(np.array, zip(*expected, strict=True))
-        assert result.caller == CALLERS[task].title
+        assert result.predictor == UNTRAINED_PREDICTORS[task].title
         assert result.tracts == weight.sum()
         assert result.labelled == label.sum()
         assert result.roc_auc == pytest.approx(roc_auc_score(label, best, sample_weight=weight))
@@ -99,9 +105,9 @@ def test_a_model_that_knows_the_labels_tells_all_tracts_apart() -> None:
         assert result.roc_auc == 0.5
 
 
-def test_the_caller_knows_the_bases_around_a_stretch() -> None:
+def test_the_untrained_predictor_knows_the_bases_around_a_stretch() -> None:
     held_out = stretches("zdna", "CG")
-    caller, rows = CALLERS["zdna"], held_out.rows
+    predictor, rows = UNTRAINED_PREDICTORS["zdna"], held_out.rows
     whole = rows._replace(
         tokens=np.concatenate(
             (
@@ -116,11 +122,11 @@ def test_the_caller_knows_the_bases_around_a_stretch() -> None:
         contig=rows.contig[:1],
         window_id=rows.window_id[:1],
     )
-    together = call_bases(HeldOut(whole, np.ones(1), held_out.task), caller)
-    np.testing.assert_array_equal(call_bases(held_out, caller).ravel(), together.ravel())
+    together = predictor_scores(HeldOut(whole, np.ones(1), held_out.task), predictor)
+    np.testing.assert_array_equal(predictor_scores(held_out, predictor).ravel(), together.ravel())
 
 
-def test_a_task_without_a_caller_has_no_tracts() -> None:
+def test_a_task_without_an_untrained_predictor_has_no_tracts() -> None:
     held_out = stretches("zdna", "CG")._replace(task=TASKS["promoter"])
     assert score_tracts(held_out, np.zeros((24, STRETCH), np.float32), seed=0) == ()
 
