@@ -32,7 +32,8 @@ from hyena_ray.attribution.targets import (
     zip_uploaded,
 )
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE, tokens_to_codes
+from hyena_ray.dataset.tokens import FIRST_BASE, IGNORED, tokens_to_codes
+from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.devices import arithmetic, halving, model_device, upload
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.replay import Replay
@@ -86,7 +87,7 @@ class WindowAttribution(NamedTuple):
     window_id: NDArray[np.int64]
     """Ids of the windows, shape (N,)."""
     bases: NDArray[np.uint8]
-    """Base codes, shape (N, W); A C G T = 0 1 2 3, unknown 4."""
+    """Base codes, shape (N, W); A C G T = 0 1 2 3; 4 if unknown or if the label does not count."""
     true_positive: NDArray[np.bool_]
     """Bases that are labelled and predicted 1, shape (N, W); all or none of a sequence with one
     label."""
@@ -273,6 +274,9 @@ class Attributor:
                 )
         flank = model.readout.required_flank
         bases = tokens_to_codes(tokens[:, flank : tokens.shape[1] - flank])
+        # The last window of a stretch shares bases with the one before it, and their labels count
+        # there alone. K-mers skip unknown bases, so that they count every base once.
+        bases = np.where(windows.labels == IGNORED, N_CODE, bases)
         # A sequence with one label is a true positive as a whole.
         true_positive = np.broadcast_to(true_positive, shape).copy()
         return WindowAttribution(

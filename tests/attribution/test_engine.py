@@ -9,7 +9,7 @@ from captum.attr import IntegratedGradients
 
 from hyena_ray.attribution import engine, targets
 from hyena_ray.attribution.engine import attribute_windows
-from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
+from hyena_ray.attribution.kmers import KmerConfig, count_kmers, fold_kmers
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.path_baselines import (
     NOISE,
@@ -21,7 +21,9 @@ from hyena_ray.attribution.path_baselines import (
 )
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.tables import kmer_table
-from hyena_ray.dataset.tokens import reverse_complement
+from hyena_ray.dataset.schema import Windows
+from hyena_ray.dataset.stretches import cut_windows
+from hyena_ray.dataset.tokens import IGNORED, reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.window import WindowModel
 from tests.attribution.small_model import (
@@ -411,13 +413,34 @@ def test_a_base_counts_only_when_it_is_labelled_and_predicted():
     assert model.backward_passes == []
 
 
+def test_bases_that_windows_of_a_stretch_share_count_once():
+    model, numbers, stretch = SmallModel(), np.random.default_rng(0), 50
+    model.threshold = 0.0
+    starts = stretch * np.arange(4)
+    stretches = Windows(
+        window_id=starts,
+        contig=np.full(4, "c"),
+        start=starts,
+        tokens=numbers.integers(7, 11, (4, stretch + 2 * FLANK), np.uint8),
+        labels=np.ones((4, stretch), np.int8),
+    )
+    windows = cut_windows(stretches, WINDOW)
+    assert len(windows.start) * WINDOW > stretches.labels.size
+    found = attribute_windows(model, windows, settings(methods=("tp",)))
+    counts = count_kmers(found.bases, found.true_positive, KmerConfig(k=1))
+    bases = stretches.tokens[:, FLANK:-FLANK] - 7
+    expected = np.bincount(bases.ravel(), minlength=4)
+    assert counts.occurrences.tolist() == counts.tp_count.tolist() == expected.tolist()
+
+
 def test_stored_flanks_beyond_the_models_do_not_matter(model):
     wide = draw_windows(6, flank=FLANK + 5)
     narrow = wide._replace(tokens=wide.tokens[:, 5:-5])
     first, second = (attribute_windows(model, w, settings()) for w in (wide, narrow))
     assert first.scores["ig"].tobytes() == second.scores["ig"].tobytes()
     assert first.bases.tobytes() == second.bases.tobytes()
-    assert (first.bases + 7 == wide.tokens[:, FLANK + 5 : -FLANK - 5]).all()
+    inner = wide.tokens[:, FLANK + 5 : -FLANK - 5] - 7
+    assert (first.bases == np.where(wide.labels == IGNORED, 4, inner)).all()
 
 
 def test_the_model_is_left_as_it_was(model):
