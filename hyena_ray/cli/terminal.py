@@ -6,9 +6,10 @@ import json
 import logging
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 from typing import NoReturn
 
@@ -52,7 +53,7 @@ def run_in_terminal(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         # A library that prints would print into the object.
-        with redirect_stdout(sys.stderr if as_json else sys.stdout):
+        with redirect_stdout(sys.stderr if as_json else sys.stdout), _no_stop_is_lost():
             outcome = work()
         if outcome is None:
             sys.exit(0)
@@ -76,6 +77,32 @@ def run_in_terminal(
         _stopped(signal.SIGTERM)
     except KeyboardInterrupt:
         _stopped(signal.SIGINT)
+
+
+@contextmanager
+def _no_stop_is_lost() -> Iterator[None]:
+    """Repeat a signal whose exception was raised where Python only prints exceptions.
+
+    A signal that arrives while a weak reference's callback or a finalizer runs raises there, and
+    the job would go on.
+    """
+    before = sys.unraisablehook
+
+    def repeat(unraisable: sys.UnraisableHookArgs) -> None:
+        signals = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+        lost = signals.get(unraisable.exc_type)
+        if lost is None:
+            before(unraisable)
+        else:
+            # Later, and so outside the callback; to the main thread, whose waits it ends.
+            main = threading.main_thread().ident
+            threading.Timer(0.05, signal.pthread_kill, [main, lost]).start()
+
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _fail(job: str, lines: list[str], code: int, *, as_json: bool) -> NoReturn:

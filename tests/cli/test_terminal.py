@@ -40,6 +40,20 @@ def test_a_signal_leaves_with_its_own_code(name: str, code: int) -> None:
     assert done.stderr == f"stopped by {name}; what was finished is kept\n"
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_not_lost_in_the_callback_of_a_weak_reference(name: str, code: int) -> None:
+    done = job(
+        "\n    import weakref"
+        "\n    class Freed: pass"
+        "\n    freed = Freed()"
+        f"\n    seen = weakref.ref(freed, lambda _: os.kill(os.getpid(), signal.{name}))"
+        "\n    del freed"
+        "\n    time.sleep(30)"
+    )
+    assert done.returncode == code
+    assert done.stderr == f"stopped by {name}; what was finished is kept\n"
+
+
 def test_sigterm_keeps_its_code_where_a_library_exits_with_another() -> None:
     # As a wait inside Ray's compiled code does.
     done = job(

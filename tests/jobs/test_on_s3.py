@@ -54,7 +54,7 @@ def test_a_run_on_s3_is_that_on_a_disk(bucket: S3Path, tmp_path: Path) -> None:
     # The trained layers as a backbone, from S3.
     run_job(
         *("train", "--data", bucket / "data", "--out", bucket / "again"),
-        *("--backbone", bucket / "run/model", *SMALL),
+        *("--backbone", bucket / "run/model", *SHORT),
     )
     checks = [read_json(folder / "checked" / "sanity.json") for folder in (tmp_path, bucket)]
     assert checks[0] == checks[1]

@@ -73,7 +73,7 @@ def test_a_stopped_search_keeps_what_it_did_and_goes_on_to_the_end_of_an_undistu
         head.client.stop_job(job)
         status, log = end(head, job)
         assert status == JobStatus.STOPPED
-        assert f"stopped by {name}; what was finished is kept" in log
+        assert f"stopped by {name}; what was finished is kept" in log, log
         assert not (out / "manifest.json").exists()
     status, log = submit(head, f"{entrypoint} --resume")
     assert status == JobStatus.SUCCEEDED, log
