@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.evaluation import Evaluation, evaluate, evaluate_on_split
@@ -27,11 +28,11 @@ FLANK = 256
 WEIGHTS = class_weights(TrainingSettings())
 
 
-def rule(task: str, length: int) -> WindowModel:
-    """Return the task's rule of thumb, of which nothing is trained."""
+def untrained(architecture: Architecture, length: int) -> WindowModel:
+    """Return a predictor of Z-DNA as it is before anything is fitted."""
     readout = Readout(window=length, flank=FLANK, lookahead=0)
-    settings = ModelSettings(architecture="rule")
-    return build_model(settings, readout, LoraSettings(), TASKS[task], seed=0)
+    settings = ModelSettings(architecture=architecture)
+    return build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
 
 
 def figures(model: WindowModel, data: PreparedData) -> dict[str, float]:
@@ -62,14 +63,22 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> PrepareSettings:
     return PrepareSettings(task="zdna", genome=made.genome, regions=made.regions, flank=FLANK)
 
 
-@pytest.mark.parametrize("split", [None, "stratified:0.5/0.25/0.25", "kfold:3"])
+@pytest.mark.parametrize(
+    ("architecture", "split"),
+    [
+        ("rule", None),
+        ("rule", "stratified:0.5/0.25/0.25"),
+        ("rule", "kfold:3"),
+        ("zhunt", None),
+    ],
+)
 def test_a_fixed_predictor_has_the_same_score_at_every_window_length(
-    simulated: PrepareSettings, tmp_path: Path, split: str | None
+    simulated: PrepareSettings, tmp_path: Path, architecture: Architecture, split: str | None
 ) -> None:
     prepare(simulated.model_copy(update={"split": split}), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
     view = data.for_fold(1) if data.manifest.folds else data
-    expected, *others = (figures(rule("zdna", length), view) for length in LENGTHS)
+    expected, *others = (figures(untrained(architecture, length), view) for length in LENGTHS)
     assert 0.3 < expected["average precision"] < 0.99
     assert 0.3 < expected["F1"] < 0.99
     assert expected["average precision"] < expected["average precision of tiles"]
@@ -78,8 +87,15 @@ def test_a_fixed_predictor_has_the_same_score_at_every_window_length(
 
 
 @pytest.mark.slow
-def test_the_trained_rule_has_the_same_score_at_every_window_length_of_a_real_genome(
-    shared: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("zdna/rule", {"training.epochs": 1}),
+        ("zdna/zhunt", {"model.zhunt_windows": [[6, 6]]}),
+    ],
+)
+def test_a_fitted_predictor_has_the_same_score_at_every_window_length_of_a_real_genome(
+    shared: Path, tmp_path: Path, name: str, changes: dict[str, Any]
 ) -> None:
     folder = shared / "data" / "hg19_part"
     settings = PrepareSettings(
@@ -93,10 +109,10 @@ def test_the_trained_rule_has_the_same_score_at_every_window_length_of_a_real_ge
     )
     prepare(settings, tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
-    preset = load_preset("zdna/rule").run_settings(gpu=False)
+    preset = load_preset(name).run_settings(gpu=False)
     measured = []
     for length in LENGTHS:
-        run = preset.updated({"data.length": length, "training.epochs": 1}, "test")
+        run = preset.updated({"data.length": length, **changes}, "test")
         result = train_run(
             run,
             ArraySource(data.read(length, "train", limit=500)),
@@ -106,8 +122,7 @@ def test_the_trained_rule_has_the_same_score_at_every_window_length_of_a_real_ge
             fingerprint=str(length),
         )
         model = load_window_model(result.model_folder)
-        found = evaluate_on_split(model, data, "test", WEIGHTS)
-        measured.append(of_evaluation(found))
+        measured.append(of_evaluation(evaluate_on_split(model, data, "test", WEIGHTS)))
     expected, *others = measured
     for found in others:
         assert found == pytest.approx(expected, abs=1e-3)
