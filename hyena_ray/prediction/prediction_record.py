@@ -21,6 +21,8 @@ class ExpectedPrecision(Settings):
     """Name of the split that was scored: the test split, or validation where that was not."""
     contigs: tuple[str, ...]
     """Contigs of the split."""
+    labels: str
+    """Files that the labels there come from, see `Manifest.label_source`."""
     prevalence: float
     """Fraction of labelled bases of these contigs."""
     precision: float
@@ -33,7 +35,7 @@ class ExpectedPrecision(Settings):
         return (
             f"about {self.precision:.2f} at a recall of {self.recall:.2f}, estimated on the "
             f"{self.split} split{chose} ({', '.join(self.contigs)}; {self.prevalence:.3%} of the "
-            "bases have a label)"
+            f"bases have a label of {self.labels})"
         )
 
 
@@ -68,6 +70,7 @@ def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPreci
     return ExpectedPrecision(
         split=evaluation.split,
         contigs=evaluation.contigs,
+        labels=evaluation.label_source,
         prevalence=evaluation.prevalence,
         precision=precision,
         recall=recall,

@@ -301,10 +301,30 @@ def _checked_runs(
     runs = plan_runs(presets, settings.seeds, data, changes, gpu=bool(gpu))
     for run in runs:
         check_run_fits(run.settings, data, f"preset {run.preset}", gpu=gpu)
-    for first in {run.preset: run.settings for run in runs}.values():
+    settings_of = {run.preset: run.settings for run in runs}
+    _check_changes(changes, settings_of)
+    for first in settings_of.values():
         # Building the model shows problems that nothing else does, such as a missing backbone.
         build_untrained(first)
     return runs
+
+
+def _check_changes(changes: Mapping[str, Any], settings_of: Mapping[str, RunSettings]) -> None:
+    """Refuse settings that have no effect on any preset, and log on which others have none.
+
+    Args:
+        changes: Settings that all runs are given, by dotted key.
+        settings_of: Settings of a run of each preset, by its name.
+    """
+    unused = {preset: settings.unused() for preset, settings in settings_of.items()}
+    with Problems() as problems:
+        for key in changes:
+            ignoring = [preset for preset in unused if key in unused[preset]]
+            if len(ignoring) == len(unused):
+                settings = settings_of[ignoring[0]]
+                problems.collect(settings.check_used, [key], lambda name: f"--set: {name}")
+            elif ignoring:
+                logger.info("--set %s has no effect on %s", key, ", ".join(ignoring))
 
 
 class _View(NamedTuple):
@@ -563,6 +583,7 @@ def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecor
         preset_row(
             preset,
             [figures[planned.name] for planned in comparison.runs if planned.preset == preset.name],
+            comparison.data.manifest.label_source,
         )
         for preset in comparison.selection.presets
     ]

@@ -107,17 +107,18 @@ class RunFigures(NamedTuple):
         }
 
 
-def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
+def preset_row(preset: Preset, figures: Sequence[RunFigures], labels: str) -> Row:
     """Summarise the runs of one preset.
 
     Args:
         preset: The preset.
         figures: What its runs found, one for each seed, or for each seed and fold.
+        labels: Files that the labels come from, see `Manifest.label_source`.
 
     Returns:
-        `preset`, `runs` and `diverged` (numbers), `about`; over the runs that did not diverge, the
-        mean NAME and the standard deviation NAME_sd (null for fewer than two) of every metric, and
-        the mean of every cost; what the original work states as original_NAME, and
+        `preset`, `runs` and `diverged` (numbers), `about`, `labels`; over the runs that did not
+        diverge, the mean NAME and the standard deviation NAME_sd (null for fewer than two) of every
+        metric, and the mean of every cost; what the original work states as original_NAME, and
         NAME_minus_original, for bases the difference of tile_NAME. Null where unknown.
     """
     finished = [run.values() for run in figures if run.record is not None]
@@ -126,6 +127,7 @@ def preset_row(preset: Preset, figures: Sequence[RunFigures]) -> Row:
         "runs": len(figures),
         "diverged": len(figures) - len(finished),
         "about": preset.about,
+        "labels": labels,
     }
     for name in (*METRIC_TITLES, *COST_TITLES):
         values = [value for run in finished if (value := run.get(name)) is not None]
@@ -162,6 +164,7 @@ def comparison_table(rows: Sequence[Row]) -> pa.Table:
     kinds = {
         "preset": pa.string(),
         "about": pa.string(),
+        "labels": pa.string(),
         "runs": pa.int64(),
         "diverged": pa.int64(),
     }

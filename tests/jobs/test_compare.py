@@ -220,6 +220,10 @@ REFUSED: dict[str, tuple[str, Line]] = {
         f"{FITTING} --set data.fold=1",
         at("--set", "data.fold", "differs from run to run"),
     ),
+    "unused setting": (
+        f"{FITTING} --set lora.rank=4",
+        at("--set: lora.rank", "4", "has no effect", "lora.enabled"),
+    ),
     "backbone": (f"{FITTING} --set model.backbone=/nowhere", at("checkpoint", "/nowhere")),
     "cpus": (f"{FITTING} --cpu 99", at("--cpu, --gpu", "99", "the cluster has")),
 }

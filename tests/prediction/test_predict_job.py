@@ -195,7 +195,12 @@ def test_expected_precision_is_that_of_the_models_evaluation_at_any_threshold(
     write_json(model / "evaluation.json", evaluated(0.4).as_json())
     at_own = expected_precision(model, 0.4)
     assert at_own == ExpectedPrecision(
-        split="test", contigs=("chr20",), prevalence=0.001, precision=0.25, recall=0.8
+        split="test",
+        contigs=("chr20",),
+        labels=evaluated(0.4).label_source,
+        prevalence=0.001,
+        precision=0.25,
+        recall=0.8,
     )
     for threshold, precision, recall in (
         (0.2, 0.05, 1.0),

@@ -30,7 +30,9 @@ def comparison(folder: Path, data: Path) -> Path:
         preset = Preset(
             "zdna", name, "a baseline & more", OriginalFigures(f1=0.64), PreparedAs(), {}, {}
         )
-        rows.append(preset_row(preset, [RunFigures(record(score)) for score in scores]))
+        rows.append(
+            preset_row(preset, [RunFigures(record(score)) for score in scores], "regions.bed")
+        )
     write_tables(folder, rows, "a comparison that is made up")
     CompareRecord.make(
         fingerprint="0",

@@ -82,7 +82,12 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         batch=128,
     )
     expected = ExpectedPrecision(
-        split="test", contigs=("chr20",), prevalence=0.01, precision=0.4, recall=0.8
+        split="test",
+        contigs=("chr20",),
+        labels="regions.bed",
+        prevalence=0.01,
+        precision=0.4,
+        recall=0.8,
     )
     PredictionRecord.make(
         fingerprint=plan.fingerprint,

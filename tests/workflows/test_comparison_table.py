@@ -27,6 +27,7 @@ from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset, Sel
 from hyena_ray.workflows.train import TrainRecord
 from tests.search.unread_data import prepared
 
+LABELS = "regions.bed"
 STATED = OriginalFigures(f1=0.6, mcc=0.5, balanced_accuracy=0.8, trainable_share=0.07)
 
 
@@ -57,7 +58,7 @@ def outcome(f1: float, tile_f1: float | None = None) -> RunFigures:
 
 def test_figures_are_means_and_sample_deviations_of_the_runs() -> None:
     scores = (0.4, 0.5, 0.7)
-    row = preset_row(preset("a", STATED), [outcome(f1, f1 + 0.1) for f1 in scores])
+    row = preset_row(preset("a", STATED), [outcome(f1, f1 + 0.1) for f1 in scores], LABELS)
     assert (row["runs"], row["diverged"]) == (3, 0)
     assert row["f1"] == pytest.approx(fmean(scores))
     assert row["f1_sd"] == pytest.approx(stdev(scores))
@@ -69,22 +70,22 @@ def test_figures_are_means_and_sample_deviations_of_the_runs() -> None:
 
 
 def test_the_original_stands_beside_with_the_difference() -> None:
-    row = preset_row(preset("a", STATED), [outcome(0.7)])
+    row = preset_row(preset("a", STATED), [outcome(0.7)], LABELS)
     assert (row["original_f1"], row["f1_minus_original"]) == (0.6, pytest.approx(0.1))
     assert row["balanced_accuracy_minus_original"] == pytest.approx(-0.3)
     assert row["trainable_share_minus_original"] == pytest.approx(-0.02)
     assert (row["original_recall"], row["recall_minus_original"]) == (None, None)
     # Of bases the original work tested on tiles.
-    row = preset_row(preset("a", STATED), [outcome(0.1, 0.7)])
+    row = preset_row(preset("a", STATED), [outcome(0.1, 0.7)], LABELS)
     assert (row["original_f1"], row["f1_minus_original"]) == (0.6, pytest.approx(0.1))
     assert row["balanced_accuracy_minus_original"] == pytest.approx(-0.2)
     assert row["f1"] == 0.1
 
 
 def test_one_run_has_no_deviation_and_diverged_ones_do_not_count() -> None:
-    row = preset_row(preset("a", STATED), [RunFigures(None), outcome(0.4)])
+    row = preset_row(preset("a", STATED), [RunFigures(None), outcome(0.4)], LABELS)
     assert (row["runs"], row["diverged"], row["f1"], row["f1_sd"]) == (2, 1, 0.4, None)
-    row = preset_row(preset("a", STATED), [RunFigures(None)])
+    row = preset_row(preset("a", STATED), [RunFigures(None)], LABELS)
     assert (row["runs"], row["diverged"]) == (1, 1)
     for name in METRIC_TITLES:
         assert row[name] is None
@@ -93,10 +94,10 @@ def test_one_run_has_no_deviation_and_diverged_ones_do_not_count() -> None:
 
 
 def test_what_some_runs_do_not_know_is_averaged_over_the_others() -> None:
-    row = preset_row(preset("a", STATED), [outcome(0.95), outcome(0.5)])
+    row = preset_row(preset("a", STATED), [outcome(0.95), outcome(0.5)], LABELS)
     assert row["seconds_per_epoch"] == 5
-    assert preset_row(preset("a", STATED), [outcome(0.95)])["seconds_per_epoch"] is None
-    assert preset_row(preset("a", STATED), [outcome(0.5)])["tile_f1"] is None
+    assert preset_row(preset("a", STATED), [outcome(0.95)], LABELS)["seconds_per_epoch"] is None
+    assert preset_row(preset("a", STATED), [outcome(0.5)], LABELS)["tile_f1"] is None
 
 
 def test_every_figure_of_the_original_has_one_of_ours() -> None:
@@ -122,9 +123,9 @@ def facts(*, simulated: bool = False) -> Comparison:
 
 def rows() -> list[dict[str, Any]]:
     return [
-        preset_row(preset("a", STATED), [outcome(0.4), outcome(0.6)]),
-        preset_row(preset("gone", OriginalFigures(f1=0.3)), [RunFigures(None)]),
-        preset_row(preset("ours", OriginalFigures()), [outcome(0.8)]),
+        preset_row(preset("a", STATED), [outcome(0.4), outcome(0.6)], LABELS),
+        preset_row(preset("gone", OriginalFigures(f1=0.3)), [RunFigures(None)], LABELS),
+        preset_row(preset("ours", OriginalFigures()), [outcome(0.8)], LABELS),
     ]
 
 
