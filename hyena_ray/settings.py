@@ -199,6 +199,20 @@ class Settings(BaseModel):
                 found[key] = str(obstacles[0])
         return found
 
+    def used(self) -> dict[str, Any]:
+        """Return the settings that have an effect given the others, as plain values by dotted key.
+
+        Example:
+            >>> class Loss(Settings):
+            ...     name: str = "cross_entropy"
+            ...     gamma: Annotated[float, UsedWhere({"name": ("focal",)})] = 2.0
+            >>> Loss().used()
+            {'name': 'cross_entropy'}
+        """
+        unused = self.unused()
+        values = dotted(self.model_dump(mode="json"))
+        return {key: value for key, value in values.items() if key not in unused}
+
     def check_used(self, given: Iterable[str], label: Callable[[str], str]) -> None:
         """Refuse settings that were asked for and have no effect.
 

@@ -178,7 +178,7 @@ class LetterBaseline(Classifier):
             "model.architecture",
             self.config.model_type,
             "reads letters and has no embeddings",
-            "give input_ids, or use another architecture",
+            "use a model that has: hyenadna, dilated_cnn or bilstm",
         )
 
     @abstractmethod

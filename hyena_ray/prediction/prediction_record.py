@@ -48,7 +48,7 @@ def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPreci
 
     Returns:
         The precision, by interpolation between the points of the curve; None where the model was
-        not scored, or labels sequences.
+        not scored, labels sequences, or scored no base as high as the threshold.
 
     Raises:
         InputError: The file is damaged.
@@ -59,9 +59,9 @@ def expected_precision(model_folder: AnyPath, threshold: float) -> ExpectedPreci
     if not path.is_file():
         return None
     evaluation = Evaluation.read(path)
-    if evaluation.tiles is None:
-        return None
     curve, metrics = evaluation.curve, evaluation.metrics
+    if evaluation.tiles is None or threshold > max(curve.threshold):
+        return None
     precision, recall = metrics.precision, metrics.recall
     if threshold != metrics.threshold:
         rising = curve.threshold[::-1]

@@ -150,6 +150,7 @@ def _scored(contents: ScoredContents) -> list[Block]:
             f"95 % interval {between(low, high)}, on {where}.",
         ),
         _at_the_threshold(evaluation, task),
+        *(f"Warning: {warning}." for warning in evaluation.warnings()),
     ]
     presets = _preset_scores(contents, metric)
     if presets:
@@ -179,7 +180,7 @@ def _at_the_threshold(evaluation: Evaluation, task: Task) -> str:
         regions = evaluation.regions
         text += (
             f" Of {regions.regions:,} labelled regions {regions.found:,} are found, and "
-            f"{number(regions.false_per_mb, 1)} calls per million bases touch none."
+            f"{number(regions.false_per_mb, 1)} called runs of bases per million lie outside them."
         )
     return text
 

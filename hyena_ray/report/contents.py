@@ -161,7 +161,7 @@ def _train(folder: AnyPath) -> TrainContents:
         task=task_named(settings.task, str(folder / PLAN)),
         record=record,
         metric=settings.metric,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.used(),
         evaluation=_evaluation(folder),
         history=_history(folder / HISTORY),
     )

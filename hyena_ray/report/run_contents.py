@@ -203,7 +203,7 @@ class TrainContents(ScoredContents):
     metric: str
     """Metric that chose the epoch."""
     settings: Mapping[str, Any]
-    """Settings by section."""
+    """Settings that have an effect, by dotted key."""
     history: list[dict[str, float]] | None
     """Metrics of each epoch on the validation split; None where they were not kept."""
 

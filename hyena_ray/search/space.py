@@ -182,7 +182,7 @@ class SearchSpace(Settings):
             elif key not in changes:
                 left_out.append(key)
         if left_out:
-            logger.info("not searched, by their conditions: %s", ", ".join(left_out))
+            logger.info("not searched, as they have no effect here: %s", ", ".join(left_out))
         if not search:
             problem = f"nothing is left of it: {', '.join(self.search)} are fixed or ruled out"
             raise InputError(f"{path}: search", None, problem, "change the conditions, or train")
@@ -288,7 +288,7 @@ class SearchSpace(Settings):
             if point not in presets:
                 raise unknown_name(where, point, "preset", presets)
             try:
-                points.append(self.point(presets[point], point))
+                points.append(self.point(presets[point], f"preset {point}"))
             except InputError as error:
                 logger.info("not tried first: %s", error)
         distinct = {json.dumps(point, sort_keys=True): point for point in points}
@@ -313,8 +313,8 @@ class SearchSpace(Settings):
             if number is None:
                 continue
             if not parameter.alternatives()[number].contains(wanted[key]):
-                problem = f"the search has no {key} of {json.dumps(wanted[key])} there"
-                raise InputError(place, None, problem, "add the value, or remove the point")
+                problem = f"has {key} {json.dumps(wanted[key])}, which is not searched there"
+                raise InputError(place, None, problem, "search that value to try this first")
             values[key] = wanted[key]
         trial = self.run_settings(values, place)
         unused, shared = trial.unused(), dotted(trial.model_dump(mode="json"))
@@ -324,7 +324,7 @@ class SearchSpace(Settings):
                     place,
                     None,
                     f"has {key} {json.dumps(wanted[key])}, and trials have {json.dumps(value)}",
-                    f"search {key}, or remove the point",
+                    f"search {key} to try this first",
                 )
         return values
 

@@ -365,10 +365,9 @@ def _use(facts: CardFacts) -> list[str]:
 
 
 def _settings(facts: CardFacts) -> list[str]:
-    values = facts.settings.model_dump(mode="json")
-    backbone = facts.settings.model.backbone
+    values, backbone = facts.settings.used(), facts.settings.model.backbone
     if backbone is not None:
-        values["model"]["backbone"] = public_name(backbone)
+        values["model.backbone"] = public_name(backbone)
     return ["## Settings", "", "```json", json.dumps(values, indent=2, sort_keys=True), "```"]
 
 

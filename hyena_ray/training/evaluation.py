@@ -52,6 +52,8 @@ TILE = "tile_"
 """Prefix of the names of the metrics of tiles."""
 SHOWN_CONTIGS = 5
 """Most contigs that a table names."""
+FEW_BLOCKS = 20
+"""Number of blocks below which intervals are too narrow: draws of so few are much alike."""
 
 
 class Predictions(NamedTuple):
@@ -125,7 +127,7 @@ class Evaluation(NamedTuple):
     bases: float
     """Number of bases of the genome, or of sequences, that they represent."""
     whole: bool
-    """Whether every base of the contigs was scored; else stretches without a label are a sample."""
+    """Whether every stretch of the contigs was scored; else those without a label are a sample."""
     contigs: tuple[str, ...]
     """Names of the contigs; none for sequences."""
     prevalence: float
@@ -195,6 +197,23 @@ class Evaluation(NamedTuple):
             }
         return figures
 
+    def warnings(self) -> list[str]:
+        """Return what makes the figures unreliable, in sentences; none where nothing does."""
+        found = []
+        low = self.intervals["average_precision"].low
+        if low <= self.prevalence:
+            found.append(
+                f"no better than chance: the interval of the average precision begins at "
+                f"{low:.4f}, and a model that guesses has {self.prevalence:.4f}; motifs of such a "
+                "model say nothing"
+            )
+        if self.blocks < FEW_BLOCKS:
+            found.append(
+                f"the intervals are too narrow: {self.blocks} blocks of neighbours are too few to "
+                "draw from; score more of the genome"
+            )
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """Return plain values, None for what is not defined."""
         values: dict[str, Any] = plain(self)
@@ -209,7 +228,11 @@ class Evaluation(NamedTuple):
             lines.append(SIMULATED)
         lines.append(f"labels: {self.label_source}")
         if self.tiles is not None:
-            scored = "all scored" if self.whole else f"{self.labels / 1e6:.2f} Mb of them scored"
+            scored = (
+                "every stretch scored"
+                if self.whole
+                else f"{self.labels / 1e6:.2f} Mb of them scored"
+            )
             lines.append(
                 f"estimates for these contigs ({self.bases / 1e6:.1f} Mb, {scored}), where "
                 f"{self.prevalence:.3%} of the bases have a label"
@@ -242,6 +265,7 @@ class Evaluation(NamedTuple):
                 f"average_precision {tiles.metrics.average_precision:.3f}"
             )
         lines.append(f"95 % intervals from {self.replicates:,} draws of {self.blocks} blocks")
+        lines += [f"warning: {warning}" for warning in self.warnings()]
         return "\n".join(lines)
 
 

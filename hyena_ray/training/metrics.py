@@ -364,7 +364,8 @@ class RegionScores(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.found:,} of {self.regions:,} regions found ({self.recall:.3f}); "
-            f"{self.false_per_mb:.1f} calls per Mb touch none (precision {self.precision:.3f})"
+            f"{self.false_per_mb:.1f} called runs per Mb outside regions (precision of runs "
+            f"{self.precision:.3f})"
         )
 
 

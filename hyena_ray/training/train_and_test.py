@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import EpochReport, train_run
 from hyena_ray.training.tensorboard import TENSORBOARD, learning_curve
+
+logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
 """Name of the file with all figures of the test split."""
@@ -161,6 +164,8 @@ def score_and_describe(
     tested = evaluate_on_split(model, data, "test", weights, on_progress) if test else None
     adapter, provenance = (folder / ADAPTER).is_dir(), read_provenance(folder)
     best = validation if tested is None else tested
+    for warning in best.warnings():
+        logger.warning("%s: %s", best.split, warning)
     write_json(folder / EVALUATION, best.as_json())
     write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
     return tested

@@ -195,6 +195,7 @@ def plan_attribution(
     from hyena_ray.training.preflight import load_fitting_model
 
     model = load_fitting_model(model_folder, data)
+    model.classifier.get_input_embeddings()  # refuses a model that has none, before Ray starts
     plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
     plan.require_true_positives(model, data)
     return plan

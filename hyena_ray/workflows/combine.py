@@ -155,6 +155,12 @@ def validate(settings: CombineSettings) -> Combination:
             "no method that scores bases is in all of them",
             "attribute all models with the same --methods",
         )
+    asked = {method for plan in plans.values() for method in plan.settings.methods}
+    if left_out := sorted(asked - set(methods)):
+        logger.info(
+            "not combined, as they score no bases or are not in all attributions: %s",
+            ", ".join(left_out),
+        )
     columns = ("kmer", "score", "shrunken_score", "q_value")
     tables = {
         method: {

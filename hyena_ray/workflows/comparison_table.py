@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -193,7 +193,7 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
         f"Labels `{manifest.label_source}`.",
         "The threshold is chosen on each run's validation data.",
         *([] if manifest.stretch is None else [_GENOME, _TILES]),
-        *[f"All runs have `{key}={value}`." for key, value in comparison.changes.items()],
+        *_changes(comparison),
         "",
         *_grid(
             ["preset", "runs", *map(METRIC_TITLES.__getitem__, shown), *COST_TITLES.values()],
@@ -224,6 +224,15 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
         lines += ["", "Left out, since they need data prepared otherwise:", ""]
         lines += [f"- {preset.name}: `{preset.data.options}`" for preset in left_out]
     return "\n".join(lines) + "\n"
+
+
+def _changes(comparison: Comparison) -> Iterator[str]:
+    """Yield a line for each setting that all runs are given, and the presets that do not use it."""
+    unused = {run.preset: run.settings.unused() for run in comparison.runs}
+    for key, value in comparison.changes.items():
+        ignoring = ", ".join(preset for preset, keys in unused.items() if key in keys)
+        without = f", which has no effect on {ignoring}" if ignoring else ""
+        yield f"All runs are given `{key}={value}`{without}."
 
 
 def _our_cells(row: Row, shown: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ class EvaluateSettings(ReadsModel, ReadsSplit, WritesRun):
         Literal["forward", "both"] | None, Option(default="as the model was trained")
     ] = None
     """Strands to read, where not those that the model was trained with; the threshold is then
-    chosen anew on the validation windows."""
+    chosen anew on the validation data."""
     out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
     """Output folder of the run."""
 

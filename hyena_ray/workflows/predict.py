@@ -9,9 +9,9 @@ Every base is scored on the strands that the model reads, in windows as in train
 mean of the windows that hold it. N has no score. The track is rounded to 0.0001; regions and sums
 are made before that.
 
-A genome has far fewer labelled bases than the windows on which the threshold was chosen, so that
-precision is lower than there: raise --threshold for fewer and surer regions. With --resume a
-complete prediction gets new regions without being scored again.
+The precision and recall to expect are those on the contigs that the model was scored on, and are
+printed; a higher --threshold gives fewer and surer regions. With --resume a complete prediction
+gets new regions without being scored again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ OUTPUTS = {
 AT_ONCE_ON_GPU = 4
 """Number of pieces that an actor with a GPU works on concurrently. A small model scores a piece in
 0.04 s; meanwhile the others are read, queued, written and handed out."""
-UNKNOWN_PRECISION = "unknown: the folder of the model holds no evaluation"
+UNKNOWN_PRECISION = (
+    "unknown: the folder of the model holds no evaluation, or no base of it reaches the threshold"
+)
 
 
 class PredictSettings(ReadsModel, Resumes, RunsOnActors):

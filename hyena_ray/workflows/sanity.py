@@ -67,7 +67,7 @@ class SanityPlan(Plan):
     data: str
     """sha256 of the manifest of the prepared data."""
     split: str
-    """Split whose windows are read."""
+    """Split that is read."""
     limit: int
     """Largest number of windows."""
     settings: AttributionSettings

@@ -45,7 +45,7 @@ class TrainSettings(TakesRunSettings, ReadsData, Resumes):
     config: Annotated[YamlFile | None, Option("YAML")] = None
     """YAML file of settings, which override those of the preset."""
     test: bool = False
-    """Score the test windows at the end."""
+    """Score the test data at the end."""
     address: Annotated[
         str | None, Option("ADDRESS", WHERE, default="RAY_ADDRESS, else this machine alone")
     ] = None

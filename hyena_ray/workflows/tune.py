@@ -551,7 +551,7 @@ class _Steps:
         return best, dict(states)
 
     def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
-        """Score the test windows once, after everything is chosen, and write the model's card.
+        """Score the test data once, after everything is chosen, and write the model's card.
 
         A worker does it, since the driver may have no GPU.
         """

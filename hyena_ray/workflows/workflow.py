@@ -121,7 +121,7 @@ class ReadsSplit(ReadsData):
     """Settings of a job that reads one split of prepared data."""
 
     split: Annotated[str, Option("SPLIT", READ)] = "test"
-    """Split whose windows are read: train, val or test."""
+    """Split that is read: train, val or test."""
 
     @field_validator("split")
     @classmethod

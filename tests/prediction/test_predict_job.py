@@ -207,13 +207,14 @@ def test_expected_precision_is_that_of_the_models_evaluation_at_any_threshold(
         (0.3, 0.15, 0.9),
         (0.6, 0.5, 0.45),
         (0.8, 0.75, 0.1),
-        # Beyond the curve nothing is known but its ends.
-        (0.9, 0.75, 0.1),
+        # Below the lowest score of the curve every base is called.
         (0.1, 0.05, 1.0),
     ):
         found = expected_precision(model, threshold)
         assert found is not None
         assert (found.precision, found.recall) == pytest.approx((precision, recall))
+    # No base was scored as high.
+    assert expected_precision(model, 0.9) is None
     # A model of sequences reads no genome.
     write_json(model / "evaluation.json", evaluated(0.4)._replace(tiles=None).as_json())
     assert expected_precision(model, 0.4) is None

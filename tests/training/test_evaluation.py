@@ -21,7 +21,14 @@ from hyena_ray.genome.contigs import N_CODE, Fasta
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.settings import Readout
 from hyena_ray.outcomes import SIMULATED
-from hyena_ray.training.evaluation import Evaluation, evaluate, evaluate_on_split, predict
+from hyena_ray.training.bootstrap import Interval
+from hyena_ray.training.evaluation import (
+    FEW_BLOCKS,
+    Evaluation,
+    evaluate,
+    evaluate_on_split,
+    predict,
+)
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.metrics import measure
 
@@ -266,6 +273,18 @@ def test_a_fold_is_evaluated_on_its_own_part(genome: PrepareSettings, tmp_path: 
     genome_bases = sum(c.positive + c.candidates for c in counts) * STRETCH
     assert sum(found.bases for found in seen) == pytest.approx(genome_bases)
     assert all(len(found.contigs) == 3 for found in seen)
+
+
+def test_a_model_that_guesses_and_too_few_blocks_are_warned_of(data: PreparedData) -> None:
+    found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
+    sound = found._replace(
+        blocks=FEW_BLOCKS, intervals={"average_precision": Interval(found.prevalence + 0.01, 1.0)}
+    )
+    assert sound.warnings() == []
+    guessed = sound._replace(intervals={"average_precision": Interval(found.prevalence, 1.0)})
+    assert ["chance" in warning for warning in guessed.warnings()] == [True]
+    few = sound._replace(blocks=FEW_BLOCKS - 1)
+    assert ["blocks" in warning for warning in few.warnings()] == [True]
 
 
 def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path) -> None:

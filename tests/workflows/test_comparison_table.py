@@ -13,7 +13,7 @@ import pytest
 from hyena_ray.cluster.resources import Resources
 from hyena_ray.runs.run import Output
 from hyena_ray.training.metrics import Metrics
-from hyena_ray.workflows.compare import Comparison
+from hyena_ray.workflows.compare import Comparison, PlannedRun
 from hyena_ray.workflows.comparison_table import (
     METRIC_TITLES,
     ORIGINAL,
@@ -23,7 +23,7 @@ from hyena_ray.workflows.comparison_table import (
     preset_row,
     write_tables,
 )
-from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset, Selection
+from hyena_ray.workflows.presets import OriginalFigures, PreparedAs, Preset, Selection, load_preset
 from hyena_ray.workflows.train import TrainRecord
 from tests.search.unread_data import prepared
 
@@ -119,6 +119,17 @@ def facts(*, simulated: bool = False) -> Comparison:
         resources=Resources(),
         address=None,
     )
+
+
+def test_settings_of_all_runs_name_the_presets_that_do_not_use_them() -> None:
+    runs = [
+        PlannedRun(name, load_preset(name).run_settings(gpu=False))
+        for name in ("zdna/dilated_cnn", "zdna/zhunt")
+    ]
+    text = comparison_markdown(rows(), facts()._replace(runs=runs))
+    line = next(line for line in text.splitlines() if "`training.epochs=1`" in line)
+    assert "no effect on zdna/zhunt" in line
+    assert "dilated_cnn" not in line
 
 
 def rows() -> list[dict[str, Any]]:
