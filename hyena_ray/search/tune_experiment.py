@@ -70,6 +70,8 @@ def run_trials(
     folder: AnyPath,
     placement: Placement[TrialResources],
     trackers: Sequence[Tracker] = (),
+    *,
+    fingerprint: str,
 ) -> None:
     """Run the trials that a study lacks, and return when none is missing.
 
@@ -80,13 +82,14 @@ def run_trials(
         folder: Folder of the run; takes `trials/`, `tensorboard/`, and Tune's own files in `tune/`.
         placement: Number of trials that run at the same time, and the resources of each.
         trackers: Experiment trackers that follow the search.
+        fingerprint: Fingerprint of the search; checkpoints of another one are refused.
 
     Raises:
         UnfinishedError: Some trials crashed; those that finished are in the Optuna study.
         StalledError: Nothing happened for too long.
     """
     study = stored.study
-    plan = TrialPlan(space, folder, data, placement.threads, placement.resources)
+    plan = TrialPlan(space, folder, data, placement.threads, placement.resources, fingerprint)
     guests = tracker_callbacks(trackers, space.task, folder)
     problem = "it ended early"
     for _ in range(ROUNDS):

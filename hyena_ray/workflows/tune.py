@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
@@ -44,11 +44,12 @@ from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_
 from hyena_ray.training.settings import Feed
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import load_preset
-from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
 from hyena_ray.workflows.searched_space import (
     load_space,
     place_trials,
     simulate_data,
+    space_by_content,
     space_file,
 )
 from hyena_ray.workflows.train import EVALUATION
@@ -110,9 +111,11 @@ class TunePlan(Plan):
 
     KIND: ClassVar[str] = "tune"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads", "feed"})
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("data",)}
 
     space: dict[str, Any]
-    """The search space, without the number of trials, their concurrency and their resources."""
+    """The search space, without what does not decide a result: the number of trials, their
+    concurrency, resources and patience. `model.backbone` says what the initial weights are."""
     trials: int
     """Settings to try; a resumed search may try more."""
     data: str | None
@@ -193,9 +196,8 @@ class Search(NamedTuple):
             threads: torch threads of a trial.
             feed: How training windows reach the trials.
         """
-        own = {"trials", "concurrent", "resources"}
         return TunePlan(
-            space=self.space.model_dump(mode="json", exclude_defaults=True, exclude=own),
+            space=space_by_content(self.space),
             trials=self.space.trials,
             data=None if self.data is None else sha256_file(self.data.folder / MANIFEST),
             threads=threads,
@@ -297,7 +299,7 @@ def _refuse_other_task(data: PreparedData, task: str) -> None:
 
 def _output(settings: TuneSettings) -> Output:
     if settings.out is not None:
-        inputs = (settings.data, settings.space, settings.backbone)
+        inputs = (settings.data, settings.space, settings.given().get(BACKBONE))
         return settings.output(TunePlan.KIND, inputs)
     if settings.resume or settings.overwrite:
         raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
@@ -461,12 +463,11 @@ class _Steps:
         self.seconds: dict[str, float] = {}
 
     def do(self) -> TuneRecord:
-        if self.run.is_complete:
-            record = TuneRecord.read(self.folder)
-            if sum(record.trials.values()) >= self.space.trials:
-                logger.info("the run is complete already")
-                return record
-            self.run.reopen()  # more trials are wanted than before
+        record = self.run.finished(TuneRecord)
+        if record is not None and sum(record.trials.values()) >= self.space.trials:
+            logger.info("the run is complete already")
+            return record
+        self.run.reopen()  # more trials are wanted than before
         with self._timed("prepare"):
             data = self.search.data or self._simulated()
             Origin.from_data(data).write(self.folder)
@@ -535,6 +536,7 @@ class _Steps:
                     self.folder,
                     self.placement,
                     self.search.trackers,
+                    fingerprint=self.run.plan.fingerprint,
                 )
             except BaseException:
                 with suppress(OSError):  # a full disk, which the first error is about
@@ -601,7 +603,7 @@ class _Steps:
 
 
 def _inputs(search: Search) -> dict[str, Any]:
-    backbone = search.space.settings.get("model.backbone")
+    backbone = search.space.settings.get(BACKBONE)
     inputs = {"data": None if search.data is None else search.data.folder, "backbone": backbone}
     return {name: place for name, place in inputs.items() if place is not None}
 
