@@ -36,6 +36,7 @@ from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
 from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.study_file import check_study_file
 from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
 from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
 from hyena_ray.storage import local_copy
@@ -276,6 +277,7 @@ def validate(settings: TuneSettings) -> Search:
     asked = asked_feed(draws)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
+        check_study_file(output.folder)
         check_resume(output, search.plan(1, "shared" if asked == "auto" else asked))
     return search
 
@@ -519,6 +521,7 @@ class _Steps:
             STATES,
             StoredStudy,
             best_trial,
+            own_trials,
             study_errors,
             write_trials,
         )
@@ -549,7 +552,7 @@ class _Steps:
             atomic_folder(self.folder / "model", last=READOUT, replace=True) as temporary,
         ):
             shutil.copytree(trained, temporary, dirs_exist_ok=True)
-        states = Counter(STATES[trial.state] for trial in study.get_trials(deepcopy=False))
+        states = Counter(STATES[trial.state] for trial in own_trials(study))
         return best, dict(states)
 
     def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
@@ -584,9 +587,13 @@ class _Steps:
         settings = self.space.attribution_settings()
         plan = attribute.plan_attribution(model, data, split="test", settings=settings)
         folder = self.folder / ATTRIBUTION
-        started = read_plan(folder, ShardPlan)
-        # More trials have found a better model since.
-        stale = started is not None and started.fingerprint != plan.fingerprint
+        try:
+            started = read_plan(folder, ShardPlan)
+            # More trials may have found a better model since.
+            stale = started is not None and started.fingerprint != plan.fingerprint
+        except InputError as error:
+            logger.warning("%s: the attribution is made again", error)
+            stale = True
         resources = self.space.resources.of_one
         placement = attribute.place_actors(plan, self.cluster, None, resources)
         output = Output(folder, resume=not stale, overwrite=stale)
