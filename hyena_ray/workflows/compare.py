@@ -35,7 +35,7 @@ from hyena_ray.workflows.comparison_table import (
     write_tables,
 )
 from hyena_ray.workflows.presets import Preset, Selection, check_preset_names, select_presets
-from hyena_ray.workflows.run_options import BACKBONE
+from hyena_ray.workflows.run_options import BACKBONE, with_absolute_backbone
 from hyena_ray.workflows.train import SAMPLE, TrainPlan, TrainRecord, train_in_run
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -256,6 +256,7 @@ def validate(settings: CompareSettings) -> Comparison:
     with Problems() as problems:
         data = problems.collect(PreparedData.open, settings.data)
         changes = problems.collect(changes_from, {}, settings.changes)
+        changes = None if changes is None else with_absolute_backbone(changes)
         inputs = (settings.data, (changes or {}).get(BACKBONE))
         output = problems.collect(settings.output, ComparePlan.KIND, inputs)
         for key in sorted({"training.seed", "data.fold"} & (changes or {}).keys()):

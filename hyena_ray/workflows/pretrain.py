@@ -22,6 +22,7 @@ from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Option, load_yaml
 from hyena_ray.training.settings import Objective, PretrainSettings
+from hyena_ray.workflows.run_options import with_absolute_backbone
 from hyena_ray.workflows.workflow import (
     TIMED,
     GenomeFile,
@@ -229,7 +230,7 @@ def _pretrain_settings(job: PretrainJob) -> PretrainSettings:
     if job.config:
         settings = PretrainSettings.parse(load_yaml(job.config), job.config)
     flags = {"objective": job.objective, "model.backbone": job.backbone}
-    changes = changes_from(flags, job.changes)
+    changes = with_absolute_backbone(changes_from(flags, job.changes))
     settings = settings.updated(changes, "--set")
     settings.check_used(changes, lambda key: f"--set: {key}")
     return settings

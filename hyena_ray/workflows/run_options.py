@@ -16,6 +16,20 @@ BACKBONE = "model.backbone"
 """Key of the setting that says where the initial weights are."""
 
 
+def with_absolute_backbone(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the absolute path of a backbone's folder.
+
+    The processes of a cluster, and the trials of a search, work in folders of their own.
+
+    Args:
+        changes: Values by dotted key, which may name a backbone.
+    """
+    backbone = changes.get(BACKBONE)
+    if isinstance(backbone, str) and (folder := Path(backbone).expanduser()).is_dir():
+        return changes | {BACKBONE: str(folder.absolute())}
+    return changes
+
+
 class TakesRunSettings(Job):
     """Settings of a job that trains models of one kind."""
 
@@ -43,12 +57,7 @@ class TakesRunSettings(Job):
         Raises:
             InputError: A text of `--set` is no assignment.
         """
-        given = changes_from({BACKBONE: self.backbone}, self.changes)
-        backbone = given.get(BACKBONE)
-        if isinstance(backbone, str) and (folder := Path(backbone).expanduser()).is_dir():
-            # A trial works in a folder of its own.
-            given[BACKBONE] = str(folder.absolute())
-        return given
+        return with_absolute_backbone(changes_from({BACKBONE: self.backbone}, self.changes))
 
     def option_of(self, key: str) -> str:
         """Return the option that gave a setting, with its key.
