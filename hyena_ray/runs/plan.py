@@ -28,8 +28,9 @@ class Plan(Settings):
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset()
     """Fields in which a resumed run may differ from its first start."""
     STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Output that no later step can make again, and what is removed where it is damaged, so that a
-    resumed run makes it again; other outputs are written anew by the steps of the job."""
+    """Output, and what is removed where a file of it is lost or damaged, so that a resumed run
+    makes it again: the folder itself, and the state of work that is past it. Other outputs are
+    written anew, whatever is there."""
 
     @cached_property
     def fingerprint(self) -> str:

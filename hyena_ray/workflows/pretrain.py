@@ -107,6 +107,7 @@ class PretrainPlan(Plan):
 
     KIND: ClassVar[str] = "pretrain"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"threads"})
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {BACKBONE: (BACKBONE,)}
 
     settings: PretrainSettings
     """Settings of backbone, objective and training; `model.backbone` says what the initial weights

@@ -112,7 +112,10 @@ class TunePlan(Plan):
 
     KIND: ClassVar[str] = "tune"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads", "feed"})
-    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {"data": ("data",)}
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("data",),
+        "model": ("model",),
+    }
 
     space: dict[str, Any]
     """The search space, without what does not decide a result: the number of trials, their

@@ -240,6 +240,25 @@ def test_a_complete_run_that_has_lost_or_damaged_files_makes_them_again(job: Job
             assert path.read_bytes() == before, path
 
 
+LAST = {
+    "train": "model/readout.json",
+    "tune": "model/readout.json",
+    "pretrain": "backbone/pretraining.json",
+}
+"""File of an output that says that the output is complete."""
+
+
+@each(*LAST)
+def test_an_output_without_the_file_that_says_complete_is_made_again(job: Job) -> None:
+    path = job.out / LAST[job.name]
+    before = path.read_bytes()
+    path.unlink()
+    done = run_command(f"{job.command} --resume")
+    assert done.code == 0, done.stderr
+    assert path.read_bytes() == before
+    assert run_command("verify out").code == 0
+
+
 @each(*RESUMED)
 def test_a_complete_run_is_left_as_it_is(job: Job) -> None:
     before = (job.out / MANIFEST).read_bytes()
@@ -252,7 +271,7 @@ def test_a_complete_run_is_left_as_it_is(job: Job) -> None:
 
 @pytest.mark.parametrize("job", ["train"], indirect=True)
 def test_a_run_keeps_the_threads_of_its_first_start_and_names_other_versions(
-    job: Job, monkeypatch: pytest.MonkeyPatch
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import torch
 
@@ -265,7 +284,9 @@ def test_a_run_keeps_the_threads_of_its_first_start_and_names_other_versions(
     used: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: plan["plan"]["threads"] + 1)
-    done = run_command(f"{job.command} --resume")
+    with caplog.at_level("WARNING"):
+        done = run_command(f"{job.command} --resume")
     assert done.code == 0, done.stderr
+    assert "torch 1.0" in caplog.text
     assert set(used) == {plan["plan"]["threads"]}
     assert read_json(job.out / PLAN) == plan
