@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 
-from hyena_ray.runs.record import KINDS
 from tests.command_line import run_command
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
@@ -91,7 +90,3 @@ def make(name: str, good: Path, folder: Path) -> None:
     finally:
         os.chdir(before)
     assert done.code == 0, done.stderr
-
-
-def test_every_kind_of_run_is_made_by_a_command() -> None:
-    assert set(KINDS) == {"prepare" if name == "sequences" else name for name in COMMANDS}

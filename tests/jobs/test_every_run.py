@@ -20,7 +20,6 @@ from tests.conftest import Once
 from tests.jobs.bad_inputs import User, contents, edited
 from tests.jobs.every_run import COMMANDS, ON_RAY, RESUMED, Job, each, make
 
-UNRESUMED = [name for name in COMMANDS if name not in RESUMED]
 VOLATILE = (MANIFEST, PLAN, PROVENANCE, "report.html", "study.db", "data.json")
 """Files with times, or with paths, in them."""
 
@@ -290,3 +289,7 @@ def test_a_run_keeps_the_threads_of_its_first_start_and_names_other_versions(
     assert "torch 1.0" in caplog.text
     assert set(used) == {plan["plan"]["threads"]}
     assert read_json(job.out / PLAN) == plan
+
+
+def test_every_kind_of_run_is_made_by_a_command() -> None:
+    assert set(KINDS) == {"prepare" if name == "sequences" else name for name in COMMANDS}
