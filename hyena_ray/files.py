@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -61,27 +62,49 @@ def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterato
         path: Folder to make.
         last: File whose presence means complete. A disk shows the whole folder at once; on S3 this
             file is written last.
-        replace: Whether a folder that is there is removed first.
+        replace: Whether a folder that is there, and has that file, is replaced. A disk keeps it
+            beside the new one until that is in its place; on S3 its files are written over.
+
+    Raises:
+        InputError: The folder that would be replaced holds something else.
     """
     if isinstance(path, S3Path):
         with tempfile.TemporaryDirectory(prefix="hyena_ray-") as folder:
             yield Path(folder)
-            if replace:
-                (path / last).unlink(missing_ok=True)
-                remove_folder(path)
             files = [item for item in Path(folder).rglob("*") if item.is_file()]
             for item in sorted(files, key=lambda item: item == Path(folder) / last):
                 (path / item.relative_to(folder)).upload(item)
+            written = {path / item.relative_to(folder) for item in files}
+            for stale in set(path.files()) - written if replace else ():
+                stale.unlink(missing_ok=True)
         return
+    if replace and path.is_dir() and any(path.iterdir()) and not (path / last).exists():
+        problem = f"would be replaced, and holds something else: it has no {last}"
+        raise InputError(path, None, problem, "move it elsewhere, or give another folder")
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if replace:
-            remove_folder(path)
+        aside = name_aside(path)
+        if replace and path.exists():
+            path.replace(aside)
         temporary.replace(path)
+        remove_folder(aside)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def name_aside(path: AnyPath) -> AnyPath:
+    """Return a new path beside a folder, where it is kept until another one is in its place.
+
+    Args:
+        path: The folder.
+
+    Example:
+        >>> name_aside(Path("runs/zdna")).match("runs/zdna.replaced-????????")
+        True
+    """
+    return path.with_name(f"{path.name}.replaced-{secrets.token_hex(4)}")
 
 
 def remove_temporary_files(folder: AnyPath) -> None:

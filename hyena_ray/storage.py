@@ -235,6 +235,22 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
         yield copy
 
 
+def move_folder(path: AnyPath, target: AnyPath) -> None:
+    """Move a folder on the storage that it is on: at once on a disk, object by object on S3.
+
+    Args:
+        path: The folder.
+        target: Its new path, where nothing is yet.
+    """
+    if isinstance(path, Path):
+        path.rename(target)
+        return
+    for item in path.files():
+        copy = target / item.relative_to(path)
+        path._store.copy_file(item._key, S3Path(copy)._key)
+    remove_folder(path)
+
+
 def remove_folder(path: AnyPath) -> None:
     """Remove a folder with everything in it, where there is one.
 

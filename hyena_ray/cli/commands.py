@@ -41,6 +41,8 @@ JOBS = {
     "predict": "hyena_ray.workflows.predict",
     "pretrain": "hyena_ray.workflows.pretrain",
     "report": "hyena_ray.report.job",
+    "verify": "hyena_ray.workflows.verify",
+    "threshold": "hyena_ray.workflows.threshold",
 }
 """Every job, in the order of the help, and the module that holds its `WORKFLOW`."""
 GROUPS = (READ, DO, WRITE, WHERE)

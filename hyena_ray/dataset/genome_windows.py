@@ -40,6 +40,7 @@ from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import NegativeSampler, Tiles, split_tiles, tile_contig
+from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 
@@ -249,6 +250,7 @@ def _write(
             files=tuple(stretches.files),
         ),
         regions=shape.shape(),
+        contents=tuple(file for cutter in (*windows, stretches) for file in cutter.contents),
     )
     for warning in manifest.label_warnings():
         log.warning("%s", warning)
@@ -341,6 +343,11 @@ class _Cutter:
     def files(self) -> list[DataFile]:
         """Files that have been written."""
         return [file for writer in self._writers.values() for file in writer.files]
+
+    @property
+    def contents(self) -> list[StoredFile]:
+        """Their sizes and checksums."""
+        return [file for writer in self._writers.values() for file in writer.contents]
 
     def cut(self, contig: _MarkedContig, stretch_splits: NDArray[np.int8]) -> None:
         """Cut the tiles of a contig.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Self
@@ -13,7 +14,9 @@ from hyena_ray.errors import InputError
 from hyena_ray.genome.region_shape import RegionShape
 from hyena_ray.genome.splits import SPLITS, fold_name, held_out_splits
 from hyena_ray.runs.plan import fingerprint
-from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.record import Record
+from hyena_ray.runs.run import installed_versions
+from hyena_ray.runs.stored_files import MANIFEST
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
@@ -31,6 +34,8 @@ DECISIVE = (
     "split",
 )
 """Fields that decide all others: the plan of a preparation."""
+VERSIONS = ("hyena-ray", "numpy", "pyarrow")
+"""Packages whose versions decide the bytes of prepared data."""
 STRETCHES = "stretches"
 """Folder of the stretches of a genome in a prepared folder."""
 PREPARE_AGAIN = "prepare the data again"
@@ -139,8 +144,6 @@ class DataFile(Settings):
     """Name of the split."""
     rows: int = Field(gt=0)
     """Windows or stretches in the file."""
-    sha256: str
-    """Hex SHA-256 of the file."""
 
 
 class Stretches(Settings):
@@ -215,8 +218,14 @@ class Manifest(Record):
         outputs = {f"windows of {size} bases": f"length={size}" for size in cut}
         if values["stretches"] is not None:
             outputs["stretches that are scored"] = STRETCHES
+        # Others do not decide the bytes of the data, and another one would be other data.
+        versions = {name: installed_versions()[name] for name in VERSIONS}
         return cls.make(
-            fingerprint=fingerprint(plain), simulated=simulated, outputs=outputs, **values
+            fingerprint=fingerprint(plain),
+            simulated=simulated,
+            outputs=outputs,
+            versions=versions,
+            **values,
         )
 
     @classmethod
@@ -236,7 +245,40 @@ class Manifest(Record):
         """
         manifest = super().read(folder, place)
         task_named(manifest.task, f"{folder / MANIFEST}: task")
+        manifest.check_rows(folder / MANIFEST)
         return manifest
+
+    def check_rows(self, path: AnyPath) -> None:
+        """Hold the counts of windows and stretches against the rows of the files.
+
+        Args:
+            path: The manifest, for the message.
+
+        Raises:
+            InputError: They differ, or a file has no checksum.
+        """
+        listed = {file.path for file in self.contents}
+        groups = {"counts": (self.counts, self.files)}
+        if self.stretches is not None:
+            groups["stretches.counts"] = (self.stretches.counts, self.stretches.files)
+        for name, (counts, files) in groups.items():
+            counted: Counter[tuple[int, str]] = Counter()
+            for count in counts:
+                counted[count.length, count.split] += count.positive + count.negative
+            stored: Counter[tuple[int, str]] = Counter()
+            for file in files:
+                stored[file.length, file.split] += file.rows
+                if file.path not in listed:
+                    raise InputError(path, file.path, "the file has no sha256", PREPARE_AGAIN)
+            for length, split in sorted(counted | stored):
+                numbers = counted[length, split], stored[length, split]
+                if numbers[0] != numbers[1]:
+                    raise InputError(
+                        f"{path}: {name}",
+                        f"{numbers[0]} of {length} bases in {split}",
+                        f"its files have {numbers[1]}",
+                        PREPARE_AGAIN,
+                    )
 
     @property
     def label_source(self) -> str:
@@ -314,7 +356,7 @@ class Manifest(Record):
         stretches = self.stretches
         if stretches is not None:
             stretches = stretches.model_copy(update={"files": ()})
-        return self.model_copy(update={"files": (), "stretches": stretches})
+        return self.model_copy(update={"files": (), "stretches": stretches, "contents": ()})
 
     def scored_in_stretches(self, split: str) -> bool:
         """Tell whether a split is held as stretches, from which windows of any length are cut.

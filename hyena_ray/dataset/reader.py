@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, STRETCHES, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
+from hyena_ray.runs.stored_files import MANIFEST
 from hyena_ray.storage import AnyPath, arrow_file
 
 # Imported where windows are read: a command line that only looks at the manifest does not wait for
@@ -93,6 +94,7 @@ class PreparedData:
         self.folder = folder
         self.manifest = manifest
         self._checked: set[str] = set()
+        self._sha256 = {file.path: file.sha256 for file in manifest.contents}
 
     @classmethod
     def open(cls, folder: AnyPath) -> PreparedData:
@@ -258,6 +260,17 @@ class PreparedData:
                 tables.append(self._read(file, partial(_read_range, first=begin, last=end)))
         return windows_from_table(pa.concat_tables(tables), self.folder)
 
+    def read_file(self, file: DataFile) -> pa.Table:
+        """Read one file, which is checked as all are.
+
+        Args:
+            file: The file, as the manifest lists it.
+
+        Raises:
+            InputError: The file is damaged or is not what the manifest says.
+        """
+        return self._read(file, lambda parquet: parquet.read())
+
     def check_split(self, split: str, place: str = "split") -> None:
         """Refuse a split that was not prepared; reads no file.
 
@@ -418,6 +431,8 @@ class PreparedData:
             raise InputError(path, None, problem, PREPARE_AGAIN) from None
 
     def _check(self, path: AnyPath, file: DataFile, parquet: pq.ParquetFile) -> None:
+        from hyena_ray.dataset.tokens import TOKEN_IDS
+
         actual, expected = parquet.schema_arrow, self._schema(file.length)
         for field in expected:
             if actual.get_field_index(field.name) < 0:
@@ -432,7 +447,11 @@ class PreparedData:
         rows = parquet.metadata.num_rows
         if rows != file.rows:
             raise InputError(path, f"{rows} rows", f"the manifest says {file.rows}", PREPARE_AGAIN)
-        if sha256_file(path) != file.sha256:
+        if self.manifest.tokens != TOKEN_IDS:
+            known = f"this version reads {TOKEN_IDS}"
+            place = f"{self.folder / MANIFEST}: tokens"
+            raise InputError(place, self.manifest.tokens, known, PREPARE_AGAIN)
+        if sha256_file(path) != self._sha256[file.path]:
             raise InputError(path, None, "sha256 differs from the manifest's", PREPARE_AGAIN)
 
 

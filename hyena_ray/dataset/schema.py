@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, sha256_file
+from hyena_ray.files import atomic_file
+from hyena_ray.runs.stored_files import StoredFile
 
 PART_BYTES, PART_ROWS = 1 << 25, 1 << 15
 """Upper bounds of one Parquet file, in bytes of arrays and in rows."""
@@ -196,6 +197,8 @@ class PartWriter:
         self._rows = 0
         self.files: list[DataFile] = []
         """Files that have been written."""
+        self.contents: list[StoredFile] = []
+        """Their sizes and checksums."""
 
     def add(self, windows: Windows) -> None:
         """Add windows, and write the files that are full.
@@ -247,6 +250,6 @@ class PartWriter:
                 length=self._length,
                 split=self._split,
                 rows=len(windows.window_id),
-                sha256=sha256_file(path),
             )
         )
+        self.contents.append(StoredFile.of(folder, name))

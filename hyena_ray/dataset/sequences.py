@@ -180,7 +180,7 @@ def _write(
     settings: SequenceSettings, folder: Path | None, files: list[LabelledSequences]
 ) -> Manifest:
     length = files[0].tokens.shape[1]
-    counts, row_counts, written = [], [], []
+    counts, row_counts, written, contents = [], [], [], []
     first_id = 0
     for split, file, kept in zip(SPLITS, files, rows_in_no_later_file(files), strict=True):
         if file.tokens.shape[1] != length:
@@ -204,6 +204,7 @@ def _write(
         writer.add(windows)
         writer.close()
         written += writer.files
+        contents += writer.contents
         counts.append(_count_labels(length, split, labels))
         row_counts.append(_count_rows(split, file, kept))
     return Manifest.describe(
@@ -226,6 +227,7 @@ def _write(
         dropped=(),
         sequences=tuple(row_counts),
         files=tuple(written),
+        contents=tuple(contents),
         stretch=None,
         scan=None,
         stretches=None,

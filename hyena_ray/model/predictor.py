@@ -37,12 +37,18 @@ from hyena_ray.model.devices import (
 )
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.pretrained import resolve_checkpoint
+from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.replay import Replay
-from hyena_ray.model.saved import load_window_model
+from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.settings import READOUT, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import AnyPath, location
 
+MODEL_FILES = (
+    *(READOUT, PROVENANCE, "evaluation.json", "tokenizer_config.json"),
+    f"{ADAPTER}/*",
+)
+"""Files of a model beside configuration and weights, as patterns of the hub."""
 CPU_BATCH = 128
 """Windows of one forward pass on a CPU: past this, larger batches are no faster."""
 GPU_POSITIONS = 1 << 20
@@ -492,6 +498,6 @@ def load(source: str | PurePath, *, revision: str | None = None) -> SequencePred
     """
     folder: AnyPath = location(str(source)).expanduser()
     if not folder.is_dir():
-        folder = resolve_checkpoint(source, revision, more=(READOUT,))
+        folder = resolve_checkpoint(source, revision, more=MODEL_FILES)
     model = load_window_model(folder).to(default_device())
     return SequencePredictor(model, str(source))

@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json
+from hyena_ray.files import read_json, sha256_file
 from hyena_ray.model.configuration import ClassifierFields, HyenaConfig, parse_config, write_config
 from hyena_ray.model.heads import HEAD_PREFIXES
-from hyena_ray.model.provenance import is_hub_id
+from hyena_ray.model.provenance import PROVENANCE, is_hub_id
+from hyena_ray.runs.plan import fingerprint
 from hyena_ray.storage import S3Path, local_copy, location
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,29 @@ def resolve_checkpoint(
             "give the commit to use as revision",
         )
     return _download(str(source), revision, ["config.json", *WEIGHT_FILES, *more])
+
+
+def weights_by_content(source: str | PurePath | None, revision: str | None = None) -> str | None:
+    """Say which weights a model starts from, wherever they are stored.
+
+    Args:
+        source: A folder, its URI, or a hub id with `revision`; None for random weights.
+        revision: Commit of the hub id.
+
+    Returns:
+        The digest of configuration, weights and what is known of their pretraining; None for random
+        weights.
+
+    Raises:
+        InputError: There is no such checkpoint.
+    """
+    if source is None:
+        return None
+    folder = resolve_checkpoint(source, revision)
+    weights = next((name for name in WEIGHT_FILES if (folder / name).is_file()), WEIGHTS)
+    files = [folder / name for name in ("config.json", weights, PROVENANCE)]
+    digests = {path.name: sha256_file(path) for path in files if path.is_file()}
+    return f"sha256:{fingerprint(digests)}"
 
 
 def _download(source: str, revision: str, files: list[str]) -> Path:

@@ -9,11 +9,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+
+from pydantic import Field
 
 from hyena_ray.dataset.tokens import TOKEN_IDS
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_folder, read_json, sha256_file, write_json
+from hyena_ray.files import atomic_folder, read_json, write_json
 from hyena_ray.model.baseline_models import BASELINES
 from hyena_ray.model.boosted_trees import BoostedTrees
 from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
@@ -29,9 +35,11 @@ from hyena_ray.model.configuration import (
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
 from hyena_ray.model.pretrained import WEIGHTS, complete_weights, read_tensors, write_model
 from hyena_ray.model.provenance import PROVENANCE, Provenance
-from hyena_ray.model.settings import READOUT, Readout
+from hyena_ray.model.settings import CARD, READOUT, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.model.zhunt import ZHuntModel
+from hyena_ray.runs.plan import SEAL, check_seal, sealed
+from hyena_ray.runs.stored_files import Fault, StoredFile, find_faults, list_files
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, local_copy
 
@@ -54,20 +62,63 @@ _SPECIAL_TOKENS = {
     "sep": "[SEP]",
     "unk": "[UNK]",
 }
+SAVE_AGAIN = "copy the model again, or make it again"
+"""Remedy for a model whose files are not those that were saved."""
 LONGEST_INPUT = 1_000_002
 """Tokens that the tokenizer takes at most, as published."""
 
 
 class StoredReadout(Settings):
-    """Content of readout.json."""
+    """Content of readout.json, which is sealed; see `hyena_ray.runs.plan.sealed`."""
 
     readout: Readout
-    threshold: float
+    threshold: float = Field(ge=0, le=1)
     """Probability from which a label counts as positive."""
-    tile_threshold: float
+    tile_threshold: float = Field(ge=0, le=1)
     """The same for tiles, see `WindowModel.tile_threshold`."""
-    sha256: str
-    """Digest of model.safetensors."""
+    contents: tuple[StoredFile, ...]
+    """Every other file of the model but its card, a text that people may edit."""
+
+    @classmethod
+    def read(cls, folder: AnyPath) -> StoredReadout:
+        """Read the readout of a model, whose other files are not looked at.
+
+        Args:
+            folder: Folder of the model.
+
+        Raises:
+            InputError: The file is missing, damaged or was changed.
+        """
+        path = folder / READOUT
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise InputError(path, None, "holds no readout", SAVE_AGAIN)
+        stored = cls.parse({key: value for key, value in values.items() if key != SEAL}, path)
+        check_seal(values, path)
+        return stored
+
+    def write(self, folder: AnyPath) -> None:
+        """List the files that are in a folder, and write the readout of its model.
+
+        Args:
+            folder: Folder of the model.
+        """
+        names = sorted(path.name for path in folder.iterdir() if path.name not in (READOUT, CARD))
+        complete = self.model_copy(update={"contents": list_files(folder, names)})
+        write_json(folder / READOUT, sealed(complete.model_dump(mode="json")))
+
+    def faults(self, folder: AnyPath) -> list[Fault]:
+        """Return the files of the model that are missing or differ from those that were saved.
+
+        Args:
+            folder: Folder of the model.
+        """
+        listed = {file.path for file in self.contents}
+        unlisted = [name for name in ("config.json", WEIGHTS) if name not in listed]
+        return [
+            *(Fault(name, f"is not listed in {READOUT}") for name in unlisted),
+            *find_faults(folder, self.contents),
+        ]
 
 
 def save_window_model(
@@ -94,15 +145,81 @@ def save_window_model(
         if has_peft_adapters(classifier):
             (temporary / ADAPTER).mkdir()
             save_adapter(classifier, temporary / ADAPTER)
+        if provenance is not None:
+            write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
         stored = StoredReadout(
             readout=model.readout,
             threshold=model.threshold,
             tile_threshold=model.tile_threshold,
-            sha256=sha256_file(temporary / WEIGHTS),
+            contents=(),
         )
-        write_json(temporary / READOUT, stored.model_dump(mode="json"))
-        if provenance is not None:
-            write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
+        stored.write(temporary)
+
+
+@contextmanager
+def adding_to_model(folder: AnyPath, *names: str) -> Iterator[None]:
+    """List files of a model that the block writes, and none of them until it has.
+
+    Args:
+        folder: Folder of the model.
+        names: Names of the files.
+    """
+    stored = StoredReadout.read(folder)
+    others = tuple(file for file in stored.contents if file.path not in names)
+    if others != stored.contents:
+        # A job that is killed in the block leaves a model that can still be read.
+        listed = stored.model_copy(update={"contents": others})
+        write_json(folder / READOUT, sealed(listed.model_dump(mode="json")))
+    yield
+    stored.write(folder)
+
+
+def copy_with_threshold(folder: AnyPath, out: AnyPath, threshold: float) -> float:
+    """Copy a trained model, and give the copy another threshold.
+
+    Its card says so. The figures that the model was scored with stay those of their threshold.
+
+    Args:
+        folder: Folder of the model.
+        out: Folder to make.
+        threshold: Probability from which a label counts as positive, 0 to 1.
+
+    Returns:
+        The threshold of the model that was copied.
+
+    Raises:
+        InputError: A file of the model is missing, damaged or changed.
+    """
+    with local_copy(folder) as model, atomic_folder(out, last=READOUT) as temporary:
+        stored = checked_readout(model)
+        shutil.copytree(model, temporary, dirs_exist_ok=True)
+        note = (
+            f"> **Another threshold.** Bases are called from a probability of {threshold:g}. "
+            f"Everything below is about the model as it was trained, with {stored.threshold:g}.\n\n"
+        )
+        if (temporary / CARD).is_file():
+            card = (temporary / CARD).read_text(encoding="utf-8")
+            # What the Hub reads of it stays at its beginning.
+            data, mark, text = card.partition("\n---\n")
+            noted = f"{data}{mark}\n{note}{text.lstrip()}" if mark else f"{note}{card}"
+            (temporary / CARD).write_text(noted, encoding="utf-8")
+        stored.model_copy(update={"threshold": threshold}).write(temporary)
+    return stored.threshold
+
+
+def checked_readout(folder: Path) -> StoredReadout:
+    """Read the readout of a model whose files are those that were saved.
+
+    Args:
+        folder: Folder of the model.
+
+    Raises:
+        InputError: A file is missing, damaged or was changed; names the first one.
+    """
+    stored = StoredReadout.read(folder)
+    for fault in stored.faults(folder):
+        raise InputError(folder / fault.path, None, fault.problem, SAVE_AGAIN)
+    return stored
 
 
 def load_window_model(folder: AnyPath) -> WindowModel:
@@ -126,31 +243,30 @@ def load_window_model(folder: AnyPath) -> WindowModel:
         ...     load_window_model(Path(folder) / "model").readout.window
         100
     """
-    path = folder / READOUT
-    stored = StoredReadout.parse(read_json(path), path)
+    if not (folder / READOUT).is_file():  # before all of it is copied from S3
+        raise InputError(folder / READOUT, None, "there is no such file", "give a trained model")
+    with local_copy(folder) as files:
+        stored = checked_readout(files)
+        classifier = _load_classifier(files)
+    model = WindowModel(classifier, stored.readout)
+    model.threshold = stored.threshold
+    model.tile_threshold = stored.tile_threshold
+    return model.eval()
+
+
+def _load_classifier(folder: Path) -> Classifier:
     values = read_json(folder / "config.json")
     name = values.get("model_type") if isinstance(values, dict) else None
     if name not in CONFIG_CLASSES:
         raise InputError(
             folder / "config.json", name, "unknown model_type", f"use {', '.join(CONFIG_CLASSES)}"
         )
-    weights_path = folder / WEIGHTS
-    if not weights_path.is_file():
-        raise InputError(weights_path, None, "there is no such file", "save the model again")
-    with local_copy(weights_path) as file:
-        weights, sha256 = read_tensors(file), sha256_file(file)
-    if sha256 != stored.sha256:
-        raise InputError(
-            weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
-        )
+    weights = read_tensors(folder / WEIGHTS)
     config = parse_config(CONFIG_CLASSES[name], values, folder / "config.json")
     classifier = CLASSIFIERS[name](config)
     shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
-    classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
-    model = WindowModel(classifier, stored.readout)
-    model.threshold = stored.threshold
-    model.tile_threshold = stored.tile_threshold
-    return model.eval()
+    classifier.load_state_dict(complete_weights(weights, shapes, folder / WEIGHTS))
+    return classifier
 
 
 def write_tokenizer_config(folder: Path) -> None:
@@ -183,13 +299,17 @@ def write_tokenizer_config(folder: Path) -> None:
 
 
 def model_sha256(model: WindowModel) -> str:
-    """Return the sha256 of a model's weights, readout and threshold, whatever file it came from.
+    """Return the sha256 of all that a model's figures depend on, whatever file it came from.
+
+    These are its configuration, weights, readout and thresholds.
 
     Args:
         model: Model on any device.
     """
     digest = hashlib.sha256(model.readout.model_dump_json().encode())
-    digest.update(repr(float(model.threshold)).encode())
+    digest.update(repr((float(model.threshold), float(model.tile_threshold))).encode())
+    config = asdict(model.classifier.config)
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         array = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())

@@ -29,6 +29,8 @@ matrices with a mantissa of 10 bits, on GPUs; the last two are types of activati
 Strands = Literal["forward", "both"]
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
+CARD = "README.md"
+"""Name of the card in a model's folder."""
 READOUT = "readout.json"
 """Name of the file that makes a folder a trained model: which positions are read, and the
 threshold."""

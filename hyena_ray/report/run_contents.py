@@ -28,6 +28,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.runs.run import RunProvenance
+from hyena_ray.search.stored_study import all_trials, is_own
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, arrow_file
 from hyena_ray.tasks import Task
@@ -323,7 +324,10 @@ def read_study(path: AnyPath, name: str) -> optuna.Study | None:
             storage = optuna.storages.RDBStorage(f"sqlite:///{copy}")
             stored = optuna.load_study(study_name=name, storage=storage)
             study = optuna.create_study(study_name=name, directions=stored.directions)
-            study.add_trials(stored.get_trials(deepcopy=False))
+            # Those of other programs keep their numbers, and show nothing.
+            nothing = optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)
+            trials = all_trials(stored)
+            study.add_trials([trial if is_own(trial) else nothing for trial in trials])
             storage.engine.dispose()
         except (OptunaError, SQLAlchemyError, KeyError) as error:
             problem = f"not the Optuna study of this run ({' '.join(str(error).split())})"

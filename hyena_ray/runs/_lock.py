@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hyena_ray.errors import InputError
 from hyena_ray.runs._ownership import open_lock
-from hyena_ray.storage import AnyPath, S3Path, remove_folder
+from hyena_ray.storage import AnyPath, S3Path
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +33,11 @@ RENEWALS = 4
 
 
 @contextmanager
-def only_writer(folder: AnyPath, *, overwrite: bool) -> Iterator[None]:
+def only_writer(folder: AnyPath) -> Iterator[None]:
     """Make a folder, and hold its lock inside the block.
 
     Args:
         folder: Folder to write.
-        overwrite: Whether everything that is in it is removed, once the lock is held.
 
     Raises:
         InputError: Another job holds the lock.
@@ -46,12 +45,6 @@ def only_writer(folder: AnyPath, *, overwrite: bool) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
     with lease(lock, folder) if isinstance(lock, S3Path) else _system_lock(lock):
-        if overwrite:
-            for path in folder.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    remove_folder(path)
-                elif path.name != LOCK:
-                    path.unlink()
         yield
 
 

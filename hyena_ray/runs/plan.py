@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
+from hyena_ray.errors import InputError
 from hyena_ray.settings import Settings
+from hyena_ray.storage import AnyPath
+
+SEAL = "sha256"
+"""Key of the digest of all other values of a plan or manifest."""
 
 
 class Plan(Settings):
@@ -22,6 +27,10 @@ class Plan(Settings):
     """Kind of the run, a key of `KINDS`."""
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset()
     """Fields in which a resumed run may differ from its first start."""
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Output, and what is removed where a file of it is lost or damaged, so that a resumed run
+    makes it again: the folder itself, and the state of work that is past it. Other outputs are
+    written anew, whatever is there."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -53,6 +62,45 @@ def fingerprint(values: Any) -> str:
         True
     """
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with their digest, by which a later change is noticed.
+
+    Args:
+        values: Whatever JSON can hold.
+
+    Example:
+        >>> from pathlib import Path
+        >>> values = sealed({"kind": "train"})
+        >>> check_seal({**values, "kind": "tune"}, Path("plan.json"))
+        Traceback (most recent call last):
+            ...
+        hyena_ray.errors.InputError: plan.json: was changed after it was written ...
+    """
+    plain = json.loads(json.dumps(values))  # JSON makes every key a text
+    return {**plain, SEAL: fingerprint(plain)}
+
+
+def check_seal(values: Mapping[str, Any], path: AnyPath) -> dict[str, Any]:
+    """Return what was sealed.
+
+    Args:
+        values: Content of the file, with its digest.
+        path: The file, for the message.
+
+    Raises:
+        InputError: The values are not those that were sealed.
+    """
+    plain = {key: value for key, value in values.items() if key != SEAL}
+    if values.get(SEAL) != fingerprint(plain):
+        raise InputError(
+            path,
+            None,
+            "was changed after it was written (its sha256 differs)",
+            "put the file back, or make its folder again",
+        )
+    return plain
 
 
 def _differing_keys(ours: Any, theirs: Any, prefix: str = "") -> Iterator[str]:

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.runs.plan import SEAL, check_seal, sealed
+from hyena_ray.runs.stored_files import MANIFEST, StoredFile
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
-MANIFEST = "manifest.json"
-"""Name of the file that is written last: its presence means that the run is complete."""
 PLAN = "plan.json"
 """Name of the file that is written first: what the run is made of."""
 
@@ -25,8 +25,11 @@ class Kind(NamedTuple):
     """Noun for a folder of this kind."""
     schema_version: int
     """Version of its files; others are refused."""
+    writes: tuple[str, ...]
+    """Patterns of the names in its folder, besides those of `EVERY_KIND`; a folder that holds
+    anything else is not replaced."""
     parts: tuple[str, ...] = ()
-    """Folders inside it that hold runs of their own."""
+    """Folders among these that hold runs of their own."""
 
     @property
     def title(self) -> str:
@@ -34,17 +37,41 @@ class Kind(NamedTuple):
         return f"{self.article} {self.noun}".strip()
 
 
+EVERY_KIND = (
+    *(PLAN, MANIFEST, "provenance.json", "data.json", "report.html"),
+    *(".lock", ".replaced", ".*.tmp", "*.replaced-????????"),
+)
+"""Patterns of the names in the folder of any run."""
 KINDS: dict[str, Kind] = {
-    "prepare": Kind("", "prepared data", 4),
-    "train": Kind("a", "training run", 2),
-    "tune": Kind("a", "search of settings", 2, ("data", "attribution")),
-    "compare": Kind("a", "comparison of presets", 2, ("runs",)),
-    "evaluate": Kind("an", "evaluation", 2),
-    "attribute": Kind("an", "attribution", 2),
-    "combine": Kind("a", "combination of attributions", 1),
-    "sanity": Kind("", "sanity checks of an attribution", 1),
-    "predict": Kind("a", "prediction", 2),
-    "pretrain": Kind("a", "pretraining", 1),
+    "prepare": Kind("", "prepared data", 5, ("length=*", "stretches")),
+    "train": Kind(
+        "a",
+        "training run",
+        3,
+        ("model", "checkpoint.pt", "history.json", "evaluation.json", "tensorboard"),
+    ),
+    "tune": Kind(
+        "a",
+        "search of settings",
+        3,
+        (
+            *("study.db*", "trials", "trials.parquet", "tune", "tensorboard"),
+            *("model", "evaluation.json", "data", "attribution"),
+        ),
+        parts=("data", "attribution"),
+    ),
+    "compare": Kind("a", "comparison of presets", 3, ("runs", "comparison.*"), parts=("runs",)),
+    "evaluate": Kind("an", "evaluation", 3, ("evaluation.json",)),
+    "attribute": Kind("an", "attribution", 3, ("shards", "kmers", "tracks")),
+    "combine": Kind("a", "combination of attributions", 2, ("kmers",)),
+    "sanity": Kind("", "sanity checks of an attribution", 2, ("sanity.json",)),
+    "predict": Kind(
+        "a",
+        "prediction",
+        3,
+        ("shards", "sequences", "probabilities.bw", "regions.bed", "regions.csv"),
+    ),
+    "pretrain": Kind("a", "pretraining", 2, ("backbone", "checkpoint.pt", "train")),
 }
 """Every kind of run, by the name of the job that makes it."""
 
@@ -65,12 +92,17 @@ class Record(Settings):
     """Whether the run was made from simulated DNA: then no figure says anything about real DNA."""
     outputs: dict[str, str]
     """Name of every output, and its path relative to the folder."""
+    versions: dict[str, str]
+    """Versions of Python and of the packages that a result depends on."""
+    contents: tuple[StoredFile, ...]
+    """Files of the outputs, and those that say what they were made of; of a run inside the folder
+    its manifest alone."""
 
     @classmethod
     def make(
         cls, *, fingerprint: str, simulated: bool, outputs: Mapping[str, str], **values: Any
     ) -> Self:
-        """Make the record of a run of this kind.
+        """Make the record of a run of this kind, whose files `Run.finish` lists.
 
         Args:
             fingerprint: Fingerprint of the plan.
@@ -84,7 +116,7 @@ class Record(Settings):
             fingerprint=fingerprint,
             simulated=simulated,
             outputs=dict(outputs),
-            **values,
+            **{"versions": {}, "contents": (), **values},
         )
 
     @classmethod
@@ -97,9 +129,12 @@ class Record(Settings):
 
         Raises:
             InputError: The folder is no run, an incomplete one, of another kind or version, or its
-                manifest is damaged.
+                manifest is damaged or was changed.
         """
-        return cls.parse(read_manifest(folder, (cls.KIND,), place), folder / MANIFEST)
+        values, path = read_manifest(folder, (cls.KIND,), place), folder / MANIFEST
+        record = cls.parse({key: value for key, value in values.items() if key != SEAL}, path)
+        check_seal(values, path)
+        return record
 
     def write(self, folder: AnyPath) -> None:
         """Write `manifest.json`, atomically.
@@ -107,7 +142,7 @@ class Record(Settings):
         Args:
             folder: Folder of the run.
         """
-        write_json(folder / MANIFEST, self.model_dump(mode="json"))
+        write_json(folder / MANIFEST, sealed(self.model_dump(mode="json")))
 
 
 def read_kind(folder: AnyPath, place: str | None = None) -> str:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import Field
 
+import hyena_ray
 from hyena_ray.errors import InputError, shortened
 from hyena_ray.files import is_inside, new_output, read_json, remove_temporary_files, write_json
 from hyena_ray.runs._lock import only_writer
 from hyena_ray.runs._ownership import check_ownership
-from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.record import KINDS, MANIFEST, PLAN, Record, checked_kind
+from hyena_ray.runs._replacement import move_aside, remember_replaced, remove_replaced
+from hyena_ray.runs.plan import Plan, check_seal, sealed
+from hyena_ray.runs.record import EVERY_KIND, KINDS, PLAN, Record, checked_kind
+from hyena_ray.runs.stored_files import MANIFEST, StoredFile, list_files
+from hyena_ray.runs.verification import verify_run
 from hyena_ray.settings import Settings, dotted
-from hyena_ray.storage import AnyPath, S3Path
+from hyena_ray.storage import AnyPath, remove_folder
+
+logger = logging.getLogger(__name__)
 
 PROVENANCE = "provenance.json"
 """Name of the file that says by which command, when, and with which versions a run was made."""
@@ -30,6 +40,7 @@ PACKAGES = ("hyena-ray", "torch", "ray", "transformers", "peft", "optuna", "nump
 """Packages whose versions are recorded."""
 
 PlanType = TypeVar("PlanType", bound=Plan)
+RecordType = TypeVar("RecordType", bound=Record)
 
 
 class RunProvenance(Settings):
@@ -76,6 +87,7 @@ class Run(Generic[PlanType]):
         self.plan = plan
         self._inputs = inputs
         self._ran_on = ran_on
+        self._before: dict[str, StoredFile] = {}
         if not self.is_complete:
             write_provenance(folder, inputs, ran_on)
 
@@ -84,6 +96,41 @@ class Run(Generic[PlanType]):
         """Whether the manifest is there."""
         return (self.folder / MANIFEST).exists()
 
+    def finished(self, record_class: type[RecordType]) -> RecordType | None:
+        """Return the record of a complete run whose files are as its manifest lists them.
+
+        Of a run that lacks files, or has damaged ones, the manifest is removed, and so is what
+        `Plan.STARTS_FROM` names, so that its job makes them again.
+
+        Args:
+            record_class: Class of the record.
+
+        Returns:
+            The record, or None where there is work to do.
+
+        Raises:
+            InputError: The manifest is damaged.
+        """
+        if not self.is_complete:
+            return None
+        record = record_class.read(self.folder)
+        faults = verify_run(self.folder).faults
+        if not faults:
+            return record
+        for fault in faults:
+            logger.warning("%s/%s, and is made again", self.folder, fault)
+        self.reopen()
+        lost = {fault.path for fault in faults} - {PROVENANCE}
+        self._before = {file.path: file for file in record.contents if file.path in lost}
+        for output, names in self.plan.STARTS_FROM.items():
+            if any(fault.is_of(output) for fault in faults):
+                for path in (self.folder / name for name in names):
+                    if path.is_dir():
+                        remove_folder(path)
+                    else:
+                        path.unlink(missing_ok=True)
+        return None
+
     def reopen(self) -> None:
         """Remove the manifest, where there is more to do than when it was written."""
         if self.is_complete:
@@ -91,12 +138,28 @@ class Run(Generic[PlanType]):
             write_provenance(self.folder, self._inputs, self._ran_on)
 
     def finish(self, record: Record) -> None:
-        """Write the manifest. Everything else must be in the folder by now.
+        """List the files of the run, and write the manifest. Everything else must be there by now.
+
+        What the run replaces is removed.
 
         Args:
             record: Results of the run.
         """
-        record.write(self.folder)
+        contents = list_files(self.folder, (*record.outputs.values(), *_also_listed(record.kind)))
+        changed = [file.path for file in contents if self._before.get(file.path, file) != file]
+        if changed:
+            logger.warning(
+                "made again, and not the same to the byte as before: %s", ", ".join(changed)
+            )
+        complete = {"contents": contents, "versions": installed_versions()}
+        record.model_copy(update=complete).write(self.folder)
+        remove_replaced(self.folder)
+
+
+def _also_listed(kind: str) -> Iterator[str]:
+    """Yield what a manifest lists beside the outputs: what they were made of, and inner runs."""
+    yield from KINDS[kind].parts
+    yield from (PLAN, "data.json", PROVENANCE)
 
 
 def default_folder(name: str) -> Path:
@@ -171,9 +234,10 @@ def check_output(
             problem = f"is {KINDS[there].title}, not {KINDS[kind].title}"
             remedy = f"resume it with `hyena-ray {there}`" if resume else "give another folder"
             raise InputError("--out", folder, problem, remedy)
-        if overwrite and (other := _other_run(folder, there)) is not None:
-            problem = f"holds another run, {other}, which would be removed"
-            raise InputError("--out", folder, problem, "move that run, or give another folder")
+        if overwrite and (other := _foreign(folder, there)):
+            problem = f"holds {', '.join(other)}, which is no part of {KINDS[kind].title}"
+            remedy = "move that elsewhere, or give another folder"
+            raise InputError("--out", folder, problem, remedy)
     return Output(folder, bool(resume), overwrite)
 
 
@@ -185,15 +249,14 @@ def _kind_in(folder: AnyPath) -> str:
     return checked_kind(read_json(files[0]), files[0])
 
 
-def _other_run(folder: AnyPath, kind: str) -> AnyPath | None:
-    """Return the folder of a run that is in the folder of another one and is no part of it."""
-    files: Iterable[AnyPath]
-    files = folder.files() if isinstance(folder, S3Path) else folder.rglob("*.json")
-    for path in files:
-        first, *inner = path.relative_to(folder).parts
-        if inner and path.name in (PLAN, MANIFEST) and first not in KINDS[kind].parts:
-            return path.parent
-    return None
+def _foreign(folder: AnyPath, kind: str) -> list[str]:
+    """Return what is in the folder of a run and was not written by its job."""
+    patterns = (*EVERY_KIND, *KINDS[kind].writes)
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if not any(fnmatch(path.name, pattern) for pattern in patterns)
+    )
 
 
 def check_resume(output: Output, plan: PlanType) -> PlanType:
@@ -211,8 +274,18 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
     """
     if output.overwrite:
         return plan
-    first = read_plan(output.folder, type(plan))
+    first, manifest = read_plan(output.folder, type(plan)), output.folder / MANIFEST
+    complete = read_json(manifest) if manifest.is_file() else None
+    if complete is not None:
+        checked_kind(complete, manifest)
     if first is None:
+        if complete is not None and complete.get("fingerprint") != plan.fingerprint:
+            raise InputError(
+                output.folder / PLAN,
+                None,
+                "is missing, and the run was started with something else",
+                "give the folder of another run, or a new one",
+            )
         return plan
     if differing := first.differences(plan):
         values = dotted(first.model_dump(mode="json"))
@@ -226,9 +299,6 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
             f"the run was started with {', '.join(given)}",
             "resume with the same, or give the folder of another run, or a new one",
         )
-    manifest = output.folder / MANIFEST
-    if manifest.is_file():
-        checked_kind(read_json(manifest), manifest)
     return first
 
 
@@ -253,7 +323,9 @@ def read_plan(folder: AnyPath, plan_class: type[PlanType]) -> PlanType | None:
     plan = values.get("plan")
     if not isinstance(plan, dict):
         raise InputError(path, None, "is damaged: it holds no plan", "give a new folder")
-    return plan_class.parse(plan, path)
+    first = plan_class.parse(plan, path)
+    check_seal(values, path)
+    return first
 
 
 @contextmanager
@@ -278,8 +350,10 @@ def start(
     Raises:
         InputError: Another job writes there, or the run was started with something else.
     """
-    with only_writer(output.folder, overwrite=output.overwrite):
+    replaced = move_aside(output.folder) if output.overwrite else ()
+    with only_writer(output.folder):
         remove_temporary_files(output.folder)
+        remember_replaced(output.folder, replaced)
         first = check_resume(output._replace(overwrite=False), plan)
         if not (output.folder / PLAN).exists():
             values = {
@@ -288,7 +362,7 @@ def start(
                 "fingerprint": plan.fingerprint,
                 "plan": plan.model_dump(mode="json"),
             }
-            write_json(output.folder / PLAN, values)
+            write_json(output.folder / PLAN, sealed(values))
         yield Run(output.folder, first, inputs or {}, ran_on)
 
 
@@ -301,19 +375,44 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath], ran_on: str
         ran_on: Hardware of this start, which is appended to that of earlier starts.
     """
     path = folder / PROVENANCE
-    before = RunProvenance.parse(read_json(path), path).ran_on if path.exists() else ()
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    before = RunProvenance.parse(read_json(path), path) if path.exists() else RunProvenance()
+    versions = installed_versions()
     made = RunProvenance(
         # The name of a script in jobs/, or that of the package under `python -m`.
         command=(Path(sys.argv[0]).name.replace("__main__.py", "hyena-ray"), *sys.argv[1:]),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         inputs={name: str(path) for name, path in inputs.items()},
         versions=versions,
-        ran_on=(*before, ran_on) if ran_on else before,
+        ran_on=(*before.ran_on, ran_on) if ran_on else before.ran_on,
     )
+    others = {name for name, version in before.versions.items() if versions.get(name) != version}
+    for name in sorted(others):
+        logger.warning(
+            "%s was started with %s %s and goes on with %s: its last bits may differ from those of "
+            "a run that was not interrupted",
+            folder,
+            name,
+            before.versions[name],
+            versions.get(name, "none"),
+        )
     write_json(path, made.model_dump(mode="json"))
+
+
+@cache
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on.
+
+    `source` is the beginning of a digest of this package's code, of which a version has many.
+    """
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    digest = hashlib.sha256()
+    package = Path(hyena_ray.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    versions["source"] = digest.hexdigest()[:12]
+    return versions

@@ -17,12 +17,13 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from hyena_ray.search.space import SearchSpace, Values
-from hyena_ray.search.stored_study import StoredStudy, started, unfinished
+from hyena_ray.search.stored_study import StoredStudy, all_trials, own_trials, started, unfinished
 from hyena_ray.search.trial_fields import (
     EPOCH,
     FINISHED,
     METRIC,
     METRICS,
+    OWN,
     PROBLEM,
     SCORE,
     SECONDS,
@@ -77,11 +78,15 @@ class StudySearch(Searcher):
         seed = self._space.seed * 1_000_003 + number
         self._study.sampler = TPESampler(seed=seed, constant_liar=True)
         points = self._space.points()
-        if number < len(points):
-            parameters = self._space.parameters_in_study(points[number])
-            # One that waits is left by a start that was killed before it could ask.
-            self._study.enqueue_trial(parameters, skip_if_exists=True)
-        return self._study.ask()
+        # One that waits is left by a start that was killed before it could ask.
+        if not own_trials(self._study, TrialState.WAITING):
+            known = self._space.parameters_in_study(points[number]) if number < len(points) else {}
+            # Not `ask` alone: a trial is known as the search's own from the moment it is there.
+            self._study.enqueue_trial(known, user_attrs={OWN: True})
+        trial = self._study.ask()
+        while OWN not in trial.user_attrs:  # another program had one wait
+            trial = self._study.ask()
+        return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Remember a score, so that ASHA and a later start know it.
@@ -92,7 +97,7 @@ class StudySearch(Searcher):
         """
         trial = self._trials[trial_id]
         self._note(trial_id, result)
-        known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        known = all_trials(self._study)[trial.number].intermediate_values
         if result[EPOCH] not in known and not result[PROBLEM]:
             trial.report(result[SCORE], result[EPOCH])
         self._save()
@@ -158,7 +163,7 @@ def scheduler(study: optuna.Study, space: SearchSpace) -> ASHAScheduler:
         # A trial ends by itself, after its model has been written.
         stop_last_trials=False,
     )
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+    for trial in own_trials(study, TrialState.COMPLETE, TrialState.PRUNED):
         past: Any = _PastTrial(f"past-{trial.number}")
         asha.on_trial_add(None, past)
         for epoch, score in sorted(trial.intermediate_values.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from hyena_ray.search.trial_fields import (
     EPOCH,
     FAILED,
     METRICS,
+    OWN,
     PROBLEM,
     SCORE,
     SECONDS,
@@ -36,6 +38,8 @@ from hyena_ray.search.trial_fields import (
     UNFINISHED,
 )
 from hyena_ray.storage import AnyPath, arrow_file
+
+logger = logging.getLogger(__name__)
 
 STATES = {
     TrialState.COMPLETE: COMPLETE,
@@ -86,6 +90,12 @@ class StoredStudy:
             load_if_exists=True,
             sampler=TPESampler(seed=space.seed),
         )
+        if foreign := [str(trial.number) for trial in all_trials(self.study) if not is_own(trial)]:
+            logger.warning(
+                "%s: left out, since another program has added them: trial %s",
+                self._stored,
+                ", ".join(foreign),
+            )
 
     def trial(self, number: int) -> Trial:
         """Return a trial of the study as one that can be continued.
@@ -135,14 +145,42 @@ def study_errors(folder: AnyPath) -> Iterator[None]:
         ) from None
 
 
-def started(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that were started, without a known setting that waits to be tried.
+def all_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return every trial of a study, also those that other programs have added.
 
     Args:
         study: Study of a search.
     """
-    trials = study.get_trials(deepcopy=False)
-    return [trial for trial in trials if trial.state != TrialState.WAITING]
+    return study.get_trials(deepcopy=False)
+
+
+def is_own(trial: FrozenTrial) -> bool:
+    """Tell whether a trial is one of the search's, and not one that another program has added.
+
+    Args:
+        trial: Trial of the search's study.
+    """
+    return OWN in trial.user_attrs
+
+
+def own_trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
+    """Return the trials of a search in order of their numbers.
+
+    Args:
+        study: Study of the search.
+        states: States that are wanted; none stands for all.
+    """
+    trials = all_trials(study)
+    return [trial for trial in trials if is_own(trial) and trial.state in (states or STATES)]
+
+
+def started(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that were started, without one that waits to be.
+
+    Args:
+        study: Study of a search.
+    """
+    return [trial for trial in own_trials(study) if trial.state != TrialState.WAITING]
 
 
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:
@@ -151,7 +189,7 @@ def unfinished(study: optuna.Study) -> list[FrozenTrial]:
     Args:
         study: Study of a search.
     """
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return own_trials(study, TrialState.RUNNING)
 
 
 def missing(study: optuna.Study, space: SearchSpace) -> int:
@@ -175,7 +213,7 @@ def write_trials(study: optuna.Study, space: SearchSpace, path: AnyPath) -> None
         space: What was searched.
         path: File to write.
     """
-    trials = study.get_trials(deepcopy=False)
+    trials = own_trials(study)
     rows = [trial.user_attrs for trial in trials]
     columns: dict[str, pa.Array] = {
         "trial": pa.array([trial.number for trial in trials], pa.int64()),
@@ -214,7 +252,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial:
     Raises:
         InputError: Every trial failed or was stopped.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = own_trials(study, TrialState.COMPLETE)
     if not complete:
         raise InputError(
             "search space", None, "no trial finished with a finite loss", "lower the learning rates"

@@ -16,6 +16,7 @@ from hyena_ray.cluster.monitor import gpu_memory
 from hyena_ray.cluster.resources import TrialResources
 from hyena_ray.cluster.workers import Report, run_on_workers
 from hyena_ray.model.devices import DeviceError
+from hyena_ray.runs.plan import fingerprint
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
 from hyena_ray.storage import AnyPath
@@ -49,6 +50,16 @@ class TrialPlan(NamedTuple):
     """torch threads of each trial, or of each of its workers."""
     resources: TrialResources
     """Resources of each trial, or of each worker of a trial; `gpu` is a number."""
+    search: str
+    """Fingerprint of the search, which says what data and initial weights are, not where."""
+
+    def fingerprint_of(self, values: Mapping[str, Any]) -> str:
+        """Return what identifies a trial: a checkpoint belongs to exactly one.
+
+        Args:
+            values: Searched settings of the trial, by dotted key.
+        """
+        return fingerprint({"search": self.search, "values": dict(values)})
 
     def folder_of(self, number: int) -> AnyPath:
         """Return the folder of a trial's checkpoint and model.
@@ -146,7 +157,8 @@ def _train_and_report(
             tell(epoch.epoch, epoch.metrics, "", finished=False)
 
     folder = plan.folder_of(config["number"])
-    state = load_state(folder / CHECKPOINT, settings.fingerprint())
+    own = plan.fingerprint_of(config["values"])
+    state = load_state(folder / CHECKPOINT, own)
     if state is not None:
         # A run that was killed may have been ahead of what Tune knows of it.
         epochs = settings.total_epochs
@@ -160,7 +172,7 @@ def _train_and_report(
             folder,
             after_epoch,
             workers,
-            fingerprint=settings.fingerprint(),
+            fingerprint=own,
         )
     except (DivergenceError, DeviceError) as error:
         tell(last.epoch + 1, {}, str(error), finished=True)

@@ -22,6 +22,9 @@ METRICS = "metrics"
 """Attribute of an Optuna trial: its last metrics, or those of its best epoch when finished."""
 SETTINGS = "settings"
 """Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
+OWN = "hyena_ray"
+"""Attribute of an Optuna trial that a search has from its first moment: trials that other programs
+add to the study have it not."""
 
 COMPLETE = "complete"
 """State of a trial that trained to its end."""

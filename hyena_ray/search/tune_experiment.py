@@ -25,7 +25,7 @@ from hyena_ray.errors import JobError
 from hyena_ray.progress import State, count_noun
 from hyena_ray.search.searcher import StudySearch, scheduler
 from hyena_ray.search.space import SearchSpace
-from hyena_ray.search.stored_study import STATES, StoredStudy, missing, unfinished
+from hyena_ray.search.stored_study import STATES, StoredStudy, missing, own_trials, unfinished
 from hyena_ray.search.trackers import Tracker, tracker_callbacks
 from hyena_ray.search.trial import TrialPlan, run_trial, trial_name
 from hyena_ray.search.trial_fields import (
@@ -70,6 +70,8 @@ def run_trials(
     folder: AnyPath,
     placement: Placement[TrialResources],
     trackers: Sequence[Tracker] = (),
+    *,
+    fingerprint: str,
 ) -> None:
     """Run the trials that a study lacks, and return when none is missing.
 
@@ -80,13 +82,14 @@ def run_trials(
         folder: Folder of the run; takes `trials/`, `tensorboard/`, and Tune's own files in `tune/`.
         placement: Number of trials that run at the same time, and the resources of each.
         trackers: Experiment trackers that follow the search.
+        fingerprint: Fingerprint of the search; checkpoints of another one are refused.
 
     Raises:
         UnfinishedError: Some trials crashed; those that finished are in the Optuna study.
         StalledError: Nothing happened for too long.
     """
     study = stored.study
-    plan = TrialPlan(space, folder, data, placement.threads, placement.resources)
+    plan = TrialPlan(space, folder, data, placement.threads, placement.resources, fingerprint)
     guests = tracker_callbacks(trackers, space.task, folder)
     problem = "it ended early"
     for _ in range(ROUNDS):
@@ -192,7 +195,7 @@ class SearchWatch:
     def __init__(self, study: optuna.Study, space: SearchSpace, concurrent: int) -> None:
         self._space = space
         self._concurrent = concurrent
-        trials = study.get_trials(deepcopy=False)
+        trials = own_trials(study)
         self._ended = Counter(STATES[trial.state] for trial in trials if trial.state.is_finished())
         self._scores = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
         self._running: dict[int, int] = {}

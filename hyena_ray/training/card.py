@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
 from hyena_ray.model.provenance import Provenance, Use, is_hub_id, public_name
-from hyena_ray.model.settings import ModelSettings
+from hyena_ray.model.settings import CARD, ModelSettings
 from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
@@ -390,8 +390,6 @@ def _origin(facts: CardFacts) -> list[str]:
     return lines
 
 
-CARD = "README.md"
-"""Name of the card in a model's folder."""
 PIPELINES: dict[Kind, str] = {"base": "token-classification", "sequence": "text-classification"}
 """Names that the Hub has for the kinds of tasks."""
 METRIC_TYPES = dict(zip(METRICS, METRICS, strict=True)) | {"mcc": "matthews_correlation"}

@@ -125,6 +125,8 @@ def train_run(
     else:
         trainer = new_trainer(model, settings.training, workers)
         history = trainer.fit(plan, folder, fingerprint=fingerprint, on_step=on_step)
+    if workers.writes:
+        write_json(folder / HISTORY, history)  # a resumed run may have lost it
     best = best_epoch(history, plan.metric)
     return RunResult(best + 1, history[best], folder / MODEL, fraction)
 

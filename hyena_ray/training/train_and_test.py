@@ -12,7 +12,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.model.devices import default_device, peak_bytes
 from hyena_ray.model.provenance import read_provenance
-from hyena_ray.model.saved import ADAPTER, load_window_model
+from hyena_ray.model.saved import ADAPTER, adding_to_model, load_window_model
 from hyena_ray.model.window import WindowModel
 from hyena_ray.settings import dotted
 from hyena_ray.storage import AnyPath
@@ -166,7 +166,8 @@ def score_and_describe(
     best = validation if tested is None else tested
     for warning in best.warnings():
         logger.warning("%s: %s", best.split, warning)
-    write_json(folder / EVALUATION, best.as_json())
+    with adding_to_model(folder, EVALUATION):
+        write_json(folder / EVALUATION, best.as_json())
     write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
     return tested
 

@@ -371,6 +371,9 @@ def attribute_in_run(
     from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, data_folder = run.plan, run.folder, data.folder
+    if (complete := run.finished(AttributeRecord)) is not None:
+        logger.info("the attribution is complete already")
+        return complete
     Origin.from_data(data).write(folder)
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     todo = missing_shards(plan, folder)

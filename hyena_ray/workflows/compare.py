@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import field_validator
@@ -34,6 +35,7 @@ from hyena_ray.workflows.comparison_table import (
     write_tables,
 )
 from hyena_ray.workflows.presets import Preset, Selection, check_preset_names, select_presets
+from hyena_ray.workflows.run_options import BACKBONE, with_absolute_backbone
 from hyena_ray.workflows.train import SAMPLE, TrainPlan, TrainRecord, train_in_run
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -107,7 +109,8 @@ class ComparePlan(Plan):
     seeds: tuple[int, ...]
     """Seeds; a resumed comparison may have others."""
     changes: dict[str, Any]
-    """Settings that all runs are given, by dotted key."""
+    """Settings that all runs are given, by dotted key; `model.backbone` says what the initial
+    weights are, not where."""
     threads: int
     """torch threads of a run; a resumed comparison keeps those of its first start."""
     feed: Feed
@@ -167,14 +170,43 @@ class Comparison(NamedTuple):
             threads: torch threads of a run.
             feed: How training windows reach the runs.
         """
+        from hyena_ray.model.pretrained import weights_by_content
+
+        changes = self.changes
+        if BACKBONE in changes:
+            revision = changes.get("model.revision")
+            changes = changes | {BACKBONE: weights_by_content(changes[BACKBONE], revision)}
         return ComparePlan(
             data=sha256_file(self.data.folder / MANIFEST),
             presets=tuple(preset.name for preset in self.selection.presets),
             seeds=self.seeds,
-            changes=self.changes,
+            changes=changes,
             threads=threads,
             feed=feed,
         )
+
+    def train_plans(self, plan: ComparePlan) -> list[TrainPlan]:
+        """Return the plan of every run.
+
+        Args:
+            plan: Plan of the comparison.
+
+        Raises:
+            InputError: The initial weights of a run are missing.
+        """
+        from hyena_ray.model.pretrained import weights_by_content
+
+        weights = cache(weights_by_content)
+        return [
+            TrainPlan.make(
+                run.settings,
+                weights(run.settings.model.backbone, run.settings.model.revision),
+                plan.data,
+                threads=plan.threads,
+                feed=plan.feed,
+            )
+            for run in self.runs
+        ]
 
     def choose_feed(self, cluster: Cluster) -> FeedChoice:
         """Choose how training windows reach the runs, or keep what the first start has chosen.
@@ -224,7 +256,9 @@ def validate(settings: CompareSettings) -> Comparison:
     with Problems() as problems:
         data = problems.collect(PreparedData.open, settings.data)
         changes = problems.collect(changes_from, {}, settings.changes)
-        output = problems.collect(settings.output, ComparePlan.KIND, (settings.data,))
+        changes = None if changes is None else with_absolute_backbone(changes)
+        inputs = (settings.data, (changes or {}).get(BACKBONE))
+        output = problems.collect(settings.output, ComparePlan.KIND, inputs)
         for key in sorted({"training.seed", "data.fold"} & (changes or {}).keys()):
             problems.collect(_refuse_varied, key)
         selection = None
@@ -503,21 +537,39 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
         plan = comparison.plan(placement.threads, feed.feed)
         ran_on = check_devices(placement, precisions)
         inputs = {"data": data.folder}
+        if comparison.output.resume:
+            for planned, own in zip(comparison.runs, comparison.train_plans(plan), strict=True):
+                # A preset may have changed since.
+                check_resume(Output(comparison.folder_of(planned), resume=True), own)
         with start(comparison.output, plan, inputs=inputs, ran_on=ran_on) as run:
             Origin.from_data(data).write(run.folder)
             run.reopen()  # a comparison of fewer runs may have been complete
             logger.info("feed: %s", feed.text)
-            _run_all(comparison, placement._replace(threads=run.plan.threads), run.plan.feed)
+            plans = comparison.train_plans(run.plan)
+            _reopen_damaged(comparison, plans)
+            _run_all(comparison, placement, plans)
             return _finish(comparison, run)
 
 
-def _run_all(comparison: Comparison, placement: Placement[Resources], feed: Feed) -> None:
+def _reopen_damaged(comparison: Comparison, plans: list[TrainPlan]) -> None:
+    """Let complete runs be made again that lack files, or have damaged ones."""
+    for planned, plan in zip(comparison.runs, plans, strict=True):
+        folder = comparison.folder_of(planned)
+        if (folder / MANIFEST).exists():
+            with start(Output(folder, resume=True), plan) as run:
+                run.finished(TrainRecord)
+
+
+def _run_all(
+    comparison: Comparison, placement: Placement[Resources], plans: list[TrainPlan]
+) -> None:
     from hyena_ray.cluster.feeds import share_data
     from hyena_ray.cluster.pool import Shards, run_shards
     from hyena_ray.training.train_and_test import run_view
 
-    runs, data_folder, threads = comparison.runs, comparison.data.folder, placement.threads
-    data_sha256 = sha256_file(data_folder / MANIFEST)
+    runs, data_folder = comparison.runs, comparison.data.folder
+    # The same in all runs, whatever their presets.
+    threads, feed = plans[0].threads, plans[0].feed
     folders = [comparison.folder_of(run) for run in runs]
     shared: dict[int | None, SharedData] = {
         fold: share_data(*view, feed) for fold, view in _views(comparison).items()
@@ -536,13 +588,14 @@ def _run_all(comparison: Comparison, placement: Placement[Resources], feed: Feed
 
         settings, folder = runs[index].settings, folders[index]
         train, validation = shared[settings.data.fold]
-        plan = TrainPlan(settings=settings, data=data_sha256, feed=feed)
         inputs = {"data": data_folder}
         device = device_name(default_device())
         try:
-            with start(Output(folder, resume=True), plan, inputs=inputs, ran_on=device) as run:
+            output, plan = Output(folder, resume=True), plans[index]
+            with start(output, plan, inputs=inputs, ran_on=device) as run:
                 train_in_run(
                     run,
+                    settings,
                     run_view(settings, prepared),
                     train[settings.data.length].open(settings.data.limit),
                     validation.get(),

@@ -15,6 +15,7 @@ from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, start
 from hyena_ray.settings import READ, WRITE, Location, Option
+from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
@@ -59,6 +60,8 @@ class EvaluatePlan(Plan):
     """Fold that is tested, where the data is split into folds."""
     strands: Literal["forward", "both"] | None
     """Strands that are read instead of the model's own."""
+    threads: int
+    """torch threads, on which the last bits depend."""
 
 
 class EvaluateRecord(Record):
@@ -76,6 +79,8 @@ class EvaluationRun(NamedTuple):
     plan: EvaluatePlan
     output: Output | None
     model: WindowModel
+    model_folder: AnyPath
+    """Absolute path of the model's folder."""
     data: PreparedData
     """Prepared windows, as the fold sees them."""
 
@@ -96,6 +101,8 @@ def validate(settings: EvaluateSettings) -> EvaluationRun:
             inputs = (settings.model, settings.data)
             output = problems.collect(settings.output, EvaluatePlan.KIND, inputs)
     assert data is not None
+    import torch
+
     from hyena_ray.model.saved import model_sha256
     from hyena_ray.training.preflight import load_fitting_model
 
@@ -106,8 +113,9 @@ def validate(settings: EvaluateSettings) -> EvaluationRun:
         split=settings.split,
         fold=settings.fold,
         strands=settings.strands,
+        threads=torch.get_num_threads(),
     )
-    return EvaluationRun(plan, output, model, data)
+    return EvaluationRun(plan, output, model, settings.model.absolute(), data)
 
 
 def execute(run: EvaluationRun) -> Evaluation:
@@ -149,7 +157,7 @@ def execute(run: EvaluationRun) -> Evaluation:
                 model.tile_threshold = measured.tiles.threshold
         evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
     if run.output is not None:
-        inputs = {"data": data.folder}
+        inputs = {"model": run.model_folder, "data": data.folder}
         with start(run.output, plan, inputs=inputs, ran_on=device_name(device)) as folder:
             write_json(folder.folder / EVALUATION, evaluation.as_json())
             record = EvaluateRecord.make(

@@ -22,6 +22,7 @@ from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
 from hyena_ray.settings import READ, WHERE, Option, load_yaml
 from hyena_ray.training.settings import Objective, PretrainSettings
+from hyena_ray.workflows.run_options import with_absolute_backbone
 from hyena_ray.workflows.workflow import (
     TIMED,
     GenomeFile,
@@ -106,9 +107,11 @@ class PretrainPlan(Plan):
 
     KIND: ClassVar[str] = "pretrain"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"threads"})
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {BACKBONE: (BACKBONE,)}
 
     settings: PretrainSettings
-    """Settings of backbone, objective and training."""
+    """Settings of backbone, objective and training; `model.backbone` says what the initial weights
+    are, not where."""
     genome: str
     """sha256 of the genome's file."""
     leave_out: tuple[str, ...]
@@ -132,6 +135,8 @@ class Pretraining(NamedTuple):
     """Base codes of the windows that are scored, shape (W, L), by contig."""
     provenance: Provenance
     """What the weights will have seen."""
+    weights: str | None
+    """What the initial weights are; None for random ones."""
     steps_done: int
     """Steps that an interrupted run has finished."""
 
@@ -142,7 +147,7 @@ class Pretraining(NamedTuple):
             threads: torch threads of a worker.
         """
         return PretrainPlan(
-            settings=self.settings,
+            settings=self.settings.updated({"model.backbone": self.weights}, "plan"),
             genome=self.genome.sha256,
             leave_out=tuple(sorted(self.job.leave_out)),
             held_out=tuple(sorted(self.job.held_out)),
@@ -183,6 +188,7 @@ def validate(job: PretrainJob) -> Pretraining:
         problems.collect(lambda: job.group)
     assert settings is not None
     assert output is not None
+    from hyena_ray.model.pretrained import weights_by_content
     from hyena_ray.model.provenance import Provenance, public_name, read_provenance
     from hyena_ray.training.genome_stream import WindowStream
     from hyena_ray.training.leaks import held_out_leak
@@ -207,7 +213,10 @@ def validate(job: PretrainJob) -> Pretraining:
         before=before,
     )
     stream = WindowStream(genome.train, settings)
-    pretraining = Pretraining(job, settings, output, genome, stream, windows, provenance, 0)
+    weights = weights_by_content(settings.model.backbone, settings.model.revision)
+    pretraining = Pretraining(
+        job, settings, output, genome, stream, windows, provenance, weights, 0
+    )
     if leak := held_out_leak(provenance):
         logger.warning("%s: %s", settings.model.backbone, leak)
     if job.resume:
@@ -222,7 +231,7 @@ def _pretrain_settings(job: PretrainJob) -> PretrainSettings:
     if job.config:
         settings = PretrainSettings.parse(load_yaml(job.config), job.config)
     flags = {"objective": job.objective, "model.backbone": job.backbone}
-    changes = changes_from(flags, job.changes)
+    changes = with_absolute_backbone(changes_from(flags, job.changes))
     settings = settings.updated(changes, "--set")
     settings.check_used(changes, lambda key: f"--set: {key}")
     return settings
@@ -344,11 +353,13 @@ def execute(pretraining: Pretraining) -> PretrainRecord:
         placement = place_workers(pretraining, cluster)
         precision = ("settings: training.precision", pretraining.settings.training.precision)
         plan, ran_on = pretraining.plan(placement.threads), check_devices(placement, [precision])
-        inputs = {"genome": job.genome}
+        inputs: dict[str, Any] = {"genome": job.genome}
+        if pretraining.settings.model.backbone is not None:
+            inputs["backbone"] = pretraining.settings.model.backbone
         with start(pretraining.output, plan, inputs=inputs, ran_on=ran_on) as run:
-            if run.is_complete:
+            if (record := run.finished(PretrainRecord)) is not None:
                 logger.info("the pretraining is complete already")
-                return PretrainRecord.read(run.folder)
+                return record
             return _pretrain_in_run(run, pretraining, placement.resources)
 
 

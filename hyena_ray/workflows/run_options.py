@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import field_validator
@@ -10,6 +11,23 @@ from hyena_ray.settings import READ, Option
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.workflow import Job, assignments_to, changes_from
+
+BACKBONE = "model.backbone"
+"""Key of the setting that says where the initial weights are."""
+
+
+def with_absolute_backbone(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the absolute path of a backbone's folder.
+
+    The processes of a cluster, and the trials of a search, work in folders of their own.
+
+    Args:
+        changes: Values by dotted key, which may name a backbone.
+    """
+    backbone = changes.get(BACKBONE)
+    if isinstance(backbone, str) and (folder := Path(backbone).expanduser()).is_dir():
+        return changes | {BACKBONE: str(folder.absolute())}
+    return changes
 
 
 class TakesRunSettings(Job):
@@ -39,7 +57,7 @@ class TakesRunSettings(Job):
         Raises:
             InputError: A text of `--set` is no assignment.
         """
-        return changes_from({"model.backbone": self.backbone}, self.changes)
+        return with_absolute_backbone(changes_from({BACKBONE: self.backbone}, self.changes))
 
     def option_of(self, key: str) -> str:
         """Return the option that gave a setting, with its key.
@@ -47,6 +65,6 @@ class TakesRunSettings(Job):
         Args:
             key: Dotted key of a setting that `given` returns.
         """
-        if key == "model.backbone" and self.backbone is not None:
+        if key == BACKBONE and self.backbone is not None:
             return "--backbone"
         return f"--set: {key}"

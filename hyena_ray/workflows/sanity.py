@@ -72,6 +72,8 @@ class SanityPlan(Plan):
     """Largest number of windows."""
     settings: AttributionSettings
     """Settings of the attribution."""
+    threads: int
+    """torch threads, on which the last bits depend."""
 
 
 class SanityRecord(Record):
@@ -112,6 +114,8 @@ def validate(settings: SanitySettings) -> SanityRun:
     assert data is not None
     assert chosen is not None
     assert output is not None
+    import torch
+
     from hyena_ray.attribution.targets import labelled_windows
     from hyena_ray.model.saved import load_window_model, model_sha256
     from hyena_ray.training.preflight import load_fitting_model
@@ -133,6 +137,7 @@ def validate(settings: SanitySettings) -> SanityRun:
         split=settings.split,
         limit=settings.limit,
         settings=chosen,
+        threads=torch.get_num_threads(),
     )
     windows = labelled_windows(data.read(model.readout.window, settings.split), settings.limit)
     return SanityRun(plan, output, model, other, data, windows)

@@ -17,7 +17,7 @@ from hyena_ray.tasks import task_named
 from hyena_ray.training.feed_choice import windows_bytes
 from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.presets import SEARCH_SPACES, load_preset, load_presets
-from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster
@@ -73,6 +73,33 @@ def load_space(
     space = space.with_points(_known_settings(task, {**preset, **given}), path)
     changes = {key: value for key, value in overrides.items() if value is not None}
     return space.updated(changes, path)
+
+
+def space_by_content(space: SearchSpace) -> dict[str, Any]:
+    """Return a space as a plan holds it: with what initial weights are.
+
+    Where they are is left out too, unless they are searched: the study knows a choice by its text.
+
+    Args:
+        space: What is searched.
+
+    Returns:
+        Plain values, without what does not decide a result.
+
+    Raises:
+        InputError: The initial weights are missing.
+    """
+    from hyena_ray.model.pretrained import weights_by_content
+
+    of_no_effect = {"trials", "concurrent", "resources", "stall_minutes"}
+    values = space.model_dump(mode="json", exclude_defaults=True, exclude=of_no_effect)
+    models = {(draw.model.backbone, draw.model.revision) for draw in space.covering_settings()}
+    digests = {backbone: weights_by_content(backbone, revision) for backbone, revision in models}
+    if BACKBONE in space.settings:
+        values["settings"][BACKBONE] = digests[space.settings[BACKBONE]]
+    elif BACKBONE in space.search:
+        values["weights"] = {name: digest for name, digest in digests.items() if name is not None}
+    return values
 
 
 def _known_settings(task: str, fixed: dict[str, object]) -> dict[str, RunSettings]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
@@ -20,7 +20,7 @@ from hyena_ray.settings import WHERE, Option, dotted, load_yaml
 from hyena_ray.training.feed_choice import FeedChoice, choose_feed, free_memory, windows_bytes
 from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.presets import load_preset
-from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
 from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, YamlFile, outputs_in
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ EVALUATION = "evaluation.json"
 """Name of the file with all figures of the test split."""
 SAMPLE = 256
 """Windows that a dry run takes its batches from."""
+CHECKPOINT = "checkpoint.pt"
+"""Name of the file with the state of the run."""
 HISTORY = "history.json"
 """Name of the file with the metrics of every epoch."""
 
@@ -56,14 +58,35 @@ class TrainPlan(Plan):
     """Settings and inputs that determine the result of a training run."""
 
     KIND: ClassVar[str] = "train"
-    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"feed"})
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"threads", "feed"})
+    # The weights of the best epoch are nowhere else: the run is trained again from its start.
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": ("model", CHECKPOINT)}
 
     settings: RunSettings
-    """Settings of model, reading, adapters and training."""
+    """Settings of model, reading, adapters and training; `model.backbone` says what the initial
+    weights are, not where."""
     data: str
     """sha256 of the manifest of the prepared data."""
+    threads: int
+    """torch threads; a resumed run keeps those of its first start."""
     feed: Feed
     """How training windows are fed; a resumed run keeps that of its first start."""
+
+    @classmethod
+    def make(
+        cls, settings: RunSettings, weights: str | None, data: str, *, threads: int, feed: Feed
+    ) -> TrainPlan:
+        """Make the plan of a run.
+
+        Args:
+            settings: Settings of the run, with the place of its initial weights.
+            weights: What these weights are, see `weights_by_content`.
+            data: sha256 of the manifest of the prepared data.
+            threads: torch threads.
+            feed: How training windows are fed.
+        """
+        known = settings.updated({BACKBONE: weights}, "plan")
+        return cls(settings=known, data=data, threads=threads, feed=feed)
 
 
 class TrainRecord(Record):
@@ -93,6 +116,8 @@ class Training(NamedTuple):
 
     plan: TrainPlan
     output: Output
+    settings: RunSettings
+    """Settings of the run, with the place of its initial weights."""
     data: PreparedData
     """Prepared windows, as the run sees them."""
     train: WindowSource
@@ -109,14 +134,9 @@ class Training(NamedTuple):
     """Ray cluster that streams the windows."""
 
     @property
-    def settings(self) -> RunSettings:
-        """Settings of the run."""
-        return self.plan.settings
-
-    @property
     def epochs(self) -> int:
         """Epochs of the whole run."""
-        return self.plan.settings.total_epochs
+        return self.settings.total_epochs
 
     @property
     def windows(self) -> dict[str, int]:
@@ -140,13 +160,16 @@ def validate(settings: TrainSettings) -> Training:
         changes = problems.collect(settings.given)
         if data is not None and changes is not None:
             problems.collect(_run_settings, settings, data, changes, gpu=False)
-        inputs = [settings.data, settings.config, settings.backbone]
+        inputs = [settings.data, settings.config, (changes or {}).get(BACKBONE)]
         output = problems.collect(settings.output, TrainPlan.KIND, inputs)
     assert data is not None
     assert changes is not None
     assert output is not None
+    import torch
+
     from hyena_ray.model.devices import check_precision, default_device
-    from hyena_ray.training.checkpoint import CHECKPOINT, load_state
+    from hyena_ray.model.pretrained import weights_by_content
+    from hyena_ray.training.checkpoint import load_state
     from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.preflight import check_run_fits
     from hyena_ray.training.supervised import start_model
@@ -164,9 +187,15 @@ def validate(settings: TrainSettings) -> Training:
         free_memory(),
         None if started is None else started.feed,
     )
-    plan = TrainPlan(settings=run, data=sha256_file(data.folder / MANIFEST), feed=feed.feed)
+    plan = TrainPlan.make(
+        run,
+        weights_by_content(run.model.backbone, run.model.revision),
+        sha256_file(data.folder / MANIFEST),
+        threads=torch.get_num_threads(),
+        feed=feed.feed,
+    )
     if settings.resume:
-        check_resume(output, plan)
+        plan = check_resume(output, plan)
     data.check([length])
     train = _source(view, run, feed.feed)
     validation = HeldOut.read(view, "val")
@@ -176,7 +205,7 @@ def validate(settings: TrainSettings) -> Training:
         state = load_state(output.folder / CHECKPOINT, plan.fingerprint)
     done = 0 if state is None else len(state.history)
     return Training(
-        plan, output, view, train, feed, validation, settings.test, done, settings.address
+        plan, output, run, view, train, feed, validation, settings.test, done, settings.address
     )
 
 
@@ -231,6 +260,8 @@ def dry_run(training: Training) -> DryRun:
     from hyena_ray.model.devices import default_device, device_name
     from hyena_ray.workflows.timing import training_seconds
 
+    torch.set_num_threads(training.plan.threads)
+
     settings, windows = training.settings, training.windows
     length, rows = settings.data.length, min(windows["train"], SAMPLE)
     sample = training.data.read_rows(length, "train", 0, rows)
@@ -239,7 +270,7 @@ def dry_run(training: Training) -> DryRun:
     per_step = recipe.batch_size * recipe.accumulation
     epoch = step * -(-windows["train"] // per_step) + scored * windows["val"]
     device = device_name(default_device())
-    threads = torch.get_num_threads()
+    threads = training.plan.threads
     patience = f"; stops after {recipe.patience} without a better one" if recipe.patience else ""
     steps = {
         "epochs": f"{training.epochs}, {training.epochs_done} of them done{patience}",
@@ -283,8 +314,11 @@ def execute(training: Training) -> TrainRecord:
         DivergenceError: A loss is NaN or infinite.
         JobError: Ray failed.
     """
+    import torch
+
     from hyena_ray.model.devices import default_device, device_name
 
+    torch.set_num_threads(training.plan.threads)
     windows = training.windows
     per_epoch = windows["train"] + windows["val"]
     state = State(done=training.epochs_done, windows=training.epochs_done * per_epoch)
@@ -304,20 +338,21 @@ def execute(training: Training) -> TrainRecord:
     progress = Progress("training", training.epochs, "epochs", windows=total, initial=state)
     device = device_name(default_device())
     with start(training.output, training.plan, inputs=_inputs(training), ran_on=device) as run:
-        if run.is_complete:
-            record = TrainRecord.read(run.folder)
-            if record.test is not None or not training.test:
-                logger.info("the run is complete already")
-                return record
-            run.reopen()  # the test windows are to be scored as well
+        before = TrainRecord.read(run.folder) if run.is_complete else None
+        tested = before is not None and before.test is not None
+        if (record := run.finished(TrainRecord)) is not None and tested >= training.test:
+            logger.info("the run is complete already")
+            return record
+        run.reopen()  # the test windows are to be scored as well
         logger.info("feed: %s", training.feed.text)
         with _ray_for(training), progress:
             return train_in_run(
                 run,
+                training.settings,
                 training.data,
                 training.train,
                 training.validation,
-                test=training.test,
+                test=training.test or tested,
                 on_epoch=on_epoch,
                 on_progress=on_progress,
             )
@@ -334,6 +369,7 @@ def _ray_for(training: Training) -> AbstractContextManager[object]:
 
 def train_in_run(
     run: Run[TrainPlan],
+    settings: RunSettings,
     data: PreparedData,
     train: WindowSource,
     validation: HeldOut,
@@ -346,6 +382,7 @@ def train_in_run(
 
     Args:
         run: The run.
+        settings: Settings of the run, with the place of its initial weights.
         data: Prepared windows, as the run sees them.
         train: Training windows.
         validation: Validation data.
@@ -361,7 +398,7 @@ def train_in_run(
 
     Origin.from_data(data).write(run.folder)
     figures, _ = train_and_test(
-        run.plan.settings,
+        settings,
         data,
         train,
         validation,

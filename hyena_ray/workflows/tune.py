@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, cast
@@ -36,6 +36,7 @@ from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
 from hyena_ray.search.space import SearchSpace
+from hyena_ray.search.study_file import check_study_file
 from hyena_ray.search.trial_fields import METRICS, SETTINGS, STUDY_FILE, TRIALS
 from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
 from hyena_ray.storage import local_copy
@@ -44,11 +45,12 @@ from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_
 from hyena_ray.training.settings import Feed
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import load_preset
-from hyena_ray.workflows.run_options import TakesRunSettings
+from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
 from hyena_ray.workflows.searched_space import (
     load_space,
     place_trials,
     simulate_data,
+    space_by_content,
     space_file,
 )
 from hyena_ray.workflows.train import EVALUATION
@@ -110,9 +112,14 @@ class TunePlan(Plan):
 
     KIND: ClassVar[str] = "tune"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"trials", "threads", "feed"})
+    STARTS_FROM: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("data",),
+        "model": ("model",),
+    }
 
     space: dict[str, Any]
-    """The search space, without the number of trials, their concurrency and their resources."""
+    """The search space, without what does not decide a result: the number of trials, their
+    concurrency, resources and patience. `model.backbone` says what the initial weights are."""
     trials: int
     """Settings to try; a resumed search may try more."""
     data: str | None
@@ -193,9 +200,8 @@ class Search(NamedTuple):
             threads: torch threads of a trial.
             feed: How training windows reach the trials.
         """
-        own = {"trials", "concurrent", "resources"}
         return TunePlan(
-            space=self.space.model_dump(mode="json", exclude_defaults=True, exclude=own),
+            space=space_by_content(self.space),
             trials=self.space.trials,
             data=None if self.data is None else sha256_file(self.data.folder / MANIFEST),
             threads=threads,
@@ -274,6 +280,7 @@ def validate(settings: TuneSettings) -> Search:
     asked = asked_feed(draws)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
+        check_study_file(output.folder)
         check_resume(output, search.plan(1, "shared" if asked == "auto" else asked))
     return search
 
@@ -297,7 +304,7 @@ def _refuse_other_task(data: PreparedData, task: str) -> None:
 
 def _output(settings: TuneSettings) -> Output:
     if settings.out is not None:
-        inputs = (settings.data, settings.space, settings.backbone)
+        inputs = (settings.data, settings.space, settings.given().get(BACKBONE))
         return settings.output(TunePlan.KIND, inputs)
     if settings.resume or settings.overwrite:
         raise InputError("--out", None, "is missing", "say which run to resume or overwrite")
@@ -461,12 +468,11 @@ class _Steps:
         self.seconds: dict[str, float] = {}
 
     def do(self) -> TuneRecord:
-        if self.run.is_complete:
-            record = TuneRecord.read(self.folder)
-            if sum(record.trials.values()) >= self.space.trials:
-                logger.info("the run is complete already")
-                return record
-            self.run.reopen()  # more trials are wanted than before
+        record = self.run.finished(TuneRecord)
+        if record is not None and sum(record.trials.values()) >= self.space.trials:
+            logger.info("the run is complete already")
+            return record
+        self.run.reopen()  # more trials are wanted than before
         with self._timed("prepare"):
             data = self.search.data or self._simulated()
             Origin.from_data(data).write(self.folder)
@@ -518,6 +524,7 @@ class _Steps:
             STATES,
             StoredStudy,
             best_trial,
+            own_trials,
             study_errors,
             write_trials,
         )
@@ -535,6 +542,7 @@ class _Steps:
                     self.folder,
                     self.placement,
                     self.search.trackers,
+                    fingerprint=self.run.plan.fingerprint,
                 )
             except BaseException:
                 with suppress(OSError):  # a full disk, which the first error is about
@@ -547,7 +555,7 @@ class _Steps:
             atomic_folder(self.folder / "model", last=READOUT, replace=True) as temporary,
         ):
             shutil.copytree(trained, temporary, dirs_exist_ok=True)
-        states = Counter(STATES[trial.state] for trial in study.get_trials(deepcopy=False))
+        states = Counter(STATES[trial.state] for trial in own_trials(study))
         return best, dict(states)
 
     def _test(self, data: PreparedData, settings: RunSettings) -> Evaluation:
@@ -582,9 +590,13 @@ class _Steps:
         settings = self.space.attribution_settings()
         plan = attribute.plan_attribution(model, data, split="test", settings=settings)
         folder = self.folder / ATTRIBUTION
-        started = read_plan(folder, ShardPlan)
-        # More trials have found a better model since.
-        stale = started is not None and started.fingerprint != plan.fingerprint
+        try:
+            started = read_plan(folder, ShardPlan)
+            # More trials may have found a better model since.
+            stale = started is not None and started.fingerprint != plan.fingerprint
+        except InputError as error:
+            logger.warning("%s: the attribution is made again", error)
+            stale = True
         resources = self.space.resources.of_one
         placement = attribute.place_actors(plan, self.cluster, None, resources)
         output = Output(folder, resume=not stale, overwrite=stale)
@@ -601,7 +613,7 @@ class _Steps:
 
 
 def _inputs(search: Search) -> dict[str, Any]:
-    backbone = search.space.settings.get("model.backbone")
+    backbone = search.space.settings.get(BACKBONE)
     inputs = {"data": None if search.data is None else search.data.folder, "backbone": backbone}
     return {name: place for name, place in inputs.items() if place is not None}
 

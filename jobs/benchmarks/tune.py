@@ -133,7 +133,7 @@ def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[
         stored = StoredStudy(out, space)
         up = time.time()
         placement = Placement(AT_ONCE, threads=1, resources=TrialResources(gpu=0))
-        run_trials(space, stored, stamped, out, placement)
+        run_trials(space, stored, stamped, out, placement, fingerprint="benchmark")
         over = time.time()
     ready, done = float(stamp.read_text()), stored.study.trials
     idle = over - ready - sum(trial.user_attrs[SECONDS] for trial in done) / AT_ONCE

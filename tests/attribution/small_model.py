@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
 from hyena_ray.model.build import build_model
+from hyena_ray.model.configuration import ClassifierFields
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
@@ -26,7 +28,8 @@ class SmallModel(nn.Module):
     def __init__(self, strands: Literal["forward", "both"] = "both", seed: int = 0) -> None:
         super().__init__()
         self.readout = Readout(window=WINDOW, flank=FLANK, lookahead=0, strands=strands)
-        self.threshold = 0.5
+        self.threshold = self.tile_threshold = 0.5
+        self.classifier = SimpleNamespace(config=ClassifierFields())
         self.left = FLANK
         torch.manual_seed(seed)
         self.embedding = nn.Embedding(16, 6)

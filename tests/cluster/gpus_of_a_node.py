@@ -100,7 +100,8 @@ def seen_by_trials(folder: Path, gpu: float, count: int) -> list[str]:
     placement = Placement(count, 1, TrialResources(gpu=gpu))
     nothing: Any = share(None)
     data = SharedData({}, nothing)
-    tune_experiment.run_trials(space, StoredStudy(folder, space), data, folder, placement)
+    stored = StoredStudy(folder, space)
+    tune_experiment.run_trials(space, stored, data, folder, placement, fingerprint="search")
     return sorted(path.read_text() for path in seen.iterdir())
 
 

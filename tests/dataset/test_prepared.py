@@ -227,7 +227,8 @@ def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedD
         assert count.positive == labels.any(axis=1).sum()
         assert count.negative == len(labels) - count.positive
     assert set(data.all_files) == {*manifest.files, *manifest.stretches.files}
-    for file in data.all_files:
+    assert {file.path for file in data.all_files} == {file.path for file in manifest.contents}
+    for file in manifest.contents:
         assert file.sha256 == hashlib.sha256((data.folder / file.path).read_bytes()).hexdigest()
     assert [(c.name, c.length) for c in manifest.contigs] == [
         (name, len(bases)) for name, bases in inputs.contigs.items()

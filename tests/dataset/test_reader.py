@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +22,10 @@ from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows, table_from_windows, windows_from_table
 from hyena_ray.errors import InputError
-from hyena_ray.files import sha256_file
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.runs.record import MANIFEST
+from hyena_ray.runs.stored_files import MANIFEST, StoredFile
 from tests.dataset.small_genome import assert_same_windows
+from tests.sealed_files import edit_sealed
 
 PART = "length=50/split=train/part-00000.parquet"
 
@@ -47,12 +48,18 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
-    """Write the part anew with other content, and the manifest's hash and rows to fit."""
+    """Write the part anew with other content, and the manifest's checksum to fit."""
 
     def damage(folder: Path) -> None:
         table = change(pq.ParquetFile(folder / PART).read())
         pq.write_table(table, folder / PART, write_page_checksum=True)
-        edit(lambda file: file | {"sha256": sha256_file(folder / PART)})(folder)
+
+        def fit(manifest: dict[str, Any]) -> None:
+            others = [file for file in manifest["contents"] if file["path"] != PART]
+            own = StoredFile.of(folder, PART).model_dump()
+            manifest["contents"] = [*others, own]
+
+        edit_sealed(folder / MANIFEST, fit)
 
     return damage
 
@@ -151,9 +158,9 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
         ("{", "not readable as JSON"),
         ("[]", "has no kind of run"),
         ('{"schema_version": 3}', "has no kind of run"),
-        ('{"kind": "train", "schema_version": 2}', "is a training run, not prepared data"),
-        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 4"),
-        ('{"kind": "prepare", "schema_version": 4}', "fingerprint: is required"),
+        ('{"kind": "train", "schema_version": 3}', "is a training run, not prepared data"),
+        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 5"),
+        ('{"kind": "prepare", "schema_version": 5}', "fingerprint: is required"),
     ],
 )
 def test_a_broken_manifest_is_refused(folder: Path, content: str | None, problem: str) -> None:
@@ -246,8 +253,7 @@ def test_sampled_rows_are_as_many_as_asked_and_as_far_apart_as_can_be(
 
 
 def test_a_manifest_of_an_unknown_task_is_refused(folder: Path) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(manifest | {"task": "zdan"}))
+    edit_sealed(folder / MANIFEST, lambda manifest: manifest.update(task="zdan"))
     with pytest.raises(InputError, match=r"task: zdan: unknown task, did you mean zdna\?"):
         PreparedData.open(folder)
 

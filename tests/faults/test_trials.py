@@ -132,7 +132,7 @@ def test_a_folder_has_one_writer(inputs: Inputs, tuned_run: Path, tmp_path: Path
     shutil.copytree(tuned_run, tmp_path / "run")
     (tmp_path / "run" / "manifest.json").unlink()
     with (
-        only_writer(tmp_path / "run", overwrite=False),
+        only_writer(tmp_path / "run"),
         pytest.raises(InputError, match=r"--out: .*: another job is writing here"),
     ):
         tune(inputs, tmp_path / "run", "--resume")

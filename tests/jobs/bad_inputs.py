@@ -15,6 +15,7 @@ import pytest
 
 from hyena_ray.cli.commands import JOBS
 from hyena_ray.errors import JobError
+from hyena_ray.runs.plan import SEAL, sealed
 from hyena_ray.runs.run import start
 from tests.command_line import Done, run_command
 
@@ -166,12 +167,13 @@ def edited(name: str, edit: Callable[[bytes], bytes]) -> Change:
 
 
 def with_json(name: str, edit: Callable[[Any], object]) -> Change:
-    """What a JSON file holds is edited in place."""
+    """What a JSON file holds is edited in place, and its seal, if it has one, is that of this."""
 
     def change(content: bytes) -> bytes:
         stored = json.loads(content)
+        has_seal = isinstance(stored, dict) and stored.pop(SEAL, None) is not None
         edit(stored)
-        return json.dumps(stored).encode()
+        return json.dumps(sealed(stored) if has_seal else stored).encode()
 
     return edited(name, change)
 

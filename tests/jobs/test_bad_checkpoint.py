@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hyena_ray.files import sha256_file
+from hyena_ray.model.saved import StoredReadout
 from tests.jobs.bad_inputs import (
     EVALUATE,
     TRAIN,
@@ -86,22 +86,26 @@ def resized(part: str, rows: int) -> Callable[[dict[str, Tensor]], None]:
 
 
 def acknowledged(folder: Path) -> None:
-    """The readout names the hash of the weights as they now are."""
-    configured("model/readout.json", sha256=sha256_file(folder / WEIGHTS))(folder)
+    """The readout lists the files of the model as they now are."""
+    StoredReadout.read(folder / "model").write(folder / "model")
 
 
 MODEL: dict[str, tuple[Change, Line]] = {
     "missing": (
         removed(WEIGHTS),
-        at(WEIGHTS, "no such file"),
+        at(WEIGHTS, "missing"),
     ),
     "truncated": (
         edited(WEIGHTS, lambda content: content[:-9]),
         at(WEIGHTS, "damaged"),
     ),
+    "saved truncated": (
+        both(edited(WEIGHTS, lambda content: content[:-9]), acknowledged),
+        at(WEIGHTS, "damaged"),
+    ),
     "empty": (holds(WEIGHTS, b""), at(WEIGHTS, "damaged")),
     "a pickle": (
-        lambda folder: (folder / WEIGHTS).write_bytes(pickle.dumps(Payload())),
+        both(lambda folder: (folder / WEIGHTS).write_bytes(pickle.dumps(Payload())), acknowledged),
         at(WEIGHTS, "damaged"),
     ),
     "a link to itself": (
@@ -111,13 +115,17 @@ MODEL: dict[str, tuple[Change, Line]] = {
         ),
         at("--model", "model", "no such folder"),
     ),
-    "no config": (removed(CONFIG), at(CONFIG, "no such file")),
+    "no config": (removed(CONFIG), at(CONFIG, "missing")),
+    "edited config": (
+        edited(CONFIG, lambda content: content.replace(b'_freq": 10', b'_freq": 11')),
+        at(CONFIG, "changed", "sha256"),
+    ),
     "config of another model": (
-        configured(CONFIG, model_type="bert"),
+        both(configured(CONFIG, model_type="bert"), acknowledged),
         at(CONFIG, "bert", "unknown"),
     ),
     "config that is no number": (
-        configured(CONFIG, d_model="wide"),
+        both(configured(CONFIG, d_model="wide"), acknowledged),
         at(CONFIG, "d_model"),
     ),
     "no readout": (
@@ -128,12 +136,28 @@ MODEL: dict[str, tuple[Change, Line]] = {
         configured("model/readout.json", threshold=None),
         at("model/readout.json", "threshold", "null", "valid number"),
     ),
+    "edited threshold": (
+        edited("model/readout.json", lambda content: content.replace(b'old": 0.0', b'old": 0.1')),
+        at("model/readout.json", "changed", "sha256"),
+    ),
+    "threshold that is no probability": (
+        configured("model/readout.json", threshold=3.0),
+        at("model/readout.json", "threshold", "3", "1"),
+    ),
+    "threshold of tiles that is none": (
+        configured("model/readout.json", tile_threshold=-0.1),
+        at("model/readout.json", "tile_threshold", "0"),
+    ),
+    "tokenizer of others": (
+        edited("model/tokenizer_config.json", lambda content: content + b" "),
+        at("model/tokenizer_config.json", "damaged", "bytes"),
+    ),
     "shape": (
-        configured(CONFIG, d_inner=64),
+        both(configured(CONFIG, d_inner=64), acknowledged),
         at(WEIGHTS, "shape mismatch", "(32, 8)", "(64, 8)", "config.json"),
     ),
     "vocabulary": (
-        configured(CONFIG, vocab_size=30),
+        both(configured(CONFIG, vocab_size=30), acknowledged),
         at(
             "model/model.safetensors",
             "vocabulary mismatch",
@@ -147,8 +171,8 @@ MODEL: dict[str, tuple[Change, Line]] = {
         at(WEIGHTS, "fc1.weight", "NaN or infinity"),
     ),
     "another hash": (
-        with_weights(WEIGHTS, resized("fc1.weight", 32)),
-        at(WEIGHTS, "sha256", "saved", "differs"),
+        edited(WEIGHTS, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        at(WEIGHTS, "sha256", "differs"),
     ),
 }
 

@@ -107,6 +107,9 @@ FIXED = {
 def test_a_search_is_not_resumed_with_other_fixed_values(user: User, cluster: Cluster) -> None:
     holds("space.yaml", BACKBONE_SPACE)(user.folder)
     shutil.copytree(user.folder / "backbone", user.folder / "other")
+    edited("other/config.json", lambda content: content.replace(b'_freq": 10', b'_freq": 11'))(
+        user.folder
+    )
     user.starts(f"{TUNE} --backbone backbone")
     for more, key in FIXED.items():
         line = at(f"out/plan.json: {key}")

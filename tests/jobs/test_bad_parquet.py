@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +60,16 @@ def listed(**values: object) -> Change:
     return with_json(MANIFEST, lambda manifest: manifest["stretches"]["files"][1].update(values))
 
 
+def checksum(sha256: str) -> Change:
+    """The manifest has another checksum of the file."""
+
+    def change(manifest: Any) -> None:
+        (file,) = (file for file in manifest["contents"] if f"data/{file['path']}" == PART)
+        file["sha256"] = sha256
+
+    return with_json(MANIFEST, change)
+
+
 def stray_part(folder: Path) -> None:
     """A file that a directory read would take in."""
     (folder / PART).with_name("part-00001.parquet").write_bytes((folder / PART).read_bytes())
@@ -96,10 +107,10 @@ BAD: dict[str, tuple[Change, Line]] = {
     ),
     "another count": (
         listed(rows=7),
-        at(PART, "30", "7"),
+        at(f"{MANIFEST}: stretches.counts", "30", "7"),
     ),
     "another hash": (
-        listed(sha256="0" * 64),
+        checksum("0" * 64),
         at(PART, "sha256", "differs"),
     ),
     "a changed bit": (
@@ -119,8 +130,20 @@ BAD: dict[str, tuple[Change, Line]] = {
         at("--data", "data", "manifest.json", "prepare"),
     ),
     "manifest of another version": (
-        edited(MANIFEST, lambda content: content.replace(b'_version": 4', b'_version": 9')),
-        at(MANIFEST, "9", "reads 4"),
+        edited(MANIFEST, lambda content: content.replace(b'_version": 5', b'_version": 9')),
+        at(MANIFEST, "9", "reads 5"),
+    ),
+    "edited manifest": (
+        edited(MANIFEST, lambda content: content.replace(b'"candidates": ', b'"candidates": 1')),
+        at(MANIFEST, "changed", "sha256"),
+    ),
+    "other tokens": (
+        with_json(MANIFEST, lambda manifest: manifest["tokens"].update(A=8)),
+        at(f"{MANIFEST}: tokens", "7"),
+    ),
+    "counts that its files have not": (
+        with_json(MANIFEST, lambda manifest: manifest["counts"][0].update(positive=1)),
+        at(f"{MANIFEST}: counts", "20", "train"),
     ),
     "truncated manifest": (
         edited(MANIFEST, lambda content: content[:99]),

@@ -21,6 +21,7 @@ from hyena_ray.model.build import build_model
 from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.outcomes import Outcome
+from hyena_ray.runs.plan import check_seal, sealed
 from hyena_ray.tasks import TASKS
 from tests.command_line import run_job
 from tests.jobs.attributed import attribute_here
@@ -167,8 +168,9 @@ def test_simulated_and_real_dna_are_never_combined(runs: Path, tmp_path: Path) -
     for path in (runs / "seed1/kmers").iterdir():
         if path.name != "manifest.json":
             (real / path.name).symlink_to(path)
-    manifest = read_json(runs / "seed1/kmers" / "manifest.json")
-    (real / "manifest.json").write_text(json.dumps(manifest | {"simulated": False}))
+    path = runs / "seed1/kmers" / "manifest.json"
+    manifest = check_seal(read_json(path), path)
+    (real / "manifest.json").write_text(json.dumps(sealed(manifest | {"simulated": False})))
     with pytest.raises(InputError, match=r"real: is of real DNA, and .*seed2 of simulated DNA"):
         combine(tmp_path / "out", runs / "seed2", real)
 

@@ -12,10 +12,10 @@ import pytest
 
 from hyena_ray.cluster.resources import Cluster
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json, write_json
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.workflows.tune import TuneRecord
 from tests.command_line import run_job
+from tests.sealed_files import edit_sealed
 from tests.tuned_run import SPACE
 
 ROOT = Path(__file__).parents[2]
@@ -78,9 +78,7 @@ def test_a_complete_run_takes_more_trials(
     small_data: Path, tuned_run: Path, copied: Path, cluster: Cluster
 ) -> None:
     # As if attribution had been begun with another model.
-    path = copied / "attribution" / "plan.json"
-    started = read_json(path)
-    write_json(path, started | {"plan": started["plan"] | {"model": "0" * 64}})
+    edit_sealed(copied / "attribution" / "plan.json", lambda v: v["plan"].update(model="0" * 64))
     run_job(*arguments(small_data, tuned_run, copied), "--resume", "--trials", "4")
     assert sum(TuneRecord.read(copied).trials.values()) == 4
     assert tried(copied)[:3] == tried(tuned_run)

@@ -12,7 +12,8 @@ from transformers import AutoModel
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.huggingface import HyenaDNAForCausalLM, HyenaDNAModel
-from hyena_ray.model.saved import load_window_model
+from hyena_ray.model.saved import StoredReadout, load_window_model
+from hyena_ray.model.settings import Readout
 
 
 @pytest.fixture
@@ -50,7 +51,8 @@ def test_a_window_model_is_read_from_safetensors_alone(
 ) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(language_model.state_dict(), folder / "pytorch_model.bin")
-    stored = {"readout": {"window": 8}, "threshold": 0.5, "tile_threshold": 0.5, "sha256": "0" * 64}
-    (folder / "readout.json").write_text(json.dumps(stored))
-    with pytest.raises(InputError, match=r"model\.safetensors: there is no such file"):
+    StoredReadout(readout=Readout(window=8), threshold=0.5, tile_threshold=0.5, contents=()).write(
+        folder
+    )
+    with pytest.raises(InputError, match=r"model\.safetensors: is not listed"):
         load_window_model(folder)

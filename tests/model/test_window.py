@@ -18,7 +18,7 @@ from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.model.build import build_model, parameter_groups
 from hyena_ray.model.huggingface import HyenaDNAForCausalLM
-from hyena_ray.model.saved import load_window_model, save_window_model
+from hyena_ray.model.saved import StoredReadout, load_window_model, save_window_model
 from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
@@ -223,12 +223,15 @@ def test_a_configuration_of_another_model_is_refused(tmp_path: Path) -> None:
     save_window_model(small_model("hyenadna", Readout(window=20)), folder)
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(values | {"model_type": "bert"}))
+    StoredReadout.read(folder).write(folder)
     with pytest.raises(InputError, match="bert: unknown model_type"):
         load_window_model(folder)
     (folder / "config.json").write_text(json.dumps(values | {"d_model": "wide"}))
+    StoredReadout.read(folder).write(folder)
     with pytest.raises(InputError, match=r"config\.json: unfit value .*d_model"):
         load_window_model(folder)
     (folder / "config.json").write_text(json.dumps(values | {"d_model": 32}))
+    StoredReadout.read(folder).write(folder)
     with pytest.raises(InputError, match="mismatch"):
         load_window_model(folder)
 

@@ -305,7 +305,7 @@ def test_parts_of_a_run_have_pages_of_their_own(report: Job, runs: Runs, tuned: 
 def evaluated(tuned: Path) -> Path:
     """Write what the job evaluate writes of the best model."""
     folder = tuned / "evaluated"
-    plan = EvaluatePlan(model="0", data="0", split="test", fold=None, strands=None)
+    plan = EvaluatePlan(model="0", data="0", split="test", fold=None, strands=None, threads=1)
     with start(Output(folder), plan) as run:
         shutil.copy(tuned / "evaluation.json", folder)
         run.finish(
@@ -317,7 +317,7 @@ def evaluated(tuned: Path) -> Path:
 def trained(tuned: Path) -> Path:
     """Write what the job train writes of a trial."""
     folder = tuned / "trained"
-    plan = TrainPlan(settings=RunSettings(), data="0", feed="shared")
+    plan = TrainPlan(settings=RunSettings(), data="0", threads=1, feed="shared")
     with start(Output(folder), plan) as run:
         shutil.copy(tuned / "trials" / "0000" / "history.json", folder)
         run.finish(

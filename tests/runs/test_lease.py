@@ -19,11 +19,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_second_writer_is_refused_and_the_first_one_stays(bucket: S3Path) -> None:
     out = bucket / "run"
-    with only_writer(out, overwrite=False):
+    with only_writer(out):
         for _ in range(2):
             with (
                 pytest.raises(InputError, match=r"s3://.*/run: another job is writing here"),
-                only_writer(out, overwrite=True),
+                only_writer(out),
             ):
                 pass
         assert (out / ".lock").exists()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 
+from hyena_ray.errors import InputError
+from hyena_ray.report.run_contents import read_study
 from hyena_ray.search.searcher import StudySearch, scheduler
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.stored_study import StoredStudy, best_trial, missing, write_trials
-from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, PROBLEM, SCORE, SECONDS
+from hyena_ray.search.study_file import check_study_file
+from hyena_ray.search.trial_fields import EPOCH, FINISHED, METRIC, OWN, PROBLEM, SCORE, SECONDS
 
 SPACE = SearchSpace.parse(
     {
@@ -83,6 +88,7 @@ def test_a_trial_that_was_running_is_run_again_with_its_settings(tmp_path: Path)
     stored = StoredStudy(tmp_path, SPACE)
     study = stored.study
     first = StudySearch(stored, SPACE).suggest("killed")
+    study.enqueue_trial({}, user_attrs={OWN: True})
     study.ask()  # killed between `ask` and its suggestions
     again = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
     assert again.suggest("x") == first
@@ -125,8 +131,6 @@ def test_the_study_knows_how_every_trial_ended(tmp_path: Path) -> None:
     assert study.get_trials()[1].value == 0.5
     assert best_trial(study).number == 4
     write_trials(study, SPACE, tmp_path / "trials.parquet")
-    import pyarrow.parquet as pq
-
     table = pq.read_table(tmp_path / "trials.parquet")
     assert table["state"].to_pylist() == [
         "complete",
@@ -171,7 +175,7 @@ def test_known_settings_are_tried_once_though_a_start_was_killed_before_them(
     stored = StoredStudy(tmp_path, POINTS)
     study = stored.study
     assert run_one(StudySearch(stored, POINTS), "first")
-    study.enqueue_trial(POINTS.parameters_in_study(POINTS.points()[1]))
+    study.enqueue_trial(POINTS.parameters_in_study(POINTS.points()[1]), user_attrs={OWN: True})
     if asked:
         study.ask()  # killed between `ask` and its suggestions
     assert missing(study, POINTS) == POINTS.trials - 1
@@ -205,6 +209,59 @@ def test_values_under_another_condition_have_a_name_of_their_own_in_optuna(tmp_p
         assert values["training.epochs"] in ((2, 3) if values["lora.enabled"] else (5, 6, 7))
     names = {name for trial in stored.study.get_trials() for name in trial.params}
     assert names == {"lora.enabled", "training.epochs", "training.epochs (2)"}
+
+
+def test_trials_of_another_program_are_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calm = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
+    for number in range(3):
+        run_one(calm, str(number))
+    elsewhere = optuna.load_study(study_name="zdna", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    for state, value in ((TrialState.COMPLETE, 9.0), (TrialState.FAIL, None)):
+        elsewhere.add_trial(optuna.trial.create_trial(state=state, value=value))
+    elsewhere.ask()
+    elsewhere.enqueue_trial({"training.learning_rate": 5e-3})
+    with caplog.at_level(logging.WARNING):
+        stored = StoredStudy(tmp_path, SPACE)
+    assert "another program has added them: trial 3, 4, 5, 6" in caplog.text
+    search = StudySearch(stored, SPACE)
+    assert missing(stored.study, SPACE) == SPACE.trials - 3
+    while run_one(search, str(len(stored.study.get_trials()))):
+        pass
+    assert missing(stored.study, SPACE) == 0
+    own = [trial for trial in stored.study.get_trials() if "settings" in trial.user_attrs]
+    assert len(own) == SPACE.trials
+    assert best_trial(stored.study).number in {trial.number for trial in own}
+    scheduler(stored.study, SPACE)
+    write_trials(stored.study, SPACE, tmp_path / "trials.parquet")
+    table = pq.read_table(tmp_path / "trials.parquet")
+    assert table["trial"].to_pylist() == [trial.number for trial in own]
+    copy = read_study(tmp_path / "study.db", "zdna")
+    assert copy is not None
+    assert len(copy.get_trials(states=(TrialState.COMPLETE,))) == SPACE.trials
+
+
+@pytest.mark.parametrize("left", ["trials/0002", "trials.parquet"])
+def test_a_new_study_is_not_begun_where_trials_of_an_earlier_one_are(
+    tmp_path: Path, left: str
+) -> None:
+    check_study_file(tmp_path)
+    (tmp_path / left).mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"study\.db: is missing, and .*{left.split('/')[0]}"):
+        check_study_file(tmp_path)
+
+
+def test_a_study_that_does_not_know_the_trials_is_refused(tmp_path: Path) -> None:
+    search = StudySearch(StoredStudy(tmp_path, SPACE), SPACE)
+    for number in range(3):
+        run_one(search, str(number))
+    (tmp_path / "trials" / "0002").mkdir(parents=True)
+    check_study_file(tmp_path)
+    (tmp_path / "study.db").unlink()
+    run_one(StudySearch(StoredStudy(tmp_path, SPACE), SPACE), "of another search")
+    with pytest.raises(InputError, match=r"study\.db: has 1 trial, and .*trials holds number 2"):
+        check_study_file(tmp_path)
 
 
 def test_optuna_opens_the_study_by_its_name(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def windows() -> Windows:
 def plan(tmp_path: Path) -> TrialPlan:
     data = SharedData({20: InMemory()}, InProcess(held_out(windows())))
     # With a GPU, because a trial without one would hide all GPUs from the process of the tests.
-    return TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources(gpu=1))
+    return TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources(gpu=1), search="s")
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_every_epoch_is_reported_once_whenever_a_trial_was_killed(
                 held_out(windows()),
                 plan.folder_of(0),
                 report,
-                fingerprint=settings.fingerprint(),
+                fingerprint=plan.fingerprint_of(CONFIG["values"]),
             )
     run_trial(CONFIG, plan)
     assert [result[EPOCH] for result in reports] == [1, 2, 3]
@@ -140,7 +140,7 @@ def test_a_failure_caused_by_the_settings_is_reported_and_not_tried_again(
 
 def test_a_trial_has_no_folder_but_that_of_its_number(tmp_path: Path) -> None:
     data = SharedData({}, InProcess(held_out(windows())))
-    plan = TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources())
+    plan = TrialPlan(SPACE, tmp_path, data, threads=1, resources=TrialResources(), search="s")
     assert plan.folder_of(12) == tmp_path / "trials" / "0012"
     with pytest.raises(ValueError, match="format code"):
         plan.folder_of("../../x")

@@ -86,7 +86,7 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., optuna.
         monkeypatch.setattr(experiment, "run_trial", fake_run(tmp_path, fault))
         monkeypatch.setattr(experiment, "RETRIES", 1)
         stored = StoredStudy(tmp_path, settings)
-        run_trials(settings, stored, {}, tmp_path, placement)
+        run_trials(settings, stored, {}, tmp_path, placement, fingerprint="search")
         return stored.study
 
     return start
@@ -136,7 +136,7 @@ def searched(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Searc
             logger.addHandler(reader)
         try:
             stored = StoredStudy(folder, space())
-            run_trials(space(), stored, {}, folder, PLACEMENT)
+            run_trials(space(), stored, {}, folder, PLACEMENT, fingerprint="search")
         finally:
             for logger in (progress.logger, experiment.logger):
                 logger.removeHandler(reader)

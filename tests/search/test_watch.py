@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hyena_ray.search.space import SearchSpace
-from hyena_ray.search.trial_fields import COMPLETE, FAILED, STOPPED
+from hyena_ray.search.trial_fields import COMPLETE, FAILED, OWN, STOPPED
 from hyena_ray.search.tune_experiment import CRASHED, SearchWatch
 
 SPACE = SearchSpace.parse(
@@ -26,7 +26,7 @@ def study(*states: TrialState) -> optuna.Study:
     made = optuna.create_study(direction="maximize")
     for number, state in enumerate(states):
         value = number / 10 if state == TrialState.COMPLETE else None
-        made.add_trial(create_trial(state=state, value=value))
+        made.add_trial(create_trial(state=state, value=value, user_attrs={OWN: True}))
     return made
 
 

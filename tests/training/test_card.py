@@ -14,7 +14,8 @@ from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM
 from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.training.card import CARD, METRIC_TYPES, CardFacts, model_card
+from hyena_ray.model.settings import CARD
+from hyena_ray.training.card import METRIC_TYPES, CardFacts, model_card
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource
