@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +16,16 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import Field
 
 from hyena_ray.errors import InputError, shortened
-from hyena_ray.files import is_inside, new_output, read_json, remove_temporary_files, write_json
-from hyena_ray.runs._lock import only_writer
+from hyena_ray.files import (
+    is_inside,
+    is_unused,
+    new_output,
+    read_json,
+    remove_temporary_files,
+    write_json,
+)
 from hyena_ray.runs._ownership import check_ownership
+from hyena_ray.runs.lock import LOCK, only_writer
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import KINDS, MANIFEST, PLAN, Record, checked_kind
 from hyena_ray.settings import Settings, dotted
@@ -100,13 +107,13 @@ class Run(Generic[PlanType]):
 
 
 def default_folder(name: str) -> Path:
-    """Return a new folder in ~/ray_results/hyena_ray/, named by time and process.
+    """Return a new folder in ~/ray_results/hyena_ray/, named by time and a random number.
 
     Args:
         name: Beginning of its name.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path.home() / "ray_results" / "hyena_ray" / f"{name}-{stamp}-{os.getpid()}"
+    return Path.home() / "ray_results" / "hyena_ray" / f"{name}-{stamp}-{secrets.token_hex(4)}"
 
 
 def run_folder(out: AnyPath, *, resume: bool | None = None, overwrite: bool = False) -> AnyPath:
@@ -165,7 +172,7 @@ def check_output(
             raise InputError("--out", folder, f"is inside the input {path}", "give another folder")
     if resume and isinstance(folder, Path):  # on S3 the bucket's owner says who writes
         check_ownership(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if not is_unused(folder, besides=LOCK):
         there = _kind_in(folder)
         if there != kind:
             problem = f"is {KINDS[there].title}, not {KINDS[kind].title}"
