@@ -100,6 +100,8 @@ def run_in_terminal(
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    # Of a line that cannot be written, as on a full disk, no traceback is either.
+    logging.raiseExceptions = False
     # It says once to every user that it has made a list of fonts.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     remedy = "go on with --resume" if resumable else "run it again"
@@ -121,7 +123,7 @@ def run_in_terminal(
     except OSError as error:
         # A full disk, a broken connection: nothing that the job could mend.
         where = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or str(error)
+        reason = " ".join((error.strerror or str(error)).split())
         line = f"{where}{reason}; what was finished is kept; fix it and {remedy}"
         _fail(job, [line], 1, as_json=as_json)
     except (SystemExit, KeyboardInterrupt) as error:

@@ -27,7 +27,13 @@ from hyena_ray.model.configuration import (
     parse_config,
 )
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
-from hyena_ray.model.pretrained import WEIGHTS, complete_weights, read_tensors, write_model
+from hyena_ray.model.pretrained import (
+    WEIGHTS,
+    complete_weights,
+    read_tensors,
+    weight_shapes,
+    write_model,
+)
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.settings import READOUT, Readout
 from hyena_ray.model.window import WindowModel
@@ -144,9 +150,10 @@ def load_window_model(folder: AnyPath) -> WindowModel:
             weights_path, None, "not the weights that were saved (sha256 differs)", "save it again"
         )
     config = parse_config(CONFIG_CLASSES[name], values, folder / "config.json")
+    shapes = weight_shapes(CLASSIFIERS[name], config)
+    state = complete_weights(weights, shapes, weights_path)
     classifier = CLASSIFIERS[name](config)
-    shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
-    classifier.load_state_dict(complete_weights(weights, shapes, weights_path))
+    classifier.load_state_dict(state)
     model = WindowModel(classifier, stored.readout)
     model.threshold = stored.threshold
     model.tile_threshold = stored.tile_threshold

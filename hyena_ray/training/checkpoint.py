@@ -45,8 +45,11 @@ def save_state(path: AnyPath, state: TrainerState) -> None:
         path: File to write or replace.
         state: What is saved.
     """
+    # torch's own writer does not say why it fails, such as on a full disk.
+    content = io.BytesIO()
+    torch.save(state._asdict(), content)
     with atomic_file(path) as temporary:
-        torch.save(state._asdict(), temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_state(path: AnyPath, fingerprint: str) -> TrainerState | None:
