@@ -25,7 +25,7 @@ FINEST_PERIOD = 8
 FASTEST_DECAY = 5
 """Bases within which the fastest channel of local filters decays to 1 %."""
 
-WIDEST, DEEPEST, LONGEST = 1 << 16, 256, 1 << 24
+WIDEST, DEEPEST, LONGEST = 1 << 16, 64, 1 << 24
 """Most channels and other widths, layers, and tokens."""
 MOST_FEATURES = 1 << 28
 """Most features of time steps of all layers, of 4 bytes each."""
@@ -45,8 +45,8 @@ class ClassifierFields:
         "class_weights": (0, 1e6),
         "num_labels": (1, 1_000),
     }
-    """Smallest and largest value of every number, or of the numbers of a list. Far beyond what is of
-    use, and little enough for a file that somebody else wrote to take neither memory nor time."""
+    """Smallest and largest value of every number, or of the numbers of a list: far beyond what is
+    of use, and small enough that a file of somebody else takes neither memory nor time."""
 
     pooling: Pooling | None = None
     """Which hidden state labels a sequence; None labels every base. Where nothing is learnt below

@@ -28,7 +28,7 @@ FIXED = {"hyena_order"}
 
 
 @pytest.mark.parametrize(("model", "number"), NUMBERS)
-@pytest.mark.parametrize("value", [-(10**7), 10**9, 10**400, 1e300, -1e300, float("inf")])
+@pytest.mark.parametrize("value", [-(10**7), 10**9, 10**30, 1e300, -1e300, float("inf")])
 def test_no_number_of_a_configuration_is_without_bounds(
     model: str, number: str, value: float
 ) -> None:
@@ -51,9 +51,9 @@ def test_shapes_are_known_without_a_model(model: str) -> None:
 
 
 LARGE = {
-    "hyenadna": {"d_model": 65536, "d_inner": 65536, "n_layer": 256, "filter_order": 65536},
+    "hyenadna": {"d_model": 65536, "d_inner": 65536, "n_layer": 64, "filter_order": 65536},
     "dilated_cnn": {"channels": 65536, "kernel_size": 1001},
-    "bilstm": {"channels": 65536, "n_layer": 256},
+    "bilstm": {"channels": 65536, "n_layer": 64},
 }
 """Sizes within their bounds, whose weights would take terabytes."""
 
