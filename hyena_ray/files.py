@@ -15,9 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from hyena_ray.errors import InputError
 from hyena_ray.storage import AnyPath, S3Path, remove_folder
 
+MOST_JSON = 1 << 28
+"""Most bytes of a JSON file: a manifest of 200,000 contigs has a third of them."""
 TEMPORARY = ".*.tmp"
 """Pattern of the names of files and folders that are not complete yet."""
 
@@ -152,10 +156,15 @@ def read_json(path: AnyPath) -> Any:
         path: The file.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, is not JSON, or is far larger or deeper than any of ours.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
+            raise ValueError(f"more than {MOST_JSON >> 20} MiB")
+        # Python's own reader takes NaN, and what is nested until it fails.
+        return from_json(content, allow_inf_nan=False)
     except FileNotFoundError:
         raise InputError(path, None, "there is no such file", "check the folder you gave") from None
     except (OSError, ValueError) as error:

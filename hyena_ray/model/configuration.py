@@ -39,7 +39,7 @@ class ClassifierFields:
     model_type: ClassVar[str]
     causal: ClassVar[bool]
     """Whether position i of the output depends on positions 0 to i of the input and no further."""
-    BOUNDS: ClassVar[Mapping[str, tuple[float, float]]] = {
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         "pooled_length": (1, LONGEST),
         "pad_token_id": (0, WIDEST),
         "class_weights": (0, 1e6),
@@ -85,7 +85,8 @@ class HyenaFields(ClassifierFields):
 
     model_type = "hyenadna"
     causal = True
-    BOUNDS = ClassifierFields.BOUNDS | {
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
         "vocab_size": (1, WIDEST),
         "d_model": (1, WIDEST),
         "d_inner": (1, WIDEST),
@@ -222,7 +223,8 @@ class NetworkFields(ClassifierFields):
     """Values that the baselines which are networks have."""
 
     causal = False
-    BOUNDS = ClassifierFields.BOUNDS | {
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
         "vocab_size": (1, WIDEST),
         "channels": (1, WIDEST),
         "dropout": DROPOUT,
@@ -249,7 +251,11 @@ class DilatedCNNFields(NetworkFields):
     """Sizes of the dilated CNN. By default base i sees bases i - 64 to i + 64."""
 
     model_type = "dilated_cnn"
-    BOUNDS = NetworkFields.BOUNDS | {"kernel_size": (1, 1_001), "dilations": (1, 10_000)}
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **NetworkFields.BOUNDS,
+        "kernel_size": (1, 1_001),
+        "dilations": (1, 10_000),
+    }
 
     kernel_size: int = 9
     """Taps of every convolution; odd."""
@@ -282,7 +288,10 @@ class BiLSTMFields(NetworkFields):
     """Sizes of the BiLSTM. Every base sees the whole input."""
 
     model_type = "bilstm"
-    BOUNDS = NetworkFields.BOUNDS | {"n_layer": (1, DEEPEST)}
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **NetworkFields.BOUNDS,
+        "n_layer": (1, DEEPEST),
+    }
 
     n_layer: int = 2
     """Layers of both directions."""
@@ -302,7 +311,11 @@ class KmerLogisticFields(ClassifierFields):
 
     model_type = "kmer_logistic"
     causal = False
-    BOUNDS = ClassifierFields.BOUNDS | {"k": (1, 8), "radius": (0, 10_000)}
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "k": (1, 8),
+        "radius": (0, 10_000),
+    }
 
     k: int = 6
     """Bases of a k-mer; the model has a weight for each of 4**k and each class."""
@@ -351,7 +364,8 @@ class ZHuntFields(ClassifierFields):
 
     model_type = "zhunt"
     causal = False
-    BOUNDS = ClassifierFields.BOUNDS | {
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
         "dinucleotides": (1, MOST_DINUCLEOTIDES),
         "candidates": (1, MOST_DINUCLEOTIDES),
     }
@@ -385,7 +399,8 @@ class BoostedTreesFields(ClassifierFields):
 
     model_type = "trees"
     causal = False
-    BOUNDS = ClassifierFields.BOUNDS | {
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
         "trees": (1, 100_000),
         "depth": (1, 10),
         "shrinkage": (0, 1),

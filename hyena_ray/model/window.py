@@ -35,7 +35,8 @@ def check_finite(scores: Tensor | NDArray[np.floating]) -> None:
     Raises:
         NonFiniteError: One of them is NaN.
     """
-    if bool((scores != scores).any()):
+    nan = scores.isnan() if isinstance(scores, Tensor) else np.isnan(scores)
+    if bool(nan.any()):
         raise NonFiniteError(
             "model",
             None,
