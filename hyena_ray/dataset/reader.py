@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, STRETCHES, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
+from hyena_ray.runs.record import MANIFEST
 from hyena_ray.storage import AnyPath, arrow_file
 
 # Imported where windows are read: a command line that only looks at the manifest does not wait for
@@ -378,7 +379,7 @@ class PreparedData:
         stretches = self.manifest.stretches
         if stretches is not None and self.manifest.scored_in_stretches(split):
             self._check_held_by_stretch(length)
-            return [file for file in stretches.files if file.split == split]
+            return self._some(file for file in stretches.files if file.split == split)
         lengths = self.manifest.lengths
         if length not in lengths:
             raise InputError(
@@ -387,7 +388,16 @@ class PreparedData:
                 f"was not prepared; there is {', '.join(map(str, lengths))}",
                 "choose one of these, or prepare that length",
             )
-        return [f for f in self.manifest.files if (f.length, f.split) == (length, split)]
+        return self._some(
+            file for file in self.manifest.files if (file.length, file.split) == (length, split)
+        )
+
+    def _some(self, files: Iterable[DataFile]) -> Sequence[DataFile]:
+        found = list(files)
+        if not found:
+            problem = "lists no file of a split that it names"
+            raise InputError(self.folder / MANIFEST, None, problem, PREPARE_AGAIN)
+        return found
 
     def _check_held_by_stretch(self, length: int) -> None:
         assert self.manifest.stretch is not None
@@ -418,6 +428,8 @@ class PreparedData:
             raise InputError(path, None, problem, PREPARE_AGAIN) from None
 
     def _check(self, path: AnyPath, file: DataFile, parquet: pq.ParquetFile) -> None:
+        from hyena_ray.dataset.schema import rows_per_part
+
         actual, expected = parquet.schema_arrow, self._schema(file.length)
         for field in expected:
             if actual.get_field_index(field.name) < 0:
@@ -432,6 +444,9 @@ class PreparedData:
         rows = parquet.metadata.num_rows
         if rows != file.rows:
             raise InputError(path, f"{rows} rows", f"the manifest says {file.rows}", PREPARE_AGAIN)
+        most = rows_per_part(file.length, self.manifest.flank)
+        if rows > most:
+            raise InputError(path, f"{rows} rows", f"a file has {most} at most", PREPARE_AGAIN)
         if sha256_file(path) != file.sha256:
             raise InputError(path, None, "sha256 differs from the manifest's", PREPARE_AGAIN)
 

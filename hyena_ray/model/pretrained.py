@@ -286,14 +286,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive whose parts are compressed, and may be far larger than the file.
+    """Refuse an archive whose parts are damaged, or compressed, and then of any size.
 
-    torch stores them as they are.
+    torch stores them as they are, with checksums that it does not compare.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 raise ValueError("its parts are compressed, as torch never writes them")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} differs from its checksum")
 
 
 def complete_weights(
