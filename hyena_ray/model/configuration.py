@@ -17,7 +17,16 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.settings import MOST_DINUCLEOTIDES, Filters, Pooling
+from hyena_ray.model.settings import (
+    DEEPEST,
+    LONGEST,
+    MOST_DINUCLEOTIDES,
+    MOST_TREES,
+    WIDEST,
+    WIDEST_RADIUS,
+    Filters,
+    Pooling,
+)
 from hyena_ray.tasks import Kind
 
 FINEST_PERIOD = 8
@@ -25,8 +34,6 @@ FINEST_PERIOD = 8
 FASTEST_DECAY = 5
 """Bases within which the fastest channel of local filters decays to 1 %."""
 
-WIDEST, DEEPEST, LONGEST = 1 << 16, 64, 1 << 24
-"""Most channels and other widths, layers, and tokens."""
 MOST_FEATURES = 1 << 28
 """Most features of time steps of all layers, of 4 bytes each."""
 DROPOUT = (0, 0.999)
@@ -45,8 +52,7 @@ class ClassifierFields:
         "class_weights": (0, 1e6),
         "num_labels": (1, 1_000),
     }
-    """Smallest and largest value of every number, or of the numbers of a list: far beyond what is
-    of use, and small enough that a file of somebody else takes neither memory nor time."""
+    """Smallest and largest value of every number, or of the numbers of a list."""
 
     pooling: Pooling | None = None
     """Which hidden state labels a sequence; None labels every base. Where nothing is learnt below
@@ -314,7 +320,7 @@ class KmerLogisticFields(ClassifierFields):
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
         "k": (1, 8),
-        "radius": (0, 10_000),
+        "radius": (0, WIDEST_RADIUS),
     }
 
     k: int = 6
@@ -401,7 +407,7 @@ class BoostedTreesFields(ClassifierFields):
     causal = False
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
-        "trees": (1, 100_000),
+        "trees": (1, MOST_TREES),
         "depth": (1, 10),
         "shrinkage": (0, 1),
         "fraction": (0, 1),
