@@ -72,7 +72,8 @@ def only_maker(folder: AnyPath) -> Iterator[None]:
         InputError: Another job holds the lock.
         JobError: Another job has taken a lease that this one could not renew.
     """
-    lock = folder.parent / f".{folder.name}{LOCK}"
+    above = folder.parent if folder.parent.parts else folder  # a whole bucket is in nothing
+    lock = above / f".{folder.name}{LOCK}"
     new = [parent for parent in lock.parents if isinstance(lock, Path) and not parent.exists()]
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
