@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,12 +21,14 @@ PATIENCE = 3.0
 
 
 @contextmanager
-def no_orphans() -> Iterator[None]:
-    """See to it that all processes below this one end soon after it, if it is killed in the block.
+def no_orphans(besides: Collection[int]) -> Iterator[None]:
+    """See to it that the processes below this one end soon after it, if it is killed in the block.
 
-    Only those count that run when the block is entered.
+    Args:
+        besides: Ids of those that are left alone, such as what ran before a cluster was started.
+            So is what starts in the block.
     """
-    numbers = map(str, descendants(os.getpid()))
+    numbers = [str(child) for child in descendants(os.getpid()) if child not in besides]
     with subprocess.Popen(
         # Neither packages nor the environment of the job are loaded: it takes 8 MB.
         [sys.executable, "-I", "-S", __file__, *numbers],

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from hyena_ray.cluster._orphans import no_orphans
+from hyena_ray.cluster._orphans import descendants, no_orphans
 from hyena_ray.cluster._ray_internals import Autoscaling, autoscaling, loopback_only
 from hyena_ray.cluster.resources import Cluster, Node
 from hyena_ray.errors import InputError, JobError
@@ -60,12 +60,13 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     # A bare ray.init() would join whatever cluster happens to run on the machine.
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     cores = available_cores() if target == "local" else None
+    before = descendants(os.getpid())
     logger.info("waiting for Ray to %s", "start" if target == "local" else f"answer at {target}")
     with _own_signals():
         url = _start_here(dashboard) if target == "local" else _join(target)
     # Its lines on every block read would drown the job's own; errors are raised as well.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with no_orphans() if target == "local" else nullcontext():
+    with no_orphans(before) if target == "local" else nullcontext():
         try:
             with _errors_in_one_line():
                 yield _describe(url, cores)
