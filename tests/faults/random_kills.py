@@ -191,6 +191,7 @@ def torment(job: str, words: list[str], kills: int, folder: Path, chance: random
         if stale:
             sys.exit(f"{job} left {stale}")
         ends += 1
+        print(f"  {job}: equal after {done} kills, {inside} of them inside the work", flush=True)
         shutil.rmtree(out)
     return Tally(done, inside, ends)
 
@@ -225,8 +226,8 @@ def main() -> None:
             chance = random.Random(f"{given.seed} {job}")
             tally = torment(job, words[job], int(kills), folder, chance)
             total.update(tally._asdict())
-            print(f"{job}: {tally.kills} kills, {tally.inside} inside the work, {tally.ends} ends")
-            sys.stdout.flush()
+            counts = f"{tally.kills} kills, {tally.inside} inside the work, {tally.ends} ends"
+            print(f"{job}: {counts}", flush=True)
     print(f"seed {given.seed}: {dict(total)}; every result equals a calm run's")
 
 
