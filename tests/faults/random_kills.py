@@ -112,10 +112,11 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
         "tune": ["zdna", *data, "--space", folder / "space.yaml"],
     }
     words = {name: [str(word) for word in given] for name, given in jobs.items()}
-    for job, out in (("prepare", "data"), ("train", "run")):
-        finish(job, words[job], folder / out)
-    for out, more in (("first", "--seed=0"), ("second", "--seed=1")):
-        finish("attribute", [*words["attribute"], more], folder / out)
+    finish("prepare", words["prepare"], folder / "data")
+    for run, out in (("run", "first"), ("other", "second")):
+        finish("train", [*words["train"], "--set", f"training.seed={len(run)}"], folder / run)
+        given = ["--model", str(folder / run / "model"), *map(str, data), *FEW]
+        finish("attribute", given, folder / out)
     return words
 
 
@@ -160,7 +161,7 @@ def torment(job: str, words: list[str], kills: int, folder: Path, chance: random
     seconds = finish(job, words, calm)
     expected = results(job, calm)
     done, inside, ends, out = 0, 0, 0, folder / job
-    while done < kills or out.exists():
+    while True:
         more = []
         if out.exists():
             more = ["--resume"] if job in RESUMABLE else ["--overwrite"]
@@ -193,7 +194,8 @@ def torment(job: str, words: list[str], kills: int, folder: Path, chance: random
         ends += 1
         print(f"  {job}: equal after {done} kills, {inside} of them inside the work", flush=True)
         shutil.rmtree(out)
-    return Tally(done, inside, ends)
+        if done >= kills:
+            return Tally(done, inside, ends)
 
 
 @contextmanager
