@@ -12,6 +12,10 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
+LONGEST_NAME = 200
+"""Letters above which no name is like another one: the comparison would take seconds."""
+
+
 class JobError(RuntimeError):
     """A job that was given valid input cannot continue, said in one line.
 
@@ -160,6 +164,8 @@ def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
         >>> nearest_name("eval", ["train", "evaluate"])
         'evaluate'
     """
+    if len(name) > LONGEST_NAME:
+        return None
     folded = {candidate.lower(): candidate for candidate in allowed}
     typed = name.lower()
     completed = [key for key in folded if len(typed.strip("-")) > 1 and key.startswith(typed)]

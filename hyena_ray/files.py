@@ -5,25 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from hyena_ray.errors import InputError
 from hyena_ray.storage import AnyPath, S3Path, remove_folder
+
+MOST_JSON = 1 << 28
+"""Most bytes of a JSON file: a manifest of 200,000 contigs has a third of them."""
+TEMPORARY = ".*.tmp"
+"""Pattern of the names of files and folders that are not complete yet."""
 
 
 @contextmanager
 def atomic_file(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` once the block succeeds.
 
-    The temporary name starts with a dot, because Parquet directory readers skip such files. It
-    contains the process id, so two writers of the same file never share it; the last one wins.
-    A file for S3 is written on this machine first.
+    Two writers of the same file never share a temporary name; the last one wins. A file for S3 is
+    written on this machine first.
 
     Args:
         path: File to write.
@@ -43,7 +51,7 @@ def atomic_file(path: AnyPath, *, durable: bool = True) -> Iterator[Path]:
             yield temporary
             path.upload(temporary)
         return
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = _temporary_name(path)
     try:
         yield temporary
         if durable:
@@ -81,7 +89,7 @@ def atomic_folder(path: AnyPath, *, last: str, replace: bool = False) -> Iterato
     if replace and path.is_dir() and any(path.iterdir()) and not (path / last).exists():
         problem = f"would be replaced, and holds something else: it has no {last}"
         raise InputError(path, None, problem, "move it elsewhere, or give another folder")
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = _temporary_name(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -108,17 +116,48 @@ def name_aside(path: AnyPath) -> AnyPath:
 
 
 def remove_temporary_files(folder: AnyPath) -> None:
-    """Remove the half-written files that killed writers have left.
+    """Remove what killed writers have left half-written, in a folder and beside it.
 
     Args:
         folder: Folder that nobody writes to now.
     """
-    if isinstance(folder, Path):
-        for path in folder.rglob(".*.tmp"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    if not isinstance(folder, Path):
+        return
+    stale = list(folder.rglob(TEMPORARY))
+    with suppress(PermissionError):  # a folder that lists nothing has nothing of this user
+        beside = re.compile(rf"\.{re.escape(_stem(folder))}\.[A-Za-z0-9-]*\.[0-9a-f]{{16}}\.tmp")
+        stale += [path for path in folder.parent.iterdir() if beside.fullmatch(path.name)]
+    for path in stale:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_unused(folder: AnyPath, *, besides: str) -> bool:
+    """Tell whether a folder holds nothing, but for what a job leaves that was killed at its start.
+
+    Args:
+        folder: Folder on a disk or on S3; it need not exist.
+        besides: Name of a file that does not count.
+    """
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return all(path.name == besides or path.match(TEMPORARY) for path in entries)
+
+
+def _temporary_name(path: Path) -> Path:
+    """Return a new name beside a file or folder, for its content until it is complete.
+
+    It starts with a dot, because Parquet directory readers skip such files, and names the host for
+    people. The process id would not tell writers apart: in a container it is the same every time.
+    """
+    host = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:32]
+    return path.with_name(f".{_stem(path)}.{host}.{secrets.token_hex(8)}.tmp")
+
+
+def _stem(path: Path) -> str:
+    # A name has at most 255 bytes, of which host, number and dots take 55.
+    return path.name.encode()[:190].decode(errors="ignore")
 
 
 def write_json(path: AnyPath, value: Any) -> None:
@@ -139,10 +178,15 @@ def read_json(path: AnyPath) -> Any:
         path: The file.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, is not JSON, or is far larger or deeper than any of ours.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
+            raise ValueError(f"more than {MOST_JSON >> 20} MiB")
+        # Python's own reader takes NaN, and what is nested until it fails.
+        return from_json(content, allow_inf_nan=False)
     except FileNotFoundError:
         raise InputError(path, None, "there is no such file", "check the folder you gave") from None
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from hyena_ray.errors import InputError, raise_together, unknown_key, unknown_name
 from hyena_ray.storage import AnyPath, location
@@ -387,10 +387,16 @@ class _PlainValues(SafeConstructor):
 _PlainValues.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
 
+MOST_YAML, MOST_PARTS, DEEPEST_YAML = 1 << 16, 5_000, 20
+"""Most characters and parts of settings in YAML, and most lists and mappings inside each other.
+More takes the reader minutes, and nobody writes it."""
+
+
 def load_yaml(path: AnyPath) -> dict[str, Any]:
     """Read one YAML 1.2 mapping strictly.
 
-    Duplicate keys, tags, anchors, directives and a second document are refused.
+    Duplicate keys, tags, anchors, directives, a second document, and what is far larger or deeper
+    than settings are, are refused.
 
     Args:
         path: The file.
@@ -399,7 +405,8 @@ def load_yaml(path: AnyPath) -> dict[str, Any]:
         InputError: The file is missing, has a syntax error or any of the above; names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            text = stream.read(4 * MOST_YAML + 1).decode()
     except FileNotFoundError:
         raise InputError(path, None, "there is no such file", "give a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -417,12 +424,22 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
     Raises:
         InputError: As `load_yaml`.
     """
+    if len(text) > MOST_YAML:
+        raise InputError(place, None, f"more than {MOST_YAML:,} characters", "shorten it")
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = False
     yaml.Constructor = _PlainValues
+    depth = 0
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
+        for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
             line = f"{place}:{event.start_mark.line + 1}"
+            if number > MOST_PARTS:
+                raise InputError(line, None, f"more than {MOST_PARTS:,} values", "shorten it")
+            depth += isinstance(event, CollectionStartEvent)
+            depth -= isinstance(event, CollectionEndEvent)
+            if depth > DEEPEST_YAML:
+                problem = f"more than {DEEPEST_YAML} lists and mappings inside each other"
+                raise InputError(line, None, problem, "write it flat")
             if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
                 raise InputError(line, None, "anchors and aliases are not allowed", "write it out")
             if getattr(event, "tag", None):
@@ -438,6 +455,10 @@ def parse_yaml(text: str, place: str | PurePath) -> dict[str, Any]:
         parts = [getattr(error, name, None) for name in ("context", "problem")]
         problem = ", ".join(filter(None, parts)) or "not YAML"
         raise InputError(line, None, problem, "correct the line") from None
+    except ValueError as error:  # such as an integer of thousands of digits
+        if isinstance(error, InputError):
+            raise
+        raise InputError(place, None, f"a value cannot be read ({error})", "correct it") from None
     if not isinstance(values, dict):
         raise InputError(place, values, "not a mapping of keys to values", "see search_spaces/")
     try:

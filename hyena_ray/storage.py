@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from hyena_ray.errors import InputError
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
 S3 = "s3://"
+OTHER_VERSION = ("NoSuchKey", "PreconditionFailed", "ConditionalRequestConflict")
+"""Answers to a request that an object does not meet the condition of."""
+
+
+class Version(NamedTuple):
+    """The content of an object on S3, and the name of its version."""
+
+    version: str
+    """Entity tag."""
+    content: str
 
 
 class S3Path(PurePosixPath):
@@ -154,6 +164,58 @@ class S3Path(PurePosixPath):
             if not missing_ok:
                 raise
 
+    def read_version(self) -> Version | None:
+        """Read a small object, or return None where there is none.
+
+        Raises:
+            OSError: The storage cannot be reached, or refuses.
+        """
+        found = self._request("get_object")
+        return None if found is None else Version(found["ETag"], found["Body"].read().decode())
+
+    def write_version(self, content: str, version: str | None) -> str | None:
+        """Write a small object only if it is as it was read.
+
+        Args:
+            content: New content.
+            version: Version that it must have; None if there must be none.
+
+        Returns:
+            The new version, or None if the object is another one, or is there already.
+
+        Raises:
+            OSError: The storage cannot be reached, or refuses.
+        """
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        written = self._request("put_object", Body=content.encode(), **condition)
+        return None if written is None else str(written["ETag"])
+
+    def remove_version(self, version: str) -> None:
+        """Remove an object only if it has a version.
+
+        Args:
+            version: The version.
+
+        Raises:
+            OSError: The storage cannot be reached, or refuses.
+        """
+        self._request("delete_object", IfMatch=version)
+
+    def _request(self, name: str, **values: Any) -> dict[str, Any] | None:
+        """Send a request; None stands for an object that is not there, or not as required."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket, *key = self.parts
+        send: Callable[..., dict[str, Any]] = getattr(_client(bucket), name)
+        try:
+            return send(Bucket=bucket, Key="/".join(key), **values)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in OTHER_VERSION:
+                return None
+            raise OSError(f"{self}: {error}") from None
+        except BotoCoreError as error:
+            raise OSError(f"{self}: {error}") from None
+
 
 AnyPath: TypeAlias = Path | S3Path
 
@@ -164,6 +226,15 @@ def _store(bucket: str) -> fs.FileSystem:
 
     # Unlike S3FileSystem(), this reads AWS_ENDPOINT_URL.
     return fs.FileSystem.from_uri(S3 + bucket)[0]
+
+
+@cache
+def _client(bucket: str) -> Any:
+    """Return a client for conditional writes, which Arrow has not."""
+    import boto3
+
+    # Unlike Arrow's, it does not read AWS_REGION.
+    return boto3.client("s3", region_name=_store(bucket).region)
 
 
 def location(text: str) -> AnyPath:
@@ -235,20 +306,23 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
         yield copy
 
 
-def move_folder(path: AnyPath, target: AnyPath) -> None:
+def move_folder(path: AnyPath, target: AnyPath, *, besides: str) -> None:
     """Move a folder on the storage that it is on: at once on a disk, object by object on S3.
 
     Args:
         path: The folder.
         target: Its new path, where nothing is yet.
+        besides: Name of an object that stays on S3: the lease of the job that moves the others.
     """
     if isinstance(path, Path):
         path.rename(target)
         return
-    for item in path.files():
+    moved = [item for item in path.files() if item != path / besides]
+    for item in moved:
         copy = target / item.relative_to(path)
         path._store.copy_file(item._key, S3Path(copy)._key)
-    remove_folder(path)
+    for item in moved:
+        item.unlink(missing_ok=True)
 
 
 def remove_folder(path: AnyPath) -> None:

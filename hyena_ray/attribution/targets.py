@@ -16,7 +16,7 @@ from hyena_ray.dataset.reader import sample_evenly
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import model_device, upload
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.window import WindowModel, check_finite
 
 POSITIVE = 1
 """Label and class that are attributed."""
@@ -275,6 +275,9 @@ def true_positives(
 
     Returns:
         True positives, shaped as the labels, bool.
+
+    Raises:
+        NonFiniteError: The model's logits overflow.
     """
     device = model_device(model)
     positive: NDArray[np.bool_] = labels == POSITIVE
@@ -284,6 +287,7 @@ def true_positives(
         with torch.no_grad():
             logits = model.predict(upload(tokens[some], device))
         probability = logits.float().softmax(-1)[..., POSITIVE].cpu().numpy()
+        check_finite(probability)
         positive[some] &= probability >= model.threshold
     return positive
 

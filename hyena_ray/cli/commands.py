@@ -45,6 +45,8 @@ JOBS = {
     "threshold": "hyena_ray.workflows.threshold",
 }
 """Every job, in the order of the help, and the module that holds its `WORKFLOW`."""
+RESUMABLE = frozenset({"train", "tune", "compare", "attribute", "predict", "pretrain"})
+"""Jobs that have --resume: known before their modules are imported, for the line of a stop."""
 GROUPS = (READ, DO, WRITE, WHERE)
 GENERAL = "for every job"
 """Group of the options that every job has."""
@@ -318,7 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words[0] if words[:1] and words[0] in JOBS else PROGRAM
-    run_in_terminal(name, lambda: run(words), as_json="--json" in words)
+    run_in_terminal(
+        name, lambda: run(words), as_json="--json" in words, resumable=name in RESUMABLE
+    )
 
 
 def run(arguments: Sequence[str], command: click.Command | None = None) -> Outcome | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -17,18 +18,78 @@ from hyena_ray.errors import InputError, JobError
 from hyena_ray.outcomes import Outcome
 
 
+class _Stop:
+    """What SIGINT and SIGTERM do: the first one stops the job, which then saves undisturbed.
+
+    Args:
+        remedy: What a user does after a stop, for the last line.
+    """
+
+    def __init__(self, remedy: str) -> None:
+        self.by: signal.Signals | None = None
+        """The signal that stopped the job."""
+        self._remedy = remedy
+        self._repeated = self._said = False
+
+    def install(self) -> None:
+        """Handle both signals in this process."""
+        # A shell's background job starts with SIGINT ignored, and would neither stop nor save.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._arrived)
+
+    def repeat(self, lost: signal.Signals) -> None:
+        """Send a signal again whose exception nobody has seen.
+
+        Args:
+            lost: The signal.
+        """
+        self.by = None
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, lost)
+
+    def say(self) -> None:
+        """Print the last line of the log, once nothing is being saved any more."""
+        if self.by is not None and not self._said:
+            self._said = True
+            sys.stderr.write(
+                f"stopped by {self.by.name}; what was finished is kept, {self._remedy}\n"
+            )
+            sys.stderr.flush()
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if self.by is None:
+            self.by = signal.Signals(number)
+            if self.by == signal.SIGINT:
+                raise KeyboardInterrupt
+            sys.exit(128 + number)
+        if self._repeated or self._said:
+            # Files appear whole or not at all, so that nothing is damaged. What would still run
+            # may wait for another process for ever.
+            self.say()
+            os._exit(128 + self.by)
+        self._repeated = True
+        sys.stderr.write("saving what was finished; once more ends the job at once\n")
+
+
 def run_in_terminal(
-    job: str, work: Callable[[], Outcome | None], *, as_json: bool = False
+    job: str,
+    work: Callable[[], Outcome | None],
+    *,
+    as_json: bool = False,
+    resumable: bool = False,
 ) -> NoReturn:
     """Run a job, print what it found, and leave with its exit code.
 
     The result goes to stdout, as text with a table of the outputs or as one JSON object; messages
-    go to stderr.
+    go to stderr. A first SIGINT or SIGTERM stops the job. While it saves, a second one says so, and
+    a third ends it at once.
 
     Args:
         job: Name of the job.
         work: The job; None stands for help or versions, which are printed already.
         as_json: Whether one JSON object is printed, for an error too.
+        resumable: Whether the job has --resume, which the last line of a stopped one names.
 
     Raises:
         SystemExit: With 0 where everything that was asked for is complete; 2 for an `InputError`, a
@@ -39,21 +100,16 @@ def run_in_terminal(
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    # Of a line that cannot be written, as on a full disk, no traceback is either.
+    logging.raiseExceptions = False
     # It says once to every user that it has made a list of fonts.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    terminated = False
-
-    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-        nonlocal terminated
-        terminated = True
-        sys.exit(128 + signum)
-
-    signal.signal(signal.SIGTERM, terminate)
-    # A shell's background job starts with SIGINT ignored, and would neither stop nor save.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    remedy = "go on with --resume" if resumable else "run it again"
+    stop = _Stop(remedy)
+    stop.install()
     try:
         # A library that prints would print into the object.
-        with redirect_stdout(sys.stderr if as_json else sys.stdout), _no_stop_is_lost():
+        with redirect_stdout(sys.stderr if as_json else sys.stdout), _no_stop_is_lost(stop):
             outcome = work()
         if outcome is None:
             sys.exit(0)
@@ -67,20 +123,21 @@ def run_in_terminal(
     except OSError as error:
         # A full disk, a broken connection: nothing that the job could mend.
         where = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or str(error)
-        line = f"{where}{reason}; what was finished is kept; fix it and run again"
+        reason = " ".join((error.strerror or str(error)).split())
+        line = f"{where}{reason}; what was finished is kept; fix it and {remedy}"
         _fail(job, [line], 1, as_json=as_json)
-    except SystemExit:
-        # Inside a wait of Ray's, the exit comes out with code 1.
-        if not terminated:
+    except (SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):  # from a library that handles the signal itself
+            stop.by = stop.by or signal.SIGINT
+        if stop.by is None:
             raise
-        _stopped(signal.SIGTERM)
-    except KeyboardInterrupt:
-        _stopped(signal.SIGINT)
+        stop.say()
+        # Inside a wait of Ray's, the exit comes out with code 1.
+        sys.exit(128 + stop.by)
 
 
 @contextmanager
-def _no_stop_is_lost() -> Iterator[None]:
+def _no_stop_is_lost(stop: _Stop) -> Iterator[None]:
     """Repeat a signal whose exception was raised where Python only prints exceptions.
 
     A signal that arrives while a weak reference's callback or a finalizer runs raises there, and
@@ -95,8 +152,7 @@ def _no_stop_is_lost() -> Iterator[None]:
             before(unraisable)
         else:
             # Later, and so outside the callback; to the main thread, whose waits it ends.
-            main = threading.main_thread().ident
-            threading.Timer(0.05, signal.pthread_kill, [main, lost]).start()
+            threading.Timer(0.05, stop.repeat, [lost]).start()
 
     sys.unraisablehook = repeat
     try:
@@ -111,9 +167,3 @@ def _fail(job: str, lines: list[str], code: int, *, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps({"job": job, "errors": lines}))
     sys.exit(code)
-
-
-def _stopped(by: signal.Signals) -> NoReturn:
-    # The last line of the log: nothing is being saved any more.
-    print(f"stopped by {by.name}; what was finished is kept", file=sys.stderr)
-    sys.exit(128 + by)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import ray
 from ray.util.metrics import Counter, Gauge
@@ -150,7 +151,8 @@ class Watchdog:
 def watchdog(limit: float, what: str) -> Iterator[Watchdog]:
     """Interrupt the main thread once `progress()` was not called for `limit` seconds.
 
-    Must be entered in the main thread, where Ctrl-C is not caught inside.
+    Must be entered in the main thread, where Ctrl-C is not caught inside. A Ctrl-C of the user is
+    left to the handler of the job.
 
     Args:
         limit: Longest time without progress, in seconds.
@@ -175,9 +177,15 @@ def watchdog(limit: float, what: str) -> Iterator[Watchdog]:
                 signal.pthread_kill(main, signal.SIGINT)
                 dog.progress()
 
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        # A shell's background job begins with SIGINT ignored: the bite would go unnoticed.
+        if dog.bit or not callable(before):
+            raise KeyboardInterrupt
+        before(number, frame)
+
     thread = threading.Thread(target=watch, daemon=True, name="watchdog")
-    # A shell's background job begins with SIGINT ignored: the bite would go unnoticed.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, interrupted)
     thread.start()
     try:
         yield dog

@@ -12,12 +12,13 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from hyena_ray.cluster._orphans import descendants, no_orphans
 from hyena_ray.cluster._ray_internals import Autoscaling, autoscaling, loopback_only
 from hyena_ray.cluster.resources import Cluster, Node
 from hyena_ray.errors import InputError, JobError
@@ -59,16 +60,18 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     # A bare ray.init() would join whatever cluster happens to run on the machine.
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     cores = available_cores() if target == "local" else None
+    before = descendants(os.getpid())
     logger.info("waiting for Ray to %s", "start" if target == "local" else f"answer at {target}")
     with _own_signals():
         url = _start_here(dashboard) if target == "local" else _join(target)
     # Its lines on every block read would drown the job's own; errors are raised as well.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    try:
-        with _errors_in_one_line():
-            yield _describe(url, cores)
-    finally:
-        ray.shutdown()
+    with no_orphans(before) if target == "local" else nullcontext():
+        try:
+            with _errors_in_one_line():
+                yield _describe(url, cores)
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -107,11 +110,17 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the job's handling of SIGTERM, which ray.init replaces by an exit without its code."""
+    """Keep the job's handling of SIGTERM, for which ray.init exits with code 15 from then on."""
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    except SystemExit as stopped:
+        if stopped.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def available_cores() -> int:

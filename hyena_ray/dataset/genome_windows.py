@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.dataset.manifest import (
+    LONGEST,
     STRETCHES,
     ContigEntry,
     Count,
@@ -72,7 +73,7 @@ class PrepareSettings(Settings):
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
     """Window lengths in bases, at most the stretch; training windows of each length are cut
     separately."""
-    flank: int = Field(default=64, ge=0)
+    flank: int = Field(default=64, ge=0, le=LONGEST)
     """Real bases stored on each side of a window."""
     negatives: float = Field(default=3.0, ge=0)
     """Training windows without a labelled base for each one with a labelled base."""
@@ -81,7 +82,7 @@ class PrepareSettings(Settings):
     ] = None
     """Bases from one training window to the next, a divisor of every length; windows overlap where
     it is less than the length."""
-    stretch: int = Field(default=1024, ge=1)
+    stretch: int = Field(default=1024, ge=1, le=LONGEST)
     """Bases of a stretch. The genome is split in stretches, and validation and test are whole
     stretches, which models of every window length read with windows of their own."""
     scan: bool = False

@@ -36,6 +36,8 @@ DECISIVE = (
 """Fields that decide all others: the plan of a preparation."""
 VERSIONS = ("hyena-ray", "numpy", "pyarrow")
 """Packages whose versions decide the bytes of prepared data."""
+LONGEST = 1 << 24
+"""Most bases of a window, a stretch, or a flank."""
 STRETCHES = "stretches"
 """Folder of the stretches of a genome in a prepared folder."""
 PREPARE_AGAIN = "prepare the data again"
@@ -138,7 +140,7 @@ class DataFile(Settings):
         pattern=rf"^(length=[0-9]+|{STRETCHES})/split=[a-z0-9]+/part-[0-9]+\.parquet$"
     )
     """Path relative to the prepared folder."""
-    length: int
+    length: int = Field(ge=1, le=LONGEST)
     """Bases of a window or a stretch."""
     split: str
     """Name of the split."""
@@ -166,7 +168,7 @@ class Manifest(Record):
     """Name of the task."""
     lengths: tuple[int, ...]
     """Lengths of the training windows in bases."""
-    flank: int = Field(ge=0)
+    flank: int = Field(ge=0, le=LONGEST)
     """Bases stored on each side of a window or a stretch."""
     negatives: float | None = Field(ge=0)
     """Negatives per positive that were asked for in training; None for sequences, which are taken

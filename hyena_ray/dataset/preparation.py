@@ -6,15 +6,12 @@ Input: a genome with regions, or files of labelled sequences. Output:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-
 from hyena_ray.dataset.genome_windows import PrepareSettings
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.sequences import SequenceSettings
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder
+from hyena_ray.runs.lock import only_maker
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, check_output, write_provenance
 from hyena_ray.storage import AnyPath
@@ -45,11 +42,15 @@ def prepare(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Manifes
         The manifest, as written.
 
     Raises:
-        InputError: An input cannot be used, `out` exists, or a split would lack a class.
+        InputError: An input cannot be used, `out` exists or is written by another job, or a split
+            would lack a class.
     """
-    output = check_recipe(recipe, out, overwrite=overwrite)
-    folder = output.folder
-    with _parents_of(folder), atomic_folder(folder, last=MANIFEST, replace=overwrite) as temporary:
+    folder = check_recipe(recipe, out, overwrite=overwrite).folder
+    with (
+        only_maker(folder),
+        atomic_folder(folder, last=MANIFEST, replace=overwrite) as temporary,
+    ):
+        check_recipe(recipe, out, overwrite=overwrite)  # another job may have made it meanwhile
         manifest = recipe.write(temporary)
         inputs = {str(number): path for number, path in enumerate(recipe.inputs, start=1)}
         write_provenance(temporary, inputs)
@@ -78,16 +79,3 @@ def check_recipe(recipe: Recipe, out: AnyPath, *, overwrite: bool = False) -> Ou
             f"use {fitting.__name__}",
         )
     return check_output(out, Manifest.KIND, inputs=recipe.inputs, overwrite=overwrite)
-
-
-@contextmanager
-def _parents_of(out: AnyPath) -> Iterator[None]:
-    """Remove the folders above `out` that the block has made, where they hold nothing after it."""
-    new = [parent for parent in out.parents if not parent.exists()] if isinstance(out, Path) else []
-    try:
-        yield
-    finally:
-        for parent in new:
-            # Refused by the system, as it should be, once the result is in it.
-            with suppress(OSError):
-                parent.rmdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -391,7 +391,7 @@ class PreparedData:
         stretches = self.manifest.stretches
         if stretches is not None and self.manifest.scored_in_stretches(split):
             self._check_held_by_stretch(length)
-            return [file for file in stretches.files if file.split == split]
+            return self._some(file for file in stretches.files if file.split == split)
         lengths = self.manifest.lengths
         if length not in lengths:
             raise InputError(
@@ -400,7 +400,16 @@ class PreparedData:
                 f"was not prepared; there is {', '.join(map(str, lengths))}",
                 "choose one of these, or prepare that length",
             )
-        return [f for f in self.manifest.files if (f.length, f.split) == (length, split)]
+        return self._some(
+            file for file in self.manifest.files if (file.length, file.split) == (length, split)
+        )
+
+    def _some(self, files: Iterable[DataFile]) -> Sequence[DataFile]:
+        found = list(files)
+        if not found:
+            problem = "lists no file of a split that it names"
+            raise InputError(self.folder / MANIFEST, None, problem, PREPARE_AGAIN)
+        return found
 
     def _check_held_by_stretch(self, length: int) -> None:
         assert self.manifest.stretch is not None
@@ -431,6 +440,7 @@ class PreparedData:
             raise InputError(path, None, problem, PREPARE_AGAIN) from None
 
     def _check(self, path: AnyPath, file: DataFile, parquet: pq.ParquetFile) -> None:
+        from hyena_ray.dataset.schema import rows_per_part
         from hyena_ray.dataset.tokens import TOKEN_IDS
 
         actual, expected = parquet.schema_arrow, self._schema(file.length)
@@ -451,6 +461,9 @@ class PreparedData:
             known = f"this version reads {TOKEN_IDS}"
             place = f"{self.folder / MANIFEST}: tokens"
             raise InputError(place, self.manifest.tokens, known, PREPARE_AGAIN)
+        most = rows_per_part(file.length, self.manifest.flank)
+        if rows > most:
+            raise InputError(path, f"{rows} rows", f"a file has {most} at most", PREPARE_AGAIN)
         if sha256_file(path) != self._sha256[file.path]:
             raise InputError(path, None, "sha256 differs from the manifest's", PREPARE_AGAIN)
 

@@ -172,6 +172,16 @@ def tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any
     return np.concatenate([chunk.to_numpy_ndarray() for chunk in chunks])
 
 
+def rows_per_part(length: int, flank: int) -> int:
+    """Return the largest number of windows in a Parquet file.
+
+    Args:
+        length: Bases of a window.
+        flank: Bases on each side of it.
+    """
+    return max(1, min(PART_ROWS, PART_BYTES // (2 * (length + flank))))
+
+
 class PartWriter:
     """Collect the windows, or stretches, of one split and write full Parquet files as they come.
 
@@ -191,7 +201,7 @@ class PartWriter:
         self._folder = folder
         self._group, self._length, self._split = group, length, split
         width = 2 * (length + flank)
-        self._part_rows = max(1, min(PART_ROWS, PART_BYTES // width))
+        self._part_rows = rows_per_part(length, flank)
         self._group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // width))
         self._pending: list[Windows] = []
         self._rows = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath
 
+LAST_BYTES = bytes.fromhex("26fc8f88")
+"""End of a complete file. Where the library cannot write to the end, it only prints a warning."""
+
 
 class BigWigTrack:
     """A bigWig file that is being written, contig by contig and base by base.
@@ -21,10 +26,12 @@ class BigWigTrack:
 
     Args:
         file: File opened for writing by pyBigWig, with its header written.
+        path: The file, for the message of a failure.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, path: AnyPath) -> None:
         self._file = file
+        self._path = path
 
     def add_bases(
         self, contig: str, position: NDArray[np.int64], values: NDArray[np.floating]
@@ -36,7 +43,8 @@ class BigWigTrack:
             position: (n,) bases, 0-based, strictly ascending.
             values: (n,) finite value of each.
         """
-        self._file.addEntries(contig, position, values=values.astype(np.float64), span=1)
+        with _failures_of(self._path):
+            self._file.addEntries(contig, position, values=values.astype(np.float64), span=1)
 
     def add_runs(self, contig: str, start: int, values: NDArray[np.floating]) -> None:
         """Add consecutive bases, each run of equal values as one entry.
@@ -52,12 +60,13 @@ class BigWigTrack:
         kept = np.isfinite(values[begin])
         begin, end = begin[kept], end[kept]
         if len(begin):
-            self._file.addEntries(
-                [contig] * len(begin),
-                begin + start,
-                ends=end + start,
-                values=values[begin].astype(np.float64),
-            )
+            with _failures_of(self._path):
+                self._file.addEntries(
+                    [contig] * len(begin),
+                    begin + start,
+                    ends=end + start,
+                    values=values[begin].astype(np.float64),
+                )
 
 
 @contextmanager
@@ -72,9 +81,31 @@ def create_bigwig(path: AnyPath, contigs: Sequence[tuple[str, int]]) -> Iterator
         The track to fill.
     """
     with atomic_file(path) as temporary:
-        file = pyBigWig.open(str(temporary), "w")
+        with _failures_of(path):
+            file = pyBigWig.open(str(temporary), "w")
         try:
-            file.addHeader(list(contigs))
-            yield BigWigTrack(file)
+            with _failures_of(path):
+                file.addHeader(list(contigs))
+            yield BigWigTrack(file, path)
         finally:
             file.close()
+        with _failures_of(path):
+            _check_end(temporary)
+
+
+def _check_end(path: Path) -> None:
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - len(LAST_BYTES)))
+        if stream.read() != LAST_BYTES:
+            raise RuntimeError("truncated")
+
+
+@contextmanager
+def _failures_of(path: AnyPath) -> Iterator[None]:
+    """Raise as an `OSError` what the library makes of a failed write: it does not say why."""
+    try:
+        yield
+    except (RuntimeError, SystemError):
+        raise OSError(
+            errno.EIO, "the bigWig file could not be written; is the disk full?", str(path)
+        ) from None

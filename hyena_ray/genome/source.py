@@ -30,6 +30,12 @@ GZIP_ENDINGS = (".gz", ".bgz", ".bgzip")
 COPY_AGAIN = "copy or download the file again"
 """Remedy for a damaged file."""
 
+MOST_RATIO, GRACE = 100, 1 << 27
+"""Most bytes that a byte of gzip may unpack to, beyond the first ones: bases give four and tables
+ten, and only runs of N give a thousand."""
+MOST_TEXT = 1 << 29
+"""Most bytes of a table, which is read as a whole."""
+
 Reader = TypeVar("Reader")
 
 
@@ -136,7 +142,8 @@ class Source:
         """Yield the decompressed content in blocks of up to 1 MiB.
 
         Raises:
-            InputError: The file is missing, a folder, unreadable, or damaged gzip.
+            InputError: The file is missing, a folder, unreadable, or damaged gzip, or unpacks to
+                far more than any genome or table does.
         """
         with report_unreadable(self.path, self._remedy), self.path.open("rb") as file:
             stored, size = _HashedFile(file), _file_size(file)
@@ -152,9 +159,16 @@ class Source:
         """Return the whole decompressed content, for files that are small next to a genome.
 
         Raises:
-            InputError: As `blocks`.
+            InputError: As `blocks`, or the content is larger than any table.
         """
-        return b"".join(self.blocks())
+        content, size = [], 0
+        for block in self.blocks():
+            content.append(block)
+            size += len(block)
+            if size > MOST_TEXT:
+                problem = f"holds more than {MOST_TEXT >> 20} MiB"
+                raise InputError(self.path, None, problem, self._remedy)
+        return b"".join(content)
 
     def _decompressed(self, stored: io.BufferedReader) -> Iterator[bytes]:
         head = stored.peek(18)[:18]
@@ -163,11 +177,20 @@ class Source:
                 yield block
             return
         self.is_gzip = True
+        raw, size = stored.raw, 0
+        assert isinstance(raw, _HashedFile)
         with gzip.GzipFile(fileobj=stored) as stream:
             while block := stream.read(BLOCK):
+                size += len(block)
+                if size > GRACE + MOST_RATIO * raw.count:
+                    raise InputError(
+                        self.path,
+                        None,
+                        f"unpacks to more than {MOST_RATIO} times its size",
+                        "unpack it yourself, if it is what you think",
+                    )
                 yield block
-        raw = stored.raw
-        if head[12:14] == b"BC" and isinstance(raw, _HashedFile) and raw.tail != BGZF_EOF:
+        if head[12:14] == b"BC" and raw.tail != BGZF_EOF:
             raise EOFError("bgzip's closing block is missing: the file is cut short")
 
 

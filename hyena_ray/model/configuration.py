@@ -7,7 +7,7 @@ in plain torch, and the Hugging Face configuration in huggingface.py.
 # No `from __future__ import annotations`: transformers checks the types of fields, but not strings.
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,13 +17,26 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.errors import InputError
-from hyena_ray.model.settings import Filters, Pooling
+from hyena_ray.model.settings import (
+    DEEPEST,
+    LONGEST,
+    MOST_DINUCLEOTIDES,
+    MOST_TREES,
+    WIDEST,
+    WIDEST_RADIUS,
+    Filters,
+    Pooling,
+)
 from hyena_ray.tasks import Kind
 
 FINEST_PERIOD = 8
 """Bases that the finest feature of local filters spans."""
 FASTEST_DECAY = 5
 """Bases within which the fastest channel of local filters decays to 1 %."""
+
+MOST_FEATURES = 1 << 28
+"""Most features of time steps of all layers, of 4 bytes each."""
+DROPOUT = (0, 0.999)
 
 
 @dataclass
@@ -33,6 +46,13 @@ class ClassifierFields:
     model_type: ClassVar[str]
     causal: ClassVar[bool]
     """Whether position i of the output depends on positions 0 to i of the input and no further."""
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        "pooled_length": (1, LONGEST),
+        "pad_token_id": (0, WIDEST),
+        "class_weights": (0, 1e6),
+        "num_labels": (1, 1_000),
+    }
+    """Smallest and largest value of every number, or of the numbers of a list."""
 
     pooling: Pooling | None = None
     """Which hidden state labels a sequence; None labels every base. Where nothing is learnt below
@@ -53,12 +73,13 @@ class ClassifierFields:
         Raises:
             InputError: Names the value.
         """
-        self._at_least_one("pooled_length")
-
-    def _at_least_one(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) < 1:
-                raise InputError(f"config: {name}", getattr(self, name), "below 1", "raise it")
+        for name, (low, high) in self.BOUNDS.items():
+            value = getattr(self, name, None)
+            for number in _numbers(value):
+                if not low <= number <= high:
+                    raise InputError(
+                        f"config: {name}", number, f"not within {low:g} to {high:g}", "correct it"
+                    )
 
 
 @dataclass
@@ -70,6 +91,31 @@ class HyenaFields(ClassifierFields):
 
     model_type = "hyenadna"
     causal = True
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "vocab_size": (1, WIDEST),
+        "d_model": (1, WIDEST),
+        "d_inner": (1, WIDEST),
+        "max_seq_len": (1, LONGEST),
+        "emb_dim": (3, LONGEST),
+        "n_layer": (1, DEEPEST),
+        "filter_order": (1, WIDEST),
+        "short_filter_order": (1, 1_000),
+        "activation_freq": (-1e6, 1e6),
+        "num_inner_mlps": (0, DEEPEST),
+        "embed_dropout": DROPOUT,
+        "hyena_dropout": DROPOUT,
+        "hyena_filter_dropout": DROPOUT,
+        "layer_norm_epsilon": (1e-12, 1),
+        "initializer_range": (0, 10),
+        "pad_vocab_size_multiple": (1, WIDEST),
+        "slow_decay": (1e-9, 1e6),
+        "fast_decay": (1e-9, 1e6),
+        "head_dropout": DROPOUT,
+        "lookahead": (0, LONGEST),
+        "flank_composition": (0, LONGEST),
+        "short_filter_rank": (0, WIDEST),
+    }
 
     vocab_size: int = 12
     """Tokens; the embedding table is padded to a multiple of `pad_vocab_size_multiple`."""
@@ -134,8 +180,15 @@ class HyenaFields(ClassifierFields):
 
     def check(self) -> None:
         super().check()
-        self._at_least_one("vocab_size", "d_model", "d_inner", "max_seq_len", "n_layer")
-        self._at_least_one("filter_order", "short_filter_order", "pad_vocab_size_multiple")
+        numbers = self.n_layer * self.max_seq_len * (self.emb_dim + 1)
+        if numbers > MOST_FEATURES:
+            raise InputError(
+                "config: max_seq_len",
+                self.max_seq_len,
+                f"{numbers:,} features of time steps with n_layer {self.n_layer} and emb_dim "
+                f"{self.emb_dim}, above {MOST_FEATURES:,}",
+                "lower one of them",
+            )
         if self.hyena_order != 2:
             raise InputError(
                 "config: hyena_order", self.hyena_order, "only 2 is supported", "set it to 2"
@@ -148,8 +201,8 @@ class HyenaFields(ClassifierFields):
             raise InputError(
                 "config: head", self.head, "labels bases, not sequences", "set linear or electra"
             )
-        if self.emb_dim < 3 or self.emb_dim % 2 == 0:
-            raise InputError("config: emb_dim", self.emb_dim, "not odd and at least 3", "set 5")
+        if self.emb_dim % 2 == 0:
+            raise InputError("config: emb_dim", self.emb_dim, "not odd", "set 5")
 
     @property
     def padded_vocab_size(self) -> int:
@@ -176,6 +229,14 @@ class NetworkFields(ClassifierFields):
     """Values that the baselines which are networks have."""
 
     causal = False
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "vocab_size": (1, WIDEST),
+        "channels": (1, WIDEST),
+        "dropout": DROPOUT,
+        "head_dropout": DROPOUT,
+        "flank_composition": (0, LONGEST),
+    }
 
     vocab_size: int = 16
     """Tokens, as HyenaDNA's table has them."""
@@ -196,6 +257,11 @@ class DilatedCNNFields(NetworkFields):
     """Sizes of the dilated CNN. By default base i sees bases i - 64 to i + 64."""
 
     model_type = "dilated_cnn"
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **NetworkFields.BOUNDS,
+        "kernel_size": (1, 1_001),
+        "dilations": (1, 10_000),
+    }
 
     kernel_size: int = 9
     """Taps of every convolution; odd."""
@@ -206,6 +272,13 @@ class DilatedCNNFields(NetworkFields):
         super().check()
         if self.kernel_size % 2 == 0:
             raise InputError("config: kernel_size", self.kernel_size, "not odd", "add 1")
+        if len(self.dilations) > DEEPEST:
+            raise InputError(
+                "config: dilations",
+                f"{len(self.dilations)} of them",
+                f"above {DEEPEST}",
+                "give fewer",
+            )
 
 
 @dataclass
@@ -221,6 +294,10 @@ class BiLSTMFields(NetworkFields):
     """Sizes of the BiLSTM. Every base sees the whole input."""
 
     model_type = "bilstm"
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **NetworkFields.BOUNDS,
+        "n_layer": (1, DEEPEST),
+    }
 
     n_layer: int = 2
     """Layers of both directions."""
@@ -240,6 +317,11 @@ class KmerLogisticFields(ClassifierFields):
 
     model_type = "kmer_logistic"
     causal = False
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "k": (1, 8),
+        "radius": (0, WIDEST_RADIUS),
+    }
 
     k: int = 6
     """Bases of a k-mer; the model has a weight for each of 4**k and each class."""
@@ -288,11 +370,25 @@ class ZHuntFields(ClassifierFields):
 
     model_type = "zhunt"
     causal = False
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "dinucleotides": (1, MOST_DINUCLEOTIDES),
+        "candidates": (1, MOST_DINUCLEOTIDES),
+    }
 
     dinucleotides: list[int] | tuple[int, ...] = (6, 6)
     """Fewest and most dinucleotides of a window."""
     candidates: list[list[int]] | tuple[tuple[int, ...], ...] = ((6, 6),)
     """Pairs of which validation chose the one above."""
+
+    def check(self) -> None:
+        super().check()
+        for name in ("dinucleotides", "candidates"):
+            pairs = [self.dinucleotides] if name == "dinucleotides" else self.candidates
+            if any(len(pair) != 2 or pair[0] > pair[1] for pair in pairs):
+                raise InputError(
+                    f"config: {name}", pairs, "not two ascending numbers", "correct it"
+                )
 
 
 @dataclass
@@ -309,6 +405,14 @@ class BoostedTreesFields(ClassifierFields):
 
     model_type = "trees"
     causal = False
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "trees": (1, MOST_TREES),
+        "depth": (1, 10),
+        "shrinkage": (0, 1),
+        "fraction": (0, 1),
+        "smallest_leaf": (1, LONGEST),
+    }
 
     features: str = "zdna"
     """A key of `tree_features.FEATURE_SETS`."""
@@ -322,10 +426,6 @@ class BoostedTreesFields(ClassifierFields):
     """Fraction of the training bases that were drawn for each tree."""
     smallest_leaf: int = 20
     """Fewest of these in a leaf."""
-
-    def check(self) -> None:
-        super().check()
-        self._at_least_one("trees", "depth", "smallest_leaf")
 
 
 @dataclass
@@ -412,6 +512,15 @@ def kind_of(config: ClassifierFields) -> Kind:
     return "base" if config.pooling is None else "sequence"
 
 
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield a number, or those of a list, whatever it is nested in."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
 def parse_config(
     config_class: type[ConfigType], values: Mapping[str, Any], path: PurePath
 ) -> ConfigType:
@@ -425,13 +534,17 @@ def parse_config(
     Raises:
         InputError: A value has the wrong type or is out of range; names `path` and the key.
     """
-    if "num_labels" not in values and values.get("id2label"):
-        values = {**values, "num_labels": len(values["id2label"])}
+    labels = values.get("id2label")
+    if "num_labels" not in values and isinstance(labels, dict) and labels:
+        values = {**values, "num_labels": len(labels)}
     try:
         # JSON mode: a list is one, and neither "1" nor True is a number.
         return TypeAdapter(config_class).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            raise InputError(path, None, f"unfit value ({cause})", "correct the file") from None
         key = ".".join(str(part) for part in first["loc"][:1])
         reason = f"{key}: {first['msg']}" if key else first["msg"]
         raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None

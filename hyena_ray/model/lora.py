@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
@@ -212,11 +212,9 @@ def save_adapter(classifier: nn.Module, folder: Path) -> None:
         inference_mode=True,
     )
     config.save_pretrained(str(folder))
-    save_file(
-        {f"base_model.model.{name}": t.contiguous() for name, t in (weights | heads).items()},
-        folder / "adapter_model.safetensors",
-        metadata={"format": "pt"},
-    )
+    named = {f"base_model.model.{name}": t.contiguous() for name, t in (weights | heads).items()}
+    content = save(named, metadata={"format": "pt"})
+    (folder / "adapter_model.safetensors").write_bytes(content)
 
 
 def adapted_names(classifier: Classifier) -> set[str] | None:

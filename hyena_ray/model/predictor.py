@@ -41,7 +41,7 @@ from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.settings import READOUT, Readout
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.window import WindowModel, check_finite
 from hyena_ray.storage import AnyPath, location
 
 MODEL_FILES = (
@@ -238,6 +238,7 @@ class Scorer:
 
         Raises:
             DeviceError: A single window does not fit into the memory of the GPU.
+            NonFiniteError: The model's logits overflow.
         """
 
         def attempt(batch: int) -> Callable[[], NDArray[np.float32]]:
@@ -248,7 +249,10 @@ class Scorer:
 
         with self._queueing:
             wait = halving(self.batch, attempt, "--batch", "window")
-        return wait()
+        scores = wait()
+        known = sequence.codes[first - sequence.start : last - sequence.start] != N_CODE
+        check_finite(scores[known])
+        return scores
 
     @torch.inference_mode()
     def _queue(self, sequence: ContigSlice, size: int, first: int, last: int, step: int) -> Tensor:
@@ -469,7 +473,9 @@ class SequencePredictor:
         batch = default_batch(self.model.readout, device)
         for first in range(0, len(encoded), batch):
             tokens = upload(np.stack(encoded[first : first + batch]), device)
-            scores += probabilities(self.model, tokens)[:, 0].tolist()
+            batch_scores = probabilities(self.model, tokens)[:, 0].cpu()
+            check_finite(batch_scores)
+            scores += batch_scores.tolist()
         return scores
 
 

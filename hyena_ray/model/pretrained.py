@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import logging
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePath
@@ -18,12 +19,18 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, sha256_file
-from hyena_ray.model.configuration import ClassifierFields, HyenaConfig, parse_config, write_config
+from hyena_ray.model.configuration import (
+    ClassifierFields,
+    ConfigType,
+    HyenaConfig,
+    parse_config,
+    write_config,
+)
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.provenance import PROVENANCE, is_hub_id
 from hyena_ray.runs.plan import fingerprint
@@ -76,11 +83,12 @@ def load_pretrained(
     """
     folder = resolve_checkpoint(source, revision)
     config = read_config(folder, **changes)
+    shapes = weight_shapes(build, config)
+    expected = {name.removeprefix("hyena."): shape for name, shape in shapes.items()}
+    weights = matching_weights(folder, expected, source)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is replaced below
         model = build(config)
     state = model.state_dict()
-    shapes = {name.removeprefix("hyena."): tensor.shape for name, tensor in state.items()}
-    weights = matching_weights(folder, shapes, source)
     named = {name: weights.get(name.removeprefix("hyena.")) for name in state}
     model.load_state_dict(
         {name: value for name, value in named.items() if value is not None}, strict=False
@@ -90,6 +98,21 @@ def load_pretrained(
         if part is not None and not any(name.startswith(prefix) for name in weights):
             part.apply(model.initialise_module)
     return model.eval()
+
+
+def weight_shapes(
+    build: Callable[[ConfigType], nn.Module], config: ConfigType
+) -> dict[str, torch.Size]:
+    """Return the shapes of the weights that a model would have, by name; none is allocated.
+
+    They are compared with a file before a model is built as its config.json wants it.
+
+    Args:
+        build: Class of the model.
+        config: Its configuration.
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return {name: weight.shape for name, weight in build(config).state_dict().items()}
 
 
 def resolve_checkpoint(
@@ -273,6 +296,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     # torch answers damage with RuntimeError, EOFError, UnpicklingError, KeyError and others.
     except (SafetensorError, Exception) as error:
@@ -283,6 +307,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise InputError(path, type(content).__name__, "not a table of weights", remedy)
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive whose parts are damaged, or compressed, and then of any size.
+
+    torch stores them as they are, with checksums that it does not compare.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("its parts are compressed, as torch never writes them")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} differs from its checksum")
 
 
 def complete_weights(
@@ -354,4 +391,6 @@ def write_model(
             addresses.add(tensor.data_ptr())
     numbers = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
     write_config(folder, config, architecture, str(numbers).removeprefix("torch."))
-    save_file(stored, folder / WEIGHTS, metadata={"format": "pt"})
+    # Not by its own writer, which leaves a file that its user alone may read, and does not say why
+    # it fails.
+    (folder / WEIGHTS).write_bytes(save(stored, metadata={"format": "pt"}))

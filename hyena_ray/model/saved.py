@@ -33,7 +33,13 @@ from hyena_ray.model.configuration import (
     parse_config,
 )
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
-from hyena_ray.model.pretrained import WEIGHTS, complete_weights, read_tensors, write_model
+from hyena_ray.model.pretrained import (
+    WEIGHTS,
+    complete_weights,
+    read_tensors,
+    weight_shapes,
+    write_model,
+)
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.settings import CARD, READOUT, Readout
 from hyena_ray.model.window import WindowModel
@@ -263,9 +269,10 @@ def _load_classifier(folder: Path) -> Classifier:
         )
     weights = read_tensors(folder / WEIGHTS)
     config = parse_config(CONFIG_CLASSES[name], values, folder / "config.json")
+    shapes = weight_shapes(CLASSIFIERS[name], config)
+    state = complete_weights(weights, shapes, folder / WEIGHTS)
     classifier = CLASSIFIERS[name](config)
-    shapes = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
-    classifier.load_state_dict(complete_weights(weights, shapes, folder / WEIGHTS))
+    classifier.load_state_dict(state)
     return classifier
 
 

@@ -38,6 +38,10 @@ HEADLESS = ("kmer_logistic", "rule", "zhunt", "trees")
 """Architectures whose score of a base is a sum, without hidden states that a head could read."""
 TASKS_OF: dict[Architecture, tuple[str, ...]] = {"zhunt": ("zdna",), "trees": ("zdna", "g4")}
 """Tasks of the architectures that are made for some of them; the others serve all."""
+WIDEST, DEEPEST, LONGEST = 1 << 16, 64, 1 << 24
+"""Most channels and other widths, layers, and tokens: far beyond what is of use, and small enough
+that a file of somebody else takes neither memory nor time."""
+WIDEST_RADIUS, MOST_TREES = 10_000, 100_000
 MOST_DINUCLEOTIDES = 12
 """Longest windows of Z-HUNT: those of 12 dinucleotides cost 14 times as much as those of 6."""
 
@@ -77,28 +81,32 @@ class ModelSettings(Settings):
     starts from random weights."""
     revision: Annotated[str | None, UsedWhere(HYENADNA, unless={"model.backbone": (None,)})] = None
     """Commit of the hub id; required with one."""
-    d_model: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=128, ge=8)
+    d_model: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=128, ge=8, le=WIDEST)
     """Channels of HyenaDNA."""
-    n_layer: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=2, ge=1)
+    n_layer: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=2, ge=1, le=DEEPEST)
     """Layers of HyenaDNA."""
-    max_seq_len: Annotated[int | None, UsedWhere(RANDOM_WEIGHTS)] = Field(default=None, ge=2)
+    max_seq_len: Annotated[int | None, UsedWhere(RANDOM_WEIGHTS)] = Field(
+        default=None, ge=2, le=LONGEST
+    )
     """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
     of two, at least 256, that holds a window with its flanks."""
     filters: Annotated[Filters, UsedWhere(RANDOM_WEIGHTS)] = "local"
     """HyenaDNA's filters. `published` are made for 1,000 bases and more: in tiny-1k no channel
     decays within 300 bases, and the finest feature of a time step spans 1,000. `local` have finer
     features and channels that decay within 5 bases and upward, and learn from far fewer windows."""
-    channels: Annotated[int, UsedWhere(NETWORKS)] = Field(default=64, ge=1)
+    channels: Annotated[int, UsedWhere(NETWORKS)] = Field(default=64, ge=1, le=WIDEST)
     """Channels of the dilated CNN and, in each direction, of the BiLSTM."""
     k: Annotated[int, UsedWhere(KMERS)] = Field(default=6, ge=1, le=8)
     """k-mer length of the logistic regression."""
-    radius: Annotated[int, UsedWhere(KMERS, unless=SEQUENCES)] = Field(default=12, ge=0)
+    radius: Annotated[int, UsedWhere(KMERS, unless=SEQUENCES)] = Field(
+        default=12, ge=0, le=WIDEST_RADIUS
+    )
     """Bases on each side of a base whose k-mers the logistic regression counts."""
     zhunt_windows: Annotated[tuple[tuple[int, int], ...], UsedWhere(ZHUNT)] = Field(
         default=((4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (3, 6), (4, 8)), min_length=1
     )
     """Fewest and most dinucleotides of Z-HUNT's windows, of which validation chooses one pair."""
-    trees: Annotated[int, UsedWhere(TREES)] = Field(default=100, ge=1)
+    trees: Annotated[int, UsedWhere(TREES)] = Field(default=100, ge=1, le=MOST_TREES)
     """Number of boosted trees."""
     tree_depth: Annotated[int, UsedWhere(TREES)] = Field(default=4, ge=1, le=10)
     """Most comparisons from the root of a boosted tree to a leaf."""
@@ -138,12 +146,16 @@ class ModelSettings(Settings):
 class ReadoutSettings(Settings):
     """How labels are read from a classifier's output."""
 
-    flank: Annotated[int, UsedWhere(unless=SEQUENCES)] = Field(default=32, ge=0)
+    flank: Annotated[int, UsedWhere(unless=SEQUENCES)] = Field(default=32, ge=0, le=LONGEST)
     """Real bases given on each side of a window; a causal model gets `lookahead` on the right."""
-    lookahead: Annotated[int, UsedWhere(HYENADNA, unless=SEQUENCES)] = Field(default=32, ge=0)
+    lookahead: Annotated[int, UsedWhere(HYENADNA, unless=SEQUENCES)] = Field(
+        default=32, ge=0, le=LONGEST
+    )
     """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
     there, or at i by a head that looks ahead. Models that see both sides do not need it."""
-    flank_composition: Annotated[int, UsedWhere(unless=NO_COMPOSITION)] = Field(default=0, ge=0)
+    flank_composition: Annotated[int, UsedWhere(unless=NO_COMPOSITION)] = Field(
+        default=0, ge=0, le=LONGEST
+    )
     """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
     The cost of a window does not depend on it. See model/flank_composition.py."""
     strands: Strands = "both"
@@ -168,7 +180,7 @@ class Readout(ReadoutSettings):
         1024
     """
 
-    window: int = Field(ge=1)
+    window: int = Field(ge=1, le=LONGEST)
     """Bases of a window, each with a label."""
 
     @property
@@ -193,7 +205,7 @@ class LoraSettings(Settings):
 
     enabled: Annotated[bool, UsedWhere(HYENADNA)] = False
     """Train adapters and the head alone."""
-    rank: Annotated[int, UsedWhere(LORA)] = Field(default=8, ge=1)
+    rank: Annotated[int, UsedWhere(LORA)] = Field(default=8, ge=1, le=WIDEST)
     """Inner width of an adapter."""
     alpha: Annotated[int, UsedWhere(LORA)] = Field(default=32, ge=1)
     """Numerator of the scale of an adapter's output, alpha / rank."""

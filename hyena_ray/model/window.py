@@ -7,7 +7,9 @@ A classifier of sequences gives one label for the whole window.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +20,29 @@ from hyena_ray.model.configuration import kind_of
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.flank_composition import measure_composition
 from hyena_ray.model.settings import Readout
+
+
+class NonFiniteError(InputError):
+    """A model's scores are not numbers."""
+
+
+def check_finite(scores: Tensor | NDArray[np.floating]) -> None:
+    """Refuse a model whose logits overflow: NaN would be taken for what has no score.
+
+    Args:
+        scores: Probabilities of known bases or of sequences.
+
+    Raises:
+        NonFiniteError: One of them is NaN.
+    """
+    nan = scores.isnan() if isinstance(scores, Tensor) else np.isnan(scores)
+    if bool(nan.any()):
+        raise NonFiniteError(
+            "model",
+            None,
+            "its logits overflow: probabilities are NaN",
+            "use another model, or train it again with a lower learning rate",
+        )
 
 
 class WindowModel(nn.Module):

@@ -6,8 +6,8 @@ import logging
 import re
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import name_aside, read_json, write_json
-from hyena_ray.runs._lock import LOCK, only_writer
+from hyena_ray.files import is_unused, name_aside, read_json, write_json
+from hyena_ray.runs.lock import LOCK, only_writer
 from hyena_ray.storage import AnyPath, move_folder, remove_folder
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ def move_aside(folder: AnyPath) -> tuple[str, ...]:
     Raises:
         InputError: Another job writes the folder.
     """
-    if not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir()):
+    if is_unused(folder, besides=LOCK):
         return ()
     aside = name_aside(folder)
     with only_writer(folder):
         earlier = _listed(folder)
-        move_folder(folder, aside)
+        move_folder(folder, aside, besides=LOCK)
     logger.info("%s is kept as %s until the new run is complete", folder, aside.name)
     return (*earlier, aside.name)
 

@@ -6,8 +6,8 @@ import datetime
 import hashlib
 import importlib.metadata
 import logging
-import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +21,17 @@ from pydantic import Field
 
 import hyena_ray
 from hyena_ray.errors import InputError, shortened
-from hyena_ray.files import is_inside, new_output, read_json, remove_temporary_files, write_json
-from hyena_ray.runs._lock import only_writer
+from hyena_ray.files import (
+    is_inside,
+    is_unused,
+    new_output,
+    read_json,
+    remove_temporary_files,
+    write_json,
+)
 from hyena_ray.runs._ownership import check_ownership
 from hyena_ray.runs._replacement import move_aside, remember_replaced, remove_replaced
+from hyena_ray.runs.lock import LOCK, only_writer
 from hyena_ray.runs.plan import Plan, check_seal, sealed
 from hyena_ray.runs.record import EVERY_KIND, KINDS, PLAN, Record, checked_kind
 from hyena_ray.runs.stored_files import MANIFEST, StoredFile, list_files
@@ -163,13 +170,13 @@ def _also_listed(kind: str) -> Iterator[str]:
 
 
 def default_folder(name: str) -> Path:
-    """Return a new folder in ~/ray_results/hyena_ray/, named by time and process.
+    """Return a new folder in ~/ray_results/hyena_ray/, named by time and a random number.
 
     Args:
         name: Beginning of its name.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path.home() / "ray_results" / "hyena_ray" / f"{name}-{stamp}-{os.getpid()}"
+    return Path.home() / "ray_results" / "hyena_ray" / f"{name}-{stamp}-{secrets.token_hex(4)}"
 
 
 def run_folder(out: AnyPath, *, resume: bool | None = None, overwrite: bool = False) -> AnyPath:
@@ -228,7 +235,7 @@ def check_output(
             raise InputError("--out", folder, f"is inside the input {path}", "give another folder")
     if resume and isinstance(folder, Path):  # on S3 the bucket's owner says who writes
         check_ownership(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if not is_unused(folder, besides=LOCK):
         there = _kind_in(folder)
         if there != kind:
             problem = f"is {KINDS[there].title}, not {KINDS[kind].title}"

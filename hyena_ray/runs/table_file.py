@@ -12,6 +12,9 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
 from hyena_ray.storage import AnyPath, arrow_file
 
+MOST_ROWS = 1 << 24
+"""Most rows of a table that is read: as many as there are 12-mers. A file of a few kilobytes may
+have any number of equal ones."""
 REMEDY = "finish it with --resume, or make it again"
 """What to do about a run with a file that is missing or damaged."""
 
@@ -43,10 +46,15 @@ def read_table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
         columns: Names of the columns that it must have.
 
     Raises:
-        InputError: The file is missing or damaged, lacks a column, or has no row.
+        InputError: The file is missing or damaged, lacks a column, has no row, or more than
+            `MOST_ROWS`.
     """
     try:
         with arrow_file(path) as stream:
+            rows = pq.read_metadata(stream).num_rows
+            if rows > MOST_ROWS:
+                raise InputError(path, f"{rows:,} rows", f"more than {MOST_ROWS:,}", REMEDY)
+            stream.seek(0)
             table = pq.read_table(stream, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from typing import Any, NamedTuple
 
 import torch
@@ -45,8 +46,11 @@ def save_state(path: AnyPath, state: TrainerState) -> None:
         path: File to write or replace.
         state: What is saved.
     """
+    # torch's own writer does not say why it fails, such as on a full disk.
+    content = io.BytesIO()
+    torch.save(state._asdict(), content)
     with atomic_file(path) as temporary:
-        torch.save(state._asdict(), temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_state(path: AnyPath, fingerprint: str) -> TrainerState | None:
@@ -62,7 +66,12 @@ def load_state(path: AnyPath, fingerprint: str) -> TrainerState | None:
     if not path.exists():
         return None
     try:
-        values = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        content = io.BytesIO(path.read_bytes())
+        with zipfile.ZipFile(content) as archive:  # torch does not compare the checksums in it
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(damaged)
+        content.seek(0)
+        values = torch.load(content, map_location="cpu", weights_only=True)
         state = TrainerState(**values)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, KeyError...
         raise InputError(

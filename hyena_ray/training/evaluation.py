@@ -18,7 +18,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.window import WindowModel, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.bootstrap import (
@@ -285,6 +285,9 @@ def predict(
         class_weights: Class weights of the loss, shape (2,), float32.
         workers: Processes that share the windows; each gets the scores of all.
         on_progress: Called with the number of windows of every batch that was scored.
+
+    Raises:
+        NonFiniteError: The model's logits overflow.
     """
     model.eval()
     device = model_device(model)
@@ -296,7 +299,11 @@ def predict(
             logits = model.predict(batch.tokens(device))
             loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
             scored.append((logits.float().softmax(-1)[..., 1], loss))
+            if len(scored) == 1:
+                check_finite(scored[0][0])
     # The device is synchronised only here, after all work has been queued.
+    for batch_scores, _ in scored:
+        check_finite(batch_scores)
     own = [(scores.cpu().numpy(), float(loss.total), float(loss.weight)) for scores, loss in scored]
     scores, totals, weights = zip(*workers.merge(own), strict=True)
     mean = math.fsum(totals) / math.fsum(weights)

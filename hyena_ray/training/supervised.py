@@ -17,7 +17,7 @@ from hyena_ray.model.devices import default_device, model_device, upload
 from hyena_ray.model.lora import trainable_share
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.window import NonFiniteError, WindowModel
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.augmentation import Augmentation
@@ -204,14 +204,20 @@ class SupervisedPlan:
 
     def evaluate(self, model: WindowModel, steps: int, losses: list[float]) -> Record:
         """Score the validation data, with the thresholds that are best on them."""
-        measured = evaluate(
-            model,
-            self._validation,
-            class_weights(self._recipe),
-            threshold=self._threshold_metric,
-            workers=self._workers,
-            on_progress=self._on_validation,
-        )
+        try:
+            measured = evaluate(
+                model,
+                self._validation,
+                class_weights(self._recipe),
+                threshold=self._threshold_metric,
+                workers=self._workers,
+                on_progress=self._on_validation,
+            )
+        except NonFiniteError:
+            raise DivergenceError(
+                f"validation after epoch {self.epochs_done(steps)}: the logits overflow; "
+                "lower the learning rate"
+            ) from None
         model.threshold = measured.metrics.threshold
         if measured.tiles is not None:
             model.tile_threshold = measured.tiles.threshold

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hyena_ray.files import atomic_folder, new_output
 from hyena_ray.outcomes import SIMULATED, Outcome
+from hyena_ray.runs.lock import only_maker
 from hyena_ray.settings import WRITE, Location, Option
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import TASKS, Task, task_named
@@ -64,7 +65,8 @@ def execute(simulation: Simulation) -> dict[str, AnyPath]:
 
     task, folder = simulation.task, simulation.folder
     last = "genome.fa" if task.kind == "base" else "test.csv"
-    with atomic_folder(folder, last=last) as temporary:
+    with only_maker(folder), atomic_folder(folder, last=last) as temporary:
+        new_output(folder)  # another job may have made it meanwhile
         recipe = simulate(task, temporary, simulation.seed, lengths=task.lengths, flank=task.flank)
         return {
             name: folder / PurePath(path).name

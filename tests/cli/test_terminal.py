@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+from hyena_ray.cli.commands import JOBS, RESUMABLE
+from hyena_ray.workflows.workflow import Resumable
 
 START = """\
 import os, signal, sys, time
@@ -37,7 +41,7 @@ def test_what_a_user_got_wrong_is_one_line_and_exit_code_2() -> None:
 def test_a_signal_leaves_with_its_own_code(name: str, code: int) -> None:
     done = job(f"os.kill(os.getpid(), signal.{name}); time.sleep(30)")
     assert done.returncode == code
-    assert done.stderr == f"stopped by {name}; what was finished is kept\n"
+    assert done.stderr == f"stopped by {name}; what was finished is kept, run it again\n"
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
@@ -51,7 +55,62 @@ def test_a_signal_is_not_lost_in_the_callback_of_a_weak_reference(name: str, cod
         "\n    time.sleep(30)"
     )
     assert done.returncode == code
-    assert done.stderr == f"stopped by {name}; what was finished is kept\n"
+    assert done.stderr == f"stopped by {name}; what was finished is kept, run it again\n"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_second_signal_lets_a_stopped_job_save(name: str, code: int) -> None:
+    send = f"os.kill(os.getpid(), signal.{name})"
+    done = job(
+        f"\n    try: {send}; time.sleep(30)\n    finally: {send}; print('saved', file=sys.stderr)"
+    )
+    assert done.returncode == code
+    said, saved, last = done.stderr.splitlines()
+    assert "saving" in said
+    assert saved == "saved"
+    assert last == f"stopped by {name}; what was finished is kept, run it again"
+
+
+def test_a_third_signal_ends_a_job_whose_saving_hangs_with_the_last_line_all_the_same() -> None:
+    send = "os.kill(os.getpid(), signal.SIGINT)"
+    done = job(f"\n    try: {send}; time.sleep(30)\n    finally: {send}; {send}; time.sleep(30)")
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1].startswith("stopped by SIGINT; what was finished is kept")
+
+
+def test_a_signal_after_the_last_line_changes_neither_code_nor_line() -> None:
+    # As while Ray's own exit handlers run.
+    done = job(
+        "\n    import atexit"
+        "\n    atexit.register(os.kill, os.getpid(), signal.SIGINT)"
+        "\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(30)"
+    )
+    assert done.returncode == 130
+    assert done.stderr == "stopped by SIGINT; what was finished is kept, run it again\n"
+
+
+def test_ctrl_c_that_a_library_handles_itself_ends_a_job_in_the_same_way() -> None:
+    done = job("raise KeyboardInterrupt")
+    assert done.returncode == 130
+    assert done.stderr == "stopped by SIGINT; what was finished is kept, run it again\n"
+
+
+def test_the_last_line_names_resume_for_the_jobs_that_have_it() -> None:
+    resumable = {
+        name
+        for name, module in JOBS.items()
+        for workflow in [import_module(module).WORKFLOW]
+        if issubclass(workflow.settings((*workflow.tasks, "")[0]), Resumable)
+    }
+    assert resumable == RESUMABLE
+    program = (
+        f"{START}def main(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
+        "run_in_terminal('job', main, resumable=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == "stopped by SIGTERM; what was finished is kept, go on with --resume\n"
 
 
 def test_sigterm_keeps_its_code_where_a_library_exits_with_another() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 from ray.tune.error import TuneError
@@ -86,6 +87,70 @@ def work():
         signal.pause()
 run_in_terminal("job", work)
 """
+
+
+STARTING = """
+import signal, sys, threading, time, os
+from hyena_ray.cluster import start
+from hyena_ray.cli.terminal import run_in_terminal
+before = signal.getsignal(signal.SIGTERM)
+def send():
+    # Once ray.init has put its own handler in place of the job's.
+    while "ray" not in getattr(signal.getsignal(signal.SIGTERM), "__module__", ""):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+def work():
+    threading.Thread(target=send, daemon=True).start()
+    with start.connect("local"):
+        print("connected", file=sys.stderr)
+run_in_terminal("job", work)
+"""
+
+
+def test_sigterm_while_ray_starts_ends_a_job_with_its_own_code_and_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTING],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "connected" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("stopped by SIGTERM; what was finished is kept")
+
+
+ORPHANS = """
+import sys, time
+import psutil
+from hyena_ray.cluster.start import connect
+with connect("local"):
+    import ray
+    ray.get(ray.remote(lambda: 1).remote())
+    mine = [p.pid for p in psutil.Process().children(recursive=True)]
+    print(*mine, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_job_leaves_no_process_behind(tmp_path: Path) -> None:
+    job = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS],
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with job:
+        assert job.stdout is not None
+        line = job.stdout.readline()
+        children = [psutil.Process(int(number)) for number in line.split()]
+        assert any("agent" in " ".join(child.cmdline()).lower() for child in children)
+        job.kill()
+    # Far below the minute after which Ray would give up by itself, on a busy machine too.
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_sigterm_ends_a_connected_job_with_its_own_code(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hyena_ray.errors import InputError, JobError
-from hyena_ray.runs._lock import only_writer
+from hyena_ray.runs.lock import only_writer
 from hyena_ray.search import stored_study as study
 from hyena_ray.search import tune_experiment as experiment
 from hyena_ray.search.space import SearchSpace

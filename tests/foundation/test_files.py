@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.errors import InputError
-from hyena_ray.files import atomic_file, atomic_folder, new_output, read_json, write_json
+from hyena_ray.files import (
+    atomic_file,
+    atomic_folder,
+    is_unused,
+    new_output,
+    read_json,
+    remove_temporary_files,
+    write_json,
+)
 
 
 def fail_midway() -> None:
@@ -53,6 +61,57 @@ def test_a_finished_folder_takes_its_name(tmp_path: Path) -> None:
         write_json(temporary / "a.json", {"b": 1})
     assert read_json(tmp_path / "out" / "a.json") == {"b": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_writers_with_one_process_id_never_share_a_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in two containers that write to one folder.
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with (
+        pytest.raises(OSError, match="not empty"),  # the other one was faster
+        atomic_folder(tmp_path / "out", last="a") as slow,
+    ):
+        (slow / "a").write_text("slow")
+        with atomic_folder(tmp_path / "out", last="a") as quick:
+            assert quick.name != slow.name
+            (quick / "a").write_text("quick")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "a").read_text() == "quick"
+
+
+def test_the_longest_name_has_a_temporary_one(tmp_path: Path) -> None:
+    for name in ("x" * 255, "é" * 127):
+        with atomic_file(tmp_path / name) as temporary:
+            temporary.write_text("a")
+        assert (tmp_path / name).read_text() == "a"
+
+
+def test_what_killed_writers_left_is_swept_in_a_folder_and_beside_it(tmp_path: Path) -> None:
+    killed = []
+
+    def leave(folder: Path) -> Path:
+        killed.append(atomic_folder(folder, last="a"))
+        return killed[-1].__enter__()  # and never comes to its end
+
+    folder = tmp_path / "data[1]"
+    (folder / "inner").mkdir(parents=True)
+    kept = [leave(tmp_path / "data"), leave(tmp_path / "data[1].x"), folder / "inner"]
+    swept = [leave(folder), leave(folder / "model"), leave(folder / "inner" / "model")]
+    remove_temporary_files(folder)
+    assert [path.exists() for path in kept] == [True] * 3
+    assert [path.exists() for path in swept] == [False] * 3
+
+
+def test_a_folder_in_which_a_job_was_killed_at_its_start_is_unused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert is_unused(folder, besides=".lock")
+    folder.mkdir()
+    (folder / ".lock").touch()
+    (folder / ".plan.json.host.0123456789abcdef.tmp").touch()
+    assert is_unused(folder, besides=".lock")
+    (folder / "notes.txt").touch()
+    assert not is_unused(folder, besides=".lock")
 
 
 def test_an_existing_output_is_refused_unless_asked(tmp_path: Path) -> None:

@@ -15,13 +15,16 @@ ALLOWED = {
 }
 """At most one file, and why."""
 NAMEDTUPLE = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}
+DOCUMENTED = {"_exit"}
+"""Public names of Python's own library: `os._exit`."""
 STUBS = {"_typeshed"}
 """Made for type checkers, documented, and imported by nothing that runs."""
 OWN_OBJECTS = {"self", "cls", "super()"}
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name not in NAMEDTUPLE | STUBS
+    public = NAMEDTUPLE | DOCUMENTED | STUBS
+    return name.startswith("_") and not name.startswith("__") and name not in public
 
 
 def defined(tree: ast.AST) -> set[str]:

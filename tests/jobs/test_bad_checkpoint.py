@@ -13,7 +13,9 @@ from torch import Tensor
 
 from hyena_ray.model.saved import StoredReadout
 from tests.jobs.bad_inputs import (
+    ATTRIBUTE,
     EVALUATE,
+    SANITY,
     TRAIN,
     TRAIN_FROM,
     Case,
@@ -23,12 +25,14 @@ from tests.jobs.bad_inputs import (
     as_it_is,
     at,
     both,
+    check_line,
     edited,
     holds,
     removed,
     with_json,
 )
 
+PREDICT = "predict --genome genome.fa --model model --out out"
 WEIGHTS, CONFIG = "model/model.safetensors", "model/config.json"
 
 
@@ -152,6 +156,18 @@ MODEL: dict[str, tuple[Change, Line]] = {
         edited("model/tokenizer_config.json", lambda content: content + b" "),
         at("model/tokenizer_config.json", "damaged", "bytes"),
     ),
+    "sizes that would take all memory": (
+        both(configured(CONFIG, d_model=65536, d_inner=65536, n_layer=64), acknowledged),
+        at(WEIGHTS, "missing", "config.json"),
+    ),
+    "sizes without end": (
+        both(configured(CONFIG, d_model=10**7), acknowledged),
+        at(CONFIG, "d_model", "10000000", "65536"),
+    ),
+    "dropout above 1": (
+        both(configured(CONFIG, head_dropout=1.5), acknowledged),
+        at(CONFIG, "head_dropout", "1.5"),
+    ),
     "shape": (
         both(configured(CONFIG, d_inner=64), acknowledged),
         at(WEIGHTS, "shape mismatch", "(32, 8)", "(64, 8)", "config.json"),
@@ -181,6 +197,22 @@ MODEL: dict[str, tuple[Change, Line]] = {
 def test_a_model_that_cannot_be_used_is_refused(user: User, case: str) -> None:
     change, line = MODEL[case]
     user.is_refused(Case(change, EVALUATE, line))
+
+
+OVERFLOWING = both(
+    with_weights(WEIGHTS, lambda weights: [weight.fill_(3e38) for weight in weights.values()]),
+    acknowledged,
+)
+"""Every weight is finite, and every logit is not."""
+
+
+@pytest.mark.parametrize("job", [EVALUATE, SANITY, PREDICT, ATTRIBUTE])
+def test_a_model_whose_logits_overflow_is_named(user: User, cluster: object, job: str) -> None:
+    OVERFLOWING(user.folder)
+    done = user.runs(job)
+    check_line(done.stderr, at("model", "logits overflow", "NaN"), user.folder)
+    assert done.code == 2
+    assert not (user.folder / "out" / "manifest.json").exists()
 
 
 BACKBONE = f"{TRAIN_FROM} backbone"

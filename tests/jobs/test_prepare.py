@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.errors import InputError
 from hyena_ray.genome.simulation import SimulatedGenome, simulate_genome
-from tests.command_line import run_command, run_job
+from hyena_ray.runs.lock import only_maker
+from tests.command_line import process_of, run_command, run_job
 from tests.jobs.bad_inputs import Line, at, check_line
 
 
@@ -36,6 +41,24 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
     assert data.manifest.lengths == (50, 80)
     assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, 2.0, 3)
     assert data.read(80, "test").tokens.shape[1] == 90
+
+
+def test_a_preparation_that_was_killed_is_made_again_and_what_it_left_is_swept(
+    made: SimulatedGenome, folder: Path
+) -> None:
+    given = ("zdna", "--genome", made.genome, "--regions", made.regions, "--lengths", "50")
+    process = subprocess.Popen(
+        process_of("prepare", *given, "--out", folder / "data"), stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not list(folder.glob(".data.*.tmp/length=50")):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert list(folder.glob(".data.*.tmp"))
+    with only_maker(folder / "data"), pytest.raises(InputError, match="another job is writing"):
+        run_job("prepare", *given, "--out", "data")
+    run_job("prepare", *given, "--out", "data")
+    assert [path.name for path in folder.iterdir()] == ["data"]
 
 
 def test_a_scan_scores_every_stretch_of_the_test_contig(made: SimulatedGenome) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
-from hyena_ray.errors import InputError
-from hyena_ray.runs import _lock as module
-from hyena_ray.runs._lock import lease, only_writer
-from hyena_ray.storage import S3Path
+from hyena_ray.errors import InputError, JobError
+from hyena_ray.runs import lock as module
+from hyena_ray.runs.lock import lease, only_writer
+from hyena_ray.storage import AnyPath, S3Path
 
 
 @pytest.fixture(autouse=True)
@@ -44,37 +45,121 @@ def test_a_lease_that_nobody_renews_runs_out(bucket: S3Path) -> None:
         assert "somebody" not in (bucket / ".lock").read_text()
 
 
-def test_of_two_that_saw_none_the_last_to_write_has_it(
+def test_a_writer_that_stalls_between_look_and_write_gets_nothing(
     bucket: S3Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sleep = time.sleep
+    whole = S3Path.write_version
+    stalled: list[str | None] = []
 
-    def write_later(seconds: float) -> None:
-        (bucket / ".lock").write_text("another one 0")
-        sleep(0)
+    def stall(path: S3Path, content: str, version: str | None) -> str | None:
+        if not stalled:
+            stalled.append(version)
+            with lease(path, bucket):  # another one comes and goes to work meanwhile
+                assert whole(path, content, version) is None
+                raise RuntimeError("the other one works")
+        return whole(path, content, version)
 
-    monkeypatch.setattr(time, "sleep", write_later)
-    with pytest.raises(InputError, match="another job"), lease(bucket / ".lock", bucket):
+    monkeypatch.setattr(S3Path, "write_version", stall)
+    with pytest.raises(RuntimeError, match="the other one works"), lease(bucket / ".lock", bucket):
         pass
+    assert stalled == [None]
+
+
+def test_of_two_that_see_a_lease_run_out_one_gets_it(
+    bucket: S3Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bucket / ".lock").write_text("somebody who was killed 7")
+    whole, taken = module._wait, threading.Barrier(2)
+
+    def wait(path: S3Path, folder: AnyPath) -> str | None:
+        version = whole(path, folder)
+        taken.wait(60)  # both have seen that it ran out, and neither has written
+        return version
+
+    monkeypatch.setattr(module, "_wait", wait)
+    ended, refusals = threading.Event(), []
+
+    def contend() -> None:
+        try:
+            with lease(bucket / ".lock", bucket):
+                ended.wait(60)
+        except InputError as error:
+            refusals.append(error)
+            ended.set()
+
+    both = [threading.Thread(target=contend) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert len(refusals) == 1
+
+
+def test_a_job_whose_lease_another_one_took_stops(bucket: S3Path) -> None:
+    with (
+        pytest.raises(JobError, match="another job writes here now"),
+        lease(bucket / ".lock", bucket),
+    ):
+        (bucket / ".lock").write_text("another one 0")
+        time.sleep(60)
     assert (bucket / ".lock").read_text() == "another one 0"
+
+
+def test_storage_that_ignores_conditions_is_refused(
+    bucket: S3Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: S3Path, content: str, version: str | None) -> str:
+        path.write_text(content)
+        return "version"
+
+    monkeypatch.setattr(S3Path, "write_version", write)
+    with pytest.raises(InputError, match="ignores If-None-Match"), lease(bucket / ".lock", bucket):
+        pass
+    assert not (bucket / ".lock").exists()
+
+
+def test_a_renewal_whose_answer_was_lost_is_the_jobs_own(
+    bucket: S3Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = S3Path.write_version
+
+    def send_twice(path: S3Path, content: str, version: str | None) -> str | None:
+        whole(path, content, version)
+        return whole(path, content, version)
+
+    with lease(bucket / ".lock", bucket):
+        monkeypatch.setattr(S3Path, "write_version", send_twice)
+        wait_for(bucket, " 2")
+    assert not (bucket / ".lock").exists()
 
 
 def test_a_renewal_that_fails_is_not_the_last(
     bucket: S3Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole, failed = S3Path.write_text, []
+    whole, failed = S3Path.write_version, []
 
-    def fail_once(path: S3Path, content: str, encoding: str = "utf-8") -> None:
+    def fail_once(path: S3Path, content: str, version: str | None) -> str | None:
         if content.endswith(" 1"):
             failed.append(content)
             raise OSError("the network is down")
-        whole(path, content, encoding)
+        return whole(path, content, version)
 
-    monkeypatch.setattr(S3Path, "write_text", fail_once)
+    monkeypatch.setattr(S3Path, "write_version", fail_once)
     with lease(bucket / ".lock", bucket):
-        deadline = time.monotonic() + 60
-        while not (bucket / ".lock").read_text().endswith(" 2"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(bucket, " 2")
     assert failed
     assert "could not be renewed: the network is down" in caplog.text
+
+
+def test_a_bucket_that_is_not_there_is_no_other_job(s3_server: object, bucket: S3Path) -> None:
+    missing = S3Path("nobody-has-this-bucket") / ".lock"
+    with pytest.raises(OSError, match="does not exist"):
+        missing.write_version("mine", None)
+
+
+def wait_for(bucket: S3Path, end: str) -> None:
+    """Until the lease is renewed."""
+    deadline = time.monotonic() + 60
+    while not (bucket / ".lock").read_text().endswith(end):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -8,7 +8,7 @@ import pytest
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, write_json
-from hyena_ray.runs import _lock
+from hyena_ray.runs import lock
 from hyena_ray.runs.run import Output, check_output, start
 from hyena_ray.runs.stored_files import MANIFEST
 from hyena_ray.storage import AnyPath, S3Path
@@ -24,7 +24,7 @@ def above(
     """A folder for runs."""
     if request.param == "disk":
         return tmp_path
-    monkeypatch.setattr(_lock, "SECONDS", 2.0)
+    monkeypatch.setattr(lock, "SECONDS", 2.0)
     bucket: S3Path = request.getfixturevalue("bucket")
     return bucket / "runs"
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TextIO
 
 import pytest
 
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
-from hyena_ray.runs._lock import only_writer
+from hyena_ray.runs.lock import only_maker, only_writer
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import KINDS, Record, read_kind
 from hyena_ray.runs.run import (
@@ -273,6 +274,47 @@ def test_overwriting_removes_a_link_and_not_what_it_leads_to(run: Path, tmp_path
         new.finish(record(new))
     assert not (run / "tensorboard").exists()
     assert (tmp_path / "precious" / "file").read_text() == "kept"
+
+
+def test_a_run_that_was_killed_before_it_had_a_plan_is_started_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with only_writer(folder):
+        (folder / ".plan.json.host.0123456789abcdef.tmp").write_text("{")
+    for resume in (True, False):
+        with start(check_output(folder, "train", resume=resume, overwrite=not resume), PLAN):
+            pass
+        assert [path.name for path in sorted(folder.iterdir())] == [
+            *(".lock", "plan.json", "provenance.json")
+        ]
+
+
+def test_only_one_job_makes_a_folder_and_it_sweeps_what_killed_ones_left(tmp_path: Path) -> None:
+    out = tmp_path / "above" / "data"
+    with only_maker(out):
+        left = out.with_name(".data.host.0123456789abcdef.tmp")
+        left.mkdir()
+        with pytest.raises(InputError, match="data: another job is writing"), only_maker(out):
+            pass
+        assert left.exists()
+    assert list(out.parent.iterdir()) == [left]
+    with only_maker(out):
+        assert not left.exists()
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_lock_that_its_holder_has_removed_is_held_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fcntl.flock
+
+    def release_first(stream: TextIO, operation: int) -> None:
+        # The holder ends between this job's opening of the file and its locking it.
+        (tmp_path / ".data.lock").unlink()
+        whole(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", release_first)
+    with pytest.raises(InputError, match="another job is writing"), only_maker(tmp_path / "data"):
+        pass
 
 
 def test_only_one_job_writes(run: Path) -> None:
