@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
 from hyena_ray.errors import InputError, raise_together, unknown_key, unknown_name
-from hyena_ray.storage import AnyPath, location
+from hyena_ray.storage import AnyPath, location, reopenable
 
 
 def _location(value: object) -> AnyPath:
@@ -385,7 +385,7 @@ def load_yaml(path: AnyPath) -> dict[str, Any]:
         InputError: The file is missing, has a syntax error or any of the above; names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = reopenable(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(path, None, "there is no such file", "give a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -35,7 +35,6 @@ for _code, _letter in enumerate(b"ACGT"):
     _CODES[_letter] = _CODES[_letter | 32] = _code
 LETTER_CODES = bytes(_CODES)
 """Translation table of `bytes.translate`: letter to base code, 255 for what is no DNA letter."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _TWOBIT_SIGNATURE = 0x1A412743
 _TWOBIT_HEADER = struct.Struct("<4I")
@@ -168,7 +167,7 @@ class Fasta:
         line = 1
         for record in self._records():
             begin = record.find(b"\n") + 1 or len(record)
-            name, description = self._parse_header(record[:begin].rstrip(b"\r\n"), line)
+            name, description = self._parse_header(record[:begin].rstrip(b"\n"), line)
             if name in name_lines:
                 raise self._error(
                     line,
@@ -187,9 +186,8 @@ class Fasta:
         """Cut the file before every line that begins with '>'."""
         chunks: list[bytes] = []
         previous = b""
-        for block in self._source.blocks():
+        for block in self._source.text_blocks():
             if not previous:
-                block = block.removeprefix(_BYTE_ORDER_MARK)
                 self._check_start(block)
             cut = 0
             # A search for one byte is many times as fast as one for a line break and a byte.
@@ -232,8 +230,6 @@ class Fasta:
         return name, "".join(rest)
 
     def _parse_sequence(self, name: str, record: bytes, begin: int, line: int) -> NDArray[np.uint8]:
-        if b"\r" in record:
-            record = record[:begin] + record[begin:].replace(b"\r\n", b"\n").removesuffix(b"\r")
         end = len(record)
         while end > begin and record[end - 1] == ord("\n"):
             end -= 1
@@ -327,8 +323,8 @@ class TwoBit:
                 or no bases.
         """
         if self._lengths is None and isinstance(self.path, Path):
-            with report_unreadable(self.path, GENOME_REMEDY):
-                self._lengths = self._check_structure(self.path)
+            with report_unreadable(self.path, GENOME_REMEDY), local_copy(self.path) as file:
+                self._lengths = self._check_structure(file)
         return self._lengths
 
     def __iter__(self) -> Iterator[Contig]:
