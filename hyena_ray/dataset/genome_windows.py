@@ -35,11 +35,19 @@ from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
 from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
+from hyena_ray.genome.label_counter import LabelCounter
+from hyena_ray.genome.label_coverage import LabelCoverage
 from hyena_ray.genome.region_edges import ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
-from hyena_ray.genome.tiling import NegativeSampler, Tiles, split_tiles, tile_contig
+from hyena_ray.genome.tiling import (
+    NO_SPLIT,
+    NegativeSampler,
+    Tiles,
+    split_tiles,
+    tile_contig,
+)
 from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 
@@ -247,8 +255,10 @@ def _write(
             counts=tuple(stretches.counts),
             dropped=stretches.dropped,
             files=tuple(stretches.files),
+            labels=stretches.labels,
         ),
         regions=shape.shape(),
+        labels=tuple(entry for cutter in windows for entry in cutter.labels),
     )
     for warning in manifest.label_warnings():
         log.warning("%s", warning)
@@ -334,6 +344,9 @@ class _Cutter:
         self._writers = {
             name: PartWriter(folder, group, name, length, recipe.flank) for name in ratios
         }
+        self._labels = LabelCounter(
+            length=length, stride=stride, stretch=recipe.stretch, splits=split.names
+        )
         self.counts: list[Count] = []
         self.dropped = Dropped(length=length, tiles=0, too_many_n=0, blacklisted=0)
 
@@ -341,6 +354,11 @@ class _Cutter:
     def files(self) -> list[DataFile]:
         """Files that have been written."""
         return [file for writer in self._writers.values() for file in writer.files]
+
+    @property
+    def labels(self) -> tuple[LabelCoverage, ...]:
+        """Labelled regions that the tiles of each split hold, and those that were lost."""
+        return tuple(map(self._labels.coverage, self._samplers))
 
     def cut(self, contig: _MarkedContig, stretch_splits: NDArray[np.int8]) -> None:
         """Cut the tiles of a contig.
@@ -352,6 +370,8 @@ class _Cutter:
         length, stride = self._length, self._stride
         tiles = contig.tiles(length, stride)
         split = split_tiles(stretch_splits, self._recipe.stretch, tiles.kept * stride, length)
+        size = len(contig.codes)
+        self._labels.add(size, contig.labels, tiles, split != NO_SPLIT, stretch_splits)
         # Seeded by name: neither the other contigs nor their order change what is drawn.
         rng = np.random.default_rng([self._recipe.seed, length, *contig.name.encode()])
         for name, sampler in self._samplers.items():

@@ -103,6 +103,7 @@ def prepared_section(contents: PrepareContents) -> Section | None:
     blocks: list[Block] = [_windows_by_contig(manifest), dropped]
     if manifest.regions is not None:
         blocks.append(f"Labels: {manifest.label_source}. {manifest.regions.lengths_text()}.")
+        blocks += [f"{entry.text()}." for entry in manifest.label_coverage]
         if manifest.regions.profiles:
             blocks.append(_region_edges(manifest.regions))
     return Section("windows", "Windows", blocks)
