@@ -201,6 +201,7 @@ def _write(
     if genome.lengths is not None:
         _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
+    first = 0
     given = sum(len(rows.start) for rows in regions.rows.values())
     shape = ShapeCounter(settings.task, given)
     simulated = False
@@ -209,11 +210,12 @@ def _write(
         labels = regions.merged(contig.name, size)
         shape.add(contig.codes, labels)
         banned = blacklist.merged(contig.name, size) if blacklist else Intervals.empty()
-        marked = _MarkedContig(contig, labels, banned, first=sum(c.length for c in contigs))
+        marked = _MarkedContig(contig, labels, banned, first=first)
         assigned = _assign_stretches(marked, split, settings)
         for cutter in (stretches, *windows):
             cutter.cut(marked, assigned)
         contigs.append(ContigEntry(name=contig.name, length=size))
+        first += size
         simulated |= contig.description.startswith(SIMULATED)
     _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
     for cutter in (stretches, *windows):

@@ -83,12 +83,15 @@ class LabelCoverage(Settings):
 
         Example:
             >>> counts = dict.fromkeys(LOSSES, 0)
-            >>> LabelCoverage(
-            ...     length=100, split="val", regions=Kept(kept=9, **counts | {"contig_end": 1}),
-            ...     bases=Kept(kept=180, **counts | {"contig_end": 20}),
-            ... ).text()
-            'val, 100 bases: 9 of 10 regions and 180 of 200 labelled bases are kept; lost: 1 region
-            with 20 bases at the ends of contigs'
+            >>> entry = LabelCoverage(
+            ...     length=100,
+            ...     split="val",
+            ...     regions=Kept(kept=9, **counts | {"blacklist": 1}),
+            ...     bases=Kept(kept=180, **counts | {"blacklist": 20}),
+            ... )
+            >>> print(entry.text().replace("; ", "\\n"))
+            val, 100 bases: 9 of 10 regions and 180 of 200 labelled bases are kept
+            lost: 1 region with 20 bases at the blacklist
         """
         lost = "; ".join(
             f"{count_noun(getattr(self.regions, name), 'region')} with "

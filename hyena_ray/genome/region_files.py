@@ -150,7 +150,8 @@ class Regions(NamedTuple):
             InputError: A contig is missing; names the one that was probably meant, with a command
                 that renames it in the file.
         """
-        unknown = [contig for contig in self.rows if contig not in names]
+        known = frozenset(names)
+        unknown = [contig for contig in self.rows if contig not in known]
         if not unknown:
             return
         first = unknown[0]

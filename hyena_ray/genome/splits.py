@@ -7,8 +7,9 @@ work (Bokhyan 2025) used, put neighbours on both sides and flatter every figure.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hyena_ray.errors import InputError, nearest_name, unknown_name
@@ -82,6 +83,16 @@ class ContigSplit:
 
     contigs: Mapping[str, tuple[str, ...]]
     """Names of the contigs of each split."""
+    _indices: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """Index of the split of each contig."""
+
+    def __post_init__(self) -> None:
+        indices = {
+            contig: index
+            for index, contigs in enumerate(self.contigs.values())
+            for contig in contigs
+        }
+        object.__setattr__(self, "_indices", indices)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,10 +130,7 @@ class ContigSplit:
         """
         import numpy as np
 
-        index = next(
-            (i for i, contigs in enumerate(self.contigs.values()) if contig in contigs), -1
-        )
-        return np.full(len(positive), index, np.int8)
+        return np.full(len(positive), self._indices.get(contig, -1), np.int8)
 
     def check_contigs(self, names: Collection[str]) -> None:
         """Check that the genome has the contigs that the rule names.
@@ -133,8 +141,9 @@ class ContigSplit:
         Raises:
             InputError: It lacks one; names the one that was probably meant.
         """
-        for contig in (contig for contigs in self.contigs.values() for contig in contigs):
-            if contig in names:
+        known = frozenset(names)
+        for contig in self._indices:
+            if contig in known:
                 continue
             if meant := match_contig_names([contig], names):
                 raise InputError(
@@ -188,10 +197,7 @@ class StratifiedSplit:
             # One random offset for all edges: fractions hold to one stretch on a contig, and on
             # average over many small contigs, where plain rounding would starve a split.
             edges = np.floor(np.cumsum(self.fractions) * len(stretches) + rng.random()).astype(int)
-            edges[-1] = len(stretches)
-            parts = np.split(stretches, np.minimum(edges[:-1], len(stretches)))
-            for index, part in enumerate(parts):
-                split[part] = index
+            split[stretches] = np.searchsorted(edges[:-1], np.arange(len(stretches)), "right")
         return split
 
     def check_contigs(self, names: Collection[str]) -> None:
@@ -290,9 +296,9 @@ def _parse_contigs(rest: str) -> ContigSplit:
         if not all(contigs):
             raise InputError("--split", part, "a contig's name is empty", SPLIT_EXAMPLES)
         splits[name] = contigs
-    all_contigs = [contig for contigs in splits.values() for contig in contigs]
-    for contig in all_contigs:
-        if all_contigs.count(contig) > 1:
+    times = Counter(contig for contigs in splits.values() for contig in contigs)
+    for contig, number in times.items():
+        if number > 1:
             raise InputError(
                 "--split", contig, "the contig is named twice", "give it to one split only"
             )
@@ -341,12 +347,12 @@ def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
     lacks = {
         name: fraction * total for name, fraction in zip(SPLITS, DEFAULT_FRACTIONS, strict=True)
     }
-    splits: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
+    splits: dict[str, list[str]] = {name: [] for name in SPLITS}
     ranked = sorted(labelled, key=lambda contig: (-labelled[contig], contig))
     for rank, contig in enumerate(ranked):
         empty = [name for name in SPLITS if not splits[name]]
         candidates = empty if len(ranked) - rank == len(empty) else SPLITS
         name = max(candidates, key=lambda name: lacks[name])
-        splits[name] += (contig,)
+        splits[name].append(contig)
         lacks[name] -= labelled[contig]
-    return ContigSplit(splits)
+    return ContigSplit({name: tuple(contigs) for name, contigs in splits.items()})

@@ -240,8 +240,8 @@ def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedD
     assert not manifest.simulated
     assert manifest.tokens["A"] == 7
     assert "1.5" not in manifest.table()
-    # A head, two lengths that train, two splits of stretches, and what they are for.
-    assert len(manifest.table().splitlines()) == 6
+    # A head, two lengths that train, two splits of stretches, what they are for, and what each keeps.
+    assert len(manifest.table().splitlines()) == 10
 
 
 def test_candidates_are_counted_where_nothing_was_drawn(tmp_path: Path) -> None:
