@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.genome.intervals import Intervals
+from hyena_ray.genome.contig_batch import ContigBatch
 from hyena_ray.genome.label_coverage import Kept, LabelCoverage
 from hyena_ray.genome.tiling import NO_SPLIT, Tiles
 
@@ -21,7 +21,7 @@ _KEPT, _SHORT, _END, _UNKNOWN, _BLACKLIST, _BORDER = range(len(FATES))
 
 
 class LabelCounter:
-    """Count labelled regions and bases contig by contig.
+    """Count labelled regions and bases batch by batch.
 
     Args:
         length: Bases of a tile.
@@ -30,11 +30,15 @@ class LabelCounter:
         splits: Names of the splits, in the order of their indices.
 
     Example:
-        >>> from hyena_ray.genome.tiling import tile_contig
-        >>> counter = LabelCounter(length=4, stride=4, stretch=8, splits=("train", "test"))
+        >>> from hyena_ray.genome.contigs import Contig
+        >>> from hyena_ray.genome.intervals import Intervals
+        >>> from hyena_ray.genome.tiling import cut_tiles
         >>> labels, none = Intervals(np.array([2, 9]), np.array([5, 14])), Intervals.empty()
-        >>> tiles = tile_contig(15, 4, 4, labels, none, none)
-        >>> counter.add(15, labels, tiles, tiles.kept < 3, np.array([0, 1], np.int8))
+        >>> contig = Contig("chr1", np.zeros(15, np.uint8), "")
+        >>> contigs = ContigBatch([contig], [labels], [none], first=0, padding=0)
+        >>> counter = LabelCounter(length=4, stride=4, stretch=8, splits=("train", "test"))
+        >>> tiles = cut_tiles(contigs, 4, 4)
+        >>> counter.add(contigs, tiles, tiles.kept < 3, np.array([0, 1], np.int8))
         >>> test = counter.coverage("test")
         >>> test.bases.kept, test.bases.contig_end
         (3, 2)
@@ -48,27 +52,28 @@ class LabelCounter:
 
     def add(
         self,
-        size: int,
-        labels: Intervals,
+        contigs: ContigBatch,
         tiles: Tiles,
         usable: NDArray[np.bool_],
         stretch_splits: NDArray[np.int8],
     ) -> None:
-        """Count the regions of a contig.
+        """Count the regions of a batch of contigs.
 
         Args:
-            size: Bases of the contig.
-            labels: Its labelled intervals.
-            tiles: Its tiles.
+            contigs: The contigs.
+            tiles: Their tiles.
             usable: Whether each of `tiles.kept` is within one split.
-            stretch_splits: Index of the split of each of its stretches, the incomplete last one
+            stretch_splits: Index of the split of each of their stretches, the incomplete last ones
                 included.
         """
-        if not len(labels.start):
+        if not len(contigs.labels.start):
             return
-        start, bases, region = self._parts(size, labels)
-        fate = self._fates(start, tiles, usable)
-        split = stretch_splits[start // self._stretch]
+        position, bases, region = self._parts(contigs)
+        contig = np.searchsorted(contigs.offset, position, "right") - 1
+        start = position - contigs.offset[contig]
+        fate = self._fates(contig, start, tiles, usable)
+        before = contigs.stretches(self._stretch).before
+        split = stretch_splits[before[contig] + start // self._stretch]
         of_split = split != NO_SPLIT
         np.add.at(self._bases, (split[of_split], fate[of_split]), bases[of_split])
         first = np.flatnonzero(np.diff(region, prepend=-1))
@@ -79,41 +84,47 @@ class LabelCounter:
         np.add.at(self._regions, (owner[of_split], of_region[of_split]), 1)
 
     def _parts(
-        self, size: int, labels: Intervals
+        self, contigs: ContigBatch
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return first base, number of bases and region of every part between two cuts."""
-        cuts = np.union1d(np.arange(0, size, self._stride), np.arange(0, size, self._stretch))
-        low = np.searchsorted(cuts, labels.start, "right")
-        inside = np.searchsorted(cuts, labels.end, "left") - low
-        region = np.repeat(np.arange(len(inside)), inside + 1)
-        first = np.flatnonzero(np.diff(region, prepend=-1))
-        part = np.arange(len(region)) - first[region]
-        start = np.where(part == 0, labels.start[region], cuts[(low[region] + part - 1)])
-        end = np.append(start[1:], 0)
-        end[np.append(first[1:], len(start)) - 1] = labels.end
+        """Return position, number of bases and region of every part between two cuts."""
+        labels = contigs.labels
+        origin = contigs.offset[np.searchsorted(contigs.offset, labels.start, "right") - 1]
+        cuts = [labels.start]
+        for step in (self._stride, self._stretch):
+            first = (labels.start - origin) // step + 1
+            number = np.maximum(0, -(-(labels.end - origin) // step) - first)
+            owner = np.repeat(np.arange(len(number)), number)
+            rank = np.arange(len(owner)) - (np.cumsum(number) - number)[owner]
+            cuts.append(origin[owner] + (first[owner] + rank) * step)
+        start = np.unique(np.concatenate(cuts))
+        region = np.searchsorted(labels.start, start, "right") - 1
+        end = np.minimum(np.append(start[1:], labels.end[-1]), labels.end[region])
         return start, end - start, region
 
     def _fates(
-        self, start: NDArray[np.int64], tiles: Tiles, usable: NDArray[np.bool_]
+        self,
+        contig: NDArray[np.int64],
+        start: NDArray[np.int64],
+        tiles: Tiles,
+        usable: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
         """Return the fate of every part, by the tiles that hold its first base."""
-        count = len(tiles.labelled)
-        if not count:
-            return np.full(len(start), _SHORT)
+        count = tiles.grid.number[contig]
         last = np.minimum(start // self._stride, count - 1)
         first = np.maximum(0, -(-(start - self._length + 1) // self._stride))
         holding = np.maximum(last - first + 1, 0)
-        first, last = np.minimum(first, count), np.maximum(last + 1, np.minimum(first, count))
-        good = np.zeros(count, bool)
+        begin = tiles.grid.before[contig] + np.minimum(first, count)
+        good = np.zeros(len(tiles.labelled), bool)
         good[tiles.kept[usable]] = True
 
         def held(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
             before = np.append(0, np.cumsum(mask))
-            of_part: NDArray[np.int64] = before[last] - before[first]
+            of_part: NDArray[np.int64] = before[begin + holding] - before[begin]
             return of_part
 
         conditions = {
             _KEPT: held(good) > 0,
+            _SHORT: count == 0,
             _END: holding == 0,
             _UNKNOWN: held(tiles.too_many_n) == holding,
             _BLACKLIST: held(tiles.too_many_n | tiles.blacklisted) == holding,

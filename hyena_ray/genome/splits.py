@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,14 +53,14 @@ class Split(Protocol):
         """Rule as `parse_split` reads it."""
 
     def assign(
-        self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
+        self, contig: str, positive: NDArray[np.bool_], seed: Sequence[int]
     ) -> NDArray[np.int8]:
         """Assign the stretches of one contig.
 
         Args:
             contig: Name of the contig.
             positive: (n,) whether each stretch has a labelled base.
-            rng: Source of a random split.
+            seed: Seed of a random split.
 
         Returns:
             (n,) indices into `names`, -1 for none.
@@ -116,14 +116,14 @@ class ContigSplit:
         return f"contig:{';'.join(parts)}"
 
     def assign(
-        self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
+        self, contig: str, positive: NDArray[np.bool_], seed: Sequence[int]
     ) -> NDArray[np.int8]:
         """Assign all stretches of a contig to its split.
 
         Args:
             contig: Name of the contig.
             positive: (n,) whether each stretch has a labelled base.
-            rng: Ignored; nothing is drawn.
+            seed: Ignored; nothing is drawn.
 
         Returns:
             (n,) index into `names`, -1 where no split names the contig.
@@ -177,20 +177,21 @@ class StratifiedSplit:
         return held_out_splits(self.names)
 
     def assign(
-        self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
+        self, contig: str, positive: NDArray[np.bool_], seed: Sequence[int]
     ) -> NDArray[np.int8]:
         """Draw a split for every stretch of one contig.
 
         Args:
             contig: Ignored; every contig is split alike.
             positive: (n,) whether each stretch has a labelled base.
-            rng: Source of the draw.
+            seed: Seed of the draw.
 
         Returns:
             (n,) indices into `names`.
         """
         import numpy as np
 
+        rng = np.random.default_rng(seed)
         split = np.empty(len(positive), np.int8)
         for label in (True, False):
             stretches = rng.permutation(np.flatnonzero(positive == label))
@@ -251,7 +252,7 @@ def parse_split(text: str) -> Split:
         >>> split = parse_split("contig:train=chr13,chr14;val=chr7;test=chr20")
         >>> split.names
         ('train', 'val', 'test')
-        >>> split.assign("chr7", np.array([True, False]), np.random.default_rng(0)).tolist()
+        >>> split.assign("chr7", np.array([True, False]), seed=[0]).tolist()
         [1, 1]
         >>> parse_split("kfold:3").names
         ('fold0', 'fold1', 'fold2')

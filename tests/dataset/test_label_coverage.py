@@ -23,8 +23,8 @@ def stretch_splits(inputs: Inputs, rule: str, name: str) -> list[int]:
     starts = range(0, size, STRETCH)
     labelled = {p for a, b in inputs.regions[name] for p in range(a, b)}
     positive = np.array([bool(labelled & set(range(s, s + STRETCH))) for s in starts])
-    rng = np.random.default_rng([0, STRETCH, *name.encode()])
-    splits: list[int] = parse_split(rule).assign(name, positive, rng).tolist()
+    seed = [0, STRETCH, *name.encode()]
+    splits: list[int] = parse_split(rule).assign(name, positive, seed).tolist()
     return splits
 
 

@@ -61,7 +61,8 @@ def test_coverage_of_tiles_equals_a_loop(
 ) -> None:
     labels, length = brute_labels(pairs), stride * steps
     starts = range(0, SIZE - length + 1, stride)
-    found = count_covered_bases(intervals(pairs), len(starts), length, stride).tolist()
+    start = np.array(starts, np.int64)
+    found = count_covered_bases(intervals(pairs), start, start + length).tolist()
     assert found == [sum(labels[start : start + length]) for start in starts]
 
 
