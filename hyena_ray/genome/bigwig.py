@@ -57,6 +57,8 @@ class BigWigTrack:
                 begin + start,
                 ends=end + start,
                 values=values[begin].astype(np.float64),
+                # The check looks the contig up once for every entry, along the list of all contigs.
+                validate=False,
             )
 
 

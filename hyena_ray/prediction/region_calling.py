@@ -99,7 +99,10 @@ class _RegionCaller:
         settings = self._settings
         if self._open is not None and self._open.contig != stretch.contig:
             yield from self.finish()
-        runs = true_runs(stretch.values >= settings.threshold)
+        called = stretch.values >= settings.threshold
+        if self._open is None and not called.any():
+            return
+        runs = true_runs(called)
         known = np.isfinite(stretch.values)
         values = np.where(known, stretch.values, 0).astype(np.float64)
         # Exact, since probabilities are multiples of a power of two.
@@ -229,15 +232,18 @@ def write_results(
                 if stopped is not None:
                     wait_for_piece(plan, index, folder, stopped)
                 values, batch = read_piece(plan, index, folder)
-                digest.update(f"{piece.contig} {piece.start} {len(values)} ".encode())
-                digest.update(values.tobytes())
-                contigs.add(piece.contig)
                 batches.add(batch)
                 scored += int(np.isfinite(values).sum())
                 called += int((values >= settings.threshold).sum())
                 rounded = np.round(values.astype(np.float64) / TRACK_PRECISION) * TRACK_PRECISION
-                track.add_runs(piece.contig, piece.start, rounded)
-                yield Stretch(piece.contig, piece.start, values)
+                end = 0
+                for span in piece.spans:
+                    own = slice(end, end := end + span.bases)
+                    digest.update(f"{span.contig} {span.start} {span.bases} ".encode())
+                    digest.update(values[own].tobytes())
+                    contigs.add(span.contig)
+                    track.add_runs(span.contig, span.start, rounded[own])
+                    yield Stretch(span.contig, span.start, values[own])
 
         for region in call_regions(recorded_stretches(), settings):
             regions.add(region)

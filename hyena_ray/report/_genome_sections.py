@@ -313,7 +313,8 @@ def _surest(regions: pa.Table) -> Table:
 def _regions_by_contig(plan: PredictionPlan, regions: pa.Table) -> Table:
     bases: dict[str, int] = {}
     for piece in plan.pieces:
-        bases[piece.contig] = bases.get(piece.contig, 0) + piece.end - piece.start
+        for span in piece.spans:
+            bases[span.contig] = bases.get(span.contig, 0) + span.bases
     shown = sorted(bases, key=lambda name: -bases[name])[:ROWS]
     more = len(bases) - len(shown)
     return Table(

@@ -43,7 +43,7 @@ KINDS: dict[str, Kind] = {
     "attribute": Kind("an", "attribution", 2),
     "combine": Kind("a", "combination of attributions", 1),
     "sanity": Kind("", "sanity checks of an attribution", 1),
-    "predict": Kind("a", "prediction", 2),
+    "predict": Kind("a", "prediction", 3),
     "pretrain": Kind("a", "pretraining", 1),
 }
 """Every kind of run, by the name of the job that makes it."""

@@ -189,8 +189,8 @@ def dry_run(prediction: PredictionRun) -> DryRun:
             TIMED,
             threads=1,
         )
-    bases = sum(piece.end - piece.start for piece in plan.pieces)
-    contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
+    bases = sum(piece.bases for piece in plan.pieces)
+    contigs = list(dict.fromkeys(span.contig for piece in plan.pieces for span in piece.spans))
     return DryRun(
         plan={
             "genome": f"{prediction.genome}: {bases:,} bases of "
