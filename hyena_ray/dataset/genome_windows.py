@@ -42,7 +42,7 @@ from hyena_ray.genome.label_coverage import LabelCoverage
 from hyena_ray.genome.region_edges import FARTHEST, ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
+from hyena_ray.genome.splits import VALIDATION, ContigSplit, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
     NO_SPLIT,
     NegativeSampler,
@@ -101,7 +101,8 @@ class PrepareSettings(Settings):
         str | None,
         Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),
     ] = None
-    """Split of the genome: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5."""
+    """Split of the genome: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2, kfold:5, or
+    file:TABLE, a text file whose lines are a contig, a tab, and train, val or test."""
     seed: int = Field(default=0, ge=0)
     """Seed of the negatives and of a random split."""
 
@@ -242,6 +243,8 @@ def _write(
     if blacklist:
         name = blacklist.path.name
         inputs.append(InputFile(role="blacklist", name=name, sha256=blacklist.sha256))
+    if isinstance(split, ContigSplit) and split.table is not None:
+        inputs.append(InputFile(role="split", name=split.table.name, sha256=split.sha256))
     manifest = Manifest.describe(
         task=settings.task,
         simulated=simulated,

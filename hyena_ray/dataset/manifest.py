@@ -43,7 +43,7 @@ class InputFile(Settings):
     """A file that the data were made from."""
 
     role: str
-    """Option that gave the file: genome, regions, blacklist, or the split of its sequences."""
+    """Option that gave the file: genome, regions, blacklist or split; of sequences, their split."""
     name: str
     """Name of the file, without its folder."""
     sha256: str
@@ -251,7 +251,8 @@ class Manifest(Record):
 
         Figures on other labels cannot be compared.
         """
-        given = [file for file in self.inputs if file.role not in ("genome", "blacklist")]
+        others = ("genome", "blacklist", "split")
+        given = [file for file in self.inputs if file.role not in others]
         return ", ".join(map(str, given))
 
     def labels_per_window(self, length: int) -> int:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.assemblies import GENOME_REMEDY, resolve_genome
+from hyena_ray.genome.contig_names import check_contig_name
 from hyena_ray.genome.source import COPY_AGAIN, Source, choose_reader, report_unreadable
 from hyena_ray.progress import Progress, State
 from hyena_ray.storage import AnyPath, local_copy
@@ -227,6 +228,7 @@ class Fasta:
                 line, header.decode(), "the contig has no name", "write it directly after '>'"
             )
         name, *rest = text.split(maxsplit=1)
+        check_contig_name(f"{self.path}:{line}", name)
         return name, "".join(rest)
 
     def _parse_sequence(self, name: str, record: bytes, begin: int, line: int) -> NDArray[np.uint8]:
@@ -403,6 +405,7 @@ class TwoBit:
         if not name or " " in name:
             problem = f"the name of contig {number} is empty or has blanks"
             raise InputError(self.path, name or None, problem, "rename it")
+        check_contig_name(f"{self.path}: contig {number}", name)
         return name
 
     def _parse_record(self, content: memoryview, name: str, begin: int) -> _TwoBitRecord:

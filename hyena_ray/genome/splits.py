@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from hyena_ray.errors import InputError, nearest_name, unknown_name
 from hyena_ray.genome.contig_names import match_contig_names
+from hyena_ray.genome.source import Source
+from hyena_ray.storage import AnyPath, location
 
 # Imported where tiles are assigned: names of splits are checked before NumPy is loaded.
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ DEFAULT_FRACTIONS = (0.6, 0.2, 0.2)
 MIN_FOLDS = 3
 """Smallest number of folds: one tests, the next one validates, the rest train."""
 SPLIT_EXAMPLES = (
-    "write contig:train=chr13,chr14;val=chr7;test=chr20 or stratified:0.6/0.2/0.2 or kfold:5"
+    "write contig:train=chr13,chr14;val=chr7;test=chr20, file:TABLE, stratified:0.6/0.2/0.2 or "
+    "kfold:5"
 )
 
 
@@ -83,6 +86,10 @@ class ContigSplit:
 
     contigs: Mapping[str, tuple[str, ...]]
     """Names of the contigs of each split."""
+    table: AnyPath | None = None
+    """File that the rule was read from."""
+    sha256: str = ""
+    """Hex SHA-256 of that file."""
     _indices: Mapping[str, int] = field(init=False, repr=False, compare=False)
     """Index of the split of each contig."""
 
@@ -111,7 +118,9 @@ class ContigSplit:
 
     @property
     def text(self) -> str:
-        """Rule as `parse_split` reads it."""
+        """Rule as `parse_split` reads it, but for the folder of a table."""
+        if self.table is not None:
+            return f"file:{self.table.name}"
         parts = (f"{name}={','.join(contigs)}" for name, contigs in self.contigs.items())
         return f"contig:{';'.join(parts)}"
 
@@ -239,13 +248,15 @@ def parse_split(text: str) -> Split:
     """Parse a split as the command line gives it.
 
     Args:
-        text: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5.
+        text: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2, kfold:5, or file:TABLE, whose
+            rows are a contig, a tab and its split.
 
     Returns:
         The rule.
 
     Raises:
-        InputError: The text has none of the three forms, or its values do not fit together.
+        InputError: The text has none of these forms, its values do not fit together, or the table
+            cannot be read.
 
     Example:
         >>> import numpy as np
@@ -260,6 +271,8 @@ def parse_split(text: str) -> Split:
     kind, _, rest = text.partition(":")
     if kind == "contig":
         return _parse_contigs(rest)
+    if kind == "file":
+        return _read_contigs(location(rest))
     if kind == "stratified":
         return _parse_fractions(text, rest)
     if kind == "kfold":
@@ -268,7 +281,7 @@ def parse_split(text: str) -> Split:
             raise InputError("--split", text, problem, SPLIT_EXAMPLES)
         folds = int(rest)
         return StratifiedSplit(text, tuple(map(fold_name, range(folds))), (1 / folds,) * folds)
-    nearest = nearest_name(kind, ("contig", "stratified", "kfold"))
+    nearest = nearest_name(kind, ("contig", "file", "stratified", "kfold"))
     guess = f", did you mean {nearest}?" if nearest else ""
     raise InputError("--split", text, f"unknown kind of split{guess}", SPLIT_EXAMPLES)
 
@@ -300,10 +313,38 @@ def _parse_contigs(rest: str) -> ContigSplit:
     times = Counter(contig for contigs in splits.values() for contig in contigs)
     for contig, number in times.items():
         if number > 1:
-            raise InputError(
-                "--split", contig, "the contig is named twice", "give it to one split only"
-            )
+            raise _named_twice("--split", contig)
     return ContigSplit(splits)
+
+
+def _named_twice(place: str, contig: str) -> InputError:
+    return InputError(place, contig, "the contig is named twice", "give it to one split only")
+
+
+def _read_contigs(path: AnyPath) -> ContigSplit:
+    """Read a table of contigs and their splits, in which a name may have any sign but a tab."""
+    example = "write lines of a contig, a tab and train, val or test"
+    source = Source(path, "give --split file:TABLE a text file")
+    split_of: dict[str, str] = {}
+    for number, line in enumerate(source.read_text("a text file").split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        contig, tab, name = line.partition("\t")
+        if not (contig and tab):
+            raise InputError(place, line, "not a contig and its split", example)
+        if name not in SPLITS:
+            raise unknown_name(place, name, "split", SPLITS)
+        if contig in split_of:
+            raise _named_twice(place, contig)
+        split_of[contig] = name
+    if not split_of:
+        raise InputError(path, None, "the file has no contig", example)
+    contigs: dict[str, list[str]] = {name: [] for name in SPLITS if name in split_of.values()}
+    for contig, name in split_of.items():
+        contigs[name].append(contig)
+    named = {name: tuple(given) for name, given in contigs.items()}
+    return ContigSplit(named, path, source.sha256)
 
 
 def _parse_fractions(text: str, rest: str) -> StratifiedSplit:

@@ -263,7 +263,7 @@ class _RegionFiles:
     """Writer of regions as BED, which genome browsers read, and as a table with more digits."""
 
     def __init__(self, bed: TextIO, table: TextIO) -> None:
-        self._bed = csv.writer(bed, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE)
+        self._bed = bed
         self._table = csv.writer(table, lineterminator="\n")
         self._table.writerow(COLUMNS)
         self.count = self.bases = 0
@@ -275,6 +275,8 @@ class _RegionFiles:
         span = (region.contig, region.start, region.end, f"region{self.count}")
         # The thick part is the summit; browsers expect colours and exons after it, not figures.
         thick = (region.summit, region.summit + 1)
-        self._bed.writerow((*span, round(1000 * region.mean), ".", *thick))
+        # BED knows no quotes, so that a name is written as it is.
+        fields = (*span, round(1000 * region.mean), ".", *thick)
+        self._bed.write("\t".join(map(str, fields)) + "\n")
         figures = (f"{region.mean:.6f}", f"{region.max:.6f}", region.summit)
         self._table.writerow((*span, length, *figures))

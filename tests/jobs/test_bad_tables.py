@@ -226,6 +226,16 @@ def test_sequences_that_cannot_be_read_are_refused(user: User, case: str) -> Non
     user.is_refused(Case(change, SEQUENCES, line))
 
 
+def test_a_split_by_table_gives_the_windows_of_the_rule(user: User) -> None:
+    (user.folder / "splits.tsv").write_text("chr1\ttrain\nchr2\tval\nchr3\ttest\n")
+    done = user.runs(PREPARE.replace("contig:train=chr1;val=chr2;test=chr3", "file:splits.tsv"))
+    assert done.code == 0, done.stderr
+    made, plain = (Manifest.read(user.folder / name) for name in ("out", "data"))
+    assert made.files == plain.files
+    assert made.inputs[-1].role == "split"
+    assert made.fingerprint != plain.fingerprint
+
+
 def test_a_contig_is_not_put_into_train_and_test(user: User) -> None:
     command = PREPARE.replace("test=chr3", "test=chr1,chr3")
     line = at("--split", "chr1", "twice")

@@ -16,6 +16,7 @@ import torch
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.genome.region_files import read_regions
 from hyena_ray.model.build import build_model
 from hyena_ray.model.predictor import CPU_BATCH, Scorer
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
@@ -327,6 +328,22 @@ def test_the_track_is_rounded_but_regions_are_not(genome: Path, tmp_path: Path) 
 def test_only_the_contigs_that_are_named_are_scored(genome: Path, tmp_path: Path) -> None:
     result: PredictionResult = run(planned(genome, contigs=["tiny", "chr1"]), genome, tmp_path)
     assert (result.contigs, result.bases) == (2, 6 + 1_005)
+
+
+NAMES = ['a"b', "a,b;c", "x'y", "chr1=2", "é", "NA", "01", "c|d", "a#b", "x" * 200]
+
+
+def test_whatever_a_contig_may_be_called_is_read_back(tmp_path: Path) -> None:
+    genome = tmp_path / "genome.fa"
+    genome.write_text("".join(f">{name} of a test\nAC{PATTERN}AC\n" for name in NAMES))
+    run(planned(genome), genome, tmp_path)
+    bed = [line.split("\t") for line in (tmp_path / "regions.bed").read_text().splitlines()]
+    assert [row[0] for row in bed] == sorted(NAMES)
+    assert list(read_regions(tmp_path / "regions.bed").rows) == sorted(NAMES)
+    with (tmp_path / "regions.csv").open(newline="") as stream:
+        assert [row["contig"] for row in csv.DictReader(stream)] == sorted(NAMES)
+    with pyBigWig.open(str(tmp_path / "probabilities.bw")) as track:
+        assert list(track.chroms()) == sorted(NAMES)
 
 
 REFUSED: dict[str, tuple[dict[str, object], str]] = {

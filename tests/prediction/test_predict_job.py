@@ -241,6 +241,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "nowhere"], "--model: nowhere: there is no such folder"),
     "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
     "contig": (["--contigs", "c1,chr1"], "--contigs: chr1: unknown contig"),
+    "contigs file": (["--contigs-file", "nowhere"], "nowhere: there is no such file"),
     "no contig": (["--contigs", ""], "--contigs: '': "),
     "overlap": (["--overlap", "10"], "--overlap: 10: the model reads windows of 10 bases"),
     "threshold": (["--threshold", "1.5"], r"--threshold: 1\.5: .*less than or equal to 1"),
