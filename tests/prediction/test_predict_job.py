@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ from tests.command_line import run_job
 from tests.prediction.pattern_model import save_pattern_model
 
 CONTIGS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_piece_for_each_contig() -> Iterator[None]:
+    """By default, the small contigs of these tests would be one piece, for one actor."""
+    with pytest.MonkeyPatch.context() as patch:
+        defaults = module.plan_prediction.__kwdefaults__
+        patch.setitem(defaults, "piece", 3_000)
+        yield
 
 
 @pytest.fixture(scope="module")
