@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from hyena_ray.errors import InputError, raise_together, unknown_key, unknown_name
-from hyena_ray.storage import AnyPath, location
+from hyena_ray.storage import AnyPath, location, reopenable
 
 
 def _location(value: object) -> AnyPath:
@@ -405,7 +405,7 @@ def load_yaml(path: AnyPath) -> dict[str, Any]:
         InputError: The file is missing, has a syntax error or any of the above; names the line.
     """
     try:
-        with path.open("rb") as stream:
+        with reopenable(path).open("rb") as stream:
             text = stream.read(4 * MOST_YAML + 1).decode()
     except FileNotFoundError:
         raise InputError(path, None, "there is no such file", "give a YAML file") from None

@@ -9,13 +9,14 @@ or from the machine's role, never from a command line.
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from hyena_ray.errors import InputError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pyarrow import fs
 
 S3 = "s3://"
+_PIPES: dict[tuple[int, int], IO[bytes]] = {}
+"""Copies of the pipes that were read, by device and inode."""
 OTHER_VERSION = ("NoSuchKey", "PreconditionFailed", "ConditionalRequestConflict")
 """Answers to a request that an object does not meet the condition of."""
 
@@ -241,7 +244,7 @@ def location(text: str) -> AnyPath:
     """Read a path, or a URI of scheme `file` or `s3`.
 
     Args:
-        text: What a user gave.
+        text: What a user gave; `-` is the standard input.
 
     Raises:
         InputError: The scheme is another one, or the bucket is missing.
@@ -252,7 +255,7 @@ def location(text: str) -> AnyPath:
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return Path(text)
+        return Path("/dev/stdin" if text == "-" else text)
     parts = urlsplit(text)
     remedy = "give a path, file:///folder or s3://bucket/folder"
     if scheme == "file" and parts.netloc in ("", "localhost"):
@@ -281,11 +284,42 @@ def arrow_file(path: AnyPath) -> pa.NativeFile:
     return pa.OSFile(str(path))
 
 
+def reopenable(path: AnyPath) -> AnyPath:
+    """Return a file that can be opened again and again, from its first byte on.
+
+    A pipe can be read once, and inputs are opened to see what they are, to read them, and some to
+    read them again. What a pipe holds is copied to a temporary file, which the process removes when
+    it ends.
+
+    Args:
+        path: The file, a pipe such as `/dev/stdin` or that of `<(...)`, or a missing file.
+
+    Raises:
+        OSError: The pipe cannot be read.
+    """
+    if not isinstance(path, Path):
+        return path
+    try:
+        status = path.stat()
+    except OSError:
+        return path  # whoever opens it says why it cannot be
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        return path
+    key = status.st_dev, status.st_ino
+    if key not in _PIPES:
+        with path.open("rb") as pipe:
+            copy = tempfile.NamedTemporaryFile(prefix="hyena_ray-")  # noqa: SIM115 (kept open)
+            shutil.copyfileobj(pipe, copy, 1 << 20)
+            copy.flush()
+        _PIPES[key] = copy
+    return Path(_PIPES[key].name)
+
+
 @contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
     """Yield a file or folder on this machine's disk, for libraries that know no other.
 
-    What is on S3 is copied, and the copy is removed after the block.
+    What is on S3 is copied, and the copy is removed after the block; for a pipe see `reopenable`.
 
     Args:
         path: The file or folder.
@@ -293,6 +327,7 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
     Raises:
         FileNotFoundError: There is none.
     """
+    path = reopenable(path)
     if isinstance(path, Path):
         yield path
         return

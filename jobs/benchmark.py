@@ -44,6 +44,7 @@ Name = Literal[
     "tune",
     "startup",
     "memory",
+    "contigs",
     "constants",
     "gpu",
 ]

@@ -27,6 +27,7 @@ def consensus_ranking(
     by: Literal["rank", "deviation"] = "rank",
     positive_only: bool = False,
     column: str = "score",
+    may_be_empty: bool = False,
 ) -> pa.Table:
     """Rank the k-mers that all methods list, by the mean over the methods.
 
@@ -41,13 +42,14 @@ def consensus_ranking(
         positive_only: Keep only k-mers that score above zero under every method, as the original
             work did for promoters.
         column: Column that holds the score.
+        may_be_empty: Return a table without rows where the tables share no k-mer.
 
     Returns:
         Columns `kmer`, `mean_dev` (per cent), `mean_rank` (percentile), both the mean over methods,
         and `dev_METHOD` and `rank_METHOD` for each; highest first, then by k-mer.
 
     Raises:
-        InputError: There is no table, or no k-mer that all of them list.
+        InputError: There is no table, or no k-mer that all of them list, and it may not be empty.
 
     Example:
         >>> ig = pa.table({"kmer": ["CG", "AA", "TT"], "score": [3.0, 1.0, 2.0]})
@@ -58,11 +60,14 @@ def consensus_ranking(
 
     Reference: Bokhyan 2025, for the deviation.
     """
-    kmers, scores = shared_scores(tables, column, positive_only=positive_only)
+    kmers, scores = shared_scores(
+        tables, column, positive_only=positive_only, may_be_empty=may_be_empty
+    )
     columns: dict[str, NDArray[np.float64]] = {}
     for name, values in scores.items():
         with np.errstate(divide="ignore", invalid="ignore"):
-            columns[f"dev_{name}"] = 100 * (values - values.mean()) / values.mean()
+            mean = values.sum() / len(values) if len(values) else np.nan
+            columns[f"dev_{name}"] = 100 * (values - mean) / mean
         columns[f"rank_{name}"] = rank_percentile(values)
     mean_dev = np.mean([columns[f"dev_{name}"] for name in tables], axis=0)
     mean_rank = np.mean([columns[f"rank_{name}"] for name in tables], axis=0)
@@ -70,7 +75,7 @@ def consensus_ranking(
     order = np.argsort(-(mean_rank if by == "rank" else mean_dev), kind="stable")
     return pa.table(
         {
-            "kmer": np.array(kmers, object)[order],
+            "kmer": pa.array(np.array(kmers, object)[order], pa.string()),
             "mean_dev": mean_dev[order],
             "mean_rank": mean_rank[order],
             **{name: values[order] for name, values in columns.items()},
@@ -78,12 +83,15 @@ def consensus_ranking(
     )
 
 
-def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Table:
+def agreement(
+    tables: Mapping[str, pa.Table], *, column: str = "score", may_be_empty: bool = False
+) -> pa.Table:
     """Measure how similar the rankings of every two tables are, over the k-mers that all list.
 
     Args:
         tables: Two or more tables by name (a method or a seed), with columns `kmer` and `column`.
         column: Column that holds the score; the highest ranks first.
+        may_be_empty: Return a table without rows where the tables share no k-mer.
 
     Returns:
         Columns `first`, `second` (names), `kmers` (int64, how many were compared), `kendall_tau`
@@ -92,14 +100,14 @@ def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Ta
         `PERSISTENCE`).
 
     Raises:
-        InputError: There is no table, or no k-mer that all of them list.
+        InputError: There is no table, or no k-mer that all of them list, and it may not be empty.
 
     Reference: Kendall 1945; Webber, Moffat & Zobel 2010, A similarity measure for indefinite
     rankings.
     """
     from scipy.stats import kendalltau
 
-    kmers, scores = shared_scores(tables, column)
+    kmers, scores = shared_scores(tables, column, may_be_empty=may_be_empty)
     rows = [
         {
             "first": first,
@@ -108,7 +116,7 @@ def agreement(tables: Mapping[str, pa.Table], *, column: str = "score") -> pa.Ta
             "kendall_tau": float(kendalltau(scores[first], scores[second]).statistic),
             "rbo": rank_biased_overlap(_ranking(scores[first]), _ranking(scores[second])),
         }
-        for first, second in combinations(scores, 2)
+        for first, second in combinations(scores if kmers else (), 2)
     ]
     types = [pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64()]
     names = ["first", "second", "kmers", "kendall_tau", "rbo"]
@@ -185,7 +193,11 @@ def _ranking(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def shared_scores(
-    tables: Mapping[str, pa.Table], column: str, *, positive_only: bool = False
+    tables: Mapping[str, pa.Table],
+    column: str,
+    *,
+    positive_only: bool = False,
+    may_be_empty: bool = False,
 ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
     """Return the k-mers that all tables list, and what they score in each.
 
@@ -193,12 +205,13 @@ def shared_scores(
         tables: Tables by name, with columns `kmer` and `column`.
         column: Column that holds the score.
         positive_only: Keep only k-mers that score above zero in every table.
+        may_be_empty: Return no k-mer where the tables share none.
 
     Returns:
         n k-mers in alphabetical order, and the scores by name of the table, each of shape (n,).
 
     Raises:
-        InputError: There is no table, or no k-mer that all of them list.
+        InputError: There is no table, or no k-mer that all of them list, and it may not be empty.
     """
     if not tables:
         raise InputError("consensus", None, "there is no table", "give at least one")
@@ -209,7 +222,7 @@ def shared_scores(
     shared = set.intersection(*(set(score) for score in scores.values()))
     if positive_only:
         shared = {kmer for kmer in shared if all(score[kmer] > 0 for score in scores.values())}
-    if not shared:
+    if not (shared or may_be_empty):
         raise InputError(
             "consensus", ", ".join(tables), "the tables share no k-mer", "use one k for all of them"
         )

@@ -52,7 +52,7 @@ from hyena_ray.runs.shard_files import (
     shard_file_is_complete,
     write_shard_file,
 )
-from hyena_ray.runs.table_file import write_tables
+from hyena_ray.runs.table_file import explained, write_tables
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
@@ -451,8 +451,9 @@ class MergeResult(NamedTuple):
 def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
     """Add up the shards of a plan in order, and write `kmers/METHOD.parquet` and `.csv`.
 
-    With more than one method that scores bases there are also `consensus` and `agreement`. Memory
-    is that of one shard and the tables.
+    With more than one method that scores bases there are also `consensus` and `agreement`. Tables
+    in which no k-mer can be listed are empty and say why, since hours of work are behind them.
+    Memory is that of one shard and the tables.
 
     Args:
         plan: Plan of the attribution.
@@ -462,8 +463,7 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         The tables and figures about them.
 
     Raises:
-        InputError: A shard is missing or damaged, no window has a true positive, or no k-mer occurs
-            often enough.
+        InputError: A shard is missing or damaged.
     """
     settings = plan.settings
     config = KmerConfig(k=settings.k, merge_strands=settings.merge_strands)
@@ -485,45 +485,46 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         windows += len(shard.window_id)
         positions.add(shard.positions)
         attributed += len(chosen)
-    if not attributed:
-        raise plan.no_true_positives_error()
     convergence = {
         name: Convergence(*map(np.concatenate, zip(*parts, strict=True))).summary(
             settings.tolerance
         )
         for name, parts in integrals.items()
+        if attributed
     }
     _warn_unconverged(convergence, settings.tolerance)
     tables = {
         name: kmer_table(method_sums, min_count=settings.min_count, by=settings.ranking)
         for name, method_sums in sums.items()
     }
-    if any(table.num_rows == 0 for table in tables.values()):
-        raise InputError(
-            f"split {plan.split}",
-            f"{attributed} windows with true positives",
-            f"no {config.k}-mer occurs {settings.min_count} times inside true positives",
-            "choose a split with more of them, or lower min_count",
-        )
     similarity = None
     notes: tuple[str, ...] = ()
     if len(sums) > 1:
-        similarity = agreement(tables, column=settings.ranking)
+        ranked = {name: tables[name] for name in sums}
+        similarity = agreement(ranked, column=settings.ranking, may_be_empty=True)
         notes = disagreements(similarity)
-        for note in notes:
-            _log.warning("%s", note)
         metadata = {"methods": json.dumps(list(sums)), "notes": json.dumps(notes)}
         similarity = similarity.replace_schema_metadata(metadata)
         tables["consensus"] = consensus_ranking(
-            tables,
+            ranked,
             by=settings.consensus,
             positive_only=settings.positive_only,
             column=settings.ranking,
+            may_be_empty=True,
         ).replace_schema_metadata(metadata)
     if "tp" in settings.methods:
         tables["tp"] = true_positive_table(counts, min_count=settings.min_count)
     for name, summary in convergence.items():
         tables[name] = tables[name].replace_schema_metadata({"convergence": json.dumps(summary)})
+    reasons = {name: _why_empty(plan, attributed, name) for name in tables}
+    for name, table in tables.items():
+        if not table.num_rows:
+            tables[name] = explained(table, reasons[name])
+    if similarity is not None and not similarity.num_rows:
+        similarity = explained(similarity, _why_empty(plan, attributed, "agreement"))
+    notes += tuple(dict.fromkeys(reasons[name] for name in tables if not tables[name].num_rows))
+    for note in notes:
+        _log.warning("%s", note)
     also_written = {} if similarity is None else {"agreement": similarity}
     write_tables(tables | also_written, folder / "kmers")
     return MergeResult(
@@ -536,6 +537,24 @@ def merge_shards(plan: ShardPlan, folder: AnyPath) -> MergeResult:
         agreement=similarity,
         notes=notes,
         positions=tuple(sorted(positions)),
+    )
+
+
+def _why_empty(plan: ShardPlan, attributed: int, table: str) -> str:
+    """Say why no k-mer is listed, and what to do, if a table has none."""
+    settings = plan.settings
+    where = f"split {plan.split}, {attributed} of {plan.windows} windows with true positives"
+    if not attributed:
+        return f"{where}: the model finds no labelled base, so that there is nothing to attribute"
+    if table == "consensus" and settings.positive_only:
+        return (
+            f"{where}: no {settings.k}-mer of the tables scores above zero under every method; "
+            "read the methods' own tables"
+        )
+    inside = "" if table == "tp" else " inside true positives"
+    return (
+        f"{where}: no {settings.k}-mer occurs {settings.min_count} times{inside}; choose a split "
+        "with more of them, a smaller k, or a lower min_count"
     )
 
 

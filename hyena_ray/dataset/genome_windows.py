@@ -4,7 +4,7 @@ The genome is split in stretches, whatever the length of the windows. Training w
 length are cut where stretches train. Validation and test are whole stretches, drawn once: models of
 every window length are scored on the same bases, each with windows of its own; see stretches.py.
 
-The genome is read once, with one contig in memory. Windows are written as
+The genome is read once, with one large contig or some small ones in memory. Windows are written as
 `DIR/length=L/split=S/part-*.parquet`, stretches as `DIR/stretches/split=S/part-*.parquet`, and both
 are counted in a manifest.
 """
@@ -12,7 +12,8 @@ are counted in a manifest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -34,13 +35,22 @@ from hyena_ray.dataset.manifest import (
 from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
-from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
-from hyena_ray.genome.intervals import Intervals, gather_windows, label_bases, true_runs
-from hyena_ray.genome.region_edges import ShapeCounter
+from hyena_ray.genome.contig_batch import ContigBatch, Grid, batched
+from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.intervals import Intervals, count_covered_bases, gather_windows
+from hyena_ray.genome.label_counter import LabelCounter
+from hyena_ray.genome.label_coverage import LabelCoverage
+from hyena_ray.genome.region_edges import FARTHEST, ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.genome.splits import VALIDATION, Split, parse_split, split_by_contig
-from hyena_ray.genome.tiling import NegativeSampler, Tiles, split_tiles, tile_contig
+from hyena_ray.genome.splits import VALIDATION, ContigSplit, Split, parse_split, split_by_contig
+from hyena_ray.genome.tiling import (
+    NO_SPLIT,
+    NegativeSampler,
+    Tiles,
+    cut_tiles,
+    split_tiles,
+)
 from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
@@ -93,7 +103,8 @@ class PrepareSettings(Settings):
         str | None,
         Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),
     ] = None
-    """Split of the genome: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5."""
+    """Split of the genome: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2, kfold:5, or
+    file:TABLE, a text file whose lines are a contig, a tab, and train, val or test."""
     seed: int = Field(default=0, ge=0)
     """Seed of the negatives and of a random split."""
 
@@ -195,20 +206,28 @@ def _write(
     if genome.lengths is not None:
         _check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
+    first = 0
     given = sum(len(rows.start) for rows in regions.rows.values())
     shape = ShapeCounter(settings.task, given)
     simulated = False
-    for contig in with_progress(genome):
-        size = len(contig.codes)
-        labels = regions.merged(contig.name, size)
-        shape.add(contig.codes, labels)
-        banned = blacklist.merged(contig.name, size) if blacklist else Intervals.empty()
-        marked = _MarkedContig(contig, labels, banned, first=sum(c.length for c in contigs))
-        assigned = _assign_stretches(marked, split, settings)
+    padding = max(settings.flank, FARTHEST)
+    for some in batched(with_progress(genome)):
+        sizes = {contig.name: len(contig.codes) for contig in some}
+        labels = [regions.merged(*contig) for contig in sizes.items()]
+        banned = [
+            blacklist.merged(*contig) if blacklist else Intervals.empty()
+            for contig in sizes.items()
+        ]
+        simulated |= any(contig.description.startswith(SIMULATED) for contig in some)
+        batch = ContigBatch(some, labels, banned, first=first, padding=padding)
+        del some  # memory is for one batch at a time
+        shape.add(batch.codes, batch.labels)
+        assigned = _assign_stretches(batch, split, settings)
         for cutter in (stretches, *windows):
-            cutter.cut(marked, assigned)
-        contigs.append(ContigEntry(name=contig.name, length=size))
-        simulated |= contig.description.startswith(SIMULATED)
+            cutter.cut(batch, assigned)
+        contigs += [ContigEntry(name=name, length=size) for name, size in sizes.items()]
+        first += sum(sizes.values())
+        del batch
     _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
     for cutter in (stretches, *windows):
         cutter.close()
@@ -226,6 +245,8 @@ def _write(
     if blacklist:
         name = blacklist.path.name
         inputs.append(InputFile(role="blacklist", name=name, sha256=blacklist.sha256))
+    if isinstance(split, ContigSplit) and split.table is not None:
+        inputs.append(InputFile(role="split", name=split.table.name, sha256=split.sha256))
     manifest = Manifest.describe(
         task=settings.task,
         simulated=simulated,
@@ -249,9 +270,11 @@ def _write(
             counts=tuple(stretches.counts),
             dropped=stretches.dropped,
             files=tuple(stretches.files),
+            labels=stretches.labels,
         ),
         regions=shape.shape(),
         contents=tuple(file for cutter in (*windows, stretches) for file in cutter.contents),
+        labels=tuple(entry for cutter in windows for entry in cutter.labels),
     )
     for warning in manifest.label_warnings():
         log.warning("%s", warning)
@@ -266,42 +289,48 @@ def _check_contigs(
             source.check_contigs(names)
 
 
-class _MarkedContig:
-    """A contig with what its tiles are judged by.
+def _assign_stretches(
+    contigs: ContigBatch, split: Split, settings: PrepareSettings
+) -> NDArray[np.int8]:
+    """Return the index of the split of every stretch, the incomplete last ones included."""
+    stretch = settings.stretch
+    grid = contigs.stretches(stretch)
+    start = contigs.offset[grid.contig] + grid.start
+    end = np.minimum(start + stretch, (contigs.offset + contigs.size)[grid.contig])
+    positive = count_covered_bases(contigs.labels, start, end) > 0
+    edges = [0, *np.cumsum(grid.number).tolist()]
+    # Seeded by name: neither the other contigs nor their order change what is drawn.
+    return np.concatenate(
+        [
+            split.assign(name, positive[first:last], [settings.seed, stretch, *name.encode()])
+            for name, first, last in zip(contigs.names, edges, edges[1:], strict=False)
+        ]
+    )
+
+
+class _Draws:
+    """Sources of the draws of a batch, each made when something is drawn for its contig.
 
     Args:
-        contig: Name and base codes.
-        labels: Labelled intervals.
-        blacklist: Intervals that no tile may touch.
-        first: Bases of the genome before the contig.
+        names: Names of the contigs.
+        seed: Numbers that the sources share.
     """
 
-    def __init__(
-        self, contig: Contig, labels: Intervals, blacklist: Intervals, *, first: int
-    ) -> None:
-        self.name, self.codes, self.first = contig.name, contig.codes, first
-        self.labels = labels
-        self.base_labels = label_bases(labels, len(contig.codes))
-        self._blacklist = blacklist
-        self._unknown = true_runs(contig.codes == N_CODE)
+    def __init__(self, names: Sequence[str], seed: Sequence[int]) -> None:
+        self._names, self._seed = names, seed
+        self._made: dict[int, np.random.Generator] = {}
 
-    def tiles(self, length: int, stride: int) -> Tiles:
-        return tile_contig(
-            len(self.codes), length, stride, self.labels, self._blacklist, self._unknown
-        )
+    def of(self, contig: int) -> np.random.Generator:
+        """Return the source of a contig.
 
-
-def _assign_stretches(
-    contig: _MarkedContig, split: Split, settings: PrepareSettings
-) -> NDArray[np.int8]:
-    """Return the index of the split of every stretch, the incomplete last one included."""
-    stretch = settings.stretch
-    count = -(-len(contig.codes) // stretch)
-    starts = np.arange(count) * stretch
-    positive = np.add.reduceat(contig.base_labels, starts, dtype=np.int64) > 0
-    # Seeded by name: neither the other contigs nor their order change what is drawn.
-    rng = np.random.default_rng([settings.seed, stretch, *contig.name.encode()])
-    return split.assign(contig.name, positive, rng)
+        Args:
+            contig: Index of the contig.
+        """
+        if contig not in self._made:
+            # Seeded by name: neither the other contigs nor their order change what is drawn.
+            seed = [*self._seed, *self._names[contig].encode()]
+            self._made[contig] = np.random.default_rng(seed)
+        return self._made[contig]
 
 
 class _Cutter:
@@ -337,6 +366,9 @@ class _Cutter:
         self._writers = {
             name: PartWriter(folder, group, name, length, recipe.flank) for name in ratios
         }
+        self._labels = LabelCounter(
+            length=length, stride=stride, stretch=recipe.stretch, splits=split.names
+        )
         self.counts: list[Count] = []
         self.dropped = Dropped(length=length, tiles=0, too_many_n=0, blacklisted=0)
 
@@ -350,39 +382,52 @@ class _Cutter:
         """Their sizes and checksums."""
         return [file for writer in self._writers.values() for file in writer.contents]
 
-    def cut(self, contig: _MarkedContig, stretch_splits: NDArray[np.int8]) -> None:
-        """Cut the tiles of a contig.
+    @property
+    def labels(self) -> tuple[LabelCoverage, ...]:
+        """Labelled regions that the tiles of each split hold, and those that were lost."""
+        return tuple(map(self._labels.coverage, self._samplers))
+
+    def cut(self, contigs: ContigBatch, stretch_splits: NDArray[np.int8]) -> None:
+        """Cut the tiles of a batch of contigs.
 
         Args:
-            contig: The contig.
-            stretch_splits: Index of the split of each of its stretches.
+            contigs: The contigs.
+            stretch_splits: Index of the split of each of their stretches.
         """
-        length, stride = self._length, self._stride
-        tiles = contig.tiles(length, stride)
-        split = split_tiles(stretch_splits, self._recipe.stretch, tiles.kept * stride, length)
-        # Seeded by name: neither the other contigs nor their order change what is drawn.
-        rng = np.random.default_rng([self._recipe.seed, length, *contig.name.encode()])
+        length, stretch = self._length, self._recipe.stretch
+        tiles = cut_tiles(contigs, length, self._stride)
+        stretches = contigs.stretches(stretch)
+        split = split_tiles(stretch_splits, stretches, stretch, tiles.grid, length)[tiles.kept]
+        self._labels.add(contigs, tiles, split != NO_SPLIT, stretch_splits)
+        draws = _Draws(contigs.names, [self._recipe.seed, length])
+        counts: dict[int, list[Count]] = {}
         for name, sampler in self._samplers.items():
             of_split = tiles.kept[split == self._split.names.index(name)]
             positive = tiles.labelled[of_split] > 0
-            positives, candidates = of_split[positive], of_split[~positive]
-            negatives = sampler.draw(len(positives), candidates, rng)
-            chosen = np.sort(np.concatenate((positives, negatives)))
-            if len(chosen):
-                self._writers[name].add(self._windows(contig, chosen * stride))
-            if len(of_split):
-                self.counts.append(
+            contig = tiles.grid.contig[of_split]
+            present = np.unique(contig)
+            edges = [*np.searchsorted(contig, present).tolist(), len(contig)]
+            chosen = positive.copy()
+            for index, first, last in zip(present.tolist(), edges, edges[1:], strict=False):
+                candidates = first + np.flatnonzero(~positive[first:last])
+                positives = last - first - len(candidates)
+                negatives = sampler.draw(positives, candidates, partial(draws.of, index))
+                chosen[negatives] = True
+                counts.setdefault(index, []).append(
                     Count(
                         length=length,
                         split=name,
-                        contig=contig.name,
-                        positive=len(positives),
+                        contig=contigs.names[index],
+                        positive=positives,
                         negative=len(negatives),
                         candidates=len(candidates),
-                        labelled=int(tiles.labelled[positives].sum()),
+                        labelled=int(tiles.labelled[of_split[first:last]].sum()),
                     )
                 )
-        self._count_dropped(contig.tiles(length, length))
+            if chosen.any():
+                self._writers[name].add(self._windows(contigs, tiles.grid, of_split[chosen]))
+        self.counts += [count for index in sorted(counts) for count in counts[index]]
+        self._count_dropped(tiles if self._stride == length else cut_tiles(contigs, length, length))
 
     def warn_of_shortfalls(self) -> None:
         """Log splits for which the genome has fewer negatives than asked for."""
@@ -404,15 +449,17 @@ class _Cutter:
             blacklisted=self.dropped.blacklisted + int(banned.sum()),
         )
 
-    def _windows(self, contig: _MarkedContig, start: NDArray[np.int64]) -> Windows:
+    def _windows(self, contigs: ContigBatch, grid: Grid, chosen: NDArray[np.int64]) -> Windows:
         flank = self._recipe.flank
-        codes = gather_windows(contig.codes, start - flank, self._length + 2 * flank, N_CODE)
+        contig, start = grid.contig[chosen], grid.start[chosen]
+        position = contigs.offset[contig] + start
+        codes = gather_windows(contigs.codes, position - flank, self._length + 2 * flank, N_CODE)
         return Windows(
-            window_id=contig.first + start,
-            contig=np.full(len(start), contig.name),
+            window_id=contigs.first[contig] + start,
+            contig=np.array(contigs.names)[contig],
             start=start,
             tokens=codes_to_tokens(codes),
-            labels=gather_windows(contig.base_labels, start, self._length, IGNORED),
+            labels=gather_windows(contigs.base_labels, position, self._length, IGNORED),
         )
 
     def close(self) -> None:

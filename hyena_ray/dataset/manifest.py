@@ -11,8 +11,10 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.label_coverage import LabelCoverage, unassigned_regions
 from hyena_ray.genome.region_shape import RegionShape
 from hyena_ray.genome.splits import SPLITS, fold_name, held_out_splits
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import fingerprint
 from hyena_ray.runs.record import Record
 from hyena_ray.runs.run import installed_versions
@@ -48,7 +50,7 @@ class InputFile(Settings):
     """A file that the data were made from."""
 
     role: str
-    """Option that gave the file: genome, regions, blacklist, or the split of its sequences."""
+    """Option that gave the file: genome, regions, blacklist or split; of sequences, their split."""
     name: str
     """Name of the file, without its folder."""
     sha256: str
@@ -157,6 +159,8 @@ class Stretches(Settings):
     """Dropped stretches of the genome."""
     files: tuple[DataFile, ...]
     """Parquet files."""
+    labels: tuple[LabelCoverage, ...] = ()
+    """Labelled regions that the stretches of each split hold, and those that were lost."""
 
 
 class Manifest(Record):
@@ -203,6 +207,9 @@ class Manifest(Record):
     """Stretches that are scored; None for sequences."""
     regions: RegionShape | None = None
     """Shape of the labelled regions, as they were moved; None for sequences."""
+    labels: tuple[LabelCoverage, ...] = ()
+    """Labelled regions that the training windows of each length and split hold, and those that were
+    lost; none for sequences."""
 
     @classmethod
     def describe(cls, *, simulated: bool, **values: Any) -> Self:
@@ -288,7 +295,8 @@ class Manifest(Record):
 
         Figures on other labels cannot be compared.
         """
-        given = [file for file in self.inputs if file.role not in ("genome", "blacklist")]
+        others = ("genome", "blacklist", "split")
+        given = [file for file in self.inputs if file.role not in others]
         return ", ".join(map(str, given))
 
     def labels_per_window(self, length: int) -> int:
@@ -403,6 +411,9 @@ class Manifest(Record):
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         if self.stretches is not None:
             lines.append("models of every window length are scored on the same stretches")
+        lines += [entry.text() for entry in self.label_coverage]
+        if unassigned := self._unassigned_regions:
+            lines.append(f"{count_noun(unassigned, 'region')} on contigs that are in no split")
         lines += [
             f"{file.split}: dropped {file.dropped:,} of {file.rows:,} sequences that a later split "
             f"has as well; kept {file.repeated:,} that repeat an earlier one and "
@@ -413,8 +424,22 @@ class Manifest(Record):
             lines.append("simulated: no figure from it says anything about real DNA")
         return "\n".join(lines)
 
+    @property
+    def label_coverage(self) -> tuple[LabelCoverage, ...]:
+        """Labelled regions that windows and stretches hold, and those that were lost."""
+        return self.labels + (() if self.stretches is None else self.stretches.labels)
+
+    @property
+    def _unassigned_regions(self) -> int:
+        if self.regions is None or not self.label_coverage:
+            return 0
+        return unassigned_regions(self.label_coverage, self.regions.regions)
+
     def label_warnings(self) -> list[str]:
         """Say what is wrong with the labels, and what to do; empty where nothing is known."""
+        return [*self._shift_warnings(), *(e.warning() for e in self.label_coverage if e.warning())]
+
+    def _shift_warnings(self) -> list[str]:
         if self.regions is None or self.regions.shifts == (0, 0):
             return []
         (regions,) = (file for file in self.inputs if file.role == "regions")

@@ -109,7 +109,8 @@ def read_sequences(path: AnyPath, remedy: str) -> LabelledSequences:
     sequences: list[str] = []
     labels: list[int] = []
     simulated = False
-    for line, (sequence, label, origin) in _read_rows(path, source.read(), remedy):
+    rows = _read_rows(path, source.read_text("a CSV text file"), remedy)
+    for line, (sequence, label, origin) in rows:
         place = f"{path}:{line}"
         validate_letters(sequence, place)
         if not sequence:
@@ -122,7 +123,8 @@ def read_sequences(path: AnyPath, remedy: str) -> LabelledSequences:
                 "give sequences of one length",
             )
         if label not in ("0", "1"):
-            raise InputError(place, label or "''", "the label is neither 0 nor 1", CSV_EXAMPLE)
+            shown = label if label == label.strip() != "" else repr(label)
+            raise InputError(place, shown, "the label is neither 0 nor 1", CSV_EXAMPLE)
         sequences.append(sequence)
         labels.append(int(label))
         simulated |= origin.startswith(SIMULATED)
@@ -132,15 +134,8 @@ def read_sequences(path: AnyPath, remedy: str) -> LabelledSequences:
     return LabelledSequences(path, source.sha256, tokens, np.array(labels, np.int8), simulated)
 
 
-def _read_rows(
-    path: AnyPath, content: bytes, remedy: str
-) -> Iterator[tuple[int, tuple[str, str, str]]]:
+def _read_rows(path: AnyPath, text: str, remedy: str) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """Yield the line, and sequence, label and origin, of every row below the header."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}", None, "not UTF-8", "give a CSV text file") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     indices: list[int] = []
     columns = line = 0

@@ -127,8 +127,8 @@ def genome_weights(stretches: Windows, counts: Sequence[Count]) -> NDArray[np.fl
     if not drawn:
         return weight
     spread = sum(c.candidates for c in counts) / sum(c.candidates for c in drawn.values())
-    negative = ~(stretches.labels == 1).any(1)
-    for name, count in drawn.items():
-        chosen = negative & (stretches.contig == name)
-        weight[chosen] = spread * count.candidates / count.negative
+    negative = np.flatnonzero(~(stretches.labels == 1).any(1))
+    of_contig = {name: spread * c.candidates / c.negative for name, c in drawn.items()}
+    names, index = np.unique(stretches.contig[negative], return_inverse=True)
+    weight[negative] = np.array([of_contig.get(name, 1.0) for name in names.tolist()])[index]
     return weight

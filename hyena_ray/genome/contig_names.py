@@ -1,4 +1,5 @@
-"""The same contig under other names: `1`, `chr1`, `01`, `NC_000001.11`; `MT`, `chrM`."""
+"""Names of contigs: those that every table can hold, and the same contig under other names, such as
+`1`, `chr1`, `01`, `NC_000001.11`; `MT`, `chrM`."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from hyena_ray.errors import InputError
 from hyena_ray.genome.source import GZIP_ENDINGS
 from hyena_ray.storage import AnyPath
 
@@ -31,6 +33,49 @@ MAX_RENAMED = 30
 """Largest number of names that are written into one command."""
 _SHELL_SAFE = re.compile(r"[\w.|:+-]+")
 """Names that a shell and awk leave as they are."""
+
+
+_HEADER_STARTS = ("#", "!", ">", "track", "browser")
+"""What readers of BED take for the start of a header, in lower case: such rows would be skipped."""
+_FORMULA_STARTS = ("=", "+", "-", "@")
+"""What spreadsheets take for the start of a formula."""
+_QUOTES = ('"', "'")
+
+
+def check_contig_name(place: str, name: str) -> None:
+    """Refuse a name that tables, tracks or terminals could not show as it is.
+
+    Contigs are named in BED, CSV and bigWig files, and in logs. Every other name is written and
+    read back, whatever quotes, commas or semicolons are inside.
+
+    Args:
+        place: File and line, for the error.
+        name: Name of the contig.
+
+    Raises:
+        InputError: The name begins like a header, a formula or a quoted value, or has a character
+            that is not printable.
+
+    Example:
+        >>> check_contig_name("genome.fa:1", 'a"b;c')
+        >>> check_contig_name("genome.fa:1", "=cmd|x")
+        Traceback (most recent call last):
+            ...
+        hyena_ray.errors.InputError: genome.fa:1: =cmd|x: a name that begins with = ...
+    """
+    kinds = {
+        "a header of BED files": _HEADER_STARTS,
+        "a formula in spreadsheets": _FORMULA_STARTS,
+        "a quoted value": _QUOTES,
+    }
+    for meaning, starts in kinds.items():
+        start = next((text for text in starts if name.lower().startswith(text)), None)
+        if start is not None:
+            problem = f"a name that begins with {start} is {meaning}"
+            raise InputError(place, name, problem, "rename the contig, here and in its regions")
+    if not name.isprintable():
+        problem = "the name has a character that is not printable"
+        raise InputError(place, name, problem, "rename the contig, here and in its regions")
 
 
 def normalise_contig_name(name: str) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.assemblies import GENOME_REMEDY, resolve_genome
+from hyena_ray.genome.contig_names import check_contig_name
 from hyena_ray.genome.source import COPY_AGAIN, Source, choose_reader, report_unreadable
 from hyena_ray.progress import Progress, State
 from hyena_ray.storage import AnyPath, local_copy
@@ -35,7 +36,6 @@ for _code, _letter in enumerate(b"ACGT"):
     _CODES[_letter] = _CODES[_letter | 32] = _code
 LETTER_CODES = bytes(_CODES)
 """Translation table of `bytes.translate`: letter to base code, 255 for what is no DNA letter."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _TWOBIT_SIGNATURE = 0x1A412743
 _TWOBIT_HEADER = struct.Struct("<4I")
@@ -168,7 +168,7 @@ class Fasta:
         line = 1
         for record in self._records():
             begin = record.find(b"\n") + 1 or len(record)
-            name, description = self._parse_header(record[:begin].rstrip(b"\r\n"), line)
+            name, description = self._parse_header(record[:begin].rstrip(b"\n"), line)
             if name in name_lines:
                 raise self._error(
                     line,
@@ -187,9 +187,8 @@ class Fasta:
         """Cut the file before every line that begins with '>'."""
         chunks: list[bytes] = []
         previous = b""
-        for block in self._source.blocks():
+        for block in self._source.text_blocks():
             if not previous:
-                block = block.removeprefix(_BYTE_ORDER_MARK)
                 self._check_start(block)
             cut = 0
             # A search for one byte is many times as fast as one for a line break and a byte.
@@ -229,11 +228,10 @@ class Fasta:
                 line, header.decode(), "the contig has no name", "write it directly after '>'"
             )
         name, *rest = text.split(maxsplit=1)
+        check_contig_name(f"{self.path}:{line}", name)
         return name, "".join(rest)
 
     def _parse_sequence(self, name: str, record: bytes, begin: int, line: int) -> NDArray[np.uint8]:
-        if b"\r" in record:
-            record = record[:begin] + record[begin:].replace(b"\r\n", b"\n").removesuffix(b"\r")
         end = len(record)
         while end > begin and record[end - 1] == ord("\n"):
             end -= 1
@@ -327,8 +325,8 @@ class TwoBit:
                 or no bases.
         """
         if self._lengths is None and isinstance(self.path, Path):
-            with report_unreadable(self.path, GENOME_REMEDY):
-                self._lengths = self._check_structure(self.path)
+            with report_unreadable(self.path, GENOME_REMEDY), local_copy(self.path) as file:
+                self._lengths = self._check_structure(file)
         return self._lengths
 
     def __iter__(self) -> Iterator[Contig]:
@@ -407,6 +405,7 @@ class TwoBit:
         if not name or " " in name:
             problem = f"the name of contig {number} is empty or has blanks"
             raise InputError(self.path, name or None, problem, "rename it")
+        check_contig_name(f"{self.path}: contig {number}", name)
         return name
 
     def _parse_record(self, content: memoryview, name: str, begin: int) -> _TwoBitRecord:

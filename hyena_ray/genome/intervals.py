@@ -90,31 +90,36 @@ def label_bases(intervals: Intervals, length: int) -> NDArray[np.int8]:
 
 
 def count_covered_bases(
-    intervals: Intervals, tiles: int, length: int, stride: int
+    intervals: Intervals, start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count the bases inside intervals in every tile of a contig.
+    """Count the bases inside intervals between two positions, many times over.
 
-    Tile i is bases [i * stride, i * stride + length). The work grows with tiles and intervals, not
-    with bases.
+    The work grows with the positions and intervals, not with bases.
 
     Args:
-        intervals: Intervals of the contig.
-        tiles: Number of tiles.
-        length: Bases of a tile.
-        stride: Bases from one tile's start to the next one's; divides `length`.
+        intervals: The intervals.
+        start: (n,) first positions.
+        end: (n,) one past the last positions.
 
     Returns:
-        (tiles,) counts.
+        (n,) counts.
+
+    Example:
+        >>> intervals = Intervals(np.array([2, 8]), np.array([5, 9]))
+        >>> count_covered_bases(intervals, np.array([0, 4]), np.array([4, 20])).tolist()
+        [2, 2]
     """
-    if not tiles or not len(intervals.start):
-        return np.zeros(tiles, np.int64)
-    steps = length // stride
-    edges = np.arange(tiles + steps) * stride
+    if not len(intervals.start):
+        return np.zeros(len(start), np.int64)
     total = np.concatenate(([0], np.cumsum(intervals.end - intervals.start)))
-    started = np.searchsorted(intervals.start, edges)
-    overhang = np.maximum(intervals.end[started - 1] - edges, 0)
-    before: NDArray[np.int64] = total[started] - np.where(started > 0, overhang, 0)
-    return before[steps:] - before[:-steps]
+
+    def before(position: NDArray[np.int64]) -> NDArray[np.int64]:
+        started = np.searchsorted(intervals.start, position)
+        overhang = np.maximum(intervals.end[started - 1] - position, 0)
+        covered: NDArray[np.int64] = total[started] - np.where(started > 0, overhang, 0)
+        return covered
+
+    return before(end) - before(start)
 
 
 def gather_windows(

@@ -106,6 +106,12 @@ STRUCTURES: dict[str, tuple[Structure, ...]] = {
 a task that is missing have none at their edges."""
 
 
+FARTHEST = REACH + max(
+    bases for task in STRUCTURES.values() for one in task for bases in (one.before, one.after)
+)
+"""Bases at most that are read beyond the edge of a region."""
+
+
 class ShapeCounter:
     """Collect the shape of regions contig by contig.
 

@@ -1,11 +1,12 @@
 """Files of regions: BED, narrowPeak and broadPeak (plain or gzip), and bigBed, read strictly.
 
 Coordinates are 0-based and half-open. What is wrong is refused with file and line; nothing is
-skipped, clipped or guessed.
+skipped, clipped or guessed. Of a row with blocks, as in BED12, each block is a region.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 from collections.abc import Callable, Collection
@@ -22,14 +23,25 @@ from hyena_ray.files import sha256_file
 from hyena_ray.genome.contig_names import match_contig_names, renaming_command
 from hyena_ray.genome.intervals import Intervals, merge_intervals
 from hyena_ray.genome.source import COPY_AGAIN, Source, choose_reader, report_unreadable
+from hyena_ray.genome.table_kinds import (
+    TableRow,
+    check_columns,
+    check_header,
+    is_declaration,
+    row_blocks,
+)
 from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath, local_copy
+
+log = logging.getLogger(__name__)
 
 REGIONS_REMEDY = "give --regions a BED file"
 """Remedy for a file of regions that cannot be used."""
 
-_BED_ROW = re.compile(r"([^\t]+)\t(0|[1-9][0-9]{0,17})\t(0|[1-9][0-9]{0,17})(?:\t.*)?")
-_BED_HEADER = re.compile(r"#.*|(?:track|browser)(?:\s.*)?|")
+_COORDINATE = r"(0|[1-9][0-9]{0,17})"
+_BED_ROW = re.compile(rf"([^\s\"'#]\S*)\t{_COORDINATE}\t{_COORDINATE}(?:\t(.*))?")
+_BED_HEADER = re.compile(r"#.*|(?:track|browser)(?:\s.*)?|\s*")
+_TABS = "write contig, start and end with tabs between"
 _BED_COORDINATES = "BED is 0-based, half-open"
 
 _PEAK_NUMBERS = ("score", "signalValue", "pValue", "qValue")
@@ -138,7 +150,8 @@ class Regions(NamedTuple):
             InputError: A contig is missing; names the one that was probably meant, with a command
                 that renames it in the file.
         """
-        unknown = [contig for contig in self.rows if contig not in names]
+        known = frozenset(names)
+        unknown = [contig for contig in self.rows if contig not in known]
         if not unknown:
             return
         first = unknown[0]
@@ -259,15 +272,92 @@ class _RowLists(NamedTuple):
     end: list[int]
     line: list[int]
     summit: list[int]
-    """Summit of a peak, which distinguishes peaks that share an interval; else 0."""
+    """Summit of a peak, or number of a pattern of blocks: rows that share an interval, and differ
+    in it, are not the same. Else 0."""
+    blocks: dict[int, list[tuple[int, int]]]
+    """Start and end of every block, by index of the row; rows of one block are missing."""
 
-    @classmethod
-    def empty(cls) -> _RowLists:
-        return cls([], [], [], [])
 
-    def add(self, *values: int) -> None:
-        for column, value in zip(self, values, strict=True):
+class _Table:
+    """The rows of a file, as they are read."""
+
+    def __init__(self, path: AnyPath, *, is_text: bool) -> None:
+        self.path, self._is_text = path, is_text
+        self.by_contig: dict[str, _RowLists] = {}
+        self._rows: list[TableRow] = []
+        self._patterns: dict[str, int] = {}
+
+    def locate(self, number: int) -> str:
+        return f"{self.path}:{number}" if self._is_text else f"{self.path}: item {number}"
+
+    def add(
+        self, contig: str, start: int, end: int, number: int, further: str, summit: int = 0
+    ) -> None:
+        """Add a row.
+
+        Args:
+            contig: Name of the contig.
+            start: First base, 0-based.
+            end: One past the last base.
+            number: Line, or item where the file is not text.
+            further: The columns behind the third one, with tabs between them.
+            summit: Summit of a peak.
+
+        Raises:
+            InputError: The row has blocks, and they are wrong.
+        """
+        place = self.locate(number)
+        rows = self.by_contig.setdefault(contig, _RowLists([], [], [], [], {}))
+        blocks = row_blocks(place, start, end, further) if end > start and further else None
+        if blocks is not None and len(blocks) > 1:
+            summit = self._patterns.setdefault(str(blocks), len(self._patterns))
+            rows.blocks[len(rows.start)] = blocks
+        for column, value in zip(rows[:4], (start, end, number, summit), strict=True):
             column.append(value)
+        self._rows.append(TableRow(place, contig, further))
+
+    def regions(self, sha256: str, remedy: str) -> Regions:
+        """Check the table as a whole, and return its intervals.
+
+        Args:
+            sha256: Hex SHA-256 of the file.
+            remedy: What to do when there is no row.
+
+        Raises:
+            InputError: There is no row, the table is no list of regions, or an interval is empty or
+                occurs twice.
+        """
+        if not self.by_contig:
+            raise InputError(self.path, None, "the file has no intervals", remedy)
+        check_columns(self._rows, self.by_contig)
+        columns = {
+            contig: [np.array(column, np.int64) for column in rows[:4]]
+            for contig, rows in self.by_contig.items()
+        }
+        whole = {contig: RegionRows(*arrays[:3]) for contig, arrays in columns.items()}
+        regions = Regions(self.path, sha256, whole, self._is_text)
+        for contig, (*_, summit) in columns.items():
+            _check_rows(regions, contig, summit)
+        if not self._patterns:
+            return regions
+        split = {contig: _split_rows(rows) for contig, rows in self.by_contig.items()}
+        log.info(
+            "%s: rows have several blocks, each of which is a region: %d regions in %d rows",
+            self.path,
+            sum(len(rows.start) for rows in split.values()),
+            len(self._rows),
+        )
+        return regions._replace(rows=split)
+
+
+def _split_rows(rows: _RowLists) -> RegionRows:
+    """Return the blocks of rows, each as an interval; rows without blocks are one."""
+    parts = [
+        (start, end, line)
+        for index, (*whole, line) in enumerate(zip(rows.start, rows.end, rows.line, strict=True))
+        for start, end in rows.blocks.get(index, [(whole[0], whole[1])])
+    ]
+    return RegionRows(*(np.array(column, np.int64) for column in zip(*parts, strict=True)))
 
 
 def read_bed(
@@ -275,7 +365,7 @@ def read_bed(
 ) -> Regions:
     """Read the first three columns of a BED file, or of one with more columns, plain or gzip.
 
-    Lines that begin with `#`, `track` or `browser` and empty lines are skipped. Contig names are
+    Lines that begin with `#`, `track` or `browser` and blank lines are skipped. Contig names are
     kept as text, so that `01` and `NA` stay what they are.
 
     Args:
@@ -289,42 +379,42 @@ def read_bed(
     Raises:
         InputError: The file is missing, damaged, not UTF-8 or without rows; a row has fewer than
             three columns, coordinates that are not plain whole numbers, an end that is not after
-            its start, other columns than `peaks` has, or repeats an interval (of peaks, with the
-            same summit). Names file and line.
+            its start, blocks that are wrong, other columns than `peaks` has, or repeats an interval
+            (of peaks, with the same summit; of rows with blocks, with the same blocks); or the
+            table is one of values or pairs. Names file and line.
     """
     source = Source(path, remedy)
-    content = source.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}", None, "not UTF-8", "give a BED text file") from None
-    by_contig: dict[str, _RowLists] = {}
-    for number, row in enumerate(text.split("\n"), 1):
+    table = _Table(path, is_text=True)
+    for number, row in enumerate(source.read_text("a BED text file").split("\n"), 1):
         fields = _BED_ROW.fullmatch(row)
-        if fields is None or row.startswith(("#", "track", "browser")):
-            row = row.removesuffix("\r")
-            if _BED_HEADER.fullmatch(row):
-                continue
-            fields = _BED_ROW.fullmatch(row)
-            if fields is None:
+        if fields is None:
+            if not _BED_HEADER.fullmatch(row):
                 raise _bed_refusal(f"{path}:{number}", row)
-        contig, start, end = fields.groups()
-        summit = peaks.parse_summit(f"{path}:{number}", row.removesuffix("\r")) if peaks else 0
-        rows = by_contig.setdefault(contig, _RowLists.empty())
-        rows.add(int(start), int(end), number, summit)
-    return _build_regions(path, source.sha256, by_contig, remedy)
+            check_header(f"{path}:{number}", row)
+            continue
+        contig, start, end, further = fields.groups()
+        summit = peaks.parse_summit(f"{path}:{number}", row) if peaks else 0
+        table.add(contig, int(start), int(end), number, further or "", summit)
+    return table.regions(source.sha256, remedy)
 
 
 def _bed_refusal(place: str, row: str) -> InputError:
     """Say why a row is no BED row."""
     columns = row.split("\t")
+    if is_declaration(row):
+        return InputError(place, row, "is wiggle, which has values, not regions", REGIONS_REMEDY)
     if len(columns) < 3:
         blanks = len(row.split()) >= 3
         problem = "columns are separated by blanks" if blanks else "fewer than three columns"
-        return InputError(place, row, problem, "write contig, start and end with tabs between")
+        return InputError(place, row, problem, _TABS)
     if not columns[0]:
         return InputError(place, row, "the contig's name is empty", "write it in column one")
+    for name, value in zip(("contig", "start", "end"), columns, strict=False):
+        if value[:1] in ("'", '"'):
+            return InputError(place, value, f"{name} is in quotes", "remove the quotes")
+        if value.strip() and value.split() != [value]:
+            problem = f"{name} has blanks before, inside or behind it"
+            return InputError(place, repr(value), problem, "remove them; columns end with a tab")
     for name, value in zip(("start", "end"), columns[1:3], strict=True):
         if re.fullmatch(r"[0-9]{19,}", value):
             return InputError(place, value, f"{name} is larger than any contig", _BED_COORDINATES)
@@ -333,11 +423,11 @@ def _bed_refusal(place: str, row: str) -> InputError:
         if not re.fullmatch(r"0|[1-9][0-9]*", value):
             return InputError(
                 place,
-                value or "''",
+                value.strip() or repr(value),
                 f"{name} is not a whole number written in digits",
                 "write it out, such as 1000; header lines begin with #",
             )
-    return InputError(place, row, "not a BED row", "write contig, start and end with tabs between")
+    return InputError(place, row, "not a BED row", _TABS)
 
 
 def read_bigbed(path: AnyPath, remedy: str = REGIONS_REMEDY) -> Regions:
@@ -356,12 +446,13 @@ def read_bigbed(path: AnyPath, remedy: str = REGIONS_REMEDY) -> Regions:
 
     Raises:
         InputError: The file is missing, damaged or empty, or repeats an interval (of peaks, with
-            the same summit).
+            the same summit; of items with blocks, with the same blocks), or has items that are no
+            regions.
     """
     with report_unreadable(path, remedy), local_copy(path) as file:
         items = _count_bigbed_items(path, file)
-        by_contig = _read_bigbed_items(path, file, items)
-        return _build_regions(path, sha256_file(file), by_contig, remedy, is_text=False)
+        table = _read_bigbed_items(path, file, items)
+        return table.regions(sha256_file(file), remedy)
 
 
 def _count_bigbed_items(path: AnyPath, file: Path) -> int:
@@ -387,9 +478,9 @@ def _count_bigbed_items(path: AnyPath, file: Path) -> int:
     return items
 
 
-def _read_bigbed_items(path: AnyPath, file: Path, items: int) -> dict[str, _RowLists]:
-    """Read all items by contig, numbered in file order."""
-    by_contig: dict[str, _RowLists] = {}
+def _read_bigbed_items(path: AnyPath, file: Path, items: int) -> _Table:
+    """Read all items, numbered in file order."""
+    table = _Table(path, is_text=False)
     number = 0
     try:
         with pyBigWig.open(str(file)) as stored:
@@ -398,40 +489,19 @@ def _read_bigbed_items(path: AnyPath, file: Path, items: int) -> dict[str, _RowL
                 for start, end, rest in stored.entries(contig, 0, size) or ():
                     number += 1
                     summit = int(rest.rpartition("\t")[2]) if peaks else 0
-                    rows = by_contig.setdefault(contig, _RowLists.empty())
-                    rows.add(start, end, number, summit)
+                    table.add(contig, start, end, number, rest or "", summit)
+    except InputError:  # is a ValueError as well
+        raise
     except (RuntimeError, UnicodeDecodeError, ValueError, MemoryError) as error:
         _refuse_bigbed(path, str(error).strip() or "it cannot be unpacked")
     # Some writers count blocks of items there, of which there are no more than items.
     if number < items:
         _refuse_bigbed(path, f"{number} of {items} items could be read")
-    return by_contig
+    return table
 
 
 def _refuse_bigbed(path: AnyPath, problem: str) -> NoReturn:
     raise InputError(path, None, f"damaged bigBed ({problem})", COPY_AGAIN)
-
-
-def _build_regions(
-    path: AnyPath,
-    sha256: str,
-    by_contig: dict[str, _RowLists],
-    remedy: str,
-    *,
-    is_text: bool = True,
-) -> Regions:
-    """Check what was read row by row, and turn it into arrays."""
-    if not by_contig:
-        raise InputError(path, None, "the file has no intervals", remedy)
-    columns = {
-        contig: [np.array(column, np.int64) for column in rows]
-        for contig, rows in by_contig.items()
-    }
-    rows = {contig: RegionRows(*arrays[:3]) for contig, arrays in columns.items()}
-    regions = Regions(path, sha256, rows, is_text)
-    for contig, (*_, summit) in columns.items():
-        _check_rows(regions, contig, summit)
-    return regions
 
 
 def _check_rows(regions: Regions, contig: str, summit: NDArray[np.int64]) -> None:

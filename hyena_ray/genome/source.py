@@ -1,7 +1,9 @@
 """Read an input file once, plain or gzip, and recognise what kind of file it is.
 
 The file is hashed while it is read, and damage is reported as an `InputError`. The content decides
-what kind a file is; text tables have no mark of their own, so their name does.
+what kind a file is; text tables have no mark of their own, so their name does, and later their
+columns. Lines end with a line feed, a carriage return, or both; whoever reads text reads it here,
+so that no format loses the lines behind a carriage return.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from hyena_ray.errors import InputError
-from hyena_ray.storage import AnyPath
+from hyena_ray.storage import AnyPath, reopenable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -29,6 +31,8 @@ GZIP_ENDINGS = (".gz", ".bgz", ".bgzip")
 """Endings of a file's name that say nothing about its content."""
 COPY_AGAIN = "copy or download the file again"
 """Remedy for a damaged file."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some programs write before UTF-8 text."""
 
 MOST_RATIO, GRACE = 100, 1 << 27
 """Most bytes that a byte of gzip may unpack to, beyond the first ones: bases give four and tables
@@ -56,12 +60,16 @@ def _both_byte_orders(magic: int) -> tuple[bytes, bytes]:
 
 
 FILE_KINDS = (
-    FileKind("FASTA", (b">", b"\xef\xbb\xbf>"), (".fa", ".fasta", ".fna")),
+    FileKind("FASTA", (b">", BYTE_ORDER_MARK + b">"), (".fa", ".fasta", ".fna")),
     FileKind("2bit", _both_byte_orders(0x1A412743), (".2bit",), within_gzip=False),
     FileKind("bigBed", _both_byte_orders(0x8789F2EB), (".bb", ".bigbed"), within_gzip=False),
     FileKind("bigWig", _both_byte_orders(0x888FFC26), (".bw", ".bigwig"), within_gzip=False),
     FileKind("narrowPeak", (), (".narrowpeak",)),
     FileKind("broadPeak", (), (".broadpeak",)),
+    FileKind("bedGraph, a table of values,", (), (".bedgraph", ".bdg", ".bg")),
+    FileKind("wiggle, a table of values,", (), (".wig", ".wiggle")),
+    FileKind("BEDPE, a table of pairs,", (), (".bedpe",)),
+    FileKind("a table of pairs", (b"## pairs format",), (".pairs", ".interact")),
     FileKind("GTF or GFF", (b"##gff", b"##gtf"), (".gtf", ".gff", ".gff3")),
     FileKind("VCF", (b"##fileformat=VCF",)),
     FileKind("FASTQ", (), (".fq", ".fastq")),
@@ -145,7 +153,7 @@ class Source:
             InputError: The file is missing, a folder, unreadable, or damaged gzip, or unpacks to
                 far more than any genome or table does.
         """
-        with report_unreadable(self.path, self._remedy), self.path.open("rb") as file:
+        with report_unreadable(self.path, self._remedy), reopenable(self.path).open("rb") as file:
             stored, size = _HashedFile(file), _file_size(file)
             try:
                 for block in self._decompressed(io.BufferedReader(stored, BLOCK)):
@@ -155,20 +163,48 @@ class Source:
                 raise InputError(self.path, None, f"damaged gzip ({error})", COPY_AGAIN) from None
             self._sha256 = stored.sha256.hexdigest()
 
-    def read(self) -> bytes:
-        """Return the whole decompressed content, for files that are small next to a genome.
+    def text_blocks(self) -> Iterator[bytes]:
+        """Yield the content as text whose lines all end with a line feed, without its mark.
 
         Raises:
-            InputError: As `blocks`, or the content is larger than any table.
+            InputError: As `blocks`.
         """
-        content, size = [], 0
+        expected_mark, held = BYTE_ORDER_MARK, b""
         for block in self.blocks():
-            content.append(block)
+            block = held + block.removeprefix(expected_mark)
+            expected_mark = held = b""
+            if b"\r" in block:
+                if block.endswith(b"\r"):  # its line feed may be in the next block
+                    block, held = block[:-1], b"\r"
+                block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if block:
+                yield block
+        if held:
+            yield b"\n"
+
+    def read_text(self, what: str) -> str:
+        """Return the whole text, for files that are small next to a genome.
+
+        Args:
+            what: What the file should be, with its article, such as "a BED text file".
+
+        Raises:
+            InputError: As `blocks`, or the content is larger than any table or not UTF-8.
+        """
+        blocks, size = [], 0
+        for block in self.text_blocks():
+            blocks.append(block)
             size += len(block)
             if size > MOST_TEXT:
                 problem = f"holds more than {MOST_TEXT >> 20} MiB"
                 raise InputError(self.path, None, problem, self._remedy)
-        return b"".join(content)
+        content = b"".join(blocks)
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            place = f"{self.path}:{line}"
+            raise InputError(place, None, "not UTF-8", f"give {what}") from None
 
     def _decompressed(self, stored: io.BufferedReader) -> Iterator[bytes]:
         head = stored.peek(18)[:18]

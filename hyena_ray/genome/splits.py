@@ -7,12 +7,15 @@ work (Bokhyan 2025) used, put neighbours on both sides and flatter every figure.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hyena_ray.errors import InputError, nearest_name, unknown_name
 from hyena_ray.genome.contig_names import match_contig_names
+from hyena_ray.genome.source import Source
+from hyena_ray.storage import AnyPath, location
 
 # Imported where tiles are assigned: names of splits are checked before NumPy is loaded.
 if TYPE_CHECKING:
@@ -27,7 +30,8 @@ DEFAULT_FRACTIONS = (0.6, 0.2, 0.2)
 MIN_FOLDS = 3
 """Smallest number of folds: one tests, the next one validates, the rest train."""
 SPLIT_EXAMPLES = (
-    "write contig:train=chr13,chr14;val=chr7;test=chr20 or stratified:0.6/0.2/0.2 or kfold:5"
+    "write contig:train=chr13,chr14;val=chr7;test=chr20, file:TABLE, stratified:0.6/0.2/0.2 or "
+    "kfold:5"
 )
 
 
@@ -52,14 +56,14 @@ class Split(Protocol):
         """Rule as `parse_split` reads it."""
 
     def assign(
-        self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
+        self, contig: str, positive: NDArray[np.bool_], seed: Sequence[int]
     ) -> NDArray[np.int8]:
         """Assign the stretches of one contig.
 
         Args:
             contig: Name of the contig.
             positive: (n,) whether each stretch has a labelled base.
-            rng: Source of a random split.
+            seed: Seed of a random split.
 
         Returns:
             (n,) indices into `names`, -1 for none.
@@ -82,6 +86,20 @@ class ContigSplit:
 
     contigs: Mapping[str, tuple[str, ...]]
     """Names of the contigs of each split."""
+    table: AnyPath | None = None
+    """File that the rule was read from."""
+    sha256: str = ""
+    """Hex SHA-256 of that file."""
+    _indices: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """Index of the split of each contig."""
+
+    def __post_init__(self) -> None:
+        indices = {
+            contig: index
+            for index, contigs in enumerate(self.contigs.values())
+            for contig in contigs
+        }
+        object.__setattr__(self, "_indices", indices)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,29 +118,28 @@ class ContigSplit:
 
     @property
     def text(self) -> str:
-        """Rule as `parse_split` reads it."""
+        """Rule as `parse_split` reads it, but for the folder of a table."""
+        if self.table is not None:
+            return f"file:{self.table.name}"
         parts = (f"{name}={','.join(contigs)}" for name, contigs in self.contigs.items())
         return f"contig:{';'.join(parts)}"
 
     def assign(
-        self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
+        self, contig: str, positive: NDArray[np.bool_], seed: Sequence[int]
     ) -> NDArray[np.int8]:
         """Assign all stretches of a contig to its split.
 
         Args:
             contig: Name of the contig.
             positive: (n,) whether each stretch has a labelled base.
-            rng: Ignored; nothing is drawn.
+            seed: Ignored; nothing is drawn.
 
         Returns:
             (n,) index into `names`, -1 where no split names the contig.
         """
         import numpy as np
 
-        index = next(
-            (i for i, contigs in enumerate(self.contigs.values()) if contig in contigs), -1
-        )
-        return np.full(len(positive), index, np.int8)
+        return np.full(len(positive), self._indices.get(contig, -1), np.int8)
 
     def check_contigs(self, names: Collection[str]) -> None:
         """Check that the genome has the contigs that the rule names.
@@ -133,8 +150,9 @@ class ContigSplit:
         Raises:
             InputError: It lacks one; names the one that was probably meant.
         """
-        for contig in (contig for contigs in self.contigs.values() for contig in contigs):
-            if contig in names:
+        known = frozenset(names)
+        for contig in self._indices:
+            if contig in known:
                 continue
             if meant := match_contig_names([contig], names):
                 raise InputError(
@@ -168,30 +186,28 @@ class StratifiedSplit:
         return held_out_splits(self.names)
 
     def assign(
-        self, contig: str, positive: NDArray[np.bool_], rng: np.random.Generator
+        self, contig: str, positive: NDArray[np.bool_], seed: Sequence[int]
     ) -> NDArray[np.int8]:
         """Draw a split for every stretch of one contig.
 
         Args:
             contig: Ignored; every contig is split alike.
             positive: (n,) whether each stretch has a labelled base.
-            rng: Source of the draw.
+            seed: Seed of the draw.
 
         Returns:
             (n,) indices into `names`.
         """
         import numpy as np
 
+        rng = np.random.default_rng(seed)
         split = np.empty(len(positive), np.int8)
         for label in (True, False):
             stretches = rng.permutation(np.flatnonzero(positive == label))
             # One random offset for all edges: fractions hold to one stretch on a contig, and on
             # average over many small contigs, where plain rounding would starve a split.
             edges = np.floor(np.cumsum(self.fractions) * len(stretches) + rng.random()).astype(int)
-            edges[-1] = len(stretches)
-            parts = np.split(stretches, np.minimum(edges[:-1], len(stretches)))
-            for index, part in enumerate(parts):
-                split[part] = index
+            split[stretches] = np.searchsorted(edges[:-1], np.arange(len(stretches)), "right")
         return split
 
     def check_contigs(self, names: Collection[str]) -> None:
@@ -232,20 +248,22 @@ def parse_split(text: str) -> Split:
     """Parse a split as the command line gives it.
 
     Args:
-        text: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2 or kfold:5.
+        text: contig:train=A,B;val=C;test=D, stratified:0.6/0.2/0.2, kfold:5, or file:TABLE, whose
+            rows are a contig, a tab and its split.
 
     Returns:
         The rule.
 
     Raises:
-        InputError: The text has none of the three forms, or its values do not fit together.
+        InputError: The text has none of these forms, its values do not fit together, or the table
+            cannot be read.
 
     Example:
         >>> import numpy as np
         >>> split = parse_split("contig:train=chr13,chr14;val=chr7;test=chr20")
         >>> split.names
         ('train', 'val', 'test')
-        >>> split.assign("chr7", np.array([True, False]), np.random.default_rng(0)).tolist()
+        >>> split.assign("chr7", np.array([True, False]), seed=[0]).tolist()
         [1, 1]
         >>> parse_split("kfold:3").names
         ('fold0', 'fold1', 'fold2')
@@ -253,6 +271,8 @@ def parse_split(text: str) -> Split:
     kind, _, rest = text.partition(":")
     if kind == "contig":
         return _parse_contigs(rest)
+    if kind == "file":
+        return _read_contigs(location(rest))
     if kind == "stratified":
         return _parse_fractions(text, rest)
     if kind == "kfold":
@@ -261,7 +281,7 @@ def parse_split(text: str) -> Split:
             raise InputError("--split", text, problem, SPLIT_EXAMPLES)
         folds = int(rest)
         return StratifiedSplit(text, tuple(map(fold_name, range(folds))), (1 / folds,) * folds)
-    nearest = nearest_name(kind, ("contig", "stratified", "kfold"))
+    nearest = nearest_name(kind, ("contig", "file", "stratified", "kfold"))
     guess = f", did you mean {nearest}?" if nearest else ""
     raise InputError("--split", text, f"unknown kind of split{guess}", SPLIT_EXAMPLES)
 
@@ -290,13 +310,41 @@ def _parse_contigs(rest: str) -> ContigSplit:
         if not all(contigs):
             raise InputError("--split", part, "a contig's name is empty", SPLIT_EXAMPLES)
         splits[name] = contigs
-    all_contigs = [contig for contigs in splits.values() for contig in contigs]
-    for contig in all_contigs:
-        if all_contigs.count(contig) > 1:
-            raise InputError(
-                "--split", contig, "the contig is named twice", "give it to one split only"
-            )
+    times = Counter(contig for contigs in splits.values() for contig in contigs)
+    for contig, number in times.items():
+        if number > 1:
+            raise _named_twice("--split", contig)
     return ContigSplit(splits)
+
+
+def _named_twice(place: str, contig: str) -> InputError:
+    return InputError(place, contig, "the contig is named twice", "give it to one split only")
+
+
+def _read_contigs(path: AnyPath) -> ContigSplit:
+    """Read a table of contigs and their splits, in which a name may have any sign but a tab."""
+    example = "write lines of a contig, a tab and train, val or test"
+    source = Source(path, "give --split file:TABLE a text file")
+    split_of: dict[str, str] = {}
+    for number, line in enumerate(source.read_text("a text file").split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        contig, tab, name = line.partition("\t")
+        if not (contig and tab):
+            raise InputError(place, line, "not a contig and its split", example)
+        if name not in SPLITS:
+            raise unknown_name(place, name, "split", SPLITS)
+        if contig in split_of:
+            raise _named_twice(place, contig)
+        split_of[contig] = name
+    if not split_of:
+        raise InputError(path, None, "the file has no contig", example)
+    contigs: dict[str, list[str]] = {name: [] for name in SPLITS if name in split_of.values()}
+    for contig, name in split_of.items():
+        contigs[name].append(contig)
+    named = {name: tuple(given) for name, given in contigs.items()}
+    return ContigSplit(named, path, source.sha256)
 
 
 def _parse_fractions(text: str, rest: str) -> StratifiedSplit:
@@ -341,12 +389,12 @@ def split_by_contig(labelled: Mapping[str, int]) -> ContigSplit:
     lacks = {
         name: fraction * total for name, fraction in zip(SPLITS, DEFAULT_FRACTIONS, strict=True)
     }
-    splits: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
+    splits: dict[str, list[str]] = {name: [] for name in SPLITS}
     ranked = sorted(labelled, key=lambda contig: (-labelled[contig], contig))
     for rank, contig in enumerate(ranked):
         empty = [name for name in SPLITS if not splits[name]]
         candidates = empty if len(ranked) - rank == len(empty) else SPLITS
         name = max(candidates, key=lambda name: lacks[name])
-        splits[name] += (contig,)
+        splits[name].append(contig)
         lacks[name] -= labelled[contig]
-    return ContigSplit(splits)
+    return ContigSplit({name: tuple(contigs) for name, contigs in splits.items()})

@@ -1,4 +1,4 @@
-"""Cut a contig into tiles, judge which ones are kept and positive, and sample negative ones.
+"""Cut contigs into tiles, judge which ones are kept and positive, and sample negative ones.
 
 A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end. Tiles
 that overlap start at multiples of a stride that divides L. Training windows are tiles, and so are
@@ -7,20 +7,24 @@ the longer stretches by which a contig is split, whatever the length of the wind
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.genome.intervals import Intervals, count_covered_bases
+from hyena_ray.genome.contig_batch import ContigBatch, Grid
+from hyena_ray.genome.intervals import count_covered_bases
 
 NO_SPLIT = -1
 """Split of a tile on a contig that no split names, or that touches two splits."""
 
 
 class Tiles(NamedTuple):
-    """All tiles of one contig; tile i is bases [i * stride, i * stride + L)."""
+    """All tiles of a batch of contigs."""
 
+    grid: Grid
+    """Where they begin."""
     labelled: NDArray[np.int64]
     """(n,) labelled bases of each tile; a tile is positive when there is one."""
     too_many_n: NDArray[np.bool_]
@@ -34,80 +38,57 @@ class Tiles(NamedTuple):
         return np.flatnonzero(~(self.too_many_n | self.blacklisted))
 
 
-def tile_contig(
-    size: int,
-    length: int,
-    stride: int,
-    labels: Intervals,
-    blacklist: Intervals,
-    unknown: Intervals,
-) -> Tiles:
-    """Cut a contig into tiles and judge each of them.
+def cut_tiles(contigs: ContigBatch, length: int, stride: int) -> Tiles:
+    """Cut contigs into tiles and judge each of them.
 
     Args:
-        size: Bases of the contig.
-        length: Bases of a tile.
-        stride: Bases from one tile's start to the next one's; divides `length`.
-        labels: Labelled intervals of the contig, 0-based and half-open.
-        blacklist: Intervals that no tile may touch.
-        unknown: Runs of N.
-
-    Returns:
-        All tiles of the contig, in order.
-
-    Example:
-        >>> labels = Intervals(np.array([3]), np.array([6]))
-        >>> none = Intervals.empty()
-        >>> tile_contig(10, 4, 4, labels, none, none).labelled.tolist()
-        [1, 2]
-        >>> tile_contig(10, 4, 2, labels, none, none).labelled.tolist()
-        [1, 3, 2, 0]
-    """
-    count = count_tiles(size, length, stride)
-    return Tiles(
-        labelled=count_covered_bases(labels, count, length, stride),
-        too_many_n=2 * count_covered_bases(unknown, count, length, stride) > length,
-        blacklisted=count_covered_bases(blacklist, count, length, stride) > 0,
-    )
-
-
-def count_tiles(size: int, length: int, stride: int) -> int:
-    """Count the tiles of a contig.
-
-    Args:
-        size: Bases of the contig.
+        contigs: The contigs.
         length: Bases of a tile.
         stride: Bases from one tile's start to the next one's.
 
     Returns:
-        Number of tiles that fit into the contig.
+        All tiles of the contigs, in order.
+
+    Example:
+        >>> from hyena_ray.genome.contigs import Contig
+        >>> from hyena_ray.genome.intervals import Intervals
+        >>> labels, none = Intervals(np.array([3]), np.array([6])), Intervals.empty()
+        >>> contig = Contig("chr1", np.zeros(10, np.uint8), "")
+        >>> contigs = ContigBatch([contig], [labels], [none], first=0, padding=0)
+        >>> cut_tiles(contigs, 4, 4).labelled.tolist(), cut_tiles(contigs, 4, 2).labelled.tolist()
+        ([1, 2], [1, 3, 2, 0])
     """
-    return max(0, (size - length) // stride + 1)
+    grid = contigs.grid(length, stride)
+    start = contigs.offset[grid.contig] + grid.start
+    end = start + length
+    return Tiles(
+        grid=grid,
+        labelled=count_covered_bases(contigs.labels, start, end),
+        too_many_n=2 * count_covered_bases(contigs.unknown, start, end) > length,
+        blacklisted=count_covered_bases(contigs.blacklist, start, end) > 0,
+    )
 
 
 def split_tiles(
-    stretch_splits: NDArray[np.int8], stretch: int, start: NDArray[np.int64], length: int
+    stretch_splits: NDArray[np.int8], stretches: Grid, stretch: int, tiles: Grid, length: int
 ) -> NDArray[np.int8]:
     """Give tiles the split of the stretches that they touch; none to those that touch two splits.
 
     A base of one split therefore never gets into a tile of another.
 
     Args:
-        stretch_splits: (m,) index of the split of every stretch of a contig, the incomplete last
-            one included.
+        stretch_splits: (m,) index of the split of every stretch.
+        stretches: Where the stretches begin.
         stretch: Bases of a stretch.
-        start: (n,) first base of each tile, 0-based.
+        tiles: Where the tiles begin.
         length: Bases of a tile, at most those of a stretch.
 
     Returns:
         (n,) indices of splits, or `NO_SPLIT`.
-
-    Example:
-        >>> splits = np.array([0, 0, 1], np.int8)
-        >>> split_tiles(splits, 10, np.array([8, 16, 18, 22]), 4).tolist()
-        [0, 0, -1, 1]
     """
-    first, last = stretch_splits[start // stretch], stretch_splits[(start + length - 1) // stretch]
+    before = stretches.before[tiles.contig]
+    first = stretch_splits[before + tiles.start // stretch]
+    last = stretch_splits[before + (tiles.start + length - 1) // stretch]
     return np.where(first == last, first, np.int8(NO_SPLIT))
 
 
@@ -137,14 +118,17 @@ class NegativeSampler:
         return round(self._ratio * self.positives) - self.drawn
 
     def draw(
-        self, positives: int, candidates: NDArray[np.int64], rng: np.random.Generator
+        self,
+        positives: int,
+        candidates: NDArray[np.int64],
+        rng: Callable[[], np.random.Generator],
     ) -> NDArray[np.int64]:
         """Draw the negatives of one contig.
 
         Args:
             positives: Positive tiles of the contig in this split.
             candidates: (n,) indices of its negative tiles in this split.
-            rng: Source of the choice.
+            rng: Returns the source of the choice; it is not called where there is none to make.
 
         Returns:
             (m,) candidates, ascending and distinct.
@@ -152,6 +136,8 @@ class NegativeSampler:
         self.positives += positives
         wanted = len(candidates) if self._ratio is None else self.shortfall
         count = min(wanted, len(candidates))
-        chosen = rng.choice(candidates, count, replace=False, shuffle=False)
+        if not count:
+            return candidates[:0]
+        chosen = rng().choice(candidates, count, replace=False, shuffle=False)
         self.drawn += count
         return np.sort(chosen)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import PurePath
 from threading import Lock
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hyena_ray.dataset.tokens import (
-    N_TOKEN,
     codes_to_tokens,
     encode,
     tokens_to_codes,
@@ -26,7 +25,7 @@ from hyena_ray.dataset.tokens import (
 )
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
-from hyena_ray.genome.intervals import gather_windows, true_runs
+from hyena_ray.genome.intervals import true_runs
 from hyena_ray.model.devices import (
     arithmetic,
     default_device,
@@ -69,6 +68,20 @@ class ContigSlice(NamedTuple):
     """First base, 0-based on the contig."""
     codes: NDArray[np.uint8]
     """Base codes, shape (n,)."""
+
+
+class ScoredSpan(NamedTuple):
+    """Bases of a contig that are to be scored, and the sequence around them."""
+
+    sequence: ContigSlice
+    """The contig's sequence from a window and its flank before `first` to as much after `last`, as
+    far as the contig extends."""
+    size: int
+    """Bases of the contig."""
+    first: int
+    """First base, 0-based."""
+    last: int
+    """One past the last base."""
 
 
 @torch.inference_mode()
@@ -153,14 +166,39 @@ def window_starts(size: int, window: int, step: int, first: int, last: int) -> N
         >>> window_starts(size=25, window=10, step=5, first=0, last=25).tolist()
         [0, 5, 10, 15]
     """
-    count = max(0, (size - window) // step + 1)
-    begin = max(0, (first - window) // step + 1)
-    starts = np.arange(begin, min(count, -(-last // step)), dtype=np.int64) * step
-    at_end = max(0, size - window)
-    covered = (count - 1) * step + window if count else 0
-    if covered < size and at_end < last:
-        starts = np.append(starts, at_end)
-    return starts
+    spans = np.array([[size], [first], [last]], np.int64)
+    return span_windows(spans[0], spans[1], spans[2], window, step)[1]
+
+
+def span_windows(
+    size: NDArray[np.int64],
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    window: int,
+    step: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `window_starts` of many spans, each on a contig of its own.
+
+    Args:
+        size: (k,) bases of the contig of each span.
+        first: (k,) first base, 0-based.
+        last: (k,) one past the last base.
+        window: Bases of a window.
+        step: Bases from one window to the next, at most `window`.
+
+    Returns:
+        Span of every window, and its first base on the contig, each of shape (n,).
+    """
+    count = np.maximum(0, (size - window) // step + 1)
+    begin = np.maximum(0, (first - window) // step + 1)
+    regular = np.maximum(0, np.minimum(count, -(-last // step)) - begin)
+    at_end = np.maximum(0, size - window)
+    covered = np.where(count > 0, (count - 1) * step + window, 0)
+    number = regular + ((covered < size) & (at_end < last))
+    span = np.repeat(np.arange(len(size)), number)
+    rank = np.arange(len(span)) - (np.cumsum(number) - number)[span]
+    starts = np.where(rank < regular[span], (begin[span] + rank) * step, at_end[span])
+    return span, starts
 
 
 class Scorer:
@@ -240,60 +278,113 @@ class Scorer:
             DeviceError: A single window does not fit into the memory of the GPU.
             NonFiniteError: The model's logits overflow.
         """
+        return self.score_spans([ScoredSpan(sequence, size, first, last)], step=step)
+
+    def score_spans(self, spans: Sequence[ScoredSpan], *, step: int) -> NDArray[np.float32]:
+        """Compute the probabilities of several spans, whose windows share forward passes.
+
+        Args:
+            spans: Spans of one contig or of several, at least one; see `score`.
+            step: Bases from one window to the next.
+
+        Returns:
+            Probabilities of all spans, one behind the other, as from `score`.
+
+        Raises:
+            DeviceError: A single window does not fit into the memory of the GPU.
+            NonFiniteError: The model's logits overflow.
+        """
 
         def attempt(batch: int) -> Callable[[], NDArray[np.float32]]:
             if batch < self.batch:
                 self.batch = batch
                 self._replay.clear()  # the old graphs occupy the memory that was too much
-            return download(self._queue(sequence, size, first, last, step))
+            return download(self._queue(spans, step))
 
         with self._queueing:
             wait = halving(self.batch, attempt, "--batch", "window")
         scores = wait()
-        known = sequence.codes[first - sequence.start : last - sequence.start] != N_CODE
-        check_finite(scores[known])
+        known = [
+            span.sequence.codes[span.first - span.sequence.start : span.last - span.sequence.start]
+            != N_CODE
+            for span in spans
+        ]
+        check_finite(scores[np.concatenate(known)])
         return scores
 
     @torch.inference_mode()
-    def _queue(self, sequence: ContigSlice, size: int, first: int, last: int, step: int) -> Tensor:
-        """Queue the work of a piece on the device, and return its scores there."""
+    def _queue(self, spans: Sequence[ScoredSpan], step: int) -> Tensor:
+        """Queue the work of spans on the device, and return their scores there.
+
+        The windows of a span cover consecutive bases, its cover. Covers are put one behind the
+        other, each filled up to a multiple of the step, so that no base is in two of them.
+        """
         window, stored = self._model.readout.window, self._model.readout.required_flank
-        starts = window_starts(size, window, step, first, last)
-        # From here on, positions are relative to the start of the first window, without its flank.
-        origin, length = int(starts[0]), int(starts[-1] + window - starts[0])
-        begin = np.array([origin - stored - sequence.start])
-        codes = gather_windows(sequence.codes, begin, length + 2 * stored, N_CODE)[0]
+        size, first, last = np.array([span[1:] for span in spans], np.int64).T
+        owner, starts = span_windows(size, first, last, window, step)
+        edges = np.searchsorted(owner, np.arange(len(spans) + 1))
+        origin = starts[edges[:-1]]
+        length = -(-(starts[edges[1:] - 1] + window - origin) // step) * step
+        cover = np.cumsum(length) - length
+        # Every cover has flanks of its own, with N past the ends of its contig.
+        behind = cover + 2 * stored * np.arange(len(spans))
+        codes = np.full(int(length.sum()) + 2 * stored * len(spans), N_CODE, np.uint8)
+        known = np.zeros(len(codes), bool)
+        for span, at, begin, end in zip(
+            spans,
+            (behind - origin + stored).tolist(),
+            (origin - stored).tolist(),
+            (starts[edges[1:] - 1] + window + stored).tolist(),
+            strict=True,
+        ):
+            sequence = span.sequence
+            begin = max(begin, sequence.start)
+            end = min(end, sequence.start + len(sequence.codes))
+            codes[at + begin : at + end] = sequence.codes[
+                begin - sequence.start : end - sequence.start
+            ]
+            inside = slice(at + span.first, at + span.last)
+            known[inside] = codes[inside] != N_CODE
         tokens = upload(codes_to_tokens(codes), self.device)
-        piece = slice(first - origin, last - origin)
-        before = np.append(0, np.cumsum(codes[stored:][piece] != N_CODE))
-        ends = np.clip(starts + window, first, last) - first
-        holds_known = before[ends] > before[np.clip(starts, first, last) - first]
-        starts = starts[holds_known] - origin
-        sizes = pass_sizes(len(starts), self.batch, repeated=self._repeated)
-        padding = np.repeat(starts[-1:], sum(sizes) - len(starts))
-        position = upload(np.append(starts, padding), self.device)
+        before = np.append(0, np.cumsum(known))
+        relative = starts - origin[owner]
+        holds_known = (
+            before[behind[owner] + stored + relative + window]
+            > before[behind[owner] + stored + relative]
+        )
+        relative, owner = relative[holds_known], owner[holds_known]
+        sizes = pass_sizes(len(relative), self.batch, repeated=self._repeated)
+        placed = np.append(relative, np.repeat(relative[-1:], sum(sizes) - len(relative)))
+        owner = np.append(owner, np.repeat(owner[-1:], len(placed) - len(owner)))
+        position = upload(cover[owner] + placed, self.device)
+        row = upload(behind[owner] + placed, self.device)
         windows = tokens.unfold(0, window + 2 * stored, 1)
-        means = _Means(length, window, step, self.device)
+        means = _Means(int(length.sum()), window, step, self.device)
         done = 0
         for count in sizes:
-            (scores,) = self._replay("scores", self._pass, windows[position[done : done + count]])
-            means.add(scores, starts[done : done + count], position[done : done + count])
+            (scores,) = self._replay("scores", self._pass, windows[row[done : done + count]])
+            means.add(scores, relative[done : done + count], position[done : done + count])
             done += count
-        unknown = tokens[stored:][piece] == N_TOKEN
-        return torch.where(unknown, torch.nan, means.compute()[piece]).float()
+        bases = last - first
+        spans_of_bases = np.repeat(np.arange(len(spans)), bases)
+        rank = np.arange(len(spans_of_bases)) - (np.cumsum(bases) - bases)[spans_of_bases]
+        place = (cover + first - origin)[spans_of_bases] + rank
+        unknown = upload(~known[place + (behind - cover)[spans_of_bases] + stored], self.device)
+        scores = means.compute()[upload(place, self.device)]
+        return torch.where(unknown, torch.nan, scores).float()
 
     def _pass(self, tokens: Tensor) -> tuple[Tensor, ...]:
         return (probabilities(self._model, tokens),)
 
 
 class _Means:
-    """Means of the scores of overlapping windows.
+    """Means of the scores of overlapping windows, of one cover or of several side by side.
 
     A base gets its scores one after the other, in the order in which their windows start, so that
     equal scores have equal means to the bit on every device.
 
     Args:
-        length: Bases that the windows cover together.
+        length: Bases that the windows cover together, a multiple of the step.
         window: Bases of a window.
         step: Bases from one window to the next.
         device: Device that adds.
@@ -301,9 +392,8 @@ class _Means:
 
     def __init__(self, length: int, window: int, step: int, device: torch.device) -> None:
         self._window, self._step = window, step
-        blocks = -(-length // step)
-        self._sums = torch.zeros(blocks * step, dtype=torch.float64, device=device)
-        self._changes = torch.zeros(blocks * step + 1, dtype=torch.int64, device=device)
+        self._sums = torch.zeros(length, dtype=torch.float64, device=device)
+        self._changes = torch.zeros(length + 1, dtype=torch.int64, device=device)
         """Windows that start at a base, less those that ended before it."""
 
     def add(self, scores: Tensor, starts: NDArray[np.int64], position: Tensor) -> None:
@@ -311,22 +401,30 @@ class _Means:
 
         Args:
             scores: Score of every base, shape (B, window), B at least n; the rest are ignored.
-            starts: First base of every window, ascending, shape (n,): multiples of the step, but
-                for the last one of a contig.
-            position: The same on the device.
+            starts: First base of every window within its cover, ascending in each, shape (n,):
+                multiples of the step, but for one that ends where its contig does.
+            position: Its place among all bases, on the device.
         """
         count, window, step = len(starts), self._window, self._step
         scores, position = scores[:count].double(), position[:count]
         self._changes[position] += 1
         self._changes[position + window] -= 1
-        regular = count - int(starts[-1] % step > 0)
-        blocks, parts = self._sums.view(-1, step), F.pad(scores[:regular], (0, -window % step))
+        at_end = starts % step > 0
+        regular, parts = position, scores
+        if at_end.any():
+            kept = upload(np.flatnonzero(~at_end), scores.device)
+            regular, parts = position[kept], scores[kept]
+        blocks, parts = self._sums.view(-1, step), F.pad(parts, (0, -window % step))
         # Last parts first, since the earliest window of a base holds it in its last part.
         for part in reversed(range(parts.shape[1] // step)):
-            rows = position[:regular] // step + part
+            rows = regular // step + part
             blocks.index_add_(0, rows, parts[:, part * step : (part + 1) * step])
-        if regular < count:
-            self._sums[starts[-1] : starts[-1] + window] += scores[-1]
+        if at_end.any():
+            # The last window of its contig, so that no two of them share a base.
+            last = upload(np.flatnonzero(at_end), scores.device)
+            offsets = torch.arange(window, device=scores.device)
+            bases = position[last][:, None] + offsets
+            self._sums.index_add_(0, bases.flatten(), scores[last].flatten())
 
     def compute(self) -> Tensor:
         """Return the mean of every base, float64, rounded to `PRECISION`; 0 without a window."""

@@ -11,14 +11,15 @@ The driver, with any scheduler over piece numbers, calls in this order:
 
 Actors read the bases of a piece from a file of its own: a gzipped genome can only be read from its
 start, and holding one takes more memory than scoring it. A piece is one file that appears whole or
-not at all, and carries the key of its plan. Whether a folder belongs to a plan is for the caller to
-check, before the first piece.
+not at all, and carries the key of its plan. Small contigs share a piece: a genome of 200,000 of
+them needs no more files than one contig with as many bases. Whether a folder belongs to a plan is
+for the caller to check, before the first piece.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -31,9 +32,10 @@ from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.errors import InputError, JobError, Problems, raise_together, unknown_name
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
-from hyena_ray.model.predictor import ContigSlice, Scorer, window_starts
+from hyena_ray.model.predictor import ContigSlice, ScoredSpan, Scorer, span_windows
 from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
+from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.shard_files import (
     read_shard_file,
@@ -44,7 +46,7 @@ from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
 
 PIECE = 250_000
-"""Bases of a piece: seconds of work, so that little is lost with a worker, and few files."""
+"""Bases of a piece at most: seconds of work, so that little is lost with a worker; few files."""
 SEQUENCES = "sequences"
 """Subfolder with one file of bases for each piece, until the prediction is complete."""
 POLL_SECONDS = 0.2
@@ -52,8 +54,8 @@ POLL_SECONDS = 0.2
 _BATCH = b"hyena_ray.batch"
 
 
-class Piece(Settings):
-    """Consecutive bases of one contig, which are scored together."""
+class Span(Settings):
+    """Consecutive bases of one contig."""
 
     contig: str
     """Name of the contig."""
@@ -63,9 +65,28 @@ class Piece(Settings):
     """One past the last base."""
 
     @property
+    def bases(self) -> int:
+        """Number of bases."""
+        return self.end - self.start
+
+
+class Piece(Settings):
+    """Bases that are scored together: some of a large contig, or several small contigs."""
+
+    spans: tuple[Span, ...] = Field(min_length=1)
+    """Bases of each contig."""
+
+    @property
+    def bases(self) -> int:
+        """Number of bases of all spans."""
+        return sum(span.bases for span in self.spans)
+
+    @property
     def label(self) -> str:
         """Name of the piece in messages."""
-        return f"{self.contig}:{self.start}-{self.end}"
+        first, *others = self.spans
+        more = f" and {count_noun(len(others), 'contig')} more" if others else ""
+        return f"{first.contig}:{first.start}-{first.end}{more}"
 
 
 class PredictionPlan(Plan):
@@ -110,7 +131,7 @@ class PieceScores(NamedTuple):
     """Scores of a complete piece."""
 
     values: NDArray[np.float32]
-    """Probability of every base, shape (n,); NaN for N."""
+    """Probability of every base of the spans, one behind the other, shape (n,); NaN for N."""
     batch: int
     """Windows of one forward pass."""
 
@@ -169,21 +190,22 @@ def plan_prediction(
         problems.collect(_check_contigs_given, contigs)
     source = open_genome(genome)
     entries: list[ContigEntry] = []
-    pieces: list[Piece] = []
+    spans: list[Span] = []
+    wanted = None if contigs is None else frozenset(contigs)
     simulated = False
     for contig in with_progress(source):
         size = len(contig.codes)
         entries.append(ContigEntry(name=contig.name, length=size))
         simulated |= contig.description.startswith(SIMULATED)
-        if contigs is not None and contig.name not in contigs:
+        if wanted is not None and contig.name not in wanted:
             continue
         known = contig.codes != N_CODE
-        pieces += [
-            Piece(contig=contig.name, start=start, end=min(start + piece, size))
+        spans += [
+            Span(contig=contig.name, start=start, end=min(start + piece, size))
             for start in range(0, size, piece)
             if known[start : start + piece].any()
         ]
-    names = [entry.name for entry in entries]
+    names = dict.fromkeys(entry.name for entry in entries)
     raise_together(
         [
             unknown_name("--contigs", contig, "contig of the genome", names)
@@ -191,7 +213,7 @@ def plan_prediction(
             if contig not in names
         ]
     )
-    if not pieces:
+    if not spans:
         raise InputError(
             "--genome" if contigs is None else "--contigs",
             genome if contigs is None else ",".join(contigs),
@@ -207,8 +229,21 @@ def plan_prediction(
         overlap=overlap,
         batch=batch,
         contigs=tuple(sorted(entries, key=lambda entry: entry.name)),
-        pieces=tuple(sorted(pieces, key=lambda part: (part.contig, part.start))),
+        pieces=_packed(sorted(spans, key=lambda span: (span.contig, span.start)), piece),
     )
+
+
+def _packed(spans: Iterable[Span], most: int) -> tuple[Piece, ...]:
+    """Put spans together, in their order, as long as a piece has at most so many bases."""
+    packed: list[list[Span]] = []
+    held = most
+    for span in spans:
+        if held + span.bases > most:
+            packed.append([])
+            held = 0
+        packed[-1].append(span)
+        held += span.bases
+    return tuple(Piece(spans=tuple(part)) for part in packed)
 
 
 def _check_overlap(overlap: int, window: int) -> None:
@@ -249,9 +284,8 @@ def piece_is_complete(plan: PredictionPlan, index: int, folder: AnyPath) -> bool
         index: Number of the piece.
         folder: Folder of the prediction.
     """
-    piece = plan.pieces[index]
     return shard_file_is_complete(
-        piece_path(folder, index), plan.fingerprint, piece.end - piece.start
+        piece_path(folder, index), plan.fingerprint, plan.pieces[index].bases
     )
 
 
@@ -273,9 +307,10 @@ def count_windows(plan: PredictionPlan, index: int) -> int:
         plan: Plan of the prediction.
         index: Number of the piece.
     """
-    piece = plan.pieces[index]
-    size = plan.lengths[piece.contig]
-    return len(window_starts(size, plan.window, plan.step, piece.start, piece.end))
+    spans = plan.pieces[index].spans
+    size = np.array([plan.lengths[span.contig] for span in spans])
+    first, last = np.array([(span.start, span.end) for span in spans]).T
+    return len(span_windows(size, first, last, plan.window, plan.step)[1])
 
 
 def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> None:
@@ -289,23 +324,32 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     Raises:
         InputError: The genome is no longer that of the plan.
     """
-    wanted: dict[str, list[int]] = {}
+    bases: dict[int, dict[Span, bytes]] = {}
+    by_contig: dict[str, list[tuple[int, Span]]] = {}
     for index in missing_pieces(plan, folder):
-        if not shard_file_is_complete(_sequence_path(folder, index), plan.fingerprint, 1):
-            wanted.setdefault(plan.pieces[index].contig, []).append(index)
-    if not wanted:
+        spans = plan.pieces[index].spans
+        if not shard_file_is_complete(_sequence_path(folder, index), plan.fingerprint, len(spans)):
+            bases[index] = {}
+            for span in spans:
+                by_contig.setdefault(span.contig, []).append((index, span))
+    if not bases:
         return
     (folder / SEQUENCES).mkdir(parents=True, exist_ok=True)
     source = open_genome(genome)
     for contig in with_progress(source):
-        for index in wanted.get(contig.name, ()):
-            first, last = _sequence_span(plan, index)
+        for index, span in by_contig.get(contig.name, ()):
+            first, last = _sequence_span(plan, span)
+            collected = bases[index]
+            collected[span] = contig.codes[first:last].tobytes()
+            spans = plan.pieces[index].spans
+            if len(collected) < len(spans):
+                continue  # the file's order of contigs is not that of their names
             # All bases are one value, because Parquet would encode them one by one.
-            codes = contig.codes[first:last].tobytes()
-            table = pa.table({"codes": pa.array([codes], pa.binary())})
+            codes = pa.array([collected[each] for each in spans], pa.binary())
             path = _sequence_path(folder, index)
             # After a crash of the machine they are written again, from the genome.
-            write_shard_file(table, path, plan.fingerprint, durable=False)
+            write_shard_file(pa.table({"codes": codes}), path, plan.fingerprint, durable=False)
+            del bases[index]
     if source.sha256 != plan.genome:
         raise InputError(genome, None, "changed while it was read", "start anew with --overwrite")
 
@@ -347,13 +391,20 @@ def run_piece(scorer: Scorer, plan: PredictionPlan, index: int, folder: AnyPath)
     """
     if piece_is_complete(plan, index, folder):
         return
-    piece = plan.pieces[index]
-    codes = read_shard_file(_sequence_path(folder, index), plan.fingerprint, 1)["codes"][0]
-    probability = scorer.score(
-        ContigSlice(_sequence_span(plan, index)[0], np.frombuffer(codes.as_buffer(), np.uint8)),
-        plan.lengths[piece.contig],
-        piece.start,
-        piece.end,
+    spans = plan.pieces[index].spans
+    table = read_shard_file(_sequence_path(folder, index), plan.fingerprint, len(spans))
+    probability = scorer.score_spans(
+        [
+            ScoredSpan(
+                ContigSlice(
+                    _sequence_span(plan, span)[0], np.frombuffer(codes.as_buffer(), np.uint8)
+                ),
+                plan.lengths[span.contig],
+                span.start,
+                span.end,
+            )
+            for span, codes in zip(spans, table["codes"], strict=True)
+        ],
         step=plan.step,
     )
     path = piece_path(folder, index)
@@ -392,8 +443,8 @@ def read_piece(plan: PredictionPlan, index: int, folder: AnyPath) -> PieceScores
     Raises:
         InputError: The file is missing, damaged or of another plan.
     """
-    piece = plan.pieces[index]
-    table = read_shard_file(piece_path(folder, index), plan.fingerprint, piece.end - piece.start)
+    bases = plan.pieces[index].bases
+    table = read_shard_file(piece_path(folder, index), plan.fingerprint, bases)
     return PieceScores(table["probability"].to_numpy(), int(table.schema.metadata[_BATCH]))
 
 
@@ -401,8 +452,7 @@ def _sequence_path(folder: AnyPath, index: int) -> AnyPath:
     return folder / SEQUENCES / f"piece-{index:06d}.parquet"
 
 
-def _sequence_span(plan: PredictionPlan, index: int) -> tuple[int, int]:
-    """Return the first base that the windows of a piece read, and one past the last."""
-    piece, margin = plan.pieces[index], plan.window + plan.flank
-    size = plan.lengths[piece.contig]
-    return max(0, piece.start - margin), min(size, piece.end + margin)
+def _sequence_span(plan: PredictionPlan, span: Span) -> tuple[int, int]:
+    """Return the first base that the windows of a span read, and one past the last."""
+    margin = plan.window + plan.flank
+    return max(0, span.start - margin), min(plan.lengths[span.contig], span.end + margin)

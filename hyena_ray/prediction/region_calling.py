@@ -99,7 +99,10 @@ class _RegionCaller:
         settings = self._settings
         if self._open is not None and self._open.contig != stretch.contig:
             yield from self.finish()
-        runs = true_runs(stretch.values >= settings.threshold)
+        called = stretch.values >= settings.threshold
+        if self._open is None and not called.any():
+            return
+        runs = true_runs(called)
         known = np.isfinite(stretch.values)
         values = np.where(known, stretch.values, 0).astype(np.float64)
         # Exact, since probabilities are multiples of a power of two.
@@ -229,15 +232,18 @@ def write_results(
                 if stopped is not None:
                     wait_for_piece(plan, index, folder, stopped)
                 values, batch = read_piece(plan, index, folder)
-                digest.update(f"{piece.contig} {piece.start} {len(values)} ".encode())
-                digest.update(values.tobytes())
-                contigs.add(piece.contig)
                 batches.add(batch)
                 scored += int(np.isfinite(values).sum())
                 called += int((values >= settings.threshold).sum())
                 rounded = np.round(values.astype(np.float64) / TRACK_PRECISION) * TRACK_PRECISION
-                track.add_runs(piece.contig, piece.start, rounded)
-                yield Stretch(piece.contig, piece.start, values)
+                end = 0
+                for span in piece.spans:
+                    own = slice(end, end := end + span.bases)
+                    digest.update(f"{span.contig} {span.start} {span.bases} ".encode())
+                    digest.update(values[own].tobytes())
+                    contigs.add(span.contig)
+                    track.add_runs(span.contig, span.start, rounded[own])
+                    yield Stretch(span.contig, span.start, values[own])
 
         for region in call_regions(recorded_stretches(), settings):
             regions.add(region)
@@ -257,7 +263,7 @@ class _RegionFiles:
     """Writer of regions as BED, which genome browsers read, and as a table with more digits."""
 
     def __init__(self, bed: TextIO, table: TextIO) -> None:
-        self._bed = csv.writer(bed, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE)
+        self._bed = bed
         self._table = csv.writer(table, lineterminator="\n")
         self._table.writerow(COLUMNS)
         self.count = self.bases = 0
@@ -269,6 +275,8 @@ class _RegionFiles:
         span = (region.contig, region.start, region.end, f"region{self.count}")
         # The thick part is the summit; browsers expect colours and exons after it, not figures.
         thick = (region.summit, region.summit + 1)
-        self._bed.writerow((*span, round(1000 * region.mean), ".", *thick))
+        # BED knows no quotes, so that a name is written as it is.
+        fields = (*span, round(1000 * region.mean), ".", *thick)
+        self._bed.write("\t".join(map(str, fields)) + "\n")
         figures = (f"{region.mean:.6f}", f"{region.max:.6f}", region.summit)
         self._table.writerow((*span, length, *figures))

@@ -342,9 +342,10 @@ def _ranking_sentence(title: str, scores: list[Score]) -> str:
 
 def _top_kmers(contents: RunContents) -> list[Block]:
     attribution = contents.attribution
-    if attribution is None or attribution.ranking is None:
+    ranking = None if attribution is None else attribution.ranking
+    if attribution is None or ranking is None or not ranking.num_rows:
         return []
-    kmers = in_a_sentence(attribution.ranking["kmer"][:TOP].to_pylist())
+    kmers = in_a_sentence(ranking["kmer"][:TOP].to_pylist())
     judge = "its table"
     if attribution.consensus is not None:
         judge = f"{method_titles(attribution)} together"

@@ -103,6 +103,7 @@ def prepared_section(contents: PrepareContents) -> Section | None:
     blocks: list[Block] = [_windows_by_contig(manifest), dropped]
     if manifest.regions is not None:
         blocks.append(f"Labels: {manifest.label_source}. {manifest.regions.lengths_text()}.")
+        blocks += [f"{entry.text()}." for entry in manifest.label_coverage]
         if manifest.regions.profiles:
             blocks.append(_region_edges(manifest.regions))
     return Section("windows", "Windows", blocks)
@@ -312,7 +313,8 @@ def _surest(regions: pa.Table) -> Table:
 def _regions_by_contig(plan: PredictionPlan, regions: pa.Table) -> Table:
     bases: dict[str, int] = {}
     for piece in plan.pieces:
-        bases[piece.contig] = bases.get(piece.contig, 0) + piece.end - piece.start
+        for span in piece.spans:
+            bases[span.contig] = bases.get(span.contig, 0) + span.bases
     shown = sorted(bases, key=lambda name: -bases[name])[:ROWS]
     more = len(bases) - len(shown)
     return Table(

@@ -44,6 +44,7 @@ from hyena_ray.report._plots import (
     svg_of,
 )
 from hyena_ray.report.run_contents import AttributionResults, RunContents, WindowSample
+from hyena_ray.runs.table_file import why_empty
 
 BARS = 15
 """K-mers of a figure."""
@@ -81,16 +82,25 @@ def kmer_section(contents: RunContents) -> Section | None:
         blocks += disagreement_notes(attribution)
         by_rank = attribution.plan.settings.consensus == "rank"
         references = () if by_rank else (ORIGINAL_WORK,)
-        blocks.append(_consensus(attribution, attribution.consensus, by_rank=by_rank))
-    blocks += [_scores(name, table) for name, table in attribution.methods.items()]
-    if attribution.tp is not None:
+        if attribution.consensus.num_rows:
+            blocks.append(_consensus(attribution, attribution.consensus, by_rank=by_rank))
+    blocks += _reasons(attribution)
+    blocks += [_scores(name, of) for name, of in attribution.methods.items() if of.num_rows]
+    if attribution.tp is not None and attribution.tp.num_rows:
         blocks.append(_true_positives(attribution.tp))
-    if attribution.agreement is not None:
+    if attribution.agreement is not None and attribution.agreement.num_rows:
         blocks.append(_agreement(attribution.agreement))
     strands = contents.task is not None and contents.task.both_strands
     blocks += _families(attribution, strands=strands)
     blocks += _sites(attribution.sample, strands=strands)
     return Section("kmers", "Short motifs that the model relies on", blocks, references)
+
+
+def _reasons(attribution: AttributionResults) -> list[Block]:
+    """Say why tables are empty, each reason once."""
+    tables = (attribution.consensus, *attribution.methods.values(), attribution.tp)
+    given = (why_empty(table) for table in tables if table is not None)
+    return [f"No k-mer can be listed. {reason}." for reason in dict.fromkeys(filter(None, given))]
 
 
 def method_titles(attribution: AttributionResults) -> str:

@@ -44,7 +44,7 @@ def page_warnings(contents: RunContents) -> list[str]:
             for rows in manifest.sequences
             if rows.dropped
         ]
-    elif not manifest.split.startswith("contig"):
+    elif not manifest.split.startswith(("contig", "file")):
         warnings.append(
             f"The windows were split by {manifest.split}, not by contig, so neighbours of training "
             "windows are tested. This flatters every figure here."

@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
     "predict": Kind(
         "a",
         "prediction",
-        3,
+        4,
         ("shards", "sequences", "probabilities.bw", "regions.bed", "regions.csv"),
     ),
     "pretrain": Kind("a", "pretraining", 2, ("backbone", "checkpoint.pt", "train")),

@@ -15,6 +15,8 @@ from hyena_ray.storage import AnyPath, arrow_file
 MOST_ROWS = 1 << 24
 """Most rows of a table that is read: as many as there are 12-mers. A file of a few kilobytes may
 have any number of equal ones."""
+EMPTY = b"empty"
+"""Metadata of a table without rows: why it has none."""
 REMEDY = "finish it with --resume, or make it again"
 """What to do about a run with a file that is missing or damaged."""
 
@@ -39,15 +41,17 @@ def write_tables(tables: Mapping[str, pa.Table], folder: AnyPath) -> None:
 
 
 def read_table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
-    """Read a Parquet table with at least these columns and one row, page checksums verified.
+    """Read a Parquet table with at least these columns, page checksums verified.
+
+    It has at least one row, or says why it has none.
 
     Args:
         path: The file.
         columns: Names of the columns that it must have.
 
     Raises:
-        InputError: The file is missing or damaged, lacks a column, has no row, or more than
-            `MOST_ROWS`.
+        InputError: The file is missing or damaged, lacks a column, has no row and no reason, or
+            more than `MOST_ROWS`.
     """
     try:
         with arrow_file(path) as stream:
@@ -62,6 +66,31 @@ def read_table(path: AnyPath, columns: tuple[str, ...]) -> pa.Table:
     for name in columns:
         if name not in table.column_names:
             raise InputError(path, name, "the column is missing", REMEDY)
-    if not table.num_rows:
+    if not table.num_rows and why_empty(table) is None:
         raise InputError(path, None, "the table has no row", REMEDY)
     return table
+
+
+def explained(table: pa.Table, reason: str) -> pa.Table:
+    """Return a table without rows that says why it has none.
+
+    Args:
+        table: The table.
+        reason: Why, in a sentence without its full stop.
+
+    Example:
+        >>> why_empty(explained(pa.table({"kmer": []}), "no k-mer is frequent enough"))
+        'no k-mer is frequent enough'
+    """
+    metadata = {**(table.schema.metadata or {}), EMPTY: reason.encode()}
+    return table.replace_schema_metadata(metadata)
+
+
+def why_empty(table: pa.Table) -> str | None:
+    """Return why a table has no rows, or None where it does not say.
+
+    Args:
+        table: The table.
+    """
+    reason = (table.schema.metadata or {}).get(EMPTY)
+    return None if reason is None else reason.decode()

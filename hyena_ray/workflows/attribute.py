@@ -178,6 +178,7 @@ def plan_attribution(
     split: str,
     settings: AttributionSettings,
     limit: int | None = None,
+    may_be_empty: bool = False,
 ) -> ShardPlan:
     """Check that model, data and settings go together, and cut the work. Writes nothing.
 
@@ -187,9 +188,11 @@ def plan_attribution(
         split: Split whose windows are attributed.
         settings: Settings of the attribution.
         limit: Number of windows at most; None takes all.
+        may_be_empty: Whether a model that finds no true positive gets empty tables, since the work
+            that it took is done.
 
     Raises:
-        InputError: They do not, or the model finds no true positive.
+        InputError: They do not, or the model finds no true positive, and tables may not be empty.
     """
     from hyena_ray.attribution.shards import ShardPlan
     from hyena_ray.training.preflight import load_fitting_model
@@ -197,7 +200,8 @@ def plan_attribution(
     model = load_fitting_model(model_folder, data)
     model.classifier.get_input_embeddings()  # refuses a model that has none, before Ray starts
     plan = ShardPlan.make(model, data, split=split, settings=settings, limit=limit)
-    plan.require_true_positives(model, data)
+    if not may_be_empty:
+        plan.require_true_positives(model, data)
     return plan
 
 

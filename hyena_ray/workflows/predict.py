@@ -26,12 +26,13 @@ from pydantic import Field
 
 from hyena_ray.errors import Problems
 from hyena_ray.genome.contigs import open_genome
+from hyena_ray.genome.source import Source
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
 from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
-from hyena_ray.settings import READ, WHERE, Option
+from hyena_ray.settings import READ, WHERE, Location, Option
 from hyena_ray.storage import AnyPath, remove_folder
 from hyena_ray.workflows.workflow import (
     TIMED,
@@ -73,6 +74,8 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
     which is downloaded once, by a dry run too."""
     contigs: Annotated[tuple[str, ...] | None, Option("C,C", READ, default="all")] = None
     """Contigs to score."""
+    contigs_file: Annotated[Location | None, Option("FILE", READ)] = None
+    """Text file with the names of more contigs to score, one a line."""
     threshold: Annotated[
         float | None, Option("X", default="the model's own"), Field(ge=0, le=1)
     ] = None
@@ -95,6 +98,18 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
     """Actors that work at once."""
+
+    def contig_names(self) -> tuple[str, ...] | None:
+        """Return the contigs to score, or None for all.
+
+        Raises:
+            InputError: Their file cannot be read.
+        """
+        if self.contigs_file is None:
+            return self.contigs
+        source = Source(self.contigs_file, "give --contigs-file a text file")
+        lines = source.read_text("a text file").split("\n")
+        return (*(self.contigs or ()), *filter(None, map(str.strip, lines)))
 
 
 class PredictionRun(NamedTuple):
@@ -130,6 +145,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
         inputs = (settings.model, settings.genome)
         output = problems.collect(settings.output, "predict", inputs)
         problems.collect(open_genome, settings.genome)  # before the model is loaded
+        contigs = problems.collect(settings.contig_names)
     assert output is not None
     from hyena_ray.model.saved import load_window_model
     from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
@@ -145,7 +161,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
     plan = plan_prediction(
         model,
         settings.genome,
-        contigs=settings.contigs,
+        contigs=contigs,
         overlap=settings.overlap,
         batch=settings.batch,
     )
@@ -191,8 +207,8 @@ def dry_run(prediction: PredictionRun) -> DryRun:
             TIMED,
             threads=1,
         )
-    bases = sum(piece.end - piece.start for piece in plan.pieces)
-    contigs = list(dict.fromkeys(piece.contig for piece in plan.pieces))
+    bases = sum(piece.bases for piece in plan.pieces)
+    contigs = list(dict.fromkeys(span.contig for piece in plan.pieces for span in piece.spans))
     return DryRun(
         plan={
             "genome": f"{prediction.genome}: {bases:,} bases of "

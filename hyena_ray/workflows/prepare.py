@@ -125,6 +125,7 @@ def dry_run(preparation: Preparation) -> DryRun:
             "inputs": ", ".join(map(str, preparation.recipe.inputs)),
             "labels": manifest.label_source,
             "regions": "" if manifest.regions is None else manifest.regions.lengths_text(),
+            "kept": "; ".join(entry.text() for entry in manifest.label_coverage),
             "genome": contigs if manifest.contigs else "",
             "split": manifest.split,
             "windows": f"with {manifest.flank} bases on each side",
@@ -138,6 +139,7 @@ def dry_run(preparation: Preparation) -> DryRun:
             "split": manifest.split,
             "flank": manifest.flank,
             "regions": manifest.model_dump(mode="json")["regions"],
+            "labels": [entry.model_dump(mode="json") for entry in manifest.label_coverage],
         },
         outputs=outputs(preparation.folder),
         seconds=seconds,
@@ -177,6 +179,7 @@ def present(preparation: Preparation, manifest: Manifest) -> Outcome:
     """
     values = manifest.model_dump(mode="json")
     found = {key: values[key] for key in SHOWN}
+    found["labels"] = [entry.model_dump(mode="json") for entry in manifest.label_coverage]
     shape = () if manifest.regions is None else (manifest.regions.table(),)
     text = "\n".join((manifest.table(), *shape))
     return Outcome(text, found, outputs(preparation.folder), manifest.simulated)
@@ -211,7 +214,7 @@ WORKFLOW = Workflow(
     execute=execute,
     present=present,
     found="task, lengths, flank, split, counts by length, split and contig, dropped, "
-    "sequences, regions (their shape)",
+    "sequences, regions (their shape), labels (kept and lost, by length and split)",
     examples=tuple(_examples()),
     tasks=tuple(TASKS),
 )

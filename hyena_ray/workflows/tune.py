@@ -588,7 +588,9 @@ class _Steps:
 
         model = self.folder / "model"
         settings = self.space.attribution_settings()
-        plan = attribute.plan_attribution(model, data, split="test", settings=settings)
+        plan = attribute.plan_attribution(
+            model, data, split="test", settings=settings, may_be_empty=True
+        )
         folder = self.folder / ATTRIBUTION
         try:
             started = read_plan(folder, ShardPlan)

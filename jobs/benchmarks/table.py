@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.attribution import benchmark_attribution
 from benchmarks.comparison import Comparison
 from benchmarks.constants import benchmark_constants
+from benchmarks.contigs import benchmark_contigs
 from benchmarks.feeds import benchmark_feeds
 from benchmarks.figures import Figures
 from benchmarks.gpu import benchmark_gpu
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "tune": benchmark_tune,
     "startup": benchmark_startup,
     "memory": benchmark_memory,
+    "contigs": benchmark_contigs,
     "constants": benchmark_constants,
     "gpu": benchmark_gpu,
 }

@@ -32,6 +32,7 @@ from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.errors import InputError
 from hyena_ray.model.saved import model_sha256
+from hyena_ray.runs.table_file import read_table, why_empty
 from tests.attribution.small_model import FLANK, WINDOW, SmallModel
 
 SETTINGS = AttributionSettings(k=3, steps=4, tolerance=None, samples=2, batch=256, min_count=1)
@@ -366,11 +367,25 @@ def test_the_digest_sees_every_value():
     assert len(digests) == 4
 
 
-def test_rare_kmers_are_in_no_table_and_none_at_all_is_an_error(data, tmp_path):
+def test_rare_kmers_are_in_no_table(data, tmp_path):
     model = SmallModel()
     tables = run_all(model, data, make_plan(model, data, min_count=4), tmp_path / "some").tables
     assert min(tables["ig"]["count"].to_pylist()) >= 4
     assert min(tables["tp"]["occurrences"].to_pylist()) >= 4
     assert set(tables["consensus"]["kmer"].to_pylist()) == set(tables["ig"]["kmer"].to_pylist())
-    with pytest.raises(InputError, match="min_count"):
-        run_all(model, data, make_plan(model, data, min_count=10_000), tmp_path / "none")
+
+
+@pytest.mark.parametrize("methods", [("ig", "ism", "tp"), ("ig",), ("tp",)])
+def test_a_table_without_kmers_is_empty_and_says_why(data, tmp_path, methods):
+    model = SmallModel()
+    plan = make_plan(model, data, min_count=10_000, methods=methods)
+    result = run_all(model, data, plan, tmp_path)
+    scoring = {name for name in methods if name != "tp"}
+    written = {*methods, *(("consensus", "agreement") if len(scoring) > 1 else ())}
+    assert {path.stem for path in (tmp_path / "kmers").iterdir()} == written
+    for name in written:
+        table = read_table(tmp_path / "kmers" / f"{name}.parquet", ())
+        assert table.num_rows == 0
+        assert "10000 times" in why_empty(table)
+        assert (tmp_path / "kmers" / f"{name}.csv").read_text().count("\n") == 1
+    assert any("10000 times" in note for note in result.notes)

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,20 @@ def test_the_way_a_genome_is_stored_changes_no_window(inputs: Inputs, tmp_path: 
     assert stored.inputs[0].sha256 == hashlib.sha256(packed.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("split", [SPLIT, "stratified:0.6/0.2/0.2", "kfold:3"])
+def test_how_contigs_are_batched_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    inputs = Inputs(tmp_path, seed=1)
+    read, made = genome_windows.batched, []
+    for bases in (1, 2_500, 1 << 20):
+        monkeypatch.setattr(genome_windows, "batched", partial(read, bases=bases))
+        folder = tmp_path / f"of_{bases}"
+        prepare(inputs.settings(split=split, flank=40), folder)
+        made.append(content(folder))
+    assert made[0] == made[1] == made[2]
+
+
 def test_parts_and_groups_change_no_row(
     inputs: Inputs, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,8 +256,8 @@ def test_the_manifest_counts_what_the_files_hold(inputs: Inputs, data: PreparedD
     assert not manifest.simulated
     assert manifest.tokens["A"] == 7
     assert "1.5" not in manifest.table()
-    # A head, two lengths that train, two splits of stretches, and what they are for.
-    assert len(manifest.table().splitlines()) == 6
+    # A head, two lengths that train, two splits of stretches, what for, and what each keeps.
+    assert len(manifest.table().splitlines()) == 10
 
 
 def test_candidates_are_counted_where_nothing_was_drawn(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hyena_ray.errors import InputError
@@ -14,9 +15,11 @@ from hyena_ray.genome.contig_names import (
     normalise_contig_name,
     renaming_command,
 )
+from hyena_ray.genome.contigs import open_genome
 from hyena_ray.genome.region_files import read_regions
 from hyena_ray.genome.splits import parse_split
 from hyena_ray.storage import S3Path
+from tests.binary_files import twobit_bytes
 
 
 @pytest.mark.parametrize(
@@ -124,3 +127,48 @@ def test_a_split_names_contigs_as_the_genome_does() -> None:
     split = parse_split("contig:train=chr1;val=2;test=3")
     with pytest.raises(InputError, match=r"--split: 2: .*; the genome calls it chr2"):
         split.check_contigs(["chr1", "chr2", "chr3"])
+
+
+UNWRITABLE = ["=cmd|x", "@SUM", "+1", "-x", "#chr1", "!x", ">x", "track", "Browser1", '"a', "'a"]
+
+
+@pytest.mark.parametrize("name", [*UNWRITABLE, "a\x1b[31mb", "a\u202eb"])
+def test_a_name_that_a_table_or_terminal_would_change_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(f">chr1\nACGT\n>{name} of a test\nACGT\n")
+    with pytest.raises(InputError) as refusal:
+        list(open_genome(path))
+    assert str(refusal.value).startswith(f"{path}:3: ")
+    assert str(refusal.value).isprintable()
+    (tmp_path / "genome.2bit").write_bytes(twobit_bytes([(name, "ACGT")]))
+    with pytest.raises(InputError):
+        list(open_genome(tmp_path / "genome.2bit"))
+
+
+def test_a_table_of_splits_can_name_every_contig(tmp_path: Path) -> None:
+    names = {"a,b": "train", "a;b": "train", "c=d": "val", 'e"f': "test", "g h": "test"}
+    table = tmp_path / "splits.tsv"
+    table.write_text("".join(f"{name}\t{split}\r\n" for name, split in names.items()))
+    split = parse_split(f"file:{table}")
+    assert split.names == ("train", "val", "test")
+    positive = np.ones(1, bool)
+    assert {name: split.names[split.assign(name, positive, [0])[0]] for name in names} == names
+    assert split.assign("other", positive, [0]).tolist() == [-1]
+    split.check_contigs(names)
+
+
+BAD_TABLES = {
+    "a\ttrain\na\tval\n": ":2: a: the contig is named twice",
+    "a\ttrian\n": ":1: trian: unknown split, did you mean train",
+    "a train\n": ":1: a train: not a contig and its split",
+    "\n": ": the file has no contig",
+}
+
+
+@pytest.mark.parametrize("text", BAD_TABLES)
+def test_a_table_of_splits_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "splits.tsv"
+    table.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        parse_split(f"file:{table}")
+    assert str(refusal.value).startswith(f"{table}{BAD_TABLES[text]}")

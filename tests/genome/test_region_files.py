@@ -20,6 +20,7 @@ from tests.binary_files import NARROW_PEAK, Item, bigbed_bytes, twobit_bytes
 SIZES = {"chr1": 2000, "chr10": 900, "chr2": 50, "chrX": 300}
 INTERVALS = [("chr1", 10, 25), ("chr1", 160, 175), ("chr1", 170, 400), ("chr10", 0, 1)]
 INTERVALS += [("chrX", 5, 9), ("chrX", 200, 300)]
+GOOD_9 = "chr1\t1\t9\tp\t0\t.\t1\t9\t0"
 PEAK = "peak{n}\t{n}\t.\t7.5\t1e-3\t-1"
 
 
@@ -119,6 +120,109 @@ def test_an_item_of_a_bigbed_that_ends_past_its_contig_is_refused(tmp_path: Path
     regions = read_regions(tmp_path / "x.bb")
     with pytest.raises(InputError, match=r"x\.bb: item 3: chr1:170-400: ends past the contig, whi"):
         regions.merged("chr1", 399)
+
+
+LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+LINES = ["# regions", 'track name="x"', "browser position chr1", *rows("High Signal").splitlines()]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.permutations(LINES), st.lists(LINE_ENDS, min_size=len(LINES), max_size=len(LINES)))
+def test_no_line_end_hides_a_row(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], ends: list[str]
+) -> None:
+    path = tmp_path_factory.mktemp("ends") / "x.bed"
+    path.write_bytes("".join(map("".join, zip(lines, ends, strict=True))).encode())
+    assert sorted(intervals(read_regions(path))) == INTERVALS
+
+
+BLOCKS = [("chr1", 100, 120), ("chr1", 1080, 1100), ("chr2", 5, 9)]
+BED12 = [
+    ("chr1", 100, 1100, "gene\t0\t+\t100\t1100\t0\t2\t20,20,\t0,980,"),
+    ("chr2", 5, 9, "one\t0\t-\t5\t9\t0\t1\t4\t0"),
+]
+
+
+@pytest.mark.parametrize("further", ["", "\t7.5\t-1\t-1"], ids=["BED12", "gappedPeak"])
+@pytest.mark.parametrize("name", ["x.bed", "x.bb"])
+def test_of_a_row_with_blocks_the_blocks_are_regions(
+    tmp_path: Path, name: str, further: str
+) -> None:
+    path = tmp_path / name
+    if name == "x.bb":
+        items = [Item(*item[:3], item[3] + further) for item in BED12]
+        path.write_bytes(bigbed_bytes(items, SIZES))
+    else:
+        path.write_text("".join("\t".join(map(str, row)) + f"{further}\n" for row in BED12))
+    assert intervals(read_regions(path)) == BLOCKS
+
+
+def test_transcripts_that_share_a_span_or_a_block_are_no_repetition(tmp_path: Path) -> None:
+    row = "chr1\t0\t100\tt{}\t0\t+\t0\t100\t0\t{}\n"
+    path = tmp_path / "x.bed"
+    texts = [row.format(1, "2\t10,10\t0,90"), row.format(2, "2\t10,30\t0,70")]
+    path.write_text("".join(texts))
+    assert read_regions(path).merged("chr1", 100).start.tolist() == [0, 70]
+    path.write_text("".join([*texts, row.format(3, "2\t10,10\t0,90")]))
+    with pytest.raises(InputError, match=r"x\.bed:3: chr1:0-100: repeats the interval of line 1; "):
+        read_regions(path)
+
+
+WHOLE_GENOME = "chr1\t0\t1000\t0\nchr1\t1000\t1020\t5.5\nchr1\t1020\t2000\t0\n"
+PAIRS = "chr1\t0\t9\tchr2\t20\t29\tp1\nchr2\t0\t9\t.\t-1\t-1\tp2\n"
+INTERACT = "chr1\t0\t90\tn\t0\t7\te\t0\tchr1\t0\t9\ta\t+\tchr1\t80\t90\tb\t-\n"
+WIGGLE = "fixedStep chrom=chr1 start=1 step=1\n5\n6\n"
+NO_REGIONS: dict[str, tuple[str, str, str]] = {
+    "bedGraph by its track line": ("x.bed", f"track type=bedGraph\n{WHOLE_GENOME}", ":1: type=bed"),
+    "quoted type": ("x.txt", 'track name=x type="wiggle_0"\n' + WIGGLE, ":1: type=wiggle_0: "),
+    "wiggle by its declaration": ("x.bed", WIGGLE, ":1: fixedStep chrom=chr1 start=1"),
+    "bedGraph by its columns": ("x.bed", WHOLE_GENOME, ":1: 0: column 4 is a number"),
+    "bedGraph by its name": ("x.bedGraph.gz", WHOLE_GENOME, ": is bedGraph"),
+    "bdg": ("X.BDG", WHOLE_GENOME, ": is bedGraph"),
+    "wiggle by its name": ("x.wig", WIGGLE, ": is wiggle"),
+    "pairs by their columns": ("x.bed", PAIRS, ":1: chr2 20 29 p1: a second interval"),
+    "pairs by their name": ("x.bedpe", PAIRS, ": is BEDPE"),
+    "pairs by their mark": ("x.txt", "## pairs format v1.0\n", ": is a table of pairs"),
+    "interact by its track line": (
+        "x.bed",
+        f"track type=interact\n{INTERACT}",
+        ":1: type=interact",
+    ),
+    "interact by its columns": ("x.bed", INTERACT, ":1: n 0 7 e"),
+    "12 columns without blocks": ("x.bed", f"{GOOD_9}\ta\tb\tc\n", ":1: a b c: columns 10 to 12"),
+    "more sizes than blocks": ("x.bed", f"{GOOD_9}\t1\t4,4\t0,4\n", ":1: 1 4,4 0,4: blockCount"),
+    "blocks that overlap": ("x.bed", f"{GOOD_9}\t2\t5,5\t0,3\n", ":1: 2 5,5 0,3: blocks are"),
+    "blocks past the end": ("x.bed", f"{GOOD_9}\t2\t4,5\t0,4\n", ":1: 2 4,5 0,4: blocks do not"),
+    "blocks behind the start": ("x.bed", f"{GOOD_9}\t1\t4\t4\n", ":1: 1 4 4: blocks do not span"),
+}
+
+
+@pytest.mark.parametrize("case", NO_REGIONS)
+def test_a_table_that_is_no_list_of_regions_is_refused(tmp_path: Path, case: str) -> None:
+    name, text, message = NO_REGIONS[case]
+    content = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(InputError) as refusal:
+        read_regions(tmp_path / name)
+    assert str(refusal.value).startswith(f"{tmp_path / name}{message}")
+
+
+REGION_TABLES = {
+    "names that are numbers": "chr1\t0\t9\t1\nchr1\t20\t29\tp2\n",
+    "a score": "chr1\t0\t9\tname\t5\nchr1\t20\t29\tname\t7\n",
+    "BED9": "chr1\t0\t9\tn\t0\t+\t0\t9\t0\nchr1\t20\t29\tn\t0\t-\t20\t29\t0\n",
+    "bedMethyl": "".join(
+        f"chr1\t{s}\t{s + 9}\tm\t5\t+\t{s}\t{s + 9}\t0\t5\t40.0\t2\t3\n" for s in (0, 20)
+    ),
+    "a track of BED": "track type=bed name=x\nchr1\t0\t9\nchr1\t20\t29\n",
+    "blank lines": "chr1\t0\t9\n  \nchr1\t20\t29\n\t\n",
+}
+
+
+@pytest.mark.parametrize("case", REGION_TABLES)
+def test_a_list_of_regions_is_read_whatever_its_further_columns(tmp_path: Path, case: str) -> None:
+    (tmp_path / "x.bed").write_text(REGION_TABLES[case])
+    assert intervals(read_regions(tmp_path / "x.bed")) == [("chr1", 0, 9), ("chr1", 20, 29)]
 
 
 def bigwig(folder: Path) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,14 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.contig_batch import ContigBatch
+from hyena_ray.genome.contigs import N_CODE, Contig
 from hyena_ray.genome.intervals import Intervals
 from hyena_ray.genome.splits import parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
     NO_SPLIT,
     NegativeSampler,
-    count_tiles,
+    cut_tiles,
     split_tiles,
-    tile_contig,
 )
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=80)
@@ -28,35 +31,70 @@ def intervals(mask: list[bool] | NDArray[np.bool_]) -> Intervals:
     return Intervals(at, at + 1)
 
 
-@settings(deadline=None)
-@given(st.integers(1, 80), st.integers(1, 12), st.integers(1, 4))
-def test_tiles_are_judged_as_by_a_loop(size: int, stride: int, steps: int) -> None:
-    rng, length = np.random.default_rng(size * 100 + stride), stride * steps
-    labels, banned, unknown = (rng.random(size) < p for p in (0.1, 0.02, 0.5))
-    tiles = tile_contig(
-        size, length, stride, intervals(labels), intervals(banned), intervals(unknown)
+def batch_of(
+    masks: list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]], padding: int = 0
+) -> ContigBatch:
+    """Contigs whose bases are labelled, banned and unknown by masks."""
+    return ContigBatch(
+        [
+            Contig(str(number), np.where(unknown, N_CODE, 0).astype(np.uint8), "")
+            for number, (_, _, unknown) in enumerate(masks)
+        ],
+        [intervals(labels) for labels, _, _ in masks],
+        [intervals(banned) for _, banned, _ in masks],
+        first=100,
+        padding=padding,
     )
-    starts = range(0, size - length + 1, stride)
-    assert len(starts) == count_tiles(size, length, stride)
-    assert [int(labels[s : s + length].sum()) for s in starts] == tiles.labelled.tolist()
-    assert tiles.kept.tolist() == [
-        s // stride
-        for s in starts
-        if unknown[s : s + length].sum() <= length / 2 and not banned[s : s + length].any()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(0, 9),
+)
+def test_tiles_of_many_contigs_are_judged_as_by_a_loop(
+    sizes: list[int], stride: int, steps: int, padding: int
+) -> None:
+    rng, length = np.random.default_rng(sum(sizes) * 100 + stride), stride * steps
+    masks = [
+        (rng.random(size) < 0.1, rng.random(size) < 0.02, rng.random(size) < 0.5) for size in sizes
     ]
+    tiles = cut_tiles(batch_of(masks, padding), length, stride)
+    expected = [
+        (
+            number,
+            start,
+            int(labels[start : start + length].sum()),
+            bool(unknown[start : start + length].sum() > length / 2),
+            bool(banned[start : start + length].any()),
+        )
+        for number, (labels, banned, unknown) in enumerate(masks)
+        for start in range(0, len(labels) - length + 1, stride)
+    ]
+    columns = (tiles.grid.contig, tiles.grid.start, *tiles[1:])
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
+    kept = [index for index, (*_, n, banned) in enumerate(expected) if not (n or banned)]
+    assert tiles.kept.tolist() == kept
 
 
 @given(st.data())
 def test_a_tile_has_the_split_of_all_its_bases_or_none(draw: st.DataObject) -> None:
     stretch = draw.draw(st.integers(1, 12))
-    split = draw.draw(st.lists(st.integers(-1, 2), min_size=1, max_size=8))
-    size = stretch * len(split) - draw.draw(st.integers(0, stretch - 1))
-    length = draw.draw(st.integers(1, min(stretch, size)))
-    start = np.arange(size - length + 1)
-    of_base = np.repeat(split, stretch)
-    found = split_tiles(np.array(split, np.int8), stretch, start, length).tolist()
-    for first, name in enumerate(found):
-        touched = set(of_base[first : first + length].tolist())
+    sizes = draw.draw(st.lists(st.integers(1, 70), min_size=1, max_size=3))
+    length = draw.draw(st.integers(1, stretch))
+    none = [(np.zeros(size, bool),) * 3 for size in sizes]
+    contigs = batch_of(none)
+    stretches = contigs.stretches(stretch)
+    count = len(stretches.start)
+    split = draw.draw(st.lists(st.integers(-1, 2), min_size=count, max_size=count))
+    tiles = contigs.grid(length, 1)
+    found = split_tiles(np.array(split, np.int8), stretches, stretch, tiles, length).tolist()
+    assert len(found) == sum(max(0, size - length + 1) for size in sizes)
+    for contig, first, name in zip(tiles.contig, tiles.start, found, strict=True):
+        before = stretches.before[contig]
+        touched = {split[before + base // stretch] for base in range(first, first + length)}
         assert name == (touched.pop() if len(touched) == 1 else NO_SPLIT)
 
 
@@ -64,7 +102,7 @@ def test_a_ratio_of_none_takes_all_negatives() -> None:
     sampler, rng = NegativeSampler(None), np.random.default_rng(0)
     for positives, available in ((2, 5), (0, 3), (1, 0)):
         candidates = np.arange(available) * 7
-        assert sampler.draw(positives, candidates, rng).tolist() == candidates.tolist()
+        assert sampler.draw(positives, candidates, lambda: rng).tolist() == candidates.tolist()
         assert sampler.shortfall == 0
     assert (sampler.positives, sampler.drawn) == (3, 8)
 
@@ -87,16 +125,17 @@ def test_train_trains_the_others_are_held_out_and_folds_are_both(
 
 
 def test_half_n_is_kept_and_one_more_dropped() -> None:
-    unknown = intervals([True] * 2 + [False] * 3 + [True] * 3)
-    half = tile_contig(8, 4, 4, Intervals.empty(), Intervals.empty(), unknown)
+    none = np.zeros(8, bool)
+    unknown = np.array([True] * 2 + [False] * 3 + [True] * 3)
+    half = cut_tiles(batch_of([(none, none, unknown)]), 4, 4)
     assert half.kept.tolist() == [0]
     assert half.too_many_n.tolist() == [False, True]
 
 
 def test_contigs_go_whole_to_their_split_and_others_to_none() -> None:
     split = parse_split("contig:train=a,c;val=b")
-    positive, rng = np.array([True, False]), np.random.default_rng(0)
-    found = {name: split.assign(name, positive, rng).tolist() for name in "abcd"}
+    positive = np.array([True, False])
+    found = {name: split.assign(name, positive, [0]).tolist() for name in "abcd"}
     assert found == {"a": [0, 0], "b": [1, 1], "c": [0, 0], "d": [-1, -1]}
     assert split.names == ("train", "val")
     assert parse_split(split.text) == split
@@ -113,18 +152,18 @@ def test_random_splits_hold_their_fractions_of_each_label(
     split = parse_split(text)
     shares = (0.6, 0.2, 0.2) if text[0] == "s" else (1 / len(split.names),) * len(split.names)
     positive = np.array(mask)
-    assigned = split.assign("a", positive, np.random.default_rng(seed))
+    assigned = split.assign("a", positive, [seed])
     for label in (True, False):
         counts = np.bincount(assigned[positive == label], minlength=len(split.names))
         assert counts.sum() == (positive == label).sum()
         assert (np.abs(counts - np.array(shares) * counts.sum()) < 1.001).all()
-    again = split.assign("a", positive, np.random.default_rng(seed))
+    again = split.assign("a", positive, [seed])
     np.testing.assert_array_equal(assigned, again)
 
 
 def test_many_small_contigs_do_not_starve_a_split() -> None:
-    split, rng = parse_split("stratified:0.6/0.2/0.2"), np.random.default_rng(0)
-    assigned = [int(split.assign("a", np.array([True]), rng)[0]) for _ in range(2000)]
+    split = parse_split("stratified:0.6/0.2/0.2")
+    assigned = [int(split.assign("a", np.array([True]), [seed])[0]) for seed in range(2000)]
     np.testing.assert_allclose(np.bincount(assigned) / 2000, [0.6, 0.2, 0.2], atol=0.04)
 
 
@@ -196,7 +235,7 @@ def test_negatives_hold_their_ratio_or_report_the_shortfall(
     sampler, rng = NegativeSampler(ratio), np.random.default_rng(0)
     for positives, available in contigs:
         candidates = np.arange(available) * 7
-        drawn = sampler.draw(positives, candidates, rng)
+        drawn = sampler.draw(positives, candidates, lambda: rng)
         assert len(np.unique(drawn)) == len(drawn)
         assert set(drawn.tolist()) <= set(candidates.tolist())
         assert (np.diff(drawn) > 0).all()
@@ -207,5 +246,6 @@ def test_negatives_hold_their_ratio_or_report_the_shortfall(
 def test_every_negative_is_as_likely_as_another() -> None:
     counts = np.zeros(10)
     for seed in range(2000):
-        counts[NegativeSampler(1.0).draw(3, np.arange(10), np.random.default_rng(seed))] += 1
+        rng = partial(np.random.default_rng, seed)
+        counts[NegativeSampler(1.0).draw(3, np.arange(10), rng)] += 1
     np.testing.assert_allclose(counts / 2000, 0.3, atol=0.05)

@@ -17,8 +17,15 @@ from hyena_ray.workflows.attribute import attribute_in_run, plan_attribution
 
 def attribute_here(model: Path, data_folder: Path, out: Path, **settings: Any) -> Path:
     """Write what the job attribute writes, with all shards computed in this process."""
+    may_be_empty = settings.pop("may_be_empty", False)
     data = PreparedData.open(data_folder)
-    plan = plan_attribution(model, data, split="test", settings=AttributionSettings(**settings))
+    plan = plan_attribution(
+        model,
+        data,
+        split="test",
+        settings=AttributionSettings(**settings),
+        may_be_empty=may_be_empty,
+    )
 
     def compute(shards: pool.Shards, **_: Any) -> None:
         work = shards.make()

@@ -84,6 +84,22 @@ BAD_BED: dict[str, tuple[Change, Line]] = {
         row("chr1 5 9\n"),
         at("regions.bed:25", "chr1 5 9", "blanks"),
     ),
+    "trailing blank": (
+        row("chr1\t5\t9 \n"),
+        at("regions.bed:25", "'9 '", "blanks"),
+    ),
+    "blank behind the contig": (
+        row("chr1 \t5\t9\n"),
+        at("regions.bed:25", "'chr1 '", "blanks"),
+    ),
+    "quotes": (
+        row('"chr1"\t"5"\t"9"\n'),
+        at("regions.bed:25", '"chr1"', "quotes"),
+    ),
+    "quoted coordinate": (
+        row('chr1\t"5"\t9\n'),
+        at("regions.bed:25", '"5"', "quotes"),
+    ),
     "column names": (
         holds(BED, "chrom\tstart\tend\nchr1\t5\t9\n"),
         at("regions.bed:1", "start", "digits"),
@@ -172,6 +188,10 @@ BAD_CSV: dict[str, tuple[Change, Line]] = {
         holds(CSV, HEAD + "ACGTA,1e0\n"),
         at("train.csv:2", "1e0", "label"),
     ),
+    "label with a blank": (
+        holds(CSV, HEAD + "ACGTA,1 \n"),
+        at("train.csv:2", "'1 '", "label"),
+    ),
     "label NA": (
         holds(CSV, HEAD + "ACGTA,NA\n"),
         at("train.csv:2", "NA", "label"),
@@ -206,6 +226,16 @@ def test_sequences_that_cannot_be_read_are_refused(user: User, case: str) -> Non
     user.is_refused(Case(change, SEQUENCES, line))
 
 
+def test_a_split_by_table_gives_the_windows_of_the_rule(user: User) -> None:
+    (user.folder / "splits.tsv").write_text("chr1\ttrain\nchr2\tval\nchr3\ttest\n")
+    done = user.runs(PREPARE.replace("contig:train=chr1;val=chr2;test=chr3", "file:splits.tsv"))
+    assert done.code == 0, done.stderr
+    made, plain = (Manifest.read(user.folder / name) for name in ("out", "data"))
+    assert made.files == plain.files
+    assert made.inputs[-1].role == "split"
+    assert made.fingerprint != plain.fingerprint
+
+
 def test_a_contig_is_not_put_into_train_and_test(user: User) -> None:
     command = PREPARE.replace("test=chr3", "test=chr1,chr3")
     line = at("--split", "chr1", "twice")
@@ -215,6 +245,7 @@ def test_a_contig_is_not_put_into_train_and_test(user: User) -> None:
 SAME: dict[str, tuple[Change, str, str]] = {
     "BED with a BOM": (edited(BED, lambda c: b"\xef\xbb\xbf" + c), PREPARE, "data"),
     "BED with CRLF": (edited(BED, lambda c: c.replace(b"\n", b"\r\n")), PREPARE, "data"),
+    "BED with CR": (edited(BED, lambda c: c.replace(b"\n", b"\r")), PREPARE, "data"),
     "BED without final newline": (edited(BED, lambda c: c.rstrip(b"\n")), PREPARE, "data"),
     "BED with track and header lines": (
         edited(BED, lambda c: b"browser position chr1\ntrack name=x\n#chrom\tstart\tend\n\n" + c),
@@ -223,6 +254,7 @@ SAME: dict[str, tuple[Change, str, str]] = {
     ),
     "CSV with a BOM": (edited(CSV, lambda c: b"\xef\xbb\xbf" + c), SEQUENCES, "sequences"),
     "CSV with CRLF": (edited(CSV, lambda c: c.replace(b"\n", b"\r\n")), SEQUENCES, "sequences"),
+    "CSV with CR": (edited(CSV, lambda c: c.replace(b"\n", b"\r")), SEQUENCES, "sequences"),
     "CSV without final newline": (
         edited(CSV, lambda c: c.rstrip(b"\n")),
         SEQUENCES,

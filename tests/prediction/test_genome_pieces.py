@@ -16,6 +16,7 @@ import torch
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.genome.region_files import read_regions
 from hyena_ray.model.build import build_model
 from hyena_ray.model.predictor import CPU_BATCH, Scorer
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
@@ -88,12 +89,13 @@ def test_every_known_base_is_in_one_piece_and_pieces_of_n_are_left_out(
     genome: Path, sequences: dict[str, str]
 ) -> None:
     plan = planned(genome)
-    places = [(p.contig, base) for p in plan.pieces for base in range(p.start, p.end)]
+    spans = [span for piece in plan.pieces for span in piece.spans]
+    places = [(span.contig, base) for span in spans for base in range(span.start, span.end)]
     assert places == sorted(set(places))
     known = {(n, i) for n, bases in sequences.items() for i, b in enumerate(bases) if b != "N"}
     assert known <= set(places)
     assert ("chr2", 1_000) not in places
-    assert {piece.contig for piece in plan.pieces} == {*ORDER} - {"gaps"}
+    assert {span.contig for span in spans} == {*ORDER} - {"gaps"}
     assert plan.lengths == {name: len(sequences[name]) for name in sorted(ORDER)}
     assert pickle.loads(pickle.dumps(plan)).fingerprint == plan.fingerprint
 
@@ -142,8 +144,10 @@ def test_the_table_has_every_region_with_its_probabilities(genome: Path, tmp_pat
     found: dict[str, np.ndarray] = {}
     plan = planned(genome)
     for index, piece in enumerate(plan.pieces):
-        whole = found.setdefault(piece.contig, np.full(3_000, np.nan, np.float32))
-        whole[piece.start : piece.end] = read_piece(plan, index, tmp_path).values
+        values = read_piece(plan, index, tmp_path).values
+        for span in piece.spans:
+            whole = found.setdefault(span.contig, np.full(3_000, np.nan, np.float32))
+            whole[span.start : span.end], values = np.split(values, [span.bases])
     for row in rows:
         values = found[row["contig"]][int(row["start"]) : int(row["end"])]
         assert float(row["mean"]) == pytest.approx(np.nanmean(values), abs=1e-6)
@@ -220,6 +224,60 @@ def test_neither_another_model_nor_another_genome_is_taken_on_the_way(
         write_sequences(plan, changed, tmp_path / "new")
 
 
+def test_small_contigs_share_pieces_and_no_score_changes(tmp_path: Path) -> None:
+    """Files and passes follow the bases, not the contigs, and contigs keep their ends."""
+    rng = np.random.default_rng(0)
+    contigs = {
+        f"c{number}": PATTERN + "".join(rng.choice(list("ACGTN"), int(size)))
+        for number, size in enumerate(rng.integers(1, 90, size=200))
+    }
+    genome = tmp_path / "genome.fa"
+    genome.write_text("".join(f">{name}\n{bases}\n" for name, bases in contigs.items()))
+    bases = sum(map(len, contigs.values()))
+    together, alone = planned(genome, piece=1_000), planned(genome, piece=40)
+    assert len(together.pieces) < 2 + bases // (1_000 - 95)
+    assert len(alone.pieces) > 10 * len(together.pieces)
+    results = [run(plan, genome, tmp_path / str(len(plan.pieces))) for plan in (together, alone)]
+    assert len(list((tmp_path / str(len(together.pieces)) / "shards").iterdir())) == len(
+        together.pieces
+    )
+    shown = {"called", "scored", "regions", "in_regions", "contigs", "bases"}
+    assert results[0].model_dump(include=shown) == results[1].model_dump(include=shown)
+    assert results[0].scored == bases - sum(text.count("N") for text in contigs.values())
+    for name in ("regions.bed", "regions.csv"):
+        texts = [(tmp_path / str(len(p.pieces)) / name).read_text() for p in (together, alone)]
+        assert texts[0] == texts[1]
+
+
+def test_work_grows_with_contigs_no_faster_than_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes of the model, which small contigs of the same bases share."""
+    rng, passes = np.random.default_rng(0), []
+    sequence = "".join(rng.choice(list("ACGT"), 24_000))
+    for size in (120, 24_000):
+        genome = tmp_path / f"of_{size}.fa"
+        parts = [sequence[at : at + size] for at in range(0, len(sequence), size)]
+        genome.write_text("".join(f">c{n:04d}\n{part}\n" for n, part in enumerate(parts)))
+        plan = planned(genome, piece=5_000)
+        folder = tmp_path / f"run_{size}"
+        write_sequences(plan, genome, folder)
+        scorer = make_scorer(pattern_model(), plan)
+        given: list[int] = []
+        monkeypatch.setattr(
+            scorer, "_pass", lambda tokens, s=scorer, g=given: _counted(s, tokens, g)
+        )
+        for index in missing_pieces(plan, folder):
+            run_piece(scorer, plan, index, folder)
+        passes.append(len(given))
+    assert passes[0] <= 1.5 * passes[1]
+
+
+def _counted(scorer: Scorer, tokens: torch.Tensor, given: list[int]) -> tuple[torch.Tensor, ...]:
+    given.append(len(tokens))
+    return Scorer._pass(scorer, tokens)
+
+
 def test_windows_have_the_scores_that_evaluation_gives_them(
     small_data: Path, tmp_path: Path
 ) -> None:
@@ -240,7 +298,8 @@ def test_windows_have_the_scores_that_evaluation_gives_them(
     scorer = make_scorer(model, plan)
     for index, piece in enumerate(plan.pieces):
         run_piece(scorer, plan, index, tmp_path)
-        found[piece.start : piece.end] = read_piece(plan, index, tmp_path).values
+        (span,) = piece.spans
+        found[span.start : span.end] = read_piece(plan, index, tmp_path).values
     data, compared = PreparedData.open(small_data), 0
     for split in data.manifest.splits:
         windows = data.read(40, split)
@@ -269,6 +328,22 @@ def test_the_track_is_rounded_but_regions_are_not(genome: Path, tmp_path: Path) 
 def test_only_the_contigs_that_are_named_are_scored(genome: Path, tmp_path: Path) -> None:
     result: PredictionResult = run(planned(genome, contigs=["tiny", "chr1"]), genome, tmp_path)
     assert (result.contigs, result.bases) == (2, 6 + 1_005)
+
+
+NAMES = ['a"b', "a,b;c", "x'y", "chr1=2", "é", "NA", "01", "c|d", "a#b", "x" * 200]
+
+
+def test_whatever_a_contig_may_be_called_is_read_back(tmp_path: Path) -> None:
+    genome = tmp_path / "genome.fa"
+    genome.write_text("".join(f">{name} of a test\nAC{PATTERN}AC\n" for name in NAMES))
+    run(planned(genome), genome, tmp_path)
+    bed = [line.split("\t") for line in (tmp_path / "regions.bed").read_text().splitlines()]
+    assert [row[0] for row in bed] == sorted(NAMES)
+    assert list(read_regions(tmp_path / "regions.bed").rows) == sorted(NAMES)
+    with (tmp_path / "regions.csv").open(newline="") as stream:
+        assert [row["contig"] for row in csv.DictReader(stream)] == sorted(NAMES)
+    with pyBigWig.open(str(tmp_path / "probabilities.bw")) as track:
+        assert list(track.chroms()) == sorted(NAMES)
 
 
 REFUSED: dict[str, tuple[dict[str, object], str]] = {

@@ -21,6 +21,7 @@ from hyena_ray.model.predictor import (
     PRECISION,
     SMALLEST,
     ContigSlice,
+    ScoredSpan,
     Scorer,
     default_batch,
     pass_sizes,
@@ -102,6 +103,23 @@ def test_a_base_has_the_mean_of_all_windows_that_hold_it_and_n_has_none(case) ->
     np.testing.assert_allclose(whole, by_hand(model, codes, step), atol=PRECISION)
     known = whole[np.isfinite(whole)].astype(np.float64)
     assert (known / PRECISION == np.round(known / PRECISION)).all()
+
+
+@given(st.lists(contigs(), min_size=1, max_size=5), st.booleans())
+def test_spans_of_many_contigs_score_as_each_alone(cases, recorded: bool) -> None:
+    _, window, stored, step, _, batch = cases[0]
+    model = PlaceModel(window, stored)
+    spans, expected = [], []
+    for codes, _, _, _, cuts, _ in cases:
+        alone = by_hand(model, codes, step)
+        for first, last in itertools.pairwise(cuts):
+            begin, end = max(0, first - window - stored), min(len(codes), last + window + stored)
+            around = ContigSlice(begin, codes[begin:end])
+            spans.append(ScoredSpan(around, len(codes), first, last))
+            expected.append(alone[first:last])
+    with scorer_of(model, batch, FakeGraphs() if recorded else None) as scorer:
+        found = scorer.score_spans(spans, step=step)
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=PRECISION)
 
 
 @given(contigs())

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ from tests.command_line import run_job
 from tests.prediction.pattern_model import save_pattern_model
 
 CONTIGS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_piece_for_each_contig() -> Iterator[None]:
+    """By default, the small contigs of these tests would be one piece, for one actor."""
+    with pytest.MonkeyPatch.context() as patch:
+        defaults = module.plan_prediction.__kwdefaults__
+        patch.setitem(defaults, "piece", 3_000)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +257,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "nowhere"], "--model: nowhere: there is no such folder"),
     "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
     "contig": (["--contigs", "c1,chr1"], "--contigs: chr1: unknown contig"),
+    "contigs file": (["--contigs-file", "nowhere"], "nowhere: there is no such file"),
     "no contig": (["--contigs", ""], "--contigs: '': "),
     "overlap": (["--overlap", "10"], "--overlap: 10: the model reads windows of 10 bases"),
     "threshold": (["--threshold", "1.5"], r"--threshold: 1\.5: .*less than or equal to 1"),

@@ -11,7 +11,7 @@ from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.model.provenance import ContigUse, Provenance
-from hyena_ray.prediction.pieces import Piece, PredictionPlan
+from hyena_ray.prediction.pieces import Piece, PredictionPlan, Span
 from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
 from hyena_ray.prediction.region_calling import COLUMNS, PredictionResult
 from hyena_ray.prediction.settings import RegionSettings
@@ -59,7 +59,8 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         batch=2,
         contigs=(ContigEntry(name="a", length=1000), ContigEntry(name="b", length=500)),
         pieces=tuple(
-            Piece(contig=name, start=0, end=end) for name, end in (("a", 1000), ("b", 500))
+            Piece(spans=(Span(contig=name, start=0, end=end),))
+            for name, end in (("a", 1000), ("b", 500))
         ),
     )
     with start(Output(folder), plan):
