@@ -134,7 +134,8 @@ def _scored(contents: ScoredContents) -> list[Block]:
     assert evaluation is not None
     metric = task.metric
     low, high = evaluation.intervals[metric]
-    unused = ", which chose nothing" if evaluation.split == "test" else ""
+    unseen = evaluation.split == "test" and not evaluation.seen
+    unused = ", which chose nothing" if unseen else ""
     kind = "stretches" if task.kind == "base" else "sequences"
     where = f"{evaluation.rows:,} {evaluation.split} {kind}{unused}"
     if evaluation.tiles is not None:

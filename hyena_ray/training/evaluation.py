@@ -153,6 +153,8 @@ class Evaluation(NamedTuple):
     """Whether probabilities mean what they say."""
     curve: PrecisionRecall
     """Curve of precision and recall."""
+    seen: tuple[str, ...] = ()
+    """Contigs that the model was trained on, or that chose its epoch, with their use."""
 
     @classmethod
     def read(cls, path: AnyPath) -> Evaluation:
@@ -200,6 +202,8 @@ class Evaluation(NamedTuple):
     def warnings(self) -> list[str]:
         """Return what makes the figures unreliable, in sentences; none where nothing does."""
         found = []
+        if self.seen:
+            found.append(f"the model has seen {', '.join(self.seen)}: the figures flatter it")
         low = self.intervals["average_precision"].low
         if low <= self.prevalence:
             found.append(

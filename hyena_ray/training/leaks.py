@@ -1,4 +1,4 @@
-"""Whether weights have seen in pretraining what they will be tested on."""
+"""Whether a model has seen what it is tested on: in pretraining, in training, or to choose."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.model.provenance import Provenance, Use, read_provenance
 from hyena_ray.training.settings import RunSettings
 
@@ -92,6 +93,42 @@ def _pretraining_leak(provenance: Provenance, manifest: Manifest) -> str:
 def _warn_once(message: str) -> None:
     """Log a warning once, since a search checks every trial's settings."""
     logger.warning("%s", message)
+
+
+def seen_in_training(trained_on: Origin, data: Origin, split: str, length: int) -> tuple[str, ...]:
+    """Return the contigs of a split that a model was trained on, or that chose its epoch.
+
+    The data that a model was trained on are not asked about: there its splits keep apart what it
+    may see. Nor are those of another genome file, whose contigs may be others of the same names.
+
+    Args:
+        trained_on: Data that the model was trained on.
+        data: Data that it is scored on.
+        split: Name of the split that is scored.
+        length: Window length of the model, in bases.
+
+    Returns:
+        Name and use of every such contig.
+    """
+    if trained_on.manifest_sha256 == data.manifest_sha256:
+        return ()
+    before, now = trained_on.manifest, data.manifest
+    genomes = [
+        {file.sha256 for file in manifest.inputs if file.role == "genome"}
+        for manifest in (before, now)
+    ]
+    if not genomes[0] & genomes[1]:
+        return ()
+    uses = {"val": "chose its epoch and threshold", "test": ""}
+    used: dict[str, str] = {}
+    for name in before.splits:
+        for count in before.counts_of(length, name):
+            # In folds, every contig is trained on by some model.
+            use = uses.get(name, "trained on")
+            if use and count.positive + count.negative and used.get(count.contig) != "trained on":
+                used[count.contig] = use
+    scored = [c.contig for c in now.counts_of(length, split) if c.positive + c.negative]
+    return tuple(f"{contig} ({used[contig]})" for contig in scored if contig in used)
 
 
 def held_out_leak(provenance: Provenance) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from hyena_ray.dataset.origin import NAME as DATA
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.model.devices import default_device, peak_bytes
@@ -166,8 +168,10 @@ def score_and_describe(
     best = validation if tested is None else tested
     for warning in best.warnings():
         logger.warning("%s: %s", best.split, warning)
-    with adding_to_model(folder, EVALUATION):
+    with adding_to_model(folder, EVALUATION, DATA):
         write_json(folder / EVALUATION, best.as_json())
+        # A model may be published: where its data lay is nobody's business.
+        Origin.from_data(data).model_copy(update={"folder": data.folder.name}).write(folder)
     write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
     return tested
 

@@ -124,9 +124,12 @@ def execute(run: EvaluationRun) -> Evaluation:
     Args:
         run: The evaluation.
     """
+    from hyena_ray.dataset.origin import NAME as DATA
+    from hyena_ray.dataset.origin import Origin
     from hyena_ray.model.devices import default_device, device_name
     from hyena_ray.training.evaluation import evaluate, evaluate_on_split
     from hyena_ray.training.held_out import HeldOut
+    from hyena_ray.training.leaks import seen_in_training
     from hyena_ray.training.losses import class_weights
     from hyena_ray.training.settings import TrainingSettings
 
@@ -156,6 +159,10 @@ def execute(run: EvaluationRun) -> Evaluation:
             if measured.tiles is not None:
                 model.tile_threshold = measured.tiles.threshold
         evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
+    if (run.model_folder / DATA).is_file():
+        trained_on = Origin.read(run.model_folder)
+        seen = seen_in_training(trained_on, Origin.from_data(data), plan.split, length)
+        evaluation = evaluation._replace(seen=seen)
     if run.output is not None:
         inputs = {"model": run.model_folder, "data": data.folder}
         with start(run.output, plan, inputs=inputs, ran_on=device_name(device)) as folder:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from hyena_ray.dataset.manifest import Count, Dropped, InputFile, Manifest, Stretches
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
-from hyena_ray.training.leaks import backbone_leak
+from hyena_ray.training.leaks import backbone_leak, seen_in_training
 from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
 
@@ -157,3 +158,42 @@ def test_nothing_is_said_of_random_weights_and_of_those_without_a_record(
 ) -> None:
     for backbone in (None, str(tmp_path), "LongSafari/hyenadna-tiny-1k-seqlen-hf"):
         assert warnings_of(backbone, prepared(), caplog) == []
+
+
+def origin(manifest: Manifest, sha256: str) -> Origin:
+    return Origin(folder="data", manifest_sha256=sha256, manifest=manifest)
+
+
+def test_contigs_that_trained_a_model_or_chose_its_epoch_are_named_where_it_is_scored() -> None:
+    counts = [("chr1", "train"), ("chr2", "val"), ("chr3", "test")]
+    numbers = {"length": 100, "positive": 5, "negative": 0, "candidates": 0, "labelled": 0}
+    before = prepared(counts=(Count(contig="chr1", split="train", **numbers),))
+    numbers |= {"length": 1024}
+    stretches = Stretches(
+        counts=tuple(Count(contig=contig, split="test", **numbers) for contig, _ in counts),
+        dropped=Dropped(length=1024, tiles=9, too_many_n=0, blacklisted=0),
+        files=(),
+    )
+    now = prepared(stretches=stretches, splits=("test",), split="contig:test=chr1,chr2,chr3")
+    found = seen_in_training(origin(before, "a"), origin(now, "b"), "test", 100)
+    assert [text.partition(" ")[0] for text in found] == ["chr1", "chr2"]
+    assert "trained on" in found[0]
+    assert "chose" in found[1]
+    # The model's own data keep its splits apart; another genome's contigs are others.
+    assert seen_in_training(origin(now, "a"), origin(now, "a"), "test", 100) == ()
+    other = prepared(genome="other", stretches=stretches, splits=("test",))
+    assert seen_in_training(origin(before, "a"), origin(other, "b"), "test", 100) == ()
+
+
+def test_in_folds_every_contig_is_trained_on_by_some_model() -> None:
+    folds = prepared(split="kfold")
+    numbers = {"length": 1024, "positive": 5, "negative": 0, "candidates": 0, "labelled": 0}
+    stretches = folds.stretches
+    assert stretches is not None
+    now = prepared(
+        stretches=stretches.model_copy(
+            update={"counts": (Count(contig="chr3", split="test", **numbers),)}
+        )
+    )
+    (found,) = seen_in_training(origin(folds, "a"), origin(now, "b"), "test", 100)
+    assert found.startswith("chr3")
