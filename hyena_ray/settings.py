@@ -79,10 +79,12 @@ class UsedWhere:
         """Return the first setting that leaves the field without effect, or None.
 
         Args:
-            values: Values of all settings by dotted key.
+            values: Values of settings by dotted key; one that is not among them is no obstacle.
         """
-        missing = (key for key, required in self.when.items() if values[key] not in required)
-        excluded = (key for key, refused in self.unless.items() if values[key] in refused)
+        when = {key: required for key, required in self.when.items() if key in values}
+        unless = {key: refused for key, refused in self.unless.items() if key in values}
+        missing = (key for key, required in when.items() if values[key] not in required)
+        excluded = (key for key, refused in unless.items() if values[key] in refused)
         return next(missing, None) or next(excluded, None)
 
 

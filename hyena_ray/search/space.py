@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -115,6 +115,7 @@ class SearchSpace(Settings):
         preset: Mapping[str, Any] | None = None,
         given: Mapping[str, Any] | None = None,
         label: Callable[[str], str] = str,
+        adapt: bool = False,
     ) -> Self:
         """Read a YAML file, fix some settings, and validate every choice and bound of the rest.
 
@@ -123,6 +124,8 @@ class SearchSpace(Settings):
             preset: Settings of a preset by dotted key, which all trials share.
             given: Settings that a command gives, which override those of the preset and the file.
             label: Turns a dotted key of `given` into the place that a message names.
+            adapt: Whether searched settings are left out which have no effect with what is fixed,
+                as in a file that nobody wrote for this command; otherwise they are refused.
 
         Returns:
             A space whose trials all have valid settings, as far as `covering_settings` shows, and
@@ -135,7 +138,7 @@ class SearchSpace(Settings):
         space._check_written(path)
         places = {key: f"{path}: settings.{key}" for key in space.settings}
         places |= {key: label(key) for key in given or {}}
-        space = space._fixed({**(preset or {}), **(given or {})}, path)
+        space = space._fixed({**(preset or {}), **(given or {})}, path, adapt=adapt)
         space._check_trials(path, places)
         return space
 
@@ -166,7 +169,7 @@ class SearchSpace(Settings):
             if other not in known:
                 raise unknown_name(f"{place}.when", other, "setting", known)
 
-    def _fixed(self, changes: Mapping[str, Any], path: Path) -> Self:
+    def _fixed(self, changes: Mapping[str, Any], path: Path, *, adapt: bool) -> Self:
         """Take settings out of the search, with all that depends on others that are not in it."""
         settings = {**self.settings, **changes}
         constants = dotted(
@@ -176,7 +179,8 @@ class SearchSpace(Settings):
         left_out = []
         for key, parameter in self.search.items():
             known = {name: value for name, value in constants.items() if name not in search}
-            kept = None if key in changes else parameter.resolved(known)
+            gone = key in changes or (adapt and _is_ruled_out(key, known, changes))
+            kept = None if gone else parameter.resolved(known)
             if kept is not None:
                 search[key] = kept
             elif key not in changes:
@@ -184,8 +188,9 @@ class SearchSpace(Settings):
         if left_out:
             logger.info("not searched, as they have no effect here: %s", ", ".join(left_out))
         if not search:
-            problem = f"nothing is left of it: {', '.join(self.search)} are fixed or ruled out"
-            raise InputError(f"{path}: search", None, problem, "change the conditions, or train")
+            problem = f"nothing is left of it: {', '.join(self.search)} are fixed or have no effect"
+            remedy = "fix less, or run `hyena-ray train`"
+            raise InputError(f"{path}: search", None, problem, remedy)
         return self.model_copy(update={"settings": settings, "search": search})
 
     def _check_trials(self, path: Path, places: Mapping[str, str]) -> None:
@@ -419,3 +424,15 @@ class SearchSpace(Settings):
         """Trials that show every combination of some settings; others have their first value."""
         combinations = self._combinations()
         return map(combinations.completed, combinations.of(keys))
+
+
+def _is_ruled_out(key: str, known: Mapping[str, Any], fixed: Collection[str]) -> bool:
+    """Tell whether what a command fixes leaves a searched setting without effect.
+
+    Args:
+        key: Dotted key of the searched setting.
+        known: Settings that are the same in all trials, by dotted key.
+        fixed: Those of them that the command fixes.
+    """
+    obstacles = [condition.obstacle(known) for condition in used_where(RunSettings).get(key, ())]
+    return bool(obstacles) and all(obstacle in fixed for obstacle in obstacles)

@@ -62,7 +62,13 @@ def load_space(
                 "--preset", options.preset, f"this job tunes {task}", f"give a preset of {task}"
             )
         preset = chosen.settings
-    space = SearchSpace.load(path, preset=preset, given=given, label=options.option_of)
+    space = SearchSpace.load(
+        path,
+        preset=preset,
+        given=given,
+        label=options.option_of,
+        adapt=path.parent == SEARCH_SPACES,
+    )
     if space.task != task:
         raise InputError(
             f"{path}: task",

@@ -236,6 +236,21 @@ def settings_for(task: str) -> type[TuneSettings]:
     return cast(type[TuneSettings], create_model(f"Tune_{task}", __base__=TuneSettings))
 
 
+def _check_lengths(searched: tuple[int, ...], data: PreparedData, path: Path) -> None:
+    """Refuse searched window lengths that the data lack, all of them at once."""
+    prepared = data.manifest.lengths
+    missing = [length for length in searched if length not in prepared]
+    if missing and len(searched) > 1:
+        raise InputError(
+            f"{path}: data.length",
+            ", ".join(map(str, missing)),
+            f"is searched, and the data in {data.folder} has windows of "
+            f"{', '.join(map(str, prepared))} bases",
+            f"prepare with --lengths {','.join(map(str, sorted({*searched, *prepared})))}, or give "
+            f"--set data.length={prepared[0]}",
+        )
+
+
 def validate(settings: TuneSettings) -> Search:
     """Check space, data and folder, and build a model of every kind in the space.
 
@@ -269,6 +284,7 @@ def validate(settings: TuneSettings) -> Search:
 
     draws = space.covering_settings(path)
     if data is not None:
+        _check_lengths(space.lengths(), data, path)
         for draw in draws:
             check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())

@@ -15,7 +15,7 @@ from hyena_ray.search.space import SearchSpace, Values
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.preflight import build_untrained, check_run_fits
 from hyena_ray.training.settings import RunSettings
-from hyena_ray.workflows.presets import SEARCH_SPACES, load_presets
+from hyena_ray.workflows.presets import SEARCH_SPACES, load_preset, load_presets
 from hyena_ray.workflows.run_options import TakesRunSettings
 from hyena_ray.workflows.searched_space import load_space
 from tests.search.unread_data import prepared
@@ -159,6 +159,14 @@ def test_what_a_command_gives_and_no_trial_would_use_is_refused(tmp_path: Path) 
         path.write_text("task: zdna\nsearch:\n  training.batch_size: {choices: [16, 32]}\n")
         options = TakesRunSettings(backbone="somewhere", preset="zdna/dilated_cnn")
         load_space(path, "zdna", options)
+
+
+@pytest.mark.parametrize("preset", ["zdna/trees", "zdna/zhunt", "zdna/dilated_cnn", "zdna/best"])
+def test_an_installed_space_searches_what_has_an_effect_with_a_preset(preset: str) -> None:
+    space = load_space(SEARCH_SPACES / "zdna.yaml", "zdna", TakesRunSettings(preset=preset))
+    used = {key for draw in space.covering_settings() for key in draw.used()}
+    assert space.search.keys() <= used
+    assert not space.search.keys() & load_preset(preset).settings.keys()
 
 
 def test_sizes_that_are_searched_beside_a_backbone_are_refused_in_one_line(tmp_path: Path) -> None:

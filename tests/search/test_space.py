@@ -192,8 +192,8 @@ def test_lengths_and_epochs_are_those_that_trials_may_ask_for(tmp_path: Path) ->
 def test_a_length_under_two_nested_conditions_is_known(tmp_path: Path) -> None:
     space = space_of(
         tmp_path,
-        HEAD + "  model.n_layer: {low: 1, high: 100}\n"
-        "  training.batch_size: {low: 1, high: 500, when: {model.n_layer: 77}}\n"
+        HEAD + "  model.n_layer: {low: 1, high: 60}\n"
+        "  training.batch_size: {low: 1, high: 500, when: {model.n_layer: 57}}\n"
         "  data.length: {choices: [50, 70], when: {training.batch_size: 333}}\n",
     )
     assert space.lengths() == (50, 70, 100)
