@@ -313,9 +313,14 @@ def setting_keys(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _unknown_setting(place: str, key: str, known: Sequence[str]) -> InputError:
-    """Make the refusal of a dotted key, with the keys of the same section, where there are any."""
-    beside = [other for other in known if other.startswith(f"{key.partition('.')[0]}.")]
-    return unknown_key(place, key, beside or known)
+    """Make the refusal of a dotted key, with the keys that are likely meant.
+
+    These are the keys of that name in other sections, else those of the same section.
+    """
+    section, _, name = key.rpartition(".")
+    alike = [other for other in known if other.rpartition(".")[2] == name]
+    beside = [other for other in known if other.startswith(f"{section.partition('.')[0]}.")]
+    return unknown_key(place, key, alike or beside or known)
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -327,14 +332,38 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _findings(error: ValidationError) -> list[ErrorDetails]:
-    """List what pydantic found, each wrong element of a list once.
+def _owner(settings: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel] | None:
+    """Return the class that holds the settings at a place, through sections and mappings."""
+    owner: Any = settings
+    for part in place:
+        section = _section(owner)
+        if section is not None:
+            info = section.model_fields.get(str(part))
+            owner = info.annotation if info else None
+        elif get_origin(owner) is dict:
+            owner = get_args(owner)[1]
+        else:
+            return None
+    return _section(owner)
 
-    It counts wrong elements as missing, so that a list would be too short as well.
+
+def _findings(error: ValidationError) -> list[ErrorDetails]:
+    """List what pydantic found, each wrong element of a list and each wrong number once.
+
+    It counts wrong elements as missing, so that a list would be too short as well, and what is
+    neither a float nor an int twice.
     """
     details = error.errors(include_url=False)
+    for detail in details:
+        if detail["loc"][-1:] in (("float",), ("int",)):
+            detail["loc"] = detail["loc"][:-1]
     lists = {detail["loc"][:-1] for detail in details} - {()}
-    return [detail for detail in details if detail["loc"] not in lists]
+    first = {detail["loc"]: detail for detail in reversed(details)}
+    return [
+        detail
+        for detail in details
+        if detail["loc"] not in lists and detail is first[detail["loc"]]
+    ]
 
 
 def _is_about(detail: ErrorDetails, path: tuple[str, ...]) -> bool:
@@ -356,10 +385,7 @@ def _problem(
     if detail["type"] == "missing":
         return InputError(place, None, "is required", "give it")
     if detail["type"] == "extra_forbidden":
-        owner: type[BaseModel] | None = settings
-        for part in sections:
-            info = owner.model_fields.get(str(part)) if owner else None
-            owner = _section(info.annotation) if info else None
+        owner = _owner(settings, sections)
         if owner is None:
             return InputError(place, None, "unknown key", "see the documentation of the settings")
         return unknown_key(place, str(name), owner.model_fields)
