@@ -114,7 +114,7 @@ def run_in_terminal(
         if outcome is None:
             sys.exit(0)
         seconds = time.monotonic() - started
-        print(outcome.as_json(job, seconds) if as_json else outcome.as_text(seconds, sys.stdout))
+        _print(outcome.as_json(job, seconds) if as_json else outcome.as_text(seconds, sys.stdout))
         sys.exit(0)
     except InputError as error:
         _fail(job, list(error.lines), 2, as_json=as_json)
@@ -134,6 +134,20 @@ def run_in_terminal(
         stop.say()
         # Inside a wait of Ray's, the exit comes out with code 1.
         sys.exit(128 + stop.by)
+
+
+def _print(text: str) -> None:
+    """Print a result; where its reader has seen enough, as `head` has, leave as a shell's tools do.
+
+    Raises:
+        SystemExit: Nobody reads any more.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would fail once more when it closes what it could not write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -143,3 +144,19 @@ def test_every_problem_of_a_command_is_a_line_of_its_own() -> None:
         "\ndef refuse(name): raise InputError(name, None, 'no', 'do')\nif True:\n    pass"
     )
     assert (done.returncode, done.stderr) == (2, "error: a: no; do\nerror: b: no; do\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_job_without_a_word() -> None:
+    program = (
+        f"{START}from hyena_ray.outcomes import Outcome\n"
+        "run_in_terminal('job', lambda: Outcome('x' * 1_000_000, {}))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 128 + signal.SIGPIPE
