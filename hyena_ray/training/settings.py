@@ -71,6 +71,8 @@ Metric = Literal[
 ]
 """Metrics that can choose an epoch and a trial. Those of bases are taken at the prevalence of the
 genome, those that begin with `tile_` on tiles with and without a label at a fixed ratio."""
+SHOWN_METRICS = ("average_precision", "precision", "recall", "f1", "mcc", "tile_f1")
+"""Figures that a line of a log or a summary has, as far as there are; files have all of them."""
 
 
 class TrainingSettings(Settings):

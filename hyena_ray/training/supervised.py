@@ -28,7 +28,7 @@ from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource, check_both_classes
 from hyena_ray.training.losses import class_weights, total_weight, training_loss
 from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import RunSettings, TrainingSettings
+from hyena_ray.training.settings import SHOWN_METRICS, RunSettings, TrainingSettings
 from hyena_ray.training.stages import stage_at_epoch, stage_optimizer, training_stages
 from hyena_ray.training.trainer import (
     DivergenceError,
@@ -56,6 +56,11 @@ class EpochReport(NamedTuple):
     """Epochs of the whole run."""
     metrics: dict[str, float]
     """`train_loss` and the figures of `Measured.record`, on the validation data."""
+
+    def __str__(self) -> str:
+        shown = ("train_loss", "loss", *SHOWN_METRICS)
+        figures = (f"{name} {self.metrics[name]:.4g}" for name in shown if name in self.metrics)
+        return f"epoch {self.epoch} of {self.epochs}: {', '.join(figures)}"
 
 
 class RunResult(NamedTuple):

@@ -326,8 +326,7 @@ def execute(training: Training) -> TrainRecord:
 
     def on_epoch(report: EpochReport) -> None:
         nonlocal state
-        metrics = " ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
-        logger.info("epoch %d/%d %s", report.epoch, report.epochs, metrics)
+        logger.info("%s", report)
         state = state._replace(done=report.epoch)
 
     def on_progress(count: int) -> None:

@@ -42,7 +42,7 @@ from hyena_ray.settings import READ, WHERE, WRITE, Location, Option
 from hyena_ray.storage import local_copy
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_feed, windows_bytes
-from hyena_ray.training.settings import Feed
+from hyena_ray.training.settings import SHOWN_METRICS, Feed
 from hyena_ray.workflows import attribute
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
@@ -78,7 +78,6 @@ ATTRIBUTION = "attribution"
 """Name of the folder of the best model's attribution, a run of its own."""
 TOP = 10
 """k-mers of each table that the summary names."""
-_SHOWN = ("average_precision", "precision", "recall", "f1", "mcc", "tile_f1")
 
 
 class TuneSettings(TakesRunSettings, Resumes, Joins):
@@ -170,7 +169,9 @@ class TuneRecord(Record):
         lines += [f"trials      {states}", f"best        trial {self.best_trial}"]
         lines += [f"            {key} = {value}" for key, value in self.settings.items()]
         for name, metrics in (("validation", self.validation), ("test", self.test)):
-            shown = "  ".join(f"{key} {metrics[key]:.3f}" for key in _SHOWN if key in metrics)
+            shown = "  ".join(
+                f"{key} {metrics[key]:.3f}" for key in SHOWN_METRICS if key in metrics
+            )
             lines.append(f"{name:<12}{shown}")
         if self.regions:
             lines.append(f"            {self.regions}")
