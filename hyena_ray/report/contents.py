@@ -20,6 +20,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.saved import load_window_model, model_sha256
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.prediction.region_calling import TABLE
@@ -56,8 +57,8 @@ from hyena_ray.workflows.attribute import AttributeRecord
 from hyena_ray.workflows.combine import AGREEMENT, CombineRecord
 from hyena_ray.workflows.compare import CompareRecord
 from hyena_ray.workflows.comparison_table import COST_TITLES, METRIC_TITLES
-from hyena_ray.workflows.evaluate import EvaluateRecord
-from hyena_ray.workflows.sanity import SANITY, SanityRecord
+from hyena_ray.workflows.evaluate import EvaluatePlan, EvaluateRecord
+from hyena_ray.workflows.sanity import SANITY, SanityPlan, SanityRecord
 from hyena_ray.workflows.train import EVALUATION, HISTORY, TrainPlan, TrainRecord
 from hyena_ray.workflows.tune import ATTRIBUTION, TunePlan, TuneRecord
 
@@ -86,7 +87,8 @@ def read_contents(
         sanity: Folder of sanity checks.
 
     Raises:
-        InputError: A folder is no run, not complete, of another kind, or a file in it is damaged.
+        InputError: A folder is no run, not complete, of another kind, or a file in it is damaged;
+            or the attribution or the checks are of another model.
     """
     contents = _with_origin(READERS[read_kind(folder)](folder))
     if sanity is None and contents.sanity is None and (folder / "sanity" / MANIFEST).exists():
@@ -94,6 +96,7 @@ def read_contents(
     if attributed is not None:
         kind = read_manifest(attributed, ("attribute", "tune"), "--attributed")["kind"]
         own = attributed / ATTRIBUTION if kind == "tune" else attributed
+        _check_model(folder, attributed, "--attributed")
         record = AttributeRecord.read(own)
         contents = replace(
             contents,
@@ -109,11 +112,42 @@ def read_contents(
         )
     if sanity is not None:
         SanityRecord.read(sanity, "--sanity")
+        _check_model(folder, sanity, "--sanity")
         checks = SanityResults.parse(read_json(sanity / SANITY), sanity / SANITY)
         contents = replace(
             contents, sanity=checks, simulated=contents.simulated or checks.simulated
         )
     return contents
+
+
+def _check_model(folder: AnyPath, other: AnyPath, option: str) -> None:
+    """Refuse results of another model than that of the run whose page they are shown on."""
+    own, theirs = _model_of(folder), _model_of(other)
+    if None not in (own, theirs) and own != theirs:
+        raise InputError(
+            option,
+            other,
+            f"is of another model than {folder}",
+            "give results of the model of that run",
+        )
+
+
+def _model_of(folder: AnyPath) -> str | None:
+    """Return the sha256 of the model of a run, see `model_sha256`; None for a run without one."""
+    match read_kind(folder):
+        case TrainRecord.KIND:
+            return model_sha256(load_window_model(folder / "model"))
+        case TuneRecord.KIND:
+            return _plan(folder / ATTRIBUTION, ShardPlan).model
+        case ShardPlan.KIND:
+            return _plan(folder, ShardPlan).model
+        case EvaluatePlan.KIND:
+            return _plan(folder, EvaluatePlan).model
+        case PredictionPlan.KIND:
+            return _plan(folder, PredictionPlan).model
+        case SanityPlan.KIND:
+            return _plan(folder, SanityPlan).model
+    return None
 
 
 def _with_origin(contents: RunContents) -> RunContents:

@@ -37,6 +37,7 @@ from hyena_ray.workflows.evaluate import EvaluatePlan, EvaluateRecord
 from hyena_ray.workflows.train import TrainPlan, TrainRecord
 from hyena_ray.workflows.tune import TuneRecord
 from tests.report.report_runs import Runs
+from tests.sealed_files import edit_sealed
 from tests.tuned_run import EPOCHS
 
 pytestmark = pytest.mark.slow
@@ -406,6 +407,15 @@ def test_folders_of_another_kind_are_refused(report: Job, runs: Runs, tuned: Pat
     ):
         with pytest.raises(InputError, match=message):
             report(*arguments)
+    assert not (tuned / "report.html").exists()
+
+
+def test_results_of_another_model_are_refused(report: Job, tuned: Path, tmp_path: Path) -> None:
+    for option, folder in (("--attributed", "attribution"), ("--sanity", "sanity")):
+        other = Path(shutil.copytree(tuned / folder, tmp_path / folder))
+        edit_sealed(other / "plan.json", lambda values: values["plan"].update(model="0" * 64))
+        with pytest.raises(InputError, match=f"{option}: .* is of another model than"):
+            report(tuned, option, other)
     assert not (tuned / "report.html").exists()
 
 
