@@ -33,10 +33,7 @@ from tests.jobs.bad_inputs import (
 )
 
 NAMES = sorted(path.stem for path in JOBS.glob("*.py"))
-SMALL = (
-    "--presets zdna/kmer_logistic --seeds 0 --set training.epochs=1 --set readout.flank=4 "
-    "--set readout.lookahead=4"
-)
+SMALL = "--presets zdna/kmer_logistic --seeds 0 --set training.epochs=1 --set readout.flank=4"
 
 
 class Way(NamedTuple):
