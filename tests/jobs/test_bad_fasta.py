@@ -147,7 +147,13 @@ def test_a_valid_spelling_gives_the_same_windows(user: User, case: str) -> None:
     done = user.runs(PREPARE)
     assert done.code == 0, done.stderr
     made, plain = (Manifest.read(user.folder / name) for name in ("out", "data"))
-    assert made.files == plain.files
+    assert made.contents == plain.contents
+
+
+def windows_of(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every Parquet file of prepared data, by its path."""
+    contents = Manifest.read(folder).contents
+    return {file.path: file.sha256 for file in contents if file.path.endswith(".parquet")}
 
 
 @pytest.mark.parametrize("letter", "RYSWKMBDHVU")
@@ -162,6 +168,6 @@ def test_iupac_codes_are_read_as_n(user: User, letter: str) -> None:
         (user.folder / GENOME).write_bytes(spell(good))
         done = user.runs(PREPARE.replace("--out out", f"--out out{number}"))
         assert done.code == 0, done.stderr
-        files.append(Manifest.read(user.folder / f"out{number}").files)
+        files.append(windows_of(user.folder / f"out{number}"))
     assert files[0] == files[1]
-    assert files[0] != Manifest.read(user.folder / "data").files
+    assert files[0] != windows_of(user.folder / "data")

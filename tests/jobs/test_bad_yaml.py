@@ -126,7 +126,7 @@ SPACES: dict[str, tuple[str, Line]] = {
     ),
     "a range without end": (
         HEAD + "  training.learning_rate: {low: 1e-3, high: .inf}\n",
-        at("space.yaml", "training.learning_rate.high.float", "inf", "finite number"),
+        at("space.yaml", "training.learning_rate.high", "inf", "finite number"),
     ),
     "task of another job": (
         SPACE.replace("zdna", "g4"),

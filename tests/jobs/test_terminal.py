@@ -58,8 +58,11 @@ WAYS: dict[str, Way] = {
     "predict": Way("predict --model model --genome genome.fa --out out"),
     "pretrain": Way(PRETRAIN),
     "simulate": Way("simulate zdna --out out", simulated=True, plans=False),
+    "threshold": Way(
+        "threshold --model model --threshold 0.5 --out out", simulated=None, plans=False
+    ),
 }
-"""Of every job, but report, at least one."""
+"""Of every job at least one, but for those that leave no folder."""
 ON_RAY = ("attribute", "compare", "tune", "predict", "pretrain")
 """Wait for a worker that imports torch."""
 EACH = [
@@ -77,7 +80,7 @@ def few(good: Path) -> None:
 
 
 def test_every_job_has_a_row() -> None:
-    assert {name.split()[0] for name in WAYS} | {"report"} == set(MODULES)
+    assert {name.split()[0] for name in WAYS} | {"report", "verify"} == set(MODULES)
 
 
 def test_help_and_version_need_neither_torch_nor_ray() -> None:
