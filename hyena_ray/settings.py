@@ -204,12 +204,7 @@ class Settings(BaseModel):
     def used(self) -> dict[str, Any]:
         """Return the settings that have an effect given the others, as plain values by dotted key.
 
-        Example:
-            >>> class Loss(Settings):
-            ...     name: str = "cross_entropy"
-            ...     gamma: Annotated[float, UsedWhere({"name": ("focal",)})] = 2.0
-            >>> Loss().used()
-            {'name': 'cross_entropy'}
+        They are all but those that `unused` returns.
         """
         unused = self.unused()
         values = dotted(self.model_dump(mode="json"))

@@ -160,8 +160,11 @@ def _no_stop_is_lost(stop: _Stop) -> Iterator[None]:
     before = sys.unraisablehook
 
     def repeat(unraisable: sys.UnraisableHookArgs) -> None:
-        signals = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
-        lost = signals.get(unraisable.exc_type)
+        error, lost = unraisable.exc_value, None
+        if isinstance(error, KeyboardInterrupt):
+            lost = signal.SIGINT
+        elif isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
+            lost = signal.SIGTERM
         if lost is None:
             before(unraisable)
         else:

@@ -207,9 +207,9 @@ class Evaluation(NamedTuple):
         low = self.intervals["average_precision"].low
         if low <= self.prevalence:
             found.append(
-                f"no better than chance: the interval of the average precision begins at "
-                f"{low:.4f}, and a model that guesses has {self.prevalence:.4f}; motifs of such a "
-                "model say nothing"
+                "no better than chance: the interval of the average precision begins at "
+                f"{low:.4f}, and a model that guesses has {self.prevalence:.4f}; the k-mers of "
+                "such a model mean nothing"
             )
         if self.blocks < FEW_BLOCKS:
             found.append(

@@ -31,6 +31,7 @@ from hyena_ray.workflows.comparison_table import (
     Row,
     RunFigures,
     comparison_markdown,
+    ignored_changes,
     preset_row,
     write_tables,
 )
@@ -350,11 +351,9 @@ def _check_changes(changes: Mapping[str, Any], settings_of: Mapping[str, RunSett
         changes: Settings that all runs are given, by dotted key.
         settings_of: Settings of a run of each preset, by its name.
     """
-    unused = {preset: settings.unused() for preset, settings in settings_of.items()}
     with Problems() as problems:
-        for key in changes:
-            ignoring = [preset for preset in unused if key in unused[preset]]
-            if len(ignoring) == len(unused):
+        for key, ignoring in ignored_changes(changes, settings_of).items():
+            if len(ignoring) == len(settings_of):
                 settings = settings_of[ignoring[0]]
                 problems.collect(settings.check_used, [key], lambda name: f"--set: {name}")
             elif ignoring:

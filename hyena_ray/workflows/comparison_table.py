@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyena_ray.files import atomic_file
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.settings import RunSettings
 from hyena_ray.workflows.presets import OriginalFigures, Preset
 from hyena_ray.workflows.train import TrainRecord
 
@@ -105,6 +106,19 @@ class RunFigures(NamedTuple):
             "seconds_per_epoch": self.record.seconds_per_epoch,
             "peak_memory_mib": self.record.peak_memory / _MIB,
         }
+
+
+def ignored_changes(
+    changes: Iterable[str], settings_of: Mapping[str, RunSettings]
+) -> dict[str, list[str]]:
+    """Return the presets on which each setting that all runs are given has no effect.
+
+    Args:
+        changes: Dotted keys of the settings that all runs are given.
+        settings_of: Settings of a run of each preset, by its name.
+    """
+    unused = {preset: settings.unused() for preset, settings in settings_of.items()}
+    return {key: [preset for preset in unused if key in unused[preset]] for key in changes}
 
 
 def preset_row(preset: Preset, figures: Sequence[RunFigures], labels: str) -> Row:
@@ -228,9 +242,11 @@ def comparison_markdown(rows: Sequence[Row], comparison: Comparison) -> str:
 
 def _changes(comparison: Comparison) -> Iterator[str]:
     """Yield a line for each setting that all runs are given, and the presets that do not use it."""
-    unused = {run.preset: run.settings.unused() for run in comparison.runs}
+    ignored = ignored_changes(
+        comparison.changes, {run.preset: run.settings for run in comparison.runs}
+    )
     for key, value in comparison.changes.items():
-        ignoring = ", ".join(preset for preset, keys in unused.items() if key in keys)
+        ignoring = ", ".join(ignored[key])
         without = f", which has no effect on {ignoring}" if ignoring else ""
         yield f"All runs are given `{key}={value}`{without}."
 

@@ -114,6 +114,19 @@ def test_the_last_line_names_resume_for_the_jobs_that_have_it() -> None:
     assert done.stderr == "stopped by SIGTERM; what was finished is kept, go on with --resume\n"
 
 
+def test_an_exit_of_a_librarys_own_in_such_a_callback_stops_no_job() -> None:
+    done = job(
+        "\n    import weakref"
+        "\n    class Freed: pass"
+        "\n    freed = Freed()"
+        "\n    seen = weakref.ref(freed, lambda _: sys.exit(3))"
+        "\n    del freed"
+        "\n    time.sleep(1)"
+    )
+    assert done.returncode == 0
+    assert "stopped by" not in done.stderr
+
+
 def test_sigterm_keeps_its_code_where_a_library_exits_with_another() -> None:
     # As a wait inside Ray's compiled code does.
     done = job(
