@@ -8,6 +8,7 @@ fixed in Ray 2.60. This module is also a program, a small process that waits for
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,17 +22,18 @@ PATIENCE = 3.0
 
 
 @contextmanager
-def no_orphans(besides: Collection[int]) -> Iterator[None]:
+def no_orphans(besides: Collection[int], folder: Path) -> Iterator[None]:
     """See to it that the processes below this one end soon after it, if it is killed in the block.
 
     Args:
         besides: Ids of those that are left alone, such as what ran before a cluster was started.
             So is what starts in the block.
+        folder: Folder of the cluster's files, which is removed then.
     """
     numbers = [str(child) for child in descendants(os.getpid()) if child not in besides]
     with subprocess.Popen(
         # Neither packages nor the environment of the job are loaded: it takes 8 MB.
-        [sys.executable, "-I", "-S", __file__, *numbers],
+        [sys.executable, "-I", "-S", __file__, str(folder), *numbers],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -66,7 +68,8 @@ def descendants(process: int) -> list[int]:
 def _main() -> None:
     # Handles, not numbers, which the system gives to other processes later.
     handles = []
-    for number in sys.argv[1:]:
+    _, folder, *numbers = sys.argv
+    for number in numbers:
         with suppress(OSError):
             handles.append(os.pidfd_open(int(number)))
     sys.stdin.read()  # ends with the job, which never writes
@@ -74,6 +77,7 @@ def _main() -> None:
     for handle in handles:
         with suppress(OSError):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

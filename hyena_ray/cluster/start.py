@@ -12,7 +12,8 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,6 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 from hyena_ray.cluster._orphans import descendants, no_orphans
 from hyena_ray.cluster._ray_internals import Autoscaling, autoscaling, loopback_only
 from hyena_ray.cluster.resources import Cluster, Node
+from hyena_ray.cluster.session import private_session, warn_of_open_session
 from hyena_ray.errors import InputError, JobError
 
 logger = logging.getLogger(__name__)
@@ -37,8 +39,8 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     """Join the cluster at `address`, else that of RAY_ADDRESS, else start one on this machine.
 
     A cluster that is started here is shut down at the end, asks for a token whatever RAY_AUTH_MODE
-    says, and listens on loopback alone. In a process that is connected already, that connection is
-    used and kept.
+    says, listens on loopback alone, and keeps its files where no other user can reach them. In a
+    process that is connected already, that connection is used and kept.
 
     Args:
         address: "auto", "local", host:port, or None.
@@ -48,8 +50,8 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
         What the cluster has.
 
     Raises:
-        InputError: Nothing answers at the address.
-        JobError: Ray failed inside the block.
+        InputError: No cluster can be joined at the address, or none can keep its files here.
+        JobError: Ray did not start, or failed inside the block.
     """
     if ray.is_initialized():
         with _own_signals():
@@ -57,21 +59,23 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
         with _errors_in_one_line():
             yield _describe(url, None)
         return
-    # A bare ray.init() would join whatever cluster happens to run on the machine.
-    target = address or os.environ.get("RAY_ADDRESS") or "local"
-    cores = available_cores() if target == "local" else None
-    before = descendants(os.getpid())
+    place, target = _chosen(address)
     logger.info("waiting for Ray to %s", "start" if target == "local" else f"answer at {target}")
-    with _own_signals():
-        url = _start_here(dashboard) if target == "local" else _join(target)
-    # Its lines on every block read would drown the job's own; errors are raised as well.
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with no_orphans(before) if target == "local" else nullcontext():
-        try:
-            with _errors_in_one_line():
-                yield _describe(url, cores)
-        finally:
-            ray.shutdown()
+    with _started_here(dashboard) if target == "local" else _joined(place, target) as url:
+        # Its lines on every block read would drown the job's own; errors are raised as well.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        with _errors_in_one_line():
+            yield _describe(url, available_cores() if target == "local" else None)
+
+
+def _chosen(address: str | None) -> tuple[str, str]:
+    """Return what names the cluster, option or variable, and its value; unset it is "local"."""
+    variable = os.environ.get("RAY_ADDRESS")
+    # For Ray, the variable says what "auto" is.
+    if variable and address in (None, "auto"):
+        return "RAY_ADDRESS", variable
+    # A bare ray.init() would join whatever cluster happens to run on the machine.
+    return "--address", address or "local"
 
 
 @contextmanager
@@ -128,40 +132,102 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _start_here(dashboard: bool) -> str | None:
+@contextmanager
+def _started_here(dashboard: bool) -> Iterator[str | None]:
+    """Start a cluster on this machine, yield the address of its dashboard, and shut it down."""
     # Unset, Ray asks for a token on its own cluster; the mode may be that of another cluster.
     os.environ.pop("RAY_AUTH_MODE", None)
     # Ray would save its token under the home folder, where all may read it; a token in the
     # environment ends with the process.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    with loopback_only():
-        context = ray.init(
-            address="local",
-            # More than the cores: Ray Data in a trial waits for ever when trials hold all CPUs.
-            num_cpus=max(4, available_cores()),
-            object_store_memory=LOCAL_OBJECT_STORE,
-            include_dashboard=dashboard,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
-    return _dashboard(context)
+    before = descendants(os.getpid())
+    with private_session() as folder:
+        try:
+            with _own_signals(), loopback_only():
+                context = ray.init(
+                    address="local",
+                    # More than the cores: Ray Data in a trial waits for ever when trials hold all
+                    # CPUs.
+                    num_cpus=max(4, available_cores()),
+                    object_store_memory=LOCAL_OBJECT_STORE,
+                    include_dashboard=dashboard,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+        except Exception as error:  # a time-out is a bare Exception
+            raise JobError(
+                f"Ray did not start on this machine: {_why(error)}; run it again when "
+                "there are memory, disk and processes to spare, or join a cluster with --address"
+            ) from error
+        with no_orphans(before, folder):
+            try:
+                yield _dashboard(context)
+            finally:
+                ray.shutdown()
 
 
-def _join(address: str) -> str | None:
+@contextmanager
+def _joined(place: str, address: str) -> Iterator[str | None]:
+    """Join a running cluster, yield the address of its dashboard, and leave it."""
     try:
-        host, colon, port = address.rpartition(":")
-        if colon and port.isdigit():
-            # Ray itself would try for minutes.
-            socket.create_connection((host, int(port)), timeout=10).close()
-        context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (OSError, RuntimeError, ValueError) as error:
+        _check_that_ray_answers(address)
+        with _own_signals():
+            context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except Exception as error:
         raise InputError(
-            "--address",
+            place,
             address,
-            f"no Ray cluster can be joined there ({str(error).splitlines()[0]})",
-            "start one with `ray start --head`, or leave --address out to run on this machine",
+            f"no Ray cluster can be joined there ({_why(error)})",
+            _remedy(place, address, _why(error)),
         ) from None
-    return _dashboard(context)
+    try:
+        warn_of_open_session(Path(context.address_info["session_dir"]))
+        yield _dashboard(context)
+    finally:
+        ray.shutdown()
+
+
+def _check_that_ray_answers(address: str) -> None:
+    """Raise an error if no server of Ray's is at HOST:PORT; Ray itself would try for minutes."""
+    if "://" in address:
+        raise ValueError("it is a URL, and the address of a cluster is HOST:PORT")
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return
+        # Ray's server speaks HTTP/2, and its first answer is a frame of settings (RFC 9113, 3.4).
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        if connection.recv(9)[3:4] != b"\4":
+            raise ValueError(
+                "what answers there is no head of Ray's; the dashboard has another port"
+            )
+
+
+def _remedy(place: str, address: str, reason: str) -> str:
+    """Return what to do about a cluster that cannot be joined."""
+    leave = "unset RAY_ADDRESS" if place == "RAY_ADDRESS" else "leave --address out"
+    if "oken" in reason:
+        return "set RAY_AUTH_MODE=token and, in RAY_AUTH_TOKEN, the token of that cluster"
+    if "ersion mismatch" in reason:
+        return "install the versions of Ray and Python that the cluster has"
+    if "://" in address:
+        return (
+            f"give the head's address, such as 10.0.0.1:6379, or {leave} to run on this machine; "
+            "for `ray job submit`, set RAY_API_SERVER_ADDRESS to the URL"
+        )
+    return f"start one with `ray start --head`, or {leave} to run on this machine"
+
+
+def _why(error: Exception) -> str:
+    """Return on one line why a cluster does not start or cannot be joined."""
+    # "Failed to connect to Ray cluster at ..." has the reason as its cause, whose message may end
+    # in a traceback.
+    said, traceback, rest = str(error.__cause__ or error).partition("Traceback")
+    if traceback:
+        said += rest.strip().splitlines()[-1]
+    return textwrap.shorten(said or type(error).__name__, 300, placeholder=" ...")
 
 
 def _dashboard(context: Any) -> str | None:
