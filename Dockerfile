@@ -1,10 +1,10 @@
-# hyena-ray with PyTorch for the CPU, and the library versions of requirements.lock:
+# hyena-ray with PyTorch for the CPU, and the library versions of requirements-node.lock:
 #
 #   docker build --tag hyena-ray .
 #   docker run --rm --shm-size 2g --volume "$PWD:/work" --user "$(id -u):$(id -g)" hyena-ray tune zdna --out run
 #
-# Ray keeps its objects in shared memory, hence --shm-size. For a GPU, build with
-# --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 and run with --gpus all.
+# Ray keeps its objects in shared memory, hence --shm-size. For a GPU, build with --build-arg TORCH=cuda
+# and run with --gpus all. `make images` adds the digest of the image that both stages begin with.
 FROM python:3.11-slim AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
@@ -13,14 +13,20 @@ COPY search_spaces search_spaces
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.11-slim
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH=cpu
 RUN useradd --create-home --uid 1000 hyena
-COPY requirements.lock /tmp/requirements.lock
+COPY requirements-node.lock requirements-cuda.lock /tmp/
 COPY --from=wheel /wheels /tmp/wheels
-# The lock constrains the versions, so that tools for development are not installed.
-RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" torch==2.13.0 \
-    && pip install --no-cache-dir --constraint /tmp/requirements.lock /tmp/wheels/*.whl \
-    && rm -r /tmp/requirements.lock /tmp/wheels
+# Every file must have a hash of the locks, whichever index it comes from. PyTorch's own index has the
+# build for the CPU, PyPI that for CUDA.
+RUN case "$TORCH" in \
+        cpu) source="--extra-index-url https://download.pytorch.org/whl/cpu" ;; \
+        cuda) source="--requirement /tmp/requirements-cuda.lock" ;; \
+        *) echo "TORCH is cpu or cuda" >&2; exit 2 ;; \
+    esac \
+    && pip install --no-cache-dir --require-hashes $source --requirement /tmp/requirements-node.lock \
+    && pip install --no-cache-dir --no-deps /tmp/wheels/*.whl \
+    && rm -r /tmp/requirements-*.lock /tmp/wheels
 USER hyena
 ENV HOME=/home/hyena PYTHONUNBUFFERED=1
 WORKDIR /work

@@ -8,7 +8,9 @@ TOOLS := .venv-security
 WORKERS ?= 2
 PYTEST := $(RUN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: check demo test lint types docs security sbom clean
+PIP := pip install --quiet --disable-pip-version-check
+
+.PHONY: check demo test lint types docs security bandit sbom lock images clean
 
 demo: $(VENV)/ready
 	$(RUN)/python jobs/tune_zdna.py
@@ -31,23 +33,37 @@ types: $(VENV)/ready
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict
 
-security: $(TOOLS)/ready
+# Fails where no advisory could be read, too: nothing is known then.
+security: bandit
+	$(TOOLS)/bin/python .ci/audit.py requirements.lock requirements-cuda.lock requirements-security.lock
+
+bandit: $(TOOLS)/ready
 	$(TOOLS)/bin/bandit --quiet --recursive --configfile pyproject.toml hyena_ray jobs
-	$(TOOLS)/bin/python .ci/audit.py requirements.lock
 
 sbom: $(TOOLS)/ready
 	$(TOOLS)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
 		--output-format JSON --output-reproducible --output-file sbom.json
 
-$(VENV)/ready: requirements.lock pyproject.toml
+# Writes every lock again. In FILES may be builds that PyPI does not have, and in UPGRADE --upgrade.
+lock: $(TOOLS)/ready
+	$(TOOLS)/bin/python .ci/lock.py $(UPGRADE) $(FILES)
+
+# Adds the digest of every image that a file names by its tag; asks the registry, through docker.
+images:
+	$(PYTHON) .ci/images.py
+
+# A build of PyTorch for the CPU needs no library of CUDA; the one that PyPI has needs them, and is
+# refused without their hashes.
+$(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(RUN)/$(PIP) --require-hashes -r requirements.lock || \
+		$(RUN)/$(PIP) --require-hashes -r requirements.lock -r requirements-cuda.lock
+	$(RUN)/$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(TOOLS)/ready: requirements-security.lock
 	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r requirements-security.lock
+	$(TOOLS)/bin/$(PIP) --require-hashes -r requirements-security.lock
 	touch $@
 
 clean:

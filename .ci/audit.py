@@ -1,7 +1,7 @@
-"""Ask the advisory service of PyPI about every version in a lock: `python .ci/audit.py LOCK`.
+"""Ask the advisory service of PyPI about every version in locks: `python .ci/audit.py LOCK ...`.
 
-Exit 1 where a vulnerability is known, and only there: without a network, or with an index that has
-no advisories, it says that nothing was checked.
+Exit 1 where a vulnerability is known, and 3 where no advisory could be read, as without a network
+or from an index that has none: then it says SKIPPED, and nothing is known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 
 SECONDS = 120
+SKIPPED = 3
+"""Exit code where nothing was checked."""
 OPTIONS = ("--no-deps", "--disable-pip", "--format=json", "--progress-spinner=off", "--timeout=10")
 
 
@@ -21,12 +23,12 @@ def verdict(report: str, problem: str) -> tuple[int, list[str]]:
         packages = json.loads(report)["dependencies"]
     except (ValueError, KeyError, TypeError):
         last = (problem.strip().splitlines() or ["no report"])[-1]
-        return 0, [f"pip-audit SKIPPED: the advisory service was not reached ({last[:200]})"]
+        return SKIPPED, [f"pip-audit SKIPPED: the advisory service was not reached ({last[:200]})"]
     # An index that is a mirror answers 404, which pip-audit counts as no vulnerability.
     unknown = [package["name"] for package in packages if "skip_reason" in package]
     checked = len(packages) - len(unknown)
     if not checked:
-        return 0, [f"pip-audit SKIPPED: no advisories for any of {len(packages)} packages"]
+        return SKIPPED, [f"pip-audit SKIPPED: no advisories for any of {len(packages)} packages"]
     lines = [
         f"{package['name']} {package['version']}: {found['id']}, mended in "
         f"{', '.join(found['fix_versions']) or 'no version'}"
@@ -41,8 +43,8 @@ def verdict(report: str, problem: str) -> tuple[int, list[str]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    (lock,) = arguments
-    command = [sys.executable, "-m", "pip_audit", f"--requirement={lock}", *OPTIONS]
+    locks = [f"--requirement={lock}" for lock in arguments]
+    command = [sys.executable, "-m", "pip_audit", *locks, *OPTIONS]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         code, lines = verdict(done.stdout, done.stderr)

@@ -129,7 +129,7 @@ def writable_by_others(session: Path) -> Path | None:
         ...     writable_by_others(session)  # nobody else reaches it
     """
     with suppress(FileNotFoundError, PermissionError):
-        for path in (*reversed(session.parents), session):
+        for path in _way_to(session):
             mode = path.stat().st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 return path
@@ -139,3 +139,7 @@ def writable_by_others(session: Path) -> Path | None:
             if path.is_dir() and path.lstat().st_mode & stat.S_IWOTH:
                 return path
     return None
+
+
+def _way_to(path: Path) -> list[Path]:
+    return [*reversed(path.parents), path]

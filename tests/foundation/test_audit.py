@@ -1,9 +1,10 @@
-"""`make security` fails on a known vulnerability, and says so when it could not look."""
+"""`make security` fails on a known vulnerability, and with another code when it could not look."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,10 @@ def verdict() -> Callable[[str, str], tuple[int, list[str]]]:
             0,
             ["pip-audit: 0 known vulnerabilities in 1 packages", "pip-audit: not checked: ray"],
         ),
-        ([UNKNOWN], 0, ["pip-audit SKIPPED: no advisories for any of 1 packages"]),
+        ([UNKNOWN], 3, ["pip-audit SKIPPED: no advisories for any of 1 packages"]),
     ],
 )
-def test_only_a_known_vulnerability_fails_and_what_was_not_checked_is_named(
+def test_the_code_tells_a_vulnerability_from_nothing_read_and_unchecked_packages_are_named(
     verdict: Any, packages: list[dict[str, Any]], code: int, lines: list[str]
 ) -> None:
     assert verdict(json.dumps({"dependencies": packages, "fixes": []}), "") == (code, lines)
@@ -60,7 +61,27 @@ def test_only_a_known_vulnerability_fails_and_what_was_not_checked_is_named(
 @pytest.mark.parametrize("report", ["", "not JSON", "[]"])
 def test_without_a_network_it_says_that_it_was_skipped(verdict: Any, report: str) -> None:
     code, lines = verdict(report, "Traceback\nConnectionError: no route\n")
-    assert code == 0
+    assert code == 3
     assert lines == [
         "pip-audit SKIPPED: the advisory service was not reached (ConnectionError: no route)"
     ]
+
+
+def test_ci_passes_offline_alone_and_says_that_it_was_skipped(tmp_path: Path) -> None:
+    text = (PATH.parent / "run").read_text()
+    audit = text[text.index("audit=0") : text.index("fi\n", text.index("make test")) + 3]
+    python = tmp_path / ".venv-security" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    for code, passes in ((0, True), (1, False), (2, False), (3, True)):
+        python.write_text(f"#!/bin/sh\nexit {code}\n")
+        python.chmod(0o755)
+        done = subprocess.run(
+            ["bash", "-c", f"set -euo pipefail\nmake() {{ echo tested; }}\n{audit}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == passes
+        assert ("tested" in done.stdout) == passes
+        assert ("SKIPPED" in done.stdout) == (code == 3)
