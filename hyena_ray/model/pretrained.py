@@ -290,9 +290,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         path: A file with suffix `.safetensors`, or one that `torch.save` wrote.
 
     Raises:
-        InputError: The file is damaged, or holds anything but named tensors.
+        InputError: The file may not be read, is damaged, or holds anything but named tensors.
     """
     remedy = "download or make it again"
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise InputError(path, None, "permission denied", "ask its owner for chmod a+r") from error
+    except OSError:  # said below
+        pass
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

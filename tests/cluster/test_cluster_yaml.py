@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from hyena_ray.settings import load_yaml
 
-PATH = Path(__file__).parents[2] / "cluster.yaml"
+ROOT = Path(__file__).parents[2]
+PATH = ROOT / "cluster.yaml"
 
 
 @pytest.fixture
@@ -41,6 +44,97 @@ def test_every_node_asks_for_the_token(config: dict[str, Any]) -> None:
         (start,) = (line for line in config[commands] if "ray start" in line)
         assert start.startswith("RAY_AUTH_MODE=token ray start")
     assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+def test_every_node_keeps_rays_files_below_a_folder_of_mode_700(config: dict[str, Any]) -> None:
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        make, begin = config[commands][-2:]
+        private = make.removeprefix("install --directory --mode 700 ")
+        # Ray gives the folder itself mode 777.
+        assert f"--temp-dir={private}/" in begin
+
+
+def test_nodes_install_what_has_a_hash(config: dict[str, Any]) -> None:
+    installs = [
+        command
+        for key in ("setup_commands", "head_setup_commands", "worker_setup_commands")
+        for command in config[key]
+        if "install" in command
+    ]
+    assert installs
+    for command in installs:
+        assert "--require-hashes" in command
+        for file in re.findall(r"-r (\S+)", command):
+            assert (ROOT / config["file_mounts"][file]).is_file()
+
+
+def test_nodes_have_the_roles_of_the_policies_and_tokens_of_the_metadata_service(
+    config: dict[str, Any],
+) -> None:
+    for name, kind in config["available_node_types"].items():
+        # Without a profile, Ray makes one with AmazonEC2FullAccess and AmazonS3FullAccess.
+        role = "head" if name == config["head_node_type"] else "worker"
+        assert kind["node_config"]["IamInstanceProfile"] == {"Name": f"hyena-ray-{role}"}
+        options = kind["node_config"]["MetadataOptions"]
+        assert options == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+
+
+def statements(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((ROOT / "aws" / name).read_text())["Statement"]
+    return found
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", ["scaling.json", "storage.json"])
+def test_no_policy_gives_rights_on_the_whole_account(name: str) -> None:
+    for statement in statements(name):
+        actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in actions)
+        if any(resource == "*" for resource in resources):
+            assert all(action.startswith("ec2:Describe") for action in actions)
+        if "iam:PassRole" in actions:
+            assert resources == ["arn:aws:iam::000000000000:role/hyena-ray-worker"]
+
+
+def test_only_instances_of_this_cluster_are_started_tagged_and_ended(
+    config: dict[str, Any],
+) -> None:
+    types = config["available_node_types"]
+    workers = [kind for name, kind in types.items() if name != config["head_node_type"]]
+    for statement in statements("scaling.json"):
+        changes = {"ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances"}
+        if not changes & set(listed(statement["Action"])):
+            continue
+        resources = listed(statement["Resource"])
+        if not any(":instance/" in resource for resource in resources):
+            continue
+        equal = statement["Condition"]["StringEquals"]
+        if listed(statement["Action"]) == ["ec2:RunInstances"]:
+            assert equal["aws:RequestTag/ray-cluster-name"] == config["cluster_name"]
+            assert equal["ec2:MetadataHttpTokens"] == "required"
+            given = {kind["node_config"]["InstanceType"] for kind in workers}
+            assert set(equal["ec2:InstanceType"]) == given
+        else:
+            own = equal.get("ec2:ResourceTag/ray-cluster-name") == config["cluster_name"]
+            assert own or equal == {"ec2:CreateAction": "RunInstances"}
+    regions = {
+        resource.split(":")[3]
+        for statement in statements("scaling.json")
+        for resource in listed(statement["Resource"])
+        if resource != "*"
+    }
+    assert regions == {config["provider"]["region"], ""}
+
+
+def test_storage_is_that_of_one_bucket() -> None:
+    for statement in statements("storage.json"):
+        assert {resource.partition("/")[0] for resource in listed(statement["Resource"])} == {
+            "arn:aws:s3:::BUCKET"
+        }
 
 
 def test_ray_is_the_version_of_the_lock(config: dict[str, Any]) -> None:

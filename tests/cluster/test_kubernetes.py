@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import ipaddress
 import json
 import re
 import shlex
@@ -38,6 +39,11 @@ def templates(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield cluster_of(manifest)["headGroupSpec"]["template"]
     for group in cluster_of(manifest)["workerGroupSpecs"]:
         yield group["template"]
+
+
+def network_policy() -> dict[str, Any]:
+    policy: dict[str, Any] = load_yaml(ROOT / "kubernetes" / "network-policy.yaml")["spec"]
+    return policy
 
 
 def test_its_fields_and_their_types_are_kuberays(manifest: dict[str, Any]) -> None:
@@ -93,19 +99,61 @@ def test_nothing_is_open_beyond_the_cluster(manifest: dict[str, Any]) -> None:
     head = cluster_of(manifest)["headGroupSpec"]
     assert head["serviceType"] == "ClusterIP"
     assert not head.get("enableIngress", False)
-    policy = load_yaml(ROOT / "kubernetes" / "network-policy.yaml")["spec"]
+    policy = network_policy()
     chosen = policy["podSelector"]["matchLabels"]
-    assert policy["policyTypes"] == ["Ingress"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     for template in templates(manifest):
         assert chosen.items() <= template["metadata"]["labels"].items()
         assert not template["spec"].get("hostNetwork", False)
     ours, operator = policy["ingress"]
     assert ours["from"] == [{"podSelector": {"matchLabels": chosen}}]
     assert [port["port"] for port in operator["ports"]] == [8265]
-    assert all("podSelector" in source for source in operator["from"])
-    text = MANIFEST.read_text() + (ROOT / "kubernetes" / "network-policy.yaml").read_text()
-    assert "0.0.0.0" not in text
-    assert "ipBlock" not in text
+    (source,) = operator["from"]
+    assert source["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}
+    # An empty selector of namespaces chooses all: any pod could take the operator's label.
+    namespace = source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    assert f"kuberay-operator --namespace {namespace} " in page
+    assert "0.0.0.0" not in MANIFEST.read_text()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "169.254.170.2", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"],
+)
+def test_no_pod_reaches_a_metadata_service(address: str) -> None:
+    blocks = [
+        peer["ipBlock"]
+        for rule in network_policy()["egress"]
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    asked = ipaddress.ip_address(address)
+    networks = [(ipaddress.ip_network(block["cidr"]), block["except"]) for block in blocks]
+    reaching = [excepted for network, excepted in networks if asked in network]
+    assert reaching, "the test asks for an address that another rule would let through"
+    for excepted in reaching:
+        assert any(asked in ipaddress.ip_network(part) for part in excepted)
+
+
+def test_pods_reach_each_other_names_and_what_is_encrypted() -> None:
+    policy = network_policy()
+    ours, names, outside = policy["egress"]
+    assert ours == {"to": [{"podSelector": policy["podSelector"]}]}
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert all("ipBlock" in peer for peer in outside["to"])
+    assert {(port["protocol"], port["port"]) for port in outside["ports"]} == {
+        ("TCP", 443),
+        ("TCP", 6443),
+    }
+
+
+def test_nodes_install_what_has_a_hash(manifest: dict[str, Any]) -> None:
+    pip = parse_yaml(manifest["spec"]["runtimeEnvYAML"], MANIFEST)["pip"]
+    assert pip["pip_install_options"] == ["--require-hashes"]
+    files = [line.removeprefix("-r /shared/hyena-ray/") for line in pip["packages"]]
+    assert files == ["requirements-node.lock", "requirements-cuda.lock"]
+    assert all((ROOT / file).is_file() for file in files)
 
 
 def test_no_container_can_become_root_and_all_have_limits(manifest: dict[str, Any]) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 import ray
+from ray.exceptions import AuthenticationError
 from ray.tune.error import TuneError
 
 from hyena_ray.cluster import start
 from hyena_ray.cluster._ray_internals import Autoscaling
 from hyena_ray.cluster.resources import Cluster, Node
 from hyena_ray.cluster.start import available_cores, connect, reason_of
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, JobError
 
 
 def test_a_local_start_has_cpus_to_spare_and_asks_for_a_token(cluster: Cluster) -> None:
@@ -63,6 +66,129 @@ def test_an_address_without_a_cluster_is_refused(
         connect(address),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8265", "https://ray.lab.org", "ray://127.0.0.1:10001", "nonsense"]
+)
+@pytest.mark.parametrize("given", [None, "auto"])
+def test_an_address_from_the_environment_is_refused_by_the_name_of_its_variable(
+    address: str, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(InputError, match=rf"^RAY_ADDRESS: {address}: .*; .*unset RAY_ADDRESS") as it,
+        connect(given),
+    ):
+        pass
+    assert "--address" not in str(it.value)
+    if "://" in address:
+        assert "URL" in str(it.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b""]
+)
+def test_a_server_that_is_not_rays_is_refused_at_once(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(start.ray, "init", lambda **_: pytest.fail("it would try for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(InputError, match=f"^--address: {address}: .*dashboard"),
+            connect(address),
+        ):
+            pass
+        thread.join()
+
+
+def test_a_head_of_rays_answers_as_one(cluster: Cluster) -> None:
+    start._check_that_ray_answers(ray.get_runtime_context().gcs_address)
+
+
+REFUSALS = [
+    (ConnectionError("Could not find any running Ray instance."), "ray start --head"),
+    (RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.3"), "versions"),
+    (
+        AuthenticationError("Token authentication is enabled but no token was found."),
+        "RAY_AUTH_MODE",
+    ),
+    (Exception("Head node temp_dir not found in NodeInfo"), "ray start --head"),
+    (AssertionError(), "ray start --head"),
+]
+
+
+@pytest.mark.parametrize(("error", "remedy"), REFUSALS)
+def test_whatever_ray_raises_at_a_cluster_that_cannot_be_joined_is_one_line(
+    error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        try:
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
+        except ConnectionError as wrapped:
+            raise (wrapped if str(error) else error) from wrapped.__cause__
+
+    monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(start.ray, "init", init)
+    with pytest.raises(InputError) as refused, connect("auto"):
+        pass
+    assert "\n" not in str(refused.value)
+    assert remedy in str(refused.value).rpartition("; ")[2]
+    assert " ".join(str(error).split())[:40] in str(refused.value)
+
+
+WRONG_TOKEN = """Failed to connect to GCS. Last connection error: Traceback (most recent call last):
+  File "node.py", line 1, in _init_gcs_client
+ray.exceptions.AuthenticationError: InvalidAuthToken: Authentication token is incorrect
+"""
+
+
+def test_the_reason_at_the_end_of_a_traceback_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise RuntimeError(WRONG_TOKEN)
+
+    monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(start.ray, "init", init)
+    with pytest.raises(InputError, match="InvalidAuthToken.*; set RAY_AUTH_MODE") as refused:
+        connect("auto").__enter__()
+    assert "node.py" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("The current node timed out during startup. This could happen because some"),
+        RuntimeError("Failed to start GCS.  Last 2 lines of error files:\nE no room\nPlease check"),
+        ValueError("The configured object store size exceeds the memory"),
+        BlockingIOError(11, "Resource temporarily unavailable"),
+        PermissionError(13, "Permission denied"),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_whatever_ray_raises_when_it_does_not_start_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(start.ray, "init", init)
+    with pytest.raises(JobError, match="^Ray did not start on this machine: ") as failed:
+        connect("local").__enter__()
+    assert "\n" not in str(failed.value)
+    assert " ".join(str(error).split()) in str(failed.value)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ No Docker engine runs these tests, so they check the parts of the image: version
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import hyena_ray
 from hyena_ray.settings import load_yaml
@@ -25,13 +28,24 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins(lines: list[str]) -> dict[str, str]:
-    """Return the version of every `name==version` or `name[extra]==version`."""
-    matches = [re.fullmatch(r"([\w.-]+)(?:\[.*\])?==([\w.]+)", line.strip()) for line in lines]
-    return {normal(match[1]): match[2] for match in matches if match}
+def lock(name: str) -> dict[str, tuple[str, set[str]]]:
+    """Return version and hashes of every package of a lock."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for line in (ROOT / name).read_text().replace("\\\n", "").splitlines():
+        if not line.startswith("#"):
+            pin, *hashes = line.split()
+            package, version = pin.split("==")
+            assert package == normal(package)
+            assert package not in found
+            assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", given) for given in hashes)
+            found[package] = version, set(hashes)
+    return found
 
 
-LOCK = pins((ROOT / "requirements.lock").read_text().splitlines())
+LOCK, NODE, CUDA = map(
+    lock, ("requirements.lock", "requirements-node.lock", "requirements-cuda.lock")
+)
+TOOLS = lock("requirements-security.lock")
 
 
 def instructions(name: str) -> list[list[str]]:
@@ -50,14 +64,50 @@ def test_the_lock_pins_every_dependency_of_the_project() -> None:
     names = {normal(re.split(r"[\[<>=]", text)[0]) for text in PROJECT["dependencies"]}
     assert len(LOCK) > 100
     assert names <= set(LOCK)
+    assert names <= set(NODE)
 
 
-def test_the_image_has_the_python_and_the_torch_of_the_project() -> None:
-    images = [words[0] for words in instructions("FROM")]
+@pytest.mark.parametrize(
+    "packages", [LOCK, NODE, CUDA, TOOLS], ids=["all", "node", "cuda", "tools"]
+)
+def test_every_package_of_a_lock_has_hashes(packages: dict[str, tuple[str, set[str]]]) -> None:
+    assert packages
+    assert [name for name, (_, hashes) in packages.items() if not hashes] == []
+
+
+def test_the_lock_of_nodes_is_a_part_of_the_whole_and_has_no_tools() -> None:
+    assert NODE.items() <= LOCK.items()
+    tools = {"pytest", "ruff", "mypy", "mkdocs", "moto", "hypothesis", "playwright", "flask"}
+    assert tools <= LOCK.keys()
+    assert not tools & NODE.keys()
+    assert len(NODE) < 0.7 * len(LOCK)
+
+
+def test_what_cuda_needs_is_nowhere_else() -> None:
+    assert not CUDA.keys() & LOCK.keys()
+    of_cuda = [name for name in LOCK | NODE if name.startswith(("nvidia-", "cuda-"))]
+    assert of_cuda == []
+
+
+def test_the_installed_packages_are_those_of_the_lock() -> None:
+    for name, (version, _) in LOCK.items():
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        assert installed.partition("+")[0] == version, name
+
+
+def test_the_image_has_the_python_of_the_project_and_installs_what_has_a_hash() -> None:
+    images = [words[0].partition("@")[0] for words in instructions("FROM")]
     assert set(images) == {f"python:{python_version()}-slim"}
-    versions = pins(re.findall(r"[\w.-]+==[\w.]+", DOCKERFILE))
-    assert versions == {"torch": LOCK["torch"]}
-    assert "--constraint /tmp/requirements.lock" in DOCKERFILE
+    installs = [part for part in DOCKERFILE.split("&&") if "pip install" in part]
+    libraries, ours = installs
+    assert "--require-hashes" in libraries
+    assert "--requirement /tmp/requirements-node.lock" in libraries
+    assert "--no-deps /tmp/wheels" in ours
+    for build, source in (("cpu", "whl/cpu"), ("cuda", "/tmp/requirements-cuda.lock")):
+        assert re.search(rf'{build}\) source="[^"]*{source}"', DOCKERFILE)
 
 
 def test_every_source_that_the_image_copies_is_there_and_sent_to_the_engine() -> None:
@@ -69,7 +119,8 @@ def test_every_source_that_the_image_copies_is_there_and_sent_to_the_engine() ->
         if not any(source.startswith("--from=") for source in sources)
         for source in sources
     ]
-    assert {"pyproject.toml", "requirements.lock", "hyena_ray"} <= set(sources)
+    locks = {"requirements-node.lock", "requirements-cuda.lock"}
+    assert {"pyproject.toml", "hyena_ray", *locks} <= set(sources)
     for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in sent, source
@@ -89,16 +140,12 @@ def test_the_image_runs_the_command_as_a_user_without_privileges() -> None:
     assert instructions("ENTRYPOINT") == [['["hyena-ray"]']]
 
 
-def test_conda_gets_the_versions_of_the_lock() -> None:
+def test_conda_installs_what_has_a_hash() -> None:
     assert f"python={python_version()}" in CONDA["dependencies"]
     (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
-    wanted = {normal(re.split(r"[<>=]", text)[0]) for text in PROJECT["dependencies"]}
-    given = {normal(line.split("==")[0]) for line in pip if "==" in line}
-    assert given == wanted
-    for name, version in pins(pip).items():
-        assert version == LOCK[name], name
-    assert "--constraint requirements.lock" in pip
-    assert pip[-1] == "."
+    locks = ["requirements-node.lock", "requirements-cuda.lock"]
+    assert pip == ["--require-hashes", *(f"--requirement {name}" for name in locks)]
+    assert "pip install --no-deps ." in (ROOT / "environment.yml").read_text()
 
 
 def test_the_citation_is_of_this_version() -> None:
