@@ -161,7 +161,7 @@ def test_the_reason_at_the_end_of_a_traceback_counts(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(start.ray, "init", init)
-    with pytest.raises(InputError, match="InvalidAuthToken.*; set RAY_AUTH_MODE") as refused:
+    with pytest.raises(InputError, match=r"InvalidAuthToken.*; set RAY_AUTH_MODE") as refused:
         connect("auto").__enter__()
     assert "node.py" not in str(refused.value)
 
@@ -185,7 +185,7 @@ def test_whatever_ray_raises_when_it_does_not_start_is_one_line(
 
     monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(start.ray, "init", init)
-    with pytest.raises(JobError, match="^Ray did not start on this machine: ") as failed:
+    with pytest.raises(JobError, match=r"^Ray did not start on this machine: ") as failed:
         connect("local").__enter__()
     assert "\n" not in str(failed.value)
     assert " ".join(str(error).split()) in str(failed.value)

@@ -51,7 +51,9 @@ def model(tmp_path: Path) -> Path:
             ModelSettings(d_model=16, n_layer=1),
             Readout(window=20, flank=4, lookahead=4),
         )
-        built = build_model(settings, readout, LoraSettings(rank=2), TASKS["zdna"], seed=0)
+        built = build_model(
+            settings, readout, LoraSettings(enabled=True, rank=2), TASKS["zdna"], seed=0
+        )
         save_window_model(built, tmp_path / "model")
     return tmp_path / "model"
 
