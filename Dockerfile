@@ -15,16 +15,17 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:3.11-slim
 ARG TORCH=cpu
 RUN useradd --create-home --uid 1000 hyena
-COPY requirements-node.lock requirements-cuda.lock /tmp/
+COPY requirements-node.lock requirements-cpu.lock requirements-cuda.lock /tmp/
 COPY --from=wheel /wheels /tmp/wheels
 # Every file must have a hash of the locks, whichever index it comes from. PyTorch's own index has the
 # build for the CPU, PyPI that for CUDA.
 RUN case "$TORCH" in \
-        cpu) source="--extra-index-url https://download.pytorch.org/whl/cpu" ;; \
-        cuda) source="--requirement /tmp/requirements-cuda.lock" ;; \
+        cpu) index="--extra-index-url https://download.pytorch.org/whl/cpu" ;; \
+        cuda) index= ;; \
         *) echo "TORCH is cpu or cuda" >&2; exit 2 ;; \
     esac \
-    && pip install --no-cache-dir --require-hashes $source --requirement /tmp/requirements-node.lock \
+    && pip install --no-cache-dir --require-hashes $index \
+        --requirement /tmp/requirements-node.lock --requirement "/tmp/requirements-$TORCH.lock" \
     && pip install --no-cache-dir --no-deps /tmp/wheels/*.whl \
     && rm -r /tmp/requirements-*.lock /tmp/wheels
 USER hyena

@@ -41,10 +41,10 @@ bandit: $(TOOLS)/ready
 	$(TOOLS)/bin/bandit --quiet --recursive --configfile pyproject.toml hyena_ray jobs
 
 sbom: $(TOOLS)/ready
-	$(TOOLS)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	cat requirements.lock requirements-cuda.lock | $(TOOLS)/bin/cyclonedx-py requirements - --pyproject pyproject.toml \
 		--output-format JSON --output-reproducible --output-file sbom.json
 
-# Writes every lock again. In FILES may be builds that PyPI does not have, and in UPGRADE --upgrade.
+# Writes every lock again. FILES are wheels of PyTorch for the CPU, and UPGRADE may be --upgrade.
 lock: $(TOOLS)/ready
 	$(TOOLS)/bin/python .ci/lock.py $(UPGRADE) $(FILES)
 
@@ -52,11 +52,10 @@ lock: $(TOOLS)/ready
 images:
 	$(PYTHON) .ci/images.py
 
-# A build of PyTorch for the CPU needs no library of CUDA; the one that PyPI has needs them, and is
-# refused without their hashes.
-$(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
+# PyTorch for the CPU where pip finds it, on the disk or an index, else PyPI's build, for CUDA.
+$(VENV)/ready: requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/$(PIP) --require-hashes -r requirements.lock || \
+	$(RUN)/$(PIP) --require-hashes -r requirements.lock -r requirements-cpu.lock || \
 		$(RUN)/$(PIP) --require-hashes -r requirements.lock -r requirements-cuda.lock
 	$(RUN)/$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@

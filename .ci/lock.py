@@ -1,10 +1,11 @@
 """Write the locks, with the hash of every file that may be installed: `make lock`.
 
-    python .ci/lock.py [--upgrade] [FILE ...]
+    python .ci/lock.py [--upgrade] [WHEEL ...]
 
-Versions stay as they are, but for what no longer fits to pyproject.toml, or with --upgrade. FILE is
-a build of a package that PyPI does not have, such as PyTorch for the CPU: its hash is accepted as
-well, and kept as long as the version is the same.
+Versions stay as they are, but for what no longer fits to pyproject.toml, or with --upgrade. PyTorch
+has locks of its own, since PyPI's build needs libraries of CUDA and that for the CPU does not. PyPI
+does not have the latter: WHEEL is a file of it, once for each version. Where both were in one lock,
+pip would take PyPI's, and ask for hashes of its libraries.
 """
 
 from __future__ import annotations
@@ -18,21 +19,19 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-ALL, NODE, CUDA = (
-    Path("requirements.lock"),
-    Path("requirements-node.lock"),
-    Path("requirements-cuda.lock"),
-)
+ALL, NODE = Path("requirements.lock"), Path("requirements-node.lock")
+CPU, CUDA = Path("requirements-cpu.lock"), Path("requirements-cuda.lock")
 TOOLS = Path("requirements-security.lock")
 HEADERS = {
-    ALL: "The project with all tools for its development.",
-    NODE: "What a node needs to run jobs: a part of requirements.lock.",
-    CUDA: "What PyPI's build of PyTorch needs besides, and a build for the CPU does not.",
+    ALL: "The project with all tools for its development, but for PyTorch.",
+    NODE: "What a node needs to run jobs, but for PyTorch: a part of requirements.lock.",
+    CPU: "PyTorch for the CPU, which PyPI does not have.",
+    CUDA: "PyTorch for CUDA, as PyPI has it, and its libraries.",
     TOOLS: "Tools that read the code and the locks, in an environment of their own.",
 }
 TOOL_NAMES = ("bandit", "cyclonedx-bom", "pip-audit", "uv")
-OF_CUDA = re.compile(r"(nvidia|cuda)-.*|triton")
-"""Names of packages that only a build of PyTorch for CUDA needs."""
+OF_CUDA = re.compile(r"torch|(nvidia|cuda)-.*|triton")
+"""Names of PyTorch, and of packages that only its build for CUDA needs."""
 PLATFORM = ("--python-version=3.11.5", "--python-platform=x86_64-manylinux_2_28")
 """The oldest Python that every package of the locks runs on."""
 
@@ -64,23 +63,26 @@ def render(lock: Mapping[str, tuple[str, Collection[str]]], header: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def keep_builds(lock: Lock, before: Lock, files: Iterable[Path]) -> None:
-    """Add to a lock the hashes of builds that the index does not have.
+def for_cpu(version: str, before: Lock, files: Iterable[Path]) -> Lock:
+    """Return the lock of PyTorch for the CPU.
 
     Args:
-        lock: Packages, as the index has them.
-        before: The same lock as it was.
-        files: Wheels, whose names begin with name and version.
+        version: Version of PyTorch on PyPI.
+        before: The same lock as it was; its hashes are kept where the version is the same.
+        files: Wheels of it.
+
+    Raises:
+        SystemExit: A wheel is another one, or there is none.
     """
-    for name, (version, hashes) in lock.items():
-        if name in before and before[name][0] == version:
-            hashes |= before[name][1]
+    wanted = f"{version}+cpu"
+    hashes = set(before["torch"][1]) if before.get("torch", ("",))[0] == wanted else set()
     for file in files:
-        name, version = file.name.split("-")[:2]
-        known = lock.get(re.sub(r"[-_.]+", "-", name).lower())
-        if known is None or known[0] != version.partition("+")[0]:
-            raise SystemExit(f"{file}: the lock has no {name} {version}")
-        known[1].add(hashlib.sha256(file.read_bytes()).hexdigest())
+        if not file.name.startswith(f"torch-{wanted}-"):
+            raise SystemExit(f"{file}: is not torch {wanted}")
+        hashes.add(hashlib.sha256(file.read_bytes()).hexdigest())
+    if not hashes:
+        raise SystemExit(f"torch {wanted}: name a wheel of it, whose hash is written")
+    return {"torch": (wanted, hashes)}
 
 
 def resolve(before: Lock, given: str, *options: str, within: Lock | None = None) -> Lock:
@@ -109,7 +111,7 @@ def pins(lock: Lock) -> str:
 
 
 def main() -> None:
-    """Write the four locks."""
+    """Write the five locks."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--upgrade", action="store_true")
     arguments.add_argument("files", nargs="*", type=Path)
@@ -122,11 +124,10 @@ def main() -> None:
     new = {
         ALL: {name: one for name, one in everything.items() if not OF_CUDA.fullmatch(name)},
         NODE: {name: one for name, one in node.items() if not OF_CUDA.fullmatch(name)},
+        CPU: for_cpu(node["torch"][0], old[CPU], given.files),
         CUDA: {name: one for name, one in node.items() if OF_CUDA.fullmatch(name)},
         TOOLS: tools,
     }
-    for path in (ALL, NODE):
-        keep_builds(new[path], old[path], given.files)
     for path, lock in new.items():
         path.write_text(render(lock, HEADERS[path]))
 

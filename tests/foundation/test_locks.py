@@ -33,23 +33,18 @@ def test_a_lock_is_as_it_would_be_written(path: Path) -> None:
     assert lock.render(lock.parse(text), lock.HEADERS[path]) == text
 
 
-def test_a_build_that_the_index_does_not_have_is_accepted_and_kept_for_its_version(
+def test_the_hash_of_pytorch_for_the_cpu_is_that_of_a_file_and_kept_for_its_version(
     tmp_path: Path,
 ) -> None:
     wheel = tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl"
     wheel.write_bytes(b"built for the CPU")
     own = hashlib.sha256(b"built for the CPU").hexdigest()
-    found = {"torch": ("2.13.0", {"of PyPI"})}
-    lock.keep_builds(found, {}, [wheel])
-    assert found == {"torch": ("2.13.0", {"of PyPI", own})}
-    again = {"torch": ("2.13.0", {"of PyPI"})}
-    lock.keep_builds(again, found, [])
-    assert again == found
-    newer = {"torch": ("2.14.0", {"of PyPI"})}
-    lock.keep_builds(newer, found, [])
-    assert newer == {"torch": ("2.14.0", {"of PyPI"})}
-    with pytest.raises(SystemExit, match=re.escape(wheel.name)):
-        lock.keep_builds(newer, found, [wheel])
+    found = lock.for_cpu("2.13.0", {}, [wheel])
+    assert found == {"torch": ("2.13.0+cpu", {own})}
+    assert lock.for_cpu("2.13.0", found, []) == found
+    for before, files in ((found, []), ({}, [wheel])):
+        with pytest.raises(SystemExit, match=r"torch 2\.14\.0\+cpu"):
+            lock.for_cpu("2.14.0", before, files)
 
 
 @pytest.mark.parametrize("path", images.FILES)

@@ -43,6 +43,7 @@ def lock(name: str) -> dict[str, tuple[str, set[str]]]:
 LOCK, NODE, CUDA = map(
     lock, ("requirements.lock", "requirements-node.lock", "requirements-cuda.lock")
 )
+CPU = lock("requirements-cpu.lock")
 TOOLS = lock("requirements-security.lock")
 
 
@@ -61,12 +62,13 @@ def python_version() -> str:
 def test_the_lock_pins_every_dependency_of_the_project() -> None:
     names = {normal(re.split(r"[\[<>=]", text)[0]) for text in PROJECT["dependencies"]}
     assert len(LOCK) > 100
-    assert names <= set(LOCK)
-    assert names <= set(NODE)
+    for build in (CPU, CUDA):
+        assert names <= LOCK.keys() | build
+        assert names <= NODE.keys() | build
 
 
 def test_every_package_of_a_lock_has_hashes() -> None:
-    for packages in (LOCK, NODE, CUDA, TOOLS):
+    for packages in (LOCK, NODE, CPU, CUDA, TOOLS):
         assert packages
         assert [name for name, (_, hashes) in packages.items() if not hashes] == []
 
@@ -79,14 +81,18 @@ def test_the_lock_of_nodes_is_a_part_of_the_whole_and_has_no_tools() -> None:
     assert len(NODE) < 0.7 * len(LOCK)
 
 
-def test_what_cuda_needs_is_nowhere_else() -> None:
+def test_pytorch_has_locks_of_its_own_in_one_version_and_what_cuda_needs_is_nowhere_else() -> None:
+    # pip prefers a file whose hash the index states: it would never take one from the disk.
     assert not CUDA.keys() & LOCK.keys()
+    assert CPU.keys() == {"torch"}
+    assert CPU["torch"][0] == f"{CUDA['torch'][0]}+cpu"
+    assert not CPU["torch"][1] & CUDA["torch"][1]
     of_cuda = [name for name in LOCK | NODE if name.startswith(("nvidia-", "cuda-"))]
     assert of_cuda == []
 
 
 def test_the_installed_packages_are_those_of_the_lock() -> None:
-    for name, (version, _) in LOCK.items():
+    for name, (version, _) in (LOCK | {"torch": CUDA["torch"]}).items():
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -101,9 +107,9 @@ def test_the_image_has_the_python_of_the_project_and_installs_what_has_a_hash() 
     libraries, ours = installs
     assert "--require-hashes" in libraries
     assert "--requirement /tmp/requirements-node.lock" in libraries
+    assert '--requirement "/tmp/requirements-$TORCH.lock"' in libraries
     assert "--no-deps /tmp/wheels" in ours
-    for build, source in (("cpu", "whl/cpu"), ("cuda", "/tmp/requirements-cuda.lock")):
-        assert re.search(rf'{build}\) source="[^"]*{source}"', DOCKERFILE)
+    assert re.findall(r"(\w+)\) index=", DOCKERFILE) == ["cpu", "cuda"]
 
 
 def test_every_source_that_the_image_copies_is_there_and_sent_to_the_engine() -> None:
@@ -115,7 +121,7 @@ def test_every_source_that_the_image_copies_is_there_and_sent_to_the_engine() ->
         if not any(source.startswith("--from=") for source in sources)
         for source in sources
     ]
-    locks = {"requirements-node.lock", "requirements-cuda.lock"}
+    locks = {f"requirements-{part}.lock" for part in ("node", "cpu", "cuda")}
     assert {"pyproject.toml", "hyena_ray", *locks} <= set(sources)
     for source in sources:
         assert (ROOT / source).exists(), source
