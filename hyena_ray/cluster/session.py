@@ -49,7 +49,10 @@ def private_session() -> Iterator[Path]:
     try:
         yield folder
     except JobError:
-        logger.info("Ray's logs are kept in %s/ray/session_latest/logs", folder)
+        if any(folder.iterdir()):
+            logger.info("Ray's logs are kept in %s/ray/session_latest/logs", folder)
+        else:
+            folder.rmdir()
         raise
     except BaseException:  # a signal as well
         shutil.rmtree(folder, ignore_errors=True)

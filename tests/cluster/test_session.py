@@ -137,6 +137,7 @@ def test_what_ray_has_logged_is_kept_for_a_failure_that_it_may_explain(
     monkeypatch.setattr(session, "LONGEST_SOCKET", 1000)
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     with pytest.raises(type(error)), private_session() as private:
+        (private / "ray").mkdir()
         raise error
     assert private.exists() == kept
 
