@@ -106,8 +106,8 @@ class Run(Generic[PlanType]):
     def finished(self, record_class: type[RecordType]) -> RecordType | None:
         """Return the record of a complete run whose files are as its manifest lists them.
 
-        Of a run that lacks files, or has damaged ones, the manifest is removed, and so is what
-        `Plan.STARTS_FROM` names, so that its job makes them again.
+        Of a run that lacks files, or has damaged ones, the manifest is removed, and so are these
+        files and what `Plan.STARTS_FROM` names, so that its job makes them again.
 
         Args:
             record_class: Class of the record.
@@ -126,6 +126,7 @@ class Run(Generic[PlanType]):
             return record
         for fault in faults:
             logger.warning("%s/%s, and is made again", self.folder, fault)
+            (self.folder / fault.path).unlink(missing_ok=True)
         self.reopen()
         lost = {fault.path for fault in faults} - {PROVENANCE}
         self._before = {file.path: file for file in record.contents if file.path in lost}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.genome.splits import TRAIN, VALIDATION
 from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unused
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
@@ -42,7 +43,7 @@ def check_run_fits(
     if task.kind == "sequence":
         _check_sequences(settings, task, place)
     _check_windows(settings, data, place)
-    _check_fold(settings, data, place)
+    _check_splits(settings, data, place)
     _check_model(settings, place)
     warn_of_leak(settings, data.manifest)
     check_arithmetic(settings.training.precision, place, gpu=gpu)
@@ -189,7 +190,7 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
         )
 
 
-def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
+def _check_splits(settings: RunSettings, data: PreparedData, place: str) -> None:
     fold, folds = settings.data.fold, data.manifest.folds
     if fold is not None:
         data.manifest.for_fold(fold, f"{place}: data.fold")
@@ -199,6 +200,13 @@ def _check_fold(settings: RunSettings, data: PreparedData, place: str) -> None:
             None,
             f"is missing, and the data in {data.folder} are split into {folds} folds",
             f"set the one that is tested, 0 to {folds - 1}",
+        )
+    elif missing := [name for name in (TRAIN, VALIDATION) if name not in data.manifest.splits]:
+        raise InputError(
+            data.folder,
+            f"split {data.manifest.split}",
+            f"has no {' and no '.join(missing)}, and a model needs both",
+            "prepare data with a --split that names train and val",
         )
 
 

@@ -454,8 +454,9 @@ def output_paths(data: PreparedData, methods: Iterable[str]) -> dict[str, str]:
         methods: Names of the methods.
     """
     from hyena_ray.attribution.methods import METHODS
+    from hyena_ray.runs.shard_files import SHARDS
 
-    names = {"k-mers": "kmers"}
+    names = {"k-mers": "kmers", "scores": SHARDS}
     if data.manifest.contigs and any(METHODS[name].scores_bases for name in methods):
         names["tracks"] = "tracks"
     return names | {"summary": MANIFEST}

@@ -45,6 +45,7 @@ def prepared(task: str, **values: Any) -> PreparedData:
 
 
 ZDNA = prepared("zdna")
+TEST_ONLY = prepared("zdna", split="contig:test=a", splits=("test",))
 FOLDS = prepared("zdna", split="kfold:3", splits=("fold0", "fold1", "fold2"))
 PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None, stretch=None, scan=None)
 
@@ -77,6 +78,7 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = Fal
         (ZDNA, {"training.precision": "tf32"}, "training.precision: tf32: needs a GPU"),
         (ZDNA, {"data.fold": 0}, "here: data.fold: 0: .* not into folds"),
         (FOLDS, {}, "here: data.fold: is missing, .* 3 folds; .* 0 to 2"),
+        (TEST_ONLY, {}, "contig:test=a: has no train and no val"),
         (FOLDS, {"data.fold": 3}, "here: data.fold: 3: there is no such fold"),
         (
             PROMOTERS,
