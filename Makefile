@@ -41,8 +41,8 @@ bandit: $(TOOLS)/ready
 	$(TOOLS)/bin/bandit --quiet --recursive --configfile pyproject.toml hyena_ray jobs
 
 sbom: $(TOOLS)/ready
-	$(TOOLS)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
-		--output-format JSON --output-reproducible --output-file sbom.json
+	cat requirements.lock requirements-cuda.lock | $(TOOLS)/bin/cyclonedx-py requirements - \
+		--pyproject pyproject.toml --output-format JSON --output-reproducible --output-file sbom.json
 
 # Writes every lock again. FILES are wheels of PyTorch for the CPU, and UPGRADE may be --upgrade.
 lock: $(TOOLS)/ready

@@ -88,13 +88,13 @@ def test_joining_a_cluster_with_such_a_folder_warns_and_names_it(
     monkeypatch.setattr(start.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(start.ray, "init", init)
     monkeypatch.setattr(start.ray, "shutdown", lambda: None)
-    monkeypatch.setattr(start, "_describe", lambda *_: "cluster")
+    monkeypatch.setattr(start, "_describe", lambda *_: None)
     monkeypatch.setattr(session.os, "geteuid", lambda: 0)
     for mode, warnings in ((0o777, 1), (0o755, 0)):
         latest.chmod(mode)
         caplog.clear()
-        with start.connect("auto") as found:
-            assert found == "cluster"
+        with start.connect("auto"):
+            pass
         lines = [entry for entry in caplog.records if entry.levelno == logging.WARNING]
         assert len(lines) == warnings
         assert all(str(latest) in entry.getMessage() for entry in lines)

@@ -58,7 +58,7 @@ def running_head(home: Path) -> Iterator[Head]:
             *(str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
             *("--dashboard-agent-listen-port=0", f"--ray-client-server-port={free_port()}"),
-            *("--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"),
+            *("--node-ip-address=127.0.0.1", f"--temp-dir={temporary}/ray"),
             "--object-store-memory=500000000",
         ],
         env=environment,
