@@ -1,29 +1,43 @@
 """Ask the advisory service of PyPI about every version in locks: `python .ci/audit.py LOCK ...`.
 
-Exit 1 where a vulnerability is known, and 3 where no advisory could be read, as without a network
-or from an index that has none: then it says SKIPPED, and nothing is known.
+Exit 1 where a vulnerability is known or a lock cannot be read. Exit 3 where no advisory could be
+read, as without a network or from an index that has none: it says SKIPPED, and nothing is known.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 SECONDS = 120
 SKIPPED = 3
 """Exit code where nothing was checked."""
+NO_NETWORK = re.compile("connect|name resolution|no route|unreachable|timed? ?out", re.IGNORECASE)
+"""Words of errors that say that a service was not reached."""
 OPTIONS = ("--no-deps", "--disable-pip", "--format=json", "--progress-spinner=off", "--timeout=10")
 
 
-def verdict(report: str, problem: str) -> tuple[int, list[str]]:
-    """Exit code and lines for people, from what pip-audit wrote to stdout and stderr."""
+def packages_of(report: str, problem: str) -> list[dict[str, Any]]:
+    """Packages of a lock, from what pip-audit wrote to stdout and stderr.
+
+    Raises:
+        ConnectionError: The advisory service was not reached.
+        ValueError: pip-audit failed, as with a lock that it cannot read.
+    """
     try:
-        packages = json.loads(report)["dependencies"]
+        packages: list[dict[str, Any]] = json.loads(report)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        last = (problem.strip().splitlines() or ["no report"])[-1]
-        return SKIPPED, [f"pip-audit SKIPPED: the advisory service was not reached ({last[:200]})"]
+        last = (problem.strip().splitlines() or ["no report"])[-1][:200]
+        raise (ConnectionError if NO_NETWORK.search(problem) else ValueError)(last) from None
+    return packages
+
+
+def verdict(packages: Sequence[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Exit code and lines for people, from the packages of all locks."""
     # An index that is a mirror answers 404, which pip-audit counts as no vulnerability.
     unknown = [package["name"] for package in packages if "skip_reason" in package]
     checked = len(packages) - len(unknown)
@@ -42,14 +56,22 @@ def verdict(report: str, problem: str) -> tuple[int, list[str]]:
     return code, lines
 
 
-def main(arguments: Sequence[str]) -> int:
-    locks = [f"--requirement={lock}" for lock in arguments]
-    command = [sys.executable, "-m", "pip_audit", *locks, *OPTIONS]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-        code, lines = verdict(done.stdout, done.stderr)
-    except subprocess.TimeoutExpired:
-        code, lines = verdict("", f"no answer within {SECONDS} s")
+def main(locks: Sequence[str]) -> int:
+    packages: list[dict[str, Any]] = []
+    for lock in locks:  # one by one, since pip-audit refuses a package that is in two of them
+        command = [sys.executable, "-m", "pip_audit", f"--requirement={lock}", *OPTIONS]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+            packages += packages_of(done.stdout, done.stderr)
+        except (ConnectionError, subprocess.TimeoutExpired) as error:
+            print(f"pip-audit SKIPPED: the advisory service was not reached ({error})")
+            return SKIPPED
+        except ValueError as error:
+            print(f"pip-audit failed with {lock}: {error}")
+            return 1
+    code, lines = verdict(packages)
     print("\n".join(lines))
     return code
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,14 +22,13 @@ UNKNOWN = {"name": "ray", "skip_reason": "Dependency not found on PyPI"}
 
 
 @pytest.fixture(scope="module")
-def verdict() -> Callable[[str, str], tuple[int, list[str]]]:
+def audit() -> Any:
     spec = importlib.util.spec_from_file_location("audit", PATH)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Callable[[str, str], tuple[int, list[str]]] = module.verdict
-    return found
+    return module
 
 
 @pytest.mark.parametrize(
@@ -53,18 +52,49 @@ def verdict() -> Callable[[str, str], tuple[int, list[str]]]:
     ],
 )
 def test_the_code_tells_a_vulnerability_from_nothing_read_and_unchecked_packages_are_named(
-    verdict: Any, packages: list[dict[str, Any]], code: int, lines: list[str]
+    audit: Any, packages: list[dict[str, Any]], code: int, lines: list[str]
 ) -> None:
-    assert verdict(json.dumps({"dependencies": packages, "fixes": []}), "") == (code, lines)
+    assert audit.verdict(packages) == (code, lines)
 
 
-@pytest.mark.parametrize("report", ["", "not JSON", "[]"])
-def test_without_a_network_it_says_that_it_was_skipped(verdict: Any, report: str) -> None:
-    code, lines = verdict(report, "Traceback\nConnectionError: no route\n")
-    assert code == 3
-    assert lines == [
-        "pip-audit SKIPPED: the advisory service was not reached (ConnectionError: no route)"
-    ]
+class Answers(NamedTuple):
+    """What pip-audit answers for each lock."""
+
+    of: dict[str, tuple[str, str]]
+
+    def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        (lock,) = (word for word in command if word.startswith("--requirement="))
+        report, problem = self.of[lock.removeprefix("--requirement=")]
+        return subprocess.CompletedProcess(command, 0, report, problem)
+
+
+def report_of(*packages: dict[str, Any]) -> str:
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+@pytest.mark.parametrize(
+    ("second", "code", "said"),
+    [
+        ((report_of(CLEAN), ""), 0, "0 known vulnerabilities in 2 packages"),
+        ((report_of(BAD), ""), 1, "PYSEC-2026-1"),
+        (("", "Traceback\nConnectionError: no route\n"), 3, "SKIPPED.*no route"),
+        (("not JSON", "Read timed out"), 3, "SKIPPED"),
+        (("", "ERROR: certifi has duplicate requirements"), 1, "failed with b.lock.*duplicate"),
+        (("[]", ""), 1, "failed with b.lock"),
+    ],
+)
+def test_every_lock_is_read_and_what_is_no_trouble_of_the_network_fails(
+    audit: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    second: tuple[str, str],
+    code: int,
+    said: str,
+) -> None:
+    answers = Answers({"a.lock": (report_of(CLEAN), ""), "b.lock": second})
+    monkeypatch.setattr(audit.subprocess, "run", answers.run)
+    assert audit.main(["a.lock", "b.lock"]) == code
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_ci_passes_offline_alone_and_says_that_it_was_skipped(tmp_path: Path) -> None:
