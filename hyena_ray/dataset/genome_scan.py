@@ -17,7 +17,7 @@ from hyena_ray.dataset.genome_windows import check_contigs, label_batches, windo
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError, raise_together, unknown_name
-from hyena_ray.genome.contigs import open_genome, with_progress
+from hyena_ray.genome.contigs import Contig, Genome, open_genome, with_progress
 from hyena_ray.genome.region_files import Regions
 from hyena_ray.genome.tiling import cut_tiles
 from hyena_ray.storage import AnyPath
@@ -98,9 +98,7 @@ class GenomeScan(NamedTuple):
             del batch
         lengths = {entry.name: entry.length for entry in entries}
         check_contigs(lengths, regions, blacklist)
-        return cls(
-            genome, source.sha256, simulated, regions, blacklist, stretch, lengths, contigs
-        )
+        return cls(genome, source.sha256, simulated, regions, blacklist, stretch, lengths, contigs)
 
     def only(self, names: Collection[str], place: str = "--contigs") -> GenomeScan:
         """Return the scan of some contigs.
@@ -114,9 +112,11 @@ class GenomeScan(NamedTuple):
                 are in a region.
         """
         raise_together(
-            unknown_name(place, name, "contig of the genome", self.lengths)
-            for name in names
-            if name not in self.lengths
+            [
+                unknown_name(place, name, "contig of the genome", self.lengths)
+                for name in names
+                if name not in self.lengths
+            ]
         )
         kept = {name: contig for name, contig in self.contigs.items() if name in frozenset(names)}
         asked = ",".join(names)
@@ -163,9 +163,10 @@ class GenomeScan(NamedTuple):
             InputError: The genome is no longer the one that was surveyed.
         """
         source = open_genome(self.genome)
-        wanted = (contig for contig in with_progress(source) if contig.name in self.contigs)
         at_once = max(1, READ // self.stretch)
-        for batch in label_batches(wanted, self.regions, self.blacklist, padding=flank):
+        for batch in label_batches(
+            self._wanted(source), self.regions, self.blacklist, padding=flank
+        ):
             tiles = cut_tiles(batch, self.stretch, self.stretch)
             for first in range(0, len(tiles.kept), at_once):
                 chosen = tiles.kept[first : first + at_once]
@@ -173,3 +174,9 @@ class GenomeScan(NamedTuple):
             del batch
         if source.sha256 != self.sha256:
             raise InputError(self.genome, None, "changed while it was read", "start anew")
+
+    def _wanted(self, source: Genome) -> Iterator[Contig]:
+        for contig in with_progress(source):
+            if contig.name in self.contigs:
+                yield contig
+            del contig  # memory is for one at a time

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.genome.intervals import Intervals, merge_intervals
+from hyena_ray.genome.intervals import Intervals, count_covered_bases, merge_intervals
 from hyena_ray.training.bootstrap import REPLICATES, Interval, interval_of
 from hyena_ray.training.metrics import Numbers, ratio
 
@@ -176,13 +176,13 @@ def measure_enrichment(genome: ScoredGenome, calls: Calls, *, seed: int) -> Enri
     """
     rng = np.random.default_rng(seed)
     blocks = int(genome.block.max()) + 1
+    every = np.full(len(genome.block), genome.stretch)
     sums = [
         np.bincount(genome.block, counts, blocks)
-        for counts in (calls.inside, genome.labelled, calls.called)
+        for counts in (calls.inside, genome.labelled, calls.called, every)
     ]
-    sums.append(np.bincount(genome.block, minlength=blocks) * float(genome.stretch))
     times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=REPLICATES)
-    drawn = [times @ of_block for of_block in sums]
+    drawn: list[Numbers] = [times.astype(np.float64) @ of_block for of_block in sums]
     usable = (drawn[1] > 0) & (drawn[2] > 0)
     inside, labelled, called, bases = (float(of_block.sum()) for of_block in sums)
     per_base = bases / (labelled * called)
@@ -217,41 +217,32 @@ def shifted_overlaps(
         Called bases in shifted regions, shape (shifts,).
     """
     overlaps = np.zeros(shifts)
-    edges = genome.edges * genome.stretch
-    inner = np.searchsorted(edges, genome.regions.start, side="right") - 1
-    for contig in np.unique(inner).tolist():
-        first, last = edges[contig : contig + 2].tolist()
-        size = last - first
-        distance = rng.integers(0, size, shifts)
-        here = inner == contig
-        start, end = genome.regions.start[here] - first, genome.regions.end[here] - first
-        before = _Before(called, first, last)
-        for part in range(0, shifts, rows := max(1, _AT_ONCE // len(start))):
+    edges = (genome.edges * genome.stretch).tolist()
+    for first, last in zip(edges, edges[1:], strict=False):
+        regions, calls = (_within(runs, first, last) for runs in (genome.regions, called))
+        if not (len(regions.start) and len(calls.start)):
+            continue
+        distance = rng.integers(0, last - first, shifts)
+        rows = max(1, _AT_ONCE // len(regions.start))
+        for part in range(0, shifts, rows):
             moved = distance[part : part + rows, None]
-            counts = before.around(moved + end) - before.around(moved + start)
-            overlaps[part : part + rows] += counts.sum(1)
+            begin, end = (_called_before(calls, moved + ends, last - first) for ends in regions)
+            overlaps[part : part + rows] += (end - begin).sum(1)
     return overlaps
 
 
-class _Before:
-    """Called bases of a contig before a place on it, which may be once around."""
+def _within(runs: Intervals, first: int, last: int) -> Intervals:
+    """Return the parts of runs that are on one contig, from its first base on."""
+    begin, stop = np.searchsorted(runs.end, first, "right"), np.searchsorted(runs.start, last)
+    start, end = runs.start[begin:stop], runs.end[begin:stop]
+    return Intervals(np.maximum(start, first) - first, np.minimum(end, last) - first)
 
-    def __init__(self, called: Intervals, first: int, last: int) -> None:
-        begin = np.searchsorted(called.end, first, side="right")
-        stop = np.searchsorted(called.start, last)
-        self._start = np.maximum(called.start[begin:stop], first) - first
-        self._end = np.minimum(called.end[begin:stop], last) - first
-        self._total = np.concatenate(([0], np.cumsum(self._end - self._start)))
-        self._size = last - first
 
-    def around(self, place: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count the called bases before places from 0 to twice the size."""
-        turns, place = np.divmod(place, self._size)
-        number = np.searchsorted(self._start, place)
-        ends = np.concatenate(([0], self._end))
-        beyond = np.maximum(ends[number] - place, 0)
-        counts: NDArray[np.int64] = turns * self._total[-1] + self._total[number] - beyond
-        return counts
+def _called_before(calls: Intervals, place: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Count the called bases before places on a contig, which may be once around it."""
+    turns, place = np.divmod(place, size)
+    every = int((calls.end - calls.start).sum())
+    return turns * every + count_covered_bases(calls, np.zeros_like(place), place)
 
 
 def join_runs(parts: Sequence[Intervals]) -> Intervals:

@@ -18,7 +18,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.window import WindowModel, check_finite
+from hyena_ray.model.window import WindowScorer, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task
@@ -297,7 +297,7 @@ class Evaluation(NamedTuple):
 
 @torch.inference_mode()
 def predict(
-    model: WindowModel,
+    model: WindowScorer,
     held_out: HeldOut,
     class_weights: Tensor,
     workers: Workers = ALONE,
@@ -337,7 +337,7 @@ def predict(
 
 
 def evaluate(
-    model: WindowModel,
+    model: WindowScorer,
     held_out: HeldOut,
     class_weights: Tensor,
     *,
@@ -361,7 +361,7 @@ def evaluate(
 
 
 def _measure(
-    model: WindowModel, held_out: HeldOut, predictions: Predictions, threshold: str | None
+    model: WindowScorer, held_out: HeldOut, predictions: Predictions, threshold: str | None
 ) -> Measured:
     labels, scores = held_out.rows.labels, predictions.scores
     metrics = measure(
@@ -384,7 +384,7 @@ def _measure(
 
 
 def evaluate_on_split(
-    model: WindowModel,
+    model: WindowScorer,
     data: PreparedData,
     split: str,
     class_weights: Tensor,
@@ -444,9 +444,7 @@ def evaluate_on_split(
         tiles=tiles,
         regions=regions,
         by_contig=by_contig,
-        tracts=score_tracts(
-            held_out, predictions.scores, seed=BOOTSTRAP_SEED, predicted=predicted
-        ),
+        tracts=score_tracts(held_out, predictions.scores, seed=BOOTSTRAP_SEED, predicted=predicted),
         errors=errors,
         **figures_of_labels(scored, predictions.loss, model.threshold),
     )
@@ -502,7 +500,7 @@ def _scored(
 
 
 def _by_contig(
-    model: WindowModel, held_out: HeldOut, predictions: Predictions
+    model: WindowScorer, held_out: HeldOut, predictions: Predictions
 ) -> Iterator[ContigScores]:
     for name in map(str, dict.fromkeys(held_out.rows.contig)):
         chosen = np.flatnonzero(held_out.rows.contig == name)

@@ -396,7 +396,13 @@ class RegionCounts(NamedTuple):
         Args:
             other: Counts of that part.
         """
-        return RegionCounts(*(own + more for own, more in zip(self, other, strict=True)))
+        return RegionCounts(
+            regions=self.regions + other.regions,
+            found=self.found + other.found,
+            called=self.called + other.called,
+            false=self.false + other.false,
+            bases=self.bases + other.bases,
+        )
 
     def scores(self) -> RegionScores:
         """Return recall and precision."""
@@ -426,9 +432,7 @@ def score_regions(
     return count_regions(stretches, scores >= threshold, weight).scores()
 
 
-def count_regions(
-    stretches: Windows, called: NDArray[np.bool_], weight: Numbers
-) -> RegionCounts:
+def count_regions(stretches: Windows, called: NDArray[np.bool_], weight: Numbers) -> RegionCounts:
     """Count the runs of labelled bases and of called ones.
 
     Args:
@@ -454,9 +458,7 @@ def count_regions(
     )
 
 
-def detected_regions(
-    region: NDArray[np.int64], called: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def detected_regions(region: NDArray[np.int64], called: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell of every region whether at least `DETECTED` of its bases are called.
 
     Args:

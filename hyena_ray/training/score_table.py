@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from hyena_ray.training.bootstrap import Scored
 
-ROWS = 1 << 21
-"""Rows of a table at most: with 100 blocks some ten thousand scores each."""
 FINEST = 1 << 14
 """Steps of the first rounding in a logit; each further one has half of them."""
 _LABEL, _BLOCK = 32, 33
@@ -27,10 +25,10 @@ class ScoreTable:
 
     Args:
         threshold: Probability from which a base is called.
-        rows: Most rows.
+        rows: Most rows; with few, the last rounding is to whole logits, and there may be more.
 
     Example:
-        >>> table = ScoreTable(threshold=0.5)
+        >>> table = ScoreTable(threshold=0.5, rows=100)
         >>> for _ in range(2):
         ...     table.add(np.array([0, 1]), np.array([0.25, 0.75], np.float32), np.array([0, 0]))
         >>> scored = table.scored()
@@ -38,7 +36,7 @@ class ScoreTable:
         ([0, 1], [0.25, 0.75], [2.0, 2.0])
     """
 
-    def __init__(self, threshold: float, rows: int = ROWS) -> None:
+    def __init__(self, threshold: float, rows: int) -> None:
         self._threshold, self._rows = threshold, rows
         self._steps: int | None = None
         self._keys: NDArray[np.int64] = np.empty(0, np.int64)
