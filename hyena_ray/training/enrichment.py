@@ -11,6 +11,7 @@ where they are, in clusters or not; so neither has to be independent of its neig
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -218,7 +219,7 @@ def shifted_overlaps(
     """
     overlaps = np.zeros(shifts)
     edges = (genome.edges * genome.stretch).tolist()
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         regions, calls = (_within(runs, first, last) for runs in (genome.regions, called))
         if not (len(regions.start) and len(calls.start)):
             continue

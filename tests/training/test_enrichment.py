@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,7 +62,7 @@ def test_shifted_regions_hold_what_rolled_masks_hold(seed: int, sizes: list[int]
     found = shifted_overlaps(genome, true_runs(called), GivenShifts(shifts), shifts)  # type: ignore[arg-type]
     expected = np.zeros(shifts)
     edges = (genome.edges * STRETCH).tolist()
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         for shift in range(shifts):
             moved = np.roll(region[first:last], shift % (last - first))
             expected[shift] += (moved & called[first:last]).sum()

@@ -1,4 +1,4 @@
-"""A genome that is scored piece by piece has the figures of the same stretches, prepared at once."""
+"""A genome that is scored in pieces has the figures of the same stretches prepared at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hyena_ray.training.genome_evaluation import choose_contigs, evaluate_on_gen
 from tests.training.test_evaluation import WEIGHTS, PurineSteps
 
 STRETCH, FLANK = 250, 64
-TESTED = ("chr2", "chr3")
+TESTED = ("sim2", "sim3")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
         lengths=(40,),
         stretch=STRETCH,
         flank=FLANK,
-        split=f"contig:train=chr1;test={','.join(TESTED)}",
+        split=f"contig:train=sim1;test={','.join(TESTED)}",
         scan=True,
     )
     prepare(settings, folder / "data")
@@ -108,10 +108,10 @@ def test_contigs_that_the_model_has_seen_are_left_out(prepared: PreparedData) ->
     scan, origin = survey(prepared), Origin.from_data(prepared)
     chosen, seen = choose_contigs(scan, None, [origin])
     assert (tuple(chosen.contigs), seen) == (TESTED, ())
-    chosen, seen = choose_contigs(scan, ["chr1", "chr3"], [origin])
-    assert (tuple(chosen.contigs), seen) == (("chr1", "chr3"), ("chr1 (trained on)",))
-    with pytest.raises(InputError, match="chr33"):
-        choose_contigs(scan, ["chr33"], [origin])
+    chosen, seen = choose_contigs(scan, ["sim1", "sim3"], [origin])
+    assert (tuple(chosen.contigs), seen) == (("sim1", "sim3"), ("sim1 (trained on)",))
+    with pytest.raises(InputError, match="sim33"):
+        choose_contigs(scan, ["sim33"], [origin])
 
 
 def test_a_contig_of_the_same_name_and_another_length_may_be_another_one(
@@ -124,22 +124,22 @@ def test_a_contig_of_the_same_name_and_another_length_may_be_another_one(
     )
     other = origin.model_copy(update={"manifest": manifest.model_copy(update={"contigs": contigs})})
     chosen, seen = choose_contigs(scan, None, [other])
-    assert (tuple(chosen.contigs), seen) == (("chr1", *TESTED), ())
-    assert "chr1" in caplog.text
+    assert (tuple(chosen.contigs), seen) == (("sim1", *TESTED), ())
+    assert "sim1" in caplog.text
     # What one member of an ensemble has seen, the ensemble has seen.
     assert tuple(choose_contigs(scan, None, [other, origin])[0].contigs) == TESTED
 
 
 def test_regions_of_another_assembly_are_refused(prepared: PreparedData, tmp_path: Path) -> None:
     genome = prepared.folder.parent / "genome.fa"
-    for row, named in {"chr9\t1\t9\n": "chr9", "chr2\t59990\t60010\n": "60010"}.items():
+    for row, named in {"sim9\t1\t9\n": "sim9", "sim2\t59990\t60010\n": "60010"}.items():
         (tmp_path / "other.bed").write_text(row)
         with pytest.raises(InputError, match=named):
             GenomeScan.survey(genome, read_regions(tmp_path / "other.bed"))
-    (tmp_path / "other.bed").write_text("chr2\t100\t120\n")
+    (tmp_path / "other.bed").write_text("sim2\t100\t120\n")
     scan = GenomeScan.survey(genome, read_regions(tmp_path / "other.bed"))
     with pytest.raises(InputError, match="no base"):
-        scan.only(["chr3"])
+        scan.only(["sim3"])
 
 
 def test_memory_is_not_set_by_the_length_of_the_genome(
