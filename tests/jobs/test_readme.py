@@ -46,7 +46,7 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             ran.append(job)
     assert ran == [
-        *("prepare", "train", "evaluate", "attribute", "sanity", "predict", "report"),
+        *("prepare", "train", "evaluate", "evaluate", "attribute", "sanity", "predict", "report"),
         *("prepare", "train", "compare"),
     ]
     (code,) = blocks(README, "python")

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from hyena_ray.dataset import genome_scan
+from hyena_ray.dataset import genome_scan, genome_windows
 from hyena_ray.dataset.genome_scan import GenomeScan
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.genome.contig_batch import batched
 from hyena_ray.genome.region_files import read_regions
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.tasks import TASKS
+from hyena_ray.training import genome_evaluation
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.genome_evaluation import choose_contigs, evaluate_on_genome
-from tests.training.test_evaluation import WEIGHTS, PurineSteps
+from tests.training.test_evaluation import WEIGHTS, WINDOW, PurineSteps
 
 STRETCH, FLANK = 250, 64
+
+
+class FineSteps(PurineSteps):
+    """Purine steps with a little of the composition around a base, so that few scores are equal."""
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        logits = super().predict(tokens)
+        codes, spread = tokens[:, None].float(), (tokens.shape[1] - WINDOW) // 2
+        around = sum(
+            share * nn.functional.avg_pool1d(codes, width, 1, width // 2)
+            for width, share in ((15, 0.1), (31, 0.0317))
+        )
+        return logits + torch.stack([0 * around, around], -1)[:, 0, spread : spread + WINDOW]
+
+
 TESTED = ("sim2", "sim3")
 
 
@@ -53,7 +72,7 @@ def survey(prepared: PreparedData) -> GenomeScan:
 
 @pytest.fixture(scope="module")
 def from_data(prepared: PreparedData) -> Evaluation:
-    return evaluate_on_split(PurineSteps(), prepared, "test", WEIGHTS)
+    return evaluate_on_split(FineSteps(), prepared, "test", WEIGHTS)
 
 
 @pytest.mark.parametrize("read", [1 << 20, 3 * STRETCH])
@@ -65,7 +84,7 @@ def test_the_figures_are_those_of_prepared_stretches(
 ) -> None:
     monkeypatch.setattr(genome_scan, "READ", read)
     scan = survey(prepared).only(TESTED)
-    found = evaluate_on_genome(PurineSteps(), scan, TASKS["zdna"], WEIGHTS)
+    found = evaluate_on_genome(FineSteps(), scan, TASKS["zdna"], WEIGHTS)
     assert from_data.whole
     for name in ("task", "rows", "labels", "bases", "whole", "contigs", "blocks", "prevalence"):
         assert getattr(found, name) == getattr(from_data, name), name
@@ -86,9 +105,11 @@ def test_the_figures_are_those_of_prepared_stretches(
     # What was planted is enriched in what alternates.
     assert len(found.enrichment) == 3
     for enrichment in found.enrichment:
-        assert enrichment.interval.low > 5
+        assert enrichment.interval.low > 2
         assert enrichment.p_value == 0.001
-    assert [round(each.called, 2) for each in found.enrichment[1:]] == [0.01, 0.0]
+    percent, permille = (each.called for each in found.enrichment[1:])
+    assert 0.005 < percent <= 0.01
+    assert 0.0005 < permille <= 0.001
 
 
 def test_an_evaluation_of_a_genome_can_be_read_and_shown(
@@ -96,7 +117,7 @@ def test_an_evaluation_of_a_genome_can_be_read_and_shown(
 ) -> None:
     from hyena_ray.files import write_json
 
-    found = evaluate_on_genome(PurineSteps(), survey(prepared).only(TESTED), TASKS["zdna"], WEIGHTS)
+    found = evaluate_on_genome(FineSteps(), survey(prepared).only(TESTED), TASKS["zdna"], WEIGHTS)
     write_json(tmp_path / "evaluation.json", found.as_json())
     assert Evaluation.read(tmp_path / "evaluation.json") == found
     text = found.table()
@@ -146,7 +167,8 @@ def test_memory_is_not_set_by_the_length_of_the_genome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(genome_scan, "READ", 20 * STRETCH)
-    monkeypatch.setattr("hyena_ray.training.genome_evaluation.TABLE_ROWS", 5_000)
+    monkeypatch.setattr(genome_windows, "batched", partial(batched, bases=1))
+    monkeypatch.setattr(genome_evaluation, "TABLE_ROWS", 5_000)
     rng = np.random.default_rng(0)
     peaks = []
     for count in (2, 16):
@@ -160,10 +182,9 @@ def test_memory_is_not_set_by_the_length_of_the_genome(
         scan = GenomeScan.survey(folder / "genome.fa", regions, stretch=STRETCH)
         scan = scan.only(list(scan.contigs))
         if not peaks:  # what the first call alone imports and allocates
-            evaluate_on_genome(PurineSteps(), scan, TASKS["zdna"], WEIGHTS)
+            evaluate_on_genome(FineSteps(), scan, TASKS["zdna"], WEIGHTS)
         tracemalloc.start()
-        torch.manual_seed(0)
-        evaluate_on_genome(PurineSteps(), scan, TASKS["zdna"], WEIGHTS)
+        evaluate_on_genome(FineSteps(), scan, TASKS["zdna"], WEIGHTS)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
