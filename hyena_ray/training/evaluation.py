@@ -360,6 +360,27 @@ def evaluate(
     return _measure(model, held_out, predictions, threshold)
 
 
+def choose_thresholds(
+    model: WindowScorer,
+    validation: HeldOut,
+    class_weights: Tensor,
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> None:
+    """Choose the thresholds of a model that has none of its own, and set them.
+
+    Args:
+        model: Model to score with.
+        validation: Validation data.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        on_progress: Called with the number of windows of every batch that was scored.
+    """
+    metric = validation.task.threshold_metric
+    measured = evaluate(model, validation, class_weights, threshold=metric, on_progress=on_progress)
+    model.threshold = measured.metrics.threshold
+    if measured.tiles is not None:
+        model.tile_threshold = measured.tiles.threshold
+
+
 def _measure(
     model: WindowScorer, held_out: HeldOut, predictions: Predictions, threshold: str | None
 ) -> Measured:
@@ -410,14 +431,14 @@ def evaluate_on_split(
     predictions = predict(model, held_out, class_weights, on_progress=on_progress)
     of_tiles = _measure(model, held_out, predictions, None).tiles
     rows, weight, task = held_out.rows, held_out.weight, held_out.task
-    scored = _scored(held_out, predictions.scores, held_out.base_weights(), model.threshold)
+    scored = scored_labels(held_out, predictions.scores, held_out.base_weights(), model.threshold)
     tiles: TileScores | None = None
     regions: RegionScores | None = None
     by_contig: tuple[ContigScores, ...] = ()
     errors: Errors | None = None
     predicted = score_bases(held_out)
     if of_tiles is not None:
-        counted = _scored(
+        counted = scored_labels(
             held_out, predictions.scores, held_out.tile_weights(), model.tile_threshold
         )
         tiles = TileScores(
@@ -481,12 +502,20 @@ def tract_predictor(task: Task) -> tuple[str, float] | tuple[None, None]:
     return (None, None) if predictor is None else (predictor.title, predictor.thresholds[0])
 
 
-def _scored(
+def scored_labels(
     held_out: HeldOut,
     scores: NDArray[np.float32],
     weight: NDArray[np.float64],
     threshold: float,
 ) -> Scored:
+    """Return the labels that count, with their scores, calls, blocks and weights.
+
+    Args:
+        held_out: Stretches or sequences.
+        scores: Probabilities of class 1, shape (m, S).
+        weight: Weight of each label, shape (m, S).
+        threshold: Probability from which a label is called.
+    """
     rows = held_out.rows
     counted = (rows.labels != IGNORED) & (weight > 0)
     block = resampling_blocks(rows.contig, rows.start)

@@ -7,7 +7,7 @@ them is called than of the genome around them. Nothing is prepared or left behin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -40,8 +40,6 @@ from hyena_ray.workflows.workflow import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from hyena_ray.dataset.genome_scan import GenomeScan
     from hyena_ray.dataset.origin import Origin
     from hyena_ray.genome.region_files import Regions
@@ -336,8 +334,9 @@ def execute(run: EvaluationRun) -> Evaluation:
     """
     from hyena_ray.dataset.stretches import window_offsets
     from hyena_ray.model.devices import default_device, device_name
-    from hyena_ray.training.evaluation import evaluate_on_split
+    from hyena_ray.training.evaluation import choose_thresholds, evaluate_on_split
     from hyena_ray.training.genome_evaluation import evaluate_on_genome
+    from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.losses import class_weights
     from hyena_ray.training.settings import TrainingSettings
 
@@ -362,7 +361,7 @@ def execute(run: EvaluationRun) -> Evaluation:
             model.read_strands(plan.strands)
         if run.chooses_threshold:
             assert data is not None
-            _choose_thresholds(model, data, weights, run.task, on_progress)
+            choose_thresholds(model, HeldOut.read(data, VALIDATION), weights, on_progress)
         if plan.threshold is not None:
             model.threshold = plan.threshold
         if scan is not None:
@@ -388,29 +387,6 @@ def execute(run: EvaluationRun) -> Evaluation:
             )
             folder.finish(record)
     return evaluation
-
-
-def _choose_thresholds(
-    model: WindowScorer,
-    data: PreparedData,
-    weights: Tensor,
-    task: Task,
-    on_progress: Callable[[int], None],
-) -> None:
-    """Choose the thresholds of a model on the validation split."""
-    from hyena_ray.training.evaluation import evaluate
-    from hyena_ray.training.held_out import HeldOut
-
-    measured = evaluate(
-        model,
-        HeldOut.read(data, VALIDATION),
-        weights,
-        threshold=task.threshold_metric,
-        on_progress=on_progress,
-    )
-    model.threshold = measured.metrics.threshold
-    if measured.tiles is not None:
-        model.tile_threshold = measured.tiles.threshold
 
 
 def present(run: EvaluationRun, evaluation: Evaluation) -> Outcome:

@@ -20,7 +20,6 @@ SIZES = {
     "data.length": 40,
     "data.limit": 200,
     "readout.flank": 8,
-    "readout.lookahead": 0,
     "training.epochs": 1,
     "training.learning_rate": 0.05,
     "model.architecture": "kmer_logistic",
