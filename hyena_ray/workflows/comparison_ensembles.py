@@ -75,7 +75,7 @@ def score_ensembles(
         if not paths[index].is_file():
             return False
         found = EnsembleFigures.parse(read_json(paths[index]), paths[index])
-        return list(found.members) == [member.preset for member in groups[names[index]]]
+        return found.members.keys() == {member.preset for member in groups[names[index]]}
 
     def make() -> Callable[[int], object]:
         prepared = PreparedData.open(data_folder)
