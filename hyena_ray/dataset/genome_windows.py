@@ -12,7 +12,7 @@ are counted in a manifest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
@@ -36,7 +36,7 @@ from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contig_batch import ContigBatch, Grid, batched
-from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
 from hyena_ray.genome.intervals import Intervals, count_covered_bases, gather_windows
 from hyena_ray.genome.label_counter import LabelCounter
 from hyena_ray.genome.label_coverage import LabelCoverage
@@ -204,31 +204,21 @@ def _write(
     ]
     genome = open_genome(settings.genome)
     if genome.lengths is not None:
-        _check_contigs(genome.lengths, regions, blacklist, split)
+        check_contigs(genome.lengths, regions, blacklist, split)
     contigs: list[ContigEntry] = []
-    first = 0
     given = sum(len(rows.start) for rows in regions.rows.values())
     shape = ShapeCounter(settings.task, given)
     simulated = False
     padding = max(settings.flank, FARTHEST)
-    for some in batched(with_progress(genome)):
-        sizes = {contig.name: len(contig.codes) for contig in some}
-        labels = [regions.merged(*contig) for contig in sizes.items()]
-        banned = [
-            blacklist.merged(*contig) if blacklist else Intervals.empty()
-            for contig in sizes.items()
-        ]
-        simulated |= any(contig.description.startswith(SIMULATED) for contig in some)
-        batch = ContigBatch(some, labels, banned, first=first, padding=padding)
-        del some  # memory is for one batch at a time
+    for batch in label_batches(with_progress(genome), regions, blacklist, padding=padding):
+        simulated |= batch.simulated
         shape.add(batch.codes, batch.labels)
         assigned = _assign_stretches(batch, split, settings)
         for cutter in (stretches, *windows):
             cutter.cut(batch, assigned)
-        contigs += [ContigEntry(name=name, length=size) for name, size in sizes.items()]
-        first += sum(sizes.values())
+        contigs += batch.entries
         del batch
-    _check_contigs([contig.name for contig in contigs], regions, blacklist, split)
+    check_contigs([contig.name for contig in contigs], regions, blacklist, split)
     for cutter in (stretches, *windows):
         cutter.close()
     for cutter in windows:
@@ -281,10 +271,60 @@ def _write(
     return manifest
 
 
-def _check_contigs(
-    names: Collection[str], regions: Regions, blacklist: Regions | None, split: Split
-) -> None:
-    for source in (regions, blacklist, split):
+class LabelledBatch(ContigBatch):
+    """Contigs that are cut together, with what the manifest says of them."""
+
+    entries: list[ContigEntry]
+    """Name and length of each contig."""
+    simulated: bool
+    """Whether one of them is simulated."""
+
+
+def label_batches(
+    contigs: Iterable[Contig], regions: Regions, blacklist: Regions | None, *, padding: int
+) -> Iterator[LabelledBatch]:
+    """Put contigs together, and label them.
+
+    Args:
+        contigs: Contigs of a genome.
+        regions: Regions that label bases.
+        blacklist: Regions that no tile may touch.
+        padding: N between two contigs.
+
+    Yields:
+        Contigs in their order, which nothing else holds in memory.
+
+    Raises:
+        InputError: A region ends past its contig.
+    """
+    first = 0
+    for some in batched(contigs):
+        sizes = {contig.name: len(contig.codes) for contig in some}
+        labels = [regions.merged(*contig) for contig in sizes.items()]
+        banned = [
+            blacklist.merged(*contig) if blacklist else Intervals.empty()
+            for contig in sizes.items()
+        ]
+        batch = LabelledBatch(some, labels, banned, first=first, padding=padding)
+        batch.entries = [ContigEntry(name=name, length=size) for name, size in sizes.items()]
+        batch.simulated = any(contig.description.startswith(SIMULATED) for contig in some)
+        del some  # memory is for one batch at a time
+        first += sum(sizes.values())
+        yield batch
+        del batch
+
+
+def check_contigs(names: Collection[str], *named: Regions | Split | None) -> None:
+    """Check that a genome has the contigs that its regions, blacklist and split name.
+
+    Args:
+        names: Contigs of the genome.
+        named: What names contigs; None names none.
+
+    Raises:
+        InputError: A contig is missing; names the one that was probably meant.
+    """
+    for source in named:
         if source is not None:
             source.check_contigs(names)
 
@@ -305,6 +345,30 @@ def _assign_stretches(
             split.assign(name, positive[first:last], [settings.seed, stretch, *name.encode()])
             for name, first, last in zip(contigs.names, edges, edges[1:], strict=False)
         ]
+    )
+
+
+def windows_of(
+    contigs: ContigBatch, grid: Grid, chosen: NDArray[np.int64], length: int, flank: int
+) -> Windows:
+    """Return tiles of a batch of contigs as windows with their flanks.
+
+    Args:
+        contigs: The contigs.
+        grid: Where the tiles begin.
+        chosen: Numbers of the tiles to return, shape (n,).
+        length: Bases of a tile.
+        flank: Bases on each side, at most as many as are between the contigs of the batch.
+    """
+    contig, start = grid.contig[chosen], grid.start[chosen]
+    position = contigs.offset[contig] + start
+    codes = gather_windows(contigs.codes, position - flank, length + 2 * flank, N_CODE)
+    return Windows(
+        window_id=contigs.first[contig] + start,
+        contig=np.array(contigs.names)[contig],
+        start=start,
+        tokens=codes_to_tokens(codes),
+        labels=gather_windows(contigs.base_labels, position, length, IGNORED),
     )
 
 
@@ -425,7 +489,10 @@ class _Cutter:
                     )
                 )
             if chosen.any():
-                self._writers[name].add(self._windows(contigs, tiles.grid, of_split[chosen]))
+                windows = windows_of(
+                    contigs, tiles.grid, of_split[chosen], length, self._recipe.flank
+                )
+                self._writers[name].add(windows)
         self.counts += [count for index in sorted(counts) for count in counts[index]]
         self._count_dropped(tiles if self._stride == length else cut_tiles(contigs, length, length))
 
@@ -447,19 +514,6 @@ class _Cutter:
             tiles=self.dropped.tiles + len(n),
             too_many_n=self.dropped.too_many_n + int(n.sum()),
             blacklisted=self.dropped.blacklisted + int(banned.sum()),
-        )
-
-    def _windows(self, contigs: ContigBatch, grid: Grid, chosen: NDArray[np.int64]) -> Windows:
-        flank = self._recipe.flank
-        contig, start = grid.contig[chosen], grid.start[chosen]
-        position = contigs.offset[contig] + start
-        codes = gather_windows(contigs.codes, position - flank, self._length + 2 * flank, N_CODE)
-        return Windows(
-            window_id=contigs.first[contig] + start,
-            contig=np.array(contigs.names)[contig],
-            start=start,
-            tokens=codes_to_tokens(codes),
-            labels=gather_windows(contigs.base_labels, position, self._length, IGNORED),
         )
 
     def close(self) -> None:

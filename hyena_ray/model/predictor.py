@@ -40,7 +40,7 @@ from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.settings import READOUT, Readout
-from hyena_ray.model.window import WindowModel, check_finite
+from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
 from hyena_ray.storage import AnyPath, location
 
 MODEL_FILES = (
@@ -85,7 +85,7 @@ class ScoredSpan(NamedTuple):
 
 
 @torch.inference_mode()
-def probabilities(model: WindowModel, tokens: Tensor) -> Tensor:
+def probabilities(model: WindowScorer, tokens: Tensor) -> Tensor:
     """Compute the probability of class 1, with the model's own strands.
 
     Args:
@@ -230,7 +230,7 @@ class Scorer:
     """
 
     def __init__(
-        self, model: WindowModel, batch: int | None = None, replay: Replay | None = None
+        self, model: WindowScorer, batch: int | None = None, replay: Replay | None = None
     ) -> None:
         self.device = model_device(model)
         self.batch = default_batch(model.readout, self.device) if batch is None else batch

@@ -42,7 +42,7 @@ from hyena_ray.model.pretrained import (
 )
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.settings import CARD, READOUT, Readout
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.window import WindowModel, WindowScorer
 from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.runs.plan import SEAL, check_seal, sealed
 from hyena_ray.runs.stored_files import Fault, StoredFile, find_faults, list_files
@@ -305,14 +305,21 @@ def write_tokenizer_config(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
-def model_sha256(model: WindowModel) -> str:
+def model_sha256(model: WindowScorer) -> str:
     """Return the sha256 of all that a model's figures depend on, whatever file it came from.
 
     These are its configuration, weights, readout and thresholds.
 
     Args:
         model: Model on any device.
+
+    Returns:
+        Hex SHA-256; of an ensemble those of its members, with commas between them.
     """
+    return ",".join(map(_sha256, model.members))
+
+
+def _sha256(model: WindowModel) -> str:
     digest = hashlib.sha256(model.readout.model_dump_json().encode())
     digest.update(repr((float(model.threshold), float(model.tile_threshold))).encode())
     config = asdict(model.classifier.config)

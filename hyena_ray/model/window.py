@@ -7,6 +7,8 @@ A classifier of sequences gives one label for the whole window.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.flank_composition import measure_composition
-from hyena_ray.model.settings import Readout
+from hyena_ray.model.settings import Readout, Strands
 
 
 class NonFiniteError(InputError):
@@ -45,12 +47,52 @@ def check_finite(scores: Tensor | NDArray[np.floating]) -> None:
         )
 
 
-class WindowModel(nn.Module):
-    """A classifier read out on windows.
+class WindowScorer(nn.Module, ABC):
+    """What gives the labels of windows logits: a model, or an ensemble of several.
 
     Tokens have shape (B, window + 2 * stored), uint8 or int64, where `stored` is at least
     `readout.required_flank`. Logits have shape (B, labels, num_labels), with a label for every base
     of the window, or one for all of it.
+    """
+
+    readout: Readout
+    """Window and flanks that are read."""
+    labels_bases: bool
+    """Whether every base has a label, or the window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = 0.5
+        """Probability of class 1 from which a label counts as positive; training chooses it, for
+        bases at the prevalence of the genome."""
+        self.tile_threshold = 0.5
+        """The same for bases of tiles with and without a label at a fixed ratio, on which the
+        original work tested; no job calls bases with it."""
+
+    @property
+    @abstractmethod
+    def members(self) -> tuple[WindowModel, ...]:
+        """The models that it is made of, sorted by `model_sha256`; a model is its only one."""
+
+    @abstractmethod
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Compute logits.
+
+        Args:
+            tokens: Windows with their flanks, as the class says.
+        """
+
+    @abstractmethod
+    def read_strands(self, strands: Strands) -> None:
+        """Change which strands are read.
+
+        Args:
+            strands: The given strand, or both.
+        """
+
+
+class WindowModel(WindowScorer):
+    """A classifier read out on windows, see `WindowScorer`.
 
     Args:
         classifier: Classifier of bases or of sequences; its `config.causal` says whether it sees
@@ -73,12 +115,6 @@ class WindowModel(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.readout = readout
-        self.threshold = 0.5
-        """Probability of class 1 from which a label counts as positive; training chooses it, for
-        bases at the prevalence of the genome."""
-        self.tile_threshold = 0.5
-        """The same for bases of tiles with and without a label at a fixed ratio, on which the
-        original work tested; no job calls bases with it."""
         config = classifier.config
         self.left = readout.flank
         self.right = readout.lookahead if config.causal else readout.flank
@@ -107,6 +143,19 @@ class WindowModel(nn.Module):
         composition = self.composition(tokens, window)
         ids = self._input(tokens.long(), window)
         return self._logits(slice(0, window), composition, input_ids=ids)
+
+    @property
+    def members(self) -> tuple[WindowModel, ...]:
+        """The model itself."""
+        return (self,)
+
+    def read_strands(self, strands: Strands) -> None:
+        """Change which strands are read; the threshold stays that of others.
+
+        Args:
+            strands: Predict from the given strand, or average the logits of both.
+        """
+        self.readout = self.readout.updated({"strands": strands}, "--strands")
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Compute logits averaged over the strands of the readout.

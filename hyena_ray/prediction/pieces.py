@@ -34,7 +34,7 @@ from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.predictor import ContigSlice, ScoredSpan, Scorer, span_windows
 from hyena_ray.model.saved import model_sha256
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.window import WindowScorer
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.shard_files import (
@@ -136,7 +136,7 @@ class PieceScores(NamedTuple):
     """Windows of one forward pass."""
 
 
-def require_base_labels(model: WindowModel, folder: AnyPath) -> None:
+def require_base_labels(model: WindowScorer, folder: AnyPath) -> None:
     """Refuse a model that labels whole sequences.
 
     Such a model was trained on sequences that start and end at fixed places, for instance around
@@ -160,7 +160,7 @@ def require_base_labels(model: WindowModel, folder: AnyPath) -> None:
 
 
 def plan_prediction(
-    model: WindowModel,
+    model: WindowScorer,
     genome: AnyPath,
     *,
     contigs: Collection[str] | None,
@@ -354,7 +354,7 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
         raise InputError(genome, None, "changed while it was read", "start anew with --overwrite")
 
 
-def make_scorer(model: WindowModel, plan: PredictionPlan) -> Scorer:
+def make_scorer(model: WindowScorer, plan: PredictionPlan) -> Scorer:
     """Make the scorer of a plan's pieces.
 
     Args:

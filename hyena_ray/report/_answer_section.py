@@ -38,6 +38,7 @@ from hyena_ray.report.run_contents import (
 )
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import Evaluation, TileScores
+from hyena_ray.training.genome_evaluation import REGIONS
 from hyena_ray.workflows.comparison_table import METRIC_TITLES
 from hyena_ray.workflows.presets import load_preset
 
@@ -134,11 +135,12 @@ def _scored(contents: ScoredContents) -> list[Block]:
     assert evaluation is not None
     metric = task.metric
     low, high = evaluation.intervals[metric]
-    unseen = evaluation.split == "test" and not evaluation.seen
+    unseen = evaluation.split in ("test", REGIONS) and not evaluation.seen
     unused = ", which chose nothing" if unseen else ""
     kind = "stretches" if task.kind == "base" else "sequences"
-    where = f"{evaluation.rows:,} {evaluation.split} {kind}{unused}"
-    if evaluation.tiles is not None:
+    of = f"{evaluation.split} " if evaluation.split != REGIONS else ""
+    where = f"{evaluation.rows:,} {of}{kind}{unused}"
+    if evaluation.regions is not None:
         contigs = shortened_list(evaluation.contigs)
         where += (
             f". An estimate for {contigs}, where {evaluation.prevalence:.3%} of the bases have a "
@@ -189,6 +191,8 @@ def _at_the_threshold(evaluation: Evaluation, task: Task) -> str:
 def _next_to_published(contents: ScoredContents, evaluation: Evaluation, task: Task) -> list[Block]:
     """Show the figure that publications state, of our model and of theirs."""
     tiles, published = evaluation.tiles, PUBLISHED.get(task.name)
+    if tiles is None and evaluation.regions is not None:
+        return []  # what is published of bases is of tiles
     metric = task.threshold_metric if published is None else published.metric
     metrics, intervals, sample = evaluation.metrics, evaluation.intervals, ""
     if tiles is not None:

@@ -11,6 +11,8 @@ from hyena_ray.report._page import Block, Figure, Section, Table, between, numbe
 from hyena_ray.report._plots import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import ScoredContents, TrainContents, TuneContents
 from hyena_ray.search.stored_study import STATES
+from hyena_ray.training.enrichment import SHIFTS
+from hyena_ray.training.errors_by_kind import Errors
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.workflows.comparison_table import METRIC_TITLES
 
@@ -41,8 +43,12 @@ def evaluation_section(contents: ScoredContents) -> Section | None:
         _reliability(evaluation),
         _metrics(evaluation),
     ]
+    if evaluation.enrichment:
+        blocks.append(_enrichment(evaluation))
     if evaluation.tracts:
         blocks.append(_tracts(evaluation))
+    if evaluation.errors is not None:
+        blocks.append(_errors(evaluation.errors))
     if len(evaluation.by_contig) > 1:
         blocks.append(_contigs(evaluation))
     return Section("evaluation", f"On the {evaluation.split} data", blocks)
@@ -172,6 +178,47 @@ def _tracts(evaluation: Evaluation) -> Table:
                 f"{number(row.average_precision)} ({between(*row.intervals['average_precision'])})",
             ]
             for row in evaluation.tracts
+        ],
+    )
+
+
+def _errors(errors: Errors) -> Table:
+    tracts = "" if errors.predictor is None else f"; tracts are those of {errors.predictor} from "
+    tracts += "" if errors.threshold is None else f"{errors.threshold:g}"
+    kinds = [("called, no label", kind) for kind in errors.false]
+    kinds += [("region not wholly called", kind) for kind in errors.missed]
+    return Table(
+        f"Errors by kind; an edge is within {errors.margin} bases of a region{tracts}",
+        ["error", "kind", "runs", "per Mb", "bases", "share of such bases"],
+        [
+            [
+                error,
+                kind.kind,
+                f"{kind.runs:,.0f}",
+                number(kind.per_mb, 1),
+                f"{kind.bases:,.0f}",
+                f"{kind.share:.0%}",
+            ]
+            for error, kind in kinds
+        ],
+    )
+
+
+def _enrichment(evaluation: Evaluation) -> Table:
+    return Table(
+        "Enrichment of calls in the regions: share of their bases that is called, over that of all "
+        f"bases; {SHIFTS} shifts of the regions along their contigs",
+        ["called from", "bases called", "of the regions", "fold", "shifted regions", "p"],
+        [
+            [
+                number(row.threshold, 4),
+                f"{row.called:.3%}",
+                f"{row.inside:.2%}",
+                f"{number(row.fold, 2)} ({between(*row.interval)})",
+                between(*row.shifted),
+                number(row.p_value),
+            ]
+            for row in evaluation.enrichment
         ],
     )
 

@@ -60,8 +60,10 @@ KINDS: dict[str, Kind] = {
         ),
         parts=("data", "attribution"),
     ),
-    "compare": Kind("a", "comparison of presets", 3, ("runs", "comparison.*"), parts=("runs",)),
-    "evaluate": Kind("an", "evaluation", 3, ("evaluation.json",)),
+    "compare": Kind(
+        "a", "comparison of presets", 3, ("runs", "ensembles", "comparison.*"), parts=("runs",)
+    ),
+    "evaluate": Kind("an", "evaluation", 4, ("evaluation.json",)),
     "attribute": Kind("an", "attribution", 3, ("shards", "kmers", "tracks")),
     "combine": Kind("a", "combination of attributions", 2, ("kmers",)),
     "sanity": Kind("", "sanity checks of an attribution", 2, ("sanity.json",)),

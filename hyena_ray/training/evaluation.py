@@ -18,9 +18,10 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.window import WindowModel, check_finite
+from hyena_ray.model.window import WindowScorer, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
+from hyena_ray.tasks import Task
 from hyena_ray.training.bootstrap import (
     REPLICATES,
     Interval,
@@ -29,6 +30,8 @@ from hyena_ray.training.bootstrap import (
     resampling_blocks,
 )
 from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.enrichment import Enrichment
+from hyena_ray.training.errors_by_kind import Errors, count_errors
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, ProgressSource, check_both_classes
 from hyena_ray.training.losses import weighted_cross_entropy
@@ -42,7 +45,12 @@ from hyena_ray.training.metrics import (
     precision_recall,
     score_regions,
 )
-from hyena_ray.training.tracts import TractScores, score_tracts
+from hyena_ray.training.tracts import (
+    UNTRAINED_PREDICTORS,
+    TractScores,
+    score_bases,
+    score_tracts,
+)
 
 EVALUATION_BATCH = 128
 """Windows of one forward pass: past this, larger batches are no faster on a CPU."""
@@ -135,7 +143,7 @@ class Evaluation(NamedTuple):
     metrics: Metrics
     """Metrics at that prevalence."""
     tiles: TileScores | None
-    """Figures of tiles; None for sequences."""
+    """Figures of tiles; None for sequences, and for regions that no validation data belong to."""
     intervals: dict[str, Interval]
     """95 % intervals by metric, from `replicates` draws of `blocks` blocks of stretches."""
     blocks: int
@@ -155,6 +163,11 @@ class Evaluation(NamedTuple):
     """Curve of precision and recall."""
     seen: tuple[str, ...] = ()
     """Contigs that the model was trained on, or that chose its epoch, with their use."""
+    errors: Errors | None = None
+    """Errors by kind; None for sequences."""
+    enrichment: tuple[Enrichment, ...] = ()
+    """How much more of the regions is called than of the genome; only where whole contigs were
+    scored against regions of their own."""
 
     @classmethod
     def read(cls, path: AnyPath) -> Evaluation:
@@ -184,7 +197,8 @@ class Evaluation(NamedTuple):
         """Return all figures that are compared between models, by name.
 
         They are those of `Measured.record`; of tracts `tract_NAME`, of the strongest ones
-        `strong_tract_NAME`; and `region_recall` and `false_per_mb`.
+        `strong_tract_NAME`; `region_recall` and `false_per_mb`; and of the runs of false calls by
+        kind `false_edges_per_mb`, `false_tracts_per_mb` and `false_elsewhere_per_mb`.
         """
         figures = self.measured.record()
         for prefix, tracts in zip(("tract_", "strong_tract_"), self.tracts, strict=False):
@@ -196,6 +210,11 @@ class Evaluation(NamedTuple):
             figures |= {
                 "region_recall": self.regions.recall,
                 "false_per_mb": self.regions.false_per_mb,
+            }
+        if self.errors is not None:
+            names = ("false_edges_per_mb", "false_tracts_per_mb", "false_elsewhere_per_mb")
+            figures |= {
+                name: kind.per_mb for name, kind in zip(names, self.errors.false, strict=True)
             }
         return figures
 
@@ -225,13 +244,13 @@ class Evaluation(NamedTuple):
 
     def table(self) -> str:
         """Return a short table for people."""
-        kind = "sequences" if self.tiles is None else "stretches"
+        kind = "sequences" if self.regions is None else "stretches"
         where = f" of {', '.join(self.contigs)}" if 0 < len(self.contigs) <= SHOWN_CONTIGS else ""
         lines = [f"{self.task}, {self.split}: {self.rows:,} {kind}{where}"]
         if self.simulated:
             lines.append(SIMULATED)
         lines.append(f"labels: {self.label_source}")
-        if self.tiles is not None:
+        if self.regions is not None:
             scored = (
                 "every stretch scored"
                 if self.whole
@@ -252,6 +271,9 @@ class Evaluation(NamedTuple):
         ]
         if self.regions is not None:
             lines.append(str(self.regions))
+        if self.errors is not None:
+            lines += self.errors.lines()
+        lines += map(str, self.enrichment)
         for tracts in self.tracts:
             low, high = tracts.intervals["roc_auc"]
             lines.append(
@@ -275,7 +297,7 @@ class Evaluation(NamedTuple):
 
 @torch.inference_mode()
 def predict(
-    model: WindowModel,
+    model: WindowScorer,
     held_out: HeldOut,
     class_weights: Tensor,
     workers: Workers = ALONE,
@@ -315,7 +337,7 @@ def predict(
 
 
 def evaluate(
-    model: WindowModel,
+    model: WindowScorer,
     held_out: HeldOut,
     class_weights: Tensor,
     *,
@@ -338,8 +360,29 @@ def evaluate(
     return _measure(model, held_out, predictions, threshold)
 
 
+def choose_thresholds(
+    model: WindowScorer,
+    validation: HeldOut,
+    class_weights: Tensor,
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> None:
+    """Choose the thresholds of a model that has none of its own, and set them.
+
+    Args:
+        model: Model to score with.
+        validation: Validation data.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        on_progress: Called with the number of windows of every batch that was scored.
+    """
+    metric = validation.task.threshold_metric
+    measured = evaluate(model, validation, class_weights, threshold=metric, on_progress=on_progress)
+    model.threshold = measured.metrics.threshold
+    if measured.tiles is not None:
+        model.tile_threshold = measured.tiles.threshold
+
+
 def _measure(
-    model: WindowModel, held_out: HeldOut, predictions: Predictions, threshold: str | None
+    model: WindowScorer, held_out: HeldOut, predictions: Predictions, threshold: str | None
 ) -> Measured:
     labels, scores = held_out.rows.labels, predictions.scores
     metrics = measure(
@@ -362,7 +405,7 @@ def _measure(
 
 
 def evaluate_on_split(
-    model: WindowModel,
+    model: WindowScorer,
     data: PreparedData,
     split: str,
     class_weights: Tensor,
@@ -386,14 +429,16 @@ def evaluate_on_split(
     held_out = HeldOut.read(data, split)
     check_both_classes(ArraySource(held_out.rows), f"{data.folder}: {split}")
     predictions = predict(model, held_out, class_weights, on_progress=on_progress)
-    metrics, of_tiles = _measure(model, held_out, predictions, None)
+    of_tiles = _measure(model, held_out, predictions, None).tiles
     rows, weight, task = held_out.rows, held_out.weight, held_out.task
-    scored = _scored(held_out, predictions.scores, held_out.base_weights(), model.threshold)
+    scored = scored_labels(held_out, predictions.scores, held_out.base_weights(), model.threshold)
     tiles: TileScores | None = None
     regions: RegionScores | None = None
     by_contig: tuple[ContigScores, ...] = ()
+    errors: Errors | None = None
+    predicted = score_bases(held_out)
     if of_tiles is not None:
-        counted = _scored(
+        counted = scored_labels(
             held_out, predictions.scores, held_out.tile_weights(), model.tile_threshold
         )
         tiles = TileScores(
@@ -404,6 +449,10 @@ def evaluate_on_split(
         )
         regions = score_regions(rows, predictions.scores, model.threshold, weight)
         by_contig = tuple(_by_contig(model, held_out, predictions))
+        title, weakest = tract_predictor(task)
+        tract = None if predicted is None or weakest is None else predicted >= weakest
+        called = predictions.scores >= model.threshold
+        errors = count_errors(held_out, called, tract).errors(title, weakest)
     return Evaluation(
         task=task.name,
         split=split,
@@ -411,29 +460,62 @@ def evaluate_on_split(
         label_source=data.manifest.label_source,
         rows=len(rows.start),
         labels=len(scored.labels),
-        bases=float(scored.weight.sum()),
         whole=all(count.negative == count.candidates for count in counts),
         contigs=() if tiles is None else tuple(map(str, dict.fromkeys(rows.contig))),
-        prevalence=float(scored.weight[scored.labels == 1].sum() / scored.weight.sum()),
-        metrics=metrics,
         tiles=tiles,
-        intervals=bootstrap(scored, seed=BOOTSTRAP_SEED),
-        blocks=int(scored.block.max()) + 1,
-        replicates=REPLICATES,
         regions=regions,
         by_contig=by_contig,
-        tracts=score_tracts(held_out, predictions.scores, seed=BOOTSTRAP_SEED),
-        calibration=calibrate(scored.labels, scored.scores, scored.weight),
-        curve=precision_recall(scored.labels, scored.scores, scored.weight),
+        tracts=score_tracts(held_out, predictions.scores, seed=BOOTSTRAP_SEED, predicted=predicted),
+        errors=errors,
+        **figures_of_labels(scored, predictions.loss, model.threshold),
     )
 
 
-def _scored(
+def figures_of_labels(scored: Scored, loss: float, threshold: float) -> dict[str, Any]:
+    """Return the fields of an evaluation that are made of labels, scores and weights alone.
+
+    Args:
+        scored: Labels that count, at least one of each class.
+        loss: Weighted cross-entropy.
+        threshold: Probability from which a label is called.
+    """
+    labels, scores, weight = scored.labels, scored.scores, scored.weight
+    return {
+        "bases": float(weight.sum()),
+        "prevalence": float(weight[labels == 1].sum() / weight.sum()),
+        "metrics": measure(labels, scores, loss=loss, threshold=threshold, weight=weight),
+        "intervals": bootstrap(scored, seed=BOOTSTRAP_SEED),
+        "blocks": int(scored.block.max()) + 1,
+        "replicates": REPLICATES,
+        "calibration": calibrate(labels, scores, weight),
+        "curve": precision_recall(labels, scores, weight),
+    }
+
+
+def tract_predictor(task: Task) -> tuple[str, float] | tuple[None, None]:
+    """Return name and weakest threshold of the untrained predictor of a task, if it has one.
+
+    Args:
+        task: The task.
+    """
+    predictor = UNTRAINED_PREDICTORS.get(task.name)
+    return (None, None) if predictor is None else (predictor.title, predictor.thresholds[0])
+
+
+def scored_labels(
     held_out: HeldOut,
     scores: NDArray[np.float32],
     weight: NDArray[np.float64],
     threshold: float,
 ) -> Scored:
+    """Return the labels that count, with their scores, calls, blocks and weights.
+
+    Args:
+        held_out: Stretches or sequences.
+        scores: Probabilities of class 1, shape (m, S).
+        weight: Weight of each label, shape (m, S).
+        threshold: Probability from which a label is called.
+    """
     rows = held_out.rows
     counted = (rows.labels != IGNORED) & (weight > 0)
     block = resampling_blocks(rows.contig, rows.start)
@@ -447,7 +529,7 @@ def _scored(
 
 
 def _by_contig(
-    model: WindowModel, held_out: HeldOut, predictions: Predictions
+    model: WindowScorer, held_out: HeldOut, predictions: Predictions
 ) -> Iterator[ContigScores]:
     for name in map(str, dict.fromkeys(held_out.rows.contig)):
         chosen = np.flatnonzero(held_out.rows.contig == name)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import Origin
+from hyena_ray.genome.splits import VALIDATION
 from hyena_ray.model.provenance import Provenance, Use, read_provenance
 from hyena_ray.training.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
+TRAINED = "trained on"
+"""Use of a contig that a model was trained on."""
 _SEEN: dict[Use, str] = {"trained": "trained on", "held_out": "held out, so it may have chosen"}
 
 
@@ -119,16 +123,48 @@ def seen_in_training(trained_on: Origin, data: Origin, split: str, length: int) 
     ]
     if not genomes[0] & genomes[1]:
         return ()
-    uses = {"val": "chose its epoch and threshold", "test": ""}
-    used: dict[str, str] = {}
-    for name in before.splits:
-        for count in before.counts_of(length, name):
-            # In folds, every contig is trained on by some model.
-            use = uses.get(name, "trained on")
-            if use and count.positive + count.negative and used.get(count.contig) != "trained on":
-                used[count.contig] = use
+    used = used_contigs(trained_on)
     scored = [c.contig for c in now.counts_of(length, split) if c.positive + c.negative]
     return tuple(f"{contig} ({used[contig]})" for contig in scored if contig in used)
+
+
+def used_contigs(trained_on: Origin) -> dict[str, str]:
+    """Return the contigs that a model was trained on, or that chose its epoch, and their use.
+
+    Args:
+        trained_on: Data that the model was trained on.
+    """
+    manifest = trained_on.manifest
+    uses = {VALIDATION: "chose its epoch and threshold", "test": ""}
+    used: dict[str, str] = {}
+    for length, name in itertools.product(manifest.lengths, manifest.splits):
+        for count in manifest.counts_of(length, name):
+            # In folds, every contig is trained on by some model.
+            use = uses.get(name, TRAINED)
+            if use and count.positive + count.negative and used.get(count.contig) != TRAINED:
+                used[count.contig] = use
+    return used
+
+
+def seen_contigs(
+    trained_on: Origin, contigs: Mapping[str, int]
+) -> tuple[dict[str, str], list[str]]:
+    """Return which contigs of any genome a model was trained on, or chose its epoch.
+
+    A contig is taken for the same if its name and its length are. One of the same name and of
+    another length may be of another assembly or species, or a longer piece of the same chromosome.
+
+    Args:
+        trained_on: Data that the model was trained on.
+        contigs: Length of every contig of the genome, by name.
+
+    Returns:
+        Every contig that was used, with its use; and those of which only the name is that of one.
+    """
+    before = {entry.name: entry.length for entry in trained_on.manifest.contigs}
+    named = {name: use for name, use in used_contigs(trained_on).items() if name in contigs}
+    same = {name: use for name, use in named.items() if before.get(name) == contigs[name]}
+    return same, [name for name in named if name not in same]
 
 
 def held_out_leak(provenance: Provenance) -> str:

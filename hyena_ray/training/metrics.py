@@ -340,6 +340,10 @@ DETECTED = 0.5
 """Fraction of a region's bases that must be called for it to count as found."""
 
 
+APART = 1 << 10
+"""Least difference of positions on two contigs: more than any distance that is looked at."""
+
+
 class RegionScores(NamedTuple):
     """Recall of labelled regions and precision of called ones, in the genome.
 
@@ -369,6 +373,51 @@ class RegionScores(NamedTuple):
         )
 
 
+class RegionCounts(NamedTuple):
+    """Counts of which the scores of regions are made; those of parts of a genome add up.
+
+    No run may go on in another part.
+    """
+
+    regions: int
+    """Runs of labelled bases."""
+    found: int
+    """Regions with at least `DETECTED` of their bases called."""
+    called: float
+    """Runs of called bases."""
+    false: float
+    """Called runs that touch no labelled base."""
+    bases: float
+    """Bases of the genome."""
+
+    def plus(self, other: RegionCounts) -> RegionCounts:
+        """Add the counts of another part.
+
+        Args:
+            other: Counts of that part.
+        """
+        return RegionCounts(
+            regions=self.regions + other.regions,
+            found=self.found + other.found,
+            called=self.called + other.called,
+            false=self.false + other.false,
+            bases=self.bases + other.bases,
+        )
+
+    def scores(self) -> RegionScores:
+        """Return recall and precision."""
+        true = self.called - self.false
+        return RegionScores(
+            regions=self.regions,
+            found=self.found,
+            recall=self.found / self.regions if self.regions else 0.0,
+            called=self.called,
+            false=self.false,
+            precision=true / self.called if self.called else 0.0,
+            false_per_mb=1e6 * self.false / self.bases if self.bases else 0.0,
+        )
+
+
 def score_regions(
     stretches: Windows, scores: NDArray[np.floating], threshold: float, weight: Numbers
 ) -> RegionScores:
@@ -380,29 +429,50 @@ def score_regions(
         threshold: Probability from which a base is called.
         weight: Number of stretches of the genome that each one represents, shape (m,).
     """
+    return count_regions(stretches, scores >= threshold, weight).scores()
+
+
+def count_regions(stretches: Windows, called: NDArray[np.bool_], weight: Numbers) -> RegionCounts:
+    """Count the runs of labelled bases and of called ones.
+
+    Args:
+        stretches: m stretches with a label per base, which do not overlap, in any order.
+        called: Whether a base is called, shape (m, S).
+        weight: Number of stretches of the genome that each one represents, shape (m,).
+    """
     bases = genome_bases(stretches)
-    called_bases = (scores >= threshold).ravel()[bases.order]
+    called_bases = called.ravel()[bases.order]
     region, run = runs_of(bases.position, bases.labelled), runs_of(bases.position, called_bases)
-    regions = int(region.max(initial=0))
-    size = np.bincount(region, minlength=regions + 1)[1:]
-    covered = np.bincount(region[called_bases], minlength=regions + 1)[1:]
-    detected = int((covered >= DETECTED * size).sum())
     base_weight = np.repeat(weight, stretches.labels.shape[1])[bases.order]
     # A run weighs as much as the stretch in which it begins.
     run_number, first = np.unique(run, return_index=True)
     run_weight = np.where(run_number > 0, base_weight[first], 0.0)
     touching = np.isin(run_number, run[called_bases & bases.labelled])
-    called, true = float(run_weight.sum()), float(run_weight[touching].sum())
-    represented = float(base_weight.sum())
-    return RegionScores(
-        regions=regions,
-        found=detected,
-        recall=detected / regions if regions else 0.0,
-        called=called,
-        false=called - true,
-        precision=true / called if called else 0.0,
-        false_per_mb=1e6 * (called - true) / represented if represented else 0.0,
+    every = float(run_weight.sum())
+    return RegionCounts(
+        regions=int(region.max(initial=0)),
+        found=int(detected_regions(region, called_bases).sum()),
+        called=every,
+        false=every - float(run_weight[touching].sum()),
+        bases=float(base_weight.sum()),
     )
+
+
+def detected_regions(region: NDArray[np.int64], called: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell of every region whether at least `DETECTED` of its bases are called.
+
+    Args:
+        region: Number of the region of each base from 1, 0 for bases in none, shape (N,).
+        called: Whether a base is called, shape (N,).
+
+    Returns:
+        Shape (regions,).
+    """
+    regions = int(region.max(initial=0))
+    size = np.bincount(region, minlength=regions + 1)[1:]
+    covered = np.bincount(region[called], minlength=regions + 1)[1:]
+    detected: NDArray[np.bool_] = covered >= DETECTED * size
+    return detected
 
 
 class GenomeBases(NamedTuple):
@@ -424,8 +494,7 @@ def genome_bases(stretches: Windows) -> GenomeBases:
     """
     _, contig = np.unique(stretches.contig, return_inverse=True)
     width = stretches.labels.shape[1]
-    # A base more than the last stretch's end keeps contigs apart.
-    spacing = int(stretches.start.max(initial=0)) + width + 1
+    spacing = int(stretches.start.max(initial=0)) + width + APART
     place = contig * spacing + stretches.start
     rows = np.argsort(place)
     order = (rows[:, None] * width + np.arange(width)).ravel()

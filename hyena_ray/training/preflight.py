@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.reader import PreparedData
@@ -14,7 +15,7 @@ from hyena_ray.training.leaks import warn_of_leak
 from hyena_ray.training.settings import RunSettings
 
 if TYPE_CHECKING:  # a command line is checked without torch
-    from hyena_ray.model.window import WindowModel
+    from hyena_ray.model.window import WindowModel, WindowScorer
 
 
 def check_run_fits(
@@ -140,6 +141,21 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
             f"prepare data with --flank {readout.required_flank} or more, or give another model",
         )
     return model
+
+
+def load_fitting_scorer(folders: Sequence[AnyPath], data: PreparedData) -> WindowScorer:
+    """Load a trained model, or several as an ensemble, and check them as `load_fitting_model`.
+
+    Args:
+        folders: Folders of the models.
+        data: Prepared windows.
+
+    Raises:
+        InputError: As `load_fitting_model`, or they are no ensemble.
+    """
+    from hyena_ray.model.ensemble import scorer_of
+
+    return scorer_of([load_fitting_model(folder, data) for folder in folders], folders)
 
 
 def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:

@@ -7,7 +7,7 @@ easy question; which of them flip is the question of biology, and this score mea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,32 +79,83 @@ class TractScores(NamedTuple):
 
 
 def score_tracts(
-    held_out: HeldOut, scores: NDArray[np.float32], *, seed: int
+    held_out: HeldOut,
+    scores: NDArray[np.float32],
+    *,
+    seed: int,
+    predicted: NDArray[np.float32] | None = None,
 ) -> tuple[TractScores, ...]:
     """Score the tracts that the untrained predictor of a task calls.
-
-    A tract is a run of bases whose predictor score reaches a threshold. It is labelled if any of
-    its bases is, and its score is the highest that the model gives one of its bases.
 
     Args:
         held_out: Stretches.
         scores: Scores of the model, shape (m, S).
         seed: Seed of the draws of the intervals.
+        predicted: Result of `score_bases`, where it is known already.
 
     Returns:
         Scores for every threshold at which both labelled and unlabelled tracts are called; none for
         a task without an untrained predictor.
     """
-    predictor = UNTRAINED_PREDICTORS.get(held_out.task.name)
-    if predictor is None:
+    predicted = score_bases(held_out) if predicted is None else predicted
+    if predicted is None:
         return ()
-    called = predictor_scores(held_out, predictor)
-    found = (_tracts(held_out, scores, called >= threshold) for threshold in predictor.thresholds)
+    block = resampling_blocks(held_out.rows.contig, held_out.rows.start)
+    found = call_tracts(held_out, scores, predicted, block)
+    return measure_tracts(held_out.task.name, found, seed=seed)
+
+
+def call_tracts(
+    held_out: HeldOut,
+    scores: NDArray[np.float32],
+    predicted: NDArray[np.float32],
+    block: NDArray[np.int64],
+) -> list[Scored]:
+    """Return the tracts that the untrained predictor of a task calls, at each of its thresholds.
+
+    A tract is a run of bases whose predictor score reaches a threshold. It is labelled if any of
+    its bases is, and its score is the highest that the model gives one of its bases.
+
+    Args:
+        held_out: Stretches of a task with an untrained predictor.
+        scores: Scores of the model, shape (m, S).
+        predicted: Result of `score_bases`.
+        block: Block that each stretch is resampled with, shape (m,).
+    """
+    thresholds = UNTRAINED_PREDICTORS[held_out.task.name].thresholds
+    return [_tracts(held_out, scores, predicted >= threshold, block) for threshold in thresholds]
+
+
+def measure_tracts(task: str, found: Sequence[Scored], *, seed: int) -> tuple[TractScores, ...]:
+    """Compute the figures of tracts.
+
+    Args:
+        task: Name of a task with an untrained predictor.
+        found: Tracts at each of its thresholds, from `call_tracts`.
+        seed: Seed of the draws of the intervals.
+
+    Returns:
+        Figures for every threshold at which both labelled and unlabelled tracts are called.
+    """
+    predictor = UNTRAINED_PREDICTORS[task]
     return tuple(
         _measure(predictor.title, threshold, tracts, seed)
         for threshold, tracts in zip(predictor.thresholds, found, strict=True)
         if 0 < (tracts.labels == 1).sum() < len(tracts.labels)
     )
+
+
+def score_bases(held_out: HeldOut) -> NDArray[np.float32] | None:
+    """Return the score that the untrained predictor of a task gives every base, shape (m, S).
+
+    Args:
+        held_out: Stretches with their flanks.
+
+    Returns:
+        The scores; None for a task without an untrained predictor.
+    """
+    predictor = UNTRAINED_PREDICTORS.get(held_out.task.name)
+    return None if predictor is None else predictor_scores(held_out, predictor)
 
 
 def predictor_scores(held_out: HeldOut, predictor: UntrainedPredictor) -> NDArray[np.float32]:
@@ -125,7 +176,12 @@ def predictor_scores(held_out: HeldOut, predictor: UntrainedPredictor) -> NDArra
     return np.concatenate(parts)[:, context : context + stretch]
 
 
-def _tracts(held_out: HeldOut, scores: NDArray[np.float32], called: NDArray[np.bool_]) -> Scored:
+def _tracts(
+    held_out: HeldOut,
+    scores: NDArray[np.float32],
+    called: NDArray[np.bool_],
+    block: NDArray[np.int64],
+) -> Scored:
     """Return label, score, block and weight of every tract; a tract is that of its first base."""
     rows, width = held_out.rows, held_out.rows.labels.shape[1]
     bases = genome_bases(rows)
@@ -138,7 +194,6 @@ def _tracts(held_out: HeldOut, scores: NDArray[np.float32], called: NDArray[np.b
     labelled = np.bincount(number, bases.labelled[member], count) > 0
     _, first = np.unique(number, return_index=True)
     stretch = bases.order[member[first]] // width
-    block = resampling_blocks(rows.contig, rows.start)
     return Scored(
         labels=labelled.astype(np.int8),
         scores=highest,

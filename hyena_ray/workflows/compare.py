@@ -26,6 +26,13 @@ from hyena_ray.settings import Option
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_feed, windows_bytes
 from hyena_ray.training.settings import Feed, RunSettings
+from hyena_ray.workflows.comparison_ensembles import (
+    ENSEMBLES,
+    Member,
+    ensemble_markdown,
+    ensemble_row,
+    score_ensembles,
+)
 from hyena_ray.workflows.comparison_table import (
     TABLES,
     Row,
@@ -52,6 +59,7 @@ from hyena_ray.workflows.workflow import (
 if TYPE_CHECKING:
     from hyena_ray.cluster.feeds import SharedData
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
+    from hyena_ray.training.ensemble_figures import EnsembleFigures
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +84,8 @@ class CompareSettings(ReadsData, Resumes, RunsOnActors):
     """Presets to run; TASK/all takes all that the data can serve."""
     seeds: Annotated[tuple[int, ...], Option("N,N")] = (0, 1, 2)
     """Seeds: every preset is run with each."""
+    ensemble: bool = False
+    """Add a row for the mean of the probabilities of all presets: for each seed, of its runs."""
     changes: Annotated[
         tuple[str, ...],
         assignments_to(RunSettings),
@@ -101,7 +111,9 @@ class ComparePlan(Plan):
     """Settings and inputs that determine the result of a comparison."""
 
     KIND: ClassVar[str] = "compare"
-    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset({"presets", "seeds", "threads", "feed"})
+    RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset(
+        {"presets", "seeds", "threads", "feed", "ensemble"}
+    )
 
     data: str
     """sha256 of the manifest of the prepared data."""
@@ -112,6 +124,8 @@ class ComparePlan(Plan):
     changes: dict[str, Any]
     """Settings that all runs are given, by dotted key; `model.backbone` says what the initial
     weights are, not where."""
+    ensemble: bool
+    """Whether an ensemble is scored; a resumed comparison may have another."""
     threads: int
     """torch threads of a run; a resumed comparison keeps those of its first start."""
     feed: Feed
@@ -144,9 +158,14 @@ class PlannedRun(NamedTuple):
     @property
     def name(self) -> str:
         """Folder of the run, in `runs/`."""
+        return f"{self.preset}/{self.variant}"
+
+    @property
+    def variant(self) -> str:
+        """Seed of the run, and the fold where the data has folds."""
         fold = self.settings.data.fold
         seed = f"seed={self.settings.training.seed}"
-        return f"{self.preset}/{seed}" if fold is None else f"{self.preset}/{seed},fold={fold}"
+        return seed if fold is None else f"{seed},fold={fold}"
 
 
 class Comparison(NamedTuple):
@@ -157,6 +176,8 @@ class Comparison(NamedTuple):
     runs: list[PlannedRun]
     output: Output
     seeds: tuple[int, ...]
+    ensemble: bool
+    """Whether an ensemble of the runs of each seed is scored."""
     changes: dict[str, Any]
     """Settings that all runs are given, by dotted key."""
     resources: Resources
@@ -181,6 +202,7 @@ class Comparison(NamedTuple):
             data=sha256_file(self.data.folder / MANIFEST),
             presets=tuple(preset.name for preset in self.selection.presets),
             seeds=self.seeds,
+            ensemble=self.ensemble,
             changes=changes,
             threads=threads,
             feed=feed,
@@ -280,6 +302,7 @@ def validate(settings: CompareSettings) -> Comparison:
         runs,
         output,
         settings.seeds,
+        settings.ensemble,
         changes,
         settings.resources,
         settings.address,
@@ -547,7 +570,8 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
             plans = comparison.train_plans(run.plan)
             _reopen_damaged(comparison, plans)
             _run_all(comparison, placement, plans)
-            return _finish(comparison, run)
+            ensembles = _score_ensembles(comparison, placement) if comparison.ensemble else []
+            return _finish(comparison, run, ensembles)
 
 
 def _reopen_damaged(comparison: Comparison, plans: list[TrainPlan]) -> None:
@@ -628,7 +652,25 @@ def _figures(folder: AnyPath) -> RunFigures:
     return RunFigures(TrainRecord.read(folder))
 
 
-def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecord, list[Row], str]:
+def _score_ensembles(
+    comparison: Comparison, placement: Placement[Resources]
+) -> list[EnsembleFigures]:
+    """Score an ensemble of the runs of each seed, and fold, that did not diverge."""
+    groups: dict[str, list[Member]] = {}
+    folds: dict[str, int | None] = {}
+    for run in comparison.runs:
+        folder = comparison.folder_of(run)
+        folds[run.variant] = run.settings.data.fold
+        if not (folder / DIVERGED).exists():
+            groups.setdefault(run.variant, []).append(Member(run.preset, folder))
+    return score_ensembles(
+        groups, folds, comparison.data.folder, comparison.output.folder, placement
+    )
+
+
+def _finish(
+    comparison: Comparison, run: Run[ComparePlan], ensembles: Sequence[EnsembleFigures]
+) -> tuple[CompareRecord, list[Row], str]:
     """Write the tables, and then the manifest."""
     figures = {planned.name: _figures(comparison.folder_of(planned)) for planned in comparison.runs}
     rows = [
@@ -639,12 +681,18 @@ def _finish(comparison: Comparison, run: Run[ComparePlan]) -> tuple[CompareRecor
         )
         for preset in comparison.selection.presets
     ]
+    if ensembles:
+        rows.append(ensemble_row(ensembles, comparison.data.manifest.label_source))
     text = comparison_markdown(rows, comparison)
+    if ensembles:
+        text += ensemble_markdown(ensembles)
+    elif comparison.ensemble:
+        logger.warning("no ensemble was scored: no seed has two runs that did not diverge")
     write_tables(run.folder, rows, text)
     record = CompareRecord.make(
         fingerprint=run.plan.fingerprint,
         simulated=comparison.data.manifest.simulated,
-        outputs=OUTPUTS,
+        outputs=OUTPUTS | ({ENSEMBLES: ENSEMBLES} if ensembles else {}),
         data=run.plan.data,
         runs=tuple(figures),
         left_out={preset.name: preset.data.options for preset in comparison.selection.left_out},
@@ -683,6 +731,7 @@ WORKFLOW = Workflow(
     examples=(
         "compare --data prepared --presets zdna/two_stage,zdna/lora_full --out compared",
         "compare --data prepared --presets zdna/all --seeds 0 --out compared",
+        "compare --data prepared --presets zdna/best,zdna/trees --ensemble --out compared",
         "compare --data prepared --presets zdna/all --out compared --dry-run",
     ),
 )

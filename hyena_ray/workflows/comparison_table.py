@@ -35,6 +35,9 @@ METRIC_TITLES = {
     "accuracy": "accuracy",
     "region_recall": "regions found",
     "false_per_mb": "false calls per Mb",
+    "false_edges_per_mb": "false runs per Mb at edges",
+    "false_tracts_per_mb": "false runs per Mb on unlabelled tracts",
+    "false_elsewhere_per_mb": "false runs per Mb elsewhere",
     "tract_roc_auc": "ROC-AUC, tracts",
     "tract_average_precision": "AP, tracts",
     "strong_tract_roc_auc": "ROC-AUC, strong tracts",
@@ -136,11 +139,40 @@ def preset_row(preset: Preset, figures: Sequence[RunFigures], labels: str) -> Ro
         NAME_minus_original, for bases the difference of tile_NAME. Null where unknown.
     """
     finished = [run.values() for run in figures if run.record is not None]
+    return table_row(
+        preset.name,
+        preset.about,
+        preset.original,
+        finished,
+        diverged=len(figures) - len(finished),
+        labels=labels,
+    )
+
+
+def table_row(
+    name: str,
+    about: str,
+    original: OriginalFigures,
+    finished: Sequence[Mapping[str, float | None]],
+    *,
+    diverged: int,
+    labels: str,
+) -> Row:
+    """Return a row of the table, see `preset_row`.
+
+    Args:
+        name: Name of the row.
+        about: What the row is of.
+        original: What the original work states.
+        finished: Figures of each run that did not diverge.
+        diverged: Number of the others.
+        labels: Files that the labels come from.
+    """
     row: Row = {
-        "preset": preset.name,
-        "runs": len(figures),
-        "diverged": len(figures) - len(finished),
-        "about": preset.about,
+        "preset": name,
+        "runs": len(finished) + diverged,
+        "diverged": diverged,
+        "about": about,
         "labels": labels,
     }
     for name in (*METRIC_TITLES, *COST_TITLES):
@@ -149,7 +181,7 @@ def preset_row(preset: Preset, figures: Sequence[RunFigures], labels: str) -> Ro
         if name in METRIC_TITLES:
             row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
     for name in ORIGINAL:
-        stated, ours = getattr(preset.original, name), ours_next_to_original(row, name)
+        stated, ours = getattr(original, name), ours_next_to_original(row, name)
         row[f"original_{name}"] = stated
         row[f"{name}_minus_original"] = None if None in (stated, ours) else ours - stated
     return row

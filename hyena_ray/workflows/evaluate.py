@@ -1,48 +1,136 @@
-"""Score a trained model on a split of prepared windows."""
+"""Score a trained model, or the mean of several, on prepared data or on any regions.
+
+With --data, a split of prepared windows is scored. With --regions and --genome, whole contigs are
+scored against regions of another source: base by base, region by region, and by how much more of
+them is called than of the genome around them. Nothing is prepared or left behind for that.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import Problems
+from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import sha256_file, write_json
+from hyena_ray.genome.region_files import read_regions
+from hyena_ray.genome.source import check_is_file
+from hyena_ray.genome.splits import VALIDATION
+from hyena_ray.model.settings import Strands
 from hyena_ray.outcomes import Outcome
 from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, start
-from hyena_ray.settings import READ, WRITE, Location, Option
+from hyena_ray.settings import READ, WRITE, Location, Option, Settings
 from hyena_ray.storage import AnyPath
-from hyena_ray.tasks import task_named
+from hyena_ray.tasks import Task, task_named
 from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
-    ReadsModel,
+    DataFolder,
+    GenomeFile,
+    ReadsModels,
     ReadsSplit,
     Workflow,
     WritesRun,
+    model_inputs,
     outputs_in,
 )
 
 if TYPE_CHECKING:
-    from hyena_ray.model.window import WindowModel
+    from hyena_ray.dataset.genome_scan import GenomeScan
+    from hyena_ray.dataset.origin import Origin
+    from hyena_ray.genome.region_files import Regions
+    from hyena_ray.model.window import WindowScorer
     from hyena_ray.training.evaluation import Evaluation
 
 
-class EvaluateSettings(ReadsModel, ReadsSplit, WritesRun):
+class EvaluateSettings(ReadsModels, ReadsSplit, WritesRun):
     """Settings of an evaluation."""
 
+    data: Annotated[DataFolder | None, Option("DIR", READ)] = None  # type: ignore[assignment]
+    """Prepared data to score on: the folder that `hyena-ray prepare` wrote; or give --regions."""
     fold: Annotated[int | None, Option("N", READ, default="data without folds"), Field(ge=0)] = None
     """Fold that the model was tested on, where the data is split into folds."""
-    strands: Annotated[
-        Literal["forward", "both"] | None, Option(default="as the model was trained")
+    regions: Annotated[Location | None, Option("FILE", READ)] = None
+    """Any regions to score on, instead of --data, on whole contigs of --genome: BED, narrowPeak or
+    broadPeak (plain or gzip), or bigBed."""
+    genome: Annotated[GenomeFile | None, Option("FILE|NAME", READ)] = None
+    """Genome of --regions: FASTA (plain, gzip, bgzip), 2bit, or the name of an assembly such as
+    hg38, which is downloaded once."""
+    contigs: Annotated[
+        tuple[str, ...] | None, Option("C,C", READ, default="all that the model has not seen")
     ] = None
-    """Strands to read, where not those that the model was trained with; the threshold is then
-    chosen anew on the validation data."""
+    """Contigs of --genome to score. A model has seen those that trained it or chose its epoch."""
+    blacklist: Annotated[Location | None, Option("FILE", READ)] = None
+    """Regions of --genome that nothing scored may touch, in one of the formats of --regions."""
+    threshold: Annotated[
+        float | None, Option("X", default="the model's own"), Field(ge=0, le=1)
+    ] = None
+    """Probability from which a base is called. Several models, or other strands, have none of their
+    own: it is chosen on the validation split of --data, and must be given with --regions."""
+    strands: Annotated[Strands | None, Option(default="as the model was trained")] = None
+    """Strands to read, where not those that the model was trained with."""
     out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
     """Output folder of the run."""
+
+    @field_validator("regions", "blacklist")
+    @classmethod
+    def _is_file(cls, path: AnyPath | None, info: ValidationInfo) -> AnyPath | None:
+        if path is not None:
+            check_is_file(path, f"give --{info.field_name} a BED file")
+        return path
+
+    @model_validator(mode="after")
+    def _on_one_of_both(self) -> Self:
+        others = {
+            "--genome": self.genome,
+            "--contigs": self.contigs,
+            "--blacklist": self.blacklist,
+        }
+        if self.regions is None:
+            if self.data is None:
+                remedy = "give prepared data, or --regions with --genome"
+                raise InputError("--data", None, "is missing", remedy)
+            for option, value in others.items():
+                if value is not None:
+                    problem = "is of --regions, which is not given"
+                    raise InputError(option, value, problem, "give --regions, or leave it out")
+            return self
+        given = {"--data": self.data, "--fold": self.fold}
+        for option, one in given.items():
+            if one is not None:
+                problem = "cannot be used together with --regions"
+                raise InputError(option, one, problem, "give one of both")
+        if self.genome is None:
+            raise InputError("--genome", None, "is missing", "give the genome of --regions")
+        if self.threshold is None and self.chooses_threshold:
+            problem = "is missing: several models, or other strands, have no threshold of their own"
+            remedy = "score them with --data first, and give the threshold that it finds"
+            raise InputError("--threshold", None, problem, remedy)
+        return self
+
+    @property
+    def chooses_threshold(self) -> bool:
+        """Whether the thresholds of the model, if it has any, are those of other scores."""
+        return self.strands is not None or len(self.model) > 1
+
+
+class ScoredRegions(Settings):
+    """Regions of their own on whole contigs."""
+
+    genome: str
+    """sha256 of the genome's file."""
+    regions: str
+    """sha256 of the file of regions."""
+    blacklist: str | None
+    """sha256 of the regions that nothing scored touches."""
+    contigs: tuple[str, ...]
+    """Contigs that are scored."""
+    stretch: int
+    """Bases of a stretch."""
 
 
 class EvaluatePlan(Plan):
@@ -51,14 +139,18 @@ class EvaluatePlan(Plan):
     KIND: ClassVar[str] = "evaluate"
 
     model: str
-    """sha256 of weights, readout and threshold."""
-    data: str
-    """sha256 of the manifest of the prepared data."""
+    """sha256 of weights, readout and threshold; of several models, with commas between."""
+    data: str | None
+    """sha256 of the manifest of the prepared data; None where regions of their own are scored."""
     split: str
     """Split that is scored."""
     fold: int | None
     """Fold that is tested, where the data is split into folds."""
-    strands: Literal["forward", "both"] | None
+    scan: ScoredRegions | None
+    """Regions of their own; None where prepared data are scored."""
+    threshold: float | None
+    """Probability from which a base is called instead of the model's own."""
+    strands: Strands | None
     """Strands that are read instead of the model's own."""
     threads: int
     """torch threads, on which the last bits depend."""
@@ -78,15 +170,31 @@ class EvaluationRun(NamedTuple):
 
     plan: EvaluatePlan
     output: Output | None
-    model: WindowModel
-    model_folder: AnyPath
-    """Absolute path of the model's folder."""
-    data: PreparedData
-    """Prepared windows, as the fold sees them."""
+    model: WindowScorer
+    models: tuple[AnyPath, ...]
+    """Absolute paths of the models."""
+    data: PreparedData | None
+    """Prepared windows, as the fold sees them; None where regions of their own are scored."""
+    scan: GenomeScan | None
+    """What is scored of a genome; None where prepared data are."""
+    task: Task
+    """What is recognised."""
+    seen: tuple[str, ...]
+    """Contigs that are scored and that a model has seen, with their use."""
+    chooses_threshold: bool
+    """Whether the thresholds are chosen on the validation split."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data or the genome is simulated."""
+        if self.scan is not None:
+            return self.scan.simulated
+        assert self.data is not None
+        return self.data.manifest.simulated
 
 
 def validate(settings: EvaluateSettings) -> EvaluationRun:
-    """Check that model, data and split go together.
+    """Check that model and data, or genome, go together.
 
     Args:
         settings: Settings of the job.
@@ -95,45 +203,144 @@ def validate(settings: EvaluateSettings) -> EvaluationRun:
         InputError: They do not, or the folder may not be written.
     """
     with Problems() as problems:
-        data = settings.open_data(problems, settings.fold)
+        data = None if settings.data is None else settings.open_data(problems, settings.fold)
+        if data is not None and settings.chooses_threshold:
+            problems.collect(data.check_split, VALIDATION, "--data")
+        inputs = (settings.data, settings.genome, settings.regions, settings.blacklist)
         output = None
         if settings.out is not None:
-            inputs = (settings.model, settings.data)
-            output = problems.collect(settings.output, EvaluatePlan.KIND, inputs)
-    assert data is not None
+            every = (*settings.models, *inputs)
+            output = problems.collect(settings.output, EvaluatePlan.KIND, every)
+        regions = blacklist = None
+        if settings.regions is not None:
+            regions = problems.collect(read_regions, settings.regions)
+        if settings.blacklist is not None:
+            remedy = "give --blacklist a BED file, or leave it out"
+            blacklist = problems.collect(read_regions, settings.blacklist, remedy)
+    if data is not None:
+        return _on_data(settings, output, data)
+    assert regions is not None
+    return _on_genome(settings, output, regions, blacklist)
+
+
+def _on_data(
+    settings: EvaluateSettings, output: Output | None, data: PreparedData
+) -> EvaluationRun:
+    from hyena_ray.dataset.origin import Origin
+    from hyena_ray.training.leaks import seen_in_training
+    from hyena_ray.training.preflight import load_fitting_scorer
+
+    model = load_fitting_scorer(settings.models, data)
+    scored, length = Origin.from_data(data), model.readout.window
+    seen = [
+        seen_in_training(origin, scored, settings.split, length)
+        for origin in _origins(settings.models)
+    ]
+    return EvaluationRun(
+        _plan(settings, model, data=sha256_file(data.folder / MANIFEST)),
+        output,
+        model,
+        settings.models,
+        data,
+        None,
+        task_named(data.manifest.task),
+        tuple(dict.fromkeys(contig for contigs in seen for contig in contigs)),
+        settings.chooses_threshold,
+    )
+
+
+def _on_genome(
+    settings: EvaluateSettings,
+    output: Output | None,
+    regions: Regions,
+    blacklist: Regions | None,
+) -> EvaluationRun:
+    from hyena_ray.dataset.genome_scan import STRETCH, GenomeScan
+    from hyena_ray.model.ensemble import load_scorer
+    from hyena_ray.prediction.pieces import require_base_labels
+    from hyena_ray.training.genome_evaluation import REGIONS, choose_contigs
+
+    origins = _origins(settings.models)
+    if not origins:
+        problem = "does not say what it was trained on, so that its task is not known"
+        raise InputError("--model", settings.models[0], problem, "give a model that train has made")
+    model = load_scorer(settings.models)
+    require_base_labels(model, settings.models[0])
+    assert settings.genome is not None
+    stretch = max(STRETCH, model.readout.window)
+    scan = GenomeScan.survey(settings.genome, regions, blacklist, stretch=stretch)
+    scan, seen = choose_contigs(scan, settings.contigs, origins)
+    plan = _plan(
+        settings.model_copy(update={"split": REGIONS}),
+        model,
+        scan=ScoredRegions(
+            genome=scan.sha256,
+            regions=regions.sha256,
+            blacklist=None if blacklist is None else blacklist.sha256,
+            contigs=tuple(scan.contigs),
+            stretch=stretch,
+        ),
+    )
+    task = task_named(origins[0].manifest.task)
+    return EvaluationRun(plan, output, model, settings.models, None, scan, task, seen, False)
+
+
+def _origins(models: Sequence[AnyPath]) -> list[Origin]:
+    """Read the data that models were trained on, as far as their folders say.
+
+    Raises:
+        InputError: The models are of different tasks.
+    """
+    from hyena_ray.dataset.origin import NAME as DATA
+    from hyena_ray.dataset.origin import Origin
+
+    origins = [(folder, Origin.read(folder)) for folder in models if (folder / DATA).is_file()]
+    for folder, origin in origins[1:]:
+        (first, before), task = origins[0], origin.manifest.task
+        if task != before.manifest.task:
+            problem = f"is of {task}, and {first} of {before.manifest.task}"
+            raise InputError("--model", folder, problem, "give models of one task")
+    return [origin for _, origin in origins]
+
+
+def _plan(
+    settings: EvaluateSettings,
+    model: WindowScorer,
+    *,
+    data: str | None = None,
+    scan: ScoredRegions | None = None,
+) -> EvaluatePlan:
     import torch
 
     from hyena_ray.model.saved import model_sha256
-    from hyena_ray.training.preflight import load_fitting_model
 
-    model = load_fitting_model(settings.model, data)
-    plan = EvaluatePlan(
+    return EvaluatePlan(
         model=model_sha256(model),
-        data=sha256_file(data.folder / MANIFEST),
+        data=data,
         split=settings.split,
         fold=settings.fold,
+        scan=scan,
+        threshold=settings.threshold,
         strands=settings.strands,
         threads=torch.get_num_threads(),
     )
-    return EvaluationRun(plan, output, model, settings.model.absolute(), data)
 
 
 def execute(run: EvaluationRun) -> Evaluation:
-    """Score the windows, and write the figures where a folder was given.
+    """Score, and write the figures where a folder was given.
 
     Args:
         run: The evaluation.
     """
-    from hyena_ray.dataset.origin import NAME as DATA
-    from hyena_ray.dataset.origin import Origin
+    from hyena_ray.dataset.stretches import window_offsets
     from hyena_ray.model.devices import default_device, device_name
-    from hyena_ray.training.evaluation import evaluate, evaluate_on_split
+    from hyena_ray.training.evaluation import choose_thresholds, evaluate_on_split
+    from hyena_ray.training.genome_evaluation import evaluate_on_genome
     from hyena_ray.training.held_out import HeldOut
-    from hyena_ray.training.leaks import seen_in_training
     from hyena_ray.training.losses import class_weights
     from hyena_ray.training.settings import TrainingSettings
 
-    plan, model, data = run.plan, run.model, run.data
+    plan, model, data, scan = run.plan, run.model, run.data, run.scan
     device = default_device()
     model.to(device)
     weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0
@@ -143,33 +350,38 @@ def execute(run: EvaluationRun) -> Evaluation:
         scored += windows
         progress.update(State(done=scored))
 
-    splits = [plan.split] if plan.strands is None else ["val", plan.split]
-    total = sum(data.count(length, split) for split in splits)
+    if scan is not None:
+        total = len(scan.starts) * len(window_offsets(scan.stretch, length))
+    else:
+        assert data is not None
+        splits = [VALIDATION, plan.split] if run.chooses_threshold else [plan.split]
+        total = sum(data.count(length, split) for split in splits)
     with Progress("scoring", total, "windows", brief=True) as progress:
         if plan.strands is not None:
-            model.readout = model.readout.updated({"strands": plan.strands}, "--strands")
-            measured = evaluate(
-                model,
-                HeldOut.read(data, "val"),
-                weights,
-                threshold=task_named(data.manifest.task).threshold_metric,
-                on_progress=on_progress,
-            )
-            model.threshold = measured.metrics.threshold
-            if measured.tiles is not None:
-                model.tile_threshold = measured.tiles.threshold
-        evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
-    if (run.model_folder / DATA).is_file():
-        trained_on = Origin.read(run.model_folder)
-        seen = seen_in_training(trained_on, Origin.from_data(data), plan.split, length)
-        evaluation = evaluation._replace(seen=seen)
+            model.read_strands(plan.strands)
+        if run.chooses_threshold:
+            assert data is not None
+            choose_thresholds(model, HeldOut.read(data, VALIDATION), weights, on_progress)
+        if plan.threshold is not None:
+            model.threshold = plan.threshold
+        if scan is not None:
+            evaluation = evaluate_on_genome(model, scan, run.task, weights, on_progress)
+        else:
+            assert data is not None
+            evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
+    evaluation = evaluation._replace(seen=run.seen)
     if run.output is not None:
-        inputs = {"model": run.model_folder, "data": data.folder}
+        inputs = model_inputs(run.models)
+        if scan is None:
+            assert data is not None
+            inputs["data"] = data.folder
+        else:
+            inputs |= {"genome": scan.genome, "regions": scan.regions.path}
         with start(run.output, plan, inputs=inputs, ran_on=device_name(device)) as folder:
             write_json(folder.folder / EVALUATION, evaluation.as_json())
             record = EvaluateRecord.make(
                 fingerprint=plan.fingerprint,
-                simulated=data.manifest.simulated,
+                simulated=run.simulated,
                 outputs=OUTPUTS,
                 plan=plan,
             )
@@ -186,8 +398,7 @@ def present(run: EvaluationRun, evaluation: Evaluation) -> Outcome:
     """
     folder = None if run.output is None else run.output.folder
     written = {} if folder is None else outputs_in(folder, OUTPUTS)
-    simulated = run.data.manifest.simulated
-    return Outcome(evaluation.table(), evaluation.as_json(), written, simulated, folder)
+    return Outcome(evaluation.table(), evaluation.as_json(), written, run.simulated, folder)
 
 
 OUTPUTS = {"evaluation": EVALUATION, "summary": MANIFEST}
@@ -204,5 +415,7 @@ WORKFLOW = Workflow(
     examples=(
         "evaluate --model run/model --data prepared --split test --out scored",
         "evaluate --model run/model --data prepared --split val --strands forward",
+        "evaluate --model first/model,second/model --data prepared",
+        "evaluate --model run/model --regions peaks.bed --genome hg19.fa.gz --contigs chr21,chr22",
     ),
 )

@@ -20,11 +20,11 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hyena_ray.errors import Problems
+from hyena_ray.errors import InputError, Problems
 from hyena_ray.genome.contigs import open_genome
 from hyena_ray.genome.source import Source
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
@@ -37,10 +37,11 @@ from hyena_ray.storage import AnyPath, remove_folder
 from hyena_ray.workflows.workflow import (
     TIMED,
     GenomeFile,
-    ReadsModel,
+    ReadsModels,
     Resumes,
     RunsOnActors,
     Workflow,
+    model_inputs,
     outputs_in,
 )
 
@@ -62,11 +63,12 @@ AT_ONCE_ON_GPU = 4
 """Number of pieces that an actor with a GPU works on concurrently. A small model scores a piece in
 0.04 s; meanwhile the others are read, queued, written and handed out."""
 UNKNOWN_PRECISION = (
-    "unknown: the folder of the model holds no evaluation, or no base of it reaches the threshold"
+    "unknown: the folder of the model holds no evaluation, no base of it reaches the threshold, or "
+    "several models were given"
 )
 
 
-class PredictSettings(ReadsModel, Resumes, RunsOnActors):
+class PredictSettings(ReadsModels, Resumes, RunsOnActors):
     """Settings of a prediction."""
 
     genome: Annotated[GenomeFile, Option("FILE|NAME", READ)]
@@ -79,7 +81,8 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
     threshold: Annotated[
         float | None, Option("X", default="the model's own"), Field(ge=0, le=1)
     ] = None
-    """Probability from which a base is called."""
+    """Probability from which a base is called; required with several models, which have none of
+    their own."""
     min_length: Annotated[int, Option("N"), Field(ge=1)] = 1
     """Leave out regions of fewer bases, after joining."""
     merge_gap: Annotated[int, Option("N"), Field(ge=0)] = 0
@@ -98,6 +101,17 @@ class PredictSettings(ReadsModel, Resumes, RunsOnActors):
         int | None, Option("N", WHERE, default="as many as the cluster holds"), Field(ge=1)
     ] = None
     """Actors that work at once."""
+
+    @model_validator(mode="after")
+    def _has_threshold(self) -> Self:
+        if self.threshold is None and len(self.model) > 1:
+            raise InputError(
+                "--threshold",
+                None,
+                "is missing: several models have no threshold of their own",
+                "score them with `hyena-ray evaluate --data`, and give the threshold that it finds",
+            )
+        return self
 
     def contig_names(self) -> tuple[str, ...] | None:
         """Return the contigs to score, or None for all.
@@ -118,8 +132,8 @@ class PredictionRun(NamedTuple):
     plan: PredictionPlan
     output: Output
     regions: RegionSettings
-    model: AnyPath
-    """Absolute path of the model's folder."""
+    models: tuple[AnyPath, ...]
+    """Absolute paths of the models."""
     expected: ExpectedPrecision | None
     """Expected precision of the calls; None where the model was not scored."""
     genome: AnyPath
@@ -142,17 +156,17 @@ def validate(settings: PredictSettings) -> PredictionRun:
         InputError: One of them cannot be used.
     """
     with Problems() as problems:
-        inputs = (settings.model, settings.genome)
+        inputs = (*settings.models, settings.genome)
         output = problems.collect(settings.output, "predict", inputs)
         problems.collect(open_genome, settings.genome)  # before the model is loaded
         contigs = problems.collect(settings.contig_names)
     assert output is not None
-    from hyena_ray.model.saved import load_window_model
+    from hyena_ray.model.ensemble import load_scorer
     from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
     from hyena_ray.prediction.prediction_record import expected_precision
 
-    model = load_window_model(settings.model)
-    require_base_labels(model, settings.model)
+    model = load_scorer(settings.models)
+    require_base_labels(model, settings.models[0])
     regions = RegionSettings(
         threshold=model.threshold if settings.threshold is None else settings.threshold,
         min_length=settings.min_length,
@@ -171,8 +185,11 @@ def validate(settings: PredictSettings) -> PredictionRun:
         plan,
         output,
         regions,
-        settings.model.absolute(),
-        expected_precision(settings.model, regions.threshold),
+        settings.models,
+        # The figures of members say nothing of their mean.
+        None
+        if len(settings.models) > 1
+        else expected_precision(settings.models[0], regions.threshold),
         settings.genome,
         settings.actors,
         settings.resources,
@@ -194,7 +211,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     from hyena_ray.prediction.pieces import count_windows, missing_pieces
     from hyena_ray.workflows.timing import seconds_per_scored_window
 
-    plan, output, model_folder = prediction.plan, prediction.output, prediction.model
+    plan, output, models = prediction.plan, prediction.output, prediction.models
     left = missing_pieces(plan, output.folder) if output.resume else range(len(plan.pieces))
     windows = sum(count_windows(plan, index) for index in left)
     batch = plan.batch
@@ -202,7 +219,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
         placement = place_actors(prediction, cluster)
         actors, resources = placement.concurrent, placement.resources
         seconds = run_task(
-            lambda: seconds_per_scored_window(model_folder, batch, windows),
+            lambda: seconds_per_scored_window(models, batch, windows),
             resources,
             TIMED,
             threads=1,
@@ -273,7 +290,7 @@ def execute(prediction: PredictionRun) -> PredictionRecord:
     from hyena_ray.cluster.pool import check_devices
     from hyena_ray.cluster.start import connect
 
-    inputs = {"model": prediction.model, "genome": prediction.genome}
+    inputs = {**model_inputs(prediction.models), "genome": prediction.genome}
     with connect(prediction.address) as cluster:
         placement = place_actors(prediction, cluster)
         prediction = prediction._replace(resources=placement.resources)
@@ -310,7 +327,7 @@ def predict_in_run(
     from hyena_ray.prediction.region_calling import write_results
     from hyena_ray.runs.shard_files import SHARDS
 
-    plan, folder, model_folder = run.plan, run.folder, prediction.model
+    plan, folder, models = run.plan, run.folder, prediction.models
     run.reopen()  # the regions are about to be replaced
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     todo = missing_pieces(plan, folder)
@@ -327,11 +344,11 @@ def predict_in_run(
         import torch
 
         from hyena_ray.model.devices import default_device
-        from hyena_ray.model.saved import load_window_model
+        from hyena_ray.model.ensemble import load_scorer
 
         # One thread whatever the size of the pool: the bits of a score depend on it.
         torch.set_num_threads(1)
-        model = load_window_model(model_folder)
+        model = load_scorer(models)
         model.to(default_device())
         scorer = make_scorer(model, plan)
         return lambda index: run_piece(scorer, plan, index, folder)
@@ -413,6 +430,8 @@ WORKFLOW = Workflow(
     examples=(
         "predict --model run/model --genome genome.fa.gz --out tracks",
         "predict --model run/model --genome genome.fa.gz --out tracks --dry-run",
+        "predict --model first/model,second/model --threshold 0.4 --genome genome.fa.gz "
+        "--out tracks",
         "predict --model run/model --genome genome.fa.gz --out tracks --resume --threshold 0.9 "
         "--min-length 10",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.model.devices import default_device, finish, model_device
+from hyena_ray.model.ensemble import load_scorer
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.predictor import ContigSlice, Scorer
 from hyena_ray.model.saved import load_window_model
@@ -96,15 +97,15 @@ def attribution_seconds(
     return seconds_of(work) / len(chosen.window_id)
 
 
-def seconds_per_scored_window(model_folder: AnyPath, batch: int | None, most: int) -> float:
+def seconds_per_scored_window(models: Sequence[AnyPath], batch: int | None, most: int) -> float:
     """Time the prediction of a window, on random bases.
 
     Args:
-        model_folder: Folder of the model.
+        models: Folders of the model, or of several.
         batch: Windows of one forward pass; None chooses it by the device.
         most: Largest number of windows to score.
     """
-    model = load_window_model(model_folder)
+    model = load_scorer(models)
     model.to(default_device())
     window = model.readout.window
     with Scorer(model, batch) as scorer:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from hyena_ray.cluster.resources import CpuCount, GpuCount, Resources
 from hyena_ray.dataset.manifest import Manifest
@@ -44,6 +44,11 @@ def _option(info: ValidationInfo) -> str:
 def _model_folder(folder: AnyPath, info: ValidationInfo) -> AnyPath:
     """Refuse a folder that holds no trained model, before its weights are read."""
     remedy = "give the folder model/ of a training run or a search"
+    if not folder.is_dir() and "," in folder.name:
+        # Scores of an ensemble's bases belong to no network; those of its members are joined.
+        remedy = "give one model; `hyena-ray combine` joins attributions of several"
+        problem = "there is no such folder, and this job reads one model, not several"
+        raise InputError(_option(info), folder, problem, remedy)
     if not folder.is_dir():
         problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise InputError(_option(info), folder, problem, remedy)
@@ -108,6 +113,30 @@ class ReadsModel(Job):
 
     model: Annotated[ModelFolder, Option("DIR", READ)]
     """Trained model: the folder model/ of a run."""
+
+
+class ReadsModels(Job):
+    """Settings of a job that scores with a trained model, or with the mean of several."""
+
+    model: Annotated[tuple[ModelFolder, ...], Option("DIR[,DIR]", READ), Field(min_length=1)]
+    """Trained model: the folder model/ of a run. Of several, with commas between them, the mean of
+    the probabilities is taken; they may have different architectures, windows and flanks."""
+
+    @property
+    def models(self) -> tuple[AnyPath, ...]:
+        """Absolute paths of the models."""
+        return tuple(folder.absolute() for folder in self.model)
+
+
+def model_inputs(models: Sequence[AnyPath]) -> dict[str, AnyPath]:
+    """Return the models of a job as inputs of its run.
+
+    Args:
+        models: Folders of the models.
+    """
+    if len(models) == 1:
+        return {"model": models[0]}
+    return {f"model {number}": folder for number, folder in enumerate(models, start=1)}
 
 
 class ReadsData(Job):

@@ -69,7 +69,7 @@ def of_prediction(folder: Path, sizes: Sizes, device: torch.device, limits: Limi
 
     def job() -> Work:
         out = folder / f"predicted-{next(numbers)}"
-        execute(validate(PredictSettings(model=folder / "model", genome=genome, out=out)))
+        execute(validate(PredictSettings(model=(folder / "model",), genome=genome, out=out)))
         return work_of(model, sizes.bases)
 
     def model_alone() -> Work:

@@ -34,6 +34,8 @@ from tests.jobs.bad_inputs import (
     with_json,
 )
 
+REGIONS = "evaluate --out out --model model"
+"""An evaluation without data, to which more models and options may be appended."""
 BAD: dict[str, tuple[Change, str, Line]] = {
     "nothing": (
         as_it_is,
@@ -154,6 +156,51 @@ BAD: dict[str, tuple[Change, str, Line]] = {
         as_it_is,
         f"{EVALUATE} --split ../../x",
         at("--split", "../../x", "train, val, test"),
+    ),
+    "neither data nor regions": (
+        as_it_is,
+        EVALUATE.replace("--data data", ""),
+        at("--data", "is missing", "--regions"),
+    ),
+    "data and regions": (
+        as_it_is,
+        f"{EVALUATE} --regions regions.bed --genome genome.fa",
+        at("--data", "--regions"),
+    ),
+    "regions without a genome": (
+        as_it_is,
+        f"{REGIONS} --regions regions.bed",
+        at("--genome", "is missing"),
+    ),
+    "a genome without regions": (
+        as_it_is,
+        f"{EVALUATE} --genome genome.fa",
+        at("--genome", "genome.fa", "--regions"),
+    ),
+    "a model that does not say what it was trained on": (
+        as_it_is,
+        f"{REGIONS} --regions regions.bed --genome genome.fa",
+        at("--model", "model", "trained on"),
+    ),
+    "the same model twice": (
+        as_it_is,
+        EVALUATE.replace("--model model", "--model model,model"),
+        at("--model", "model", "the same model"),
+    ),
+    "several models to attribute": (
+        as_it_is,
+        ATTRIBUTE.replace("--model model", "--model model,deaf"),
+        at("--model", "model,deaf", "one model", "combine"),
+    ),
+    "several models without a threshold": (
+        as_it_is,
+        "predict --model model,deaf --genome genome.fa --out out",
+        at("--threshold", "is missing", "evaluate"),
+    ),
+    "several models on regions without a threshold": (
+        as_it_is,
+        f"{REGIONS},deaf --regions regions.bed --genome genome.fa",
+        at("--threshold", "is missing", "--data"),
     ),
     "method that is a path": (
         as_it_is,

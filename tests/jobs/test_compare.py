@@ -189,6 +189,69 @@ def test_a_run_that_crashes_each_time_stops_the_job_and_writes_no_manifest(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+UNLIKE = """\
+small:
+  about: a small model
+  settings:
+    data.length: 40
+    data.limit: 120
+    model.d_model: 16
+    model.n_layer: 1
+    model.max_seq_len: 66
+    readout.flank: 0
+    readout.lookahead: 0
+    training.epochs: 2
+counts:
+  about: counts k-mers
+  settings:
+    data.length: 40
+    data.limit: 120
+    readout.flank: 4
+    model.architecture: kmer_logistic
+    model.k: 3
+    training.epochs: 2
+    training.learning_rate: 0.05
+"""
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_a_row_with_what_it_gains_over_its_members(
+    inputs: Path, cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "zdna.yaml").write_text(UNLIKE)
+    (tmp_path / "data").symlink_to(inputs / "data")
+    out, names = tmp_path / "out", ("zdna/small", "zdna/counts")
+    compare(tmp_path, out, ",".join(names))
+    assert list(rows(out)) == list(names)
+    done = compare(tmp_path, out, ",".join(names), "--ensemble", "--resume")
+    found = rows(out)
+    assert list(found) == [*names, "ensemble"]
+    assert (found["ensemble"]["runs"], found["ensemble"]["diverged"]) == (2, 0)
+    assert "The ensemble against its members" in done.text
+    tested = []
+    for seed in (0, 1):
+        folders = [out / "runs" / name / f"seed={seed}" for name in names]
+        models = ",".join(str(folder / "model") for folder in folders)
+        scored = run_job("evaluate", "--model", models, "--data", inputs / "data").found
+        figures = read_json(out / "ensembles" / f"seed={seed}.json")
+        ensemble = scored["metrics"]["average_precision"]
+        tested.append(ensemble)
+        assert figures["test"]["average_precision"] == pytest.approx(ensemble)
+        assert figures["threshold"] == pytest.approx(scored["metrics"]["threshold"])
+        for name, folder in zip(names, folders, strict=True):
+            gain = figures["gains"][name]["average_precision"]
+            alone = read_json(folder / "evaluation.json")["metrics"]["average_precision"]
+            assert gain["difference"] == pytest.approx(ensemble - alone)
+            assert min(gain["draws"]) < gain["difference"] < max(gain["draws"])
+    assert found["ensemble"]["average_precision"] == pytest.approx(sum(tested) / 2)
+    table = (out / "comparison.parquet").read_bytes()
+    with caplog.at_level(logging.INFO):
+        compare(tmp_path, out, ",".join(names), "--ensemble", "--resume")
+    assert (out / "comparison.parquet").read_bytes() == table
+    run_job("verify", out)
+
+
 FITTING = "--presets zdna/two_stage --set data.length=40"
 REFUSED: dict[str, tuple[str, Line]] = {
     "preset": (

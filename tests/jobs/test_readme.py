@@ -46,8 +46,8 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             ran.append(job)
     assert ran == [
-        *("prepare", "train", "evaluate", "attribute", "sanity", "predict", "report", "verify"),
-        *("prepare", "train", "compare"),
+        *("prepare", "train", "evaluate", "evaluate", "attribute", "sanity", "predict", "report"),
+        *("verify", "prepare", "train", "compare"),
     ]
     (code,) = blocks(README, "python")
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)

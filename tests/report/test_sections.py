@@ -306,7 +306,16 @@ def test_parts_of_a_run_have_pages_of_their_own(report: Job, runs: Runs, tuned: 
 def evaluated(tuned: Path) -> Path:
     """Write what the job evaluate writes of the best model."""
     folder = tuned / "evaluated"
-    plan = EvaluatePlan(model="0", data="0", split="test", fold=None, strands=None, threads=1)
+    plan = EvaluatePlan(
+        model="0",
+        data="0",
+        split="test",
+        fold=None,
+        scan=None,
+        threshold=None,
+        strands=None,
+        threads=1,
+    )
     with start(Output(folder), plan) as run:
         shutil.copy(tuned / "evaluation.json", folder)
         run.finish(

@@ -115,6 +115,7 @@ def facts(*, simulated: bool = False) -> Comparison:
         runs=[],
         output=Output(Path("out")),
         seeds=(0, 1),
+        ensemble=False,
         changes={"training.epochs": 1},
         resources=Resources(),
         address=None,

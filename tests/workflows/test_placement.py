@@ -73,6 +73,7 @@ def test_a_preset_runs_in_float16_only_if_its_runs_get_a_gpu(
         runs=plan_runs(presets, (0, 1), data, {}, gpu=False),
         output=Output(Path("out")),
         seeds=(0, 1),
+        ensemble=False,
         changes={},
         resources=Resources(gpu=gpu),
         address=None,

@@ -1,0 +1,144 @@
+"""Several models as one, whose probability of a label is the mean of theirs.
+
+Models that are wrong in different places are together better than any of them. The mean is that of
+probabilities, not of logits: a model whose scores saturate would outvote all others in logits, and
+the mean of probabilities that are right on average is right on average.
+
+Members may be of any architecture and read windows and flanks of any size. The ensemble reads
+windows as long as the longest of theirs; a member with shorter ones reads them side by side, as it
+reads a stretch, and the last one ends with the window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hyena_ray.dataset.stretches import window_offsets
+from hyena_ray.errors import InputError
+from hyena_ray.model.saved import load_window_model, model_sha256
+from hyena_ray.model.settings import Readout, Strands
+from hyena_ray.model.window import WindowModel, WindowScorer
+from hyena_ray.storage import AnyPath
+
+
+class Ensemble(WindowScorer):
+    """The mean of the probabilities of several models, see `WindowScorer`.
+
+    Args:
+        members: Models that label the same unit, bases or sequences; the order does not matter.
+
+    Example:
+        >>> from hyena_ray.model.build import build_model
+        >>> from hyena_ray.model.settings import LoraSettings, ModelSettings
+        >>> from hyena_ray.tasks import TASKS
+        >>> short, long = (
+        ...     build_model(
+        ...         ModelSettings(architecture="kmer_logistic", k=3),
+        ...         Readout(window=window, flank=8, lookahead=0),
+        ...         LoraSettings(),
+        ...         TASKS["zdna"],
+        ...         seed=0,
+        ...     )
+        ...     for window in (40, 100)
+        ... )
+        >>> Ensemble([short, long]).predict(torch.full((1, 116), 7)).shape
+        torch.Size([1, 100, 2])
+    """
+
+    def __init__(self, members: Sequence[WindowModel]) -> None:
+        super().__init__()
+        # So that neither the plan nor the last bits of a mean depend on the order.
+        ordered: list[nn.Module] = [*sorted(members, key=model_sha256)]
+        self._members = nn.ModuleList(ordered)
+        readouts = [member.readout for member in members]
+        self.labels_bases = members[0].labels_bases
+        self.readout = Readout(
+            window=max(readout.window for readout in readouts),
+            flank=max(readout.required_flank for readout in readouts),
+            lookahead=0,
+        )
+
+    @property
+    def members(self) -> tuple[WindowModel, ...]:
+        """The models."""
+        return tuple(member for member in self._members if isinstance(member, WindowModel))
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Compute the logarithm of the mean probability of every class.
+
+        Args:
+            tokens: Windows with their flanks, as `WindowScorer` says.
+        """
+        every = torch.stack([self._log_probabilities(member, tokens) for member in self.members])
+        return torch.logsumexp(every, 0) - math.log(len(every))
+
+    def read_strands(self, strands: Strands) -> None:
+        """Let every member read these strands.
+
+        Args:
+            strands: Strands whose logits each member averages.
+        """
+        for member in self.members:
+            member.read_strands(strands)
+
+    def _log_probabilities(self, member: WindowModel, tokens: Tensor) -> Tensor:
+        window, own = self.readout.window, member.readout.window
+        around = tokens.shape[1] - window
+        offsets = window_offsets(window, own).tolist()
+        windows = torch.stack([tokens[:, first : first + own + around] for first in offsets], 1)
+        logits = member.predict(windows.flatten(0, 1)).float().log_softmax(-1)
+        if not self.labels_bases:
+            return logits
+        parts = logits.unflatten(0, (len(tokens), len(offsets)))
+        # The last window has bases of the one before it, which count there.
+        last = parts[:, -1, len(offsets) * own - window :]
+        return torch.cat((parts[:, :-1].flatten(1, 2), last), 1)
+
+
+def load_scorer(folders: Sequence[AnyPath]) -> WindowScorer:
+    """Load a trained model, or several as an ensemble; in evaluation mode, on the CPU.
+
+    Args:
+        folders: Folders `model/` of runs.
+
+    Raises:
+        InputError: A folder holds no model or a damaged one, or they are no ensemble.
+    """
+    return scorer_of([load_window_model(folder) for folder in folders], folders)
+
+
+def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> WindowScorer:
+    """Return a model as it is, or several as an ensemble.
+
+    Args:
+        models: The models.
+        folders: Their folders, for the message.
+
+    Raises:
+        InputError: One is given twice, some label bases and others sequences, or they read
+            sequences of different lengths.
+    """
+    first, *others = models
+    if not others:
+        return first
+    shown: dict[str, AnyPath] = {}
+    for model, folder in zip(models, folders, strict=True):
+        sha256 = model_sha256(model)
+        if sha256 in shown:
+            problem = f"is the same model as {shown[sha256]}"
+            raise InputError("--model", folder, problem, "give each model once")
+        shown[sha256] = folder
+        if model.labels_bases != first.labels_bases:
+            kinds = ("sequences", "bases")
+            problem = f"labels {kinds[model.labels_bases]}, and {folders[0]} labels "
+            problem += kinds[first.labels_bases]
+            raise InputError("--model", folder, problem, "give models of one task")
+        if not first.labels_bases and model.readout.window != first.readout.window:
+            problem = f"reads sequences of {model.readout.window} bases, and {folders[0]} those of "
+            problem += str(first.readout.window)
+            raise InputError("--model", folder, problem, "give models of one length")
+    return Ensemble(models).eval()
