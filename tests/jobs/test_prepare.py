@@ -39,7 +39,7 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
     assert outcome.simulated
     data = PreparedData.open(Path("data"))
     assert data.manifest.lengths == (50, 80)
-    assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, 2.0, 3)
+    assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, "random:2", 3)
     assert data.read(80, "test").tokens.shape[1] == 90
 
 
