@@ -445,7 +445,7 @@ class Manifest(Record):
                         split,
                         f"{sum(c.positive for c in these):,}",
                         f"{sum(c.negative for c in these):,}",
-                        _kinds_text(these),
+                        kinds_text(these),
                         f"{sum(c.labelled for c in these):,}",
                     )
                 )
@@ -498,8 +498,12 @@ class Manifest(Record):
         return () if self.stretches is None else self.stretches.counts
 
 
-def _kinds_text(counts: Iterable[Count]) -> str:
-    """Return the drawn negatives by kind."""
+def kinds_text(counts: Iterable[Count]) -> str:
+    """Return the drawn negatives by kind, such as `20 random, 10 tract`.
+
+    Args:
+        counts: Counts that are added up.
+    """
     drawn: Counter[str] = Counter()
     for count in counts:
         drawn.update({kind: number.drawn for kind, number in count.kinds.items()})

@@ -29,8 +29,8 @@ class NegativeDraw:
     Example:
         >>> import numpy as np
         >>> draw = NegativeDraw.of(np.array([0, 1, 1, 1, 3, 3], np.uint8), "random:2,tract:1")
-        >>> draw.count, draw.rows(epoch=0, seed=0)[0], len(draw.rows(epoch=1, seed=0))
-        (4, 0, 4)
+        >>> draw.count, [len(draw.rows(epoch=epoch, seed=0)) for epoch in (0, 1)]
+        (4, [4, 4])
     """
 
     kinds: NDArray[np.uint8]

@@ -79,7 +79,7 @@ def called_bases(
         >>> codes = np.array([0] * 30 + 8 * [1, 2] + [3] * 30, np.uint8)
         >>> whole = Intervals(np.array([0]), np.array([76]))
         >>> np.flatnonzero(called_bases(codes, whole, UNTRAINED_PREDICTORS["zdna"]))[[0, -1]]
-        array([27, 48])
+        array([25, 50])
     """
     called = np.zeros(len(codes), np.bool_)
     number = -(-(pieces.end - pieces.start) // ROW)

@@ -289,6 +289,10 @@ def validate(settings: TuneSettings) -> Search:
         for draw in draws:
             check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
+    elif shares := next(filter(None, (draw.data.negatives for draw in draws)), None):
+        problem = "simulated data have no kinds of negatives to choose from"
+        remedy = "give --data, prepared with --negatives of these kinds"
+        raise InputError(f"{path}: data.negatives", shares, problem, remedy)
     # Building the model shows problems that nothing else does: a missing backbone, or one whose
     # longest input holds the longest windows not.
     longest = sorted(draws, key=lambda draw: draw.window_readout().causal_tokens)

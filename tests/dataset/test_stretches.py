@@ -276,3 +276,44 @@ def test_weighted_negatives_give_the_average_precision_of_the_whole() -> None:
         plain.append(average_precision_score(labels[:4400], scores))
     assert np.mean(weighted) == pytest.approx(whole, abs=0.02)
     assert np.mean(plain) > whole + 0.1
+
+
+def test_strata_are_unbiased_and_less_noisy_than_a_plain_sample_of_equal_size() -> None:
+    """Of 3,000 stretches 50 have a label and 600 a tract; all false calls are in these 600."""
+    rng = np.random.default_rng(0)
+    sizes = {"labelled": 50, "tract": 600, "other": 2350}
+    kinds = np.repeat([*sizes], [*sizes.values()])
+    level = {"labelled": 2.0, "tract": 0.5, "other": -5.0}
+    scores = rng.normal([level[kind] for kind in kinds.tolist()], 1)
+    called = scores > 1
+    whole = average_precision_score(kinds == "labelled", scores)
+    false: dict[str, list[float]] = {"strata": [], "plain": []}
+    precision: dict[str, list[float]] = {"strata": [], "plain": []}
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        for design, parts in {
+            "strata": {"tract": ("tract",), "other": ("other",)},
+            "plain": {"random": ("tract", "other")},
+        }.items():
+            rows, letters, counted_kinds = [np.arange(50)], "l" * 50, {}
+            for kind, members in parts.items():
+                candidates = np.flatnonzero(np.isin(kinds, members))
+                number = {"tract": 150, "other": 50, "random": 200}[kind]
+                rows.append(draw.choice(candidates, number, replace=False))
+                letters += kind[0] * number
+                counted_kinds[kind] = (number, len(candidates))
+            chosen = np.concatenate(rows)
+            stretches = windows("a" * len(chosen), letters)
+            weight = genome_weights(stretches, [counted("a", 50, **counted_kinds)])
+            negative = kinds[chosen] != "labelled"
+            false[design].append(float((weight * called[chosen])[negative].sum()))
+            precision[design].append(
+                average_precision_score(~negative, scores[chosen], sample_weight=weight)
+            )
+    truth = int(called[50:].sum())
+    for design, found in false.items():
+        error = np.std(found) / np.sqrt(len(found))
+        assert abs(np.mean(found) - truth) < 4 * error, design
+    assert np.mean(precision["strata"]) == pytest.approx(whole, abs=0.01)
+    assert np.std(false["strata"]) < 0.6 * np.std(false["plain"])
+    assert np.std(precision["strata"]) < 0.6 * np.std(precision["plain"])

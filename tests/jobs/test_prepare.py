@@ -166,6 +166,10 @@ BAD: dict[str, tuple[str, Line]] = {
     "float flank": (f"{GOOD} --flank 1e1", at("--flank", "10.0", "integer")),
     "negative flank": (f"{GOOD} --flank -4", at("--flank", "-4", "greater than or equal to 0")),
     "negative": (f"{GOOD} --negatives -1", at("--negatives", "-1", "greater than or equal to 0")),
+    "unknown kind": (f"{GOOD} --negatives tracts:1", at("--negatives", "did you mean tract?")),
+    "stratum as a kind": (f"{GOOD} --negatives other:1", at("--negatives", "other", "gc, tract")),
+    "one stratum": (f"{GOOD} --held-out tract:1", at("--held-out", "tract:3,other:1")),
+    "tracts of sequences": (f"{SEQUENCES} --negatives tract", at("--negatives", "--help")),
     "split": (f"{GOOD} --split chr1", at("--split", "chr1", "kfold")),
     "swapped": (
         "prepare zdna --genome regions.bed --regions regions.bed --out out",
