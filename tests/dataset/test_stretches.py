@@ -314,6 +314,8 @@ def test_strata_are_unbiased_and_less_noisy_than_a_plain_sample_of_equal_size() 
     for design, found in false.items():
         error = np.std(found) / np.sqrt(len(found))
         assert abs(np.mean(found) - truth) < 4 * error, design
-    assert np.mean(precision["strata"]) == pytest.approx(whole, abs=0.01)
+    # Average precision is no linear figure: of a sample it is a little too high.
+    bias = {design: np.mean(found) - whole for design, found in precision.items()}
+    assert abs(bias["strata"]) < min(0.03, abs(bias["plain"]))
     assert np.std(false["strata"]) < 0.6 * np.std(false["plain"])
     assert np.std(precision["strata"]) < 0.6 * np.std(precision["plain"])
