@@ -287,14 +287,15 @@ def test_strata_are_unbiased_and_less_noisy_than_a_plain_sample_of_equal_size() 
     scores = rng.normal([level[kind] for kind in kinds.tolist()], 1)
     called = scores > 1
     whole = average_precision_score(kinds == "labelled", scores)
+    designs: dict[str, dict[str, tuple[str, ...]]] = {
+        "strata": {"tract": ("tract",), "other": ("other",)},
+        "plain": {"random": ("tract", "other")},
+    }
     false: dict[str, list[float]] = {"strata": [], "plain": []}
     precision: dict[str, list[float]] = {"strata": [], "plain": []}
     for seed in range(300):
         draw = np.random.default_rng(seed)
-        for design, parts in {
-            "strata": {"tract": ("tract",), "other": ("other",)},
-            "plain": {"random": ("tract", "other")},
-        }.items():
+        for design, parts in designs.items():
             rows, letters, counted_kinds = [np.arange(50)], "l" * 50, {}
             for kind, members in parts.items():
                 candidates = np.flatnonzero(np.isin(kinds, members))
