@@ -144,6 +144,7 @@ def attribute_windows(
         ...     start=np.array([0]),
         ...     tokens=encode("ACGCGCGT")[None],
         ...     labels=np.ones((1, 6), np.int8),
+        ...     kind=np.zeros(1, np.uint8),
         ... )
         >>> result = attribute_windows(
         ...     model,

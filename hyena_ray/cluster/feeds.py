@@ -50,13 +50,19 @@ AHEAD = 2
 class Handle(Protocol):
     """Training windows that a trial can open; small and picklable."""
 
-    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
+    def open(
+        self,
+        limit: int | None = None,
+        workers: Workers | None = None,
+        negatives: str | None = None,
+    ) -> WindowSource:
         """Return the windows.
 
         Args:
             limit: Number of windows to take, evenly over all, see `sample_evenly`; None takes all.
             workers: Processes that train on them together, each of which opens them; None for one
                 alone.
+            negatives: Negatives per labelled window by kind that each epoch draws; None takes all.
         """
         ...
 
@@ -67,19 +73,25 @@ class SharedWindows(NamedTuple):
     windows: Shared[Windows]
     """All windows of one length."""
 
-    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
+    def open(
+        self,
+        limit: int | None = None,
+        workers: Workers | None = None,
+        negatives: str | None = None,
+    ) -> WindowSource:
         """Return the windows: the read-only arrays of shared memory, or a copy of a part of them.
 
         Args:
             limit: Number of windows to take, evenly over all; None takes all.
             workers: Processes that train on them together, all of which read the same arrays.
+            negatives: Negatives per labelled window by kind that each epoch draws; None takes all.
         """
         from hyena_ray.training.loaders import ArraySource  # imports torch
 
         windows = self.windows.get()
-        if limit is None:
-            return ArraySource(windows)
-        return ArraySource(windows.rows(sample_evenly(len(windows.window_id), limit)))
+        if limit is not None:
+            windows = windows.rows(sample_evenly(len(windows.window_id), limit))
+        return ArraySource(windows, negatives)
 
 
 class StreamedWindows(NamedTuple):
@@ -90,17 +102,24 @@ class StreamedWindows(NamedTuple):
     title: str
     """Name of their datasets on the dashboard."""
 
-    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
+    def open(
+        self,
+        limit: int | None = None,
+        workers: Workers | None = None,
+        negatives: str | None = None,
+    ) -> WindowSource:
         """Return the windows, of which nothing is read before the first batch.
 
         Args:
             limit: Number of windows to take, evenly over all; None takes all.
             workers: Processes that train on them together, each of which opens them at this point;
                 None for one alone.
+            negatives: Negatives per labelled window by kind that each epoch draws; None takes all.
         """
         from hyena_ray.training.data_parallel import ALONE  # imports torch
 
-        return StreamSource(self.windows.get().sample(limit), self.title, workers or ALONE)
+        windows = self.windows.get().sample(limit, negatives)
+        return StreamSource(windows, self.title, workers or ALONE)
 
 
 class SharedData(NamedTuple):
@@ -144,19 +163,20 @@ class StreamSource:
 
     @property
     def count(self) -> int:
-        """Number of windows."""
+        """Number of windows of an epoch."""
         return self._windows.count
 
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
-        """Yield all windows once.
+        """Yield the windows of an epoch once.
 
         Of a batch of an epoch, a worker can only read the tokens of its own windows, which
         `own_part` says, and the labels of all.
 
         Args:
             batch_size: Windows of a batch; the last one may have fewer.
-            epoch: Number of the epoch, from 0; None keeps the order of window_id.
-            seed: The same seed, epoch and batch size give the same order.
+            epoch: Number of the epoch, from 0; None takes those of the first one in order of
+                window_id.
+            seed: The same seed, epoch and batch size give the same windows in the same order.
 
         Raises:
             InputError: A file is damaged.

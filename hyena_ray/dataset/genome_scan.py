@@ -18,6 +18,7 @@ from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError, raise_together, unknown_name
 from hyena_ray.genome.contigs import Contig, Genome, open_genome, with_progress
+from hyena_ray.genome.negatives import KINDS, LABELLED, RANDOM
 from hyena_ray.genome.region_files import Regions
 from hyena_ray.genome.tiling import cut_tiles
 from hyena_ray.storage import AnyPath
@@ -170,7 +171,15 @@ class GenomeScan(NamedTuple):
             tiles = cut_tiles(batch, self.stretch, self.stretch)
             for first in range(0, len(tiles.kept), at_once):
                 chosen = tiles.kept[first : first + at_once]
-                yield windows_of(batch, tiles.grid, chosen, self.stretch, flank)
+                kinds = np.where(tiles.labelled[chosen] > 0, KINDS[LABELLED], KINDS[RANDOM])
+                yield windows_of(
+                    batch,
+                    tiles.grid,
+                    chosen,
+                    kinds.astype(np.uint8),
+                    length=self.stretch,
+                    flank=flank,
+                )
             del batch
         if source.sha256 != self.sha256:
             raise InputError(self.genome, None, "changed while it was read", "start anew")

@@ -29,6 +29,7 @@ from hyena_ray.dataset.manifest import (
     DataFile,
     Dropped,
     InputFile,
+    KindCount,
     Manifest,
     Stretches,
 )
@@ -37,28 +38,53 @@ from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contig_batch import ContigBatch, Grid, batched
 from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
-from hyena_ray.genome.intervals import Intervals, count_covered_bases, gather_windows
+from hyena_ray.genome.intervals import (
+    Intervals,
+    count_covered_bases,
+    gather_windows,
+    true_runs,
+)
 from hyena_ray.genome.label_counter import LabelCounter
 from hyena_ray.genome.label_coverage import LabelCoverage
+from hyena_ray.genome.negatives import (
+    CLEARANCE,
+    DRAWING_ORDER,
+    GC,
+    GC_BINS,
+    HELD_OUT,
+    KINDS,
+    LABELLED,
+    OTHER,
+    RANDOM,
+    TRACT,
+    NegativeSampler,
+    Shares,
+    check_kinds,
+    check_strata,
+    gc_bins,
+    read_shares,
+    shares_text,
+)
 from hyena_ray.genome.region_edges import FARTHEST, ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, ContigSplit, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
     NO_SPLIT,
-    NegativeSampler,
     Tiles,
     cut_tiles,
     split_tiles,
 )
+from hyena_ray.genome.untrained import CONTEXT, UNTRAINED_PREDICTORS, called_bases
+from hyena_ray.progress import Progress, State, shortened_list
 from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.settings import READ, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 
 log = logging.getLogger(__name__)
 
-HELD_OUT_NEGATIVES = 3.0
-"""Unlabelled stretches that are drawn per labelled stretch, where not all of them are scored."""
+_NOT_DRAWN = 255
+"""Kind of a tile that is not stored."""
 
 
 class PrepareSettings(Settings):
@@ -85,8 +111,11 @@ class PrepareSettings(Settings):
     separately."""
     flank: int = Field(default=64, ge=0, le=LONGEST)
     """Real bases stored on each side of a window."""
-    negatives: float = Field(default=3.0, ge=0)
-    """Training windows without a labelled base for each one with a labelled base."""
+    negatives: Annotated[Shares, Option("KIND:N,...")] = "random:3"
+    """Training windows without a labelled base for each one with a labelled base, by kind: random
+    (any), gc (matched in GC content to those with a label), or tract (with a tract that the
+    untrained predictor of the task calls, and no label within 100 bases). A single number is of
+    random ones."""
     train_stride: Annotated[
         int | None, Option("N", default="the window length, without overlap"), Field(ge=1)
     ] = None
@@ -95,10 +124,19 @@ class PrepareSettings(Settings):
     stretch: int = Field(default=1024, ge=1, le=LONGEST)
     """Bases of a stretch. The genome is split in stretches, and validation and test are whole
     stretches, which models of every window length read with windows of their own."""
+    held_out: Annotated[
+        Shares | None,
+        Option(
+            "KIND:N,...",
+            default=f"{HELD_OUT[True]}, or {HELD_OUT[False]} where nothing calls tracts",
+        ),
+    ] = None
+    """Stretches of validation and test without a label that are drawn for each one with a label,
+    and weighted up to their number in the genome: tract (with a tract that the untrained predictor
+    of the task calls) and other, or random."""
     scan: bool = False
-    """Score every stretch of the test contigs, as a genome scan does. By default, as in validation,
-    three unlabelled stretches per labelled one are drawn at random and weighted up to their number
-    in the genome. For data in folds, every stretch of every fold is scored."""
+    """Score every stretch of the test contigs, as a genome scan does, and not a sample of those
+    without a label. For data in folds, every stretch of every fold is scored."""
     split: Annotated[
         str | None,
         Option("RULE", default="contigs with about 60, 20 and 20 percent of the regions"),
@@ -125,6 +163,18 @@ class PrepareSettings(Settings):
                 "give shorter windows, or a longer --stretch",
             )
         return self
+
+    @model_validator(mode="after")
+    def _negatives_exist(self) -> Self:
+        has_predictor = self.task in UNTRAINED_PREDICTORS
+        check_kinds(read_shares(self.negatives), "--negatives", has_predictor=has_predictor)
+        check_strata(self.strata, "--held-out", has_predictor=has_predictor)
+        return self
+
+    @property
+    def strata(self) -> dict[str, float]:
+        """Stretches without a label per labelled one, by stratum, where not all are scored."""
+        return read_shares(self.held_out or HELD_OUT[self.task in UNTRAINED_PREDICTORS])
 
     @property
     def inputs(self) -> tuple[AnyPath, ...]:
@@ -184,9 +234,10 @@ def _write(
         length=settings.stretch,
         stride=settings.stretch,
         ratios={
-            name: None if settings.scan and name != VALIDATION else HELD_OUT_NEGATIVES
+            name: {RANDOM: None} if settings.scan and name != VALIDATION else settings.strata
             for name in split.held_out
         },
+        trains=False,
         folder=folder,
         group=STRETCHES,
     )
@@ -196,7 +247,8 @@ def _write(
             split,
             length=length,
             stride=settings.train_stride or length,
-            ratios=dict.fromkeys(split.training, settings.negatives),
+            ratios=dict.fromkeys(split.training, read_shares(settings.negatives)),
+            trains=True,
             folder=folder,
             group=f"length={length}",
         )
@@ -209,17 +261,23 @@ def _write(
     given = sum(len(rows.start) for rows in regions.rows.values())
     shape = ShapeCounter(settings.task, given)
     simulated = False
-    padding = max(settings.flank, FARTHEST)
+    padding = max(settings.flank, FARTHEST, CLEARANCE, CONTEXT)
+    cutters = (stretches, *windows)
+    with_tracts = sorted(
+        {split.names.index(name) for c in cutters for name in c.splits_with_tracts}
+    )
     for batch in label_batches(with_progress(genome), regions, blacklist, padding=padding):
         simulated |= batch.simulated
         shape.add(batch.codes, batch.labels)
         assigned = _assign_stretches(batch, split, settings)
-        for cutter in (stretches, *windows):
-            cutter.cut(batch, assigned)
+        wanted = batch.spans(settings.stretch, np.isin(assigned, with_tracts))
+        called = _call_tracts(batch, wanted, settings.task)
+        for cutter in cutters:
+            cutter.cut(batch, assigned, called)
         contigs += batch.entries
         del batch
     check_contigs([contig.name for contig in contigs], regions, blacklist, split)
-    for cutter in (stretches, *windows):
+    for cutter in cutters:
         cutter.close()
     for cutter in windows:
         cutter.warn_of_shortfalls()
@@ -248,6 +306,7 @@ def _write(
         split=split.text,
         splits=split.names,
         tokens=TOKEN_IDS,
+        kinds=KINDS,
         inputs=tuple(inputs),
         contigs=tuple(contigs),
         counts=tuple(count for cutter in windows for count in cutter.counts),
@@ -255,6 +314,7 @@ def _write(
         sequences=(),
         files=tuple(file for cutter in windows for file in cutter.files),
         stretch=settings.stretch,
+        held_out=shares_text(settings.strata),
         scan=settings.scan,
         stretches=Stretches(
             counts=tuple(stretches.counts),
@@ -349,7 +409,13 @@ def _assign_stretches(
 
 
 def windows_of(
-    contigs: ContigBatch, grid: Grid, chosen: NDArray[np.int64], length: int, flank: int
+    contigs: ContigBatch,
+    grid: Grid,
+    chosen: NDArray[np.int64],
+    kinds: NDArray[np.uint8],
+    *,
+    length: int,
+    flank: int,
 ) -> Windows:
     """Return tiles of a batch of contigs as windows with their flanks.
 
@@ -357,6 +423,7 @@ def windows_of(
         contigs: The contigs.
         grid: Where the tiles begin.
         chosen: Numbers of the tiles to return, shape (n,).
+        kinds: Their kinds, values of `KINDS`, shape (n,).
         length: Bases of a tile.
         flank: Bases on each side, at most as many as are between the contigs of the batch.
     """
@@ -369,7 +436,24 @@ def windows_of(
         start=start,
         tokens=codes_to_tokens(codes),
         labels=gather_windows(contigs.base_labels, position, length, IGNORED),
+        kind=kinds,
     )
+
+
+def _call_tracts(contigs: ContigBatch, wanted: Intervals, task: str) -> Intervals:
+    """Return the tracts that the untrained predictor of a task calls where they are wanted."""
+    total = int((wanted.end - wanted.start).sum())
+    if not total:
+        return Intervals.empty()
+    predictor, done = UNTRAINED_PREDICTORS[task], 0
+    with Progress(f"tracts of {predictor.title}", 100, "%", brief=True) as progress:
+
+        def show(bases: int) -> None:
+            nonlocal done
+            done += bases
+            progress.update(State(done=100 * done // total, at_work=tuple(contigs.names)))
+
+        return true_runs(called_bases(contigs.codes, wanted, predictor, show))
 
 
 class _Draws:
@@ -382,19 +466,22 @@ class _Draws:
 
     def __init__(self, names: Sequence[str], seed: Sequence[int]) -> None:
         self._names, self._seed = names, seed
-        self._made: dict[int, np.random.Generator] = {}
+        self._made: dict[tuple[int, str], np.random.Generator] = {}
 
-    def of(self, contig: int) -> np.random.Generator:
-        """Return the source of a contig.
+    def of(self, contig: int, kind: str) -> np.random.Generator:
+        """Return the source of a contig for one kind of negatives.
 
         Args:
             contig: Index of the contig.
+            kind: Name of the kind.
         """
-        if contig not in self._made:
-            # Seeded by name: neither the other contigs nor their order change what is drawn.
-            seed = [*self._seed, *self._names[contig].encode()]
-            self._made[contig] = np.random.default_rng(seed)
-        return self._made[contig]
+        if (contig, kind) not in self._made:
+            # Seeded by name: neither the other contigs nor their order change what is drawn, nor do
+            # other kinds.
+            own = [] if kind == RANDOM else [KINDS[kind]]
+            seed = [*self._seed, *self._names[contig].encode(), *own]
+            self._made[contig, kind] = np.random.default_rng(seed)
+        return self._made[contig, kind]
 
 
 class _Cutter:
@@ -408,7 +495,9 @@ class _Cutter:
         length: Bases of a tile.
         stride: Bases from one tile to the next.
         ratios: For each split that has such tiles, the chosen tiles without a label for each one
-            with a label; None takes all.
+            with a label, by kind; None takes all.
+        trains: Whether models train on the tiles: what is near a label is then no tract negative,
+            and a kind that the genome lacks is an error.
         folder: Folder that is written to; None writes nothing.
         group: Folder of the tiles in it.
     """
@@ -420,13 +509,22 @@ class _Cutter:
         *,
         length: int,
         stride: int,
-        ratios: Mapping[str, float | None],
+        ratios: Mapping[str, Mapping[str, float | None]],
+        trains: bool,
         folder: Path | None,
         group: str,
     ) -> None:
         self._recipe, self._split = recipe, split
         self._length, self._stride = length, stride
-        self._samplers = {name: NegativeSampler(ratio) for name, ratio in ratios.items()}
+        self._trains = trains
+        self._samplers = {
+            name: {
+                kind: NegativeSampler(of_split[kind], GC_BINS if kind == GC else 1)
+                for kind in DRAWING_ORDER
+                if kind in of_split
+            }
+            for name, of_split in ratios.items()
+        }
         self._writers = {
             name: PartWriter(folder, group, name, length, recipe.flank) for name in ratios
         }
@@ -451,12 +549,20 @@ class _Cutter:
         """Labelled regions that the tiles of each split hold, and those that were lost."""
         return tuple(map(self._labels.coverage, self._samplers))
 
-    def cut(self, contigs: ContigBatch, stretch_splits: NDArray[np.int8]) -> None:
+    @property
+    def splits_with_tracts(self) -> list[str]:
+        """Names of the splits whose tiles have to be known by their tracts."""
+        return [name for name, kinds in self._samplers.items() if TRACT in kinds]
+
+    def cut(
+        self, contigs: ContigBatch, stretch_splits: NDArray[np.int8], called: Intervals
+    ) -> None:
         """Cut the tiles of a batch of contigs.
 
         Args:
             contigs: The contigs.
             stretch_splits: Index of the split of each of their stretches.
+            called: Tracts in the splits whose tiles have to be known by them, in positions.
         """
         length, stretch = self._length, self._recipe.stretch
         tiles = cut_tiles(contigs, length, self._stride)
@@ -465,47 +571,102 @@ class _Cutter:
         self._labels.add(contigs, tiles, split != NO_SPLIT, stretch_splits)
         draws = _Draws(contigs.names, [self._recipe.seed, length])
         counts: dict[int, list[Count]] = {}
-        for name, sampler in self._samplers.items():
+        for name, samplers in self._samplers.items():
             of_split = tiles.kept[split == self._split.names.index(name)]
             positive = tiles.labelled[of_split] > 0
+            eligible = self._candidates(contigs, tiles.grid, of_split, positive, called, samplers)
             contig = tiles.grid.contig[of_split]
             present = np.unique(contig)
             edges = [*np.searchsorted(contig, present).tolist(), len(contig)]
-            chosen = positive.copy()
+            kinds = np.where(positive, KINDS[LABELLED], _NOT_DRAWN).astype(np.uint8)
             for index, first, last in zip(present.tolist(), edges, edges[1:], strict=False):
-                candidates = first + np.flatnonzero(~positive[first:last])
-                positives = last - first - len(candidates)
-                negatives = sampler.draw(positives, candidates, partial(draws.of, index))
-                chosen[negatives] = True
+                here = slice(first, last)
+                drawn: dict[str, KindCount] = {}
+                for kind, sampler in samplers.items():
+                    mask, bins = eligible[kind]
+                    free = first + np.flatnonzero(mask[here] & (kinds[here] == _NOT_DRAWN))
+                    negatives = sampler.draw(
+                        np.bincount(bins[here][positive[here]], minlength=sampler.bins),
+                        free,
+                        bins[free],
+                        partial(draws.of, index, kind),
+                    )
+                    kinds[negatives] = KINDS[kind]
+                    drawn[kind] = KindCount(drawn=len(negatives), candidates=int(mask[here].sum()))
+                positives = int(positive[here].sum())
                 counts.setdefault(index, []).append(
                     Count(
                         length=length,
                         split=name,
                         contig=contigs.names[index],
                         positive=positives,
-                        negative=len(negatives),
-                        candidates=len(candidates),
-                        labelled=int(tiles.labelled[of_split[first:last]].sum()),
+                        negative=sum(number.drawn for number in drawn.values()),
+                        candidates=last - first - positives,
+                        labelled=int(tiles.labelled[of_split[here]].sum()),
+                        kinds=drawn,
                     )
                 )
+            chosen = kinds != _NOT_DRAWN
             if chosen.any():
                 windows = windows_of(
-                    contigs, tiles.grid, of_split[chosen], length, self._recipe.flank
+                    contigs,
+                    tiles.grid,
+                    of_split[chosen],
+                    kinds[chosen],
+                    length=length,
+                    flank=self._recipe.flank,
                 )
                 self._writers[name].add(windows)
         self.counts += [count for index in sorted(counts) for count in counts[index]]
         self._count_dropped(tiles if self._stride == length else cut_tiles(contigs, length, length))
 
+    def _candidates(
+        self,
+        contigs: ContigBatch,
+        grid: Grid,
+        tiles: NDArray[np.int64],
+        positive: NDArray[np.bool_],
+        called: Intervals,
+        kinds: Iterable[str],
+    ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.int64]]]:
+        """Return for each kind which tiles may be drawn as such, and the bins of all tiles."""
+        start = contigs.offset[grid.contig[tiles]] + grid.start[tiles]
+        end = start + self._length
+        found = {}
+        for kind in kinds:
+            mask, bins = ~positive, np.zeros(len(tiles), np.int64)
+            if kind == GC:
+                bins = gc_bins(contigs.codes, start, self._length)
+            elif kind in (TRACT, OTHER):
+                mask &= (count_covered_bases(called, start, end) > 0) == (kind == TRACT)
+            if kind == TRACT and self._trains:
+                # Contigs of a batch are farther from each other than that.
+                near = start - CLEARANCE, end + CLEARANCE
+                mask &= count_covered_bases(contigs.labels, *near) == 0
+            found[kind] = mask, bins
+        return found
+
     def warn_of_shortfalls(self) -> None:
-        """Log splits for which the genome has fewer negatives than asked for."""
-        for name, sampler in self._samplers.items():
-            if sampler.shortfall > 0:
-                log.warning(
-                    "%s, length %d: the genome has %d negatives fewer than asked for",
-                    name,
-                    self._length,
-                    sampler.shortfall,
-                )
+        """Log splits and contigs for which the genome has fewer negatives than asked for."""
+        for name, samplers in self._samplers.items():
+            for kind, sampler in samplers.items():
+                if not sampler.asked:
+                    continue
+                place = f"{name}, length {self._length}"
+                lacking = [
+                    count.contig
+                    for count in self.counts
+                    if count.split == name and count.positive and not count.kinds[kind].candidates
+                ]
+                if lacking:
+                    log.warning("%s: no %s negative on %s", place, kind, shortened_list(lacking))
+                if sampler.shortfall > 0:
+                    log.warning(
+                        "%s: the genome has %d %s negatives fewer than asked for",
+                        place,
+                        sampler.shortfall,
+                        kind,
+                    )
 
     def _count_dropped(self, tiles: Tiles) -> None:
         n, banned = tiles.too_many_n, tiles.blacklisted & ~tiles.too_many_n
@@ -520,10 +681,13 @@ class _Cutter:
         """Write what is pending, and check that every split has both classes.
 
         Raises:
-            InputError: A split has no tile with a label, or none but labelled bases.
+            InputError: A split has no tile with a label, or none but labelled bases, or no negative
+                of a kind that was asked for.
         """
-        for name, sampler in self._samplers.items():
-            if not sampler.positives:
+        for name, samplers in self._samplers.items():
+            positives = next(iter(samplers.values())).positives
+            drawn = sum(sampler.drawn for sampler in samplers.values())
+            if not positives:
                 raise InputError(
                     "--split",
                     self._split.text,
@@ -531,11 +695,24 @@ class _Cutter:
                     "give it contigs that the regions name, or lower --lengths and --stretch",
                 )
             bases = sum(count.labelled for count in self.counts if count.split == name)
-            if bases == self._length * (sampler.positives + sampler.drawn):
+            if bases == self._length * (positives + drawn):
                 raise InputError(
                     "--regions",
                     f"{name}, {self._length} bases",
                     "every base is labelled, so that there is one class only",
                     "give regions, not whole contigs, or --negatives above 0",
                 )
+            if self._trains:
+                self._check_kinds(name, samplers)
             self._writers[name].close()
+
+    def _check_kinds(self, split: str, samplers: Mapping[str, NegativeSampler]) -> None:
+        """Refuse training windows without any negative of a kind that was asked for."""
+        for kind, sampler in samplers.items():
+            if sampler.shortfall and not sampler.drawn:
+                raise InputError(
+                    "--negatives",
+                    self._recipe.negatives,
+                    f"{split} has no {kind} negative of {self._length} bases",
+                    "leave that kind out, or give the split other contigs",
+                )

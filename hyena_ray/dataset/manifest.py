@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.label_coverage import LabelCoverage, unassigned_regions
+from hyena_ray.genome.negatives import LABELLED, Shares
 from hyena_ray.genome.region_shape import RegionShape
 from hyena_ray.genome.splits import SPLITS, fold_name, held_out_splits
 from hyena_ray.progress import count_noun
@@ -31,6 +32,7 @@ DECISIVE = (
     "negatives",
     "train_stride",
     "stretch",
+    "held_out",
     "scan",
     "seed",
     "split",
@@ -74,6 +76,15 @@ class ContigEntry(Settings):
     """Bases of the contig."""
 
 
+class KindCount(Settings):
+    """Negatives of one kind."""
+
+    drawn: int = Field(ge=0)
+    """Negatives that were drawn as such."""
+    candidates: int = Field(ge=0)
+    """Negatives that could have been."""
+
+
 class Count(Settings):
     """Windows or stretches of one length, split and contig, or sequences of one split."""
 
@@ -92,6 +103,9 @@ class Count(Settings):
     of the genome."""
     labelled: int = Field(ge=0)
     """Labels that are 1, of bases or of sequences."""
+    kinds: dict[str, KindCount] = Field(default_factory=dict)
+    """The negatives by kind, a name of `genome.negatives.KINDS`. Candidates of one kind may be
+    those of another one as well."""
 
     def plus(self, other: Count) -> Count:
         """Add another count.
@@ -104,7 +118,15 @@ class Count(Settings):
         """
         numbers = ("positive", "negative", "candidates", "labelled")
         sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
-        return self.model_copy(update=sums)
+        none = KindCount(drawn=0, candidates=0)
+        kinds = {}
+        for kind in self.kinds | other.kinds:
+            pair = self.kinds.get(kind, none), other.kinds.get(kind, none)
+            kinds[kind] = KindCount(
+                drawn=sum(one.drawn for one in pair),
+                candidates=sum(one.candidates for one in pair),
+            )
+        return self.model_copy(update={**sums, "kinds": kinds})
 
 
 class Dropped(Settings):
@@ -174,13 +196,16 @@ class Manifest(Record):
     """Lengths of the training windows in bases."""
     flank: int = Field(ge=0, le=LONGEST)
     """Bases stored on each side of a window or a stretch."""
-    negatives: float | None = Field(ge=0)
-    """Negatives per positive that were asked for in training; None for sequences, which are taken
-    as given."""
+    negatives: Shares | None
+    """Negatives per positive, by kind, that were asked for in training; None for sequences, which
+    are taken as given."""
     train_stride: int | None = Field(ge=1)
     """Bases from one training window to the next; None for their length."""
     stretch: int | None = Field(ge=1)
     """Bases of the stretches by which the genome is split; None for sequences."""
+    held_out: Shares | None
+    """Unlabelled stretches per labelled one, by stratum, that were asked for in validation and
+    test; None for sequences."""
     scan: bool | None
     """Whether every stretch of the test contigs is scored; None for sequences."""
     seed: int
@@ -191,6 +216,8 @@ class Manifest(Record):
     """Names of the splits."""
     tokens: dict[str, int]
     """Token ids by name."""
+    kinds: dict[str, int]
+    """Numbers of the kinds of windows by name."""
     inputs: tuple[InputFile, ...]
     """Files that the data were made from."""
     contigs: tuple[ContigEntry, ...]
@@ -387,13 +414,27 @@ class Manifest(Record):
             return tuple(count for count in self.stretches.counts if count.split == split)
         return tuple(c for c in self.counts if (c.length, c.split) == (length, split))
 
+    def stored_kinds(self, length: int, split: str) -> dict[str, int]:
+        """Return how many windows of each kind are stored, with those that are labelled first.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split, which is not held as stretches.
+        """
+        counts = self.counts_of(length, split)
+        stored = {LABELLED: sum(count.positive for count in counts)}
+        for count in counts:
+            for kind, number in count.kinds.items():
+                stored[kind] = stored.get(kind, 0) + number.drawn
+        return {kind: number for kind, number in stored.items() if number}
+
     def table(self) -> str:
         """Return the number of windows and stretches by length and split as a text table.
 
         Returns:
             Aligned lines, with notes on dropped sequences and on simulated data below them.
         """
-        rows = [("", "bases", "split", "positive", "negative", "positive labels")]
+        rows = [("", "bases", "split", "positive", "negative", "by kind", "positive labels")]
         for name, counts in (("windows", self.counts), ("stretches", self._stretch_counts)):
             for length, split in dict.fromkeys((c.length, c.split) for c in counts):
                 these = [c for c in counts if (c.length, c.split) == (length, split)]
@@ -404,6 +445,7 @@ class Manifest(Record):
                         split,
                         f"{sum(c.positive for c in these):,}",
                         f"{sum(c.negative for c in these):,}",
+                        kinds_text(these),
                         f"{sum(c.labelled for c in these):,}",
                     )
                 )
@@ -454,6 +496,18 @@ class Manifest(Record):
     @property
     def _stretch_counts(self) -> tuple[Count, ...]:
         return () if self.stretches is None else self.stretches.counts
+
+
+def kinds_text(counts: Iterable[Count]) -> str:
+    """Return the drawn negatives by kind, such as `20 random, 10 tract`.
+
+    Args:
+        counts: Counts that are added up.
+    """
+    drawn: Counter[str] = Counter()
+    for count in counts:
+        drawn.update({kind: number.drawn for kind, number in count.kinds.items()})
+    return ", ".join(f"{number:,} {kind}" for kind, number in drawn.items())
 
 
 def _renamed_counts(counts: Sequence[Count], roles: Mapping[str, str]) -> tuple[Count, ...]:

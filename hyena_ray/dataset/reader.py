@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, STRETCHES, DataFile, Manifest
 from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.files import sha256_file
+from hyena_ray.genome.negatives import KINDS
 from hyena_ray.runs.stored_files import MANIFEST
 from hyena_ray.storage import AnyPath, arrow_file
 
@@ -57,6 +58,8 @@ class FileGroups(NamedTuple):
     """Number of windows of each row group."""
     window_ids: NDArray[np.int64]
     """Ids of the windows of the file, in its order."""
+    kinds: NDArray[np.uint8]
+    """Kinds of the same windows."""
 
 
 class PreparedData:
@@ -337,8 +340,29 @@ class PreparedData:
         """
         files = self._files(length, split)
         sizes = [self._read(file, _group_sizes) for file in files]
-        ids = self._read_ids(files)
-        return list(map(FileGroups, (self.folder / file.path for file in files), sizes, ids))
+        ids, kinds = self._read_ids(files), self._read_column(files, "kind")
+        paths = (self.folder / file.path for file in files)
+        return list(map(FileGroups, paths, sizes, ids, kinds))
+
+    def kinds(self, length: int, split: str) -> NDArray[np.uint8]:
+        """Read the kinds of the windows of a length and split, in order of their ids.
+
+        Args:
+            length: Window length in bases.
+            split: Name of the split, which is not held as stretches.
+
+        Returns:
+            (n,) numbers of `genome.negatives.KINDS`.
+
+        Raises:
+            InputError: The folder lacks the length or the split, or a file is damaged or is not
+                what the manifest says.
+        """
+        import numpy as np
+
+        files = self._files(length, split)
+        order = np.argsort(np.concatenate(self._read_ids(files)), kind="stable")
+        return np.concatenate(self._read_column(files, "kind"))[order]
 
     def row_bytes(self, length: int) -> int:
         """Return the size of the tokens and labels of a window, in bytes.
@@ -350,8 +374,11 @@ class PreparedData:
         return length + 2 * self.manifest.flank + labels
 
     def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
+        return self._read_column(files, "window_id")
+
+    def _read_column(self, files: Sequence[DataFile], name: str) -> list[NDArray[Any]]:
         return [
-            self._read(file, lambda parquet: parquet.read(["window_id"]))["window_id"].to_numpy()
+            self._read(file, lambda parquet: parquet.read([name]))[name].to_numpy()
             for file in files
         ]
 
@@ -461,6 +488,11 @@ class PreparedData:
             known = f"this version reads {TOKEN_IDS}"
             place = f"{self.folder / MANIFEST}: tokens"
             raise InputError(place, self.manifest.tokens, known, PREPARE_AGAIN)
+        if self.manifest.kinds != KINDS:
+            place = f"{self.folder / MANIFEST}: kinds"
+            raise InputError(
+                place, self.manifest.kinds, f"this version reads {KINDS}", PREPARE_AGAIN
+            )
         most = rows_per_part(file.length, self.manifest.flank)
         if rows > most:
             raise InputError(path, f"{rows} rows", f"a file has {most} at most", PREPARE_AGAIN)

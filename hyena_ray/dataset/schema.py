@@ -26,6 +26,7 @@ _VALUE_TYPES = {
     "start": "int64",
     "tokens": "uint8",
     "labels": "int8",
+    "kind": "uint8",
 }
 
 
@@ -34,12 +35,14 @@ class Windows(NamedTuple):
 
     Example:
         >>> from hyena_ray.dataset.tokens import encode
+        >>> from hyena_ray.genome.negatives import KINDS
         >>> windows = Windows(
         ...     window_id=np.arange(2),
         ...     contig=np.array(["chr1", "chr1"]),
         ...     start=np.array([0, 4]),
         ...     tokens=encode("ACGTTGCA").reshape(2, 4),
         ...     labels=np.zeros((2, 4), np.int8),
+        ...     kind=np.full(2, KINDS["random"], np.uint8),
         ... )
         >>> windows.rows(slice(1, 2)).start.tolist()
         [4]
@@ -55,6 +58,9 @@ class Windows(NamedTuple):
     """(n, length + 2 * flank) token ids; N beyond a contig's ends."""
     labels: NDArray[np.int8]
     """(n, length) labels of bases: 0, 1, or -100 where ignored; (n, 1) labels of sequences."""
+    kind: NDArray[np.uint8]
+    """(n,) what the window was taken as: a number of `genome.negatives.KINDS`; of a window that is
+    cut from a stretch, that of the stretch."""
 
     def rows(self, selected: slice | NDArray[np.integer]) -> Windows:
         """Return some of the windows.
@@ -86,6 +92,7 @@ def window_schema(tokens: int, labels: int) -> pa.Schema:
             # Tensors, because Ray Data passes plain lists on as arrays of objects.
             pa.field("tokens", pa.fixed_shape_tensor(pa.uint8(), [tokens]), nullable=False),
             pa.field("labels", pa.fixed_shape_tensor(pa.int8(), [labels]), nullable=False),
+            pa.field("kind", pa.uint8(), nullable=False),
         ]
     )
 
@@ -106,6 +113,7 @@ def table_from_windows(windows: Windows) -> pa.Table:
             pa.array(windows.start),
             pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.tokens)),
             pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.labels)),
+            pa.array(windows.kind),
         ],
         schema=window_schema(windows.tokens.shape[1], windows.labels.shape[1]),
     )
@@ -139,6 +147,7 @@ def windows_from_table(table: pa.Table, place: str | PurePath = "windows") -> Wi
         start=np.array(table.column("start")),
         tokens=tensor_values(table.column("tokens"), place),
         labels=tensor_values(table.column("labels"), place),
+        kind=np.array(table.column("kind")),
     )
     if (np.diff(windows.window_id) < 0).any():
         return windows.rows(np.argsort(windows.window_id, kind="stable"))

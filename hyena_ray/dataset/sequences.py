@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.manifest import Count, InputFile, Manifest, SequenceRows
+from hyena_ray.dataset.manifest import Count, InputFile, KindCount, Manifest, SequenceRows
 from hyena_ray.dataset.schema import PartWriter, Windows
 from hyena_ray.dataset.tokens import TOKEN_IDS, encode, validate_letters
 from hyena_ray.errors import InputError
+from hyena_ray.genome.negatives import KINDS, LABELLED, OTHER
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.source import Source
 from hyena_ray.genome.splits import SPLITS
@@ -192,6 +193,7 @@ def _write(
             start=kept,
             tokens=file.tokens[kept],
             labels=labels[:, None],
+            kind=np.where(labels == 1, KINDS[LABELLED], KINDS[OTHER]).astype(np.uint8),
         )
         first_id += len(file.labels)
         _check_classes(split, file, labels)
@@ -213,6 +215,7 @@ def _write(
         split="files",
         splits=SPLITS,
         tokens=TOKEN_IDS,
+        kinds=KINDS,
         inputs=tuple(
             InputFile(role=split, name=file.path.name, sha256=file.sha256)
             for split, file in zip(SPLITS, files, strict=True)
@@ -224,6 +227,7 @@ def _write(
         files=tuple(written),
         contents=tuple(contents),
         stretch=None,
+        held_out=None,
         scan=None,
         stretches=None,
     )
@@ -270,6 +274,7 @@ def _count_labels(length: int, split: str, labels: NDArray[np.int8]) -> Count:
         negative=negative,
         candidates=negative,
         labelled=positive,
+        kinds={OTHER: KindCount(drawn=negative, candidates=negative)},
     )
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import PREPARE_AGAIN
+from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import tensor_values
 from hyena_ray.errors import InputError
@@ -38,7 +39,7 @@ class ShuffledWindows:
         ...     groups=np.array([[0, 0], [1, 0]]),
         ...     starts=np.array([0, 2, 4]),
         ...     by_id=np.arange(4),
-        ...     ascending=np.arange(4),
+        ...     draw=NegativeDraw.of(np.zeros(4, np.uint8), None),
         ...     buffer=3,
         ... )
         >>> windows.order(0, 4, epoch=None, seed=0).tolist()
@@ -55,8 +56,8 @@ class ShuffledWindows:
     """First row of each row group, and one past the last row, shape (G + 1,)."""
     by_id: NDArray[np.int64]
     """Rows that are wanted, in order of window_id, shape (N,)."""
-    ascending: NDArray[np.int64]
-    """The same rows in ascending order, shape (N,)."""
+    draw: NegativeDraw
+    """Which of these rows an epoch takes."""
     buffer: int
     """Number of windows that are shuffled together, unless batches are larger."""
 
@@ -77,31 +78,34 @@ class ShuffledWindows:
         groups = [(i, j) for i, file in enumerate(files) for j in range(len(file.sizes))]
         sizes = [size for file in files for size in file.sizes]
         ids = np.concatenate([file.window_ids for file in files])
+        # Files of one split follow each other; those of several folds interleave.
+        by_id = np.argsort(ids, kind="stable")
+        kinds = np.concatenate([file.kinds for file in files])[by_id]
         return cls(
             files=tuple(str(file.path) for file in files),
             groups=np.array(groups, np.int64).reshape(-1, 2),
             starts=np.cumsum([0, *sizes], dtype=np.int64),
-            # Files of one split follow each other; those of several folds interleave.
-            by_id=np.argsort(ids, kind="stable"),
-            ascending=np.arange(len(ids)),
+            by_id=by_id,
+            draw=NegativeDraw.of(kinds, None),
             buffer=min(BUFFER_ROWS, BUFFER_BYTES // data.row_bytes(length)),
         )
 
     @property
     def count(self) -> int:
-        """Number of windows."""
-        return len(self.by_id)
+        """Number of windows of an epoch."""
+        return self.draw.count
 
-    def sample(self, limit: int | None) -> ShuffledWindows:
-        """Return some of the windows, evenly over all.
+    def sample(self, limit: int | None, shares: str | None = None) -> ShuffledWindows:
+        """Return some of the windows.
 
         Args:
-            limit: Largest number of windows; None returns all.
+            limit: Largest number of windows, evenly over all; None takes all.
+            shares: Negatives per labelled window by kind that each epoch draws from these; None
+                takes all.
         """
-        if limit is None or limit >= self.count:
-            return self
-        rows = self.by_id[sample_evenly(self.count, limit)]
-        return replace(self, by_id=rows, ascending=np.sort(rows))
+        chosen = sample_evenly(len(self.by_id), len(self.by_id) if limit is None else limit)
+        draw = NegativeDraw.of(self.draw.kinds[chosen], shares)
+        return replace(self, by_id=self.by_id[chosen], draw=draw)
 
     def buffer_size(self, batch_size: int) -> int:
         """Return the number of windows of a buffer, which is a whole number of batches.
@@ -117,19 +121,22 @@ class ShuffledWindows:
         Args:
             first: First window.
             last: One past the last window; those beyond the end of the epoch are left out.
-            epoch: Number of the epoch, from 0; None keeps the order of window_id.
-            seed: The same seed and epoch give the same order.
+            epoch: Number of the epoch, from 0; None takes those of the first one in order of
+                window_id.
+            seed: The same seed and epoch give the same windows in the same order.
 
         Returns:
             Rows, shape (n,).
         """
+        drawn = self.by_id[self.draw.rows(epoch=epoch or 0, seed=seed)]
         if epoch is None:
-            return self.by_id[first:last]
-        edges = np.searchsorted(self.ascending, self.starts)
+            return drawn[first:last]
+        ascending = np.sort(drawn)
+        edges = np.searchsorted(ascending, self.starts)
         shuffled = np.random.default_rng([seed, epoch]).permutation(len(self.groups))
         ends = np.cumsum(np.diff(edges)[shuffled])
         begin, end = np.searchsorted(ends, first, "right"), np.searchsorted(ends, last)
-        groups = [self.ascending[edges[g] : edges[g + 1]] for g in shuffled[begin : end + 1]]
+        groups = [ascending[edges[g] : edges[g + 1]] for g in shuffled[begin : end + 1]]
         skipped = first - (ends[begin] - len(groups[0]))
         rows = np.concatenate(groups)[skipped : skipped + last - first]
         return np.random.default_rng([seed, epoch, first]).permutation(rows)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hyena_ray.dataset.manifest import Count
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.genome.negatives import KINDS, LABELLED
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -105,6 +106,7 @@ def cut_windows(stretches: Windows, length: int) -> Windows:
         start=(stretches.start[:, None] + offsets).ravel(),
         tokens=tokens.reshape(-1, width),
         labels=cut_labels(labels, length),
+        kind=np.repeat(stretches.kind, len(offsets)),
     )
 
 
@@ -112,8 +114,9 @@ def genome_weights(stretches: Windows, counts: Sequence[Count]) -> NDArray[np.fl
     """Return how many stretches of the genome each stretch represents.
 
     A stretch with a label represents itself, since all of them were taken, and one without
-    represents candidates / drawn of its contig. Candidates of contigs of which none was drawn are
-    spread over the stretches without a label of the others.
+    represents candidates / drawn of its contig and stratum. Candidates of contigs of which none was
+    drawn are spread over the stretches of their stratum on the others, or, if that has none, over
+    all stretches without a label.
 
     Args:
         stretches: m stretches of one split.
@@ -122,13 +125,21 @@ def genome_weights(stretches: Windows, counts: Sequence[Count]) -> NDArray[np.fl
     Returns:
         Weights, shape (m,).
     """
-    drawn = {count.contig: count for count in counts if count.negative}
     weight = np.ones(len(stretches.start))
-    if not drawn:
-        return weight
-    spread = sum(c.candidates for c in counts) / sum(c.candidates for c in drawn.values())
-    negative = np.flatnonzero(~(stretches.labels == 1).any(1))
-    of_contig = {name: spread * c.candidates / c.negative for name, c in drawn.items()}
-    names, index = np.unique(stretches.contig[negative], return_inverse=True)
-    weight[negative] = np.array([of_contig.get(name, 1.0) for name in names.tolist()])[index]
+    negative = stretches.kind != KINDS[LABELLED]
+    unseen = 0
+    for kind in dict.fromkeys(kind for count in counts for kind in count.kinds):
+        of_kind = {count.contig: count.kinds[kind] for count in counts if kind in count.kinds}
+        drawn = {name: number for name, number in of_kind.items() if number.drawn}
+        total = sum(number.candidates for number in of_kind.values())
+        if not drawn:
+            unseen += total
+            continue
+        spread = total / sum(number.candidates for number in drawn.values())
+        rows = np.flatnonzero(stretches.kind == KINDS[kind])
+        rate = {name: spread * number.candidates / number.drawn for name, number in drawn.items()}
+        names, index = np.unique(stretches.contig[rows], return_inverse=True)
+        weight[rows] = np.array([rate.get(name, 1.0) for name in names.tolist()])[index]
+    if unseen and negative.any():
+        weight[negative] *= 1 + unseen / weight[negative].sum()
     return weight

@@ -3,8 +3,9 @@
 `contigs` reads FASTA, 2bit or an assembly by name (`open_genome`), `region_files` reads BED, peaks
 and bigBed (`read_regions`), and `intervals` turns them into arrays over bases (`Intervals`,
 `label_bases`, `gather_windows`). `tiling` and `splits` cut contigs into tiles and assign them to
-splits (`tile_contig`, `NegativeSampler`, `parse_split`), `bigwig` writes tracks (`create_bigwig`),
-and `simulation` makes genomes and promoters in which the answer is known (`simulate_genome`,
+splits (`cut_tiles`, `parse_split`), `negatives` draws tiles without a label (`NegativeSampler`),
+`untrained` calls tracts (`UNTRAINED_PREDICTORS`), `bigwig` writes tracks (`create_bigwig`), and
+`simulation` makes genomes and promoters in which the answer is known (`simulate_genome`,
 `simulate_promoters`). Coordinates are 0-based and half-open; bases are codes A C G T = 0 1 2 3,
 anything else 4.
 """

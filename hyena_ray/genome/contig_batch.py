@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyena_ray.genome.contigs import N_CODE, Contig
-from hyena_ray.genome.intervals import Intervals, label_bases, true_runs
+from hyena_ray.genome.intervals import Intervals, label_bases, merge_intervals, true_runs
 
 BATCH = 1 << 20
 """Bases of a batch of several contigs, at most."""
@@ -90,6 +90,20 @@ class ContigBatch:
         contig = np.repeat(np.arange(len(count)), count)
         start = (np.arange(len(contig)) - before[contig]) * stride
         return Grid(count, before, contig, start)
+
+    def spans(self, stretch: int, chosen: NDArray[np.bool_]) -> Intervals:
+        """Return where some stretches are, in positions; neighbours are one interval.
+
+        Args:
+            stretch: Bases of a stretch.
+            chosen: Whether each stretch is wanted, in the order of `stretches`.
+        """
+        grid = self.stretches(stretch)
+        contig, first = grid.contig[chosen], grid.start[chosen]
+        last = np.minimum(first + stretch, self.size[contig])
+        if not len(first):
+            return Intervals.empty()
+        return merge_intervals(self.offset[contig] + first, self.offset[contig] + last)
 
     def stretches(self, stretch: int) -> Grid:
         """Return where the stretches of each contig begin, the incomplete last one included.

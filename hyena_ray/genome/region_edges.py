@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.intervals import Intervals, gather_windows
 from hyena_ray.genome.region_shape import REACH, SHIFTS, EdgeProfile, RegionShape
+from hyena_ray.genome.untrained import UNTRAINED_PREDICTORS, zhunt_windows
 
 SAMPLE = 400
 """Regions at most whose edges are read, evenly over the file: Z-HUNT needs 0.1 ms for an edge, and
@@ -25,13 +26,12 @@ LEAST_GAIN = 1.5
 edge is called shifted."""
 CHANCE = 0.001
 """Probability at most of calling any edge shifted, if regions fit the moved edge by chance."""
-TRACT_SCORE = 400.0
+TRACT_SCORE = UNTRAINED_PREDICTORS["zdna"].thresholds[0]
 """Z-HUNT's score from which a window is a tract of Z-DNA."""
 TRACT_GAIN = 1.5
 """Z-HUNT's score of the first window of a tract, for that of a window which begins one or two bases
 farther out, at the least."""
 _DINUCLEOTIDES = 6
-_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _COMPLEMENT = np.array([3, 2, 1, 0, 4], np.uint8)
 
 
@@ -77,17 +77,7 @@ def _runs_begin(continues: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_
 
 
 def _tract_begins(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    import zhuntrs
-
-    size = 2 * _DINUCLEOTIDES
-    engine = zhuntrs.Engine(_DINUCLEOTIDES, _DINUCLEOTIDES)
-    known = codes < N_CODE
-    # Rows one behind the other; windows across a joint are scored too, and not read.
-    prediction = engine.predict(_LETTERS[np.where(known, codes, 0)].tobytes())
-    scores = np.zeros(codes.size)
-    scores[np.array(prediction.start, np.int64)] = prediction.zhscore
-    scores = scores.reshape(codes.shape)[:, : codes.shape[1] - size + 1]
-    scores = np.where(sliding_window_view(known, size, axis=1).all(-1), scores, 0)
+    scores, _ = zhunt_windows(codes, (_DINUCLEOTIDES, _DINUCLEOTIDES))
     farther_out = np.maximum(scores[:, 1:-1], scores[:, :-2])
     begins: NDArray[np.bool_] = (scores[:, 2:] >= TRACT_SCORE) & (
         scores[:, 2:] >= TRACT_GAIN * farther_out

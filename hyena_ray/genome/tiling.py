@@ -1,4 +1,4 @@
-"""Cut contigs into tiles, judge which ones are kept and positive, and sample negative ones.
+"""Cut contigs into tiles, and judge which ones are kept and positive.
 
 A contig has a tile of L bases at 0, L, 2L, ...; fewer than L bases are left over at its end. Tiles
 that overlap start at multiples of a stride that divides L. Training windows are tiles, and so are
@@ -7,7 +7,6 @@ the longer stretches by which a contig is split, whatever the length of the wind
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -90,54 +89,3 @@ def split_tiles(
     first = stretch_splits[before + tiles.start // stretch]
     last = stretch_splits[before + (tiles.start + length - 1) // stretch]
     return np.where(first == last, first, np.int8(NO_SPLIT))
-
-
-class NegativeSampler:
-    """Sample negative tiles for one split, contig by contig, at a fixed ratio to the positives.
-
-    Each contig gives `ratio` negatives for each of its own positives, so that the genome is read
-    once and negatives are from where positives are. What a contig cannot give, and the fraction
-    that rounding leaves over, is drawn from the next one: the ratio holds exactly over the split.
-
-    Args:
-        ratio: Negatives per positive, at least 0; None takes all negatives.
-    """
-
-    def __init__(self, ratio: float | None) -> None:
-        self._ratio = ratio
-        self.positives = 0
-        """Positive tiles so far."""
-        self.drawn = 0
-        """Negative tiles drawn so far."""
-
-    @property
-    def shortfall(self) -> int:
-        """Negatives that the positives so far call for and that have not been drawn."""
-        if self._ratio is None:
-            return 0
-        return round(self._ratio * self.positives) - self.drawn
-
-    def draw(
-        self,
-        positives: int,
-        candidates: NDArray[np.int64],
-        rng: Callable[[], np.random.Generator],
-    ) -> NDArray[np.int64]:
-        """Draw the negatives of one contig.
-
-        Args:
-            positives: Positive tiles of the contig in this split.
-            candidates: (n,) indices of its negative tiles in this split.
-            rng: Returns the source of the choice; it is not called where there is none to make.
-
-        Returns:
-            (m,) candidates, ascending and distinct.
-        """
-        self.positives += positives
-        wanted = len(candidates) if self._ratio is None else self.shortfall
-        count = min(wanted, len(candidates))
-        if not count:
-            return candidates[:0]
-        chosen = rng().choice(candidates, count, replace=False, shuffle=False)
-        self.drawn += count
-        return np.sort(chosen)

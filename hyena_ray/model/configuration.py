@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.untrained import MOST_DINUCLEOTIDES
 from hyena_ray.model.settings import (
     DEEPEST,
     LONGEST,
-    MOST_DINUCLEOTIDES,
     MOST_TREES,
     WIDEST,
     WIDEST_RADIUS,

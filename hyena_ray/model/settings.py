@@ -42,8 +42,6 @@ WIDEST, DEEPEST, LONGEST = 1 << 16, 64, 1 << 24
 """Most channels and other widths, layers, and tokens: far beyond what is of use, and small enough
 that a file of somebody else takes neither memory nor time."""
 WIDEST_RADIUS, MOST_TREES = 10_000, 100_000
-MOST_DINUCLEOTIDES = 12
-"""Longest windows of Z-HUNT: those of 12 dinucleotides cost 14 times as much as those of 6."""
 
 HYENADNA: dict[str, tuple[Any, ...]] = {"model.architecture": ("hyenadna",)}
 """Where settings of HyenaDNA have an effect."""
@@ -129,6 +127,8 @@ class ModelSettings(Settings):
     @field_validator("zhunt_windows")
     @classmethod
     def _windows_exist(cls, windows: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        from hyena_ray.genome.untrained import MOST_DINUCLEOTIDES  # imports NumPy
+
         for shortest, longest in windows:
             if not 1 <= shortest <= longest <= MOST_DINUCLEOTIDES:
                 raise ValueError(

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.genome.untrained import g4hunter_values, run_lengths, zhunt_reach, zhunt_scores
 from hyena_ray.model.fitted_baseline import around
-from hyena_ray.model.zhunt import zhunt_reach, zhunt_scores
 
 Codes = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -35,8 +35,6 @@ RUNS = 3
 quadruplex."""
 FAR = 100
 """Distance from which a run is not there, and largest length of a run."""
-LONGEST_RUN = 4
-"""Longest run of G that G4Hunter tells from shorter ones."""
 
 
 class FeatureSet(NamedTuple):
@@ -119,32 +117,13 @@ def _measure_g4(codes: Codes, bases: slice) -> Features:
     return np.concatenate([oriented, *around_all], -1)
 
 
-def g4hunter_values(codes: Codes) -> NDArray[np.float32]:
-    """Give each G the length of its run, at most 4, and each C the same below zero.
-
-    Args:
-        codes: Base codes, shape (B, L), uint8.
-
-    Returns:
-        Shape (B, L), float32.
-
-    Example:
-        >>> g4hunter_values(np.array([[2, 2, 0, 1]], np.uint8)).tolist()
-        [[2.0, 2.0, 0.0, -1.0]]
-
-    Reference: Bedrat, Lacroix and Mergny 2016.
-    """
-    lengths = [np.minimum(_run_lengths(codes == code), LONGEST_RUN) for code in (2, 1)]
-    return (lengths[0] - lengths[1]).astype(np.float32)
-
-
 def _of_strand(
     is_g: NDArray[np.bool_], is_c: NDArray[np.bool_], values: NDArray[np.float32], bases: slice
 ) -> Features:
     """Measure the runs of G around bases in the direction in which they are given."""
     size = is_g.shape[1]
     flipped = slice(size - bases.stop, size - bases.start)
-    lengths, begins = _run_lengths(is_g), _begins(is_g)
+    lengths, begins = run_lengths(is_g), _begins(is_g)
     features: list[NDArray[Any]] = [
         np.minimum(lengths, FAR)[:, bases],
         np.minimum(np.where(is_g, np.arange(size) - begins, 0), FAR)[:, bases],
@@ -161,15 +140,6 @@ def _of_strand(
     features += [_best_mean(values, bases, radius) for radius in STRETCH_RADII]
     features.append(_best_mean(-values, bases, STRETCH_RADII[0]))
     return np.stack([f.astype(np.float32) for f in features], -1)
-
-
-def _run_lengths(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the length of the run of True that holds each position of (B, L), else 0."""
-    length = chosen.shape[1]
-    at = np.arange(length)
-    before = np.maximum.accumulate(np.where(chosen, -1, at), axis=1)
-    after = np.minimum.accumulate(np.where(chosen, length, at)[:, ::-1], axis=1)[:, ::-1]
-    return np.where(chosen, after - before - 1, 0)
 
 
 def _begins(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:

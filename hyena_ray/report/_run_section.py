@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset.manifest import Manifest, kinds_text
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun
@@ -168,13 +168,14 @@ def _counts(manifest: Manifest) -> Table:
             f"{split}, {length:,} bases",
             f"{sum(c.positive for c in counts):,}",
             f"{sum(c.negative for c in counts):,}",
+            kinds_text(counts),
             f"{sum(c.candidates for c in counts):,}",
             f"{sum(c.labelled for c in counts):,}",
         ]
         if manifest.contigs:
             row.append(in_a_sentence(dict.fromkeys(c.contig for c in counts)))
         rows.append(row)
-    heads = ["split", "positive", "negative", "negatives available", "positive labels"]
+    heads = ["split", "positive", "negative", "by kind", "negatives available", "positive labels"]
     if manifest.contigs:
         heads.append("contigs")
     unit = "training windows and held-out stretches" if manifest.contigs else "sequences"

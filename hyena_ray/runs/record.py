@@ -43,7 +43,7 @@ EVERY_KIND = (
 )
 """Patterns of the names in the folder of any run."""
 KINDS: dict[str, Kind] = {
-    "prepare": Kind("", "prepared data", 5, ("length=*", "stretches")),
+    "prepare": Kind("", "prepared data", 6, ("length=*", "stretches")),
     "train": Kind(
         "a",
         "training run",

@@ -167,7 +167,7 @@ def _train_and_report(
     try:
         result = train_run(
             settings,
-            plan.data.train[length].open(settings.data.limit, workers),
+            plan.data.train[length].open(settings.data.limit, workers, settings.data.negatives),
             plan.data.validation.get(),
             folder,
             after_epoch,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
+from hyena_ray.genome.negatives import read_shares
 from hyena_ray.model.provenance import Provenance, Use, is_hub_id, public_name
 from hyena_ray.model.settings import CARD, ModelSettings
 from hyena_ray.progress import shortened_list
@@ -249,18 +250,23 @@ def _data(facts: CardFacts) -> list[str]:
         lines.append(f"- sequences of {length} bases")
     if manifest.negatives is not None:
         lines.append(
-            f"- training windows: {manifest.negatives:g} without a labelled base for each one "
-            f"with, drawn at random (seed {manifest.seed})"
+            "- training windows without a labelled base for each one with, by kind: "
+            f"{manifest.negatives} (seed {manifest.seed})"
         )
     if manifest.stretch is not None:
         scan = ", all of the test contigs" if manifest.scan else ""
-        lines.append(f"- scored on stretches of {manifest.stretch:,} bases{scan}")
+        lines.append(
+            f"- scored on stretches of {manifest.stretch:,} bases{scan}; of those without a label "
+            f"for each one with, by stratum: {manifest.held_out}"
+        )
     if manifest.train_stride is not None:
         lines.append(f"- training windows begin every {manifest.train_stride} bases")
     fold = facts.settings.data.fold
     lines.append(
         f"- split {code_span(manifest.split)}" + ("" if fold is None else f", fold {fold} tested")
     )
+    if facts.settings.data.negatives is not None:
+        lines.append(f"- of these {facts.settings.data.negatives}, drawn anew in every epoch")
     if facts.settings.data.limit is not None:
         lines.append(f"- of the training windows {facts.settings.data.limit:,}, evenly over them")
     unit = "bases" if manifest.contigs else "sequences"
@@ -344,9 +350,11 @@ def _use(facts: CardFacts) -> list[str]:
     if manifest.simulated:
         lines.append("- Trained on simulated DNA: for trying out the tool, and nothing else.")
     lines.append("- **Not for clinical use**, nor for any decision about a person.")
-    if manifest.negatives is not None:
+    shares = facts.settings.data.negatives or manifest.negatives
+    if shares is not None:
+        negatives = sum(read_shares(shares).values())
         lines.append(
-            f"- Trained with {manifest.negatives:g} windows without a label for each one with, "
+            f"- Trained with {negatives:g} windows without a label for each one with, "
             f"where {best.prevalence:.3%} of the bases of the scored contigs have one: "
             "probabilities are too high. The figures hold for these contigs."
         )

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.stretches import cut_labels, genome_weights, join_windows, window_offsets
@@ -125,6 +126,7 @@ class StretchSource(ArraySource):
         ...     start=np.array([0]),
         ...     tokens=np.full((1, 10), 7, np.uint8),
         ...     labels=np.zeros((1, 6), np.int8),
+        ...     kind=np.array([1], np.uint8),
         ... )
         >>> source = StretchSource(stretches, 4)
         >>> [batch.tokens().shape for batch in source.batches(8, epoch=None, seed=0)]
@@ -134,6 +136,8 @@ class StretchSource(ArraySource):
     def __init__(self, stretches: Windows, length: int) -> None:
         self._tokens = _WindowRows(stretches, length)
         self._labels = DeviceRows(cut_labels(stretches.labels, length), resident=True)
+        # Whatever is held out is scored.
+        self._draw = NegativeDraw.of(np.zeros(len(self._labels.array), np.uint8), None)
 
 
 class _WindowRows(DeviceRows):

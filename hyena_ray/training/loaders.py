@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.model.convolution import ALL
@@ -184,16 +185,17 @@ class WindowSource(Protocol):
 
     @property
     def count(self) -> int:
-        """Number of windows."""
+        """Number of windows of an epoch."""
         ...
 
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
-        """Yield all windows once, in an order fixed by (seed, epoch).
+        """Yield the windows of an epoch once; which ones and their order depend on (seed, epoch).
 
         Args:
             batch_size: Windows of a batch; the last batch may have fewer.
-            epoch: Number of the epoch, from 0; None keeps the order of window_id.
-            seed: Seed of the order.
+            epoch: Number of the epoch, from 0; None takes those of the first one in order of
+                window_id.
+            seed: Seed of the draw and the order.
         """
         ...
 
@@ -203,29 +205,31 @@ class ArraySource:
 
     Args:
         windows: Windows of one length.
+        shares: Negatives per labelled window by kind that each epoch draws; None takes all windows.
 
     Example:
-        >>> ids = np.arange(3)
+        >>> ids, kinds = np.arange(3), np.array([0, 1, 1], np.uint8)
         >>> tokens, labels = np.full((3, 2), 7, np.uint8), np.zeros((3, 2), np.int8)
-        >>> source = ArraySource(Windows(ids, np.full(3, "chr1"), 2 * ids, tokens, labels))
+        >>> source = ArraySource(Windows(ids, np.full(3, "chr1"), 2 * ids, tokens, labels, kinds))
         >>> [len(batch) for batch in source.batches(2, epoch=0, seed=0)]
         [2, 1]
     """
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: Windows, shares: str | None = None) -> None:
         self._tokens = DeviceRows(windows.tokens, resident=True)
         self._labels = DeviceRows(windows.labels, resident=True)
+        self._draw = NegativeDraw.of(windows.kind, shares)
 
     @property
     def count(self) -> int:
-        """Number of windows."""
-        return len(self._labels.array)
+        """Number of windows of an epoch."""
+        return self._draw.count
 
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
-        """Yield all windows once; see `WindowSource.batches`."""
-        order = np.arange(self.count)
+        """Yield the windows of an epoch once; see `WindowSource.batches`."""
+        order = self._draw.rows(epoch=epoch or 0, seed=seed)
         if epoch is not None:
-            order = np.random.default_rng([seed, epoch]).permutation(self.count)
+            order = order[np.random.default_rng([seed, epoch]).permutation(self.count)]
         yield from batches_in(self._tokens, self._labels, order, batch_size)
 
 
@@ -243,11 +247,11 @@ class ProgressSource:
 
     @property
     def count(self) -> int:
-        """Number of windows."""
+        """Number of windows of an epoch."""
         return self._source.count
 
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
-        """Yield all windows once; see `WindowSource.batches`."""
+        """Yield the windows of an epoch once; see `WindowSource.batches`."""
         for batch in self._source.batches(batch_size, epoch=epoch, seed=seed):
             yield batch
             self._on_progress(len(batch))

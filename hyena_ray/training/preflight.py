@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hyena_ray.dataset.negative_draws import check_shares
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.genome.splits import TRAIN, VALIDATION
@@ -45,6 +46,7 @@ def check_run_fits(
         _check_sequences(settings, task, place)
     _check_windows(settings, data, place)
     _check_splits(settings, data, place)
+    _check_negatives(settings, data, place)
     _check_model(settings, place)
     warn_of_leak(settings, data.manifest)
     check_arithmetic(settings.training.precision, place, gpu=gpu)
@@ -224,6 +226,15 @@ def _check_splits(settings: RunSettings, data: PreparedData, place: str) -> None
             f"has no {' and no '.join(missing)}, and a model needs both",
             "prepare data with a --split that names train and val",
         )
+
+
+def _check_negatives(settings: RunSettings, data: PreparedData, place: str) -> None:
+    shares, fold = settings.data.negatives, settings.data.fold
+    if shares is not None:
+        view = data if fold is None else data.for_fold(fold, f"{place}: data.fold")
+        stored = view.manifest.stored_kinds(settings.data.length, TRAIN)
+        splits = max(1, data.manifest.folds)
+        check_shares(stored, shares, f"{place}: data.negatives", splits=splits)
 
 
 def _check_model(settings: RunSettings, place: str) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.negatives import Shares
 from hyena_ray.model.settings import (
     FITTED,
     HYENADNA,
@@ -50,6 +51,10 @@ class DataSettings(Settings):
     """Window length in bases; must be among the prepared lengths."""
     limit: int | None = Field(default=None, ge=1)
     """Use at most this many training windows, sampled evenly across all of them; None uses all."""
+    negatives: Shares | None = None
+    """Training windows without a label in an epoch for each one with a label, by kind, such as
+    `random:2,tract:1`, drawn anew in every epoch from those that are stored; None takes all that
+    are stored. With a limit, as far as the windows that it leaves have them."""
     fold: int | None = Field(default=None, ge=0)
     """Fold that is tested, for data that was split into folds. The next one validates, and all
     others train."""

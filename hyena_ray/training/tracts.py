@@ -7,16 +7,14 @@ easy question; which of them flip is the question of biology, and this score mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hyena_ray.dataset.tokens import tokens_to_codes
-from hyena_ray.model.baseline_models import g4hunter
-from hyena_ray.model.zhunt import zhunt_scores
+from hyena_ray.genome.untrained import CONTEXT, UNTRAINED_PREDICTORS, UntrainedPredictor
 from hyena_ray.training.bootstrap import (
     Interval,
     Numbers,
@@ -29,34 +27,8 @@ from hyena_ray.training.bootstrap import (
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.metrics import genome_bases, ratio, runs_of
 
-CONTEXT = 64
-"""Bases on each side of a stretch that an untrained predictor reads, if they are stored: more than
-the widest window of any of them."""
 BATCH = 256
 """Stretches that are called at once."""
-
-
-class UntrainedPredictor(NamedTuple):
-    """A program that scores every base and has no trained parameters."""
-
-    title: str
-    """Name of the program."""
-    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-    """Map from base codes, shape (n, L), to scores of the bases, shape (n, L)."""
-    thresholds: tuple[float, ...]
-    """Scores from which a base is in a tract, from weak tracts to strong ones."""
-
-
-def _g4hunter(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    scores: NDArray[np.float32] = g4hunter(torch.from_numpy(codes.astype(np.int64))).numpy()
-    return scores
-
-
-UNTRAINED_PREDICTORS = {
-    "zdna": UntrainedPredictor("Z-HUNT", zhunt_scores, (400.0, 1000.0)),
-    "g4": UntrainedPredictor("G4Hunter", _g4hunter, (1.2, 1.5)),
-}
-"""Untrained predictor of each task that has one."""
 
 
 class TractScores(NamedTuple):

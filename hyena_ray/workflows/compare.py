@@ -512,13 +512,14 @@ def dry_run(comparison: Comparison) -> DryRun:
 
 def _windows(settings: RunSettings, data: PreparedData) -> dict[str, int]:
     """Return the number of windows by split."""
-    from hyena_ray.genome.splits import SPLITS
+    from hyena_ray.dataset.negative_draws import epoch_windows
+    from hyena_ray.genome.splits import SPLITS, TRAIN
     from hyena_ray.training.train_and_test import run_view
 
     view = run_view(settings, data)
     counts = {split: view.count(settings.data.length, split) for split in SPLITS}
-    if settings.data.limit is not None:
-        counts["train"] = min(counts["train"], settings.data.limit)
+    chosen = settings.data
+    counts[TRAIN] = epoch_windows(view, chosen.length, TRAIN, chosen.limit, chosen.negatives)
     return counts
 
 
@@ -620,7 +621,9 @@ def _run_all(
                     run,
                     settings,
                     run_view(settings, prepared),
-                    train[settings.data.length].open(settings.data.limit),
+                    train[settings.data.length].open(
+                        settings.data.limit, negatives=settings.data.negatives
+                    ),
                     validation.get(),
                     test=True,
                 )

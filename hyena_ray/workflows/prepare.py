@@ -18,6 +18,7 @@ from hyena_ray.dataset.preparation import (
     prepare,
 )
 from hyena_ray.genome.assemblies import check_genome
+from hyena_ray.genome.negatives import RANDOM
 from hyena_ray.genome.source import check_is_file
 from hyena_ray.genome.splits import parse_split
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
@@ -85,7 +86,8 @@ def settings_for(task: str) -> type[PrepareGenome] | type[PrepareSequences]:
     for name in ("lengths", "flank", "negatives"):
         if name in base.model_fields:
             field = copy(base.model_fields[name])
-            field.default = getattr(entry, name)
+            default = getattr(entry, name)
+            field.default = f"{RANDOM}:{default:g}" if name == "negatives" else default
             fields[name] = (field.annotation, field)
     model = create_model(f"Prepare_{task}", __base__=base, **fields)
     return cast(type[PrepareGenome] | type[PrepareSequences], model)

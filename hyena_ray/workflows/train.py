@@ -214,13 +214,13 @@ def _source(data: PreparedData, run: RunSettings, feed: Feed) -> WindowSource:
     from hyena_ray.training.data_parallel import ALONE
     from hyena_ray.training.loaders import ArraySource
 
-    length, limit = run.data.length, run.data.limit
+    length, limit, negatives = run.data.length, run.data.limit, run.data.negatives
     if feed == "shared":
-        return ArraySource(data.read(length, TRAIN, limit))
+        return ArraySource(data.read(length, TRAIN, limit), negatives)
     from hyena_ray.cluster.feeds import StreamSource, title  # imports Ray
     from hyena_ray.dataset.shuffled_windows import ShuffledWindows
 
-    windows = ShuffledWindows.of(data, length, TRAIN).sample(limit)
+    windows = ShuffledWindows.of(data, length, TRAIN).sample(limit, negatives)
     return StreamSource(windows, title(data, length, TRAIN), ALONE)
 
 

@@ -289,6 +289,10 @@ def validate(settings: TuneSettings) -> Search:
         for draw in draws:
             check_run_fits(draw, data, str(path), gpu=space.resources.has_gpu)
         data.check(space.lengths())
+    elif shares := next(filter(None, (draw.data.negatives for draw in draws)), None):
+        problem = "simulated data have no kinds of negatives to choose from"
+        remedy = "give --data, prepared with --negatives of these kinds"
+        raise InputError(f"{path}: data.negatives", shares, problem, remedy)
     # Building the model shows problems that nothing else does: a missing backbone, or one whose
     # longest input holds the longest windows not.
     longest = sorted(draws, key=lambda draw: draw.window_readout().causal_tokens)
@@ -339,7 +343,8 @@ def dry_run(search: Search) -> DryRun:
     """
     from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
-    from hyena_ray.genome.splits import SPLITS
+    from hyena_ray.dataset.negative_draws import epoch_windows
+    from hyena_ray.genome.splits import SPLITS, TRAIN
     from hyena_ray.workflows.timing import attribution_seconds, training_seconds
 
     space, folder = search.space, search.output.folder
@@ -355,6 +360,7 @@ def dry_run(search: Search) -> DryRun:
         counts = {
             size: {split: data.count(size, split) for split in SPLITS} for size in space.lengths()
         }
+        epoch = epoch_windows(data, length, TRAIN, drawn.data.limit, drawn.data.negatives)
         rows = min(SAMPLE, counts[length]["train"])
         sample = data.read_rows(length, "train", 0, rows)
         test = data.read(length, "test", min(TEST_WINDOWS, counts[length]["test"]))
@@ -374,7 +380,7 @@ def dry_run(search: Search) -> DryRun:
         title = f"{data.folder}: {space.task}" if search.data else "simulated: no --data is given"
     left, known = space.trials - _trials_done(search), len(space.points())
     epochs = space.longest_run()
-    steps = -(-counts[length]["train"] // (recipe.batch_size * recipe.accumulation))
+    steps = -(-epoch // (recipe.batch_size * recipe.accumulation))
     trial = epochs * steps * step / resources.workers
     windows = {f"{size} bases": by_split for size, by_split in counts.items()}
     return DryRun(

@@ -14,6 +14,7 @@ from benchmarks.comparison import Comparison, Run
 from benchmarks.model import PLAIN, new_model, random_windows
 from hyena_ray.cluster.feeds import StreamSource
 from hyena_ray.cluster.start import connect
+from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.schema import GROUP_ROWS, table_from_windows
 from hyena_ray.dataset.shuffled_windows import BUFFER_ROWS, ShuffledWindows
 from hyena_ray.model.devices import default_device, finish
@@ -61,7 +62,7 @@ def sources(folder: Path, windows: int, buffer: int) -> dict[str, WindowSource]:
         groups=np.array([(0, group) for group in range(groups)]),
         starts=np.minimum(np.arange(groups + 1) * GROUP_ROWS, windows),
         by_id=np.arange(windows),
-        ascending=np.arange(windows),
+        draw=NegativeDraw.of(held.kind, None),
         buffer=buffer,
     )
     return {

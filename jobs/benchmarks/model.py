@@ -49,7 +49,7 @@ def random_windows(count: int, flank: int = 32, length: int = 100) -> Windows:
     tokens = rng.integers(7, 11, (count, length + 2 * flank), np.uint8)
     labels = np.zeros((count, length), np.int8)
     labels[:, LABELLED] = 1
-    return Windows(ids, np.full(count, "c"), ids * length, tokens, labels)
+    return Windows(ids, np.full(count, "c"), ids * length, tokens, labels, np.ones(count, np.uint8))
 
 
 def peak_products(flop: float, device: torch.device = CPU) -> Run:

@@ -24,7 +24,12 @@ def benchmark_prepare(folder: Path) -> list[Comparison]:
     def ours(genome: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             settings = PrepareSettings(
-                task="zdna", genome=genome, regions=bed, negatives=3.0, flank=64
+                task="zdna",
+                genome=genome,
+                regions=bed,
+                negatives="random:3",
+                held_out="random:3",
+                flank=64,
             )
             prepare(settings, Path(out) / "prepared")
 

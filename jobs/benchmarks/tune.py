@@ -115,10 +115,15 @@ class Stamped(NamedTuple):
     inner: Handle
     stamp: Path
 
-    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
+    def open(
+        self,
+        limit: int | None = None,
+        workers: Workers | None = None,
+        negatives: str | None = None,
+    ) -> WindowSource:
         if not self.stamp.exists():
             self.stamp.write_text(repr(time.time()))
-        return self.inner.open(limit, workers)
+        return self.inner.open(limit, workers, negatives)
 
 
 def through_tune(space: SearchSpace, data: Path, out: Path) -> tuple[Cost, list[RunSettings]]:

@@ -173,6 +173,7 @@ def draw_windows(count: int, length: int = WINDOW, flank: int = FLANK, seed: int
         start=np.arange(count, dtype=np.int64) * length,
         tokens=tokens,
         labels=labels,
+        kind=np.ones(count, np.uint8),
     )
 
 

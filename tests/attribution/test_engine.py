@@ -423,6 +423,7 @@ def test_bases_that_windows_of_a_stretch_share_count_once():
         start=starts,
         tokens=numbers.integers(7, 11, (4, stretch + 2 * FLANK), np.uint8),
         labels=np.ones((4, stretch), np.int8),
+        kind=np.zeros(4, np.uint8),
     )
     windows = cut_windows(stretches, WINDOW)
     assert len(windows.start) * WINDOW > stretches.labels.size

@@ -38,6 +38,7 @@ def draw_sequences(count: int) -> Windows:
         start=ids,
         tokens=rng.integers(7, 11, (count, LENGTH), np.uint8),
         labels=(ids[:, None] % 2).astype(np.int8),
+        kind=np.ones(count, np.uint8),
     )
 
 

@@ -61,7 +61,8 @@ class Inputs:
             "lengths": [20, 33],
             "stretch": 50,
             "flank": 7,
-            "negatives": 1.5,
+            "negatives": "1.5",
+            "held_out": "random:3",
             "split": SPLIT,
         }
         return PrepareSettings.parse(values | changes, "test")

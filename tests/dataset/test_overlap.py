@@ -14,7 +14,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import decode
 from hyena_ray.errors import InputError
-from hyena_ray.genome.tiling import NegativeSampler
+from hyena_ray.genome.negatives import NegativeSampler
 from tests.dataset.small_genome import SPLIT, Inputs, assert_same_windows
 
 STRATIFIED = "stratified:0.6/0.2/0.2"
@@ -54,7 +54,9 @@ def test_a_window_trains_where_all_stretches_that_it_touches_train(
     changes: dict[str, object] = {"lengths": [15], "split": split, "train_stride": stride}
     with pytest.MonkeyPatch.context() as patch:
         # All negatives: nothing hides in a window or a stretch that was not drawn.
-        patch.setattr(genome_windows, "NegativeSampler", lambda ratio: NegativeSampler(None))
+        patch.setattr(
+            genome_windows, "NegativeSampler", lambda ratio, bins: NegativeSampler(None, bins)
+        )
         try:
             data = made(inputs, folder / "data", **changes, stretch=stretch, blacklist=None)
         except InputError as problem:

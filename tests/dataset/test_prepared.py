@@ -40,9 +40,7 @@ def data(inputs: Inputs) -> PreparedData:
 def drawn_alike(inputs: Inputs, folder: Path, **changes: object) -> PreparedData:
     """Prepare with as many held-out stretches with a label as without: three times as many would be
     all that so small a genome has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genome_windows, "HELD_OUT_NEGATIVES", 1.0)
-        prepare(inputs.settings(**changes), folder)
+    prepare(inputs.settings(held_out="random:1", **changes), folder)
     return PreparedData.open(folder)
 
 
@@ -399,6 +397,9 @@ def test_bad_input_is_refused_and_nothing_is_written(
         ({"flank": -1}, "test: flank: -1"),
         ({"negatives": -0.1}, "test: negatives: -0.1"),
         ({"negatives": "nan"}, "test: negatives: nan"),
+        ({"negatives": "tracts:1"}, "test: negatives: tracts:1: unknown kind"),
+        ({"negatives": "other:1"}, "--negatives: other: unknown kind of negatives"),
+        ({"held_out": "tract:1"}, "--held-out: tract:1: every stretch"),
         ({"seed": -1}, "test: seed: -1"),
         ({"flanks": 1}, "test: flanks: unknown key"),
         ({"stretch": 0}, "test: stretch: 0"),
@@ -457,7 +458,7 @@ def test_the_real_genome_gives_the_agreed_windows(shared: Path, tmp_path: Path) 
     of_split = {count.split: count for count in manifest.stretches.counts}
     assert list(of_split) == ["val", "test"]
     for split, count in of_split.items():
-        assert data.count(1024, split) == 4 * count.positive == count.positive + count.negative
+        assert data.count(1024, split) == 5 * count.positive == count.positive + count.negative
         assert data.count(100, split) == 11 * data.count(1024, split)
     # Stretches with a label hold all labelled bases of their contigs, but for a contig's end.
     bed = [line.split() for line in (folder / "zdna_kouzine.bed").read_text().splitlines()]

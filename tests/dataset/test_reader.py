@@ -159,8 +159,8 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
         ("[]", "has no kind of run"),
         ('{"schema_version": 3}', "has no kind of run"),
         ('{"kind": "train", "schema_version": 3}', "is a training run, not prepared data"),
-        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 5"),
-        ('{"kind": "prepare", "schema_version": 5}', "fingerprint: is required"),
+        ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 6"),
+        ('{"kind": "prepare", "schema_version": 6}', "fingerprint: is required"),
     ],
 )
 def test_a_broken_manifest_is_refused(folder: Path, content: str | None, problem: str) -> None:
@@ -209,6 +209,7 @@ def windows(count: int) -> Windows:
         start=np.arange(count) * 10,
         tokens=rng.integers(7, 12, (count, 8)).astype(np.uint8),
         labels=rng.integers(0, 2, (count, 4)).astype(np.int8),
+        kind=rng.integers(0, 5, count).astype(np.uint8),
     )
 
 

@@ -48,7 +48,7 @@ def rows_of(data: PreparedData, split: str) -> list[tuple[int, str, int, str, in
     assert windows.labels.shape == (len(windows.start), 1)
     return [
         (int(number), str(contig), int(start), decode(tokens), int(label))
-        for number, contig, start, tokens, (label,) in zip(*windows, strict=True)
+        for number, contig, start, tokens, (label,) in zip(*windows[:5], strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.shuffled_windows import ShuffledWindows, own_part, own_rows
@@ -26,7 +27,7 @@ def of_groups(sizes: list[int], wanted: int | None = None) -> ShuffledWindows:
         groups=groups,
         starts=np.cumsum([0, *sizes]),
         by_id=np.arange(count),
-        ascending=np.arange(count),
+        draw=NegativeDraw.of(np.zeros(count, np.uint8), None),
         buffer=10,
     )
     return whole.sample(wanted)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from hyena_ray.dataset import genome_windows, schema
-from hyena_ray.dataset.manifest import Count
+from hyena_ray.dataset import schema
+from hyena_ray.dataset.manifest import Count, KindCount
 from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData, sample_evenly
 from hyena_ray.dataset.schema import Windows
@@ -24,9 +24,11 @@ from hyena_ray.dataset.stretches import (
 )
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
+from hyena_ray.genome.negatives import KINDS
 from tests.dataset.small_genome import Inputs, assert_same_windows
 
 STRETCH, FLANK = 50, 7
+NAMES = {"l": "labelled", "r": "random", "t": "tract", "o": "other"}
 
 
 @st.composite
@@ -62,6 +64,7 @@ def test_what_is_cut_and_joined_is_what_was_cut(
         start=start,
         tokens=rng.integers(0, 12, (count, stretch + 2 * flank), np.uint8),
         labels=rng.choice(np.array([0, 1, IGNORED], np.int8), (count, stretch)),
+        kind=rng.integers(0, 5, count).astype(np.uint8),
     )
     windows = cut_windows(stretches, length)
     np.testing.assert_array_equal(join_windows(windows.labels, stretch), stretches.labels)
@@ -170,54 +173,78 @@ def test_a_change_of_a_file_of_stretches_is_refused(inputs: Inputs, tmp_path: Pa
         PreparedData.open(tmp_path / "data")
 
 
-def windows(contigs: str, labelled: str) -> Windows:
-    """Return a stretch for each letter; 1 marks those with a labelled base."""
+def windows(contigs: str, kinds: str) -> Windows:
+    """Stretches by contig and kind: l is labelled, r random, t with a tract, o without one."""
     count = len(contigs)
+    kind = np.array([KINDS[NAMES[letter]] for letter in kinds], np.uint8)
     labels = np.zeros((count, 3), np.int8)
-    labels[:, 1] = [int(c) for c in labelled]
+    labels[:, 1] = kind == KINDS["labelled"]
     ids = np.arange(count)
-    return Windows(ids, np.array(list(contigs)), ids, np.zeros((count, 3), np.uint8), labels)
+    tokens = np.zeros((count, 3), np.uint8)
+    return Windows(ids, np.array(list(contigs)), ids, tokens, labels, kind)
 
 
-def counted(contig: str, positive: int, negative: int, candidates: int) -> Count:
+def counted(contig: str, positive: int, **kinds: tuple[int, int]) -> Count:
+    """Counts of a contig, with drawn stretches and candidates of each kind."""
     return Count(
         length=3,
         split="test",
         contig=contig,
         positive=positive,
-        negative=negative,
-        candidates=candidates,
+        negative=sum(drawn for drawn, _ in kinds.values()),
+        candidates=sum(candidates for _, candidates in kinds.values()),
         labelled=positive,
+        kinds={
+            kind: KindCount(drawn=drawn, candidates=candidates)
+            for kind, (drawn, candidates) in kinds.items()
+        },
     )
 
 
 def test_a_negative_represents_the_candidates_of_its_contig() -> None:
     weight = genome_weights(
-        windows("aaabb", "10010"), [counted("a", 1, 2, 100), counted("b", 1, 1, 7)]
+        windows("aaabb", "lrrlr"),
+        [counted("a", 1, random=(2, 100)), counted("b", 1, random=(1, 7))],
     )
     assert weight.tolist() == [1, 50, 50, 1, 7]
 
 
 def test_candidates_of_a_contig_without_negatives_are_shared_out() -> None:
     weight = genome_weights(
-        windows("aaab", "1001"), [counted("a", 1, 2, 100), counted("b", 1, 0, 300)]
+        windows("aaab", "lrrl"),
+        [counted("a", 1, random=(2, 100)), counted("b", 1, random=(0, 300))],
     )
     assert weight.tolist() == [1, 200, 200, 1]
     assert weight[[1, 2]].sum() == 400
 
 
+def test_a_negative_represents_its_stratum_alone() -> None:
+    weight = genome_weights(
+        windows("aaaab", "lttoo"),
+        [counted("a", 1, tract=(2, 10), other=(1, 90)), counted("b", 0, other=(1, 8))],
+    )
+    assert weight.tolist() == [1, 5, 5, 90, 8]
+
+
+def test_a_stratum_of_which_nothing_was_drawn_is_spread_over_the_others() -> None:
+    weight = genome_weights(
+        windows("bbb", "loo"),
+        [counted("a", 0, tract=(0, 30), other=(0, 6)), counted("b", 1, other=(2, 4))],
+    )
+    assert weight.tolist() == [1, 20, 20]
+
+
 def test_stretches_that_all_have_a_label_represent_themselves() -> None:
-    assert genome_weights(windows("a", "1"), [counted("a", 1, 0, 0)]).tolist() == [1]
+    assert genome_weights(windows("a", "l"), [counted("a", 1, random=(0, 0))]).tolist() == [1]
 
 
-@pytest.mark.parametrize("ratio", [0.3, 1.0, None])
+@pytest.mark.parametrize("held_out", ["random:0.3", "1", "tract:0.5,other:0.3", "scan"])
 @pytest.mark.parametrize("split", ["contig:train=a;val=b,c;test=d", "kfold:3"])
 def test_weights_add_up_to_the_stretches_of_the_genome(
-    inputs: Inputs, tmp_path: Path, ratio: float | None, split: str
+    inputs: Inputs, tmp_path: Path, held_out: str, split: str
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genome_windows, "HELD_OUT_NEGATIVES", ratio)
-        manifest = prepare(inputs.settings(split=split), tmp_path / "data")
+    chosen = {"scan": True} if held_out == "scan" else {"held_out": held_out}
+    manifest = prepare(inputs.settings(split=split, **chosen), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
     for name in manifest.splits:
         if not manifest.scored_in_stretches(name):
@@ -229,7 +256,7 @@ def test_weights_add_up_to_the_stretches_of_the_genome(
         labelled = (stretches.labels == 1).any(1)
         assert (weight[labelled] == 1).all()
         assert (weight >= 1).all()
-        if ratio is None:
+        if held_out == "scan" and name != "val":
             assert (weight == 1).all()
 
 
@@ -240,7 +267,7 @@ def test_weighted_negatives_give_the_average_precision_of_the_whole() -> None:
     labels = np.repeat([1, 0], [400, 40_000])
     whole = average_precision_score(labels, np.concatenate([positive, negative]))
     weight = genome_weights(
-        windows("a" * 4400, "1" * 400 + "0" * 4000), [counted("a", 400, 4000, 40_000)]
+        windows("a" * 4400, "l" * 400 + "r" * 4000), [counted("a", 400, random=(4000, 40_000))]
     )
     weighted, plain = [], []
     for _ in range(20):
@@ -249,3 +276,47 @@ def test_weighted_negatives_give_the_average_precision_of_the_whole() -> None:
         plain.append(average_precision_score(labels[:4400], scores))
     assert np.mean(weighted) == pytest.approx(whole, abs=0.02)
     assert np.mean(plain) > whole + 0.1
+
+
+def test_strata_are_unbiased_and_less_noisy_than_a_plain_sample_of_equal_size() -> None:
+    """Of 3,000 stretches 50 have a label and 600 a tract; all false calls are in these 600."""
+    rng = np.random.default_rng(0)
+    sizes = {"labelled": 50, "tract": 600, "other": 2350}
+    kinds = np.repeat([*sizes], [*sizes.values()])
+    level = {"labelled": 2.0, "tract": 0.5, "other": -5.0}
+    scores = rng.normal([level[kind] for kind in kinds.tolist()], 1)
+    called = scores > 1
+    whole = average_precision_score(kinds == "labelled", scores)
+    designs: dict[str, dict[str, tuple[str, ...]]] = {
+        "strata": {"tract": ("tract",), "other": ("other",)},
+        "plain": {"random": ("tract", "other")},
+    }
+    false: dict[str, list[float]] = {"strata": [], "plain": []}
+    precision: dict[str, list[float]] = {"strata": [], "plain": []}
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        for design, parts in designs.items():
+            rows, letters, counted_kinds = [np.arange(50)], "l" * 50, {}
+            for kind, members in parts.items():
+                candidates = np.flatnonzero(np.isin(kinds, members))
+                number = {"tract": 150, "other": 50, "random": 200}[kind]
+                rows.append(draw.choice(candidates, number, replace=False))
+                letters += kind[0] * number
+                counted_kinds[kind] = (number, len(candidates))
+            chosen = np.concatenate(rows)
+            stretches = windows("a" * len(chosen), letters)
+            weight = genome_weights(stretches, [counted("a", 50, **counted_kinds)])
+            negative = kinds[chosen] != "labelled"
+            false[design].append(float((weight * called[chosen])[negative].sum()))
+            precision[design].append(
+                average_precision_score(~negative, scores[chosen], sample_weight=weight)
+            )
+    truth = int(called[50:].sum())
+    for design, found in false.items():
+        error = np.std(found) / np.sqrt(len(found))
+        assert abs(np.mean(found) - truth) < 4 * error, design
+    # Average precision is no linear figure: of a sample it is a little too high.
+    bias = {design: np.mean(found) - whole for design, found in precision.items()}
+    assert abs(bias["strata"]) < min(0.03, abs(bias["plain"]))
+    assert np.std(false["strata"]) < 0.6 * np.std(false["plain"])
+    assert np.std(precision["strata"]) < 0.6 * np.std(precision["plain"])

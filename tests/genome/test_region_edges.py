@@ -18,7 +18,7 @@ from hyena_ray.genome.region_edges import SAMPLE, TRACT_GAIN, TRACT_SCORE, Shape
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.region_shape import SHIFTS, RegionShape
 from hyena_ray.genome.simulation import MOTIFS, simulate_genome
-from hyena_ray.model.zhunt import zhunt_scores
+from hyena_ray.genome.untrained import zhunt_scores
 
 MOVES = (-2, -1, 0, 1, 2)
 

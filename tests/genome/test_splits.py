@@ -1,8 +1,6 @@
-"""Splits, tiles and negatives: disjoint, exact in their shares, fixed by the seed."""
+"""Splits and tiles: disjoint, exact in their shares, fixed by the seed."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from hyena_ray.genome.intervals import Intervals
 from hyena_ray.genome.splits import parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
     NO_SPLIT,
-    NegativeSampler,
     cut_tiles,
     split_tiles,
 )
@@ -96,15 +93,6 @@ def test_a_tile_has_the_split_of_all_its_bases_or_none(draw: st.DataObject) -> N
         before = stretches.before[contig]
         touched = {split[before + base // stretch] for base in range(first, first + length)}
         assert name == (touched.pop() if len(touched) == 1 else NO_SPLIT)
-
-
-def test_a_ratio_of_none_takes_all_negatives() -> None:
-    sampler, rng = NegativeSampler(None), np.random.default_rng(0)
-    for positives, available in ((2, 5), (0, 3), (1, 0)):
-        candidates = np.arange(available) * 7
-        assert sampler.draw(positives, candidates, lambda: rng).tolist() == candidates.tolist()
-        assert sampler.shortfall == 0
-    assert (sampler.positives, sampler.drawn) == (3, 8)
 
 
 @pytest.mark.parametrize(
@@ -222,30 +210,3 @@ def test_the_chosen_contig_split_comes_near_its_fractions() -> None:
 def test_two_labelled_contigs_cannot_be_split_by_contig() -> None:
     with pytest.raises(InputError, match=r"not 2; give --split stratified:0.6/0.2/0.2"):
         split_by_contig({"a": 1, "b": 9})
-
-
-@settings(deadline=None)
-@given(
-    st.floats(0, 5),
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), min_size=1, max_size=6),
-)
-def test_negatives_hold_their_ratio_or_report_the_shortfall(
-    ratio: float, contigs: list[tuple[int, int]]
-) -> None:
-    sampler, rng = NegativeSampler(ratio), np.random.default_rng(0)
-    for positives, available in contigs:
-        candidates = np.arange(available) * 7
-        drawn = sampler.draw(positives, candidates, lambda: rng)
-        assert len(np.unique(drawn)) == len(drawn)
-        assert set(drawn.tolist()) <= set(candidates.tolist())
-        assert (np.diff(drawn) > 0).all()
-        assert len(drawn) == available or sampler.shortfall == 0
-    assert sampler.drawn + sampler.shortfall == round(ratio * sum(p for p, _ in contigs))
-
-
-def test_every_negative_is_as_likely_as_another() -> None:
-    counts = np.zeros(10)
-    for seed in range(2000):
-        rng = partial(np.random.default_rng, seed)
-        counts[NegativeSampler(1.0).draw(3, np.arange(10), rng)] += 1
-    np.testing.assert_allclose(counts / 2000, 0.3, atol=0.05)

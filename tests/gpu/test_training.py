@@ -61,7 +61,7 @@ def windows(count: int, seed: int) -> Windows:
     tokens = rng.integers(7, 11, (count, WINDOW + 2 * FLANK), np.uint8)
     labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + WINDOW] == 8).astype(np.int8)
     ids = np.arange(count)
-    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels, np.ones(count, np.uint8))
 
 
 def run(

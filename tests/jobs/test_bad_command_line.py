@@ -118,6 +118,16 @@ BAD: dict[str, tuple[Change, str, Line]] = {
         f"{PREPARE} --negatives nan",
         at("--negatives", "nan", "valid number"),
     ),
+    "negatives that are not stored": (
+        as_it_is,
+        f"{TRAIN} --set data.negatives=random:1,tract:1",
+        at("data.negatives", "tract", "hold 0", "--negatives"),
+    ),
+    "negatives of simulated data": (
+        as_it_is,
+        "tune zdna --out out --set data.negatives=tract:1",
+        at("data.negatives", "tract:1", "--data"),
+    ),
     "k below 1": (as_it_is, f"{ATTRIBUTE} --k 0", at("--k", "0")),
     "k above the window": (
         both(

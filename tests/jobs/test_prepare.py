@@ -39,7 +39,7 @@ def test_a_run_writes_the_folder_and_a_table(made: SimulatedGenome) -> None:
     assert outcome.simulated
     data = PreparedData.open(Path("data"))
     assert data.manifest.lengths == (50, 80)
-    assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, 2.0, 3)
+    assert (data.manifest.flank, data.manifest.negatives, data.manifest.seed) == (5, "random:2", 3)
     assert data.read(80, "test").tokens.shape[1] == 90
 
 
@@ -166,6 +166,10 @@ BAD: dict[str, tuple[str, Line]] = {
     "float flank": (f"{GOOD} --flank 1e1", at("--flank", "10.0", "integer")),
     "negative flank": (f"{GOOD} --flank -4", at("--flank", "-4", "greater than or equal to 0")),
     "negative": (f"{GOOD} --negatives -1", at("--negatives", "-1", "greater than or equal to 0")),
+    "unknown kind": (f"{GOOD} --negatives tracts:1", at("--negatives", "did you mean tract?")),
+    "stratum as a kind": (f"{GOOD} --negatives other:1", at("--negatives", "other", "gc, tract")),
+    "one stratum": (f"{GOOD} --held-out tract:1", at("--held-out", "tract:3,other:1")),
+    "tracts of sequences": (f"{SEQUENCES} --negatives tract", at("--negatives", "--help")),
     "split": (f"{GOOD} --split chr1", at("--split", "chr1", "kfold")),
     "swapped": (
         "prepare zdna --genome regions.bed --regions regions.bed --out out",

@@ -16,6 +16,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 
 from hyena_ray.dataset.tokens import codes_to_tokens, encode, tokens_to_codes
 from hyena_ray.errors import InputError
+from hyena_ray.genome.untrained import zhunt_scores
 from hyena_ray.model.boosted_trees import BoostedTrees, TreeEnsemble
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import BoostedTreesConfig
@@ -29,7 +30,6 @@ from hyena_ray.model.tree_features import (
     FEATURE_SETS,
     composition,
 )
-from hyena_ray.model.zhunt import zhunt_scores
 from hyena_ray.tasks import TASKS
 
 sequences = st.text("ACGTN", min_size=1, max_size=60)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.tokens import codes_to_tokens
 from hyena_ray.errors import InputError
+from hyena_ray.genome.untrained import zhunt_reach, zhunt_scores
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import ZHuntConfig
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
-from hyena_ray.model.zhunt import ZHuntModel, zhunt_reach, zhunt_scores
+from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.tasks import TASKS
 
 PAIRS = [(1, 1), (6, 6), (3, 6), (4, 8), (10, 10)]
@@ -71,7 +72,7 @@ def test_repeats_and_unknown_bases_change_no_score(
 def test_threads_change_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = random_codes(30, 60)
     alone = zhunt_scores(codes)
-    monkeypatch.setattr("hyena_ray.model.zhunt._PIECE", 100)
+    monkeypatch.setattr("hyena_ray.genome.untrained._PIECE", 100)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert np.array_equal(zhunt_scores(codes), alone)
 

@@ -67,7 +67,7 @@ def windows() -> Windows:
     tokens = rng.integers(7, 11, (48, 28), np.uint8)
     labels = (tokens[:, 4:24] == 8).astype(np.int8)
     ids = np.arange(48)
-    return Windows(ids, np.full(48, "c"), ids * 20, tokens, labels)
+    return Windows(ids, np.full(48, "c"), ids * 20, tokens, labels, np.ones(48, np.uint8))
 
 
 @pytest.fixture

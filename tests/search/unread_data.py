@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
+from hyena_ray.genome.negatives import KINDS
 from hyena_ray.tasks import TASKS
 
 
@@ -17,7 +18,9 @@ def prepared(task: str, **changes: object) -> PreparedData:
         "simulated": True,
         "lengths": table.lengths,
         "flank": table.flank,
-        "negatives": table.negatives,
+        "negatives": f"random:{table.negatives:g}",
+        "held_out": "random:3",
+        "kinds": KINDS,
         "train_stride": None,
         "stretch": None if table.kind == "sequence" else 1024,
         "scan": None if table.kind == "sequence" else False,

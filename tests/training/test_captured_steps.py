@@ -88,7 +88,7 @@ def windows(count: int) -> Windows:
     labels = rng.integers(0, 2, (count, WINDOW)).astype(np.int8)
     labels[::3, :4] = IGNORED
     ids = np.arange(count)
-    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels, np.ones(count, np.uint8))
 
 
 def supervised_run(

@@ -86,7 +86,7 @@ def rows(count: int, seed: int = 0) -> Windows:
     for row in range(count):
         labels[row, : row % (WINDOW - 1)] = IGNORED
     ids = np.arange(count)
-    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels, np.ones(count, np.uint8))
 
 
 def windows(count: int) -> ArraySource:

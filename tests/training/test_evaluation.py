@@ -10,7 +10,6 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from hyena_ray.dataset import genome_windows
 from hyena_ray.dataset.preparation import PrepareSettings, SequenceSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
@@ -163,19 +162,18 @@ def test_a_scan_is_what_a_plain_loop_finds_over_the_whole_contig(
     assert of_contig.regions == found.regions
 
 
+@pytest.mark.parametrize("strata", ["random:1", "tract:0.5,other:1"])
 def test_a_sample_of_stretches_tells_on_average_what_all_of_them_would(
-    genome: PrepareSettings, scan: PreparedData
+    genome: PrepareSettings, scan: PreparedData, strata: str, tmp_path: Path
 ) -> None:
     model = PurineSteps()
     whole = evaluate_on_split(model, scan, "test", WEIGHTS)
     sampled = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genome_windows, "HELD_OUT_NEGATIVES", 1.0)
-        for seed in range(6):
-            folder = genome.genome.parent / f"sample{seed}"
-            prepare(genome.model_copy(update={"seed": seed}), folder)
-            data = PreparedData.open(folder)
-            sampled.append(evaluate_on_split(model, data, "test", WEIGHTS))
+    for seed in range(6):
+        folder = tmp_path / f"sample{seed}"
+        prepare(genome.model_copy(update={"seed": seed, "held_out": strata}), folder)
+        data = PreparedData.open(folder)
+        sampled.append(evaluate_on_split(model, data, "test", WEIGHTS))
     assert all(found.rows < 0.8 * whole.rows for found in sampled)
     for found in sampled:
         assert found.bases == pytest.approx(whole.bases)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED, codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.genome.untrained import zhunt_scores
 from hyena_ray.model.saved import load_window_model, model_sha256
-from hyena_ray.model.zhunt import zhunt_scores
 from hyena_ray.training.evaluation import evaluate
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
@@ -51,14 +52,18 @@ def windows(count: int, seed: int) -> Windows:
     labels[:, 0] = IGNORED
     ids = np.arange(count)
     tokens = codes_to_tokens(codes)
-    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels)
+    kinds = np.resize(np.array([0, 1, 1, 3], np.uint8), count)
+    return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels, kinds)
 
 
 TRAIN, VALIDATION = ArraySource(windows(150, 0)), held_out(windows(80, 1))
 
 
 def run(
-    folder: Path, settings: RunSettings, stop_after: int | None = None
+    folder: Path,
+    settings: RunSettings,
+    stop_after: int | None = None,
+    train: ArraySource | None = None,
 ) -> tuple[RunResult | None, list[EpochReport]]:
     reports: list[EpochReport] = []
 
@@ -68,7 +73,8 @@ def run(
             raise KeyboardInterrupt
 
     try:
-        result = train_run(settings, TRAIN, VALIDATION, folder, report, fingerprint="f")
+        source = train or TRAIN
+        result = train_run(settings, source, VALIDATION, folder, report, fingerprint="f")
     except KeyboardInterrupt:
         return None, reports
     return result, reports
@@ -119,6 +125,17 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(architecture: str, tmp_
     assert (resumed.best_epoch, resumed.metrics) == (whole.best_epoch, whole.metrics)
     digests = {model_sha256(load_window_model(r.model_folder)) for r in (whole, resumed)}
     assert len(digests) == 1
+
+
+def test_a_fit_reads_the_windows_of_the_first_epoch(tmp_path: Path) -> None:
+    held, shares, settings = windows(150, 0), "random:1,tract:0.5", settings_of("trees")
+    rows = NegativeDraw.of(held.kind, shares).rows(epoch=0, seed=settings.training.seed)
+    sources = (ArraySource(held, shares), ArraySource(held.rows(rows)), TRAIN)
+    found = [
+        run(tmp_path / str(number), settings, train=source)[1]
+        for number, source in enumerate(sources)
+    ]
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def random_rows(count: int, stretch: int, seed: int) -> Windows:
     labels[0, :2] = 0, 1
     start = np.sort(rng.permutation(3 * count)[:count]) * stretch
     tokens = rng.integers(7, 11, (count, stretch + 4), np.uint8)
-    return Windows(start, np.full(count, "c"), start, tokens, labels)
+    return Windows(start, np.full(count, "c"), start, tokens, labels, np.ones(count, np.uint8))
 
 
 def read(source: WindowSource, size: int, epoch: int | None = None) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,8 @@ def test_tiles_with_a_label_count_once_and_three_times_as_many_without_in_sum(
     labels = (rng.random((count, stretch)) < 0.004).astype(np.int8)
     labels[0, 0] = 1
     ids = np.arange(count) * stretch
-    rows = Windows(ids, np.full(count, "c"), ids, np.zeros((count, stretch), np.uint8), labels)
+    tokens, kinds = np.zeros((count, stretch), np.uint8), np.ones(count, np.uint8)
+    rows = Windows(ids, np.full(count, "c"), ids, tokens, labels, kinds)
     weight = rng.integers(1, 30, count).astype(float)
     found = HeldOut(rows, weight, TASKS["zdna"]).tile_weights()
     length = min(stretch, 100)
@@ -208,6 +209,7 @@ def test_sequences_are_one_window_and_represent_themselves(tmp_path: Path) -> No
         np.arange(3),
         np.full((3, 40), 7, np.uint8),
         np.array([[0], [1], [1]], np.int8),
+        np.ones(3, np.uint8),
     )
     held_out = HeldOut(rows, np.ones(3), TASKS["promoter"])
     tokens, labels = read(held_out.source(40), 2)

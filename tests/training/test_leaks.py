@@ -12,6 +12,7 @@ from hyena_ray.dataset.manifest import Count, Dropped, InputFile, Manifest, Stre
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
+from hyena_ray.genome.negatives import KINDS
 from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
 from hyena_ray.training.leaks import backbone_leak, seen_in_training
 from hyena_ray.training.preflight import check_run_fits
@@ -48,7 +49,9 @@ def prepared(genome: str | None = "same", split: str = "contig", **values: Any) 
         "simulated": False,
         "lengths": (100,),
         "flank": 64,
-        "negatives": 3.0,
+        "negatives": "random:3",
+        "held_out": "random:3",
+        "kinds": KINDS,
         "train_stride": None,
         "seed": 0,
         "split": "contig:train=a;val=b;test=c" if split == "contig" else "kfold:3",

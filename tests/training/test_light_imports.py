@@ -27,7 +27,7 @@ trainer.start_stage(Optimization.of(optimizer, Schedule(optimizer, "cosine", 10,
 ids = np.arange(4)
 tokens = np.full((4, 164), 7, np.uint8)
 labels = (tokens[:, 32:132] == 8).astype(np.int8)
-windows = Windows(ids, np.full(4, "c"), 100 * ids, tokens, labels)
+windows = Windows(ids, np.full(4, "c"), 100 * ids, tokens, labels, np.ones(4, np.uint8))
 for batch in step_batches(ArraySource(windows), recipe, 0, trainer.device):
     trainer.step(batch)
 new_pretrainer(PretrainSettings().updated(small, "test"))

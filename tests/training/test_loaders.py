@@ -35,7 +35,8 @@ def test_a_progress_source_gives_the_same_batches_and_reports_each_once_it_was_u
 def windows(count: int) -> Windows:
     ids = np.arange(count)
     tokens = np.arange(count * 4).reshape(count, 4).astype(np.uint8)
-    return Windows(ids, np.full(count, "c"), ids, tokens, tokens.astype(np.int8)[:, 1:3])
+    labels = tokens.astype(np.int8)[:, 1:3]
+    return Windows(ids, np.full(count, "c"), ids, tokens, labels, np.ones(count, np.uint8))
 
 
 class Gpu:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hyena_ray.dataset.manifest import Manifest
+from hyena_ray.dataset.manifest import Count, KindCount, Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.genome.negatives import KINDS
 from hyena_ray.model.settings import Precision
 from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
@@ -23,7 +24,9 @@ def prepared(task: str, **values: Any) -> PreparedData:
             "simulated": True,
             "lengths": (100,),
             "flank": 64,
-            "negatives": 3.0,
+            "negatives": "random:3",
+            "held_out": "random:3",
+            "kinds": KINDS,
             "train_stride": None,
             "stretch": 1024,
             "scan": False,
@@ -45,9 +48,29 @@ def prepared(task: str, **values: Any) -> PreparedData:
 
 
 ZDNA = prepared("zdna")
+MIXED = prepared(
+    "zdna",
+    counts=(
+        Count(
+            length=100,
+            split="train",
+            contig="a",
+            positive=10,
+            negative=45,
+            candidates=900,
+            labelled=50,
+            kinds={
+                "random": KindCount(drawn=35, candidates=900),
+                "tract": KindCount(drawn=10, candidates=12),
+            },
+        ),
+    ),
+)
 TEST_ONLY = prepared("zdna", split="contig:test=a", splits=("test",))
 FOLDS = prepared("zdna", split="kfold:3", splits=("fold0", "fold1", "fold2"))
-PROMOTERS = prepared("promoter", lengths=(70,), flank=0, negatives=None, stretch=None, scan=None)
+PROMOTERS = prepared(
+    "promoter", lengths=(70,), flank=0, negatives=None, stretch=None, held_out=None, scan=None
+)
 
 
 def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = False) -> None:
@@ -77,6 +100,13 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = Fal
         (ZDNA, {"training.precision": "float16"}, "training.precision: float16: needs a GPU"),
         (ZDNA, {"training.precision": "tf32"}, "training.precision: tf32: needs a GPU"),
         (ZDNA, {"data.fold": 0}, "here: data.fold: 0: .* not into folds"),
+        (
+            MIXED,
+            {"data.negatives": "random:1,gc:1"},
+            "here: data.negatives: random:1,gc:1: asks for 10 gc .* hold 0: random:3.5,tract:1 for",
+        ),
+        (MIXED, {"data.negatives": "tract:2"}, "here: data.negatives: .* 20 tract .* hold 10"),
+        (MIXED, {"data.negatives": "tracts:1"}, "test: data.negatives: tracts:1: .*mean tract?"),
         (FOLDS, {}, "here: data.fold: is missing, .* 3 folds; .* 0 to 2"),
         (TEST_ONLY, {}, "contig:test=a: has no train and no val"),
         (FOLDS, {"data.fold": 3}, "here: data.fold: 3: there is no such fold"),
@@ -144,6 +174,8 @@ def test_what_cannot_work_is_refused_in_one_line(
         (ZDNA, {"model.backbone": "folder", "model.max_seq_len": 10}),
         (ZDNA, {"lora.enabled": True, "training.checkpoint_activations": True}),
         (FOLDS, {"data.fold": 2}),
+        (MIXED, {"data.negatives": "random:3.5,tract:0.5"}),
+        (MIXED, {"data.negatives": "2"}),
         (ZDNA, {"training.metric": "tile_f1"}),
         (PROMOTERS, {}),
         (PROMOTERS, {"training.metric": "f1"}),

@@ -20,7 +20,8 @@ def windows(*rows: tuple[str, int, str]) -> Windows:
     labels = np.array(values, np.int64).astype(np.int8)
     contig, start, _ = zip(*rows, strict=True)
     ids = np.arange(len(rows))
-    return Windows(ids, np.array(contig), np.array(start), np.zeros_like(labels, np.uint8), labels)
+    tokens, kinds = np.zeros_like(labels, np.uint8), np.ones(len(ids), np.uint8)
+    return Windows(ids, np.array(contig), np.array(start), tokens, labels, kinds)
 
 
 def scored(data: Windows, *called: str, weight: Sequence[float] | None = None) -> RegionScores:

@@ -12,6 +12,7 @@ import torch
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.genome.negatives import KINDS
 from hyena_ray.model.devices import default_device
 from hyena_ray.model.saved import load_window_model
 from hyena_ray.training.evaluation import evaluate
@@ -51,10 +52,12 @@ def planted(count: int, seed: int, length: int = WINDOW) -> Windows:
     tokens = rng.integers(7, 11, (count, length + 2 * FLANK), np.uint8)
     labels = (tokens[:, FLANK + AHEAD : FLANK + AHEAD + length] == 8).astype(np.int8)
     ids = np.arange(count) * length
-    return Windows(ids, np.full(count, "c"), ids, tokens, labels)
+    kinds = np.resize(np.array([KINDS[name] for name in KINDS], np.uint8), count)
+    return Windows(ids, np.full(count, "c"), ids, tokens, labels, kinds)
 
 
-TRAIN = ArraySource(planted(128, 0))
+PLANTED = planted(128, 0)
+TRAIN = ArraySource(PLANTED)
 # Three windows of a stretch, of which the last two overlap.
 VALIDATION = held_out(planted(24, 1, length=3 * WINDOW - 7))
 
@@ -67,8 +70,9 @@ def run(folder: Path, changes: dict[str, Any], stop_after: int | None = None) ->
             raise KeyboardInterrupt
 
     settings = SETTINGS.updated(changes, "test")
+    train = ArraySource(PLANTED, settings.data.negatives)
     return train_run(
-        settings, TRAIN, VALIDATION, folder, report, fingerprint=settings.fingerprint()
+        settings, train, VALIDATION, folder, report, fingerprint=settings.fingerprint()
     )
 
 
@@ -94,6 +98,7 @@ def test_a_base_to_the_right_is_not_seen_without(tmp_path: Path) -> None:
     ("changes", "stop_after"),
     [
         ({}, 1),
+        ({"data.negatives": "random:0.5,tract:0.5"}, 1),
         ({"training.schedule": "plateau", "model.dropout": 0.2}, 2),
         ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 1),
         ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 2),
@@ -196,6 +201,7 @@ def test_windows_without_a_positive_are_refused(tmp_path: Path) -> None:
         ids,
         np.full((4, WINDOW + 2 * FLANK), 7, np.uint8),
         np.zeros((4, WINDOW), np.int8),
+        np.ones(4, np.uint8),
     )
     for train, validation in ((ArraySource(empty), VALIDATION), (TRAIN, held_out(empty))):
         with pytest.raises(InputError, match="both classes"):

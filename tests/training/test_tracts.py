@@ -10,11 +10,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import encode
+from hyena_ray.genome.untrained import UNTRAINED_PREDICTORS
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.bootstrap import Scored
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.tracts import (
-    UNTRAINED_PREDICTORS,
     TractScores,
     predictor_scores,
     roc_aucs,
@@ -45,6 +45,7 @@ def stretches(task: str, motif: str, seed: int = 0, rows: int = 24) -> HeldOut:
         start=starts,
         tokens=np.stack([encode(joined[start : start + width]) for start in starts]),
         labels=labels.reshape(rows, STRETCH),
+        kind=np.ones(rows, np.uint8),
     )
     weight = np.where(windows.labels.any(1), 1.0, rng.integers(1, 5, rows))
     return HeldOut(windows, weight, TASKS[task])

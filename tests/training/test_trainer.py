@@ -55,7 +55,9 @@ def uneven_windows(count: int) -> ArraySource:
     for row in range(count):
         labels[row, : min(row, WINDOW - 1)] = IGNORED
     ids = np.arange(count)
-    return ArraySource(Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels))
+    return ArraySource(
+        Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels, np.ones(count, np.uint8))
+    )
 
 
 def step(changes: dict[str, Any], count: int = 16) -> tuple[dict[str, torch.Tensor], float]:

@@ -212,6 +212,7 @@ def observed_fits(settings: RunSettings) -> Iterator[object]:
         start=length * np.arange(WINDOWS),
         tokens=FIRST_BASE + numbers.integers(0, 4, (WINDOWS, length + 2 * STORED), dtype=np.uint8),
         labels=numbers.integers(0, 2, (WINDOWS, length), dtype=np.int8),
+        kind=np.ones(WINDOWS, np.uint8),
     )
     model: Any = build_untrained(settings)
     plan: Any = NoValidation()
