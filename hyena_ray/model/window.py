@@ -15,10 +15,12 @@ from torch.nn import functional as F
 
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS
 from hyena_ray.errors import InputError
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.flank_composition import measure_composition
+from hyena_ray.model.platt_scaling import PlattScaling
 from hyena_ray.model.settings import Readout
 
 
@@ -73,12 +75,19 @@ class WindowModel(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.readout = readout
+        self.calibration = PlattScaling()
+        """Map from log-odds to probabilities that are fractions of the genome; training fits it.
+        Logits, and so losses and attributions, are the classifier's own."""
         self.threshold = 0.5
-        """Probability of class 1 from which a label counts as positive; training chooses it, for
-        bases at the prevalence of the genome."""
+        """Calibrated probability of class 1 from which a label counts as positive; training chooses
+        it, for bases at the prevalence of the genome."""
         self.tile_threshold = 0.5
         """The same for bases of tiles with and without a label at a fixed ratio, on which the
         original work tested; no job calls bases with it."""
+        self.min_length = 1
+        """Bases of the shortest region that is called; the task's in a model that was built."""
+        self.merge_gap = 0
+        """Most uncalled bases between two runs of called ones that are one region; likewise."""
         config = classifier.config
         self.left = readout.flank
         self.right = readout.lookahead if config.causal else readout.flank
@@ -95,6 +104,13 @@ class WindowModel(nn.Module):
                 f"max_seq_len {limit}",
                 "use shorter windows or a model with a longer input",
             )
+
+    @property
+    def regions(self) -> RegionSettings:
+        """How the model's probabilities become regions, where nothing else is asked for."""
+        return RegionSettings(
+            threshold=self.threshold, min_length=self.min_length, merge_gap=self.merge_gap
+        )
 
     def forward(self, tokens: Tensor, window: int | None = None) -> Tensor:
         """Compute logits from the forward strand, as training does.
@@ -123,6 +139,17 @@ class WindowModel(nn.Module):
         ]
         # Not torch.mean: a sum of two is the same in either order, to the bit.
         return logits[0] if len(logits) == 1 else (logits[0] + logits[1]) / 2
+
+    def probability(self, tokens: Tensor) -> Tensor:
+        """Compute the calibrated probability of class 1, from the strands of the readout.
+
+        Args:
+            tokens: Windows with their flanks, as the class says.
+
+        Returns:
+            Shape (B, labels), float32; NaN where the logits overflow.
+        """
+        return self.calibration.probability(self.predict(tokens))
 
     def strand_tokens(self, tokens: Tensor) -> list[Tensor]:
         """Return the classifier's input ids for each strand of the readout, forward first.

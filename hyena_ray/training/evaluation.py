@@ -18,6 +18,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
+from hyena_ray.model.platt_scaling import PlattScaling, log_odds
 from hyena_ray.model.window import WindowModel, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
@@ -33,15 +34,13 @@ from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, ProgressSource, check_both_classes
 from hyena_ray.training.losses import weighted_cross_entropy
 from hyena_ray.training.metrics import (
-    Calibration,
     Metrics,
-    PrecisionRecall,
     RegionScores,
-    calibrate,
     measure,
-    precision_recall,
     score_regions,
 )
+from hyena_ray.training.precision_recall import PrecisionRecall, precision_recall
+from hyena_ray.training.reliability import Calibration, measure_calibration
 from hyena_ray.training.tracts import TractScores, score_tracts
 
 EVALUATION_BATCH = 128
@@ -57,12 +56,23 @@ FEW_BLOCKS = 20
 
 
 class Predictions(NamedTuple):
-    """A model's scores of held-out stretches or sequences, in order of their ids."""
+    """What a model says of held-out stretches or sequences, in order of their ids."""
 
-    scores: NDArray[np.float32]
-    """Probabilities of class 1, shape (m, S) for bases, (m, 1) for sequences."""
+    log_odds: NDArray[np.float32]
+    """Log-odds of class 1, shape (m, S) for bases, (m, 1) for sequences."""
     loss: float
     """Weighted cross-entropy, the mean over all labels."""
+
+    def scores(self, calibration: PlattScaling) -> NDArray[np.float32]:
+        """Return the probabilities of class 1, shaped as the log-odds.
+
+        Args:
+            calibration: Calibration of the model.
+        """
+        scores: NDArray[np.float32] = calibration.calibrated(
+            torch.from_numpy(self.log_odds)
+        ).numpy()
+        return scores
 
 
 class Measured(NamedTuple):
@@ -152,7 +162,7 @@ class Evaluation(NamedTuple):
     calibration: Calibration
     """Whether probabilities mean what they say."""
     curve: PrecisionRecall
-    """Curve of precision and recall."""
+    """Curve of precision and recall, with intervals."""
     seen: tuple[str, ...] = ()
     """Contigs that the model was trained on, or that chose its epoch, with their use."""
 
@@ -247,7 +257,8 @@ class Evaluation(NamedTuple):
             lines.append(f"{name:<20}{value:.3f}  ({low:.3f} to {high:.3f})")
         lines += [
             f"{'roc_auc':<20}{self.metrics.roc_auc:.3f}",
-            f"{'brier':<20}{self.calibration.brier:.5f}",
+            f"{'brier':<20}{self.calibration.brier:.5f}  (of the prevalence alone "
+            f"{self.calibration.brier_of_prevalence:.5f})",
             f"{'threshold':<20}{self.metrics.threshold:.3f}",
         ]
         if self.regions is not None:
@@ -302,7 +313,7 @@ def predict(
         for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
             logits = model.predict(batch.tokens(device))
             loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
-            scored.append((logits.float().softmax(-1)[..., 1], loss))
+            scored.append((log_odds(logits), loss))
             if len(scored) == 1:
                 check_finite(scored[0][0])
     # The device is synchronised only here, after all work has been queued.
@@ -318,35 +329,73 @@ def evaluate(
     model: WindowModel,
     held_out: HeldOut,
     class_weights: Tensor,
-    *,
-    threshold: str | None = None,
     workers: Workers = ALONE,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Measured:
-    """Return the metrics of held-out data.
+    """Return the metrics of held-out data, at the thresholds of the model.
 
     Args:
         model: Model to score with; it is put into evaluation mode.
         held_out: Stretches or sequences.
         class_weights: Class weights of the loss, shape (2,), float32.
-        threshold: Metric whose best threshold on these data is taken, see `measure`; None takes the
-            thresholds of the model.
         workers: Processes that share the windows; each gets the metrics of all.
         on_progress: Called with the number of windows of every batch that was scored.
     """
     predictions = predict(model, held_out, class_weights, workers, on_progress)
-    return _measure(model, held_out, predictions, threshold)
+    return _measure(held_out, predictions, model.calibration, model.threshold, model.tile_threshold)
+
+
+def calibrate(
+    model: WindowModel,
+    held_out: HeldOut,
+    class_weights: Tensor,
+    metric: str,
+    *,
+    workers: Workers = ALONE,
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> Measured:
+    """Fit a model's calibration to held-out data, and choose its thresholds on them.
+
+    Every model passes through here: networks after each epoch, fitted ones after each fit.
+
+    Args:
+        model: Model to score with; it is put into evaluation mode, and its calibration and
+            thresholds are set.
+        held_out: Stretches or sequences of the validation split.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        metric: Metric for which the thresholds are the best, a key of `OBJECTIVES`.
+        workers: Processes that share the windows; each gets the metrics of all.
+        on_progress: Called with the number of windows of every batch that was scored.
+
+    Returns:
+        Metrics at these thresholds.
+    """
+    predictions = predict(model, held_out, class_weights, workers, on_progress)
+    labels, weight = held_out.rows.labels, held_out.base_weights()
+    counted = (labels != IGNORED) & (weight > 0)
+    model.calibration = PlattScaling.fit(
+        predictions.log_odds[counted], labels[counted], weight[counted]
+    )
+    measured = _measure(held_out, predictions, model.calibration, metric, metric)
+    model.threshold = measured.metrics.threshold
+    if measured.tiles is not None:
+        model.tile_threshold = measured.tiles.threshold
+    return measured
 
 
 def _measure(
-    model: WindowModel, held_out: HeldOut, predictions: Predictions, threshold: str | None
+    held_out: HeldOut,
+    predictions: Predictions,
+    calibration: PlattScaling,
+    threshold: float | str,
+    tile_threshold: float | str,
 ) -> Measured:
-    labels, scores = held_out.rows.labels, predictions.scores
+    labels, scores = held_out.rows.labels, predictions.scores(calibration)
     metrics = measure(
         labels,
         scores,
         loss=predictions.loss,
-        threshold=model.threshold if threshold is None else threshold,
+        threshold=threshold,
         weight=held_out.base_weights(),
     )
     if held_out.task.kind == "sequence":
@@ -355,7 +404,7 @@ def _measure(
         labels,
         scores,
         loss=predictions.loss,
-        threshold=model.tile_threshold if threshold is None else threshold,
+        threshold=tile_threshold,
         weight=held_out.tile_weights(),
     )
     return Measured(metrics, tiles)
@@ -386,24 +435,25 @@ def evaluate_on_split(
     held_out = HeldOut.read(data, split)
     check_both_classes(ArraySource(held_out.rows), f"{data.folder}: {split}")
     predictions = predict(model, held_out, class_weights, on_progress=on_progress)
-    metrics, of_tiles = _measure(model, held_out, predictions, None)
+    metrics, of_tiles = _measure(
+        held_out, predictions, model.calibration, model.threshold, model.tile_threshold
+    )
+    scores = predictions.scores(model.calibration)
     rows, weight, task = held_out.rows, held_out.weight, held_out.task
-    scored = _scored(held_out, predictions.scores, held_out.base_weights(), model.threshold)
+    scored = _scored(held_out, scores, held_out.base_weights(), model.threshold)
     tiles: TileScores | None = None
     regions: RegionScores | None = None
     by_contig: tuple[ContigScores, ...] = ()
     if of_tiles is not None:
-        counted = _scored(
-            held_out, predictions.scores, held_out.tile_weights(), model.tile_threshold
-        )
+        counted = _scored(held_out, scores, held_out.tile_weights(), model.tile_threshold)
         tiles = TileScores(
             min(task.lengths[0], rows.labels.shape[1]),
             task.negatives,
             of_tiles,
             bootstrap(counted, seed=BOOTSTRAP_SEED),
         )
-        regions = score_regions(rows, predictions.scores, model.threshold, weight)
-        by_contig = tuple(_by_contig(model, held_out, predictions))
+        regions = score_regions(rows, scores, model.regions, weight)
+        by_contig = tuple(_by_contig(model, held_out, scores, predictions.loss))
     return Evaluation(
         task=task.name,
         split=split,
@@ -422,9 +472,9 @@ def evaluate_on_split(
         replicates=REPLICATES,
         regions=regions,
         by_contig=by_contig,
-        tracts=score_tracts(held_out, predictions.scores, seed=BOOTSTRAP_SEED),
-        calibration=calibrate(scored.labels, scored.scores, scored.weight),
-        curve=precision_recall(scored.labels, scored.scores, scored.weight),
+        tracts=score_tracts(held_out, scores, seed=BOOTSTRAP_SEED),
+        calibration=measure_calibration(scored, seed=BOOTSTRAP_SEED),
+        curve=precision_recall(scored, seed=BOOTSTRAP_SEED),
     )
 
 
@@ -447,7 +497,7 @@ def _scored(
 
 
 def _by_contig(
-    model: WindowModel, held_out: HeldOut, predictions: Predictions
+    model: WindowModel, held_out: HeldOut, scores: NDArray[np.float32], loss: float
 ) -> Iterator[ContigScores]:
     for name in map(str, dict.fromkeys(held_out.rows.contig)):
         chosen = np.flatnonzero(held_out.rows.contig == name)
@@ -455,13 +505,13 @@ def _by_contig(
         labels = of_contig.rows.labels
         if not ((labels == 1).any() and (labels == 0).any()):
             continue
-        scores = predictions.scores[chosen]
+        own = scores[chosen]
         metrics = measure(
             labels,
-            scores,
-            loss=predictions.loss,
+            own,
+            loss=loss,
             threshold=model.threshold,
             weight=of_contig.base_weights(),
         )
-        regions = score_regions(of_contig.rows, scores, model.threshold, of_contig.weight)
+        regions = score_regions(of_contig.rows, own, model.regions, of_contig.weight)
         yield ContigScores(name, metrics, regions)

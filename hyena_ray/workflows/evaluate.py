@@ -39,8 +39,8 @@ class EvaluateSettings(ReadsModel, ReadsSplit, WritesRun):
     strands: Annotated[
         Literal["forward", "both"] | None, Option(default="as the model was trained")
     ] = None
-    """Strands to read, where not those that the model was trained with; the threshold is then
-    chosen anew on the validation data."""
+    """Strands to read, where not those that the model was trained with; calibration and
+    thresholds are then chosen anew on the validation data."""
     out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
     """Output folder of the run."""
 
@@ -127,7 +127,7 @@ def execute(run: EvaluationRun) -> Evaluation:
     from hyena_ray.dataset.origin import NAME as DATA
     from hyena_ray.dataset.origin import Origin
     from hyena_ray.model.devices import default_device, device_name
-    from hyena_ray.training.evaluation import evaluate, evaluate_on_split
+    from hyena_ray.training.evaluation import calibrate, evaluate_on_split
     from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.leaks import seen_in_training
     from hyena_ray.training.losses import class_weights
@@ -148,16 +148,13 @@ def execute(run: EvaluationRun) -> Evaluation:
     with Progress("scoring", total, "windows", brief=True) as progress:
         if plan.strands is not None:
             model.readout = model.readout.updated({"strands": plan.strands}, "--strands")
-            measured = evaluate(
+            calibrate(
                 model,
                 HeldOut.read(data, "val"),
                 weights,
-                threshold=task_named(data.manifest.task).threshold_metric,
+                task_named(data.manifest.task).threshold_metric,
                 on_progress=on_progress,
             )
-            model.threshold = measured.metrics.threshold
-            if measured.tiles is not None:
-                model.tile_threshold = measured.tiles.threshold
         evaluation = evaluate_on_split(model, data, plan.split, weights, on_progress)
     if (run.model_folder / DATA).is_file():
         trained_on = Origin.read(run.model_folder)

@@ -10,11 +10,11 @@ import pytest
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.model.provenance import ContigUse, Provenance
 from hyena_ray.prediction.pieces import Piece, PredictionPlan, Span
 from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
-from hyena_ray.prediction.region_calling import COLUMNS, PredictionResult
-from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.prediction.results import COLUMNS, PredictionResult
 from hyena_ray.report._page import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
 from hyena_ray.report.sections import page_of
