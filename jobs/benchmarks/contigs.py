@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.comparison import Comparison
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.model.build import build_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
@@ -22,7 +23,6 @@ from hyena_ray.prediction.pieces import (
     write_sequences,
 )
 from hyena_ray.prediction.results import write_results
-from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.tasks import TASKS
 
 CONTIGS = 200_000
