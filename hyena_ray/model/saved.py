@@ -21,6 +21,7 @@ from hyena_ray.dataset.tokens import TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, write_json
 from hyena_ray.model.baseline_models import BASELINES
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.boosted_trees import BoostedTrees
 from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
@@ -33,7 +34,6 @@ from hyena_ray.model.configuration import (
     parse_config,
 )
 from hyena_ray.model.lora import has_lora, has_peft_adapters, merge_lora, save_adapter
-from hyena_ray.model.platt_scaling import PlattScaling
 from hyena_ray.model.pretrained import (
     WEIGHTS,
     complete_weights,
@@ -79,7 +79,7 @@ class StoredReadout(Settings):
     """Content of readout.json, which is sealed; see `hyena_ray.runs.plan.sealed`."""
 
     readout: Readout
-    calibration: PlattScaling
+    calibration: BetaCalibration
     """Map from log-odds to probabilities."""
     threshold: float = Field(ge=0, le=1)
     """Calibrated probability from which a label counts as positive."""

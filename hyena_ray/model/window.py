@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.genome.called_regions import RegionSettings
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.flank_composition import measure_composition
-from hyena_ray.model.platt_scaling import PlattScaling
 from hyena_ray.model.settings import Readout
 
 
@@ -75,7 +75,7 @@ class WindowModel(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.readout = readout
-        self.calibration = PlattScaling()
+        self.calibration = BetaCalibration()
         """Map from log-odds to probabilities that are fractions of the genome; training fits it.
         Logits, and so losses and attributions, are the classifier's own."""
         self.threshold = 0.5

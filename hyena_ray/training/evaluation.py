@@ -16,9 +16,9 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.beta_calibration import BetaCalibration, log_odds
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.platt_scaling import PlattScaling, log_odds
 from hyena_ray.model.window import WindowModel, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
@@ -63,7 +63,7 @@ class Predictions(NamedTuple):
     loss: float
     """Weighted cross-entropy, the mean over all labels."""
 
-    def scores(self, calibration: PlattScaling) -> NDArray[np.float32]:
+    def scores(self, calibration: BetaCalibration) -> NDArray[np.float32]:
         """Return the probabilities of class 1, shaped as the log-odds.
 
         Args:
@@ -373,7 +373,7 @@ def calibrate(
     predictions = predict(model, held_out, class_weights, workers, on_progress)
     labels, weight = held_out.rows.labels, held_out.base_weights()
     counted = (labels != IGNORED) & (weight > 0)
-    model.calibration = PlattScaling.fit(
+    model.calibration = BetaCalibration.fit(
         predictions.log_odds[counted], labels[counted], weight[counted]
     )
     measured = _measure(held_out, predictions, model.calibration, metric, metric)
@@ -386,7 +386,7 @@ def calibrate(
 def _measure(
     held_out: HeldOut,
     predictions: Predictions,
-    calibration: PlattScaling,
+    calibration: BetaCalibration,
     threshold: float | str,
     tile_threshold: float | str,
 ) -> Measured:

@@ -12,10 +12,10 @@ from torch import nn
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import ClassifierFields
 from hyena_ray.model.convolution import ALL
-from hyena_ray.model.platt_scaling import PlattScaling
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
@@ -30,7 +30,7 @@ class SmallModel(nn.Module):
         super().__init__()
         self.readout = Readout(window=WINDOW, flank=FLANK, lookahead=0, strands=strands)
         self.threshold = self.tile_threshold = 0.5
-        self.calibration, self.min_length, self.merge_gap = PlattScaling(), 1, 0
+        self.calibration, self.min_length, self.merge_gap = BetaCalibration(), 1, 0
         self.classifier = SimpleNamespace(config=ClassifierFields())
         self.left = FLANK
         torch.manual_seed(seed)

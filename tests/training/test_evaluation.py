@@ -20,7 +20,7 @@ from hyena_ray.files import read_json, write_json
 from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.contigs import N_CODE, Fasta
 from hyena_ray.genome.simulation import simulate_genome
-from hyena_ray.model.platt_scaling import PlattScaling
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.settings import Readout
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.training.bootstrap import Interval
@@ -46,7 +46,7 @@ class PurineSteps(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.readout = Readout(window=window, flank=FLANK, lookahead=0)
         self.threshold, self.tile_threshold = 0.7, 0.6
-        self.calibration, self.regions = PlattScaling(), RegionSettings(threshold=0.7)
+        self.calibration, self.regions = BetaCalibration(), RegionSettings(threshold=0.7)
         self.per_sequence = per_sequence
 
     def predict(self, tokens: Tensor) -> Tensor:

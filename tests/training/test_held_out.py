@@ -17,7 +17,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.genome.called_regions import RegionSettings
-from hyena_ray.model.platt_scaling import PlattScaling
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.bootstrap import Scored
 from hyena_ray.training.evaluation import Predictions, _measure
@@ -162,7 +162,7 @@ def test_weighted_figures_are_those_of_the_genome_with_every_stretch_repeated(
     curve, other = (precision_recall(scored, seed=0) for scored in of)
     for values, others in zip(curve[:3], other[:3], strict=True):
         assert values == pytest.approx(others)
-    fits = [PlattScaling.fit(4 * one.scores - 2, one.labels, one.weight) for one in of]
+    fits = [BetaCalibration.fit(4 * one.scores - 2, one.labels, one.weight) for one in of]
     assert fits[0].slope == pytest.approx(fits[1].slope, rel=1e-3)
     assert fits[0].offset == pytest.approx(fits[1].offset, rel=1e-3, abs=1e-3)
 
@@ -196,11 +196,11 @@ def test_figures_do_not_depend_on_the_order_of_the_stretches(
     rows = random_rows(6, 120, seed)
     held_out = HeldOut(rows, rng.integers(1, 9, 6).astype(float), TASKS["zdna"])
     odds = rng.normal(size=(6, 120)).astype(np.float32)
-    scores = PlattScaling().calibrated(torch.from_numpy(odds)).numpy()
+    scores = BetaCalibration().calibrated(torch.from_numpy(odds)).numpy()
     order = rng.permutation(6)
     turned = HeldOut(rows.rows(order), held_out.weight[order], held_out.task)
     of = [
-        _measure(data, Predictions(values, 0.5), PlattScaling(), threshold, threshold)
+        _measure(data, Predictions(values, 0.5), BetaCalibration(), threshold, threshold)
         for data, values in ((held_out, odds), (turned, odds[order]))
     ]
     assert of[0].record() == pytest.approx(of[1].record())

@@ -1,14 +1,19 @@
-"""Calibrated probabilities: a straight line through the log-odds of a model (Platt 1999).
+"""Calibrated probabilities: a bent line through the log-odds of a model (Kull et al. 2017).
 
 Class weights and the sampling of training windows move a model's probabilities away from fractions
-of a genome, and its highest ones come to lie on top of each other. A line, fitted to held-out bases
-at the prevalence of the genome, puts that right. It rises, so that it changes no order, and with
-two parameters it needs few labels. Isotonic regression, the alternative, needs about a thousand
-independent labels to be as good (Niculescu-Mizil and Caruana 2005), and its steps give the surest
-bases one and the same probability.
+of a genome, and its highest ones come to lie on top of each other. A line through the log-odds,
+fitted to held-out bases at the prevalence of the genome, puts that right. It has one slope where
+the model says no and another where it says yes, since a model that has seen few hard negatives
+grows surer and surer of tracts that are rarely labelled. Both rise, so that no order changes.
+
+With three parameters it needs few labels. Isotonic regression, the alternative, needs about a
+thousand independent labels to be as good (Niculescu-Mizil and Caruana 2005), and its steps give the
+surest bases one and the same probability.
 
 The line is drawn through log-odds in float32: a probability that was rounded to 1 has no order left
 to keep.
+
+Reference: Kull, Silva Filho and Flach, Beta calibration, AISTATS 2017.
 """
 
 from __future__ import annotations
@@ -20,29 +25,34 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from hyena_ray.settings import Settings
 
-FLATTEST, STEEPEST = 2.0**-10, 2.0**10
-"""Least and largest slope. The least is that of scores that say nothing: everything then has the
-prevalence as its probability."""
+FLATTEST, STEEPEST = 2.0**-6, 2.0**10
+"""Least and largest slope. The least is that of scores that say nothing: all probabilities are then
+near the prevalence, and still in their order."""
 FARTHEST = 2.0**10
 """Largest offset in either direction: odds of 1 to e**1024."""
 CELLS = 1 << 16
 """Cells of equal width, into which log-odds are sorted for a fit."""
 
 
-class PlattScaling(Settings):
+class BetaCalibration(Settings):
     """Map from the log-odds of a model to calibrated probabilities.
 
     Example:
         >>> logits = torch.tensor([[0.0, 2.0], [0.0, -2.0]])
-        >>> PlattScaling(slope=0.5, offset=-1.0).probability(logits)
-        tensor([0.5000, 0.1192])
+        >>> BetaCalibration().probability(logits)
+        tensor([0.8808, 0.1192])
+        >>> BetaCalibration(above=0.5, offset=-1.0).probability(logits)
+        tensor([0.4841, 0.0446])
     """
 
-    slope: float = Field(default=1.0, ge=FLATTEST, le=STEEPEST)
-    """Factor of the log-odds, the inverse of a temperature."""
+    above: float = Field(default=1.0, ge=FLATTEST, le=STEEPEST)
+    """Slope far above even odds."""
+    below: float = Field(default=1.0, ge=FLATTEST, le=STEEPEST)
+    """Slope far below even odds."""
     offset: float = Field(default=0.0, ge=-FARTHEST, le=FARTHEST)
     """Log-odds that are added: mostly what the prevalence in training differs from the genome's."""
 
@@ -63,7 +73,9 @@ class PlattScaling(Settings):
         Args:
             odds: Log-odds of class 1 as the model gives them, any shape.
         """
-        return torch.sigmoid(self.slope * odds + self.offset)
+        # The logarithms of 1 / (1 - p) and of p.
+        above, below = F.softplus(odds), -F.softplus(-odds)
+        return torch.sigmoid(self.above * above + self.below * below + self.offset)
 
     @classmethod
     def fit(
@@ -72,7 +84,7 @@ class PlattScaling(Settings):
         labels: NDArray[np.integer],
         weight: NDArray[np.float64] | None = None,
     ) -> Self:
-        """Fit the line with the highest likelihood, with Platt's targets.
+        """Fit the line with the highest likelihood, with the targets of Platt (1999).
 
         The targets, (n + 1) / (n + 2) for n positives in place of 1 and 1 / (m + 2) for m negatives
         in place of 0, bound the line where the scores separate both classes.
@@ -83,13 +95,11 @@ class PlattScaling(Settings):
             weight: Number of bases of the genome that each one represents, shape (N,); None counts
                 each once.
 
-        Reference: Platt, Probabilistic outputs for support vector machines, 1999.
-
         Example:
             >>> odds, labels = np.array([-3.0, -1.0, 1.0, 3.0]), np.array([0, 1, 0, 1])
-            >>> scaling = PlattScaling.fit(odds, labels)
-            >>> round(scaling.slope, 3), round(scaling.offset, 3)
-            (0.238, 0.0)
+            >>> line = BetaCalibration.fit(odds, labels)
+            >>> round(line.above, 2), round(line.below, 2), round(abs(line.offset), 2)
+            (0.21, 0.21, 0.0)
         """
         from scipy.optimize import minimize
         from scipy.special import expit
@@ -104,26 +114,32 @@ class PlattScaling(Settings):
         mean = np.bincount(cell, every * odds)[held] / total
         ones, zeros = float(positive.sum()), float((total - positive).sum())
         target = positive * (ones + 1) / (ones + 2) + (total - positive) / (zeros + 2)
-        # In units of the spread, so that both parameters matter alike to the search.
-        unit = max(float(np.sqrt(np.cov(mean, aweights=total, ddof=0))), 1e-6)
-        scaled = mean / unit
+        sides = np.stack([np.logaddexp(0, mean), -np.logaddexp(0, -mean), np.ones(len(mean))])
+        # In units of their size, so that all parameters matter alike to the search.
+        unit = np.maximum(np.sqrt(np.average(sides**2, axis=1, weights=total)), 1e-6)
+        sides /= unit[:, None]
 
         def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            value = line[0] * scaled + line[1]
-            excess = total * expit(value) - target
+            value = line @ sides
             # log(1 + exp(value)) - target * value, without overflow.
             nats = total @ np.logaddexp(0, value) - target @ value
-            return nats / ones, np.array([excess @ scaled, excess.sum()]) / ones
+            return nats / ones, sides @ (total * expit(value) - target) / ones
 
+        slopes = [(FLATTEST * size, STEEPEST * size) for size in unit[:2]]
         found = minimize(
             loss,
-            (unit, np.log(ones / zeros)),
+            (*unit[:2], 0.0),
             jac=True,
             method="L-BFGS-B",
-            bounds=((FLATTEST * unit, STEEPEST * unit), (-FARTHEST, FARTHEST)),
-            options={"ftol": 1e-12, "gtol": 1e-9, "maxiter": 200},
+            bounds=(*slopes, (-FARTHEST, FARTHEST)),
+            options={"ftol": 1e-13, "gtol": 1e-9, "maxiter": 1000},
         )
-        return cls(slope=float(found.x[0]) / unit, offset=float(found.x[1]))
+        above, below, offset = np.clip(
+            found.x / unit,
+            (FLATTEST, FLATTEST, -FARTHEST),
+            (STEEPEST, STEEPEST, FARTHEST),
+        ).tolist()
+        return cls(above=above, below=below, offset=offset)
 
 
 def log_odds(logits: Tensor) -> Tensor:
