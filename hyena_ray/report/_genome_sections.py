@@ -235,10 +235,8 @@ def regions_headline(record: PredictionRecord) -> list[Block]:
             f"{reached.own_threshold:.3g} has a recall of {reached.own_recall:.0%} there."
         )
     if record.repeats is not None:
-        share = f", {record.repeats / record.regions:.0%} of them" if record.regions else ""
         blocks.append(
-            f"At least half of the bases of {count_noun(record.repeats, 'region')}{share}, are "
-            "soft-masked: they lie in repeats."
+            f"Soft-masked, as repeats are, by half or more: {count_noun(record.repeats, 'region')}."
         )
     return blocks
 

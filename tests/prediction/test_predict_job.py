@@ -22,7 +22,11 @@ from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.outcomes import Outcome
 from hyena_ray.prediction import pieces as module
 from hyena_ray.prediction import results
-from hyena_ray.prediction.expected_precision import ExpectedPrecision, expected_precision
+from hyena_ray.prediction.expected_precision import (
+    ExpectedPrecision,
+    expected_precision,
+    reach_precision,
+)
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.bootstrap import Interval
 from hyena_ray.training.evaluation import Evaluation, TileScores
@@ -269,6 +273,60 @@ def test_the_job_says_which_precision_to_expect(
     assert read_json(out / "manifest.json")["expected"] is None
 
 
+def write_validation(model: Path) -> None:
+    """Write the figures of a validation split whose highest precision is 0.75."""
+    write_json(model / "validation.json", evaluated(0.4)._replace(split="val").as_json())
+
+
+def test_a_precision_chooses_the_threshold_with_the_most_recall(tmp_path: Path) -> None:
+    write_validation(tmp_path)
+    for wanted, threshold, recall in ((0.05, 0.2, 1.0), (0.2, 0.4, 0.8), (0.7, 0.8, 0.1)):
+        found = reach_precision(tmp_path, wanted, 0.4)
+        assert (found.threshold, found.there.recall) == (threshold, recall)
+        assert found.there.precision >= wanted
+        assert found.there.split == "val"
+        assert (found.own_threshold, found.own_recall) == (0.4, 0.8)
+        assert f"the model's own threshold 0.4 has a recall of {found.own_recall:.2f}" in str(found)
+
+
+def test_a_precision_that_is_never_reached_is_refused_with_the_highest(tmp_path: Path) -> None:
+    write_validation(tmp_path)
+    with pytest.raises(InputError) as refused:
+        reach_precision(tmp_path, 0.8, 0.4)
+    message = str(refused.value)
+    assert "--precision: 0.8: is never reached on chr20: the highest is 0.75" in message
+    assert "at a recall of 0.1 (threshold 0.8)" in message
+    assert "\n" not in message
+
+
+def test_the_job_tells_what_a_precision_costs(
+    inputs: Path, cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, out = inputs / "run" / "model", tmp_path / "out"
+    with pytest.raises(InputError, match=r"--precision 0\.2: .*holds no validation\.json"):
+        job(inputs, out, "--precision", "0.2")
+    with pytest.raises(InputError, match="cannot be used together"):
+        job(inputs, out, "--precision", "0.2", "--threshold", "0.4")
+    try:
+        write_validation(model)
+        write_json(model / "evaluation.json", evaluated(0.4).as_json())
+        with pytest.raises(InputError, match=r"--precision: 0\.9: is never reached"):
+            job(inputs, out, "--precision", "0.9")
+        assert not out.exists()
+        with caplog.at_level("INFO"):
+            found = job(inputs, out, "--contigs", "c1", "--precision", "0.2")
+        assert found.found["threshold"] == 0.4
+        assert found.found["reached"]["there"]["recall"] == 0.8
+        for text in (found.text, caplog.text):
+            assert "0.4 reaches a precision of 0.2 on the validation split" in text
+        manifest = read_json(out / "manifest.json")
+        assert manifest["reached"] == found.found["reached"]
+        assert manifest["regions_settings"]["threshold"] == 0.4
+    finally:
+        (model / "validation.json").unlink()
+        (model / "evaluation.json").unlink()
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "nowhere"], "--model: nowhere: there is no such folder"),
     "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
@@ -277,6 +335,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no contig": (["--contigs", ""], "--contigs: '': "),
     "overlap": (["--overlap", "10"], "--overlap: 10: the model reads windows of 10 bases"),
     "threshold": (["--threshold", "1.5"], r"--threshold: 1\.5: .*less than or equal to 1"),
+    "precision": (["--precision", "0"], "--precision: 0: .*greater than 0"),
     "no number": (["--threshold", "nan"], "--threshold: nan: .*number"),
     "length": (["--min-length", "0"], "--min-length: 0: .*greater than or equal to 1"),
     "gap": (["--merge-gap", "-1"], "--merge-gap: -1: .*greater than or equal to 0"),

@@ -203,7 +203,9 @@ def test_tiles_have_the_figures_of_samples_that_are_drawn(scan: PreparedData) ->
     found = evaluate_on_split(model, scan, "test", WEIGHTS).tiles
     assert found is not None
     covered = STRETCH // 100 * 100
-    scores = predict(model, held_out, WEIGHTS).scores[:, :covered].reshape(-1, 100)
+    scores = (
+        predict(model, held_out, WEIGHTS).scores(model.calibration)[:, :covered].reshape(-1, 100)
+    )
     labels = held_out.rows.labels[:, :covered].reshape(-1, 100)
     positive = labels.any(1)
     negatives = np.flatnonzero(~positive)
