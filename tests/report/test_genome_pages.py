@@ -19,6 +19,7 @@ from hyena_ray.prediction.region_tables import COLUMNS, CONTIG_COLUMNS
 from hyena_ray.prediction.results import PredictionResult
 from hyena_ray.report._page import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
+from hyena_ray.report.run_contents import read_predicted
 from hyena_ray.report.sections import page_of
 from hyena_ray.report.write import write_report
 from hyena_ray.runs.run import Output, start
@@ -258,3 +259,11 @@ def test_a_prediction_without_a_file_is_refused(tmp_path: Path, damage: str, mes
     with pytest.raises(InputError, match=message):
         write_report(folder)
     assert not (folder / "report.html").exists()
+
+
+def test_contigs_that_are_named_by_numbers_alone_have_names(tmp_path: Path) -> None:
+    path = tmp_path / "contigs.csv"
+    path.write_text(",".join(CONTIG_COLUMNS) + "\n1,10,10,0,0,0,0.00,\n2,10,10,0,0,0,0.00,\n")
+    table = read_predicted(path)
+    assert table["contig"].to_pylist() == ["1", "2"]
+    assert table["repeats"].null_count == 2
