@@ -47,7 +47,7 @@ SETTINGS = (
         "`prepare zdna`, `g4`",
     ),
     ("Sequences", "hyena_ray.dataset.sequences", "SequenceSettings", "`prepare promoter`"),
-    ("Regions", "hyena_ray.prediction.settings", "RegionSettings", "`predict`"),
+    ("Regions", "hyena_ray.genome.called_regions", "RegionSettings", "`predict`"),
 )
 """Title, module, class and users of every table of settings."""
 

@@ -285,8 +285,7 @@ def true_positives(
     rows = np.flatnonzero(positive.any(axis=1))
     for some in batches(rows, max(1, batch // tokens.shape[1])):
         with torch.no_grad():
-            logits = model.predict(upload(tokens[some], device))
-        probability = logits.float().softmax(-1)[..., POSITIVE].cpu().numpy()
+            probability = model.probability(upload(tokens[some], device)).cpu().numpy()
         check_finite(probability)
         positive[some] &= probability >= model.threshold
     return positive

@@ -93,7 +93,9 @@ def build_model(
             hub = settings.backbone is not None and is_hub_id(settings.backbone)
             base = (settings.backbone, settings.revision) if hub else (None, None)
             classifier = apply_lora(classifier, lora, *base)
-    return WindowModel(classifier, readout)
+    model = WindowModel(classifier, readout)
+    model.min_length, model.merge_gap = task.min_length, task.merge_gap
+    return model
 
 
 def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -1,8 +1,9 @@
 """Several models as one, whose probability of a label is the mean of theirs.
 
 Models that are wrong in different places are together better than any of them. The mean is that of
-probabilities, not of logits: a model whose scores saturate would outvote all others in logits, and
-the mean of probabilities that are right on average is right on average.
+calibrated probabilities, not of logits: a model whose scores saturate would outvote all others in
+logits, and the mean of probabilities that are right on average is right on average. So an ensemble
+has no calibration of its own, and whoever loads the same models gets the same probabilities.
 
 Members may be of any architecture and read windows and flanks of any size. The ensemble reads
 windows as long as the longest of theirs; a member with shorter ones reads them side by side, as it
@@ -16,9 +17,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hyena_ray.dataset.stretches import window_offsets
 from hyena_ray.errors import InputError
+from hyena_ray.model.beta_calibration import log_odds
 from hyena_ray.model.saved import load_window_model, model_sha256
 from hyena_ray.model.settings import Readout, Strands
 from hyena_ray.model.window import WindowModel, WindowScorer
@@ -26,10 +29,10 @@ from hyena_ray.storage import AnyPath
 
 
 class Ensemble(WindowScorer):
-    """The mean of the probabilities of several models, see `WindowScorer`.
+    """The mean of the calibrated probabilities of several models, see `WindowScorer`.
 
     Args:
-        members: Models that label the same unit, bases or sequences; the order does not matter.
+        members: Models of one task; the order does not matter.
 
     Example:
         >>> from hyena_ray.model.build import build_model
@@ -56,6 +59,7 @@ class Ensemble(WindowScorer):
         self._members = nn.ModuleList(ordered)
         readouts = [member.readout for member in members]
         self.labels_bases = members[0].labels_bases
+        self.min_length, self.merge_gap = members[0].min_length, members[0].merge_gap
         self.readout = Readout(
             window=max(readout.window for readout in readouts),
             flank=max(readout.required_flank for readout in readouts),
@@ -90,10 +94,11 @@ class Ensemble(WindowScorer):
         around = tokens.shape[1] - window
         offsets = window_offsets(window, own).tolist()
         windows = torch.stack([tokens[:, first : first + own + around] for first in offsets], 1)
-        logits = member.predict(windows.flatten(0, 1)).float().log_softmax(-1)
+        odds = member.calibration.line(log_odds(member.predict(windows.flatten(0, 1))))
+        both = F.logsigmoid(torch.stack((-odds, odds), -1))
         if not self.labels_bases:
-            return logits
-        parts = logits.unflatten(0, (len(tokens), len(offsets)))
+            return both
+        parts = both.unflatten(0, (len(tokens), len(offsets)))
         # The last window has bases of the one before it, which count there.
         last = parts[:, -1, len(offsets) * own - window :]
         return torch.cat((parts[:, :-1].flatten(1, 2), last), 1)
@@ -119,8 +124,8 @@ def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> Wind
         folders: Their folders, for the message.
 
     Raises:
-        InputError: One is given twice, some label bases and others sequences, or they read
-            sequences of different lengths.
+        InputError: One is given twice, or they differ in what they label, in what they call a
+            region, or in the length of the sequences that they read.
     """
     first, *others = models
     if not others:
@@ -136,6 +141,11 @@ def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> Wind
             kinds = ("sequences", "bases")
             problem = f"labels {kinds[model.labels_bases]}, and {folders[0]} labels "
             problem += kinds[first.labels_bases]
+            raise InputError("--model", folder, problem, "give models of one task")
+        if (model.min_length, model.merge_gap) != (first.min_length, first.merge_gap):
+            problem = f"calls regions of {model.min_length} bases or more, joined across gaps of "
+            problem += f"{model.merge_gap}, and {folders[0]} those of {first.min_length} and "
+            problem += str(first.merge_gap)
             raise InputError("--model", folder, problem, "give models of one task")
         if not first.labels_bases and model.readout.window != first.readout.window:
             problem = f"reads sequences of {model.readout.window} bases, and {folders[0]} those of "

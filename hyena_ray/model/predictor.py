@@ -24,8 +24,8 @@ from hyena_ray.dataset.tokens import (
     validate_letters,
 )
 from hyena_ray.errors import InputError
+from hyena_ray.genome.called_regions import Stretch, call_regions
 from hyena_ray.genome.contigs import N_CODE
-from hyena_ray.genome.intervals import true_runs
 from hyena_ray.model.devices import (
     arithmetic,
     default_device,
@@ -44,7 +44,7 @@ from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
 from hyena_ray.storage import AnyPath, location
 
 MODEL_FILES = (
-    *(READOUT, PROVENANCE, "evaluation.json", "tokenizer_config.json"),
+    *(READOUT, PROVENANCE, "evaluation.json", "validation.json", "tokenizer_config.json"),
     f"{ADAPTER}/*",
 )
 """Files of a model beside configuration and weights, as patterns of the hub."""
@@ -86,7 +86,7 @@ class ScoredSpan(NamedTuple):
 
 @torch.inference_mode()
 def probabilities(model: WindowScorer, tokens: Tensor) -> Tensor:
-    """Compute the probability of class 1, with the model's own strands.
+    """Compute the calibrated probability of class 1, with the model's own strands.
 
     Args:
         model: A model in evaluation mode, on any device.
@@ -96,7 +96,7 @@ def probabilities(model: WindowScorer, tokens: Tensor) -> Tensor:
         Shape (B, window) for bases, (B, 1) for sequences; float32.
     """
     with arithmetic("float32"):
-        return model.predict(tokens).float().softmax(-1)[..., 1]
+        return model.probability(tokens)
 
 
 def default_batch(readout: Readout, device: torch.device) -> int:
@@ -433,7 +433,7 @@ class _Means:
 
 
 class PredictedRegion(NamedTuple):
-    """A run of bases at or above the threshold; 0-based and half-open."""
+    """Bases at or above the threshold, and small gaps between them; 0-based and half-open."""
 
     start: int
     end: int
@@ -521,14 +521,23 @@ class SequencePredictor:
         return self._predict(sequence, places, stride)
 
     def predict_regions(
-        self, sequence: str, *, stride: int | None = None, threshold: float | None = None
+        self,
+        sequence: str,
+        *,
+        stride: int | None = None,
+        threshold: float | None = None,
+        min_length: int | None = None,
+        merge_gap: int | None = None,
     ) -> list[PredictedRegion]:
-        """Find the runs of bases whose probability reaches the threshold, in order.
+        """Find the regions whose bases reach the threshold, in order, as a prediction calls them.
 
         Args:
             sequence: One sequence, as `predict` takes it.
             stride: Bases from one window to the next; None takes half a window.
-            threshold: Probability that overrides the model's own threshold.
+            threshold: Probability from which a base is called; None takes the model's own.
+            min_length: Bases of the shortest region; None takes that of the model's task.
+            merge_gap: Most uncalled bases between two runs that are one region; None takes that of
+                the model's task.
 
         Raises:
             InputError: As `predict`, or the model labels whole sequences.
@@ -538,11 +547,9 @@ class SequencePredictor:
                 self.source, None, "labels whole sequences and finds no regions", "use predict"
             )
         scores = self._predict([sequence], ["sequence"], stride)[0]
-        spans = true_runs(scores >= (self.threshold if threshold is None else threshold))
-        return [
-            PredictedRegion(start, end, float(scores[start:end].mean()))
-            for start, end in zip(spans.start.tolist(), spans.end.tolist(), strict=True)
-        ]
+        settings = self.model.regions.changed(threshold, min_length, merge_gap)
+        regions = call_regions([Stretch("", 0, scores)], settings)
+        return [PredictedRegion(region.start, region.end, region.mean) for region in regions]
 
     def _predict(self, sequences: list[str], places: list[str], stride: int | None) -> list[Any]:
         window = self.model.readout.window

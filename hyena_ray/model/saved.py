@@ -21,6 +21,7 @@ from hyena_ray.dataset.tokens import TOKEN_IDS
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_folder, read_json, write_json
 from hyena_ray.model.baseline_models import BASELINES
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.boosted_trees import BoostedTrees
 from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
 from hyena_ray.model.configuration import (
@@ -78,10 +79,16 @@ class StoredReadout(Settings):
     """Content of readout.json, which is sealed; see `hyena_ray.runs.plan.sealed`."""
 
     readout: Readout
+    calibration: BetaCalibration
+    """Map from log-odds to probabilities."""
     threshold: float = Field(ge=0, le=1)
-    """Probability from which a label counts as positive."""
+    """Calibrated probability from which a label counts as positive."""
     tile_threshold: float = Field(ge=0, le=1)
     """The same for tiles, see `WindowModel.tile_threshold`."""
+    min_length: int = Field(ge=1)
+    """Bases of the shortest region that is called."""
+    merge_gap: int = Field(ge=0)
+    """Most uncalled bases between two runs of called ones that are one region."""
     contents: tuple[StoredFile, ...]
     """Every other file of the model but its card, a text that people may edit."""
 
@@ -155,8 +162,11 @@ def save_window_model(
             write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
         stored = StoredReadout(
             readout=model.readout,
+            calibration=model.calibration,
             threshold=model.threshold,
             tile_threshold=model.tile_threshold,
+            min_length=model.min_length,
+            merge_gap=model.merge_gap,
             contents=(),
         )
         stored.write(temporary)
@@ -255,8 +265,10 @@ def load_window_model(folder: AnyPath) -> WindowModel:
         stored = checked_readout(files)
         classifier = _load_classifier(files)
     model = WindowModel(classifier, stored.readout)
+    model.calibration = stored.calibration
     model.threshold = stored.threshold
     model.tile_threshold = stored.tile_threshold
+    model.min_length, model.merge_gap = stored.min_length, stored.merge_gap
     return model.eval()
 
 
@@ -308,7 +320,8 @@ def write_tokenizer_config(folder: Path) -> None:
 def model_sha256(model: WindowScorer) -> str:
     """Return the sha256 of all that a model's figures depend on, whatever file it came from.
 
-    These are its configuration, weights, readout and thresholds.
+    These are its configuration, weights, readout, calibration, thresholds and what it calls a
+    region.
 
     Args:
         model: Model on any device.
@@ -321,7 +334,9 @@ def model_sha256(model: WindowScorer) -> str:
 
 def _sha256(model: WindowModel) -> str:
     digest = hashlib.sha256(model.readout.model_dump_json().encode())
-    digest.update(repr((float(model.threshold), float(model.tile_threshold))).encode())
+    digest.update(model.calibration.model_dump_json().encode())
+    thresholds = float(model.threshold), float(model.tile_threshold)
+    digest.update(repr((*thresholds, model.min_length, model.merge_gap)).encode())
     config = asdict(model.classifier.config)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):

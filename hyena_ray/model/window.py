@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS
 from hyena_ray.errors import InputError
+from hyena_ray.genome.called_regions import RegionSettings
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
 from hyena_ray.model.convolution import ALL
@@ -62,12 +64,37 @@ class WindowScorer(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.calibration = BetaCalibration()
+        """Map from log-odds to probabilities that are fractions of the genome; training fits it.
+        Logits, and so losses and attributions, are those before it."""
         self.threshold = 0.5
-        """Probability of class 1 from which a label counts as positive; training chooses it, for
-        bases at the prevalence of the genome."""
+        """Calibrated probability of class 1 from which a label counts as positive; training chooses
+        it, for bases at the prevalence of the genome."""
         self.tile_threshold = 0.5
         """The same for bases of tiles with and without a label at a fixed ratio, on which the
         original work tested; no job calls bases with it."""
+        self.min_length = 1
+        """Bases of the shortest region that is called; the task's in a model that was built."""
+        self.merge_gap = 0
+        """Most uncalled bases between two runs of called ones that are one region; likewise."""
+
+    @property
+    def regions(self) -> RegionSettings:
+        """How probabilities become regions, where nothing else is asked for."""
+        return RegionSettings(
+            threshold=self.threshold, min_length=self.min_length, merge_gap=self.merge_gap
+        )
+
+    def probability(self, tokens: Tensor) -> Tensor:
+        """Compute the calibrated probability of class 1, from the strands of the readout.
+
+        Args:
+            tokens: Windows with their flanks, as the class says.
+
+        Returns:
+            Shape (B, labels), float32; NaN where the logits overflow.
+        """
+        return self.calibration.probability(self.predict(tokens))
 
     @property
     @abstractmethod
@@ -150,7 +177,7 @@ class WindowModel(WindowScorer):
         return (self,)
 
     def read_strands(self, strands: Strands) -> None:
-        """Change which strands are read; the threshold stays that of others.
+        """Change which strands are read; calibration and thresholds stay those of others.
 
         Args:
             strands: Predict from the given strand, or average the logits of both.

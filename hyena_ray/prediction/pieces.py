@@ -7,7 +7,7 @@ The driver, with any scheduler over piece numbers, calls in this order:
     scorer = make_scorer(model, plan)           # once in every actor
     for index in missing_pieces(plan, folder):  # in actors, in any order, any number of times
         run_piece(scorer, plan, index, folder)
-    write_results(plan, settings, folder)       # in region_calling; can wait for the pieces
+    write_results(plan, regions, genome, folder)  # in results; can wait for the pieces
 
 Actors read the bases of a piece from a file of its own: a gzipped genome can only be read from its
 start, and holding one takes more memory than scoring it. A piece is one file that appears whole or

@@ -183,7 +183,7 @@ def _at_the_threshold(evaluation: Evaluation, task: Task) -> str:
         regions = evaluation.regions
         text += (
             f" Of {regions.regions:,} labelled regions {regions.found:,} are found, and "
-            f"{number(regions.false_per_mb, 1)} called runs of bases per million lie outside them."
+            f"{number(regions.false_per_mb, 1)} called regions per million bases are outside them."
         )
     return text
 

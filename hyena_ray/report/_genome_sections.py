@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.manifest import Count, Manifest
 from hyena_ray.genome.region_shape import SHIFTS, RegionShape, signed
-from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.report._page import (
@@ -34,6 +33,8 @@ from hyena_ray.training.pretrain_record import ALL, PretrainRecord
 
 SHOWN_REGIONS = 25
 """Regions of the table of the surest."""
+SHOWN_BASES = 40
+"""Bases of a region in that table; of a longer one both ends."""
 BARS = 40
 """Contigs of the figure of prepared windows: a draft genome has thousands."""
 ROWS = 50
@@ -201,25 +202,48 @@ def regions_headline(record: PredictionRecord) -> list[Block]:
     Args:
         record: Manifest of the prediction.
     """
-    headline = Headline(
-        f"{count_noun(record.regions, 'region')}",
-        f"on {count_noun(record.contigs, 'contig')}: {record.called:,} bases have a probability "
-        f"of at least {record.regions_settings.threshold:.3g}, {record.share:.3%} of the "
-        f"{record.scored:,} that are not N.",
-    )
-    if record.expected is None:
-        return [
-            headline,
-            "How many of them are right is not known: the folder of the model holds no evaluation.",
-        ]
-    expected = record.expected
-    return [
-        headline,
-        f"Of the called bases {expected.precision:.0%} may be right, at a recall of "
-        f"{expected.recall:.0%}: an estimate on the {expected.split} split of the model's data "
-        f"({shortened_list(expected.contigs)}), where {expected.prevalence:.3%} of the bases have "
-        "a label.",
+    settings = record.regions_settings
+    blocks: list[Block] = [
+        Headline(
+            f"{count_noun(record.regions, 'region')}",
+            f"on {count_noun(record.contigs, 'contig')}, {number(record.per_mb, 1)} per Mb: "
+            f"{record.called:,} bases have a probability of at least {settings.threshold:.3g}, "
+            f"{record.share:.3%} of the {record.scored:,} that are not N.",
+        )
     ]
+    if record.expected is None:
+        blocks.append(
+            "How many of them are right is not known: the folder of the model holds no evaluation."
+        )
+    else:
+        expected = record.expected
+        blocks.append(
+            f"Of the called bases {_percentage(expected.precision, expected.precision_interval)} "
+            f"may be right, at a recall of "
+            f"{_percentage(expected.recall, expected.recall_interval)}: an estimate on the "
+            f"{expected.split} split of the model's data ({shortened_list(expected.contigs)}), "
+            f"where {expected.prevalence:.3%} of the bases have a label."
+        )
+    if record.reached is not None:
+        reached = record.reached
+        there = reached.there
+        blocks.append(
+            f"A precision of {reached.wanted:.0%} was asked for. On the validation split the "
+            f"threshold {reached.threshold:.3g} has "
+            f"{_percentage(there.precision, there.precision_interval)}, at a recall of "
+            f"{_percentage(there.recall, there.recall_interval)}; the model's own threshold "
+            f"{reached.own_threshold:.3g} has a recall of {reached.own_recall:.0%} there."
+        )
+    if record.repeats is not None:
+        blocks.append(
+            f"Soft-masked, as repeats are, by half or more: {count_noun(record.repeats, 'region')}."
+        )
+    return blocks
+
+
+def _percentage(value: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{value:.0%} ({low:.0%} to {high:.0%})"
 
 
 def regions_section(contents: PredictContents) -> Section:
@@ -233,7 +257,7 @@ def regions_section(contents: PredictContents) -> Section:
     if regions.num_rows:
         threshold = contents.record.regions_settings.threshold
         blocks += [_lengths(regions), _probabilities(regions, threshold), _surest(regions)]
-    blocks.append(_regions_by_contig(contents.plan, regions))
+    blocks.append(_regions_by_contig(contents.contigs))
     return Section("regions", "Regions of the genome", blocks)
 
 
@@ -260,14 +284,14 @@ def _probabilities(regions: pa.Table, threshold: float) -> Figure:
     highest = regions["max"].to_numpy()
     edges = np.linspace(min(threshold, highest.min()), 1, 21)
     svg, counts = _histogram("probabilities", highest, edges, "highest probability in a region")
-    sure = int((highest >= 0.9).sum())
+    sure = int((highest >= 0.5).sum())
     bins = [between(first, last, 2) for first, last in pairwise(edges)]
     return Figure(
         "probabilities",
         svg,
-        f"{sure:,} of {count_noun(len(highest), 'region')} reach a probability of 0.9.",
-        "How sure the model is at the summit of a region. Weights of the loss and the fraction of "
-        "labelled windows shift it: read it as a rank, not as a frequency.",
+        f"{sure:,} of {count_noun(len(highest), 'region')} reach a probability of 0.5.",
+        "How sure the model is at the summit of a region. Probabilities are calibrated for the "
+        "prevalence of the contigs that the model was validated on: on others they are a rank.",
         Table(
             "Regions by highest probability",
             ["probability", "regions"],
@@ -293,42 +317,55 @@ def _histogram(
 
 
 def _surest(regions: pa.Table) -> Table:
-    order = pc.sort_indices(regions, [("mean", "descending"), ("length", "descending")])
-    rows = regions.take(order[:SHOWN_REGIONS]).to_pylist()
+    rows = regions.take(pc.sort_indices(regions, [("rank", "ascending")])[:SHOWN_REGIONS])
+    masked = rows["soft_masked"].null_count < rows.num_rows
     return Table(
-        f"The {len(rows)} regions with the highest mean probability (0-based, half-open)",
-        ["region", "bases", "mean", "highest"],
+        f"The {rows.num_rows} regions with the highest mean probability (0-based, half-open"
+        + ("; lower case: soft-masked)" if masked else ")"),
+        ["rank", "region", "name", "bases", "mean", "highest", "sequence"],
         [
             [
+                f"{row['rank']:,}",
                 f"{row['contig']}:{row['start']:,}-{row['end']:,}",
+                row["name"],
                 f"{row['length']:,}",
                 number(row["mean"]),
                 number(row["max"]),
+                _shortened(row["sequence"]),
             ]
-            for row in rows
+            for row in rows.to_pylist()
         ],
     )
 
 
-def _regions_by_contig(plan: PredictionPlan, regions: pa.Table) -> Table:
-    bases: dict[str, int] = {}
-    for piece in plan.pieces:
-        for span in piece.spans:
-            bases[span.contig] = bases.get(span.contig, 0) + span.bases
-    shown = sorted(bases, key=lambda name: -bases[name])[:ROWS]
-    more = len(bases) - len(shown)
+def _shortened(sequence: str) -> str:
+    """Return a sequence that fits a table; the whole one is in the CSV file."""
+    if len(sequence) <= SHOWN_BASES:
+        return sequence
+    half = SHOWN_BASES // 2
+    return f"{sequence[:half]}...{sequence[-half:]}"
+
+
+def _regions_by_contig(contigs: pa.Table) -> Table:
+    order = pc.sort_indices(contigs, [("scored", "descending")])
+    more = contigs.num_rows - ROWS
+    masked = contigs["repeats"].null_count < contigs.num_rows
+    heads = ["contig", "scored bases", "regions", "bases in regions", "regions per Mb"]
     return Table(
-        "Regions by contig" + (f", without the {more:,} shortest" if more else ""),
-        ["contig", "bases", "regions", "bases in regions", "regions per Mb"],
-        [_contig_row(name, bases[name], regions) for name in shown],
+        "Regions by contig" + (f", without the {more:,} shortest" if more > 0 else ""),
+        heads + ["in repeats"] * masked,
+        [
+            [
+                row["contig"],
+                f"{row['scored']:,}",
+                f"{row['regions']:,}",
+                f"{row['in_regions']:,}",
+                number(row["regions_per_mb"], 1),
+                *([f"{row['repeats']:,}"] if masked else []),
+            ]
+            for row in contigs.take(order[:ROWS]).to_pylist()
+        ],
     )
-
-
-def _contig_row(name: str, bases: int, regions: pa.Table) -> Sequence[str]:
-    own = regions.filter(pc.field("contig") == name)
-    inside = int(pc.sum(own["length"]).as_py() or 0)
-    per_mb = number(1e6 * own.num_rows / bases, 1)
-    return [name, f"{bases:,}", f"{own.num_rows:,}", f"{inside:,}", per_mb]
 
 
 def perplexity_headline(record: PretrainRecord) -> list[Block]:

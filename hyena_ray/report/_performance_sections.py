@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import optuna
-from scipy.stats import binomtest
 
+from hyena_ray.progress import count_noun
 from hyena_ray.report._page import Block, Figure, Section, Table, between, number
 from hyena_ray.report._plots import BLUE, GREEN, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import ScoredContents, TrainContents, TuneContents
@@ -14,6 +14,7 @@ from hyena_ray.search.stored_study import STATES
 from hyena_ray.training.enrichment import SHIFTS
 from hyena_ray.training.errors_by_kind import Errors
 from hyena_ray.training.evaluation import Evaluation
+from hyena_ray.training.reliability import TOP, Reliability
 from hyena_ray.workflows.comparison_table import METRIC_TITLES
 
 CURVE_ROWS = 12
@@ -41,6 +42,7 @@ def evaluation_section(contents: ScoredContents) -> Section | None:
     blocks: list[Block] = [
         _precision_recall(evaluation),
         _reliability(evaluation),
+        _top_reliability(evaluation),
         _metrics(evaluation),
     ]
     if evaluation.enrichment:
@@ -103,38 +105,78 @@ def _precision_recall(evaluation: Evaluation) -> Figure:
 
 
 def _reliability(evaluation: Evaluation) -> Figure:
-    curve = evaluation.calibration
-    intervals = [
-        binomtest(round(fraction * count), count).proportion_ci(method="wilson")
-        for fraction, count in zip(curve.observed, curve.labels, strict=True)
-    ]
+    calibration = evaluation.calibration
+    curve = calibration.curve
     with style() as new_figure:
         figure, axes = _unit_square(new_figure)
-        axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
-        axes.plot(curve.predicted, curve.observed, "o-", color=BLUE, markersize=6)
-        for predicted, edges in zip(curve.predicted, intervals, strict=True):
-            axes.plot([predicted, predicted], edges, color=BLUE, linewidth=1.2)
-        axes.set(xlabel="predicted probability", ylabel="fraction labelled")
+        _draw_reliability(axes, curve)
         svg = svg_of(figure, "reliability")
-    bins = list(zip(curve.predicted, curve.observed, curve.labels, intervals, strict=True))
-    rows = [
-        [number(predicted), number(observed), between(*edges), f"{labels:,}"]
-        for predicted, observed, labels, edges in bins
+    inner = [
+        (labels, observed - predicted)
+        for predicted, observed, labels in zip(
+            curve.predicted, curve.observed, curve.labels, strict=True
+        )
+        if 0.1 <= predicted <= 0.9
     ]
-    inner = [row for row in bins if 0.1 <= row[0] <= 0.9]
-    total = sum(labels for _, _, labels, _ in inner)
-    gap = sum(labels * (observed - predicted) for predicted, observed, labels, _ in inner)
-    gap /= max(1, total)
+    gap = sum(labels * off for labels, off in inner) / max(1, sum(labels for labels, _ in inner))
     tendency = "too low" if gap > 0.05 else "too high" if gap < -0.05 else "about right"
     return Figure(
         "reliability",
         svg,
-        f"Brier score {number(curve.brier, 4)}; probabilities between 0.1 and 0.9 are {tendency}.",
+        f"Brier score {number(calibration.brier, 5)}, of the prevalence alone "
+        f"{number(calibration.brier_of_prevalence, 5)}; probabilities between 0.1 and 0.9 are "
+        f"{tendency}.",
         "Fraction of labels that are 1 against predicted probability, in bins of equal width; on "
-        "the dashed line a probability is the fraction that it predicts. Vertical lines: 95 % "
-        "intervals of Wilson, which take labels as independent.",
-        Table("Reliability", ["predicted", "observed", "95 % interval", "labels"], rows),
+        f"the dashed line a probability is the fraction that it predicts. {_VERTICAL}",
+        _reliability_table("Reliability", curve),
     )
+
+
+def _top_reliability(evaluation: Evaluation) -> Figure:
+    curve = evaluation.calibration.top
+    what = "bases" if evaluation.regions is not None else "sequences"
+    with style() as new_figure:
+        figure = new_figure(figsize=(WIDTH, 4.2))
+        axes = figure.add_subplot()
+        most = 1.05 * max(*curve.predicted, *(high for _, high in curve.intervals), 1e-3)
+        axes.set(xlim=(0, most), ylim=(0, most))
+        _draw_reliability(axes, curve)
+        svg = svg_of(figure, "top-reliability")
+    within = sum(
+        low <= predicted <= high
+        for predicted, (low, high) in zip(curve.predicted, curve.intervals, strict=True)
+    )
+    return Figure(
+        "top-reliability",
+        svg,
+        f"In {within} of {count_noun(len(curve.predicted), 'bin')} of the {TOP:.0%} of the {what} "
+        "with the highest probabilities, the fraction with a label is the predicted one, within "
+        "its interval.",
+        f"The {what} that a scan calls, in bins of equal weight at the prevalence of the scored "
+        f"contigs or sequences. {_VERTICAL}",
+        _reliability_table(f"Reliability of the highest {TOP:.0%}", curve),
+    )
+
+
+_VERTICAL = "Vertical lines: 95 % intervals, from draws of blocks of neighbours."
+
+
+def _draw_reliability(axes: Any, curve: Reliability) -> None:
+    """Draw a reliability curve within the limits of the axes."""
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2)
+    axes.plot(curve.predicted, curve.observed, "o-", color=BLUE, markersize=6)
+    for predicted, edges in zip(curve.predicted, curve.intervals, strict=True):
+        axes.plot([predicted, predicted], edges, color=BLUE, linewidth=1.2)
+    axes.set(xlabel="predicted probability", ylabel="fraction labelled")
+
+
+def _reliability_table(title: str, curve: Reliability) -> Table:
+    columns = (curve.predicted, curve.observed, curve.intervals, curve.labels)
+    rows = [
+        [number(predicted), number(observed), between(*edges), f"{labels:,}"]
+        for predicted, observed, edges, labels in zip(*columns, strict=True)
+    ]
+    return Table(title, ["predicted", "observed", "95 % interval", "labels"], rows)
 
 
 def _metrics(evaluation: Evaluation) -> Table:
@@ -151,7 +193,9 @@ def _metrics(evaluation: Evaluation) -> Table:
                 rows.append([METRIC_TITLES[f"tile_{name}"], number(value), shown])
     if evaluation.regions is not None:
         rows.append(["regions found", number(evaluation.regions.recall), ""])
-        rows.append(["called runs that touch a region", number(evaluation.regions.precision), ""])
+        rows.append(
+            ["called regions that touch a labelled one", number(evaluation.regions.precision), ""]
+        )
         rows.append(["false calls per Mb", number(evaluation.regions.false_per_mb, 1), ""])
     rows += [
         ["threshold", number(evaluation.metrics.threshold), ""],

@@ -23,7 +23,7 @@ from hyena_ray.files import read_json
 from hyena_ray.model.saved import load_window_model, model_sha256
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
-from hyena_ray.prediction.region_calling import TABLE
+from hyena_ray.prediction.region_tables import CONTIGS, TABLE
 from hyena_ray.report.run_contents import (
     AttributeContents,
     AttributionResults,
@@ -39,7 +39,7 @@ from hyena_ray.report.run_contents import (
     SanityResults,
     TrainContents,
     TuneContents,
-    read_regions,
+    read_predicted,
     read_sample,
     read_study,
 )
@@ -262,8 +262,8 @@ def _predict(folder: AnyPath) -> PredictContents:
         folder=folder,
         simulated=record.simulated,
         record=record,
-        regions=read_regions(folder / TABLE),
-        plan=_plan(folder, PredictionPlan),
+        regions=read_predicted(folder / TABLE),
+        contigs=read_predicted(folder / CONTIGS),
     )
 
 

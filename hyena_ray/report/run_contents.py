@@ -25,7 +25,6 @@ from hyena_ray.attribution.shards import ShardPlan, parse_shard_table, read_shar
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
-from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.runs.run import RunProvenance
 from hyena_ray.search.stored_study import all_trials, is_own
@@ -281,13 +280,13 @@ class PredictContents(RunContents):
 
     kind: ClassVar[str] = "predict"
 
-    plan: PredictionPlan
-    """Contigs, pieces and windows of the prediction."""
     record: PredictionRecord
     """Manifest of the prediction."""
     regions: pa.Table
-    """Columns `contig, start, end, length, mean, max, summit`, 0-based and half-open; may be empty.
-    """
+    """Columns `contig, start, end, length, mean, max, rank, soft_masked, sequence`, 0-based and
+    half-open; may be empty."""
+    contigs: pa.Table
+    """Columns `contig, scored, called, regions, in_regions, regions_per_mb, repeats`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,18 +334,27 @@ def read_study(path: AnyPath, name: str) -> optuna.Study | None:
     return study
 
 
-def read_regions(path: AnyPath) -> pa.Table:
-    """Read the table of predicted regions.
+PREDICTED_COLUMNS = {
+    **dict.fromkeys(("contig", "name", "sequence"), pa.string()),
+    **dict.fromkeys(("mean", "max", "soft_masked", "regions_per_mb"), pa.float64()),
+    **dict.fromkeys(("regions", "in_regions", "repeats"), pa.int64()),
+}
+"""Types that the values of a column may not show: a contig may be named 1, and a table be empty."""
+
+
+def read_predicted(path: AnyPath) -> pa.Table:
+    """Read a table of a prediction, of its regions or of its contigs.
 
     Args:
-        path: CSV file with the columns `contig, start, end, length, mean, max, summit`.
+        path: CSV file.
 
     Raises:
         InputError: The file is missing or damaged.
     """
     try:
         with arrow_file(path) as stream:
-            return csv.read_csv(stream)
+            options = csv.ConvertOptions(column_types=PREDICTED_COLUMNS)
+            return csv.read_csv(stream, convert_options=options)
     except (OSError, pa.ArrowException) as error:
         raise InputError(path, None, f"cannot be read ({error})", "predict again") from None
 

@@ -47,13 +47,13 @@ KINDS: dict[str, Kind] = {
     "train": Kind(
         "a",
         "training run",
-        3,
+        4,
         ("model", "checkpoint.pt", "history.json", "evaluation.json", "tensorboard"),
     ),
     "tune": Kind(
         "a",
         "search of settings",
-        3,
+        4,
         (
             *("study.db*", "trials", "trials.parquet", "tune", "tensorboard"),
             *("model", "evaluation.json", "data", "attribution"),
@@ -61,17 +61,17 @@ KINDS: dict[str, Kind] = {
         parts=("data", "attribution"),
     ),
     "compare": Kind(
-        "a", "comparison of presets", 3, ("runs", "ensembles", "comparison.*"), parts=("runs",)
+        "a", "comparison of presets", 5, ("runs", "ensembles", "comparison.*"), parts=("runs",)
     ),
-    "evaluate": Kind("an", "evaluation", 4, ("evaluation.json",)),
+    "evaluate": Kind("an", "evaluation", 5, ("evaluation.json",)),
     "attribute": Kind("an", "attribution", 3, ("shards", "kmers", "tracks")),
     "combine": Kind("a", "combination of attributions", 2, ("kmers",)),
     "sanity": Kind("", "sanity checks of an attribution", 2, ("sanity.json",)),
     "predict": Kind(
         "a",
         "prediction",
-        4,
-        ("shards", "sequences", "probabilities.bw", "regions.bed", "regions.csv"),
+        5,
+        ("shards", "sequences", "probabilities.bw", "regions.bed", "regions.csv", "contigs.csv"),
     ),
     "pretrain": Kind("a", "pretraining", 2, ("backbone", "checkpoint.pt", "train")),
 }

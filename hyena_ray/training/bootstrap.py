@@ -129,6 +129,16 @@ def interval_of(values: Numbers) -> Interval:
     return Interval(*map(float, np.percentile(values, (2.5, 97.5))))
 
 
+def intervals_of(values: Numbers) -> tuple[Interval, ...]:
+    """Return the intervals that hold 95 % of the replicates of several figures.
+
+    Args:
+        values: Figures of every replicate, shape (R, n).
+    """
+    edges = np.percentile(values, (2.5, 97.5), axis=0)
+    return tuple(Interval(*pair) for pair in edges.T.tolist())
+
+
 def _counts(scored: Scored, blocks: int) -> Confusion:
     """Add up the weights of right and wrong calls in every block, shape (blocks,)."""
     kinds = 2 * scored.called + (scored.labels == 1)

@@ -21,6 +21,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
 from hyena_ray.training.bootstrap import Interval
 from hyena_ray.training.evaluation import Evaluation
+from hyena_ray.training.reliability import TOP
 from hyena_ray.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
         + ("" if labels_bases else f", {facts.settings.data.length} of them"),
         "```",
         "",
-        "The classifier alone, without windows, strands and threshold:",
+        "The classifier alone, without windows, strands, calibration and threshold:",
         "",
         "```python",
         "import hyena_ray.model.huggingface  # registers the model with transformers",
@@ -289,7 +290,9 @@ def _figures(facts: CardFacts) -> list[str]:
         f"| metric | {' | '.join(evaluation.split for evaluation in splits)} |",
         "|---|" + "---|" * len(splits),
         *(f"| {name} | {' | '.join(_cell(e, name) for e in splits)} |" for name in METRICS),
-        f"| Brier score | {' | '.join(f'{e.calibration.brier:.5f}' for e in splits)} |",
+        f"| Brier score (of the prevalence alone) | {' | '.join(map(_brier_cell, splits))} |",
+        f"| labelled among the highest {TOP:.0%}: predicted, observed | "
+        f"{' | '.join(map(_top_cell, splits))} |",
     ]
     if all(evaluation.regions is not None for evaluation in splits):
         found, false = (" | ".join(map(cell, splits)) for cell in (_regions_found, _false_runs))
@@ -328,6 +331,18 @@ def _interval_cell(value: float, interval: Interval) -> str:
     return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
+def _brier_cell(evaluation: Evaluation) -> str:
+    calibration = evaluation.calibration
+    return f"{calibration.brier:.5f} ({calibration.brier_of_prevalence:.5f})"
+
+
+def _top_cell(evaluation: Evaluation) -> str:
+    """Return predicted and observed fraction in the lowest and in the highest bin."""
+    top = evaluation.calibration.top
+    ends = dict.fromkeys((0, len(top.predicted) - 1))
+    return "; ".join(f"{top.predicted[at]:.3f}, {top.observed[at]:.3f}" for at in ends)
+
+
 def _regions_found(evaluation: Evaluation) -> str:
     assert evaluation.regions is not None
     return f"{evaluation.regions.found:,} of {evaluation.regions.regions:,}"
@@ -355,8 +370,9 @@ def _use(facts: CardFacts) -> list[str]:
         negatives = sum(read_shares(shares).values())
         lines.append(
             f"- Trained with {negatives:g} windows without a label for each one with, "
-            f"where {best.prevalence:.3%} of the bases of the scored contigs have one: "
-            "probabilities are too high. The figures hold for these contigs."
+            f"where {best.prevalence:.3%} of the bases of the scored contigs have one. "
+            "Probabilities are calibrated for the prevalence of the validation contigs; logits are "
+            "not. The figures hold for the contigs that were scored."
         )
     lines += [
         f"- The threshold {best.metrics.threshold:.3f} was chosen for the best "

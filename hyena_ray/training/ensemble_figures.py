@@ -82,7 +82,8 @@ def score_ensemble(
     predicted = score_bases(held_out)
 
     def paired(model: WindowModel | Ensemble) -> dict[str, Numbers]:
-        scores = predict(model, held_out, class_weights, on_progress=on_progress).scores
+        predictions = predict(model, held_out, class_weights, on_progress=on_progress)
+        scores = predictions.scores(model.calibration)
         return dict(_replicates(held_out, scores, predicted))
 
     own = paired(ensemble)

@@ -2,7 +2,8 @@
 
 A third of the false calls of a scan are a few bases beside a region, which says more about labels
 than about the model; most others are on tracts, which an untrained predictor calls as well. What is
-left is what the model alone gets wrong.
+left is what the model alone gets wrong. Called bases are here those of called regions, as a
+prediction writes them: what `RegionScores` counts is told apart.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def count_errors(
 
     Args:
         held_out: m stretches. A run weighs as much as the stretch in which it begins.
-        called: Whether a base is called, shape (m, S).
+        called: Whether a base is in a called region, shape (m, S).
         tract: Whether the untrained predictor calls it, shape (m, S); None without a predictor.
     """
     bases = genome_bases(held_out.rows)

@@ -16,9 +16,10 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.model.beta_calibration import BetaCalibration, log_odds
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.window import WindowScorer, check_finite
+from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task
@@ -36,15 +37,14 @@ from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, ProgressSource, check_both_classes
 from hyena_ray.training.losses import weighted_cross_entropy
 from hyena_ray.training.metrics import (
-    Calibration,
     Metrics,
-    PrecisionRecall,
     RegionScores,
-    calibrate,
+    called_regions,
     measure,
-    precision_recall,
     score_regions,
 )
+from hyena_ray.training.precision_recall import PrecisionRecall, precision_recall
+from hyena_ray.training.reliability import Calibration, measure_calibration
 from hyena_ray.training.tracts import (
     UNTRAINED_PREDICTORS,
     TractScores,
@@ -65,12 +65,23 @@ FEW_BLOCKS = 20
 
 
 class Predictions(NamedTuple):
-    """A model's scores of held-out stretches or sequences, in order of their ids."""
+    """What a model says of held-out stretches or sequences, in order of their ids."""
 
-    scores: NDArray[np.float32]
-    """Probabilities of class 1, shape (m, S) for bases, (m, 1) for sequences."""
+    log_odds: NDArray[np.float32]
+    """Log-odds of class 1, shape (m, S) for bases, (m, 1) for sequences."""
     loss: float
     """Weighted cross-entropy, the mean over all labels."""
+
+    def scores(self, calibration: BetaCalibration) -> NDArray[np.float32]:
+        """Return the probabilities of class 1, shaped as the log-odds.
+
+        Args:
+            calibration: Calibration of the model.
+        """
+        scores: NDArray[np.float32] = calibration.calibrated(
+            torch.from_numpy(self.log_odds)
+        ).numpy()
+        return scores
 
 
 class Measured(NamedTuple):
@@ -160,7 +171,7 @@ class Evaluation(NamedTuple):
     calibration: Calibration
     """Whether probabilities mean what they say."""
     curve: PrecisionRecall
-    """Curve of precision and recall."""
+    """Curve of precision and recall, with intervals."""
     seen: tuple[str, ...] = ()
     """Contigs that the model was trained on, or that chose its epoch, with their use."""
     errors: Errors | None = None
@@ -266,7 +277,8 @@ class Evaluation(NamedTuple):
             lines.append(f"{name:<20}{value:.3f}  ({low:.3f} to {high:.3f})")
         lines += [
             f"{'roc_auc':<20}{self.metrics.roc_auc:.3f}",
-            f"{'brier':<20}{self.calibration.brier:.5f}",
+            f"{'brier':<20}{self.calibration.brier:.5f}  (of the prevalence alone "
+            f"{self.calibration.brier_of_prevalence:.5f})",
             f"{'threshold':<20}{self.metrics.threshold:.3f}",
         ]
         if self.regions is not None:
@@ -324,7 +336,7 @@ def predict(
         for batch in workers.share(source.batches(EVALUATION_BATCH, epoch=None, seed=0)):
             logits = model.predict(batch.tokens(device))
             loss = weighted_cross_entropy(logits, batch.labels(device), class_weights)
-            scored.append((logits.float().softmax(-1)[..., 1], loss))
+            scored.append((log_odds(logits), loss))
             if len(scored) == 1:
                 check_finite(scored[0][0])
     # The device is synchronised only here, after all work has been queued.
@@ -340,56 +352,100 @@ def evaluate(
     model: WindowScorer,
     held_out: HeldOut,
     class_weights: Tensor,
-    *,
-    threshold: str | None = None,
     workers: Workers = ALONE,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Measured:
-    """Return the metrics of held-out data.
+    """Return the metrics of held-out data, at the thresholds of the model.
 
     Args:
         model: Model to score with; it is put into evaluation mode.
         held_out: Stretches or sequences.
         class_weights: Class weights of the loss, shape (2,), float32.
-        threshold: Metric whose best threshold on these data is taken, see `measure`; None takes the
-            thresholds of the model.
         workers: Processes that share the windows; each gets the metrics of all.
         on_progress: Called with the number of windows of every batch that was scored.
     """
     predictions = predict(model, held_out, class_weights, workers, on_progress)
-    return _measure(model, held_out, predictions, threshold)
+    return _measure(held_out, predictions, model.calibration, model.threshold, model.tile_threshold)
+
+
+def calibrate(
+    model: WindowModel,
+    held_out: HeldOut,
+    class_weights: Tensor,
+    metric: str,
+    *,
+    workers: Workers = ALONE,
+    on_progress: Callable[[int], None] = lambda windows: None,
+) -> Measured:
+    """Fit a model's calibration to held-out data, and choose its thresholds on them.
+
+    Every model passes through here: networks after each epoch, fitted ones after each fit.
+
+    Args:
+        model: Model to score with; it is put into evaluation mode, and its calibration and
+            thresholds are set.
+        held_out: Stretches or sequences of the validation split.
+        class_weights: Class weights of the loss, shape (2,), float32.
+        metric: Metric for which the thresholds are the best, a key of `OBJECTIVES`.
+        workers: Processes that share the windows; each gets the metrics of all.
+        on_progress: Called with the number of windows of every batch that was scored.
+
+    Returns:
+        Metrics at these thresholds.
+    """
+    predictions = predict(model, held_out, class_weights, workers, on_progress)
+    labels, weight = held_out.rows.labels, held_out.base_weights()
+    counted = (labels != IGNORED) & (weight > 0)
+    model.calibration = BetaCalibration.fit(
+        predictions.log_odds[counted], labels[counted], weight[counted]
+    )
+    return _set_thresholds(model, held_out, predictions, metric)
 
 
 def choose_thresholds(
     model: WindowScorer,
-    validation: HeldOut,
+    held_out: HeldOut,
     class_weights: Tensor,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> None:
-    """Choose the thresholds of a model that has none of its own, and set them.
+    """Choose the thresholds of an ensemble, or of other strands, and set them.
+
+    The probabilities stay what they are, so that whoever loads the same models may use the
+    threshold.
 
     Args:
-        model: Model to score with.
-        validation: Validation data.
+        model: Model to score with; it is put into evaluation mode.
+        held_out: Stretches or sequences of the validation split.
         class_weights: Class weights of the loss, shape (2,), float32.
         on_progress: Called with the number of windows of every batch that was scored.
     """
-    metric = validation.task.threshold_metric
-    measured = evaluate(model, validation, class_weights, threshold=metric, on_progress=on_progress)
+    predictions = predict(model, held_out, class_weights, on_progress=on_progress)
+    _set_thresholds(model, held_out, predictions, held_out.task.threshold_metric)
+
+
+def _set_thresholds(
+    model: WindowScorer, held_out: HeldOut, predictions: Predictions, metric: str
+) -> Measured:
+    measured = _measure(held_out, predictions, model.calibration, metric, metric)
     model.threshold = measured.metrics.threshold
     if measured.tiles is not None:
         model.tile_threshold = measured.tiles.threshold
+    return measured
 
 
 def _measure(
-    model: WindowScorer, held_out: HeldOut, predictions: Predictions, threshold: str | None
+    held_out: HeldOut,
+    predictions: Predictions,
+    calibration: BetaCalibration,
+    threshold: float | str,
+    tile_threshold: float | str,
 ) -> Measured:
-    labels, scores = held_out.rows.labels, predictions.scores
+    labels, scores = held_out.rows.labels, predictions.scores(calibration)
     metrics = measure(
         labels,
         scores,
         loss=predictions.loss,
-        threshold=model.threshold if threshold is None else threshold,
+        threshold=threshold,
         weight=held_out.base_weights(),
     )
     if held_out.task.kind == "sequence":
@@ -398,7 +454,7 @@ def _measure(
         labels,
         scores,
         loss=predictions.loss,
-        threshold=model.tile_threshold if threshold is None else threshold,
+        threshold=tile_threshold,
         weight=held_out.tile_weights(),
     )
     return Measured(metrics, tiles)
@@ -429,29 +485,30 @@ def evaluate_on_split(
     held_out = HeldOut.read(data, split)
     check_both_classes(ArraySource(held_out.rows), f"{data.folder}: {split}")
     predictions = predict(model, held_out, class_weights, on_progress=on_progress)
-    of_tiles = _measure(model, held_out, predictions, None).tiles
+    scores = predictions.scores(model.calibration)
+    of_tiles = _measure(
+        held_out, predictions, model.calibration, model.threshold, model.tile_threshold
+    ).tiles
     rows, weight, task = held_out.rows, held_out.weight, held_out.task
-    scored = scored_labels(held_out, predictions.scores, held_out.base_weights(), model.threshold)
+    scored = scored_labels(held_out, scores, held_out.base_weights(), model.threshold)
     tiles: TileScores | None = None
     regions: RegionScores | None = None
     by_contig: tuple[ContigScores, ...] = ()
     errors: Errors | None = None
     predicted = score_bases(held_out)
     if of_tiles is not None:
-        counted = scored_labels(
-            held_out, predictions.scores, held_out.tile_weights(), model.tile_threshold
-        )
+        counted = scored_labels(held_out, scores, held_out.tile_weights(), model.tile_threshold)
         tiles = TileScores(
             min(task.lengths[0], rows.labels.shape[1]),
             task.negatives,
             of_tiles,
             bootstrap(counted, seed=BOOTSTRAP_SEED),
         )
-        regions = score_regions(rows, predictions.scores, model.threshold, weight)
-        by_contig = tuple(_by_contig(model, held_out, predictions))
+        regions = score_regions(rows, scores, model.regions, weight)
+        by_contig = tuple(_by_contig(model, held_out, scores, predictions.loss))
         title, weakest = tract_predictor(task)
         tract = None if predicted is None or weakest is None else predicted >= weakest
-        called = predictions.scores >= model.threshold
+        called = called_regions(rows, scores, model.regions) > 0
         errors = count_errors(held_out, called, tract).errors(title, weakest)
     return Evaluation(
         task=task.name,
@@ -459,36 +516,39 @@ def evaluate_on_split(
         simulated=data.manifest.simulated,
         label_source=data.manifest.label_source,
         rows=len(rows.start),
-        labels=len(scored.labels),
         whole=all(count.negative == count.candidates for count in counts),
         contigs=() if tiles is None else tuple(map(str, dict.fromkeys(rows.contig))),
         tiles=tiles,
         regions=regions,
         by_contig=by_contig,
-        tracts=score_tracts(held_out, predictions.scores, seed=BOOTSTRAP_SEED, predicted=predicted),
+        tracts=score_tracts(held_out, scores, seed=BOOTSTRAP_SEED, predicted=predicted),
         errors=errors,
         **figures_of_labels(scored, predictions.loss, model.threshold),
     )
 
 
-def figures_of_labels(scored: Scored, loss: float, threshold: float) -> dict[str, Any]:
+def figures_of_labels(
+    scored: Scored, loss: float, threshold: float, number: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
     """Return the fields of an evaluation that are made of labels, scores and weights alone.
 
     Args:
         scored: Labels that count, at least one of each class.
         loss: Weighted cross-entropy.
         threshold: Probability from which a label is called.
+        number: Number of labels that each of these stands for; None counts each once.
     """
     labels, scores, weight = scored.labels, scored.scores, scored.weight
     return {
+        "labels": len(labels) if number is None else int(number.sum()),
         "bases": float(weight.sum()),
         "prevalence": float(weight[labels == 1].sum() / weight.sum()),
         "metrics": measure(labels, scores, loss=loss, threshold=threshold, weight=weight),
         "intervals": bootstrap(scored, seed=BOOTSTRAP_SEED),
         "blocks": int(scored.block.max()) + 1,
         "replicates": REPLICATES,
-        "calibration": calibrate(labels, scores, weight),
-        "curve": precision_recall(labels, scores, weight),
+        "calibration": measure_calibration(scored, seed=BOOTSTRAP_SEED, number=number),
+        "curve": precision_recall(scored, seed=BOOTSTRAP_SEED),
     }
 
 
@@ -529,7 +589,7 @@ def scored_labels(
 
 
 def _by_contig(
-    model: WindowScorer, held_out: HeldOut, predictions: Predictions
+    model: WindowScorer, held_out: HeldOut, scores: NDArray[np.float32], loss: float
 ) -> Iterator[ContigScores]:
     for name in map(str, dict.fromkeys(held_out.rows.contig)):
         chosen = np.flatnonzero(held_out.rows.contig == name)
@@ -537,13 +597,13 @@ def _by_contig(
         labels = of_contig.rows.labels
         if not ((labels == 1).any() and (labels == 0).any()):
             continue
-        scores = predictions.scores[chosen]
+        own = scores[chosen]
         metrics = measure(
             labels,
-            scores,
-            loss=predictions.loss,
+            own,
+            loss=loss,
             threshold=model.threshold,
             weight=of_contig.base_weights(),
         )
-        regions = score_regions(of_contig.rows, scores, model.threshold, of_contig.weight)
+        regions = score_regions(of_contig.rows, own, model.regions, of_contig.weight)
         yield ContigScores(name, metrics, regions)

@@ -21,6 +21,7 @@ from hyena_ray.dataset.manifest import InputFile
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.intervals import Intervals, true_runs
 from hyena_ray.model.window import WindowScorer
 from hyena_ray.progress import shortened_list
@@ -46,7 +47,7 @@ from hyena_ray.training.evaluation import (
 )
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.leaks import TRAINED, seen_contigs
-from hyena_ray.training.metrics import BINS, RegionCounts, count_regions, measure
+from hyena_ray.training.metrics import RegionCounts, called_regions, count_regions, measure
 from hyena_ray.training.score_table import ScoreTable
 from hyena_ray.training.tracts import CONTEXT, call_tracts, measure_tracts, score_bases
 
@@ -100,19 +101,19 @@ class Part(NamedTuple):
             np.concatenate((self.block, other.block)),
         )
 
-    def last_gap(self, threshold: float, weakest: float | None) -> int:
+    def last_gap(self, settings: RegionSettings, weakest: float | None) -> int:
         """Return the last stretch before which no run goes on, and none is near; 0 where none is.
 
         Args:
-            threshold: Probability from which a base is called.
+            settings: How probabilities become regions.
             weakest: Score from which a base is in a tract.
         """
         rows = self.held_out.rows
         width = rows.labels.shape[1]
-        inside = (self.scores >= threshold) | (rows.labels == 1)
+        inside = (self.scores >= settings.threshold) | (rows.labels == 1)
         if self.predicted is not None and weakest is not None:
             inside |= self.predicted >= weakest
-        near = min(MARGIN, width)
+        near = min(max(MARGIN, settings.merge_gap), width)
         quiet = ~(inside[:-1, -near:].any(1) | inside[1:, :near].any(1))
         follows = (rows.contig[1:] == rows.contig[:-1]) & (np.diff(rows.start) == width)
         gaps = np.flatnonzero(quiet | ~follows)
@@ -122,8 +123,8 @@ class Part(NamedTuple):
 class _Runs:
     """Sums over the runs of bases of parts of a genome."""
 
-    def __init__(self, task: Task, threshold: float) -> None:
-        self._threshold = threshold
+    def __init__(self, task: Task, settings: RegionSettings) -> None:
+        self._settings = settings
         title, weakest = tract_predictor(task)
         self._title: str | None = title
         self._weakest: float | None = weakest
@@ -137,7 +138,7 @@ class _Runs:
     def add(self, part: Part) -> None:
         """Add stretches, but for the last ones if a run may go on behind them."""
         together = part if self._left is None else self._left.then(part)
-        gap = together.last_gap(self._threshold, self._weakest)
+        gap = together.last_gap(self._settings, self._weakest)
         self._left = together.rows(slice(gap, None))
         if gap:
             self._count(together.rows(slice(gap)))
@@ -162,16 +163,16 @@ class _Runs:
         }
 
     def _count(self, part: Part) -> None:
-        called, tract = part.scores >= self._threshold, None
+        rows, tract = part.held_out.rows, None
+        called = called_regions(rows, part.scores, self._settings)
         if part.predicted is not None and self._weakest is not None:
             tract = part.predicted >= self._weakest
             found = call_tracts(part.held_out, part.scores, part.predicted, part.block)
             self._tracts = self._tracts or [[] for _ in found]
             for collected, of_part in zip(self._tracts, found, strict=True):
                 collected.append(of_part)
-        errors = count_errors(part.held_out, called, tract)
+        errors = count_errors(part.held_out, called > 0, tract)
         self._errors = errors if self._errors is None else self._errors.plus(errors)
-        rows = part.held_out.rows
         edges = np.flatnonzero(rows.contig[1:] != rows.contig[:-1]) + 1
         for first, last in zip([0, *edges], [*edges, len(rows.contig)], strict=True):
             chosen, name = slice(first, last), str(rows.contig[first])
@@ -288,15 +289,17 @@ def evaluate_on_genome(
         NonFiniteError: The model's logits overflow.
     """
     block = resampling_blocks(scan.names, scan.starts)
-    table, runs = ScoreTable(model.threshold, TABLE_ROWS), _Runs(task, model.threshold)
+    table, runs = ScoreTable(model.threshold, TABLE_ROWS), _Runs(task, model.regions)
     calls, loss = _Calls(scan, model.threshold), _Mean()
     names = scan.names
     flank = max(model.readout.required_flank, CONTEXT)
     for first, rows in _numbered(scan.read(flank)):
         held_out = HeldOut(rows, np.ones(len(rows.start)), task)
-        scores, mean = predict(model, held_out, class_weights, on_progress=on_progress)
+        predictions = predict(model, held_out, class_weights, on_progress=on_progress)
+        scores = predictions.scores(model.calibration)
         labelled = rows.labels == 1
-        loss.add(mean, float(class_weights[rows.labels.ravel().astype(np.int64)].double().sum()))
+        weights = class_weights[rows.labels.ravel().astype(np.int64)]
+        loss.add(predictions.loss, float(weights.double().sum()))
         of_rows = block[first : first + len(rows.start)]
         of_bases = np.repeat(of_rows, scan.stretch)
         table.add(rows.labels.ravel(), scores.ravel(), of_bases)
@@ -305,12 +308,7 @@ def evaluate_on_genome(
         runs.add(Part(light, scores, score_bases(held_out), of_rows))
     runs.close()
     scored = table.scored()
-    figures = figures_of_labels(scored, loss.value, model.threshold)
-    bins = np.minimum((scored.scores.astype(np.float64) * BINS).astype(np.int64), BINS - 1)
-    labels = np.bincount(bins, scored.weight, BINS)
-    figures["calibration"] = figures["calibration"]._replace(
-        labels=tuple(map(int, labels[labels > 0]))
-    )
+    figures = figures_of_labels(scored, loss.value, model.threshold, number=scored.weight)
     file = InputFile(role="regions", name=scan.regions.path.name, sha256=scan.regions.sha256)
     _, first_of_block = np.unique(block, return_index=True)
     of_contig = _by_contig(scored, names[first_of_block], runs.regions, loss.value, model)
@@ -320,7 +318,6 @@ def evaluate_on_genome(
         simulated=scan.simulated,
         label_source=str(file),
         rows=len(block),
-        labels=int(scored.weight.sum()),
         whole=True,
         contigs=tuple(scan.contigs),
         tiles=None,

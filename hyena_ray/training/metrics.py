@@ -1,14 +1,12 @@
 """Metrics of predicted probabilities: counts of right and wrong calls and the rates that follow,
-the threshold, the curve of precision and recall, calibration, and whole regions.
+the threshold, and whole regions.
 
-Areas, curves and the Brier score are scikit-learn's. These are not, and why:
+Areas are scikit-learn's. These are not, and why:
 
 - F1, MCC and the other rates of one threshold: `Confusion` computes them for a thousand replicates
   or every threshold at once, and once a call costs a hundredth of scikit-learn's.
 - The best threshold: scikit-learn's counts at every threshold take twice the time, after every
   epoch, and are missing in the oldest release that is allowed.
-- The reliability curve: `calibration_curve` puts a probability on an edge into the lower bin, and
-  does not say how many labels a bin holds.
 
 scikit-learn is imported by what uses it: a process that only trains does not wait for it.
 """
@@ -16,6 +14,7 @@ scikit-learn is imported by what uses it: a process that only trains does not wa
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.genome.called_regions import RegionSettings, Stretch, call_regions
 
 Numbers = NDArray[np.float64]
 
@@ -234,108 +234,6 @@ def measure(
     )
 
 
-POINTS = 200
-"""Most points of a curve: more than a figure can show apart."""
-
-
-class PrecisionRecall(NamedTuple):
-    """Points of the curve from the highest threshold, where little is called, to the lowest."""
-
-    threshold: tuple[float, ...]
-    """At most `POINTS` thresholds, falling; a score of at least that much is called."""
-    precision: tuple[float, ...]
-    """Precision at each threshold."""
-    recall: tuple[float, ...]
-    """Recall at each threshold, rising."""
-
-
-def precision_recall(
-    labels: NDArray[np.integer], scores: NDArray[np.floating], weight: Numbers | None = None
-) -> PrecisionRecall:
-    """Return the curve at distinct scores that are spread evenly over recall.
-
-    Args:
-        labels: 0 or 1, shape (N,), at least one of them 1.
-        scores: Scores, shape (N,).
-        weight: Weight of each base, shape (N,); None counts each once.
-
-    Example:
-        >>> curve = precision_recall(np.array([0, 1, 1]), np.array([0.5, 0.25, 0.75]))
-        >>> curve.threshold, curve.recall
-        ((0.75, 0.25), (0.5, 1.0))
-    """
-    from sklearn.metrics import precision_recall_curve
-
-    # Theirs end with a point that has no threshold, and begin with the lowest threshold.
-    precision, recall, thresholds = precision_recall_curve(labels, scores, sample_weight=weight)
-    precision, recall, thresholds = precision[-2::-1], recall[-2::-1], thresholds[::-1]
-    # Where recall moves on, and both ends.
-    last = len(thresholds) - 1
-    steps = np.searchsorted(recall, np.linspace(0, 1, POINTS - 1))
-    kept = np.unique(np.append(np.minimum(steps, last), last))
-    return PrecisionRecall(
-        threshold=tuple(map(float, thresholds[kept])),
-        precision=tuple(map(float, precision[kept])),
-        recall=tuple(map(float, recall[kept])),
-    )
-
-
-BINS = 10
-"""Bins of a reliability curve."""
-
-
-class Calibration(NamedTuple):
-    """A reliability curve and the Brier score.
-
-    Class weights and the sampling of training windows move probabilities away from fractions of a
-    genome; the curve says by how much.
-    """
-
-    brier: float
-    """Mean squared difference of probability and label; 0 is best."""
-    predicted: tuple[float, ...]
-    """Mean probability in each of `BINS` bins of equal width that holds any, ascending. Bins of
-    equal count would not do: where one label in twenty is 1, nine of ten would be at zero."""
-    observed: tuple[float, ...]
-    """Fraction of class 1 in each bin."""
-    labels: tuple[int, ...]
-    """Number of labels in each bin that were scored, without weights."""
-
-
-def calibrate(
-    labels: NDArray[np.integer], scores: NDArray[np.floating], weight: Numbers | None = None
-) -> Calibration:
-    """Compare probabilities with what came true.
-
-    Args:
-        labels: 0 or 1, shape (N,), at least one.
-        scores: Probabilities of class 1, shape (N,).
-        weight: Weight of each base, shape (N,), above 0; None counts each once.
-
-    Example:
-        >>> calibrate(np.array([0, 1]), np.array([0.0, 0.5]))
-        Calibration(brier=0.125, predicted=(0.0, 0.5), observed=(0.0, 1.0), labels=(1, 1))
-    """
-    from sklearn.metrics import brier_score_loss
-
-    probability, truth = scores.astype(np.float64), (labels == 1).astype(np.float64)
-    # A bin holds its lower edge, the last bin both.
-    bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    held = np.flatnonzero(count)
-    every = np.ones(len(bins)) if weight is None else weight
-    total = np.bincount(bins, every, BINS)[held]
-    predicted, observed = (
-        np.bincount(bins, every * values, BINS)[held] / total for values in (probability, truth)
-    )
-    return Calibration(
-        brier=float(brier_score_loss(truth, probability, sample_weight=weight, pos_label=1)),
-        predicted=tuple(map(float, predicted)),
-        observed=tuple(map(float, observed)),
-        labels=tuple(map(int, count[held])),
-    )
-
-
 DETECTED = 0.5
 """Fraction of a region's bases that must be called for it to count as found."""
 
@@ -347,28 +245,30 @@ APART = 1 << 10
 class RegionScores(NamedTuple):
     """Recall of labelled regions and precision of called ones, in the genome.
 
-    Where stretches without a label are a sample, numbers of runs are estimates for the genome.
+    Called regions are those that a prediction writes: runs of called bases, joined across small
+    gaps, without short ones. Where stretches without a label are a sample, their numbers are
+    estimates for the genome.
     """
 
     regions: int
     """Runs of labelled bases, joined across neighbouring stretches of a contig."""
     found: int
-    """Regions with at least `DETECTED` of their bases called."""
+    """Labelled regions with at least `DETECTED` of their bases in called ones."""
     recall: float
     """found / regions; 0 where there is none."""
     called: float
-    """Runs of called bases, joined likewise."""
+    """Called regions."""
     false: float
-    """Called runs that touch no labelled base."""
+    """Called regions that touch no labelled base."""
     precision: float
-    """Fraction of called runs that touch a region; 0 where there is none."""
+    """Fraction of called regions that touch a labelled one; 0 where there is none."""
     false_per_mb: float
-    """False runs in a million bases."""
+    """False regions in a million bases."""
 
     def __str__(self) -> str:
         return (
             f"{self.found:,} of {self.regions:,} regions found ({self.recall:.3f}); "
-            f"{self.false_per_mb:.1f} called runs per Mb outside regions (precision of runs "
+            f"{self.false_per_mb:.1f} called regions per Mb outside them (precision of regions "
             f"{self.precision:.3f})"
         )
 
@@ -376,17 +276,17 @@ class RegionScores(NamedTuple):
 class RegionCounts(NamedTuple):
     """Counts of which the scores of regions are made; those of parts of a genome add up.
 
-    No run may go on in another part.
+    No region, labelled or called, may go on in another part.
     """
 
     regions: int
     """Runs of labelled bases."""
     found: int
-    """Regions with at least `DETECTED` of their bases called."""
+    """Labelled regions with at least `DETECTED` of their bases in called ones."""
     called: float
-    """Runs of called bases."""
+    """Called regions."""
     false: float
-    """Called runs that touch no labelled base."""
+    """Called regions that touch no labelled base."""
     bases: float
     """Bases of the genome."""
 
@@ -419,39 +319,72 @@ class RegionCounts(NamedTuple):
 
 
 def score_regions(
-    stretches: Windows, scores: NDArray[np.floating], threshold: float, weight: Numbers
+    stretches: Windows, scores: NDArray[np.floating], settings: RegionSettings, weight: Numbers
 ) -> RegionScores:
-    """Compare runs of labelled bases with runs of called ones.
+    """Compare runs of labelled bases with called regions.
 
     Args:
         stretches: m stretches with a label per base, which do not overlap, in any order.
         scores: Probabilities of class 1, shape (m, S).
-        threshold: Probability from which a base is called.
+        settings: How probabilities become regions.
         weight: Number of stretches of the genome that each one represents, shape (m,).
     """
-    return count_regions(stretches, scores >= threshold, weight).scores()
+    return count_regions(stretches, called_regions(stretches, scores, settings), weight).scores()
 
 
-def count_regions(stretches: Windows, called: NDArray[np.bool_], weight: Numbers) -> RegionCounts:
-    """Count the runs of labelled bases and of called ones.
+def called_regions(
+    stretches: Windows, scores: NDArray[np.floating], settings: RegionSettings
+) -> NDArray[np.int64]:
+    """Number the called regions of stretches from 1, as a prediction would call them.
 
     Args:
         stretches: m stretches with a label per base, which do not overlap, in any order.
-        called: Whether a base is called, shape (m, S).
+        scores: Probabilities of class 1, shape (m, S).
+        settings: How probabilities become regions.
+
+    Returns:
+        Number of the called region of each base, shape (m, S); 0 for bases in none.
+    """
+    bases = genome_bases(stretches)
+    number, position = np.zeros(scores.size, np.int64), bases.position
+    if not len(position):
+        return number.reshape(scores.shape)
+    values = scores.ravel()[bases.order]
+    # What separates two stretches, or is ignored, is N for a prediction.
+    parts = np.flatnonzero(np.diff(position, prepend=position[0] - 2) != 1)
+    consecutive = (
+        Stretch(str(bases.contig[first]), int(position[first]), values[first:end])
+        for first, end in pairwise([*parts.tolist(), len(position)])
+    )
+    spans = [(region.start, region.end) for region in call_regions(consecutive, settings)]
+    start, end = np.array(spans, np.int64).reshape(-1, 2).T
+    before = np.searchsorted(start, position, side="right")
+    inside = before > 0
+    inside[inside] = position[inside] < end[before[inside] - 1]
+    number[bases.order] = np.where(inside, before, 0)
+    return number.reshape(scores.shape)
+
+
+def count_regions(stretches: Windows, called: NDArray[np.int64], weight: Numbers) -> RegionCounts:
+    """Count the runs of labelled bases and the called regions.
+
+    Args:
+        stretches: m stretches with a label per base, which do not overlap, in any order.
+        called: Result of `called_regions`, shape (m, S).
         weight: Number of stretches of the genome that each one represents, shape (m,).
     """
     bases = genome_bases(stretches)
-    called_bases = called.ravel()[bases.order]
-    region, run = runs_of(bases.position, bases.labelled), runs_of(bases.position, called_bases)
+    run = called.ravel()[bases.order]
+    region = runs_of(bases.position, bases.labelled)
     base_weight = np.repeat(weight, stretches.labels.shape[1])[bases.order]
-    # A run weighs as much as the stretch in which it begins.
+    # A called region weighs as much as the stretch in which it begins.
     run_number, first = np.unique(run, return_index=True)
     run_weight = np.where(run_number > 0, base_weight[first], 0.0)
-    touching = np.isin(run_number, run[called_bases & bases.labelled])
+    touching = np.isin(run_number, run[bases.labelled])
     every = float(run_weight.sum())
     return RegionCounts(
         regions=int(region.max(initial=0)),
-        found=int(detected_regions(region, called_bases).sum()),
+        found=int(detected_regions(region, run > 0).sum()),
         called=every,
         false=every - float(run_weight[touching].sum()),
         bases=float(base_weight.sum()),
@@ -463,7 +396,7 @@ def detected_regions(region: NDArray[np.int64], called: NDArray[np.bool_]) -> ND
 
     Args:
         region: Number of the region of each base from 1, 0 for bases in none, shape (N,).
-        called: Whether a base is called, shape (N,).
+        called: Whether a base is in a called region, shape (N,).
 
     Returns:
         Shape (regions,).
@@ -480,6 +413,8 @@ class GenomeBases(NamedTuple):
 
     order: NDArray[np.int64]
     """Index of each base among those of the stretches."""
+    contig: NDArray[np.int64]
+    """Number of its contig, ascending."""
     position: NDArray[np.int64]
     """Position. Those of neighbouring bases of a contig differ by 1, others by more."""
     labelled: NDArray[np.bool_]
@@ -501,7 +436,8 @@ def genome_bases(stretches: Windows) -> GenomeBases:
     position = (place[rows][:, None] + np.arange(width)).ravel()
     counted = stretches.labels.ravel()[order] != IGNORED
     order, position = order[counted], position[counted]
-    return GenomeBases(order, position, stretches.labels.ravel()[order] == 1)
+    labelled = stretches.labels.ravel()[order] == 1
+    return GenomeBases(order, contig[order // width], position, labelled)
 
 
 def runs_of(position: NDArray[np.int64], member: NDArray[np.bool_]) -> NDArray[np.int64]:

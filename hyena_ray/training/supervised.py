@@ -22,7 +22,7 @@ from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import task_named
 from hyena_ray.training.augmentation import Augmentation
 from hyena_ray.training.data_parallel import ALONE, Workers
-from hyena_ray.training.evaluation import evaluate
+from hyena_ray.training.evaluation import calibrate
 from hyena_ray.training.fitting import fit_candidates
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource, check_both_classes
@@ -208,13 +208,13 @@ class SupervisedPlan:
     saves_after = evaluates_after
 
     def evaluate(self, model: WindowModel, steps: int, losses: list[float]) -> Record:
-        """Score the validation data, with the thresholds that are best on them."""
+        """Score the validation data, which set the calibration and the thresholds of the model."""
         try:
-            measured = evaluate(
+            measured = calibrate(
                 model,
                 self._validation,
                 class_weights(self._recipe),
-                threshold=self._threshold_metric,
+                self._threshold_metric,
                 workers=self._workers,
                 on_progress=self._on_validation,
             )
@@ -223,9 +223,6 @@ class SupervisedPlan:
                 f"validation after epoch {self.epochs_done(steps)}: the logits overflow; "
                 "lower the learning rate"
             ) from None
-        model.threshold = measured.metrics.threshold
-        if measured.tiles is not None:
-            model.tile_threshold = measured.tiles.threshold
         record = {"train_loss": float(torch.tensor(losses).mean()), **measured.record()}
         bad = [f"{name} is {value}" for name, value in record.items() if not math.isfinite(value)]
         if bad:

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
 """Name of the file with all figures of the test split."""
+VALIDATION = "validation.json"
+"""Name of the file in a model's folder with all figures of the validation split, on which another
+threshold may be chosen: the test split chooses nothing."""
 
 
 class RunFigures(NamedTuple):
@@ -168,7 +171,8 @@ def score_and_describe(
     best = validation if tested is None else tested
     for warning in best.warnings():
         logger.warning("%s: %s", best.split, warning)
-    with adding_to_model(folder, EVALUATION, DATA):
+    with adding_to_model(folder, EVALUATION, VALIDATION, DATA):
+        write_json(folder / VALIDATION, validation.as_json())
         write_json(folder / EVALUATION, best.as_json())
         # A model may be published: where its data lay is nobody's business.
         Origin.from_data(data).model_copy(update={"folder": data.folder.name}).write(folder)

@@ -72,7 +72,7 @@ class EvaluateSettings(ReadsModels, ReadsSplit, WritesRun):
     """Probability from which a base is called. Several models, or other strands, have none of their
     own: it is chosen on the validation split of --data, and must be given with --regions."""
     strands: Annotated[Strands | None, Option(default="as the model was trained")] = None
-    """Strands to read, where not those that the model was trained with."""
+    """Strands to read, where not those that the model was trained with. Its calibration stays."""
     out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
     """Output folder of the run."""
 
@@ -139,7 +139,8 @@ class EvaluatePlan(Plan):
     KIND: ClassVar[str] = "evaluate"
 
     model: str
-    """sha256 of weights, readout and threshold; of several models, with commas between."""
+    """sha256 of weights, readout, calibration and thresholds; of several models, with commas
+    between."""
     data: str | None
     """sha256 of the manifest of the prepared data; None where regions of their own are scored."""
     split: str

@@ -2,16 +2,20 @@
 
 Writes probabilities.bw, a bigWig track with the probability of every base; regions.bed, the runs of
 bases from the threshold on, with 1000 times their mean probability as score and the summit as the
-thick part; regions.csv, the same regions with mean, maximum and summit; and, last, manifest.json.
+thick part; regions.csv, the same regions with mean, maximum, summit, rank, the fraction that is
+soft-masked, and their bases; contigs.csv, what was called on each contig; and, last, manifest.json.
 Genome browsers such as IGV open the track and the BED file, whose contigs are sorted by name.
+
+Probabilities are calibrated: of the bases with 0.3, three in ten have a label where the model was
+validated. Runs that are close are joined and short ones left out, as the model's task has it.
 
 Every base is scored on the strands that the model reads, in windows as in training, and has the
 mean of the windows that hold it. N has no score. The track is rounded to 0.0001; regions and sums
 are made before that.
 
 The precision and recall to expect are those on the contigs that the model was scored on, and are
-printed; a higher --threshold gives fewer and surer regions. With --resume a complete prediction
-gets new regions without being scored again.
+printed; a higher --threshold gives fewer and surer regions, and --precision chooses one. With
+--resume a complete prediction gets new regions without being scored again.
 """
 
 from __future__ import annotations
@@ -25,10 +29,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from hyena_ray.errors import InputError, Problems
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.contigs import open_genome
 from hyena_ray.genome.source import Source
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
-from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.runs.run import Output, Run, check_resume, start
@@ -47,8 +51,9 @@ from hyena_ray.workflows.workflow import (
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
+    from hyena_ray.prediction.expected_precision import ExpectedPrecision, ReachedPrecision
     from hyena_ray.prediction.pieces import PredictionPlan
-    from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
+    from hyena_ray.prediction.prediction_record import PredictionRecord
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ OUTPUTS = {
     "track": "probabilities.bw",
     "regions": "regions.bed",
     "table": "regions.csv",
+    "contigs": "contigs.csv",
     "summary": MANIFEST,
 }
 """Name of every output, and its path in the folder of the run."""
@@ -83,9 +89,14 @@ class PredictSettings(ReadsModels, Resumes, RunsOnActors):
     ] = None
     """Probability from which a base is called; required with several models, which have none of
     their own."""
-    min_length: Annotated[int, Option("N"), Field(ge=1)] = 1
+    precision: Annotated[
+        float | None, Option("X", default="that of the threshold"), Field(gt=0, le=1)
+    ] = None
+    """Choose the lowest threshold from which at least this fraction of the called bases has a
+    label, on the validation contigs of the model and at the prevalence of their genome."""
+    min_length: Annotated[int | None, Option("N", default="the task's"), Field(ge=1)] = None
     """Leave out regions of fewer bases, after joining."""
-    merge_gap: Annotated[int, Option("N"), Field(ge=0)] = 0
+    merge_gap: Annotated[int | None, Option("N", default="the task's"), Field(ge=0)] = None
     """Join runs of called bases that at most N other bases separate."""
     overlap: Annotated[int | None, Option("N", default="half a window"), Field(ge=0)] = None
     """Bases that a window shares with the next one. 0 takes half the time, and is as good where the
@@ -103,14 +114,19 @@ class PredictSettings(ReadsModels, Resumes, RunsOnActors):
     """Actors that work at once."""
 
     @model_validator(mode="after")
-    def _has_threshold(self) -> Self:
-        if self.threshold is None and len(self.model) > 1:
-            raise InputError(
-                "--threshold",
-                None,
-                "is missing: several models have no threshold of their own",
-                "score them with `hyena-ray evaluate --data`, and give the threshold that it finds",
+    def _one_threshold(self) -> Self:
+        if self.threshold is not None and self.precision is not None:
+            raise ValueError(
+                "--threshold and --precision cannot be used together: the precision chooses the "
+                "threshold; drop one"
             )
+        if self.threshold is None and len(self.model) > 1:
+            remedy = "score them with `hyena-ray evaluate --data`, and give the threshold it finds"
+            if self.precision is not None:
+                problem = "is read from the figures of one model, and several are given"
+                raise InputError("--precision", f"{self.precision:g}", problem, remedy)
+            problem = "is missing: several models have no threshold of their own"
+            raise InputError("--threshold", None, problem, remedy)
         return self
 
     def contig_names(self) -> tuple[str, ...] | None:
@@ -132,6 +148,8 @@ class PredictionRun(NamedTuple):
     plan: PredictionPlan
     output: Output
     regions: RegionSettings
+    reached: ReachedPrecision | None
+    """How the threshold was chosen, where a precision was asked for."""
     models: tuple[AnyPath, ...]
     """Absolute paths of the models."""
     expected: ExpectedPrecision | None
@@ -162,16 +180,17 @@ def validate(settings: PredictSettings) -> PredictionRun:
         contigs = problems.collect(settings.contig_names)
     assert output is not None
     from hyena_ray.model.ensemble import load_scorer
+    from hyena_ray.prediction.expected_precision import expected_precision, reach_precision
     from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
-    from hyena_ray.prediction.prediction_record import expected_precision
 
     model = load_scorer(settings.models)
     require_base_labels(model, settings.models[0])
-    regions = RegionSettings(
-        threshold=model.threshold if settings.threshold is None else settings.threshold,
-        min_length=settings.min_length,
-        merge_gap=settings.merge_gap,
-    )
+    reached, threshold = None, settings.threshold
+    if settings.precision is not None:
+        reached = reach_precision(settings.models[0], settings.precision, model.threshold)
+        threshold = reached.threshold
+        logger.info("threshold %s", reached)
+    regions = model.regions.changed(threshold, settings.min_length, settings.merge_gap)
     plan = plan_prediction(
         model,
         settings.genome,
@@ -185,6 +204,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
         plan,
         output,
         regions,
+        reached,
         settings.models,
         # The figures of members say nothing of their mean.
         None
@@ -232,7 +252,9 @@ def dry_run(prediction: PredictionRun) -> DryRun:
             f"{count_noun(len(contigs), 'contig')}",
             "windows": f"{plan.window} bases, each with {plan.overlap} of the next one",
             "pieces": f"{len(plan.pieces)}, {len(left)} of them to do",
-            "threshold": f"{prediction.regions.threshold:.3g}",
+            "threshold": str(prediction.reached or f"{prediction.regions.threshold:.3g}"),
+            "regions": f"of {prediction.regions.min_length} bases or more, joined across gaps of "
+            f"{prediction.regions.merge_gap}",
             "actors": f"{placement.text} and 1 torch thread",
             "cluster": cluster.text,
         },
@@ -324,7 +346,7 @@ def predict_in_run(
         write_sequences,
     )
     from hyena_ray.prediction.prediction_record import PredictionRecord
-    from hyena_ray.prediction.region_calling import write_results
+    from hyena_ray.prediction.results import write_results
     from hyena_ray.runs.shard_files import SHARDS
 
     plan, folder, models = run.plan, run.folder, prediction.models
@@ -367,7 +389,9 @@ def predict_in_run(
     stopped = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         # Track and regions are written as pieces arrive; the pieces are started in this order.
-        results = thread.submit(write_results, plan, prediction.regions, folder, stopped)
+        results = thread.submit(
+            write_results, plan, prediction.regions, prediction.genome, folder, stopped
+        )
         try:
             run_shards(shards, actors=actors, resources=prediction.resources)
             with Progress("writing of track and regions"):
@@ -384,6 +408,7 @@ def predict_in_run(
         window=plan.window,
         overlap=plan.overlap,
         regions_settings=prediction.regions,
+        reached=prediction.reached,
         expected=prediction.expected,
         **result.model_dump(),
     )
@@ -398,21 +423,32 @@ def present(prediction: PredictionRun, record: PredictionRecord) -> Outcome:
         prediction: The prediction.
         record: What it found.
     """
-    threshold = record.regions_settings.threshold
+    called = record.regions_settings
     lines = [SIMULATED] * record.simulated
     lines += [
         f"scored      {record.scored:,} of {record.bases:,} bases on "
         f"{count_noun(record.contigs, 'contig')}; the other {record.bases - record.scored:,} are N",
         f"called      {record.called:,} bases, {record.share:.3%} of them, with a probability of "
-        f"at least {threshold:.3g}",
-        f"regions     {record.regions:,} with {record.in_regions:,} bases",
+        f"at least {called.threshold:.3g}",
+        f"regions     {record.regions:,} with {record.in_regions:,} bases, {record.per_mb:.1f} per "
+        f"Mb; of {called.min_length} bases or more, joined across gaps of {called.merge_gap}",
+    ]
+    if record.repeats is not None:
+        lines.append(f"repeats     {record.repeats:,} of the regions are soft-masked by half")
+    if record.reached is not None:
+        lines.append(f"threshold   {record.reached}")
+    lines += [
         f"precision   {record.expected or UNKNOWN_PRECISION}",
         f"digest      {record.digest}",
     ]
-    shown = ("contigs", "bases", "scored", "called", "share", "regions", "in_regions", "digest")
+    shown = (
+        *("contigs", "bases", "scored", "called", "share", "regions", "in_regions", "per_mb"),
+        *("repeats", "digest"),
+    )
     found = {key: getattr(record, key) for key in shown}
     expected = None if record.expected is None else record.expected.model_dump(mode="json")
-    found |= {"threshold": threshold, "expected": expected}
+    reached = None if record.reached is None else record.reached.model_dump(mode="json")
+    found |= {"threshold": called.threshold, "reached": reached, "expected": expected}
     folder = prediction.output.folder
     written = outputs_in(folder, record.outputs)
     return Outcome("\n".join(lines), found, written, record.simulated, folder)
@@ -426,9 +462,11 @@ WORKFLOW = Workflow(
     dry_run=dry_run,
     execute=execute,
     present=present,
-    found="contigs, bases, scored, called, share, regions, in_regions, digest, threshold, expected",
+    found="contigs, bases, scored, called, share, regions, in_regions, per_mb, repeats, digest, "
+    "threshold, reached, expected",
     examples=(
         "predict --model run/model --genome genome.fa.gz --out tracks",
+        "predict --model run/model --genome genome.fa.gz --out surer --precision 0.5",
         "predict --model run/model --genome genome.fa.gz --out tracks --dry-run",
         "predict --model first/model,second/model --threshold 0.4 --genome genome.fa.gz "
         "--out tracks",

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.comparison import Comparison
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.model.build import build_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
@@ -21,8 +22,7 @@ from hyena_ray.prediction.pieces import (
     run_piece,
     write_sequences,
 )
-from hyena_ray.prediction.region_calling import write_results
-from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.prediction.results import write_results
 from hyena_ray.tasks import TASKS
 
 CONTIGS = 200_000
@@ -127,4 +127,4 @@ def predicted(model: WindowModel, genome: Path) -> None:
         scorer = make_scorer(model, plan)
         for index in missing_pieces(plan, folder):
             run_piece(scorer, plan, index, folder)
-        write_results(plan, RegionSettings(threshold=0.9), folder)
+        write_results(plan, RegionSettings(threshold=0.9), genome, folder)

@@ -100,7 +100,7 @@ def scored(model: WindowModel, batch: int, passes: int) -> Work:
     shape = (batch, readout.window + 2 * readout.required_flank)
     tokens = torch.randint(7, 11, shape, dtype=torch.uint8, device=device)
     for _ in range(passes):
-        model.predict(tokens).softmax(-1)
+        model.probability(tokens)
     return work_of(model, batch * passes * readout.window / 2)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import COMPLEMENT
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import ClassifierFields
 from hyena_ray.model.convolution import ALL
@@ -29,6 +30,7 @@ class SmallModel(nn.Module):
         super().__init__()
         self.readout = Readout(window=WINDOW, flank=FLANK, lookahead=0, strands=strands)
         self.threshold = self.tile_threshold = 0.5
+        self.calibration, self.min_length, self.merge_gap = BetaCalibration(), 1, 0
         self.classifier = SimpleNamespace(config=ClassifierFields())
         self.left = FLANK
         torch.manual_seed(seed)
@@ -47,6 +49,9 @@ class SmallModel(nn.Module):
             for strand, ids in enumerate(self.strand_tokens(tokens))
         ]
         return torch.stack(logits).mean(0)
+
+    def probability(self, tokens):
+        return self.calibration.probability(self.predict(tokens))
 
     def strand_tokens(self, tokens):
         length, flank = self.readout.window, self.readout.flank

@@ -19,8 +19,8 @@ UNNEEDED = {"transformers", "peft", "sklearn", "captum", "ray"}
 @pytest.mark.parametrize(
     ("modules", "forbidden"),
     [
-        ("attribution.settings attribution.methods prediction.settings", {"torch", "scipy"}),
-        ("attribution.engine attribution.sanity_checks prediction.region_calling", set()),
+        ("attribution.settings attribution.methods genome.called_regions", {"torch", "scipy"}),
+        ("attribution.engine attribution.sanity_checks prediction.results", set()),
     ],
     ids=["command line", "worker"],
 )

@@ -171,3 +171,18 @@ def test_the_header_is_split_into_name_and_description(tmp_path: Path) -> None:
     assert contig[::2] == ("chr1", "primary  assembly")
     assert isinstance(contig, Contig)
     np.testing.assert_array_equal(contig.codes, np.array([0, 1], np.uint8))
+
+
+def test_which_bases_are_in_lower_case_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(">a\nACgt\nnNaC\n>b\nTTTT\n")
+    first, second = Fasta(path, masks=True)
+    assert first.soft_masked is not None
+    assert first.soft_masked.tolist() == [letter.islower() for letter in "ACgtnNaC"]
+    assert second.soft_masked is not None
+    assert not second.soft_masked.any()
+    assert [contig.codes.tolist() for contig in Fasta(path)] == [
+        first.codes.tolist(),
+        second.codes.tolist(),
+    ]
+    assert [contig.soft_masked for contig in Fasta(path)] == [None, None]

@@ -71,6 +71,16 @@ def test_the_hash_is_that_of_the_stored_bytes(tmp_path: Path) -> None:
     assert genome.sha256 == hashlib.sha256(STORED).hexdigest()
 
 
+def test_which_bases_are_in_lower_case_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = write_twobit(tmp_path / "x.2bit", CONTIGS)
+    masked = {contig.name: contig.soft_masked for contig in TwoBit(path, masks=True)}
+    # py2bit gives every N in upper case.
+    expected = {name: [base.islower() for base in text.replace("n", "N")] for name, text in CONTIGS}
+    assert {name: found.tolist() for name, found in masked.items() if found is not None} == expected
+    assert any(any(found) for found in expected.values())
+    assert [contig.soft_masked for contig in TwoBit(path)] == [None] * len(CONTIGS)
+
+
 def test_a_genome_is_opened_by_its_content(tmp_path: Path) -> None:
     """Whatever it is called."""
     (tmp_path / "a").write_bytes(STORED)

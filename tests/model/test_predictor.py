@@ -17,6 +17,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import codes_to_tokens, decode, encode, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
+from hyena_ray.genome.called_regions import RegionSettings, Stretch, call_regions
 from hyena_ray.genome.contigs import Fasta
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
@@ -133,7 +134,7 @@ def test_windows_of_a_contig_have_the_probabilities_of_evaluate(
     prepare(recipe, tmp_path / "data")
     held_out = HeldOut.read(PreparedData.open(tmp_path / "data"), "test")
     windows, weights = held_out.rows, class_weights(TrainingSettings())
-    expected = predict(predictor.model, held_out, weights).scores
+    expected = predict(predictor.model, held_out, weights).scores(predictor.model.calibration)
     contigs = {contig.name: decode(codes_to_tokens(contig.codes)) for contig in Fasta(made.genome)}
     found = {
         name: predictor.predict(contigs[name], stride=WINDOW) for name in np.unique(windows.contig)
@@ -208,8 +209,10 @@ def test_regions_are_the_runs_at_or_above_the_threshold(
 ) -> None:
     scores = predictor.predict(sequence)
     assert isinstance(scores, np.ndarray)
-    threshold = float(np.median(scores))
-    found = predictor.predict_regions(sequence, threshold=threshold)
+    threshold = float(np.nanmedian(scores))
+    every = {"threshold": threshold, "min_length": 1, "merge_gap": 0}
+    found = predictor.predict_regions(sequence, **every)
+    assert len(found) > 3
     called = np.zeros(len(sequence), bool)
     for start, end, score in found:
         called[start:end] = True
@@ -218,6 +221,15 @@ def test_regions_are_the_runs_at_or_above_the_threshold(
     for before, after in pairwise(found):
         assert before.end < after.start
     assert predictor.predict_regions(sequence, threshold=1.1) == []
+    # As in a prediction, the task says what is too short and what is one region.
+    task = TASKS["zdna"]
+    given = RegionSettings(
+        threshold=threshold, min_length=task.min_length, merge_gap=task.merge_gap
+    )
+    joined = call_regions([Stretch("", 0, scores)], given)
+    assert predictor.predict_regions(sequence, threshold=threshold) == [
+        (region.start, region.end, region.mean) for region in joined
+    ]
 
 
 def test_load_takes_a_folder_a_uri_and_a_hub_id(

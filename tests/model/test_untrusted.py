@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from transformers import AutoModel
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.huggingface import HyenaDNAForCausalLM, HyenaDNAModel
 from hyena_ray.model.saved import StoredReadout, load_window_model
 from hyena_ray.model.settings import Readout
@@ -51,8 +52,14 @@ def test_a_window_model_is_read_from_safetensors_alone(
 ) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(language_model.state_dict(), folder / "pytorch_model.bin")
-    StoredReadout(readout=Readout(window=8), threshold=0.5, tile_threshold=0.5, contents=()).write(
-        folder
-    )
+    StoredReadout(
+        readout=Readout(window=8),
+        calibration=BetaCalibration(),
+        threshold=0.5,
+        tile_threshold=0.5,
+        min_length=1,
+        merge_gap=0,
+        contents=(),
+    ).write(folder)
     with pytest.raises(InputError, match=r"model\.safetensors: is not listed"):
         load_window_model(folder)

@@ -32,7 +32,7 @@ def pattern_model(strands: Literal["forward", "both"] = "both") -> WindowModel:
     with torch.no_grad():
         score.bias.copy_(torch.tensor([0.0, -40.0]))
         score.weight[rank, 1] = 80.0
-    model.threshold = 0.4
+    model.threshold, model.min_length, model.merge_gap = 0.4, 1, 0
     return model.eval()
 
 

@@ -16,6 +16,7 @@ import torch
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import N_TOKEN
 from hyena_ray.errors import InputError, JobError
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.region_files import read_regions
 from hyena_ray.model.build import build_model
 from hyena_ray.model.predictor import CPU_BATCH, Scorer
@@ -33,12 +34,11 @@ from hyena_ray.prediction.pieces import (
     run_piece,
     write_sequences,
 )
-from hyena_ray.prediction.region_calling import (
+from hyena_ray.prediction.results import (
     TRACK_PRECISION,
     PredictionResult,
     write_results,
 )
-from hyena_ray.prediction.settings import RegionSettings
 from hyena_ray.tasks import TASKS
 from tests.prediction.pattern_model import FLANK, PATTERN, REVERSED, pattern_model
 
@@ -72,7 +72,7 @@ def run(plan: PredictionPlan, genome: Path, folder: Path, threshold: float = 0.4
     scorer = make_scorer(pattern_model(), plan)
     for index in missing_pieces(plan, folder)[::-1]:
         run_piece(scorer, plan, index, folder)
-    return write_results(plan, RegionSettings(threshold=threshold, **settings), folder)
+    return write_results(plan, RegionSettings(threshold=threshold, **settings), genome, folder)
 
 
 def planted(sequences: dict[str, str]) -> list[tuple[str, int]]:
@@ -182,17 +182,17 @@ def test_results_are_written_while_pieces_arrive_and_stop_with_them(
     folder, stopped = tmp_path / "out", threading.Event()
     write_sequences(plan, genome, folder)
     with ThreadPoolExecutor(1) as thread:
-        results = thread.submit(write_results, plan, settings, folder, stopped)
+        results = thread.submit(write_results, plan, settings, genome, folder, stopped)
         scorer = make_scorer(pattern_model(), plan)
         for index in missing_pieces(plan, folder):
             assert not results.done()
             run_piece(scorer, plan, index, folder)
         assert results.result(timeout=60) == expected
-        for name in ("probabilities.bw", "regions.bed", "regions.csv"):
+        for name in ("probabilities.bw", "regions.bed", "regions.csv", "contigs.csv"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
             (folder / name).unlink()
         piece_path(folder, 4).unlink()
-        results = thread.submit(write_results, plan, settings, folder, stopped)
+        results = thread.submit(write_results, plan, settings, genome, folder, stopped)
         stopped.set()
         with pytest.raises(JobError, match=plan.pieces[4].label):
             results.result(timeout=60)
@@ -209,7 +209,7 @@ def test_a_prediction_records_the_smallest_batch_of_its_pieces(
             run_piece(Scorer(pattern_model(), batch), plan, index, tmp_path)
     assert read_piece(plan, 4, tmp_path).batch == 16
     assert read_piece(plan, 5, tmp_path).batch == CPU_BATCH
-    assert write_results(plan, RegionSettings(threshold=0.4), tmp_path).batch == 16
+    assert write_results(plan, RegionSettings(threshold=0.4), genome, tmp_path).batch == 16
 
 
 def test_neither_another_model_nor_another_genome_is_taken_on_the_way(

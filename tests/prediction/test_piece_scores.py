@@ -16,6 +16,7 @@ from torch import nn
 from hyena_ray.dataset.tokens import codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.build import build_model
 from hyena_ray.model.predictor import (
     PRECISION,
@@ -50,6 +51,9 @@ class PlaceModel(nn.Module):
         logit = (seen - place).float()
         return torch.stack([torch.zeros_like(logit), logit], -1)
 
+    def probability(self, tokens: torch.Tensor) -> torch.Tensor:
+        return BetaCalibration().probability(self.predict(tokens))
+
 
 def scorer_of(model: PlaceModel, batch: int, replay: Replay | None = None) -> Scorer:
     """Score with a model that has what a `Scorer` asks of a window model, and nothing else."""
@@ -66,7 +70,7 @@ def by_hand(model: PlaceModel, codes: np.ndarray, step: int) -> np.ndarray:
     for start in starts:
         places = range(start - stored, start + window + stored)
         given = np.array([codes[p] if 0 <= p < size else N_CODE for p in places], np.uint8)
-        scores = model.predict(torch.from_numpy(codes_to_tokens(given[None]))).softmax(-1)[0, :, 1]
+        scores = model.probability(torch.from_numpy(codes_to_tokens(given[None])))[0]
         for offset, score in enumerate(scores.tolist()):
             if start + offset < size:
                 found[start + offset].append(score)

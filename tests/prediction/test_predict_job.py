@@ -22,12 +22,18 @@ from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.outcomes import Outcome
 from hyena_ray.prediction import pieces as module
-from hyena_ray.prediction import region_calling
-from hyena_ray.prediction.prediction_record import ExpectedPrecision, expected_precision
+from hyena_ray.prediction import results
+from hyena_ray.prediction.expected_precision import (
+    ExpectedPrecision,
+    expected_precision,
+    reach_precision,
+)
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.bootstrap import Interval
 from hyena_ray.training.evaluation import Evaluation, TileScores
-from hyena_ray.training.metrics import Calibration, Metrics, PrecisionRecall, RegionScores
+from hyena_ray.training.metrics import Metrics, RegionScores
+from hyena_ray.training.precision_recall import PrecisionRecall
+from hyena_ray.training.reliability import Calibration, Reliability
 from tests.command_line import run_job
 from tests.prediction.pattern_model import save_pattern_model
 
@@ -91,6 +97,7 @@ def test_the_job_leaves_track_regions_and_a_manifest_and_says_so(
         "probabilities.bw",
         "regions.bed",
         "regions.csv",
+        "contigs.csv",
         "shards",
     }
     assert {path.name for path in outcome.written.values()} < {path.name for path in out.iterdir()}
@@ -128,7 +135,7 @@ def test_two_actors_of_which_one_is_killed_leave_what_one_leaves(
 
 def check_same(out: Path, calm: Path) -> None:
     """Compare all that a prediction found; how it was made, and when, is another matter."""
-    for name in ("regions.bed", "regions.csv", "probabilities.bw"):
+    for name in ("regions.bed", "regions.csv", "contigs.csv", "probabilities.bw"):
         assert (out / name).read_bytes() == (calm / name).read_bytes(), name
     found, expected = (
         _without_provenance(read_json(path / "manifest.json")) for path in (out, calm)
@@ -151,7 +158,7 @@ def test_what_is_left_of_a_stopped_job_is_done_and_nothing_else(
         raise JobError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(region_calling, "write_results", stopped)
+        patch.setattr(results, "write_results", stopped)
         with pytest.raises(JobError, match="stopped"):
             job(inputs, out)
     assert not (out / "manifest.json").exists()
@@ -183,6 +190,7 @@ def evaluated(threshold: float) -> Evaluation:
     figures = dict.fromkeys(Metrics._fields, 0.5) | {"precision": 0.25, "recall": 0.8}
     metrics = Metrics(**figures | {"threshold": threshold})
     interval = Interval(0.1, 0.9)
+    one_bin = Reliability((0.5,), (0.5,), (interval,), (10_240,))
     return Evaluation(
         task="zdna",
         split="test",
@@ -195,15 +203,21 @@ def evaluated(threshold: float) -> Evaluation:
         prevalence=0.001,
         metrics=metrics,
         tiles=TileScores(100, 3.0, metrics, {"f1": interval}),
-        intervals={"f1": interval},
+        intervals=dict.fromkeys(("f1", "precision", "recall"), interval),
         blocks=10,
         replicates=1000,
         regions=RegionScores(1, 1, 1.0, 4.0, 3.0, 0.25, 3.0),
         by_contig=(),
         label_source="regions.bed",
         tracts=(),
-        calibration=Calibration(0.1, (0.5,), (0.5,), (10_240,)),
-        curve=PrecisionRecall((0.8, 0.4, 0.2), (0.75, 0.25, 0.05), (0.1, 0.8, 1.0)),
+        calibration=Calibration(0.1, 0.2, one_bin, one_bin),
+        curve=PrecisionRecall(
+            (0.8, 0.4, 0.2),
+            (0.75, 0.25, 0.05),
+            (0.1, 0.8, 1.0),
+            (Interval(0.5, 0.9), Interval(0.2, 0.3), Interval(0.04, 0.06)),
+            (Interval(0.0, 0.2), Interval(0.7, 0.9), Interval(1.0, 1.0)),
+        ),
     )
 
 
@@ -221,7 +235,9 @@ def test_expected_precision_is_that_of_the_models_evaluation_at_any_threshold(
         labels=evaluated(0.4).label_source,
         prevalence=0.001,
         precision=0.25,
+        precision_interval=(0.1, 0.9),
         recall=0.8,
+        recall_interval=(0.1, 0.9),
     )
     for threshold, precision, recall in (
         (0.2, 0.05, 1.0),
@@ -234,6 +250,7 @@ def test_expected_precision_is_that_of_the_models_evaluation_at_any_threshold(
         found = expected_precision(model, threshold)
         assert found is not None
         assert (found.precision, found.recall) == pytest.approx((precision, recall))
+        assert found.recall_interval[0] <= recall <= found.recall_interval[1]
     # No base was scored as high.
     assert expected_precision(model, 0.9) is None
     # A model of sequences reads no genome.
@@ -249,9 +266,12 @@ def test_the_job_says_which_precision_to_expect(
     try:
         write_json(path, evaluated(0.4).as_json())
         found = job(inputs, out, "--contigs", "c1")
-        assert re.search(r"precision   about 0\.25 at a recall of 0\.80, .*test.*chr20", found.text)
+        said = r"precision   about 0\.25 \(.*\) at a recall of 0\.80 \(.*\), .*test.*chr20"
+        assert re.search(said, found.text)
         other = job(inputs, out, "--contigs", "c1", "--threshold", "0.3", "--resume")
-        assert "precision   about 0.15 at a recall of 0.90" in other.text
+        assert (
+            "precision   about 0.15 (0.12 to 0.18) at a recall of 0.90 (0.85 to 0.95)" in other.text
+        )
         path.write_text('{"metrics": {}}')
         with pytest.raises(InputError, match=r"evaluation\.json: .*score the model again") as bad:
             job(inputs, tmp_path / "bad", "--contigs", "c1")
@@ -264,6 +284,60 @@ def test_the_job_says_which_precision_to_expect(
     assert read_json(out / "manifest.json")["expected"] is None
 
 
+def write_validation(model: Path) -> None:
+    """Write the figures of a validation split whose highest precision is 0.75."""
+    write_json(model / "validation.json", evaluated(0.4)._replace(split="val").as_json())
+
+
+def test_a_precision_chooses_the_threshold_with_the_most_recall(tmp_path: Path) -> None:
+    write_validation(tmp_path)
+    for wanted, threshold, recall in ((0.05, 0.2, 1.0), (0.2, 0.4, 0.8), (0.7, 0.8, 0.1)):
+        found = reach_precision(tmp_path, wanted, 0.4)
+        assert (found.threshold, found.there.recall) == (threshold, recall)
+        assert found.there.precision >= wanted
+        assert found.there.split == "val"
+        assert (found.own_threshold, found.own_recall) == (0.4, 0.8)
+        assert f"the model's own threshold 0.4 has a recall of {found.own_recall:.2f}" in str(found)
+
+
+def test_a_precision_that_is_never_reached_is_refused_with_the_highest(tmp_path: Path) -> None:
+    write_validation(tmp_path)
+    with pytest.raises(InputError) as refused:
+        reach_precision(tmp_path, 0.8, 0.4)
+    message = str(refused.value)
+    assert "--precision: 0.8: is never reached on chr20: the highest is 0.75" in message
+    assert "at a recall of 0.1 (threshold 0.8)" in message
+    assert "\n" not in message
+
+
+def test_the_job_tells_what_a_precision_costs(
+    inputs: Path, cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, out = inputs / "run" / "model", tmp_path / "out"
+    with pytest.raises(InputError, match=r"--precision 0\.2: .*holds no validation\.json"):
+        job(inputs, out, "--precision", "0.2")
+    with pytest.raises(InputError, match="cannot be used together"):
+        job(inputs, out, "--precision", "0.2", "--threshold", "0.4")
+    try:
+        write_validation(model)
+        write_json(model / "evaluation.json", evaluated(0.4).as_json())
+        with pytest.raises(InputError, match=r"--precision: 0\.9: is never reached"):
+            job(inputs, out, "--precision", "0.9")
+        assert not out.exists()
+        with caplog.at_level("INFO"):
+            found = job(inputs, out, "--contigs", "c1", "--precision", "0.2")
+        assert found.found["threshold"] == 0.4
+        assert found.found["reached"]["there"]["recall"] == 0.8
+        for text in (found.text, caplog.text):
+            assert "0.4 reaches a precision of 0.2 on the validation split" in text
+        manifest = read_json(out / "manifest.json")
+        assert manifest["reached"] == found.found["reached"]
+        assert manifest["regions_settings"]["threshold"] == 0.4
+    finally:
+        (model / "validation.json").unlink()
+        (model / "evaluation.json").unlink()
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "model": (["--model", "nowhere"], "--model: nowhere: there is no such folder"),
     "genome": (["--genome", "nowhere.fa"], r"nowhere\.fa: there is no such file; give --genome"),
@@ -272,6 +346,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no contig": (["--contigs", ""], "--contigs: '': "),
     "overlap": (["--overlap", "10"], "--overlap: 10: the model reads windows of 10 bases"),
     "threshold": (["--threshold", "1.5"], r"--threshold: 1\.5: .*less than or equal to 1"),
+    "precision": (["--precision", "0"], "--precision: 0: .*greater than 0"),
     "no number": (["--threshold", "nan"], "--threshold: nan: .*number"),
     "length": (["--min-length", "0"], "--min-length: 0: .*greater than or equal to 1"),
     "gap": (["--merge-gap", "-1"], "--merge-gap: -1: .*greater than or equal to 0"),

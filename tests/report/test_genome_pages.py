@@ -10,13 +10,16 @@ import pytest
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.model.provenance import ContigUse, Provenance
+from hyena_ray.prediction.expected_precision import ExpectedPrecision, ReachedPrecision
 from hyena_ray.prediction.pieces import Piece, PredictionPlan, Span
-from hyena_ray.prediction.prediction_record import ExpectedPrecision, PredictionRecord
-from hyena_ray.prediction.region_calling import COLUMNS, PredictionResult
-from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.prediction.region_tables import COLUMNS, CONTIG_COLUMNS
+from hyena_ray.prediction.results import PredictionResult
 from hyena_ray.report._page import Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
+from hyena_ray.report.run_contents import read_predicted
 from hyena_ray.report.sections import page_of
 from hyena_ray.report.write import write_report
 from hyena_ray.runs.run import Output, start
@@ -65,13 +68,25 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
     )
     with start(Output(folder), plan):
         pass
+    surest = sorted(range(len(regions)), key=lambda row: -regions[row][3])
+    ranks = [surest.index(row) + 1 for row in range(len(regions))]
     with (folder / "regions.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
         for number, (contig, first, end, mean, highest) in enumerate(regions, start=1):
+            figures = (mean, highest, first, ranks[number - 1])
+            masked, bases = ("0.50" if number == 1 else "0.00"), "acgt"[: end - first].upper()
             rows.writerow(
-                (contig, first, end, f"region{number}", end - first, mean, highest, first)
+                (contig, first, end, f"region{number}", end - first, *figures, masked, bases)
             )
+    with (folder / "contigs.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(CONTIG_COLUMNS)
+        for name, size in (("a", 1000), ("b", 500)):
+            own = [region for region in regions if region[0] == name]
+            inside = sum(region[2] - region[1] for region in own)
+            rate = f"{1e6 * len(own) / size:.2f}"
+            rows.writerow((name, size, size, inside, len(own), inside, rate, int(name == "a")))
     result = PredictionResult(
         contigs=2,
         bases=1500,
@@ -79,6 +94,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         called=28,
         regions=len(regions),
         in_regions=26,
+        repeats=1,
         digest="2",
         batch=128,
     )
@@ -88,7 +104,16 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         labels="regions.bed",
         prevalence=0.01,
         precision=0.4,
+        precision_interval=(0.35, 0.45),
         recall=0.8,
+        recall_interval=(0.7, 0.9),
+    )
+    reached = ReachedPrecision(
+        wanted=0.3,
+        threshold=0.55,
+        there=expected.model_copy(update={"split": "val", "precision": 0.31}),
+        own_threshold=0.2,
+        own_recall=0.95,
     )
     PredictionRecord.make(
         fingerprint=plan.fingerprint,
@@ -99,6 +124,7 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
         window=plan.window,
         overlap=plan.overlap,
         regions_settings=RegionSettings(threshold=0.55),
+        reached=reached,
         expected=expected,
         **result.model_dump(),
     ).write(folder)
@@ -161,15 +187,20 @@ def test_a_prediction_lists_its_regions_the_surest_first(tmp_path: Path) -> None
     folder = predicted(tmp_path / "tracks", REGIONS)
     found = sections(folder)
     assert list(found) == ["answer", "regions", "run"]
-    assert "3 regions on 2 contigs: 28 bases" in words(found["answer"])
+    assert "3 regions on 2 contigs, 2,142.9 per Mb: 28 bases" in words(found["answer"])
     said = words(found["answer"])
-    assert "40% may be right, at a recall of 80%" in said
+    assert "40% (35% to 45%) may be right, at a recall of 80% (70% to 90%)" in said
+    assert "A precision of 30% was asked for" in said
+    assert "the model's own threshold 0.2 has a recall of 95% there" in said
+    assert "Soft-masked, as repeats are, by half or more: 1 region." in said
     assert "the test split of the model's data (chr20), where 1.000% of the bases" in said
     surest, by_contig, lengths, probabilities = tables(found["regions"])
-    assert [row[0] for row in surest.rows] == ["a:40-42", "b:10-14", "a:5-25"]
+    assert [row[1] for row in surest.rows] == ["a:40-42", "b:10-14", "a:5-25"]
+    assert [row[0] for row in surest.rows] == ["1", "2", "3"]
+    assert [row[-1] for row in surest.rows] == ["AC", "ACGT", "ACGT"]
     assert list(by_contig.rows) == [
-        ["a", "1,000", "2", "22", "2,000.0"],
-        ["b", "500", "1", "4", "2,000.0"],
+        ["a", "1,000", "2", "22", "2,000.0", "1"],
+        ["b", "500", "1", "4", "2,000.0", "0"],
     ]
     for table in (lengths, probabilities):
         assert sum(int(row[1]) for row in table.rows) == 3
@@ -219,7 +250,7 @@ def test_a_pretraining_that_held_nothing_out_has_a_page_too(tmp_path: Path) -> N
     ("damage", "message"),
     [
         ("regions.csv", "regions.csv: cannot be read"),
-        ("plan.json", "plan.json: there is no such file"),
+        ("contigs.csv", "contigs.csv: cannot be read"),
     ],
 )
 def test_a_prediction_without_a_file_is_refused(tmp_path: Path, damage: str, message: str) -> None:
@@ -228,3 +259,11 @@ def test_a_prediction_without_a_file_is_refused(tmp_path: Path, damage: str, mes
     with pytest.raises(InputError, match=message):
         write_report(folder)
     assert not (folder / "report.html").exists()
+
+
+def test_contigs_that_are_named_by_numbers_alone_have_names(tmp_path: Path) -> None:
+    path = tmp_path / "contigs.csv"
+    path.write_text(",".join(CONTIG_COLUMNS) + "\n1,10,10,0,0,0,0.00,\n2,10,10,0,0,0,0.00,\n")
+    table = read_predicted(path)
+    assert table["contig"].to_pylist() == ["1", "2"]
+    assert table["repeats"].null_count == 2

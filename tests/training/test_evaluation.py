@@ -16,8 +16,10 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import codes_to_tokens
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.contigs import N_CODE, Fasta
 from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.settings import Readout
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.training.bootstrap import Interval
@@ -43,6 +45,7 @@ class PurineSteps(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.readout = Readout(window=window, flank=FLANK, lookahead=0)
         self.threshold, self.tile_threshold = 0.7, 0.6
+        self.calibration, self.regions = BetaCalibration(), RegionSettings(threshold=0.7)
         self.per_sequence = per_sequence
 
     def predict(self, tokens: Tensor) -> Tensor:
@@ -101,7 +104,7 @@ def test_an_evaluation_agrees_with_its_parts(data: PreparedData) -> None:
     assert found.regions is not None
     assert found.regions.regions > 20
     assert found.regions.recall > found.metrics.recall / 2
-    assert sum(found.calibration.labels) == found.labels
+    assert sum(found.calibration.curve.labels) == found.labels
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +201,9 @@ def test_tiles_have_the_figures_of_samples_that_are_drawn(scan: PreparedData) ->
     found = evaluate_on_split(model, scan, "test", WEIGHTS).tiles
     assert found is not None
     covered = STRETCH // 100 * 100
-    scores = predict(model, held_out, WEIGHTS).scores[:, :covered].reshape(-1, 100)
+    scores = (
+        predict(model, held_out, WEIGHTS).scores(model.calibration)[:, :covered].reshape(-1, 100)
+    )
     labels = held_out.rows.labels[:, :covered].reshape(-1, 100)
     positive = labels.any(1)
     negatives = np.flatnonzero(~positive)
@@ -292,7 +297,7 @@ def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path
     assert values["metrics"]["f1"] == found.metrics.f1
     assert values["intervals"]["f1"] == found.intervals["f1"]._asdict()
     assert values["regions"]["recall"] == found.regions.recall
-    assert values["calibration"]["observed"] == list(found.calibration.observed)
+    assert values["calibration"]["top"]["observed"] == list(found.calibration.top.observed)
     low, high = found.intervals["f1"]
     assert f"f1                  {found.metrics.f1:.3f}  ({low:.3f} to {high:.3f})" in found.table()
     assert SIMULATED in found.table()

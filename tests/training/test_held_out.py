@@ -16,18 +16,19 @@ from hyena_ray.dataset.preparation import prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.genome.called_regions import RegionSettings
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.tasks import TASKS
+from hyena_ray.training.bootstrap import Scored
 from hyena_ray.training.evaluation import Predictions, _measure
 from hyena_ray.training.held_out import HeldOut, StretchSource
 from hyena_ray.training.loaders import DeviceRows, WindowSource
-from hyena_ray.training.metrics import (
-    best_threshold,
-    calibrate,
-    measure,
-    precision_recall,
-    score_regions,
-)
+from hyena_ray.training.metrics import best_threshold, measure, score_regions
+from hyena_ray.training.precision_recall import precision_recall
+from hyena_ray.training.reliability import measure_calibration
 from tests.dataset.small_genome import Inputs
+
+CALLED = RegionSettings(threshold=0.6, min_length=2, merge_gap=1)
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +148,24 @@ def test_weighted_figures_are_those_of_the_genome_with_every_stretch_repeated(
     for metric in ("f1", "mcc"):
         found_threshold = best_threshold(*of_sample, metric, weight[counted])
         assert found_threshold == best_threshold(*of_genome, metric)
-    calibration, expected = calibrate(*of_sample, weight[counted]), calibrate(*of_genome)
-    assert calibration.brier == pytest.approx(expected.brier)
-    assert calibration.predicted == pytest.approx(expected.predicted)
-    assert calibration.observed == pytest.approx(expected.observed)
-    curve = precision_recall(*of_sample, weight[counted])
-    for values, others in zip(curve, precision_recall(*of_genome), strict=True):
+    of = [
+        Scored(labels, scores, scores > 0.5, np.zeros(len(scores), np.int64), weights)
+        for (labels, scores), weights in (
+            (of_sample, weight[counted]),
+            (of_genome, np.ones(len(of_genome[0]))),
+        )
+    ]
+    calibration, expected = (measure_calibration(scored, seed=0) for scored in of)
+    assert calibration[:2] == pytest.approx(expected[:2])
+    for curve, other in zip(calibration[2:], expected[2:], strict=True):
+        assert curve.predicted == pytest.approx(other.predicted)
+        assert curve.observed == pytest.approx(other.observed)
+    curve, other = (precision_recall(scored, seed=0) for scored in of)
+    for values, others in zip(curve[:3], other[:3], strict=True):
         assert values == pytest.approx(others)
+    fits = [BetaCalibration.fit(4 * one.scores - 2, one.labels, one.weight) for one in of]
+    assert fits[0].slope == pytest.approx(fits[1].slope, rel=1e-3)
+    assert fits[0].offset == pytest.approx(fits[1].offset, rel=1e-3, abs=1e-3)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6))
@@ -165,41 +177,38 @@ def test_weighted_regions_are_those_of_the_genome_with_every_stretch_repeated(
     rows = rows._replace(start=2 * rows.start)
     times = rng.integers(1, 4, count)
     scores = rng.random((count, 6))
-    found = score_regions(rows, scores, 0.6, times.astype(float))
+    found = score_regions(rows, scores, CALLED, times.astype(float))
     repeated = np.repeat(np.arange(count), times)
     copies = rows.rows(repeated)._replace(start=np.arange(len(repeated)) * 20)
-    genome = score_regions(copies, scores[repeated], 0.6, np.ones(len(repeated)))
+    genome = score_regions(copies, scores[repeated], CALLED, np.ones(len(repeated)))
     assert (found.called, found.false) == (genome.called, genome.false)
     assert found.precision == pytest.approx(genome.precision)
     assert found.false_per_mb == pytest.approx(genome.false_per_mb)
     # All stretches with a label were taken, so that regions are counted and not estimated.
-    plain = score_regions(rows, scores, 0.6, np.ones(count))
+    plain = score_regions(rows, scores, CALLED, np.ones(count))
     assert (found.regions, found.found, found.recall) == plain[:3]
 
 
-class _Thresholds:
-    """Stands for a model, of which only the thresholds are asked."""
-
-    threshold, tile_threshold = 0.6, 0.3
-
-
-@given(st.integers(0, 10_000), st.sampled_from([None, "f1", "mcc"]))
+@given(st.integers(0, 10_000), st.sampled_from([0.6, "f1", "mcc"]))
 def test_figures_do_not_depend_on_the_order_of_the_stretches(
-    seed: int, threshold: str | None
+    seed: int, threshold: str | float
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(6, 120, seed)
     held_out = HeldOut(rows, rng.integers(1, 9, 6).astype(float), TASKS["zdna"])
-    scores = rng.random((6, 120)).astype(np.float32)
+    odds = rng.normal(size=(6, 120)).astype(np.float32)
+    scores = BetaCalibration().calibrated(torch.from_numpy(odds)).numpy()
     order = rng.permutation(6)
     turned = HeldOut(rows.rows(order), held_out.weight[order], held_out.task)
     of = [
-        _measure(_Thresholds(), data, Predictions(values, 0.5), threshold)
-        for data, values in ((held_out, scores), (turned, scores[order]))
+        _measure(data, Predictions(values, 0.5), BetaCalibration(), threshold, threshold)
+        for data, values in ((held_out, odds), (turned, odds[order]))
     ]
     assert of[0].record() == pytest.approx(of[1].record())
-    regions = score_regions(rows, scores, 0.6, held_out.weight)
-    assert score_regions(turned.rows, scores[order], 0.6, turned.weight) == pytest.approx(regions)
+    regions = score_regions(rows, scores, CALLED, held_out.weight)
+    assert score_regions(turned.rows, scores[order], CALLED, turned.weight) == pytest.approx(
+        regions
+    )
 
 
 def test_sequences_are_one_window_and_represent_themselves(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hyena_ray.model.saved import load_window_model
 from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
-from hyena_ray.training.evaluation import Evaluation, evaluate, evaluate_on_split
+from hyena_ray.training.evaluation import Evaluation, calibrate, evaluate_on_split
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
@@ -37,9 +37,7 @@ def untrained(architecture: Architecture, length: int) -> WindowModel:
 
 def figures(model: WindowModel, data: PreparedData) -> dict[str, float]:
     """Return figures of the test data, at thresholds that the validation data choose."""
-    chosen = evaluate(model, HeldOut.read(data, "val"), WEIGHTS, threshold="f1")
-    assert chosen.tiles is not None
-    model.threshold, model.tile_threshold = chosen.metrics.threshold, chosen.tiles.threshold
+    calibrate(model, HeldOut.read(data, "val"), WEIGHTS, "f1")
     return of_evaluation(evaluate_on_split(model, data, "test", WEIGHTS))
 
 

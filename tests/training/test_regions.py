@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import IGNORED
+from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.training.metrics import RegionScores, score_regions
 
 
@@ -28,7 +29,7 @@ def scored(data: Windows, *called: str, weight: Sequence[float] | None = None) -
     """Scores of windows where 1 marks a called base."""
     scores = np.array([[float(c) for c in row] for row in called])
     weights = np.ones(len(called)) if weight is None else np.array(weight, float)
-    return score_regions(data, scores, 0.5, weights)
+    return score_regions(data, scores, RegionSettings(threshold=0.5), weights)
 
 
 def test_half_of_a_region_called_is_found_and_less_is_not() -> None:

@@ -15,7 +15,7 @@ from hyena_ray.files import read_json
 from hyena_ray.genome.negatives import KINDS
 from hyena_ray.model.devices import default_device
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.training.evaluation import evaluate
+from hyena_ray.training.evaluation import calibrate, evaluate
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
 from hyena_ray.training.settings import RunSettings
@@ -237,8 +237,9 @@ def test_the_threshold_is_chosen_for_f1_or_for_mcc_where_that_is_the_metric(
     result = run(tmp_path, changes)
     assert SETTINGS.updated(changes, "test").threshold_metric == chosen_for
     model = load_window_model(result.model_folder).to(default_device())
-    best = evaluate(model, VALIDATION, class_weights(SETTINGS.training), threshold=chosen_for)
-    assert best.metrics.threshold == pytest.approx(model.threshold, rel=1e-6)
+    threshold = model.threshold
+    best = calibrate(model, VALIDATION, class_weights(SETTINGS.training), chosen_for)
+    assert best.metrics.threshold == pytest.approx(threshold, rel=1e-6)
     assert getattr(best.metrics, chosen_for) == pytest.approx(result.metrics[chosen_for], rel=1e-6)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyena_ray.prediction.region_calling import Region, Stretch, call_regions
-from hyena_ray.prediction.settings import RegionSettings
+from hyena_ray.genome.called_regions import Region, RegionSettings, Stretch, call_regions
 
 Values = list[float]
 
