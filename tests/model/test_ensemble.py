@@ -1,4 +1,4 @@
-"""An ensemble is the mean of its members' probabilities, whatever windows they read."""
+"""An ensemble is the mean of its members' calibrated probabilities, whatever windows they read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from hyena_ray.dataset.stretches import join_windows, window_offsets
 from hyena_ray.errors import InputError
+from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.build import build_model
 from hyena_ray.model.ensemble import Ensemble, load_scorer, scorer_of
 from hyena_ray.model.predictor import ContigSlice, Scorer, probabilities
@@ -26,17 +27,22 @@ KINDS = {
 
 
 def model(
-    architecture: str = "kmer_logistic", window: int = 40, flank: int = 8, seed: int = 0
+    architecture: str = "kmer_logistic",
+    window: int = 40,
+    flank: int = 8,
+    seed: int = 0,
+    task: str = "zdna",
 ) -> WindowModel:
-    """An untrained model whose weights are large enough to matter."""
+    """An untrained model whose weights and calibration are large enough to matter."""
     lookahead = flank if architecture == "hyenadna" else 0
     built = build_model(
         ModelSettings(architecture=architecture, **KINDS[architecture]),  # type: ignore[arg-type]
         Readout(window=window, flank=flank, lookahead=lookahead),
         LoraSettings(),
-        TASKS["zdna"],
+        TASKS[task],
         seed=seed,
     )
+    built.calibration = BetaCalibration(above=0.5 + seed, below=2.0, offset=-seed)
     torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in built.parameters():
@@ -115,6 +121,14 @@ def test_the_strands_of_every_member_can_be_changed() -> None:
     assert {member.readout.strands for member in ensemble.members} == {"forward"}
 
 
+def test_regions_of_an_ensemble_are_those_of_the_task() -> None:
+    ensemble = Ensemble([model(seed=seed) for seed in range(2)])
+    ensemble.threshold = 0.3
+    found, task = ensemble.regions, TASKS["zdna"]
+    assert (found.min_length, found.merge_gap) == (task.min_length, task.merge_gap)
+    assert found.threshold == 0.3
+
+
 def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
     folders = []
     for name, seed in (("first", 0), ("copy", 0), ("other", 1)):
@@ -131,5 +145,6 @@ def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
         TASKS["promoter"],
         seed=0,
     )
-    with pytest.raises(InputError, match="one task"):
-        scorer_of([model(), sequences], [Path("bases"), Path("sequences")])
+    for other in (sequences, model(task="g4", seed=1)):
+        with pytest.raises(InputError, match="one task"):
+            scorer_of([model(), other], [Path("first"), Path("other")])

@@ -33,6 +33,7 @@ def stretches(seed: int) -> tuple[HeldOut, np.ndarray, np.ndarray]:
         np.array(start),
         np.zeros(shape, np.uint8),
         labels,
+        np.ones(len(places), np.uint8),
     )
     weight = np.where(labels.any(1), 1.0, rng.integers(1, 5, len(places)))
     order = rng.permutation(len(places))

@@ -104,6 +104,10 @@ def test_the_figures_are_those_of_prepared_stretches(
         assert found.intervals[name] == pytest.approx(interval, rel=1e-6), name
     assert found.regions == from_data.regions
     assert found.errors == from_data.errors
+    assert found.regions is not None
+    assert found.errors is not None
+    missed = sum(kind.runs for kind in found.errors.missed[1:])
+    assert missed == found.regions.regions - found.regions.found
     assert found.tracts == from_data.tracts
     assert found.curve == from_data.curve
     assert found.calibration.brier == pytest.approx(from_data.calibration.brier)
