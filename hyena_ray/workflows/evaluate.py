@@ -72,7 +72,7 @@ class EvaluateSettings(ReadsModels, ReadsSplit, WritesRun):
     """Probability from which a base is called. Several models, or other strands, have none of their
     own: it is chosen on the validation split of --data, and must be given with --regions."""
     strands: Annotated[Strands | None, Option(default="as the model was trained")] = None
-    """Strands to read, where not those that the model was trained with. Its calibration stays."""
+    """Strands to read, where not those that the model was trained with; its calibration stays."""
     out: Annotated[Location | None, Option("DIR", WRITE, default="nothing is written")] = None  # type: ignore[assignment]
     """Output folder of the run."""
 
