@@ -207,6 +207,11 @@ BAD: dict[str, tuple[Change, str, Line]] = {
         "predict --model model,deaf --genome genome.fa --out out",
         at("--threshold", "is missing", "evaluate"),
     ),
+    "several models and a precision": (
+        as_it_is,
+        "predict --model model,deaf --genome genome.fa --out out --precision 0.5",
+        at("--precision", "0.5", "one model", "evaluate"),
+    ),
     "several models on regions without a threshold": (
         as_it_is,
         f"{REGIONS},deaf --regions regions.bed --genome genome.fa",

@@ -254,7 +254,9 @@ def test_expected_precision_is_that_of_the_models_evaluation_at_any_threshold(
     # No base was scored as high.
     assert expected_precision(model, 0.9) is None
     # A model of sequences reads no genome.
-    write_json(model / "evaluation.json", evaluated(0.4)._replace(tiles=None).as_json())
+    write_json(
+        model / "evaluation.json", evaluated(0.4)._replace(tiles=None, regions=None).as_json()
+    )
     assert expected_precision(model, 0.4) is None
 
 
