@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyena_ray.cluster.resources import Cluster
-from tests.command_line import run_process
+from tests.command_line import ROOT, run_process
 from tests.jobs.bad_inputs import (
     ATTRIBUTE,
     COMPARE,
@@ -121,12 +121,12 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     "negatives that are not stored": (
         as_it_is,
         f"{TRAIN} --set data.negatives=random:1,tract:1",
-        at("data.negatives", "tract", "hold 0", "--negatives"),
+        at("settings: data.negatives", "tract", "hold 0", "--negatives"),
     ),
     "negatives of simulated data": (
         as_it_is,
         "tune zdna --out out --set data.negatives=tract:1",
-        at("data.negatives", "tract:1", "--data"),
+        at(f"{ROOT}/search_spaces/demo_zdna.yaml: data.negatives", "tract:1", "--data"),
     ),
     "k below 1": (as_it_is, f"{ATTRIBUTE} --k 0", at("--k", "0")),
     "k above the window": (
@@ -230,7 +230,7 @@ BAD: dict[str, tuple[Change, str, Line]] = {
     "no true positives to attribute": (
         as_it_is,
         ATTRIBUTE.replace("model model", "model deaf"),
-        at("split test", "60 windows", "nothing to attribute"),
+        at("split test", "40 windows", "nothing to attribute"),
     ),
     "no true positives to check": (
         as_it_is,
