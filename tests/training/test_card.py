@@ -107,7 +107,7 @@ def test_it_says_what_the_data_were(tested: Path, data: PreparedData) -> None:
         assert f"| {file.role} | `{file.name}` | `{file.sha256}` |" in text
     assert f"`{data.manifest.split}`" in text
     assert "windows of 40 bases, 8 real bases stored on each side" in text
-    assert "training windows: 3 without a labelled base for each one with" in text
+    assert f"for each one with, by kind: {data.manifest.negatives} (seed" in text
     assert f"scored on stretches of {data.manifest.stretch} bases" in text
     for split in ("train", "val", "test"):
         labelled = sum(c.labelled for c in data.manifest.counts_of(40, split))
