@@ -158,7 +158,7 @@ def test_no_bit_of_a_page_changes_unnoticed_after_the_check(folder: Path) -> Non
         ("{", "not readable as JSON"),
         ("[]", "has no kind of run"),
         ('{"schema_version": 3}', "has no kind of run"),
-        ('{"kind": "train", "schema_version": 3}', "is a training run, not prepared data"),
+        ('{"kind": "train", "schema_version": 4}', "is a training run, not prepared data"),
         ('{"kind": "prepare", "schema_version": 9}', "schema_version: 9: this version reads 6"),
         ('{"kind": "prepare", "schema_version": 6}', "fingerprint: is required"),
     ],
