@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,8 @@ G4HUNTER_WINDOW = 25
 LONGEST_RUN = 4
 """Longest run of G that G4Hunter distinguishes from shorter ones."""
 _LETTERS = np.frombuffer(b"ACGT", np.uint8)
+TABLE_WIDTH = 12
+"""Longest windows of Z-HUNT whose scores are kept, in bases: 100 MB for all of 12."""
 _PIECE = 1 << 14
 """Fewest bases that are worth a thread of their own."""
 
@@ -191,6 +194,57 @@ def zhunt_windows(
         stretch = 4 * stretch + codes[:, offset : offset + starts]
     unknown = np.pad((codes > 3).cumsum(1), ((0, 0), (1, 0)))
     stretch[unknown[:, width:] > unknown[:, :-width]] = -1
+    if width > TABLE_WIDTH:
+        return _score_distinct(codes, stretch, shortest, longest)
+    table = _table(shortest, longest)
+    if (new := (stretch >= 0) & ~table.known[stretch]).any():
+        scores, sizes = _score_distinct(codes, np.where(new, stretch, -1), shortest, longest)
+        table.add(stretch[new], scores[new], sizes[new])
+    # The last entry is that of a window with an unknown base.
+    return table.scores[stretch], table.sizes[stretch]
+
+
+class _Table(NamedTuple):
+    """Scores of all windows of one length that were met, by the number of their bases.
+
+    A genome has 4**12 different windows of 12 bases, and meets most of them again and again: after
+    some tens of millions of bases nothing is left to be scored.
+    """
+
+    known: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    sizes: NDArray[np.uint8]
+
+    def add(
+        self, window: NDArray[np.int64], scores: NDArray[np.float32], sizes: NDArray[np.uint8]
+    ) -> None:
+        self.scores[window], self.sizes[window] = scores, sizes
+        self.known[window] = True  # last: another thread may read
+
+
+@cache
+def _table(shortest: int, longest: int) -> _Table:
+    size = 4 ** (2 * longest) + 1
+    # Memory is taken only where a window is met.
+    return _Table(np.zeros(size, np.bool_), np.zeros(size, np.float32), np.zeros(size, np.uint8))
+
+
+def _score_distinct(
+    codes: NDArray[np.uint8], stretch: NDArray[np.int64], shortest: int, longest: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Score windows, each distinct one once.
+
+    Args:
+        codes: Base codes, shape (n, L).
+        stretch: Numbers of the windows that start at the first bases, shape (n, L - width + 1);
+            negative for a window with an unknown base.
+        shortest: Fewest dinucleotides of a window.
+        longest: Most dinucleotides of a window.
+
+    Returns:
+        Scores and sizes in bases, of the shape of `stretch`.
+    """
+    width = 2 * longest
     distinct, first, inverse = np.unique(stretch, return_index=True, return_inverse=True)
     scored = distinct >= 0
     # What is kept are whole rows or parts of them, one behind the other: the bases of a window that

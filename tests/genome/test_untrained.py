@@ -16,6 +16,7 @@ from hyena_ray.genome.untrained import (
     called_bases,
     g4hunter_scores,
     zhunt_scores,
+    zhunt_windows,
 )
 from hyena_ray.model.baseline_models import g4hunter
 from hyena_ray.tasks import TASKS
@@ -95,3 +96,18 @@ def test_each_predictor_belongs_to_a_task_with_labels_of_bases() -> None:
     assert all(
         list(one.thresholds) == sorted(one.thresholds) for one in UNTRAINED_PREDICTORS.values()
     )
+
+
+@pytest.mark.parametrize("dinucleotides", [(6, 6), (2, 4)])
+def test_scores_that_are_kept_are_those_that_would_be_computed(
+    monkeypatch: pytest.MonkeyPatch, dinucleotides: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    # Few letters, so that windows occur again; 4 is unknown.
+    batches = [rng.choice([1, 2, 2, 1, 0, 4], (3, 60)).astype(np.uint8) for _ in range(8)]
+    kept = [zhunt_windows(codes, dinucleotides) for codes in batches]
+    monkeypatch.setattr(untrained, "TABLE_WIDTH", 0)
+    for codes, (scores, sizes) in zip(batches, kept, strict=True):
+        expected = zhunt_windows(codes, dinucleotides)
+        np.testing.assert_array_equal(scores, expected[0])
+        np.testing.assert_array_equal(sizes, expected[1])
