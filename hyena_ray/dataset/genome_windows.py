@@ -124,7 +124,7 @@ class PrepareSettings(Settings):
     stretch: int = Field(default=1024, ge=1, le=LONGEST)
     """Bases of a stretch. The genome is split in stretches, and validation and test are whole
     stretches, which models of every window length read with windows of their own."""
-    held_out: Annotated[
+    held_out_negatives: Annotated[
         Shares | None,
         Option(
             "KIND:N,...",
@@ -168,13 +168,13 @@ class PrepareSettings(Settings):
     def _negatives_exist(self) -> Self:
         has_predictor = self.task in UNTRAINED_PREDICTORS
         check_kinds(read_shares(self.negatives), "--negatives", has_predictor=has_predictor)
-        check_strata(self.strata, "--held-out", has_predictor=has_predictor)
+        check_strata(self.strata, "--held-out-negatives", has_predictor=has_predictor)
         return self
 
     @property
     def strata(self) -> dict[str, float]:
         """Stretches without a label per labelled one, by stratum, where not all are scored."""
-        return read_shares(self.held_out or HELD_OUT[self.task in UNTRAINED_PREDICTORS])
+        return read_shares(self.held_out_negatives or HELD_OUT[self.task in UNTRAINED_PREDICTORS])
 
     @property
     def inputs(self) -> tuple[AnyPath, ...]:

@@ -28,7 +28,7 @@ def benchmark_prepare(folder: Path) -> list[Comparison]:
                 genome=genome,
                 regions=bed,
                 negatives="random:3",
-                held_out="random:3",
+                held_out_negatives="random:3",
                 flank=64,
             )
             prepare(settings, Path(out) / "prepared")

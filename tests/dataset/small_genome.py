@@ -62,7 +62,7 @@ class Inputs:
             "stretch": 50,
             "flank": 7,
             "negatives": "1.5",
-            "held_out": "random:3",
+            "held_out_negatives": "random:3",
             "split": SPLIT,
         }
         return PrepareSettings.parse(values | changes, "test")

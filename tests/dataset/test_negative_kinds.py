@@ -72,7 +72,7 @@ def truth(made: SimulatedGenome) -> dict[str, tuple[np.ndarray, np.ndarray, np.n
 
 def test_a_number_draws_what_it_drew_before_there_were_kinds(tmp_path: Path) -> None:
     small = simulate_genome(tmp_path, contig_length=30_000, tracts=100, decoys=100)
-    prepare(recipe(small, negatives=3, held_out="3"), tmp_path / "data")
+    prepare(recipe(small, negatives=3, held_out_negatives="3"), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
     digests = {
         split: hashlib.sha256(windows.window_id.astype("<i8").tobytes()).hexdigest()[:16]
@@ -169,7 +169,7 @@ def test_a_scan_asks_for_no_tracts(
         raise AssertionError
 
     monkeypatch.setattr("hyena_ray.dataset.genome_windows.called_bases", fail)
-    changes = {"scan": True, "held_out": "random:3", "split": "contig:train=sim1;test=sim2"}
+    changes = {"scan": True, "held_out_negatives": "random:3", "split": "contig:train=sim1;test=sim2"}
     manifest = prepare(recipe(made, **changes), tmp_path / "data")
     assert all(count.negative == count.candidates for count in manifest.counts_of(STRETCH, "test"))
 

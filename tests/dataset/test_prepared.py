@@ -40,7 +40,7 @@ def data(inputs: Inputs) -> PreparedData:
 def drawn_alike(inputs: Inputs, folder: Path, **changes: object) -> PreparedData:
     """Prepare with as many held-out stretches with a label as without: three times as many would be
     all that so small a genome has."""
-    prepare(inputs.settings(held_out="random:1", **changes), folder)
+    prepare(inputs.settings(held_out_negatives="random:1", **changes), folder)
     return PreparedData.open(folder)
 
 
@@ -399,7 +399,7 @@ def test_bad_input_is_refused_and_nothing_is_written(
         ({"negatives": "nan"}, "test: negatives: nan"),
         ({"negatives": "tracts:1"}, "test: negatives: tracts:1: unknown kind"),
         ({"negatives": "other:1"}, "--negatives: other: unknown kind of negatives"),
-        ({"held_out": "tract:1"}, "--held-out: tract:1: every stretch"),
+        ({"held_out_negatives": "tract:1"}, "--held-out-negatives: tract:1: every stretch"),
         ({"seed": -1}, "test: seed: -1"),
         ({"flanks": 1}, "test: flanks: unknown key"),
         ({"stretch": 0}, "test: stretch: 0"),

@@ -243,7 +243,7 @@ def test_stretches_that_all_have_a_label_represent_themselves() -> None:
 def test_weights_add_up_to_the_stretches_of_the_genome(
     inputs: Inputs, tmp_path: Path, held_out: str, split: str
 ) -> None:
-    chosen = {"scan": True} if held_out == "scan" else {"held_out": held_out}
+    chosen = {"scan": True} if held_out == "scan" else {"held_out_negatives": held_out}
     manifest = prepare(inputs.settings(split=split, **chosen), tmp_path / "data")
     data = PreparedData.open(tmp_path / "data")
     for name in manifest.splits:

@@ -144,7 +144,7 @@ def test_tracts_need_a_predictor_that_calls_them() -> None:
     "text", ["tract:1", "other:1", "random:1,tract:1", "gc:1", "tract:1,other:0"]
 )
 def test_strata_hold_every_stretch_once(text: str) -> None:
-    check_strata(read_shares("tract:3,other:1"), "--held-out", has_predictor=True)
-    check_strata(read_shares("2"), "--held-out", has_predictor=False)
-    with pytest.raises(InputError, match=r"--held-out: .*one stratum"):
-        check_strata(read_shares(text), "--held-out", has_predictor=True)
+    check_strata(read_shares("tract:3,other:1"), "--held-out-negatives", has_predictor=True)
+    check_strata(read_shares("2"), "--held-out-negatives", has_predictor=False)
+    with pytest.raises(InputError, match=r"--held-out-negatives: .*one stratum"):
+        check_strata(read_shares(text), "--held-out-negatives", has_predictor=True)

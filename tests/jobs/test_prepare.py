@@ -168,7 +168,10 @@ BAD: dict[str, tuple[str, Line]] = {
     "negative": (f"{GOOD} --negatives -1", at("--negatives", "-1", "greater than or equal to 0")),
     "unknown kind": (f"{GOOD} --negatives tracts:1", at("--negatives", "did you mean tract?")),
     "stratum as a kind": (f"{GOOD} --negatives other:1", at("--negatives", "other", "gc, tract")),
-    "one stratum": (f"{GOOD} --held-out tract:1", at("--held-out", "tract:3,other:1")),
+    "one stratum": (
+        f"{GOOD} --held-out-negatives tract:1",
+        at("--held-out-negatives", "tract:3,other:1"),
+    ),
     "tracts of sequences": (f"{SEQUENCES} --negatives tract", at("--negatives", "--help")),
     "split": (f"{GOOD} --split chr1", at("--split", "chr1", "kfold")),
     "swapped": (
