@@ -73,7 +73,7 @@ RESULTS = {
     "predict": ("*.bed", "*.bw", "*.csv"),
     "attribute": ("kmers/*.csv",),
     "pretrain": ("**/*.safetensors",),
-    "compare": ("runs/*/model/model.safetensors",),
+    "compare": ("runs/**/model/model.safetensors",),
     "tune": ("model/model.safetensors", "attribution/kmers/*.csv"),
 }
 """Files of each job whose bytes must be those of a calm run."""
@@ -94,7 +94,7 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
     made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
     (folder / "space.yaml").write_text(SPACE)
     genome = ["zdna", "--genome", made.genome, "--regions", made.regions]
-    cut = ["--lengths", "40", "--stretch", "80", "--flank", "8"]
+    cut = ["--lengths", "40", "--stretch", "80", "--flank", "32"]
     data = ["--data", folder / "data"]
     model = ["--model", folder / "run/model"]
     jobs: dict[str, list[object]] = {
@@ -110,7 +110,10 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
             *("--genome", made.genome, "--set", "training.steps=20", *SIZES[:4]),
             *("--set", "training.lengths=[16, 32]", "--set", "training.tokens_per_step=64"),
         ],
-        "compare": [*data, "--presets", "zdna/rule", "--set", "data.length=40"],
+        "compare": [
+            *(*data, "--presets", "zdna/kmer_logistic", *SIZES[4:]),
+            *("--set", "training.epochs=2"),
+        ],
         "tune": ["zdna", *data, "--space", folder / "space.yaml"],
     }
     words = {name: [str(word) for word in given] for name, given in jobs.items()}
