@@ -156,7 +156,7 @@ def results(job: str, out: Path) -> dict[str, str]:
 
 
 def is_begun(out: Path) -> bool:
-    """Whether a job has written something, in its folder or beside it."""
+    """Whether a job has written something, in its folder or in the parent folder."""
     return out.exists() or bool(list(out.parent.glob(f".{out.name}.*")))
 
 
