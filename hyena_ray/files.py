@@ -116,7 +116,7 @@ def name_aside(path: AnyPath) -> AnyPath:
 
 
 def remove_temporary_files(folder: AnyPath) -> None:
-    """Remove what killed writers have left half-written, in a folder and beside it.
+    """Remove temporary files that killed writers left, in a folder and in its parent folder.
 
     Args:
         folder: Folder that nobody writes to now.

@@ -104,7 +104,7 @@ def run_in_terminal(
     logging.raiseExceptions = False
     # It says once to every user that it has made a list of fonts.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    remedy = "go on with --resume" if resumable else "run it again"
+    remedy = "continue with --resume" if resumable else "run it again"
     stop = _Stop(remedy)
     stop.install()
     try:

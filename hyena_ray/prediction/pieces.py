@@ -234,7 +234,7 @@ def plan_prediction(
 
 
 def _packed(spans: Iterable[Span], most: int) -> tuple[Piece, ...]:
-    """Put spans together, in their order, as long as a piece has at most so many bases."""
+    """Pack consecutive spans into pieces of at most `most` bases."""
     packed: list[list[Span]] = []
     held = most
     for span in spans:

@@ -13,11 +13,11 @@ from hyena_ray.storage import AnyPath, move_folder, remove_folder
 logger = logging.getLogger(__name__)
 
 REPLACED = ".replaced"
-"""Name of the file in the folder of a run that lists the folders beside it which it replaces."""
+"""Name of the file, in the folder of a run, that lists the folders which the run replaces."""
 
 
 def move_aside(folder: AnyPath) -> tuple[str, ...]:
-    """Move a run to a folder beside it, where there is one.
+    """Rename the folder of a run that will be replaced, if there is one.
 
     Args:
         folder: Folder of the run, which was checked to be one that may be replaced.
@@ -43,7 +43,7 @@ def remember_replaced(folder: AnyPath, names: tuple[str, ...]) -> None:
 
     Args:
         folder: Folder of the new run.
-        names: Names of the folders beside it.
+        names: Names of the folders that it replaces, in the same parent folder.
     """
     if names:
         write_json(folder / REPLACED, list(names))

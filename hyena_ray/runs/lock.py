@@ -53,10 +53,10 @@ def only_writer(folder: AnyPath) -> Iterator[None]:
 
 @contextmanager
 def only_maker(folder: AnyPath) -> Iterator[None]:
-    """Hold a lock beside a folder inside the block, which makes the folder as a whole.
+    """Hold a lock in the parent folder while the block creates a folder as a whole.
 
-    What killed makers of the folder have left beside it is removed. The folders above it are made,
-    and removed again where they hold nothing after the block.
+    Temporary files that killed jobs left in the parent folder are removed. Missing parent folders
+    are created, and removed again if they are empty after the block.
 
     Args:
         folder: Folder to make.

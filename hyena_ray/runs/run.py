@@ -396,8 +396,8 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath], ran_on: str
     others = {name for name, version in before.versions.items() if versions.get(name) != version}
     for name in sorted(others):
         logger.warning(
-            "%s was started with %s %s and goes on with %s: its last bits may differ from those of "
-            "a run that was not interrupted",
+            "%s was started with %s %s and is resumed with %s: its last bits may differ from those "
+            "of a run that was not interrupted",
             folder,
             name,
             before.versions[name],

@@ -23,8 +23,8 @@ METRICS = "metrics"
 SETTINGS = "settings"
 """Attribute of an Optuna trial: its searched settings as they are, not as Optuna encodes them."""
 OWN = "hyena_ray"
-"""Attribute of an Optuna trial that a search has from its first moment: trials that other programs
-add to the study have it not."""
+"""Attribute that marks the Optuna trials of a search; trials that other programs add to the study
+lack it."""
 
 COMPLETE = "complete"
 """State of a trial that trained to its end."""

@@ -82,9 +82,10 @@ def load_space(
 
 
 def space_by_content(space: SearchSpace) -> dict[str, Any]:
-    """Return a space as a plan holds it: with what initial weights are.
+    """Return a search space as a plan stores it, with initial weights named by their content.
 
-    Where they are is left out too, unless they are searched: the study knows a choice by its text.
+    The path of the weights is left out, unless it is searched: Optuna identifies a choice by its
+    text.
 
     Args:
         space: What is searched.

@@ -111,7 +111,7 @@ def test_the_last_line_names_resume_for_the_jobs_that_have_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stderr == "stopped by SIGTERM; what was finished is kept, go on with --resume\n"
+    assert done.stderr == "stopped by SIGTERM; what was finished is kept, continue with --resume\n"
 
 
 def test_an_exit_of_a_librarys_own_in_such_a_callback_stops_no_job() -> None:

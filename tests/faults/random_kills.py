@@ -61,6 +61,8 @@ WEIGHTS = {  # how often a job is killed, in proportion: what takes a cluster ta
     "compare": 1,
     "tune": 1,
 }
+WHOLE = frozenset({"simulate"})
+"""Jobs that replace no folder: theirs appears complete, even if the job is killed at once."""
 RESULTS = {
     "simulate": ("*",),
     "prepare": ("manifest.json", "**/*.parquet"),
@@ -71,7 +73,7 @@ RESULTS = {
     "predict": ("*.bed", "*.bw", "*.csv"),
     "attribute": ("kmers/*.csv",),
     "pretrain": ("**/*.safetensors",),
-    "compare": ("runs/*/model/model.safetensors",),
+    "compare": ("runs/**/model/model.safetensors",),
     "tune": ("model/model.safetensors", "attribution/kmers/*.csv"),
 }
 """Files of each job whose bytes must be those of a calm run."""
@@ -92,7 +94,7 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
     made = simulate_genome(folder, contig_length=60_000, tracts=400, decoys=200)
     (folder / "space.yaml").write_text(SPACE)
     genome = ["zdna", "--genome", made.genome, "--regions", made.regions]
-    cut = ["--lengths", "40", "--stretch", "80", "--flank", "8"]
+    cut = ["--lengths", "40", "--stretch", "80", "--flank", "32"]
     data = ["--data", folder / "data"]
     model = ["--model", folder / "run/model"]
     jobs: dict[str, list[object]] = {
@@ -108,7 +110,10 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
             *("--genome", made.genome, "--set", "training.steps=20", *SIZES[:4]),
             *("--set", "training.lengths=[16, 32]", "--set", "training.tokens_per_step=64"),
         ],
-        "compare": [*data, "--presets", "zdna/rule", "--set", "data.length=40"],
+        "compare": [
+            *(*data, "--presets", "zdna/kmer_logistic", *SIZES[4:]),
+            *("--set", "training.epochs=2"),
+        ],
         "tune": ["zdna", *data, "--space", folder / "space.yaml"],
     }
     words = {name: [str(word) for word in given] for name, given in jobs.items()}
@@ -151,7 +156,7 @@ def results(job: str, out: Path) -> dict[str, str]:
 
 
 def is_begun(out: Path) -> bool:
-    """Whether a job has written something, in its folder or beside it."""
+    """Whether a job has written something, in its folder or in the parent folder."""
     return out.exists() or bool(list(out.parent.glob(f".{out.name}.*")))
 
 
@@ -165,7 +170,7 @@ def torment(job: str, words: list[str], kills: int, folder: Path, chance: random
         more = []
         if out.exists():
             more = ["--resume"] if job in RESUMABLE else ["--overwrite"]
-        fresh, began = not out.exists(), time.monotonic()
+        fresh, began, whole = not out.exists(), time.monotonic(), False
         process = begin(job, [*words, *more], out)
         if done < kills:
             deadline = began + chance.uniform(0.3, 0.9) * seconds
@@ -176,8 +181,10 @@ def torment(job: str, words: list[str], kills: int, folder: Path, chance: random
                 process.kill()
                 process.wait()
                 done, inside = done + 1, inside + begun
-                continue
-        if process.wait() != 0:
+                whole = job in WHOLE and out.exists()
+                if not whole:
+                    continue
+        if not whole and process.wait() != 0:
             log = out.with_name(f"{out.name}.log").read_text()
             sys.exit(f"{job} does not come to its end after kill {done}: {log[-2000:]}")
         if fresh:  # the machine may be busier, or less so, than in the calm run
@@ -189,7 +196,7 @@ def torment(job: str, words: list[str], kills: int, folder: Path, chance: random
         stale = [path.name for path in folder.glob(f".{job}.*")] + [
             str(path) for path in out.rglob(".*.tmp")
         ]
-        if stale:
+        if stale and not whole:  # else the next start removes them
             sys.exit(f"{job} left {stale}")
         ends += 1
         print(f"  {job}: equal after {done} kills, {inside} of them inside the work", flush=True)
