@@ -169,8 +169,9 @@ def test_a_scan_asks_for_no_tracts(
         raise AssertionError
 
     monkeypatch.setattr("hyena_ray.dataset.genome_windows.called_bases", fail)
-    changes = {"scan": True, "held_out_negatives": "random:3", "split": "contig:train=sim1;test=sim2"}
-    manifest = prepare(recipe(made, **changes), tmp_path / "data")
+    split = "contig:train=sim1;test=sim2"
+    scan = recipe(made, scan=True, held_out_negatives="random:3", split=split)
+    manifest = prepare(scan, tmp_path / "data")
     assert all(count.negative == count.candidates for count in manifest.counts_of(STRETCH, "test"))
 
 

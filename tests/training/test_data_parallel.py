@@ -151,7 +151,7 @@ def frozen(workers: Workers) -> list[list[str]]:
 def scores(workers: Workers) -> Any:
     model = new_model(SETTINGS)
     found = predict(model, VALIDATION, class_weights(SETTINGS.training), workers)
-    return {"scores": torch.from_numpy(found.scores), "loss": found.loss}
+    return {"log_odds": torch.from_numpy(found.log_odds), "loss": found.loss}
 
 
 def whole_run(folder: Path, workers: Workers, stop_after: int | None = None) -> Any:
@@ -269,7 +269,7 @@ def test_workers_freeze_what_one_freezes(one: Any, two: list[Any]) -> None:
 @pytest.mark.slow
 def test_every_worker_has_the_scores_of_all_windows(one: Any, two: list[Any]) -> None:
     for found in two:
-        assert np.array_equal(found["scores"]["scores"], one["scores"]["scores"])
+        assert np.array_equal(found["scores"]["log_odds"], one["scores"]["log_odds"])
         assert found["scores"]["loss"] == one["scores"]["loss"]
 
 
