@@ -359,15 +359,19 @@ class Attributor:
 
         def inputs(rows: Tensor, part: Pass) -> dict[str, Tensor]:
             windows, copies, length = window[rows], copy[rows], part.length
+            own = targets.inputs[strand]
             given = {
-                "ids": targets.inputs[strand][windows, :length],
+                "ids": own.ids[windows, :length],
                 "weight": targets.weight[windows, part.labels],
             }
+            if own.tracks is not None:
+                given["tracks"] = own.tracks[windows, :length]
             if targets.baselines:
-                ids = targets.baselines[strand]
-                given["baseline"] = ids[copies % len(ids), windows, :length]
-            if targets.composition is not None:
-                given["composition"] = targets.composition[windows]
+                start = targets.baselines[strand]
+                number = copies % len(start.ids)
+                given["baseline"] = start.ids[number, windows, :length]
+                if start.tracks is not None:
+                    given["baseline_tracks"] = start.tracks[number, windows, :length]
             if position is not None:
                 given["position"] = position[rows]
             if noise is not None:
@@ -387,18 +391,17 @@ class Attributor:
         given, score = dict(zip(names, tensors, strict=True)), METHODS[name].score
         assert score is not None
         with torch.no_grad():
-            inputs = self.model.embed(given["ids"])
+            inputs = self.model.embed(given["ids"], given.get("tracks"))
             baseline = torch.zeros_like(inputs)
             if "baseline" in given:
-                baseline = self.model.embed(given["baseline"])
+                baseline = self.model.embed(given["baseline"], given.get("baseline_tracks"))
             noise = given.get("noise", inputs.new_zeros(()))
             point = inputs + noise
             if "position" in given:
                 point = baseline + given["position"][:, None, None] * (point - baseline)
         point.requires_grad_(True)
         with torch.enable_grad():
-            composition = given.get("composition")
-            logits = self.model.strand_logits(point, strand, composition, labels)
+            logits = self.model.strand_logits(point, strand, labels)
             values = (logits[..., POSITIVE] * given["weight"]).sum(1)
             (gradient,) = torch.autograd.grad(values.sum(), point)
         of_pass = PassInputs(inputs=inputs, noise=noise, baseline=baseline, bases=self._bases)
@@ -409,7 +412,8 @@ class Attributor:
         """Embeddings of A, C, G and T, shape (4, d)."""
         tokens = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=model_device(self.model))
         with torch.no_grad():
-            return self.model.embed(tokens[None])[0]
+            embeddings: Tensor = self.model.classifier.get_input_embeddings()(tokens)
+            return embeddings
 
     @cached_property
     def _noise_scale(self) -> float:

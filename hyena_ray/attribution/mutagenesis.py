@@ -15,8 +15,8 @@ from hyena_ray.model.devices import upload
 def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> Tensor:
     """Score every base by f(x) minus the mean of f with that base substituted.
 
-    Substitutions are each of the other three bases, or N with `ism_substitute="n"`. Bases of the
-    flanks, and an N in place of an N, score 0.
+    Substitutions are each of the other three bases, or N with `ism_substitute="n"`; tracks are
+    measured anew. Bases of the flanks, and an N in place of an N, score 0.
 
     Args:
         targets: Targets of M windows.
@@ -33,27 +33,30 @@ def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> T
 
 
 def _score_strand(targets: Targets, strand: int, settings: AttributionSettings) -> Tensor:
-    ids, device = targets.inputs[strand], targets.device
+    tokens, device = targets.strands[strand], targets.device
     substitutes = np.arange(FIRST_BASE, FIRST_BASE + 4)
     if settings.ism_substitute == "n":
         substitutes = np.array([N_TOKEN])
-    first, last = targets.model.left, targets.model.left + targets.model.readout.window
-    # A target does not depend on positions past its receptive end.
-    is_read = np.arange(first, last) < targets.receptive_ends[strand][:, None]
-    is_other = ids.cpu().numpy()[:, first:last, None] != substitutes
-    window, position, number = np.nonzero(is_read[..., None] & is_other)
-    at = [upload(column, device) for column in (window, position + first, number)]
-    token = upload(substitutes, device)[at[2]]
+    readout, first = targets.model.readout, targets.model.left
+    bases = slice(readout.required_flank, readout.required_flank + readout.window)
+    # A target does not depend on bases past its receptive end, but for those of a track before it.
+    ends = targets.receptive_ends[strand] + readout.required_flank - readout.flank
+    is_read = np.arange(first, first + readout.window) < ends[:, None]
+    is_other = tokens.cpu().numpy()[:, bases, None] != substitutes
+    window, base, number = np.nonzero(is_read[..., None] & is_other)
+    at = [upload(column, device) for column in (window, base + first, number)]
+    column = upload(base + readout.required_flank, device)
+    token = upload(substitutes.astype(np.uint8), device)[at[2]]
 
     def substituted(points: Tensor) -> Tensor:
-        changed = ids[at[0][points]]
-        changed.scatter_(1, at[1][points, None], token[points, None])
+        changed = tokens[at[0][points]]
+        changed.scatter_(1, column[points, None], token[points, None])
         return changed
 
-    whole = targets.token_values(strand, np.arange(len(targets)), lambda points: ids[points])
+    whole = targets.token_values(strand, np.arange(len(targets)), lambda points: tokens[points])
     lost = whole[at[0]] - targets.token_values(strand, window, substituted)
     # Each substitution has its own element: an atomic sum on a GPU would not be reproducible.
-    losses = lost.new_zeros(*ids.shape, len(substitutes))
+    losses = lost.new_zeros(len(targets), targets.length, len(substitutes))
     losses[tuple(at)] = lost
     tried = lost.new_zeros(losses.shape)
     tried[tuple(at)] = 1

@@ -328,9 +328,8 @@ def _replace(
 def _mean_target(targets: Targets, tokens: NDArray[np.uint8]) -> float:
     """Return the mean target, over windows and strands, with other tokens in the windows' place."""
     every = np.arange(len(targets))
-    strand_ids = targets.model.strand_tokens(upload(tokens, targets.device))
+    strands = targets.model.strands(upload(tokens, targets.device))
     values = [
-        targets.token_values(strand, every, ids.__getitem__)
-        for strand, ids in enumerate(strand_ids)
+        targets.token_values(strand, every, own.__getitem__) for strand, own in enumerate(strands)
     ]
     return float(torch.stack(values).mean())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from hyena_ray.dataset.reader import sample_evenly
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import model_device, upload
-from hyena_ray.model.window import WindowModel, check_finite
+from hyena_ray.model.window import StrandInput, WindowModel, check_finite
 
 POSITIVE = 1
 """Label and class that are attributed."""
@@ -68,9 +68,9 @@ class Pass(NamedTuple):
 class Targets:
     """Targets of windows with true positives, and the tensors that their points are computed from.
 
-    The target of a window is the sum of weight * positive logit over its labels. The flank
-    composition, where a model reads it, stays that of the window at every point, baselines
-    included: attributed is what the model read.
+    The target of a window is the sum of weight * positive logit over its labels. Tracks are
+    embedded with the letters that they are measured from: those of a baseline are its own, and on
+    a path they change with the letters.
 
     Args:
         model: Model in evaluation mode.
@@ -104,18 +104,20 @@ class Targets:
         self.weight = upload(weight, self.device)
         """Weight of every label, shape (M, labels)."""
         on_device = upload(tokens, self.device)
-        self.inputs = model.strand_tokens(on_device)
-        """Input ids of each strand, shape (M, T), int64."""
-        self.length = self.inputs[0].shape[1]
+        self.strands = model.strands(on_device)
+        """Token ids of each strand, with the flank that the readout requires, shape (M, W + 2 *
+        required_flank), uint8."""
+        self.inputs = [model.strand_input(strand) for strand in self.strands]
+        """What the model is given of each strand."""
+        self.length = self.inputs[0].ids.shape[1]
         """Positions T of the input."""
-        self.composition = model.composition(on_device)
-        """Flank composition, shape (M, FEATURES); None for a model that does not read it."""
         baselines = [
-            model.strand_tokens(baseline)
+            [model.strand_input(strand) for strand in model.strands(baseline)]
             for baseline in make_baselines(tokens, read, self.keys, settings, self.device)
         ]
-        self.baselines = [torch.stack(strand) for strand in zip(*baselines, strict=True)]
-        """Input ids of each strand, shape (baselines, M, T); empty for the zero embedding."""
+        self.baselines = [_stacked(strand) for strand in zip(*baselines, strict=True)]
+        """Input of each strand with ids of shape (baselines, M, T) and tracks of shape (baselines,
+        M, T, C); empty for the zero embedding."""
         self._positions = positions
         labels = true_positive.shape[1]
         steps = self.packing.label_steps
@@ -163,15 +165,15 @@ class Targets:
 
     @torch.no_grad()
     def token_values(
-        self, strand: int, window: NDArray[np.int64], ids_at: Callable[[Tensor], Tensor]
+        self, strand: int, window: NDArray[np.int64], tokens_at: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """Return the targets of windows with other tokens than their own.
 
         Args:
             strand: Number of the strand.
             window: Window of each point, shape (P,).
-            ids_at: Function that returns the input ids of some points: of numbers of shape (R,),
-                ids of shape (R, T).
+            tokens_at: Function that returns the strand's token ids at some points: of numbers of
+                shape (R,), ids of shape (R, W + 2 * required_flank).
 
         Returns:
             Targets, shape (P,), float64.
@@ -180,9 +182,8 @@ class Targets:
         windows = upload(window, self.device)
         for points, part in zip_uploaded(self.passes(strand, window), self.device):
             rows = windows[points]
-            embeddings = self.model.embed(ids_at(points)[:, : part.length])
-            composition = None if self.composition is None else self.composition[rows]
-            logits = self.model.strand_logits(embeddings, strand, composition, part.labels)
+            given = self.model.strand_input(tokens_at(points)).first(part.length)
+            logits = self.model.strand_logits(self.model.embed(*given), strand, part.labels)
             values = (logits[..., POSITIVE] * self.weight[rows, part.labels]).sum(1)
             result[points[: part.size]] = values[: part.size].double()
         return result
@@ -303,6 +304,12 @@ def batches(items: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _read_columns(model: WindowModel, tokens: NDArray[np.uint8]) -> slice:
-    """Return the columns that the model reads as bases; of the others it reads the composition."""
+    """Return the columns that the model reads as bases; of the others it reads the tracks."""
     unread = model.readout.required_flank - model.readout.flank
     return slice(unread, tokens.shape[1] - unread)
+
+
+def _stacked(inputs: Sequence[StrandInput]) -> StrandInput:
+    tracks = [given.tracks for given in inputs if given.tracks is not None]
+    ids = torch.stack([given.ids for given in inputs])
+    return StrandInput(ids, torch.stack(tracks) if tracks else None)

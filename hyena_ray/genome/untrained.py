@@ -204,6 +204,50 @@ def zhunt_windows(
     return table.scores[stretch], table.sizes[stretch]
 
 
+def every_window(dinucleotides: int) -> NDArray[np.float32]:
+    """Score every Z-HUNT window of one size, for devices that cannot score the windows they meet.
+
+    Args:
+        dinucleotides: Dinucleotides of a window, at most 6. Time and memory are those of 16 windows
+            for each of one more.
+
+    Returns:
+        Score of the window with each number, shape (16**dinucleotides,): its bases are the digits
+        of the number to the base of 4, the first of them the highest.
+
+    Example:
+        >>> scores = every_window(2)
+        >>> bool(scores[0b01_10_01_10] > scores[0b00_00_00_00])  # CGCG, AAAA
+        True
+
+    Reference: Fredricksen and Maiorana 1978. The words of which no rotation is smaller, each
+    without its repeats, follow each other to a cycle that holds every window once.
+    """
+    width = 2 * dinucleotides
+    if width > TABLE_WIDTH:
+        raise InputError(
+            "dinucleotides", dinucleotides, "too many windows for a table", "give at most 6"
+        )
+    numbers = np.arange(4**width, dtype=np.int64)
+    smallest, period = np.ones(len(numbers), np.bool_), np.full(len(numbers), width)
+    rotated = numbers
+    for shift in range(1, width):
+        rotated = rotated // 4 + rotated % 4 * 4 ** (width - 1)
+        smallest &= numbers <= rotated
+        np.minimum(period, np.where(numbers == rotated, shift, width), out=period)
+    words, sizes = numbers[smallest], period[smallest]
+    digits = words[:, None] // 4 ** np.arange(width - 1, -1, -1) % 4
+    cycle = digits[np.arange(width) < sizes[:, None]].astype(np.uint8)
+    cycle = np.concatenate((cycle, cycle[: width - 1]))
+    number = np.zeros(len(numbers), np.int64)
+    for offset in range(width):
+        number = 4 * number + cycle[offset : offset + len(numbers)]
+    scores, _ = _predict(_LETTERS[cycle], dinucleotides, dinucleotides)
+    table = np.zeros(len(numbers), np.float32)
+    table[number] = scores[: len(numbers)]
+    return table
+
+
 class _Table(NamedTuple):
     """Scores of all windows of one length that were met, by the number of their bases.
 

@@ -18,8 +18,8 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.configuration import HyenaFields
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.filters import DecayWindow, HyenaFilter, Sine, TimeFeatures
-from hyena_ray.model.flank_composition import ZeroInitLinear
 from hyena_ray.model.heads import PositionPool
+from hyena_ray.model.input_tracks import ZeroInitLinear
 from hyena_ray.model.mlp import HyenaMLP
 from hyena_ray.model.operator import HyenaOperator, ResidualLinear, TokenLookup
 

@@ -20,8 +20,8 @@ from hyena_ray.dataset.tokens import FIRST_BASE
 from hyena_ray.errors import InputError
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import DilatedCNNFields
-from hyena_ray.model.flank_composition import ZeroInitLinear
-from hyena_ray.model.heads import PositionPool, make_composition_embedding, make_head, make_pool
+from hyena_ray.model.heads import PositionPool, make_head, make_pool, make_track_embedding
+from hyena_ray.model.input_tracks import ZeroInitLinear
 
 # Networks: embeddings below and a head above what a subclass computes between them.
 
@@ -35,7 +35,7 @@ class NetworkBaseline(Classifier):
         width = self.build_layers(config)
         self.score = make_head(config, width, bias=True)
         self.pool = make_pool(config, width)
-        self.surroundings = make_composition_embedding(config, config.channels)
+        self.tracks = make_track_embedding(config, config.channels)
         self.apply(self.initialise_module)
 
     @abstractmethod
@@ -164,7 +164,7 @@ class BiLSTM(NetworkBaseline):
 class LetterBaseline(Classifier):
     """A score of the bases themselves, without embeddings or hidden states."""
 
-    surroundings = None
+    tracks = None
 
     def initialise_module(self, module: nn.Module) -> None:
         """Do nothing: all weights are as they were made.

@@ -85,7 +85,7 @@ def build_model(
         "pooled_length": readout.window + readout.special_tokens,
     }
     refuse_other_tasks(settings, task.name, "build")
-    refuse_unused(settings, readout.flank_composition, "build")
+    refuse_unused(settings, readout.tracks, "build")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = BUILDERS[settings.architecture](settings, readout, task, labels)
@@ -125,7 +125,7 @@ def _hyenadna(
         "head": settings.head or ("lookahead" if looks_ahead else "linear"),
         "head_dropout": settings.dropout,
         "lookahead": readout.lookahead,
-        "flank_composition": readout.flank_composition,
+        "tracks": list(readout.tracks),
     }
     if settings.backbone is not None:
         return load_pretrained(HyenaDNAClassifier, settings.backbone, settings.revision, **chosen)
@@ -202,7 +202,7 @@ def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
     """Return the values of a network's configuration."""
     return {
         "channels": settings.channels,
-        "flank_composition": readout.flank_composition,
+        "tracks": list(readout.tracks),
         "dropout": settings.dropout,
         "head": settings.head or "linear",
         "head_dropout": settings.dropout,

@@ -1,7 +1,7 @@
 """Classifiers in plain torch: what HyenaDNA and the baselines have in common, and HyenaDNA's own.
 
 A classifier has its head in `score` and, where it labels whole sequences, the pool of their hidden
-states in `pool`; `surroundings` embeds the flank composition. Everything else is its backbone.
+states in `pool`; `tracks` embeds what is read beside them. Everything else is its backbone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaBlock, HyenaDNA, check_one_input, initialise
 from hyena_ray.model.convolution import ALL
-from hyena_ray.model.flank_composition import CompositionEmbedding
-from hyena_ray.model.heads import make_composition_embedding, make_head, make_pool
+from hyena_ray.model.heads import make_head, make_pool, make_track_embedding
+from hyena_ray.model.input_tracks import TrackEmbedding
 
 
 class ClassifierOutput(NamedTuple):
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
     config: Any
     score: Any  # a module whose weights depend on the head
     pool: nn.Module | None
-    surroundings: CompositionEmbedding | None
+    tracks: TrackEmbedding | None
     adapted: set[str] | None = None
     """Names of the parameters of adapters, which `apply_lora` sets."""
 
@@ -72,6 +72,19 @@ class Classifier(nn.Module):
             InputError: The classifier has none.
         """
 
+    def embed(self, input_ids: Tensor, tracks: Tensor | None) -> Tensor:
+        """Return what the layers read: embeddings of tokens, and of their tracks.
+
+        Args:
+            input_ids: Token ids, shape (B, L), int64.
+            tracks: Tracks of the same positions, shape (B, L, C), for a classifier that reads them.
+
+        Returns:
+            Shape (B, L, channels).
+        """
+        embeddings: Tensor = self.get_input_embeddings()(input_ids)
+        return embeddings if self.tracks is None else embeddings + self.tracks(tracks)
+
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass of training instead of keeping them.
 
@@ -94,35 +107,33 @@ class Classifier(nn.Module):
         input_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         positions: slice = ALL,
-        composition: Tensor | None = None,
+        tracks: Tensor | None = None,
     ) -> ClassifierOutput:
         """Compute logits of every base, or of the whole sequence.
 
         Args:
             input_ids: Token ids, shape (B, L), int64.
-            inputs_embeds: Embeddings instead of ids, shape (B, L, channels). They are taken to have
-                no padding, since it cannot be seen.
+            inputs_embeds: Result of `embed` instead of ids, shape (B, L, channels). They are taken
+                to have no padding, since it cannot be seen.
             positions: Bases whose logits are wanted, and are returned alone.
-            composition: Composition of windows and flanks, shape (B, FEATURES), for a classifier
-                whose configuration has `flank_composition`, and for no other; see
-                flank_composition.py.
+            tracks: Tracks of the ids, shape (B, L, C), for a classifier whose configuration has
+                `tracks`, and for no other; see input_tracks.py.
 
         Raises:
-            InputError: Both or neither input is given, L exceeds `max_seq_len`, or `composition` is
-                missing or has no use.
+            InputError: Both or neither input is given, L exceeds `max_seq_len`, or `tracks` are
+                missing or have no use.
         """
         check_one_input(input_ids, inputs_embeds)
-        if (composition is None) != (self.surroundings is None):
+        if (tracks is not None) != (self.tracks is not None and input_ids is not None):
             raise InputError(
                 "forward",
                 None,
-                "composition belongs to a classifier that was built with flank_composition",
-                "give it to such a classifier, and to no other",
+                "tracks belong to the ids of a classifier that was built with tracks",
+                "give them to such a classifier with its ids, and to no other",
             )
-        if self.surroundings is not None:
-            if inputs_embeds is None:
-                inputs_embeds = self.get_input_embeddings()(input_ids)
-            input_ids, inputs_embeds = None, inputs_embeds + self.surroundings(composition)
+        if tracks is not None and input_ids is not None:
+            inputs_embeds = self.embed(input_ids, tracks)
+            input_ids = None  # padding is not seen
         return self._label(input_ids, inputs_embeds, positions)
 
     @abstractmethod
@@ -165,8 +176,8 @@ class HyenaDNAClassifier(Classifier):
         self.hyena = HyenaDNA(config)
         self.score = make_head(config, config.d_model, bias=False)
         self.pool = make_pool(config, config.d_model)
-        self.surroundings = make_composition_embedding(config, config.d_model)
-        for part in (self.score, self.pool, self.surroundings):
+        self.tracks = make_track_embedding(config, config.d_model)
+        for part in (self.score, self.pool, self.tracks):
             if part is not None:
                 part.apply(self.initialise_module)
 

@@ -113,7 +113,6 @@ class HyenaFields(ClassifierFields):
         "fast_decay": (1e-9, 1e6),
         "head_dropout": DROPOUT,
         "lookahead": (0, LONGEST),
-        "flank_composition": (0, LONGEST),
         "short_filter_rank": (0, WIDEST),
     }
 
@@ -172,8 +171,8 @@ class HyenaFields(ClassifierFields):
     """Dropout of the other two heads."""
     lookahead: int = 0
     """Positions further right that the lookahead head sees."""
-    flank_composition: int = 0
-    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input."""
+    tracks: list[str] | tuple[str, ...] = ()
+    """Names of the tracks that are an input beside the tokens."""
     short_filter_rank: int = 0
     """Rank of a correction to the short convolutions that mixes channels, as LoRA trains it; 0 has
     none, as published."""
@@ -235,7 +234,6 @@ class NetworkFields(ClassifierFields):
         "channels": (1, WIDEST),
         "dropout": DROPOUT,
         "head_dropout": DROPOUT,
-        "flank_composition": (0, LONGEST),
     }
 
     vocab_size: int = 16
@@ -248,8 +246,8 @@ class NetworkFields(ClassifierFields):
     """As `HyenaFields.head`; the linear one has a bias here."""
     head_dropout: float | int = 0.0
     """Dropout of the Electra head."""
-    flank_composition: int = 0
-    """As `HyenaFields.flank_composition`."""
+    tracks: list[str] | tuple[str, ...] = ()
+    """As `HyenaFields.tracks`."""
 
 
 @dataclass

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.errors import InputError
-from hyena_ray.model.flank_composition import CompositionEmbedding
+from hyena_ray.errors import InputError, unknown_name
+from hyena_ray.model.input_tracks import TRACKS, TrackEmbedding, track_channels
 
-HEAD_PREFIXES = ("score.", "pool.", "surroundings.")
+HEAD_PREFIXES = ("score.", "pool.", "tracks.")
 """Prefixes of the weights that belong to a classifier's head, or to its input next to the tokens:
-`surroundings` embeds the flank composition, and files of weights have that name. No published
-backbone has them."""
+`tracks` embeds the tracks. No published backbone has them."""
 
 
 class ElectraHead(nn.Module):
@@ -183,11 +182,17 @@ def make_pool(config: Any, width: int) -> nn.Module | None:
     return MeanOfTokens() if config.pooling == "mean" else LastToken()
 
 
-def make_composition_embedding(config: Any, width: int) -> CompositionEmbedding | None:
-    """Build the embedding of the flank composition; None for a model without that input.
+def make_track_embedding(config: Any, width: int) -> TrackEmbedding | None:
+    """Build the embedding of the tracks; None for a model that reads none.
 
     Args:
-        config: Configuration with `flank_composition`.
+        config: Configuration with `tracks`.
         width: Channels of a token embedding.
+
+    Raises:
+        InputError: A track is unknown.
     """
-    return CompositionEmbedding(width) if config.flank_composition else None
+    for name in config.tracks:
+        if name not in TRACKS:
+            raise unknown_name("config: tracks", name, "track", TRACKS)
+    return TrackEmbedding(len(track_channels(config.tracks)), width) if config.tracks else None

@@ -328,14 +328,14 @@ class _ClassifierInterface:
         attention_mask: Tensor | None = None,
         output_attentions: bool | None = None,
         positions: slice = ALL,
-        composition: Tensor | None = None,
+        tracks: Tensor | None = None,
     ) -> TokenClassifierOutput | SequenceClassifierOutput | tuple[Any, ...]:
         """Compute `logits` float32: (B, L, num_labels) per base, or (B, num_labels) per sequence.
 
         Args:
             input_ids: Token ids, shape (B, L), int64.
-            inputs_embeds: Embeddings instead of ids, shape (B, L, channels). They are taken to have
-                no padding, since it cannot be seen.
+            inputs_embeds: Result of `embed` instead of ids, shape (B, L, channels). They are taken
+                to have no padding, since it cannot be seen.
             labels: Labels of any integer dtype; see `label_loss`.
             output_hidden_states: Whether to return the input of every layer and the output of the
                 last too; None follows the configuration.
@@ -343,15 +343,15 @@ class _ClassifierInterface:
             attention_mask: Not used, as published; peft and Trainer pass it on.
             output_attentions: Not used: there is no attention.
             positions: Bases whose logits are wanted, and are returned alone.
-            composition: Composition of windows and flanks, shape (B, FEATURES), for a classifier
-                whose configuration has `flank_composition`, and for no other.
+            tracks: Tracks of the ids, shape (B, L, C), for a classifier whose configuration has
+                `tracks`, and for no other; see input_tracks.py.
 
         Raises:
-            InputError: Both or neither input is given, L exceeds `max_seq_len`, or `composition` is
-                missing or has no use.
+            InputError: Both or neither input is given, L exceeds `max_seq_len`, or `tracks` are
+                missing or have no use.
         """
         plain: ClassifierOutput = super().forward(  # type: ignore[misc]
-            input_ids, inputs_embeds, positions, composition
+            input_ids, inputs_embeds, positions, tracks
         )
         output = self.output_class(
             loss=None if labels is None else label_loss(self.config, plain.logits, labels),

@@ -27,6 +27,10 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Arithmetic of matrix products and activations; weights are float32. `tf32` multiplies float32
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
+TrackName = Literal["zhunt", "g4hunter", "composition"]
+"""What a network can be told of every base beside its letter; see model/input_tracks.py."""
+TRACK_REACH: dict[TrackName, int] = {"zhunt": 11, "g4hunter": 27, "composition": 512}
+"""Bases on each side of a base that its track depends on."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
 CARD = "README.md"
@@ -59,7 +63,7 @@ LORA: dict[str, tuple[Any, ...]] = HYENADNA | {"lora.enabled": (True,)}
 SEQUENCES: dict[str, tuple[Any, ...]] = {
     "task": tuple(name for name, task in TASKS.items() if task.kind == "sequence")
 }
-NO_COMPOSITION = SEQUENCES | NO_HEAD
+NO_TRACKS = SEQUENCES | NO_HEAD
 
 
 class ModelSettings(Settings):
@@ -153,11 +157,10 @@ class ReadoutSettings(Settings):
     )
     """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
     there, or at i by a head that looks ahead. Models that see both sides do not need it."""
-    flank_composition: Annotated[int, UsedWhere(unless=NO_COMPOSITION)] = Field(
-        default=0, ge=0, le=LONGEST
-    )
-    """Bases on each side whose GC content and CpG frequency are an input; 0 for no such input.
-    The cost of a window does not depend on it. See model/flank_composition.py."""
+    tracks: Annotated[tuple[TrackName, ...], UsedWhere(unless=NO_TRACKS)] = ()
+    """Numbers for every base that a network reads beside its letter: `zhunt`, how readily DNA turns
+    into Z-DNA; `g4hunter`, runs of G and C; `composition`, GC content and CpG frequency within half
+    a kilobase. They are measured from the letters. See model/input_tracks.py."""
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: Annotated[
@@ -169,15 +172,22 @@ class ReadoutSettings(Settings):
     @property
     def required_flank(self) -> int:
         """Bases that stored windows need on each side."""
-        return max(self.flank, self.flank_composition)
+        return self.flank + max((TRACK_REACH[name] for name in self.tracks), default=0)
+
+    @field_validator("tracks")
+    @classmethod
+    def _tracks_differ(cls, tracks: tuple[TrackName, ...]) -> tuple[TrackName, ...]:
+        if len(set(tracks)) < len(tracks):
+            raise ValueError("a track is given twice")
+        return tracks
 
 
 class Readout(ReadoutSettings):
     """The readout of windows of one length.
 
     Example:
-        >>> Readout(window=100, flank=32, flank_composition=1024).required_flank
-        1024
+        >>> Readout(window=100, flank=32, tracks=("composition",)).required_flank
+        544
     """
 
     window: int = Field(ge=1, le=LONGEST)
@@ -241,12 +251,12 @@ def refuse_other_tasks(settings: ModelSettings, task: str, place: str) -> None:
         )
 
 
-def refuse_unused(settings: ModelSettings, flank_composition: int, place: str) -> None:
+def refuse_unused(settings: ModelSettings, tracks: tuple[TrackName, ...], place: str) -> None:
     """Refuse settings that the architecture has no use for.
 
     Args:
         settings: The classifier's.
-        flank_composition: The readout's setting of that name.
+        tracks: The readout's setting of that name.
         place: Where the settings come from, for the message.
 
     Raises:
@@ -257,7 +267,7 @@ def refuse_unused(settings: ModelSettings, flank_composition: int, place: str) -
     if architecture != "hyenadna":
         given["model.backbone"] = settings.backbone
     if architecture in HEADLESS:
-        given["readout.flank_composition"] = flank_composition
+        given["readout.tracks"] = ",".join(tracks)
     if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
         given["model.head"] = settings.head
     for key, value in given.items():

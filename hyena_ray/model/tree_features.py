@@ -10,16 +10,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hyena_ray.genome.untrained import g4hunter_values, run_lengths, zhunt_reach, zhunt_scores
 from hyena_ray.model.fitted_baseline import around
+from hyena_ray.model.input_tracks import COMPOSITION_RADII, composition
 
 Codes = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
-COMPOSITION_RADII = (50, 150, 512)
-"""Bases on each side over which composition is measured: about 100, 300 and 1,024 in all."""
 DINUCLEOTIDES = (4, 6, 8, 10)
 """Sizes of the Z-HUNT windows that the trees see, each by itself."""
 G4_COMPOSITION_RADII = (12, 25, *COMPOSITION_RADII)
@@ -48,39 +48,8 @@ class FeatureSet(NamedTuple):
     """Map from base codes (B, L) and some bases of them to features (B, bases, F)."""
 
 
-def composition(codes: Codes, bases: slice, radius: int) -> Features:
-    """Measure GC content and CpG frequency around bases; equal on both strands.
-
-    Args:
-        codes: Base codes, shape (B, L), uint8; anything above 3 is unknown.
-        bases: Bases to measure.
-        radius: Bases on each side over which both are measured, as far as there are any.
-
-    Returns:
-        Fraction of G and C among known bases, and of CG among pairs of known bases; 0 where nothing
-        is known. Shape (B, bases, 2), float32.
-
-    Example:
-        >>> composition(np.array([[0, 1, 2, 3]], np.uint8), slice(1, 2), radius=1).tolist()
-        [[[0.6666666865348816, 0.5]]]
-    """
-    at = np.arange(bases.start, bases.stop)
-    first, last = np.maximum(at - radius, 0), np.minimum(at + radius + 1, codes.shape[1])
-    known, gc = codes < 4, (codes == 1) | (codes == 2)
-    cpg = (codes[:, :-1] == 1) & (codes[:, 1:] == 2)
-    of_bases = _count(gc, first, last) / np.maximum(_count(known, first, last), 1)
-    pairs = np.maximum(_count(known[:, :-1] & known[:, 1:], first, last - 1), 1)
-    of_pairs = _count(cpg, first, last - 1) / pairs
-    return np.stack([of_bases, of_pairs], -1).astype(np.float32)
-
-
-def _count(
-    chosen: NDArray[np.bool_], first: NDArray[np.int64], last: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Count what is chosen in [first, last) of each row."""
-    before = np.pad(chosen.cumsum(1, dtype=np.int64), ((0, 0), (1, 0)))
-    counts: NDArray[np.int64] = before[:, last] - before[:, first]
-    return counts
+def _composition(codes: Codes, bases: slice, radius: int) -> Features:
+    return composition(torch.from_numpy(codes), bases, radius).numpy()
 
 
 # Z-DNA.
@@ -91,7 +60,7 @@ def _measure_zdna(codes: Codes, bases: slice) -> Features:
     for size in DINUCLEOTIDES:
         near, inner = around(codes, bases, zhunt_reach((size, size)))
         features.append(zhunt_scores(near, (size, size))[:, inner, None])
-    features += [composition(codes, bases, radius) for radius in COMPOSITION_RADII]
+    features += [_composition(codes, bases, radius) for radius in COMPOSITION_RADII]
     return np.concatenate(features, -1)
 
 
@@ -113,7 +82,7 @@ def _measure_g4(codes: Codes, bases: slice) -> Features:
     other = _of_strand(*turned, flipped)[:, ::-1]
     richer = np.sign(_means(values, inner, _STRAND_RADIUS))[..., None]
     oriented = np.select([richer > 0, richer < 0], [given, other], (given + other) / 2)
-    around_all = [composition(codes, bases, radius) for radius in G4_COMPOSITION_RADII]
+    around_all = [_composition(codes, bases, radius) for radius in G4_COMPOSITION_RADII]
     return np.concatenate([oriented, *around_all], -1)
 
 

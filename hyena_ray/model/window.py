@@ -8,6 +8,7 @@ A classifier of sequences gives one label for the whole window.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
 from hyena_ray.model.convolution import ALL
-from hyena_ray.model.flank_composition import measure_composition
+from hyena_ray.model.input_tracks import measure_tracks
 from hyena_ray.model.settings import Readout, Strands
 
 
@@ -47,6 +48,28 @@ def check_finite(scores: Tensor | NDArray[np.floating]) -> None:
             "its logits overflow: probabilities are NaN",
             "use another model, or train it again with a lower learning rate",
         )
+
+
+class StrandInput(NamedTuple):
+    """What a classifier is given of one strand of some windows, in the strand's own direction.
+
+    T = flank + window + lookahead for a causal classifier of bases, else flank + window + flank,
+    and one more with special tokens.
+    """
+
+    ids: Tensor
+    """Token ids, shape (B, T), int64."""
+    tracks: Tensor | None
+    """Their tracks, shape (B, T, C), float32; None for a model that reads none."""
+
+    def first(self, length: int) -> StrandInput:
+        """Return the first positions.
+
+        Args:
+            length: Number of positions.
+        """
+        tracks = None if self.tracks is None else self.tracks[:, :length]
+        return StrandInput(self.ids[:, :length], tracks)
 
 
 class WindowScorer(nn.Module, ABC):
@@ -167,9 +190,8 @@ class WindowModel(WindowScorer):
             window: Bases of these windows, where they were cut shorter than the readout's.
         """
         window = window or self.readout.window
-        composition = self.composition(tokens, window)
-        ids = self._input(tokens.long(), window)
-        return self._logits(slice(0, window), composition, input_ids=ids)
+        given = self.strand_input(tokens, window)
+        return self._logits(slice(0, window), input_ids=given.ids, tracks=given.tracks)
 
     @property
     def members(self) -> tuple[WindowModel, ...]:
@@ -192,75 +214,72 @@ class WindowModel(WindowScorer):
         Args:
             tokens: Windows with their flanks, as the class says.
         """
-        every, composition = slice(0, self.readout.window), self.composition(tokens)
+        every = slice(0, self.readout.window)
         logits = [
-            self._oriented(self._logits(every, composition, input_ids=ids), strand)
-            for strand, ids in enumerate(self.strand_tokens(tokens))
+            self._oriented(self._logits(every, input_ids=given.ids, tracks=given.tracks), strand)
+            for strand, given in enumerate(map(self.strand_input, self.strands(tokens)))
         ]
         # Not torch.mean: a sum of two is the same in either order, to the bit.
         return logits[0] if len(logits) == 1 else (logits[0] + logits[1]) / 2
 
-    def strand_tokens(self, tokens: Tensor) -> list[Tensor]:
-        """Return the classifier's input ids for each strand of the readout, forward first.
+    def strands(self, tokens: Tensor) -> list[Tensor]:
+        """Return the strands of the readout, the given one first, each in its own direction.
 
         Args:
             tokens: Windows with their flanks, as the class says.
 
         Returns:
-            Ids of shape (B, T), int64. T = flank + window + lookahead for a causal classifier, else
-            flank + window + flank, and one more with special tokens.
+            Token ids, each of the shape of `tokens`.
         """
-        tokens, window = tokens.long(), self.readout.window
-        strands = [self._input(tokens, window)]
-        if self.readout.strands == "both":
-            strands.append(self._input(reverse_complement(tokens), window))
-        return strands
+        both = self.readout.strands == "both"
+        return [tokens, reverse_complement(tokens)] if both else [tokens]
 
-    def composition(self, tokens: Tensor, window: int | None = None) -> Tensor | None:
-        """Return the (B, FEATURES) composition of windows and flanks; None for a model without it.
-
-        It is the same on both strands.
+    def strand_input(self, tokens: Tensor, window: int | None = None) -> StrandInput:
+        """Return what the classifier is given of one strand.
 
         Args:
-            tokens: Windows with their flanks, as the class says.
+            tokens: Windows with their flanks on this strand, as the class says.
             window: Bases of these windows, where they were cut shorter than the readout's.
         """
-        if not self.readout.flank_composition:
-            return None
-        window = window or self.readout.window
-        self._check_stored(tokens, window)
-        return measure_composition(tokens, window, self.readout.flank_composition)
+        window, names = window or self.readout.window, self.readout.tracks
+        stored = self._check_stored(tokens, window)
+        bases = slice(stored - self.left, stored + window + self.right)
+        ids, tracks = tokens[:, bases].long(), None
+        if names:
+            tracks = measure_tracks(names, tokens, bases)
+        if self.readout.special_tokens:
+            ids = F.pad(ids, (0, 1), value=TOKEN_IDS["[SEP]"])
+            tracks = None if tracks is None else F.pad(tracks, (0, 0, 0, 1))
+        return StrandInput(ids, tracks)
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Return the input embeddings of ids.
+    def embed(self, ids: Tensor, tracks: Tensor | None = None) -> Tensor:
+        """Return what the classifier's layers read of a strand.
 
         Args:
             ids: Token ids, shape (B, T), int64.
+            tracks: Their tracks, shape (B, T, C), for a model that reads tracks.
 
         Returns:
             Shape (B, T, channels).
         """
-        embeddings: Tensor = self.classifier.get_input_embeddings()(ids)
-        return embeddings
+        return self.classifier.embed(ids, tracks)
 
     def strand_logits(
         self,
         embeddings: Tensor,
         strand: int,
-        composition: Tensor | None = None,
         labels: slice = ALL,
     ) -> Tensor:
         """Compute logits from one strand's embeddings, in forward orientation.
 
         Args:
-            embeddings: Embeddings of that strand's `strand_tokens`, shape (B, T, channels), at
-                least the first `receptive_end(strand, labels)`.
+            embeddings: Result of `embed` for that strand's `strand_input`, shape (B, T, channels),
+                at least the first `receptive_end(strand, labels)`.
             strand: 0 for the given strand, 1 for its reverse complement.
-            composition: Result of `composition` for these windows.
             labels: Labels of the window whose logits are wanted, in forward orientation.
         """
         wanted = self._on_strand(labels, strand)
-        logits = self._logits(wanted, composition, inputs_embeds=embeddings)
+        logits = self._logits(wanted, inputs_embeds=embeddings)
         return self._oriented(logits, strand)
 
     def receptive_end(self, strand: int, labels: slice = ALL) -> int:
@@ -293,14 +312,6 @@ class WindowModel(WindowScorer):
         inner = per_position[:, self.left : self.left + self.readout.window]
         return self._oriented(inner, strand)
 
-    def _input(self, tokens: Tensor, window: int) -> Tensor:
-        """Cut stored flanks down to what the classifier is given, and add its special token."""
-        stored = self._check_stored(tokens, window)
-        tokens = tokens[:, stored - self.left : stored + window + self.right]
-        if self.readout.special_tokens:
-            return F.pad(tokens, (0, 1), value=TOKEN_IDS["[SEP]"])
-        return tokens
-
     def _check_stored(self, tokens: Tensor, window: int) -> int:
         """Return the bases on each side of these windows."""
         stored, odd = divmod(tokens.shape[1] - window, 2)
@@ -310,7 +321,7 @@ class WindowModel(WindowScorer):
                 tokens.shape[1],
                 f"needs {window + 2 * self.readout.required_flank} bases (window {window}, and "
                 f"{self.readout.required_flank} on each side) or more, evenly on both sides",
-                "prepare longer flanks, or lower readout.flank or readout.flank_composition",
+                "prepare longer flanks, lower readout.flank, or leave out one of readout.tracks",
             )
         return stored
 
@@ -320,13 +331,11 @@ class WindowModel(WindowScorer):
         first, last, _ = labels.indices(window)
         return slice(first, last) if strand == 0 else slice(window - last, window - first)
 
-    def _logits(self, labels: slice, composition: Tensor | None, **given: Tensor) -> Tensor:
+    def _logits(self, labels: slice, **given: Tensor | None) -> Tensor:
         """Compute (B, labels, num_labels) logits of bases on the given strand, or one for all."""
         first = self.left + self.shift
         positions = slice(first + labels.start, first + labels.stop) if self.labels_bases else ALL
-        output: ClassifierOutput = self.classifier(
-            positions=positions, composition=composition, **given
-        )
+        output: ClassifierOutput = self.classifier(positions=positions, **given)
         logits = output.logits
         return logits if self.labels_bases else logits[:, None]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.files import atomic_file
 from hyena_ray.genome.negatives import read_shares
+from hyena_ray.model.input_tracks import track_channels
 from hyena_ray.model.provenance import Provenance, Use, is_hub_id, public_name
 from hyena_ray.model.settings import CARD, ModelSettings
 from hyena_ray.progress import shortened_list
@@ -174,10 +175,8 @@ def _what(facts: CardFacts) -> list[str]:
     )
     if readout.flank:
         about += f" with {readout.flank} real bases on each side"
-    if readout.flank_composition:
-        about += (
-            f", is given GC content and CpG frequency of {readout.flank_composition:,} on each side"
-        )
+    if readout.tracks:
+        about += f", is told of every base {', '.join(track_channels(readout.tracks))}"
     strands = "averages both strands" if readout.strands == "both" else "reads the given strand"
     lines.append(f"{about}, and {strands}.")
     if facts.provenance is not None:

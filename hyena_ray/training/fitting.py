@@ -63,4 +63,4 @@ def _windows(
     """Yield ids of the given strand, and labels, of all training windows, on the CPU."""
     with torch.inference_mode():
         for batch in train.batches(_READ, epoch=None, seed=recipe.seed):
-            yield model.strand_tokens(batch.tokens())[0], batch.labels()
+            yield model.strand_input(batch.tokens()).ids, batch.labels()

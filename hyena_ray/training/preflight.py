@@ -165,7 +165,7 @@ def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
     for key, value, remedy in (
         ("readout.flank", settings.readout.flank, "set it to 0"),
         ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
-        ("readout.flank_composition", settings.readout.flank_composition, "set it to 0"),
+        ("readout.tracks", ",".join(settings.readout.tracks), "leave it out"),
         ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
         ("training.metric", metric if metric.startswith("tile_") else None, "set it to mcc"),
         ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
@@ -189,11 +189,12 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
             f"the data in {data.folder} has windows of {prepared} bases",
             f"choose one of these or prepare with --lengths {length}",
         )
-    for key, bases in (("flank", flank), ("flank_composition", settings.readout.flank_composition)):
+    tracks, required = ",".join(settings.readout.tracks), settings.readout.required_flank
+    for key, value, bases in (("flank", flank, flank), ("tracks", tracks, required)):
         if bases > manifest.flank:
             raise InputError(
                 f"{place}: readout.{key}",
-                bases,
+                value,
                 f"the data in {data.folder} has {manifest.flank} bases on each side",
                 f"lower it or prepare with --flank {bases}",
             )
@@ -239,7 +240,7 @@ def _check_negatives(settings: RunSettings, data: PreparedData, place: str) -> N
 
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
-    refuse_unused(model, settings.readout.flank_composition, place)
+    refuse_unused(model, settings.readout.tracks, place)
     needs_hyenadna = {
         "lora.enabled": settings.lora.enabled,
         "training.checkpoint_activations": settings.training.checkpoint_activations,

@@ -16,11 +16,11 @@ from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import ClassifierFields
 from hyena_ray.model.convolution import ALL
-from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
-from hyena_ray.model.window import WindowModel
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout, TrackName
+from hyena_ray.model.window import StrandInput, WindowModel
 from hyena_ray.tasks import TASKS
 
-WINDOW, FLANK = 20, 6
+WINDOW, FLANK = 20, 15
 
 
 class SmallModel(nn.Module):
@@ -31,43 +31,48 @@ class SmallModel(nn.Module):
         self.readout = Readout(window=WINDOW, flank=FLANK, lookahead=0, strands=strands)
         self.threshold = self.tile_threshold = 0.5
         self.calibration, self.min_length, self.merge_gap = BetaCalibration(), 1, 0
-        self.classifier = SimpleNamespace(config=ClassifierFields())
         self.left = FLANK
         torch.manual_seed(seed)
         self.embedding = nn.Embedding(16, 6)
+        self.classifier = SimpleNamespace(
+            config=ClassifierFields(), get_input_embeddings=lambda: self.embedding
+        )
         self.first = nn.Conv1d(6, 12, 5, padding=2)
         self.norm = nn.LayerNorm(12)
         self.second = nn.Conv1d(12, 2, 5, padding=2)
         self.backward_passes: list[int] = []
+
+    @property
+    def members(self):
+        return (self,)
 
     def forward(self, tokens):
         return self.strand_logits(self.embed(tokens.long()), 0)
 
     def predict(self, tokens):
         logits = [
-            self.strand_logits(self.embed(ids), strand)
-            for strand, ids in enumerate(self.strand_tokens(tokens))
+            self.strand_logits(self.embed(self.strand_input(own).ids), strand)
+            for strand, own in enumerate(self.strands(tokens))
         ]
         return torch.stack(logits).mean(0)
 
     def probability(self, tokens):
         return self.calibration.probability(self.predict(tokens))
 
-    def strand_tokens(self, tokens):
-        length, flank = self.readout.window, self.readout.flank
-        stored = (tokens.shape[1] - length) // 2
-        tokens = tokens[:, stored - flank : stored + length + flank].long()
+    def strands(self, tokens):
         if self.readout.strands == "forward":
             return [tokens]
-        return [tokens, torch.from_numpy(COMPLEMENT).long()[tokens].flip(1)]
+        return [tokens, torch.from_numpy(COMPLEMENT)[tokens.long()].flip(1)]
 
-    def composition(self, tokens):
-        return None
+    def strand_input(self, tokens):
+        length, flank = self.readout.window, self.readout.flank
+        stored = (tokens.shape[1] - length) // 2
+        return StrandInput(tokens[:, stored - flank : stored + length + flank].long(), None)
 
-    def embed(self, ids):
+    def embed(self, ids, tracks=None):
         return self.embedding(ids)
 
-    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
+    def strand_logits(self, embeddings, strand, labels=ALL):
         if embeddings.requires_grad:
             self.backward_passes.append(len(embeddings))
         hidden = torch.tanh(self.first(embeddings.transpose(1, 2))).transpose(1, 2)
@@ -92,7 +97,7 @@ class CpGModel(SmallModel):
         one_hot[7:11, :4] = torch.eye(4)
         self.embedding.weight.data = one_hot
 
-    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
+    def strand_logits(self, embeddings, strand, labels=ALL):
         pairs = embeddings[:, :-1, 1] * embeddings[:, 1:, 2]
         near = torch.nn.functional.avg_pool1d(pairs[:, None], 7, 1, 3, count_include_pad=False)
         evidence = torch.nn.functional.pad(7 * near[:, 0], (0, 1))
@@ -116,7 +121,7 @@ class TractModel(SmallModel):
         one_hot[7:11, :4] = torch.eye(4)
         self.embedding.weight.data = one_hot
 
-    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
+    def strand_logits(self, embeddings, strand, labels=ALL):
         purine = embeddings[..., 0] + embeddings[..., 2]
         pyrimidine = embeddings[..., 1] + embeddings[..., 3]
         steps = purine[:, :-1] * pyrimidine[:, 1:] + pyrimidine[:, :-1] * purine[:, 1:]
@@ -131,7 +136,7 @@ def hyenadna(
     strands: Literal["forward", "both"] = "both",
     seed: int = 0,
     flank: int = FLANK,
-    flank_composition: int = 0,
+    tracks: tuple[TrackName, ...] = (),
     head: Literal["linear", "electra", "lookahead"] = "lookahead",
 ) -> WindowModel:
     """HyenaDNA of random weights, large enough that its logits depend on the sequence."""
@@ -142,7 +147,7 @@ def hyenadna(
             flank=flank,
             lookahead=4,
             strands=strands,
-            flank_composition=flank_composition,
+            tracks=tracks,
         ),
         LoraSettings(),
         TASKS["zdna"],
@@ -155,8 +160,8 @@ def hyenadna(
         score = model.classifier.score
         labels = score.out_proj.weight if head == "lookahead" else score.weight
         labels.copy_(torch.randn(labels.shape, generator=generator) * 0.3)
-        if model.classifier.surroundings is not None:
-            told = model.classifier.surroundings.out_proj.weight
+        if model.classifier.tracks is not None:
+            told = model.classifier.tracks.out_proj.weight
             told.copy_(torch.randn(told.shape, generator=generator))
     # Weights are random: at 0.5 hardly a base is called.
     model.threshold = 0.3

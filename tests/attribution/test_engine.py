@@ -36,12 +36,12 @@ from tests.attribution.small_model import (
 )
 
 
-def with_flank_composition(strands: str = "both", seed: int = 0) -> WindowModel:
-    """HyenaDNA that reads the composition of more bases than it reads as tokens."""
-    return hyenadna(strands, seed, flank=4, flank_composition=FLANK)
+def with_tracks(strands: str = "both", seed: int = 0) -> WindowModel:
+    """HyenaDNA whose tracks depend on more bases than it reads as tokens."""
+    return hyenadna(strands, seed, flank=4, tracks=("zhunt",))
 
 
-MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "composition": with_flank_composition}
+MODELS = {"convolutions": SmallModel, "hyenadna": hyenadna, "tracks": with_tracks}
 
 
 @pytest.fixture(params=MODELS)
@@ -89,19 +89,15 @@ def literal(model, windows, row, chosen, number=0):
     elif chosen.baseline == "n":
         other[:] = 11
     strands = []
-    for strand, (ids, other_ids) in enumerate(
-        zip(*(model.strand_tokens(torch.from_numpy(t)) for t in (tokens, other)), strict=True)
+    for strand, both in enumerate(
+        zip(*(model.strands(torch.from_numpy(t)) for t in (tokens, other)), strict=True)
     ):
-        x, start = model.embed(ids).detach(), model.embed(other_ids).detach()
+        x, start = (model.embed(*model.strand_input(own)).detach() for own in both)
         if chosen.baseline == "zero":
             start = torch.zeros_like(x)
 
         def target(points, strand=strand):
-            # The composition stays that of the window, whatever point is evaluated.
-            composition = model.composition(torch.from_numpy(tokens))
-            if composition is not None:
-                composition = composition.expand(len(points), -1)
-            return (model.strand_logits(points, strand, composition)[..., 1] * weight).sum(1)
+            return (model.strand_logits(points, strand)[..., 1] * weight).sum(1)
 
         strands.append((x, start, target))
     return strands, hits
@@ -154,7 +150,7 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
     windows = draw_windows(6)
     chosen = settings(methods=("smoothgrad",), smoothgrad=kind, noise_unit=unit, noise=0.2)
     found = attribute_windows(model, windows, chosen)
-    bases = model.embed(torch.arange(7, 11)[None])[0].detach()
+    bases = model.classifier.get_input_embeddings()(torch.arange(7, 11)).detach()
     scale = 0.2
     if unit == "spread":
         scale *= float((bases - bases.mean(0)).square().mean().sqrt())
@@ -207,7 +203,7 @@ def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(
 def test_input_x_gradient_is_what_a_base_adds_over_the_mean_of_the_four(model):
     windows = draw_windows(6)
     found = attribute_windows(model, windows, settings(methods=("input_x_gradient",)))
-    bases = model.embed(torch.arange(7, 11)[None])[0].detach()
+    bases = model.classifier.get_input_embeddings()(torch.arange(7, 11)).detach()
     for row in np.flatnonzero(found.true_positive.any(axis=1)):
         strands, _ = literal(model, windows, row, settings())
         expected = []
@@ -229,18 +225,17 @@ def test_ism_is_the_mean_loss_over_all_bases_in_the_place_of_one(model, kind, le
         strands, _ = literal(model, windows, row, settings())
         expected = []
         for strand, (_, _, target) in enumerate(strands):
-            tokens = windows.tokens[row : row + 1]
-            ids = model.strand_tokens(torch.from_numpy(tokens))[strand]
-            per_base = torch.zeros(ids.shape)
-            before = target(model.embed(ids)).item()
-            for position in range(ids.shape[1]):
-                others = [letter for letter in letters if letter != ids[0, position]]
+            own = model.strands(torch.from_numpy(windows.tokens[row : row + 1]))[strand]
+            per_base = torch.zeros(WINDOW)
+            before = target(model.embed(*model.strand_input(own))).item()
+            for base in range(WINDOW):
+                others = [letter for letter in letters if letter != own[0, FLANK + base]]
                 if others:
-                    changed = ids.repeat(len(others), 1)
-                    changed[:, position] = torch.tensor(others)
-                    after = target(model.embed(changed)).detach()
-                    per_base[0, position] = before - after.mean()
-            expected.append(model.to_window(per_base, strand)[0])
+                    changed = own.repeat(len(others), 1)
+                    changed[:, FLANK + base] = torch.tensor(others, dtype=torch.uint8)
+                    after = target(model.embed(*model.strand_input(changed))).detach()
+                    per_base[base] = before - after.mean()
+            expected.append(per_base.flip(0) if strand else per_base)
         expected = torch.stack(expected).mean(0).numpy()
         bound = 1e-4 * np.abs(expected).max() + 1e-6
         np.testing.assert_allclose(found.scores["ism"][row], expected, atol=bound)
@@ -317,7 +312,7 @@ def test_one_strand_only_reads_the_forward_one():
     windows = draw_windows(9)
     model = SmallModel("forward")
     found = attribute_windows(model, windows, settings(methods=("ig",)))
-    assert len(model.strand_tokens(torch.from_numpy(windows.tokens))) == 1
+    assert len(model.strands(torch.from_numpy(windows.tokens))) == 1
     assert np.isfinite(found.integrals["ig"].completeness).any()
 
 
@@ -478,7 +473,7 @@ def test_windows_that_the_model_cannot_read_are_refused():
     model = SmallModel()
     with pytest.raises(InputError, match=r"the model reads windows of 20; prepare .* --lengths 20"):
         attribute_windows(model, draw_windows(3, length=30))
-    with pytest.raises(InputError, match="flank 2: the model needs a flank of 6"):
+    with pytest.raises(InputError, match=f"flank 2: the model needs a flank of {FLANK}"):
         attribute_windows(model, draw_windows(3, flank=2))
 
 

@@ -66,14 +66,14 @@ def test_full_passes_of_few_shapes_give_the_same_scores(
     shapes = set()
     whole = model.strand_logits
 
-    def watched(points: torch.Tensor, strand: int, composition: object, labels: slice) -> object:
+    def watched(points: torch.Tensor, strand: int, labels: slice) -> object:
         shapes.add((tuple(points.shape), strand, labels.start, labels.stop))
-        return whole(points, strand, None, labels)
+        return whole(points, strand, labels)
 
     monkeypatch.setattr(model, "strand_logits", watched)
     assert_same(exact, attribute_windows(model, windows, SETTINGS))
     # Four beginnings and four ends of the labels, on each strand.
-    assert len(shapes) <= 10 * len(model.strand_tokens(torch.from_numpy(windows.tokens)))
+    assert len(shapes) <= 10 * len(model.strands(torch.from_numpy(windows.tokens)))
     for (rows, length, _), *_ in shapes:
         assert rows == ON_GPU.positions // length
 

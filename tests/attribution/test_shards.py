@@ -322,7 +322,7 @@ def test_data_that_the_model_cannot_read_are_refused(data):
         make_plan(short, data, k=12)
     deep = SmallModel()
     deep.readout = deep.readout.model_copy(update={"flank": 40})
-    with pytest.raises(InputError, match="flank 8: the model needs a flank of 40"):
+    with pytest.raises(InputError, match=f"flank {FLANK + 2}: the model needs a flank of 40"):
         make_plan(deep, data)
 
 

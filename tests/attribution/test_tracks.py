@@ -19,7 +19,7 @@ from hyena_ray.attribution.tracks import scored_bases, write_tracks
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.model.convolution import ALL
-from tests.attribution.small_model import WINDOW, SmallModel
+from tests.attribution.small_model import FLANK, WINDOW, SmallModel
 
 CONTIGS = ("chr2", "chr10", "chr1", "chr3")
 """In the order of the FASTA file, which is no alphabet's."""
@@ -36,7 +36,7 @@ class MotifModel(SmallModel):
         one_hot[7:11, :4] = torch.eye(4)
         self.embedding.weight.data = one_hot
 
-    def strand_logits(self, embeddings, strand, composition=None, labels=ALL):
+    def strand_logits(self, embeddings, strand, labels=ALL):
         a, c, g = (embeddings[:, i : i - 2 or None, i] for i in range(3))
         found = torch.nn.functional.pad(a * c * g, (0, 2)).sum(1, keepdim=True)
         logits = found.expand(embeddings.shape[:2])
@@ -59,7 +59,7 @@ def genome(tmp_path_factory) -> tuple[PreparedData, dict[str, str]]:
         regions=folder / "regions.bed",
         lengths=(WINDOW,),
         stretch=WINDOW,
-        flank=6,
+        flank=FLANK,
         train_stride=5,
         split="contig:train=chr2,chr10,chr3;val=chr1",
     )

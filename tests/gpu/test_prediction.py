@@ -35,7 +35,7 @@ def window_model(architecture: Architecture = "hyenadna") -> WindowModel:
     torch.manual_seed(0)
     model = build_model(
         ModelSettings(architecture=architecture, d_model=32, n_layer=2, channels=16),
-        Readout(window=100, flank=32, lookahead=32, flank_composition=0 if letters else 64),
+        Readout(window=100, flank=32, lookahead=32, tracks=() if letters else ("g4hunter",)),
         LoraSettings(),
         TASKS["zdna"],
         seed=0,

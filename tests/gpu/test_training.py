@@ -43,7 +43,7 @@ SETTINGS = RunSettings().updated(
 MODELS: list[dict[str, Any]] = [
     {"model.dropout": 0.2, "training.ema_decay": 0.9},
     {"training.shortest_crop": 97, "training.accumulation": 2, "training.loss": "focal"},
-    {"readout.flank_composition": FLANK, "training.schedule": "plateau"},
+    {"readout.tracks": ["composition"], "training.schedule": "plateau"},
     {"model.architecture": "dilated_cnn", "training.ema_decay": 0.9},
     {"model.architecture": "kmer_logistic"},
     {"model.architecture": "rule"},

@@ -39,7 +39,11 @@ def test_a_sequence_has_one_label_that_both_strands_share(architecture: str) -> 
 @pytest.mark.parametrize("pooling", get_args(Pooling))
 def test_a_sequence_is_attributed_to_every_token(pooling: str) -> None:
     model = a_model("promoter", SEQUENCE, pooling=pooling)
-    embedded = model.embed(model.strand_tokens(some_tokens(20))[1]).detach().requires_grad_()
+    embedded = (
+        model.embed(*model.strand_input(model.strands(some_tokens(20))[1]))
+        .detach()
+        .requires_grad_()
+    )
     model.strand_logits(embedded, 1)[..., 1].sum().backward()
     assert embedded.grad is not None
     assert (model.to_window(embedded.grad, 1).abs().sum(-1) > 0).all()
@@ -50,9 +54,8 @@ def test_special_tokens_end_each_strand_and_leave_causal_bases_as_they_are() -> 
     marked = plain.updated({"special_tokens": True}, "test")
     tokens = some_tokens(28)
     without, with_them = a_model("zdna", plain), a_model("zdna", marked)
-    for ids, longer in zip(
-        without.strand_tokens(tokens), with_them.strand_tokens(tokens), strict=True
-    ):
+    for strand in without.strands(tokens):
+        ids, longer = without.strand_input(strand).ids, with_them.strand_input(strand).ids
         assert torch.equal(longer[:, :-1], ids)
         assert (longer[:, -1] == TOKEN_IDS["[SEP]"]).all()
     # A label reads up to its lookahead, and the token stands behind the last of them.
@@ -61,7 +64,7 @@ def test_special_tokens_end_each_strand_and_leave_causal_bases_as_they_are() -> 
 
 def test_a_sequence_read_at_its_last_token_is_read_at_the_special_one() -> None:
     model = a_model("promoter", SEQUENCE.updated({"special_tokens": True}, "test"))
-    ids = model.strand_tokens(some_tokens(20))[0]
+    ids = model.strand_input(some_tokens(20)).ids
     hidden = model.classifier.hyena(ids).last_hidden_state
     expected = model.classifier.score(hidden[:, -1])
     assert torch.allclose(model.strand_logits(model.embed(ids), 0)[:, 0], expected, atol=1e-6)

@@ -26,7 +26,6 @@ from transformers import (
 
 from hyena_ray.dataset.tokens import encode
 from hyena_ray.model.build import build_model
-from hyena_ray.model.flank_composition import FEATURES
 from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNATokenizer
 from hyena_ray.model.saved import ADAPTER, load_window_model, save_window_model
 from hyena_ray.model.settings import (
@@ -57,8 +56,8 @@ def is_for(architecture: str, task: str) -> bool:
 def build(task: str, lora: LoraSettings | None = None, **settings: Any) -> WindowModel:
     of_bases = task == "zdna"
     readout = Readout(window=20, flank=4 * of_bases, lookahead=4 * of_bases)
-    if settings.pop("flank_composition", False):
-        readout = readout.updated({"flank_composition": 6}, "test")
+    if settings.pop("tracks", False):
+        readout = readout.updated({"tracks": ["zhunt"]}, "test")
     return build_model(
         ModelSettings(**{"d_model": 16, "channels": 8, "k": 3, "radius": 4} | settings),
         readout,
@@ -201,9 +200,9 @@ def test_an_adapter_makes_the_trained_classifier_of_its_base(
     targets: Targets, biases: bool, ids: Tensor, tmp_path: Path
 ) -> None:
     lora = LoraSettings(enabled=True, rank=2, targets=targets, biases=biases)
-    settings = {"head": "electra", "flank_composition": True}
+    settings = {"head": "electra", "tracks": True}
     model = shaken(build("zdna", lora, **settings))
-    given = {"input_ids": ids, "composition": torch.rand(len(ids), FEATURES)}
+    given = {"input_ids": ids, "tracks": torch.rand(*ids.shape, 2)}
     logits = model.classifier(**given).logits
     save_window_model(model, tmp_path / "model")
     base = build("zdna", **settings).classifier

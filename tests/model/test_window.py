@@ -41,8 +41,8 @@ def some_tokens(length: int, batch: int = 2) -> Tensor:
 
 def bases_seen(model: WindowModel, base: int, stored: int) -> list[int]:
     """Window coordinates of the bases that the forward logits of `base` depend on."""
-    ids = model.strand_tokens(some_tokens(model.readout.window + 2 * stored))[0]
-    embedded = model.embed(ids).detach().requires_grad_()
+    given = model.strand_input(some_tokens(model.readout.window + 2 * stored))
+    embedded = model.embed(*given).detach().requires_grad_()
     model.strand_logits(embedded, 0)[:, base].square().sum().backward()
     assert embedded.grad is not None
     positions = torch.nonzero(embedded.grad.abs().sum((0, 2))).flatten()
@@ -117,13 +117,13 @@ def test_predictions_are_the_mean_of_the_strands_that_attribution_sees(architect
     tokens = some_tokens(36)
     model = small_model(architecture, readout)
     strands = [
-        model.strand_logits(model.embed(ids), strand)
-        for strand, ids in enumerate(model.strand_tokens(tokens))
+        model.strand_logits(model.embed(*model.strand_input(own)), strand)
+        for strand, own in enumerate(model.strands(tokens))
     ]
     assert torch.allclose(model.predict(tokens), sum(strands) / 2, atol=1e-6)  # type: ignore[arg-type]
     assert torch.allclose(model(tokens), strands[0], atol=1e-6)
     forward = WindowModel(model.classifier, readout.model_copy(update={"strands": "forward"}))
-    assert len(forward.strand_tokens(tokens)) == 1
+    assert len(forward.strands(tokens)) == 1
     assert torch.equal(forward.eval().predict(tokens), model(tokens))
 
 
@@ -134,7 +134,7 @@ def test_to_window_brings_every_base_back_to_its_place(architecture: str, strand
     tokens = torch.full((1, 40), 7, dtype=torch.uint8)
     tokens[0, 10 + 13] = 8  # a C at base 13, which the other strand shows as a G
     planted = 8 if strand == 0 else 9
-    ids = model.strand_tokens(tokens)[strand]
+    ids = model.strand_input(model.strands(tokens)[strand]).ids
     found = model.to_window((ids == planted).float(), strand)
     assert found.shape == (1, 20)
     assert torch.nonzero(found[0]).flatten().tolist() == [13]

@@ -281,16 +281,16 @@ def _counted(scorer: Scorer, tokens: torch.Tensor, given: list[int]) -> tuple[to
 def test_windows_have_the_scores_that_evaluation_gives_them(
     small_data: Path, tmp_path: Path
 ) -> None:
-    """Flanks, surroundings, ends of contigs: all that a window comes with is what was prepared."""
+    """Flanks, tracks, ends of contigs: all that a window comes with is what was prepared."""
     model = build_model(
         ModelSettings(d_model=16, n_layer=2, max_seq_len=130),
-        Readout(window=40, flank=8, lookahead=8, flank_composition=8),
+        Readout(window=40, flank=8, lookahead=8, tracks=("zhunt",)),
         LoraSettings(),
         TASKS["zdna"],
         seed=0,
     ).eval()
-    with torch.no_grad():  # so that the surroundings are heard
-        torch.nn.init.normal_(model.classifier.surroundings.out_proj.weight)
+    with torch.no_grad():  # so that the tracks are heard
+        torch.nn.init.normal_(model.classifier.tracks.out_proj.weight)
     genome = small_data.parent / "genome.fa"
     plan = plan_prediction(model, genome, contigs=["sim1"], overlap=0, piece=17_001)
     write_sequences(plan, genome, tmp_path)

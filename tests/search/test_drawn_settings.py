@@ -78,7 +78,7 @@ def test_every_draw_fits_the_data_and_can_be_built(task: str, weights: str) -> N
             run.model.model_copy(update={"dropout": 0.0, "d_model": 16, "n_layer": 1}),
             run.model.head == "lookahead" and run.readout.lookahead,
             run.lora.enabled and (run.lora.targets, run.lora.biases),
-            run.readout.flank_composition,
+            run.readout.tracks,
         ): run
         for run in runs
     }

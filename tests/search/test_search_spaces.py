@@ -48,7 +48,7 @@ GRID: dict[str, dict[str, list[object]]] = {
         "model.head": ["linear", "electra", "lookahead"],
         "readout.flank": [0, 32],
         "readout.lookahead": [0, 32],
-        "readout.flank_composition": [0, 1024],
+        "readout.tracks": [[], ["composition"]],
     },
     "sequence": {
         "training.batch_size": [8, 16, 32, 64, 128],

@@ -86,8 +86,8 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = Fal
         (ZDNA, {"readout.flank": 65}, "here: readout.flank: 65: .* 64 bases on each side"),
         (
             ZDNA,
-            {"readout.flank_composition": 65},
-            "readout.flank_composition: 65: .*prepare with --flank 65",
+            {"readout.tracks": ["composition"]},
+            "readout.tracks: composition: .*prepare with --flank 544",
         ),
         (ZDNA, {"readout.lookahead": 33}, "here: readout.lookahead: 33: reaches past"),
         (ZDNA, {"model.max_seq_len": 163}, "max_seq_len: 163: .* has 164 tokens"),
@@ -112,8 +112,8 @@ def check(data: PreparedData, changes: dict[str, Any], *, gpu: bool | None = Fal
         (FOLDS, {"data.fold": 3}, "here: data.fold: 3: there is no such fold"),
         (
             PROMOTERS,
-            {"readout.flank_composition": 4},
-            "here: readout.flank_composition: 4: promoters are",
+            {"readout.tracks": ["zhunt"]},
+            "here: readout.tracks: zhunt: promoters are",
         ),
         (PROMOTERS, {"readout.flank": 4}, "here: readout.flank: 4: promoters are whole"),
         (

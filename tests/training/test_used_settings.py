@@ -74,7 +74,7 @@ OTHER_VALUES: dict[str, Any] = {
     "model.pooling": "mean",
     "readout.flank": 2,
     "readout.lookahead": 1,
-    "readout.flank_composition": STORED,
+    "readout.tracks": ["zhunt"],
     "readout.special_tokens": True,
     "lora.rank": 3,
     "lora.alpha": 5,
@@ -114,7 +114,7 @@ OTHER_VALUES_OF_FITS: dict[str, Any] = {
 }
 """Settings of models that are fitted at once, and those that all others have."""
 REFUSED_OF_SEQUENCES = {
-    *("readout.flank", "readout.lookahead", "readout.flank_composition", "training.shortest_crop")
+    *("readout.flank", "readout.lookahead", "readout.tracks", "training.shortest_crop")
 }
 NOT_TRIED = {
     "model.backbone",  # a part of the cases; other architectures refuse it

@@ -175,7 +175,7 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     assert len(set(names)) == len(names)
     left_out = {preset.name.partition("/")[2] for preset in found.left_out}
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
-    overlapping |= {"dilated_cnn_flank_composition", "best"}
+    overlapping |= {"dilated_cnn_tracks", "best"}
     assert left_out == overlapping | {"five_folds"}
     assert len(names) + len(left_out) == len(load_presets("zdna"))
 
