@@ -40,6 +40,10 @@ class SmallModel(nn.Module):
         self.second = nn.Conv1d(12, 2, 5, padding=2)
         self.backward_passes: list[int] = []
 
+    @property
+    def members(self):
+        return (self,)
+
     def forward(self, tokens):
         return self.strand_logits(self.embed(tokens.long()), 0)
 
