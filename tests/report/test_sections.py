@@ -185,7 +185,7 @@ def test_only_on_the_same_test_sequences_a_score_is_above_the_original_works(
     assert contents.origin is not None
     assert contents.evaluation is not None
     evaluation = contents.evaluation._replace(
-        tiles=None, metrics=contents.evaluation.metrics._replace(mcc=mcc)
+        tiles=None, regions=None, metrics=contents.evaluation.metrics._replace(mcc=mcc)
     )
     sha256 = PUBLISHED["promoter"].test_sha256
     assert sha256 is not None

@@ -49,7 +49,12 @@ CONFIG = {"number": 0, "values": {"training.learning_rate": 0.005}}
 class InMemory:
     """A handle of windows that need no Ray."""
 
-    def open(self, limit: int | None = None, workers: Workers | None = None) -> WindowSource:
+    def open(
+        self,
+        limit: int | None = None,
+        workers: Workers | None = None,
+        negatives: str | None = None,
+    ) -> WindowSource:
         return ArraySource(windows())
 
 
