@@ -97,7 +97,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def small_data(once: Once) -> Path:
-    """Windows of 40 simulated bases with 8 on each side, and stretches of two of them to score."""
+    """Windows of 40 simulated bases with 24 on each side, and stretches of two of them to score."""
     return once("small", prepare_small) / "data"
 
 
@@ -109,7 +109,7 @@ def prepare_small(folder: Path) -> None:
         regions=made.regions,
         lengths=(40,),
         stretch=80,
-        flank=8,
+        flank=24,
     )
     prepare(recipe, folder / "data")
 

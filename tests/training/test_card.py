@@ -106,7 +106,7 @@ def test_it_says_what_the_data_were(tested: Path, data: PreparedData) -> None:
     for file in data.manifest.inputs:
         assert f"| {file.role} | `{file.name}` | `{file.sha256}` |" in text
     assert f"`{data.manifest.split}`" in text
-    assert "windows of 40 bases, 8 real bases stored on each side" in text
+    assert "windows of 40 bases, 24 real bases stored on each side" in text
     assert f"for each one with, by kind: {data.manifest.negatives} (seed" in text
     assert f"scored on stretches of {data.manifest.stretch} bases" in text
     for split in ("train", "val", "test"):
