@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Self
 
@@ -42,7 +43,9 @@ from hyena_ray.model.window import WindowModel
 
 
 class Convergence(NamedTuple):
-    """Accuracy of the path integrals of N windows; NaN and 0 in windows without a true positive."""
+    """Accuracy of the path integrals of N windows, and the share of the tracks in them.
+
+    NaN and 0 in windows without a true positive."""
 
     completeness: NDArray[np.float64]
     """Completeness error |sum of scores - (f(x) - f(x'))| / |f(x) - f(x')|, shape (N,). Scores of
@@ -51,6 +54,8 @@ class Convergence(NamedTuple):
     """Estimated error of the scores, the largest of a window's paths, shape (N,)."""
     nodes: NDArray[np.int64]
     """Gradients that were computed for each strand, on all paths of a window, shape (N,)."""
+    tracks: NDArray[np.float64]
+    """Share of the tracks in the absolute scores of letters and tracks, shape (N,)."""
 
     def rows(self, rows: NDArray[np.int64]) -> Convergence:
         """Return the accuracy of some of the windows.
@@ -58,7 +63,9 @@ class Convergence(NamedTuple):
         Args:
             rows: Numbers of the windows, shape (n,).
         """
-        return Convergence(self.completeness[rows], self.error[rows], self.nodes[rows])
+        return Convergence(
+            self.completeness[rows], self.error[rows], self.nodes[rows], self.tracks[rows]
+        )
 
     def summary(self, tolerance: float | None) -> dict[str, float]:
         """Summarise the accuracy in a few numbers.
@@ -78,6 +85,7 @@ class Convergence(NamedTuple):
             "completeness_worst": float(worst),
             "nodes_mean": float(self.nodes.mean()),
             "not_converged": int(unconverged),
+            "tracks_mean": float(self.tracks[self.nodes > 0].mean()) if self.nodes.any() else 0.0,
         }
 
 
@@ -260,7 +268,8 @@ class Attributor:
         for name in settings.methods:
             if not METHODS[name].scores_bases:
                 continue
-            by_strand, integral = self._score_strands(targets, name)
+            parts, integral = self._score_strands(targets, name)
+            by_strand, tracks = parts.sum(2), _share_of_tracks(parts)
             on_window = [
                 model.to_window(torch.from_numpy(strand_scores), strand)
                 for strand, strand_scores in enumerate(by_strand)
@@ -272,6 +281,7 @@ class Attributor:
                     _scatter_rows(integral.completeness[inverse], chosen, len(tokens), np.nan),
                     _scatter_rows(integral.error[inverse], chosen, len(tokens), np.nan),
                     _scatter_rows(integral.nodes[inverse], chosen, len(tokens), 0),
+                    _scatter_rows(tracks[inverse], chosen, len(tokens), np.nan),
                 )
         flank = model.readout.required_flank
         bases = tokens_to_codes(tokens[:, flank : tokens.shape[1] - flank])
@@ -287,13 +297,18 @@ class Attributor:
     def _score_strands(
         self, targets: Targets, name: str
     ) -> tuple[NDArray[np.float64], Integral | None]:
-        """Return scores of shape (S, M, T), and the integral that they are, if they are one."""
+        """Return scores of shape (S, M, parts, T), and the integral that they are, if they are one.
+
+        The parts of an integral are the letters and, where the model reads them, the tracks.
+        """
         method, count = METHODS[name], len(targets)
         if method.substitutes:
-            return saturation_mutagenesis(targets, self.settings).cpu().numpy(), None
+            scores = saturation_mutagenesis(targets, self.settings).cpu().numpy()
+            return scores[:, :, None], None
         copies = method.copies(self.settings)
         window, copy = np.repeat(np.arange(count), copies), np.tile(np.arange(copies), count)
-        shape = (len(targets.inputs), count * copies, targets.length)
+        parts = 2 if method.path and targets.inputs[0].tracks is not None else 1
+        shape = (len(targets.inputs), count * copies, parts * targets.length)
         group = self._windows_at_once(targets, method) * copies
         if method.path:
 
@@ -307,13 +322,13 @@ class Attributor:
                 return OnPath(scores.view(*shape, -1), values.view(shape))
 
             integral = integrate(evaluate, shape, group, self.settings).mean_over(copies)
-            return integral.scores, integral
-        scores = np.zeros((len(targets.inputs), count, targets.length))
+            return integral.scores.reshape(*shape[:1], count, parts, targets.length), integral
+        scores = np.zeros((len(targets.inputs), count, parts, targets.length))
         for strand, strand_scores in enumerate(scores):
             for some in batches(np.arange(len(window)), group):
                 points = _Points(window[some], copy[some], None)
                 at_points = self._score_points(targets, strand, points, name).scores
-                mean = at_points.view(-1, copies, targets.length).mean(1)
+                mean = at_points.view(-1, copies, parts, targets.length).mean(1)
                 strand_scores[window[some][::copies]] = mean.cpu().numpy()
         return scores, None
 
@@ -326,9 +341,9 @@ class Attributor:
         return max(1, min(fit, packing.noisy // noise) if method.noisy else fit)
 
     def _score_points(self, targets: Targets, strand: int, points: _Points, name: str) -> OnPath:
-        """Return the scores at P points, shape (P, T), and the targets there, shape (P,)."""
+        """Return the scores at P points, shape (P, parts, T), and the targets there, shape (P,)."""
         device, count = targets.device, len(points.window)
-        scores = torch.zeros(count, targets.length, dtype=torch.float64, device=device)
+        scores: Tensor | None = None
         values = torch.zeros(count, dtype=torch.float64, device=device)
         inputs_of = self._inputs(targets, strand, points, METHODS[name])
         for rows, part in zip_uploaded(targets.passes(strand, points.window), device):
@@ -337,8 +352,12 @@ class Attributor:
             key = (name, strand, part.labels.start, part.labels.stop, *given)
             pass_scores, pass_values = self._replay(key, work, *given.values())
             own = rows[: part.size]
-            scores[own, : part.length] = pass_scores[: part.size].double()
+            if scores is None:
+                shape = (count, pass_scores.shape[1], targets.length)
+                scores = torch.zeros(shape, dtype=torch.float64, device=device)
+            scores[own, :, : part.length] = pass_scores[: part.size].double()
             values[own] = pass_values[: part.size].double()
+        assert scores is not None
         return OnPath(scores, values)
 
     def _inputs(
@@ -383,7 +402,7 @@ class Attributor:
     def _work(
         self, name: str, strand: int, labels: slice, names: tuple[str, ...], *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the scores, shape (R, T), and targets, shape (R,), at the points of one pass.
+        """Return scores, shape (R, parts, T), and targets, shape (R,), at the points of one pass.
 
         It may be captured as a CUDA graph. It therefore reads only the tensors it is given, the
         model, and tensors that live as long as this object.
@@ -404,8 +423,26 @@ class Attributor:
             logits = self.model.strand_logits(point, strand, labels)
             values = (logits[..., POSITIVE] * given["weight"]).sum(1)
             (gradient,) = torch.autograd.grad(values.sum(), point)
-        of_pass = PassInputs(inputs=inputs, noise=noise, baseline=baseline, bases=self._bases)
-        return score(gradient, of_pass, self.settings), values.detach()
+        whole = PassInputs(inputs=inputs, noise=noise, baseline=baseline, bases=self._bases)
+        parts = [whole]
+        if METHODS[name].path and "tracks" in given:
+            # Scores on a path are linear in the difference, which is that of letters and tracks.
+            told = self._tracks(given["tracks"])
+            before = torch.zeros_like(told)
+            if "baseline_tracks" in given:
+                before = self._tracks(given["baseline_tracks"])
+            of_tracks = replace(whole, inputs=told, baseline=before, noise=told.new_zeros(()))
+            of_letters = replace(whole, inputs=inputs - told, baseline=baseline - before)
+            parts = [of_letters, of_tracks]
+        scores = torch.stack([score(gradient, part, self.settings) for part in parts], 1)
+        return scores, values.detach()
+
+    @torch.no_grad()
+    def _tracks(self, tracks: Tensor) -> Tensor:
+        embedding = self.model.classifier.tracks
+        assert embedding is not None
+        embedded: Tensor = embedding(tracks)
+        return embedded
 
     @cached_property
     def _bases(self) -> Tensor:
@@ -443,6 +480,15 @@ def _distinct(
     rows = np.concatenate([tokens, true_positive.view(np.uint8)], axis=1)
     _, once, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return once, inverse
+
+
+def _share_of_tracks(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of the last of two parts of scores (S, M, parts, T), shape (M,); else 0."""
+    size = np.abs(parts).sum((0, 3))
+    if size.shape[1] == 1:
+        return np.zeros(len(size))
+    share: NDArray[np.float64] = size[:, 1] / np.maximum(size.sum(1), np.finfo(float).tiny)
+    return share
 
 
 def _scatter_rows(

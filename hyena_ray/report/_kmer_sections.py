@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def kmer_section(contents: RunContents) -> Section | None:
         if attribution.consensus.num_rows:
             blocks.append(_consensus(attribution, attribution.consensus, by_rank=by_rank))
     blocks += _reasons(attribution)
+    blocks += _tracks(attribution)
     blocks += [_scores(name, of) for name, of in attribution.methods.items() if of.num_rows]
     if attribution.tp is not None and attribution.tp.num_rows:
         blocks.append(_true_positives(attribution.tp))
@@ -101,6 +103,20 @@ def _reasons(attribution: AttributionResults) -> list[Block]:
     tables = (attribution.consensus, *attribution.methods.values(), attribution.tp)
     given = (why_empty(table) for table in tables if table is not None)
     return [f"No k-mer can be listed. {reason}." for reason in dict.fromkeys(filter(None, given))]
+
+
+def _tracks(attribution: AttributionResults) -> list[Block]:
+    """Say how much of the scores are those of tracks, for a model that reads any."""
+    blocks: list[Block] = []
+    for name, table in attribution.methods.items():
+        summary = json.loads((table.schema.metadata or {}).get(b"convergence", b"{}"))
+        if share := summary.get("tracks_mean"):
+            blocks.append(
+                f"{METHODS[name].title}: {share:.0%} of the scores are those of the tracks that "
+                "the model reads beside the letters. Tracks are measured from the letters, and a "
+                "k-mer has the scores of both."
+            )
+    return blocks
 
 
 def method_titles(attribution: AttributionResults) -> str:

@@ -496,6 +496,12 @@ def present(attribution: Attribution, record: AttributeRecord) -> Outcome:
         "{completeness_median:.2g}, worst {completeness_worst:.2g}".format(name=name, **summary)
         for name, summary in record.convergence.items()
     ]
+    lines += [
+        f"{name}: {summary['tracks_mean']:.0%} of the scores are those of the tracks, "
+        "the others those of the letters"
+        for name, summary in record.convergence.items()
+        if summary["tracks_mean"]
+    ]
     lines += kmer_lines(record.kmers, record.consensus)
     lines += [
         "{first} and {second}: tau {kendall_tau:.2f}, overlap {rbo:.2f}".format(**row)

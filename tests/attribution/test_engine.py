@@ -493,3 +493,40 @@ def test_the_motif_that_a_model_looks_at_leads_its_table(method):
     assert table["q_value"][0].as_py() < 1e-3
     best, second = table["score"].to_pylist()[:2]
     assert best > 1.3 * second
+
+
+def test_the_scores_of_letters_and_tracks_are_told_apart():
+    windows = draw_windows(9)
+    found = attribute_windows(with_tracks(), windows, settings(methods=("ig", "smoothgrad")))
+    rows = found.true_positive.any(axis=1)
+    share = found.integrals["ig"].tracks
+    assert ((share[rows] > 0) & (share[rows] < 1)).all()
+    assert np.isnan(share[~rows]).all()
+    assert found.integrals["ig"].summary(None)["tracks_mean"] == pytest.approx(share[rows].mean())
+    # A model that hears nothing of its tracks has no share of them.
+    deaf = with_tracks()
+    torch.nn.init.zeros_(deaf.classifier.tracks.out_proj.weight)
+    without = hyenadna(flank=4)
+    without.load_state_dict(
+        {name: value for name, value in deaf.state_dict().items() if ".tracks." not in name}
+    )
+    for model in (deaf, without):
+        told = attribute_windows(model, windows, settings(methods=("ig",)))
+        assert (told.integrals["ig"].tracks[told.true_positive.any(axis=1)] == 0).all()
+    np.testing.assert_allclose(
+        attribute_windows(deaf, windows, settings()).scores["ig"],
+        attribute_windows(without, windows, settings()).scores["ig"],
+        atol=1e-6,
+    )
+
+
+def test_a_model_of_tracks_alone_scores_the_letters_that_they_are_measured_from():
+    """Its letters have no embeddings of their own: mutagenesis and integrals see the tracks."""
+    model = with_tracks()
+    torch.nn.init.zeros_(model.classifier.get_input_embeddings().weight)
+    windows = draw_windows(9)
+    found = attribute_windows(model, windows, settings(methods=("ig", "ism")))
+    rows = found.true_positive.any(axis=1)
+    assert rows.any()
+    np.testing.assert_allclose(found.integrals["ig"].tracks[rows], 1)
+    assert (np.abs(found.scores["ism"][rows]).max(1) > 0).all()
