@@ -385,6 +385,7 @@ class Attributor:
             }
             if own.tracks is not None:
                 given["tracks"] = own.tracks[windows, :length]
+                given["mean_tracks"] = own.tracks[windows].mean(1, keepdim=True)
             if targets.baselines:
                 start = targets.baselines[strand]
                 number = copies % len(start.ids)
@@ -423,7 +424,10 @@ class Attributor:
             logits = self.model.strand_logits(point, strand, labels)
             values = (logits[..., POSITIVE] * given["weight"]).sum(1)
             (gradient,) = torch.autograd.grad(values.sum(), point)
-        whole = PassInputs(inputs=inputs, noise=noise, baseline=baseline, bases=self._bases)
+        mean_base = self._bases.mean(0)
+        if "mean_tracks" in given:
+            mean_base = mean_base + self._tracks(given["mean_tracks"])
+        whole = PassInputs(inputs=inputs, noise=noise, baseline=baseline, mean_base=mean_base)
         parts = [whole]
         if METHODS[name].path and "tracks" in given:
             # Scores on a path are linear in the difference, which is that of letters and tracks.

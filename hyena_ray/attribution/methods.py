@@ -31,8 +31,9 @@ class PassInputs:
     """Noise that is added to x, shape (R, T, d), float32; a zero of shape () without noise."""
     baseline: Tensor
     """Embeddings x' of the windows' baselines, shape (R, T, d), float32."""
-    bases: Tensor
-    """Embeddings of A, C, G and T, shape (4, d), float32."""
+    mean_base: Tensor
+    """Mean embedding of A, C, G and T, and that of the mean tracks of the window where the model
+    reads tracks; shape (d,) or (R, 1, d), float32."""
 
 
 class Score(Protocol):
@@ -92,7 +93,7 @@ def score_along_path(gradient: Tensor, point: PassInputs, settings: AttributionS
 def score_above_mean_base(
     gradient: Tensor, point: PassInputs, settings: AttributionSettings
 ) -> Tensor:
-    """Multiply the gradient by x minus the mean embedding of the four bases, and sum.
+    """Multiply the gradient by x minus the embedding of a mean base, and sum.
 
     To first order this is what a base adds in comparison with a base drawn at random. The plain sum
     of the gradient would be zero at every base behind a LayerNorm, which removes what all
@@ -109,7 +110,7 @@ def score_above_mean_base(
     Reference: Majdandzic et al. 2023 (doi:10.1186/s13059-023-02956-3), whose correction of
     gradients is applied to embeddings here.
     """
-    return (gradient * (point.inputs - point.bases.mean(0))).sum(-1)
+    return (gradient * (point.inputs - point.mean_base)).sum(-1)
 
 
 def score_smoothgrad(gradient: Tensor, point: PassInputs, settings: AttributionSettings) -> Tensor:

@@ -62,6 +62,17 @@ def key_of(model, windows, row):
     return sequence_keys(windows.tokens[row : row + 1, stored - flank : stored + WINDOW + flank])
 
 
+def mean_bases(model, windows, row):
+    """Embedding of a mean base of a window with its mean tracks, on each strand."""
+    letters = model.classifier.get_input_embeddings()(torch.arange(7, 11)).detach().mean(0)
+    strands = []
+    for own in model.strands(torch.from_numpy(windows.tokens[row : row + 1])):
+        tracks = model.strand_input(own).tracks
+        told = 0 if tracks is None else model.classifier.tracks(tracks.mean(1)).detach()
+        strands.append(letters + told)
+    return strands
+
+
 def noise_of(model, windows, row, strand, copies, shape):
     """Noise of the copies of a window on a strand, shape (copies, T, d)."""
     keys = draw_keys(0, NOISE, key_of(model, windows, row), strand)
@@ -156,13 +167,13 @@ def test_smoothgrad_is_that_of_a_literal_loop_over_the_same_noise(model, kind, u
         scale *= float((bases - bases.mean(0)).square().mean().sqrt())
     for row in np.flatnonzero(found.true_positive.any(axis=1)):
         strands, _ = literal(model, windows, row, chosen)
-        expected = []
+        expected, usual = [], mean_bases(model, windows, row)
         for strand, (x, _, target) in enumerate(strands):
             per_base = torch.zeros(x.shape[1])
             for noise in noise_of(model, windows, row, strand, chosen.samples, x.shape[1:]):
                 point = (x + scale * noise).requires_grad_()
                 (gradient,) = torch.autograd.grad(target(point).sum(), point)
-                weighted = gradient.abs() if kind == "absolute" else gradient * (x - bases.mean(0))
+                weighted = gradient.abs() if kind == "absolute" else gradient * (x - usual[strand])
                 per_base += weighted[0].sum(-1) / chosen.samples
             expected.append(model.to_window(per_base[None], strand)[0])
         expected = torch.stack(expected).mean(0).numpy()
@@ -203,14 +214,13 @@ def test_noisy_integrated_gradients_are_the_mean_of_captums_over_the_same_noise(
 def test_input_x_gradient_is_what_a_base_adds_over_the_mean_of_the_four(model):
     windows = draw_windows(6)
     found = attribute_windows(model, windows, settings(methods=("input_x_gradient",)))
-    bases = model.classifier.get_input_embeddings()(torch.arange(7, 11)).detach()
     for row in np.flatnonzero(found.true_positive.any(axis=1)):
         strands, _ = literal(model, windows, row, settings())
-        expected = []
+        expected, usual = [], mean_bases(model, windows, row)
         for strand, (x, _, target) in enumerate(strands):
             point = x.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(target(point).sum(), point)
-            per_base = (gradient * (x - bases.mean(0))).sum(-1)
+            per_base = (gradient * (x - usual[strand])).sum(-1)
             expected.append(model.to_window(per_base, strand)[0])
         expected = torch.stack(expected).mean(0).numpy()
         bound = 1e-4 * np.abs(expected).max()
