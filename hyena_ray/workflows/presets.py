@@ -14,8 +14,10 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems, unknown_name
+from hyena_ray.genome.negatives import Shares, read_shares
 from hyena_ray.settings import Settings, load_yaml
 from hyena_ray.tasks import TASKS, task_named
 from hyena_ray.training.settings import RunSettings
@@ -60,6 +62,8 @@ class PreparedAs(Settings):
     """Where training windows overlap."""
     flank: int | None = None
     """Least number of bases on each side, where they are more than the task's own."""
+    negatives: Shares | None = None
+    """Least negatives by kind, where the run is about their kind."""
 
     def serves(self, data: PreparedData) -> bool:
         """Whether the data were prepared so."""
@@ -69,6 +73,15 @@ class PreparedAs(Settings):
             and self.split in (None, manifest.split)
             and self.train_stride in (None, manifest.train_stride)
             and (self.flank or 0) <= manifest.flank
+            and self._has_negatives(manifest)
+        )
+
+    def _has_negatives(self, manifest: Manifest) -> bool:
+        if self.negatives is None or manifest.negatives is None:
+            return self.negatives is None
+        stored = read_shares(manifest.negatives)
+        return all(
+            stored.get(kind, 0) >= share for kind, share in read_shares(self.negatives).items()
         )
 
     @property
@@ -79,6 +92,7 @@ class PreparedAs(Settings):
             "--split": self.split,
             "--train-stride": self.train_stride,
             "--flank": self.flank,
+            "--negatives": self.negatives,
         }
         return " ".join(f"{option} {value}" for option, value in given.items() if value is not None)
 
