@@ -734,7 +734,7 @@ WORKFLOW = Workflow(
     examples=(
         "compare --data prepared --presets zdna/two_stage,zdna/lora_full --out compared",
         "compare --data prepared --presets zdna/all --seeds 0 --out compared",
-        "compare --data prepared --presets zdna/best,zdna/trees --ensemble --out compared",
+        "compare --data prepared --presets zdna/bilstm,zdna/trees --ensemble --out compared",
         "compare --data prepared --presets zdna/all --out compared --dry-run",
     ),
 )

@@ -466,6 +466,6 @@ WORKFLOW = Workflow(
     examples=(
         "train --data prepared --out run --set training.epochs=8 --test",
         "train --data prepared --out run --preset zdna/two_stage --test",
-        "train --data prepared --out run --preset zdna/best --dry-run",
+        "train --data prepared --out run --preset zdna/lookahead_head --dry-run",
     ),
 )

@@ -23,7 +23,7 @@ from hyena_ray.training.supervised import new_model
 from hyena_ray.workflows.predict import PredictSettings, execute, validate
 from hyena_ray.workflows.presets import load_preset
 
-PRESET = "zdna/best"
+PRESET = "zdna/lookahead_head_tracks"
 """Preset from which the model takes its sizes."""
 CALLED = 0.9
 """Threshold of the untrained model. Its probabilities are about 0.5, so few bases are called, as

@@ -126,7 +126,8 @@ def test_every_task_has_the_baselines_and_ours(task: str) -> None:
     presets = load_presets(task)
     for name in ("kmer_logistic", "dilated_cnn", "bilstm", "rule"):
         assert presets[f"{task}/{name}"].run_settings(gpu=False).model.architecture == name
-    assert presets[f"{task}/best"].run_settings(gpu=False).model.architecture == "hyenadna"
+    best = "trees" if task == "zdna" else "hyenadna"
+    assert presets[f"{task}/best"].run_settings(gpu=False).model.architecture == best
 
 
 STATED_SHARES = [preset for preset in PRESETS if preset.original.trainable_share is not None]
@@ -162,7 +163,7 @@ def test_unknown_names_list_what_there_is() -> None:
 def test_a_preset_that_needs_other_data_says_how_to_prepare_it() -> None:
     with pytest.raises(InputError, match=r"zdna/augmented: .*--lengths 120 --train-stride 60$"):
         select_presets(("zdna/augmented",), prepared("zdna"))
-    with pytest.raises(InputError, match=r"zdna/best: .*--flank 544 --negatives random:3,tract:1$"):
+    with pytest.raises(InputError, match=r"zdna/best: .*--flank 512 --negatives random:3,tract:1$"):
         select_presets(("zdna/best",), prepared("zdna", train_stride=25, flank=544))
     with pytest.raises(InputError, match=r"zdna/five_folds: .*prepare with --split kfold:5$"):
         select_presets(("zdna/two_stage", "zdna/five_folds"), prepared("zdna"))
@@ -175,7 +176,7 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     assert len(set(names)) == len(names)
     left_out = {preset.name.partition("/")[2] for preset in found.left_out}
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
-    overlapping |= {"dilated_cnn_tracks", "lookahead_head_tracks", "best", "trees_tracts"}
+    overlapping |= {"dilated_cnn_tracks", "lookahead_head_tracks", "lookahead_head_scan", "best"}
     assert left_out == overlapping | {"five_folds"}
     assert len(names) + len(left_out) == len(load_presets("zdna"))
 
