@@ -216,6 +216,12 @@ def is_inside(path: AnyPath, folder: AnyPath) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
+def _may_write(folder: Path) -> bool:
+    # The effective user, who may differ from the real one, is the one that writes.
+    effective = os.access in os.supports_effective_ids
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
+
+
 def new_output(
     path: AnyPath, *, allow_existing: bool = False, remedy: str = "give a new folder"
 ) -> AnyPath:
@@ -230,8 +236,9 @@ def new_output(
         The absolute path.
 
     Raises:
-        InputError: The folder exists and may not be; it is a file or a link; or the job runs in the
-            unpacked copy of a submitted job, where a relative path would be lost.
+        InputError: The folder exists and may not be; it is a file or a link; this user may not
+            write there; or the job runs in the unpacked copy of a submitted job, where a relative
+            path would be lost.
     """
     on_disk = isinstance(path, Path)
     if on_disk and not path.is_absolute() and "runtime_resources" in Path.cwd().parts:
@@ -247,6 +254,10 @@ def new_output(
     above = next((parent for parent in path.parents if on_disk and parent.exists()), None)
     if above is not None and not above.is_dir():
         raise InputError("--out", path, f"{above} is a file", "give a new folder")
+    place = path if path.exists() else above
+    if isinstance(place, Path) and not _may_write(place):
+        remedy = "give another folder, or ask for the right to write there"
+        raise InputError("--out", path, f"{place} cannot be written by this user", remedy)
     if path.exists() and not allow_existing:
         raise InputError("--out", path, "exists already", remedy)
     return path

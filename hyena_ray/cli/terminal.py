@@ -93,8 +93,8 @@ def run_in_terminal(
 
     Raises:
         SystemExit: With 0 where everything that was asked for is complete; 2 for an `InputError`, a
-            line for each problem; 1 for what else stops a job; 130 and 143 for SIGINT and SIGTERM,
-            after `finally` blocks have saved.
+            line for each problem, and for what this user may not read; 1 for what else stops a job;
+            130 and 143 for SIGINT and SIGTERM, after `finally` blocks have saved.
     """
     started = time.monotonic()
     logging.basicConfig(
@@ -120,6 +120,11 @@ def run_in_terminal(
         _fail(job, list(error.lines), 2, as_json=as_json)
     except JobError as error:
         _fail(job, [str(error)], 1, as_json=as_json)
+    except PermissionError as error:
+        # Of an input, since the output was tried before.
+        where = f"{error.filename}: " if error.filename else ""
+        line = f"{where}permission denied; ask its owner for the right, or give another path"
+        _fail(job, [line], 2, as_json=as_json)
     except OSError as error:
         # A full disk, a broken connection: nothing that the job could mend.
         where = f"{error.filename}: " if error.filename else ""

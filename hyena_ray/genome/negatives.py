@@ -41,7 +41,7 @@ GC_BINS = 20
 """Bins of GC content in which `gc` is matched."""
 MOST_NEGATIVES = 1e6
 """Largest share: more than any genome holds."""
-EXAMPLE = "write for example 3, random:3 or random:2,tract:1"
+EXAMPLE = "write for example random:3"
 
 
 def read_shares(text: str) -> dict[str, float]:

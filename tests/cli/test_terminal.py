@@ -38,6 +38,14 @@ def test_what_a_user_got_wrong_is_one_line_and_exit_code_2() -> None:
     assert (done.returncode, done.stderr) == (2, "error: a.bed:3: x: not a number; write one\n")
 
 
+def test_what_a_user_may_not_read_is_named_with_exit_code_2() -> None:
+    done = job("raise PermissionError(13, 'Permission denied', 'model/readout.json')")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model/readout.json: permission denied; ")
+    assert done.stderr.count("\n") == 1
+    assert "kept" not in done.stderr
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_leaves_with_its_own_code(name: str, code: int) -> None:
     done = job(f"os.kill(os.getpid(), signal.{name}); time.sleep(30)")

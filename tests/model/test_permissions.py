@@ -16,6 +16,7 @@ from hyena_ray.model.pretrained import read_tensors
 from hyena_ray.model.saved import load_window_model, save_window_model
 from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.tasks import TASKS
+from tests.permissions import allowed
 
 
 @contextmanager
@@ -25,23 +26,6 @@ def umask(value: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextmanager
-def unreadable(path: Path) -> Iterator[None]:
-    """Take the right to read a file; from root, who may read all, by being another user."""
-    path.chmod(0)
-    user = os.geteuid()
-    if user == 0:
-        for folder in path.parents:
-            if folder.stat().st_uid == 0 and not folder.stat().st_mode & stat.S_IXOTH:
-                folder.chmod(0o755)  # pytest's own, of this test run
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        path.chmod(0o644)
 
 
 @pytest.fixture
@@ -69,7 +53,7 @@ def test_every_file_of_a_model_follows_the_umask(model: Path) -> None:
 def test_weights_that_may_not_be_read_are_not_called_damaged(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights.{suffix}"
     path.write_bytes(b"anything")
-    with unreadable(path), pytest.raises(InputError, match="permission denied; ") as refused:
+    with allowed(path, 0), pytest.raises(InputError, match="permission denied; ") as refused:
         read_tensors(path)
     assert "damaged" not in str(refused.value)
     with pytest.raises(InputError, match="damaged"):
@@ -77,7 +61,7 @@ def test_weights_that_may_not_be_read_are_not_called_damaged(suffix: str, tmp_pa
 
 
 def test_a_model_that_may_not_be_read_is_not_called_damaged(model: Path) -> None:
-    with unreadable(model / "model.safetensors"), pytest.raises((InputError, OSError)) as refused:
+    with allowed(model / "model.safetensors", 0), pytest.raises((InputError, OSError)) as refused:
         load_window_model(model)
     assert "ermission denied" in str(refused.value)
     assert "damaged" not in str(refused.value)

@@ -24,6 +24,7 @@ from hyena_ray.runs.run import (
     read_plan,
     start,
 )
+from tests.permissions import allowed
 
 
 class SomePlan(Plan):
@@ -163,6 +164,14 @@ def test_a_run_of_another_kind_is_named(tmp_path: Path) -> None:
     (folder / "plan.json").write_text(json.dumps(read_json(folder / "plan.json") | changed))
     with pytest.raises(InputError, match="resume it with `hyena-ray predict`"):
         check_output(folder, "train", resume=True)
+
+
+def test_a_folder_that_this_user_may_not_write_is_refused_before_any_work(tmp_path: Path) -> None:
+    folder = tmp_path / "of another"
+    folder.mkdir(mode=0o755)
+    with allowed(folder, 0o555), pytest.raises(InputError, match=r"--out: .*of another cannot be"):
+        check_output(folder / "deep" / "run", "train")
+    assert not list(folder.iterdir())
 
 
 def test_a_folder_that_is_no_run_is_neither_resumed_nor_replaced(tmp_path: Path) -> None:
