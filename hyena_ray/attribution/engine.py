@@ -45,7 +45,8 @@ from hyena_ray.model.window import WindowModel
 class Convergence(NamedTuple):
     """Accuracy of the path integrals of N windows, and the share of the tracks in them.
 
-    NaN and 0 in windows without a true positive."""
+    Windows without a true positive have NaN, and 0 nodes.
+    """
 
     completeness: NDArray[np.float64]
     """Completeness error |sum of scores - (f(x) - f(x'))| / |f(x) - f(x')|, shape (N,). Scores of
@@ -307,7 +308,7 @@ class Attributor:
             return scores[:, :, None], None
         copies = method.copies(self.settings)
         window, copy = np.repeat(np.arange(count), copies), np.tile(np.arange(copies), count)
-        parts = 2 if method.path and targets.inputs[0].tracks is not None else 1
+        parts = _parts(targets, method)
         shape = (len(targets.inputs), count * copies, parts * targets.length)
         group = self._windows_at_once(targets, method) * copies
         if method.path:
@@ -336,7 +337,7 @@ class Attributor:
         """Return how many windows may have their scores and noise in memory at the same time."""
         settings, packing = self.settings, targets.packing
         noise = method.copies(settings) * targets.length
-        scores = noise * (settings.steps + 1 if method.path else 1)
+        scores = noise * (settings.steps + 1 if method.path else 1) * _parts(targets, method)
         fit = packing.held // scores
         return max(1, min(fit, packing.noisy // noise) if method.noisy else fit)
 
@@ -426,23 +427,24 @@ class Attributor:
             (gradient,) = torch.autograd.grad(values.sum(), point)
         mean_base = self._bases.mean(0)
         if "mean_tracks" in given:
-            mean_base = mean_base + self._tracks(given["mean_tracks"])
+            mean_base = mean_base + self._embed_tracks(given["mean_tracks"])
         whole = PassInputs(inputs=inputs, noise=noise, baseline=baseline, mean_base=mean_base)
         parts = [whole]
         if METHODS[name].path and "tracks" in given:
             # Scores on a path are linear in the difference, which is that of letters and tracks.
-            told = self._tracks(given["tracks"])
-            before = torch.zeros_like(told)
+            tracks = self._embed_tracks(given["tracks"])
+            baseline_tracks = torch.zeros_like(tracks)
             if "baseline_tracks" in given:
-                before = self._tracks(given["baseline_tracks"])
-            of_tracks = replace(whole, inputs=told, baseline=before, noise=told.new_zeros(()))
-            of_letters = replace(whole, inputs=inputs - told, baseline=baseline - before)
+                baseline_tracks = self._embed_tracks(given["baseline_tracks"])
+            silent = tracks.new_zeros(())
+            of_tracks = replace(whole, inputs=tracks, baseline=baseline_tracks, noise=silent)
+            of_letters = replace(whole, inputs=inputs - tracks, baseline=baseline - baseline_tracks)
             parts = [of_letters, of_tracks]
         scores = torch.stack([score(gradient, part, self.settings) for part in parts], 1)
         return scores, values.detach()
 
     @torch.no_grad()
-    def _tracks(self, tracks: Tensor) -> Tensor:
+    def _embed_tracks(self, tracks: Tensor) -> Tensor:
         embedding = self.model.classifier.tracks
         assert embedding is not None
         embedded: Tensor = embedding(tracks)
@@ -484,6 +486,11 @@ def _distinct(
     rows = np.concatenate([tokens, true_positive.view(np.uint8)], axis=1)
     _, once, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return once, inverse
+
+
+def _parts(targets: Targets, method: Method) -> int:
+    """Return the number of parts of a method's scores: letters and tracks apart on a path."""
+    return 2 if method.path and targets.inputs[0].tracks is not None else 1
 
 
 def _share_of_tracks(parts: NDArray[np.float64]) -> NDArray[np.float64]:

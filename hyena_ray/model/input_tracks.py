@@ -2,7 +2,7 @@
 
 Which tract flips depends on more than its letters: on how readily it does so by itself, which an
 untrained predictor knows, and on what is within half a kilobase, which competes for the same
-supercoils. A network would need long windows and many regions to learn either. Tracks tell it, and
+supercoils. A network would need long windows and many regions to learn either. As input tracks they
 cost next to nothing.
 
 A track is measured from the letters of a strand, in its own direction, and from a fixed number of

@@ -28,7 +28,7 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
 TrackName = Literal["zhunt", "g4hunter", "composition"]
-"""What a network can be told of every base beside its letter; see model/input_tracks.py."""
+"""Input tracks: numbers of every base, measured from the letters; see model/input_tracks.py."""
 TRACK_REACH: dict[TrackName, int] = {"zhunt": 11, "g4hunter": 27, "composition": 512}
 """Bases on each side of a base that its track depends on."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]

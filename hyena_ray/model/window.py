@@ -150,7 +150,8 @@ class WindowModel(WindowScorer):
         readout: How labels are read from its output.
 
     Raises:
-        InputError: The window with its flanks is longer than the classifier's `max_seq_len`.
+        InputError: The window with its flanks is longer than the classifier's `max_seq_len`, or the
+            readout has other tracks than the classifier.
 
     Example:
         >>> from hyena_ray.model.baseline_models import KmerLogisticRegression
@@ -166,6 +167,14 @@ class WindowModel(WindowScorer):
         self.classifier = classifier
         self.readout = readout
         config = classifier.config
+        read = tuple(getattr(config, "tracks", ()))
+        if read != readout.tracks:
+            raise InputError(
+                "readout.tracks",
+                ",".join(readout.tracks) or None,
+                f"the classifier reads {','.join(read) or 'none'}",
+                "build the model with the tracks that it is given",
+            )
         self.left = readout.flank
         self.right = readout.lookahead if config.causal else readout.flank
         shifted = config.causal and config.head != "lookahead"

@@ -19,7 +19,7 @@ def check_study_file(folder: AnyPath) -> None:
         folder: Folder of a search that is resumed.
 
     Raises:
-        InputError: There are trials, and the study that they belong to is missing or replaced.
+        InputError: The study of the trials in the folder is missing, or is another one.
     """
     study, trials = folder / STUDY_FILE, folder / "trials"
     numbers = [int(path.name) for path in trials.glob("*") if path.name.isdecimal()]

@@ -176,7 +176,7 @@ def _what(facts: CardFacts) -> list[str]:
     if readout.flank:
         about += f" with {readout.flank} real bases on each side"
     if readout.tracks:
-        about += f", is told of every base {', '.join(track_channels(readout.tracks))}"
+        about += f", has the input tracks {', '.join(track_channels(readout.tracks))}"
     strands = "averages both strands" if readout.strands == "both" else "reads the given strand"
     lines.append(f"{about}, and {strands}.")
     if facts.provenance is not None:

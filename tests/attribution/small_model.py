@@ -161,8 +161,8 @@ def hyenadna(
         labels = score.out_proj.weight if head == "lookahead" else score.weight
         labels.copy_(torch.randn(labels.shape, generator=generator) * 0.3)
         if model.classifier.tracks is not None:
-            told = model.classifier.tracks.out_proj.weight
-            told.copy_(torch.randn(told.shape, generator=generator))
+            out = model.classifier.tracks.out_proj.weight
+            out.copy_(torch.randn(out.shape, generator=generator))
     # Weights are random: at 0.5 hardly a base is called.
     model.threshold = 0.3
     return model

@@ -68,8 +68,8 @@ def mean_bases(model, windows, row):
     strands = []
     for own in model.strands(torch.from_numpy(windows.tokens[row : row + 1])):
         tracks = model.strand_input(own).tracks
-        told = 0 if tracks is None else model.classifier.tracks(tracks.mean(1)).detach()
-        strands.append(letters + told)
+        embedded = 0 if tracks is None else model.classifier.tracks(tracks.mean(1)).detach()
+        strands.append(letters + embedded)
     return strands
 
 
@@ -521,8 +521,8 @@ def test_the_scores_of_letters_and_tracks_are_told_apart():
         {name: value for name, value in deaf.state_dict().items() if ".tracks." not in name}
     )
     for model in (deaf, without):
-        told = attribute_windows(model, windows, settings(methods=("ig",)))
-        assert (told.integrals["ig"].tracks[told.true_positive.any(axis=1)] == 0).all()
+        scored = attribute_windows(model, windows, settings(methods=("ig",)))
+        assert (scored.integrals["ig"].tracks[scored.true_positive.any(axis=1)] == 0).all()
     np.testing.assert_allclose(
         attribute_windows(deaf, windows, settings()).scores["ig"],
         attribute_windows(without, windows, settings()).scores["ig"],

@@ -15,7 +15,9 @@ from torch import Tensor
 from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
 from hyena_ray.genome.untrained import g4hunter_values
+from hyena_ray.model.baseline_models import DilatedCNN
 from hyena_ray.model.build import build_model
+from hyena_ray.model.configuration import DilatedCNNConfig, parse_config
 from hyena_ray.model.input_tracks import (
     TRACKS,
     composition,
@@ -214,6 +216,19 @@ def test_tracks_belong_to_the_ids_of_a_classifier_that_reads_them() -> None:
 def test_models_without_embeddings_are_refused(architecture: str) -> None:
     with pytest.raises(InputError, match=rf"readout.tracks: zhunt,g4hunter: {architecture} has"):
         a_model(architecture)
+
+
+def test_a_readout_has_the_tracks_of_its_classifier() -> None:
+    classifier = a_model("dilated_cnn").classifier
+    for tracks in ([], ["composition"], ["g4hunter", "zhunt"]):
+        with pytest.raises(InputError, match=r"readout.tracks: .*reads zhunt,g4hunter"):
+            WindowModel(classifier, READOUT.updated({"tracks": tracks}, "test"))
+
+
+@pytest.mark.parametrize("tracks", [5, None, "zhunt", ["nothing"], [["zhunt"]], {"zhunt": 1}])
+def test_tracks_in_a_damaged_configuration_are_refused(tracks: object) -> None:
+    with pytest.raises(InputError, match="tracks"):
+        DilatedCNN(parse_config(DilatedCNNConfig, {"tracks": tracks}, Path("config.json")))
 
 
 def test_a_track_given_twice_or_unknown_is_refused() -> None:
