@@ -7,7 +7,7 @@ genome is read twice: to learn which contigs and stretches there are, and to sco
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from hyena_ray.errors import InputError, raise_together, unknown_name
 from hyena_ray.genome.contigs import Contig, Genome, open_genome, with_progress
 from hyena_ray.genome.negatives import KINDS, LABELLED, RANDOM
 from hyena_ray.genome.region_files import Regions
+from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack
 from hyena_ray.genome.tiling import cut_tiles
 from hyena_ray.storage import AnyPath
 
@@ -59,6 +60,8 @@ class GenomeScan(NamedTuple):
     """Bases of every contig of the genome."""
     contigs: Mapping[str, ScannedContig]
     """Contigs that have a stretch to score, in the order of the genome."""
+    tracks: tuple[SignalTrack, ...] = ()
+    """Tracks that models read beside the letters."""
 
     @classmethod
     def survey(
@@ -68,6 +71,7 @@ class GenomeScan(NamedTuple):
         blacklist: Regions | None = None,
         *,
         stretch: int = STRETCH,
+        tracks: Sequence[SignalTrack] = (),
     ) -> GenomeScan:
         """Read a genome once, and find what can be scored on all of its contigs.
 
@@ -76,6 +80,7 @@ class GenomeScan(NamedTuple):
             regions: Regions that label bases.
             blacklist: Regions that no stretch may touch.
             stretch: Bases of a stretch.
+            tracks: Tracks that models read beside the letters.
 
         Raises:
             InputError: The genome cannot be read, or regions or blacklist are of another assembly.
@@ -99,7 +104,10 @@ class GenomeScan(NamedTuple):
             del batch
         lengths = {entry.name: entry.length for entry in entries}
         check_contigs(lengths, regions, blacklist)
-        return cls(genome, source.sha256, simulated, regions, blacklist, stretch, lengths, contigs)
+        return cls(
+            *(genome, source.sha256, simulated, regions, blacklist, stretch, lengths, contigs),
+            tuple(tracks),
+        )
 
     def only(self, names: Collection[str], place: str = "--contigs") -> GenomeScan:
         """Return the scan of some contigs.
@@ -109,8 +117,8 @@ class GenomeScan(NamedTuple):
             place: Option that names them, for the message.
 
         Raises:
-            InputError: The genome lacks one, or there is no base to score, or none or all of those
-                are in a region.
+            InputError: The genome or a track lacks one, or a track has it with another length, or
+                there is no base to score, or none or all of those are in a region.
         """
         raise_together(
             [
@@ -138,6 +146,10 @@ class GenomeScan(NamedTuple):
                 f"{held} of the contigs that are scored is in a region ({asked})",
                 "give other contigs with --contigs, or other regions",
             )
+        for track in self.tracks:
+            with SignalFile(track.scale.name, track.path) as file:
+                for name in kept:
+                    file.check_contig(name, self.lengths[name])
         return self._replace(contigs=kept)
 
     @property
@@ -163,10 +175,14 @@ class GenomeScan(NamedTuple):
         Raises:
             InputError: The genome is no longer the one that was surveyed.
         """
+        with SignalReader(self.tracks) as signals:
+            yield from self._read(flank, signals)
+
+    def _read(self, flank: int, signals: SignalReader) -> Iterator[Windows]:
         source = open_genome(self.genome)
         at_once = max(1, READ // self.stretch)
         for batch in label_batches(
-            self._wanted(source), self.regions, self.blacklist, padding=flank
+            self._wanted(source), self.regions, self.blacklist, padding=flank, signals=signals
         ):
             tiles = cut_tiles(batch, self.stretch, self.stretch)
             for first in range(0, len(tiles.kept), at_once):

@@ -31,10 +31,11 @@ from hyena_ray.dataset.manifest import (
     InputFile,
     KindCount,
     Manifest,
+    StoredTrack,
     Stretches,
 )
 from hyena_ray.dataset.schema import PartWriter, Windows
-from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens
+from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS, codes_to_tokens, with_levels
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contig_batch import ContigBatch, Grid, batched
 from hyena_ray.genome.contigs import N_CODE, Contig, open_genome, with_progress
@@ -67,6 +68,8 @@ from hyena_ray.genome.negatives import (
 )
 from hyena_ray.genome.region_edges import FARTHEST, ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
+from hyena_ray.genome.signal_scale import NO_VALUE
+from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack, parse_tracks
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, ContigSplit, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
@@ -106,6 +109,9 @@ class PrepareSettings(Settings):
     """Bases by which the end of every region is moved first of all, to the left if negative."""
     blacklist: Annotated[Location | None, Option("FILE", READ)] = None
     """Regions that no window may touch, in one of the formats of --regions."""
+    track: Annotated[tuple[str, ...], Option("NAME=FILE", READ, repeated=True)] = ()
+    """Signal of an experiment that models may read beside the letters, such as dnase=signal.bw: a
+    name of your own and a bigWig file of the genome's assembly; may be given again."""
     lengths: tuple[int, ...] = Field(default=(100,), min_length=1)
     """Window lengths in bases, at most the stretch; training windows of each length are cut
     separately."""
@@ -177,9 +183,19 @@ class PrepareSettings(Settings):
         return read_shares(self.held_out_negatives or HELD_OUT[self.task in UNTRAINED_PREDICTORS])
 
     @property
+    def track_files(self) -> dict[str, AnyPath]:
+        """Files of the tracks by name.
+
+        Raises:
+            InputError: A text is not NAME=FILE, or a file is missing or no bigWig.
+        """
+        return parse_tracks(self.track)
+
+    @property
     def inputs(self) -> tuple[AnyPath, ...]:
         """Files that are read."""
-        return tuple(path for path in (self.genome, self.regions, self.blacklist) if path)
+        given = (self.genome, self.regions, self.blacklist, *self.track_files.values())
+        return tuple(path for path in given if path)
 
     def write(self, folder: Path | None) -> Manifest:
         """Cut the windows and write the Parquet files.
@@ -203,7 +219,9 @@ class PrepareSettings(Settings):
             else parse_split(self.split)
         )
         _check_stride(self, split)
-        return _write(self, folder, regions, blacklist, split)
+        tracks = _measure_tracks(self.track_files, split)
+        with SignalReader(tracks) as signals:
+            return _write(self, folder, regions, blacklist, split, tracks, signals)
 
 
 def _check_stride(settings: PrepareSettings, split: Split) -> None:
@@ -221,12 +239,31 @@ def _check_stride(settings: PrepareSettings, split: Split) -> None:
             )
 
 
+def _measure_tracks(files: Mapping[str, AnyPath], split: Split) -> list[SignalTrack]:
+    """Measure the scale of each track on the contigs that train: where contigs are split in
+    stretches, on all."""
+    tracks = []
+    for number, (name, path) in enumerate(files.items()):
+        with SignalFile(name, path) as file:
+            training: Iterable[str] = file.lengths
+            if isinstance(split, ContigSplit):
+                training = [c for name in split.training for c in split.contigs[name]]
+                for contigs in split.contigs.values():
+                    for contig in contigs:
+                        file.check_contig(contig)
+            log.info("measuring the scale of %s", name)
+            tracks.append(SignalTrack(path, file.sha256, file.measure(training, number)))
+    return tracks
+
+
 def _write(
     settings: PrepareSettings,
     folder: Path | None,
     regions: Regions,
     blacklist: Regions | None,
     split: Split,
+    tracks: Sequence[SignalTrack],
+    signals: SignalReader,
 ) -> Manifest:
     stretches = _Cutter(
         settings,
@@ -266,7 +303,9 @@ def _write(
     with_tracts = sorted(
         {split.names.index(name) for c in cutters for name in c.splits_with_tracts}
     )
-    for batch in label_batches(with_progress(genome), regions, blacklist, padding=padding):
+    for batch in label_batches(
+        with_progress(genome), regions, blacklist, padding=padding, signals=signals
+    ):
         simulated |= batch.simulated
         shape.add(batch.codes, batch.labels)
         assigned = _assign_stretches(batch, split, settings)
@@ -325,10 +364,31 @@ def _write(
         regions=shape.shape(),
         contents=tuple(file for cutter in (*windows, stretches) for file in cutter.contents),
         labels=tuple(entry for cutter in windows for entry in cutter.labels),
+        tracks=tuple(
+            StoredTrack(
+                file=track.path.name,
+                sha256=track.sha256,
+                scale=track.scale,
+                known=_known_shares(cutters, split.names, track.scale.number),
+            )
+            for track in tracks
+        ),
     )
     for warning in manifest.label_warnings():
         log.warning("%s", warning)
     return manifest
+
+
+def _known_shares(
+    cutters: Sequence[_Cutter], splits: Sequence[str], number: int
+) -> dict[str, float]:
+    """Return the fraction of the bases of each split that have a value in a track."""
+    shares = {}
+    for split in splits:
+        known = sum(int(cutter.known[split][number]) for cutter in cutters if split in cutter.known)
+        bases = sum(cutter.bases[split] for cutter in cutters if split in cutter.bases)
+        shares[split] = round(known / bases, 6) if bases else 0.0
+    return shares
 
 
 class LabelledBatch(ContigBatch):
@@ -341,7 +401,12 @@ class LabelledBatch(ContigBatch):
 
 
 def label_batches(
-    contigs: Iterable[Contig], regions: Regions, blacklist: Regions | None, *, padding: int
+    contigs: Iterable[Contig],
+    regions: Regions,
+    blacklist: Regions | None,
+    *,
+    padding: int,
+    signals: SignalReader | None = None,
 ) -> Iterator[LabelledBatch]:
     """Put contigs together, and label them.
 
@@ -350,6 +415,7 @@ def label_batches(
         regions: Regions that label bases.
         blacklist: Regions that no tile may touch.
         padding: N between two contigs.
+        signals: Tracks of a user, open; None where there is none.
 
     Yields:
         Contigs in their order, which nothing else holds in memory.
@@ -365,7 +431,7 @@ def label_batches(
             blacklist.merged(*contig) if blacklist else Intervals.empty()
             for contig in sizes.items()
         ]
-        batch = LabelledBatch(some, labels, banned, first=first, padding=padding)
+        batch = LabelledBatch(some, labels, banned, first=first, padding=padding, signals=signals)
         batch.entries = [ContigEntry(name=name, length=size) for name, size in sizes.items()]
         batch.simulated = any(contig.description.startswith(SIMULATED) for contig in some)
         del some  # memory is for one batch at a time
@@ -429,12 +495,14 @@ def windows_of(
     """
     contig, start = grid.contig[chosen], grid.start[chosen]
     position = contigs.offset[contig] + start
-    codes = gather_windows(contigs.codes, position - flank, length + 2 * flank, N_CODE)
+    around = position - flank, length + 2 * flank
+    tokens = codes_to_tokens(gather_windows(contigs.codes, *around, N_CODE))
+    levels = gather_windows(contigs.levels(contig), *around, NO_VALUE)
     return Windows(
         window_id=contigs.first[contig] + start,
         contig=np.array(contigs.names)[contig],
         start=start,
-        tokens=codes_to_tokens(codes),
+        tokens=with_levels(tokens, levels),
         labels=gather_windows(contigs.base_labels, position, length, IGNORED),
         kind=kinds,
     )
@@ -526,8 +594,17 @@ class _Cutter:
             for name, of_split in ratios.items()
         }
         self._writers = {
-            name: PartWriter(folder, group, name, length, recipe.flank) for name in ratios
+            name: PartWriter(
+                folder, group, name, length, flank=recipe.flank, tracks=len(recipe.track)
+            )
+            for name in ratios
         }
+        self.known: dict[str, NDArray[np.int64]] = {
+            name: np.zeros(len(recipe.track), np.int64) for name in ratios
+        }
+        """Bases with a value in each track, of the windows of each split."""
+        self.bases = dict.fromkeys(ratios, 0)
+        """Bases of the windows of each split."""
         self._labels = LabelCounter(
             length=length, stride=stride, stretch=recipe.stretch, splits=split.names
         )
@@ -617,6 +694,7 @@ class _Cutter:
                     flank=self._recipe.flank,
                 )
                 self._writers[name].add(windows)
+                self._count_known(name, windows)
         self.counts += [count for index in sorted(counts) for count in counts[index]]
         self._count_dropped(tiles if self._stride == length else cut_tiles(contigs, length, length))
 
@@ -645,6 +723,13 @@ class _Cutter:
                 mask &= count_covered_bases(contigs.labels, *near) == 0
             found[kind] = mask, bins
         return found
+
+    def _count_known(self, split: str, windows: Windows) -> None:
+        self.bases[split] += windows.labels.size
+        if windows.tokens.ndim > 2:
+            flank = self._recipe.flank
+            levels = windows.tokens[:, flank : flank + self._length, 1:]
+            self.known[split] += (levels != NO_VALUE).sum((0, 1))
 
     def warn_of_shortfalls(self) -> None:
         """Log splits and contigs for which the genome has fewer negatives than asked for."""

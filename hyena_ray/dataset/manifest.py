@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_core import to_jsonable_python
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.label_coverage import LabelCoverage, unassigned_regions
 from hyena_ray.genome.negatives import LABELLED, Shares
 from hyena_ray.genome.region_shape import RegionShape
+from hyena_ray.genome.signal_scale import MOST_TRACKS, SignalScale
 from hyena_ray.genome.splits import SPLITS, fold_name, held_out_splits
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import fingerprint
@@ -48,6 +49,11 @@ PREPARE_AGAIN = "prepare the data again"
 """Remedy for prepared data that are damaged."""
 
 
+def _is_empty(values: tuple[object, ...]) -> bool:
+    """Tell whether a field is left out of the manifest, as it was before there were tracks."""
+    return not values
+
+
 class InputFile(Settings):
     """A file that the data were made from."""
 
@@ -74,6 +80,24 @@ class ContigEntry(Settings):
     """Name of the contig."""
     length: int = Field(gt=0)
     """Bases of the contig."""
+
+
+class StoredTrack(Settings):
+    """A track of a user, whose levels are stored with the bases."""
+
+    file: str
+    """Name of the bigWig file, without its folder."""
+    sha256: str
+    """Hex SHA-256 of the file as stored."""
+    scale: SignalScale
+    """Scale of its levels, measured on the contigs that train."""
+    known: dict[str, float] = Field(default_factory=dict)
+    """Fraction of the bases of windows and stretches that have a value, by split."""
+
+    def text(self) -> str:
+        """Return a line about the track."""
+        shares = ", ".join(f"{split} {share:.1%}" for split, share in self.known.items())
+        return f"track {self.scale.name} ({self.file}): bases with a value: {shares}"
 
 
 class KindCount(Settings):
@@ -237,6 +261,23 @@ class Manifest(Record):
     labels: tuple[LabelCoverage, ...] = ()
     """Labelled regions that the training windows of each length and split hold, and those that were
     lost; none for sequences."""
+    tracks: tuple[StoredTrack, ...] = Field(
+        default=(), max_length=MOST_TRACKS, exclude_if=_is_empty
+    )
+    """Tracks of a user, in the order in which their levels are stored behind a base."""
+
+    @model_validator(mode="after")
+    def _tracks_are_numbered(self) -> Self:
+        scales = self.scales
+        names = {scale.name for scale in scales}
+        if len(names) < len(scales) or any(s.number != at for at, s in enumerate(scales)):
+            raise ValueError("tracks have names of their own, and numbers from 0 on in their order")
+        return self
+
+    @property
+    def scales(self) -> tuple[SignalScale, ...]:
+        """Scales of the tracks."""
+        return tuple(track.scale for track in self.tracks)
 
     @classmethod
     def describe(cls, *, simulated: bool, **values: Any) -> Self:
@@ -250,6 +291,8 @@ class Manifest(Record):
             The manifest, with its fingerprint and outputs.
         """
         plain = {name: to_jsonable_python(values[name]) for name in DECISIVE}
+        if tracks := values.get("tracks"):
+            plain["tracks"] = to_jsonable_python(tracks)
         cut = dict.fromkeys(count.length for count in values["counts"])
         outputs = {f"windows of {size} bases": f"length={size}" for size in cut}
         if values["stretches"] is not None:
@@ -454,6 +497,7 @@ class Manifest(Record):
         if self.stretches is not None:
             lines.append("models of every window length are scored on the same stretches")
         lines += [entry.text() for entry in self.label_coverage]
+        lines += [track.text() for track in self.tracks]
         if unassigned := self._unassigned_regions:
             lines.append(f"{count_noun(unassigned, 'region')} on contigs that are in no split")
         lines += [

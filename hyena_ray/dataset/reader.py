@@ -370,8 +370,8 @@ class PreparedData:
         Args:
             length: Window length in bases.
         """
-        labels = self.manifest.labels_per_window(length)
-        return length + 2 * self.manifest.flank + labels
+        tokens = (length + 2 * self.manifest.flank) * (1 + len(self.manifest.tracks))
+        return tokens + self.manifest.labels_per_window(length)
 
     def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
         return self._read_column(files, "window_id")
@@ -404,7 +404,8 @@ class PreparedData:
         from hyena_ray.dataset.schema import window_schema
 
         tokens = length + 2 * self.manifest.flank
-        return window_schema(tokens, self.manifest.labels_per_window(length))
+        labels = self.manifest.labels_per_window(length)
+        return window_schema(tokens, labels, len(self.manifest.tracks))
 
     def _windows_per_row(self, length: int, split: str) -> int:
         """Return how many windows are cut from a row of the files of a split."""
@@ -493,7 +494,7 @@ class PreparedData:
             raise InputError(
                 place, self.manifest.kinds, f"this version reads {KINDS}", PREPARE_AGAIN
             )
-        most = rows_per_part(file.length, self.manifest.flank)
+        most = rows_per_part(file.length, self.manifest.flank, len(self.manifest.tracks))
         if rows > most:
             raise InputError(path, f"{rows} rows", f"a file has {most} at most", PREPARE_AGAIN)
         if sha256_file(path) != self._sha256[file.path]:

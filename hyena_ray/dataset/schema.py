@@ -55,7 +55,8 @@ class Windows(NamedTuple):
     start: NDArray[np.int64]
     """(n,) first base of the window (not of its flank), 0-based; of a sequence, its row."""
     tokens: NDArray[np.uint8]
-    """(n, length + 2 * flank) token ids; N beyond a contig's ends."""
+    """(n, length + 2 * flank) token ids, N beyond a contig's ends; where the data have tracks,
+    (n, length + 2 * flank, 1 + tracks), with the level of each track behind the id."""
     labels: NDArray[np.int8]
     """(n, length) labels of bases: 0, 1, or -100 where ignored; (n, 1) labels of sequences."""
     kind: NDArray[np.uint8]
@@ -74,23 +75,25 @@ class Windows(NamedTuple):
         return Windows._make(column[selected] for column in self)
 
 
-def window_schema(tokens: int, labels: int) -> pa.Schema:
+def window_schema(tokens: int, labels: int, tracks: int = 0) -> pa.Schema:
     """Return the Parquet schema of windows, in which no value may be null.
 
     Args:
         tokens: Tokens of a window, flanks included.
         labels: Labels of a window.
+        tracks: Tracks of a user, each with a level behind every token.
 
     Returns:
         Schema with one column for each array of `Windows`.
     """
+    shape = [tokens, 1 + tracks] if tracks else [tokens]
     return pa.schema(
         [
             pa.field("window_id", pa.int64(), nullable=False),
             pa.field("contig", pa.dictionary(pa.int32(), pa.string()), nullable=False),
             pa.field("start", pa.int64(), nullable=False),
             # Tensors, because Ray Data passes plain lists on as arrays of objects.
-            pa.field("tokens", pa.fixed_shape_tensor(pa.uint8(), [tokens]), nullable=False),
+            pa.field("tokens", pa.fixed_shape_tensor(pa.uint8(), shape), nullable=False),
             pa.field("labels", pa.fixed_shape_tensor(pa.int8(), [labels]), nullable=False),
             pa.field("kind", pa.uint8(), nullable=False),
         ]
@@ -115,7 +118,11 @@ def table_from_windows(windows: Windows) -> pa.Table:
             pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(windows.labels)),
             pa.array(windows.kind),
         ],
-        schema=window_schema(windows.tokens.shape[1], windows.labels.shape[1]),
+        schema=window_schema(
+            windows.tokens.shape[1],
+            windows.labels.shape[1],
+            0 if windows.tokens.ndim == 2 else windows.tokens.shape[2] - 1,
+        ),
     )
 
 
@@ -181,14 +188,26 @@ def tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any
     return np.concatenate([chunk.to_numpy_ndarray() for chunk in chunks])
 
 
-def rows_per_part(length: int, flank: int) -> int:
+def row_bytes(length: int, flank: int, tracks: int = 0) -> int:
+    """Return the bytes of the tokens and labels of a window.
+
+    Args:
+        length: Bases of a window, each with a label.
+        flank: Bases on each side of it.
+        tracks: Tracks of a user, each with a level behind every token.
+    """
+    return (1 + tracks) * (length + 2 * flank) + length
+
+
+def rows_per_part(length: int, flank: int, tracks: int = 0) -> int:
     """Return the largest number of windows in a Parquet file.
 
     Args:
         length: Bases of a window.
         flank: Bases on each side of it.
+        tracks: Tracks of a user.
     """
-    return max(1, min(PART_ROWS, PART_BYTES // (2 * (length + flank))))
+    return max(1, min(PART_ROWS, PART_BYTES // row_bytes(length, flank, tracks)))
 
 
 class PartWriter:
@@ -202,15 +221,22 @@ class PartWriter:
         split: Name of the split.
         length: Bases of a window.
         flank: Bases on each side of a window.
+        tracks: Tracks of a user.
     """
 
     def __init__(
-        self, folder: Path | None, group: str, split: str, length: int, flank: int = 0
+        self,
+        folder: Path | None,
+        group: str,
+        split: str,
+        length: int,
+        flank: int = 0,
+        tracks: int = 0,
     ) -> None:
         self._folder = folder
         self._group, self._length, self._split = group, length, split
-        width = 2 * (length + flank)
-        self._part_rows = rows_per_part(length, flank)
+        width = row_bytes(length, flank, tracks)
+        self._part_rows = rows_per_part(length, flank, tracks)
         self._group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // width))
         self._pending: list[Windows] = []
         self._rows = 0

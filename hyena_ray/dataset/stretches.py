@@ -99,12 +99,13 @@ def cut_windows(stretches: Windows, length: int) -> Windows:
     labels = stretches.labels
     offsets = window_offsets(labels.shape[1], length)
     width = stretches.tokens.shape[1] - labels.shape[1] + length
-    tokens = sliding_window_view(stretches.tokens, width, axis=1)[:, offsets]
+    # (m, k, width), and where the data have tracks (m, k, width, 1 + tracks).
+    tokens = np.moveaxis(sliding_window_view(stretches.tokens, width, axis=1)[:, offsets], -1, 2)
     return Windows(
         window_id=(stretches.window_id[:, None] + offsets).ravel(),
         contig=np.repeat(stretches.contig, len(offsets)),
         start=(stretches.start[:, None] + offsets).ravel(),
-        tokens=tokens.reshape(-1, width),
+        tokens=tokens.reshape(-1, *tokens.shape[2:]),
         labels=cut_labels(labels, length),
         kind=np.repeat(stretches.kind, len(offsets)),
     )

@@ -1,5 +1,8 @@
 """Token ids of DNA, the integers that a model reads for each base, and their opposite strand.
 
+Where data have tracks of a user, a base is its token id, followed by the level of each track
+(`genome.signal_scale`): windows then have shape (n, length, 1 + tracks) instead of (n, length).
+
 Ids follow HyenaDNA's published tokenizer, so that its checkpoints fit: a base's token is its code
 (A C G T N = 0 1 2 3 4) plus 7.
 """
@@ -7,6 +10,7 @@ Ids follow HyenaDNA's published tokenizer, so that its checkpoints fit: a base's
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +73,61 @@ def tokens_to_codes(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
         Base codes 0 to 4, same shape, uint8.
     """
     return tokens - np.uint8(FIRST_BASE)
+
+
+def with_levels(tokens: NDArray[np.uint8], levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put token ids and the levels of tracks together.
+
+    Args:
+        tokens: Token ids, shape (..., length), uint8.
+        levels: Levels of the same bases, shape (..., length, tracks), uint8.
+
+    Returns:
+        Shape (..., length, 1 + tracks), uint8; the token ids alone where there is no track.
+
+    Example:
+        >>> with_levels(encode("AC"), np.array([[0], [9]], np.uint8)).tolist()
+        [[7, 0], [8, 9]]
+    """
+    if not levels.shape[-1]:
+        return tokens
+    return np.concatenate((tokens[..., None], levels), axis=-1)
+
+
+def ids_of(windows: Any) -> Any:
+    """Return the token ids of windows, whether their data have tracks or not.
+
+    Args:
+        windows: Tokens of windows, an array of NumPy or a tensor, shape (n, length) or
+            (n, length, 1 + tracks).
+
+    Returns:
+        Shape (n, length), a view.
+    """
+    return windows if windows.ndim == 2 else windows[..., 0]
+
+
+def level_of(windows: Any, number: int) -> Any:
+    """Return the levels of one track of windows.
+
+    Args:
+        windows: Tokens of windows, an array of NumPy or a tensor, shape (n, length, 1 + tracks).
+        number: Number of the track, from 0.
+
+    Returns:
+        Shape (n, length), a view.
+
+    Raises:
+        InputError: The windows have no such track.
+    """
+    if windows.ndim == 2 or windows.shape[-1] <= 1 + number:
+        raise InputError(
+            "windows",
+            None,
+            "lack a track that the model reads",
+            "prepare the data with the tracks that the model was trained with",
+        )
+    return windows[..., 1 + number]
 
 
 def encode(sequence: str) -> NDArray[np.uint8]:

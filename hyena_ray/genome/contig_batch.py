@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.genome.contigs import N_CODE, Contig
 from hyena_ray.genome.intervals import Intervals, label_bases, merge_intervals, true_runs
+from hyena_ray.genome.signal_tracks import SignalReader
 
 BATCH = 1 << 20
 """Bases of a batch of several contigs, at most."""
@@ -30,6 +31,7 @@ class ContigBatch:
         blacklist: Intervals of each that no tile may touch.
         first: Bases of the genome before the first contig.
         padding: N between two contigs.
+        signals: Tracks of a user, open; None where there is none.
 
     Example:
         >>> acgt, none = np.array([0, 1, 2, 3], np.uint8), Intervals.empty()
@@ -48,7 +50,11 @@ class ContigBatch:
         *,
         first: int,
         padding: int,
+        signals: SignalReader | None = None,
     ) -> None:
+        self._signals = signals
+        self._levels: NDArray[np.uint8] | None = None
+        self._read: set[int] = set()
         self.names = [contig.name for contig in contigs]
         """Names of the contigs."""
         self.size = np.array([len(contig.codes) for contig in contigs], np.int64)
@@ -72,6 +78,29 @@ class ContigBatch:
     def base_labels(self) -> NDArray[np.int8]:
         """1 for every labelled position, else 0."""
         return label_bases(self.labels, len(self.codes))
+
+    def levels(self, contigs: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the levels of the tracks, of which those of some contigs are needed.
+
+        Args:
+            contigs: Indices of the contigs; others may have no level yet.
+
+        Returns:
+            Shape (positions, tracks), uint8.
+
+        Raises:
+            InputError: A track lacks one of the contigs, or has it with another length.
+        """
+        signals = self._signals
+        if signals is None:
+            return np.zeros((len(self.codes), 0), np.uint8)
+        if self._levels is None:
+            self._levels = np.zeros((len(self.codes), signals.columns), np.uint8)
+        for index in set(np.unique(contigs).tolist()) - self._read:
+            at, size = int(self.offset[index]), int(self.size[index])
+            self._levels[at : at + size] = signals.levels(self.names[index], size, 0, size)
+            self._read.add(index)
+        return self._levels
 
     @cached_property
     def unknown(self) -> Intervals:

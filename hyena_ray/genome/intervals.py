@@ -128,22 +128,23 @@ def gather_windows(
     """Cut windows out of an array over bases.
 
     Args:
-        values: (length,) one value per base.
+        values: (length,) one value per base, or (length, k) several.
         start: (n,) first base of each window, 0-based; may be before 0.
         width: Bases of a window, which may end past the last base.
         fill: Value where there is no base.
 
     Returns:
-        (n, width) windows, of the dtype of `values`.
+        (n, width) windows, or (n, width, k), of the dtype of `values`.
 
     Example:
         >>> gather_windows(np.array([5, 6, 7]), np.array([-1, 1]), 3, fill=0).tolist()
         [[0, 5, 6], [6, 7, 0]]
     """
-    windows = np.full((len(start), width), fill, values.dtype)
+    windows = np.full((len(start), width, *values.shape[1:]), fill, values.dtype)
     inside = (start >= 0) & (start + width <= len(values))
     if inside.any():
-        windows[inside] = sliding_window_view(values, width)[start[inside]]
+        every = np.moveaxis(sliding_window_view(values, width, axis=0), -1, 1)
+        windows[inside] = every[start[inside]]
     for row in np.flatnonzero(~inside):
         first, last = max(int(start[row]), 0), min(int(start[row]) + width, len(values))
         if first < last:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from hyena_ray.dataset.stretches import window_offsets
 from hyena_ray.errors import InputError
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.beta_calibration import log_odds
 from hyena_ray.model.saved import load_window_model, model_sha256
 from hyena_ray.model.settings import Readout, Strands
@@ -125,12 +126,13 @@ def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> Wind
 
     Raises:
         InputError: One is given twice, or they differ in what they label, in what they call a
-            region, or in the length of the sequences that they read.
+            region, in the length of the sequences that they read, or in the scale of a track.
     """
     first, *others = models
     if not others:
         return first
     shown: dict[str, AnyPath] = {}
+    scales: dict[int, tuple[AnyPath, SignalScale]] = {}
     for model, folder in zip(models, folders, strict=True):
         sha256 = model_sha256(model)
         if sha256 in shown:
@@ -147,6 +149,12 @@ def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> Wind
             problem += f"{model.merge_gap}, and {folders[0]} those of {first.min_length} and "
             problem += str(first.merge_gap)
             raise InputError("--model", folder, problem, "give models of one task")
+        for scale in model.readout.scales:
+            _, other = scales.setdefault(scale.number, (folder, scale))
+            if other != scale:
+                problem = f"reads the track {scale.name} otherwise than {scales[scale.number][0]}"
+                problem += f" does {other.name}: they were trained on other tracks"
+                raise InputError("--model", folder, problem, "give models of the same data")
         if not first.labels_bases and model.readout.window != first.readout.window:
             problem = f"reads sequences of {model.readout.window} bases, and {folders[0]} those of "
             problem += str(first.readout.window)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.errors import InputError, unknown_name
-from hyena_ray.model.input_tracks import TRACKS, TrackEmbedding, track_channels
+from hyena_ray.errors import InputError
+from hyena_ray.genome.signal_scale import TRACK_NAME
+from hyena_ray.model.input_tracks import TrackEmbedding, track_channels
 
 HEAD_PREFIXES = ("score.", "pool.", "tracks.")
 """Prefixes of the weights that belong to a classifier's head, or to its input next to the tokens:
@@ -193,6 +195,9 @@ def make_track_embedding(config: Any, width: int) -> TrackEmbedding | None:
         InputError: A track is unknown.
     """
     for name in config.tracks:
-        if name not in TRACKS:
-            raise unknown_name("config: tracks", name, "track", TRACKS)
+        if not re.fullmatch(TRACK_NAME, name):
+            problem = "no name of a track, which has small letters, digits and _"
+            raise InputError("config: tracks", name, problem, "correct it")
+    if len(set(config.tracks)) < len(config.tracks):
+        raise InputError("config: tracks", ",".join(config.tracks), "one is named twice", "drop it")
     return TrackEmbedding(len(track_channels(config.tracks)), width) if config.tracks else None

@@ -1,12 +1,16 @@
 """Tracks: numbers for every base that a classifier reads beside the letters.
 
+Some are measured from the letters; others are signals of a user's experiments, whose levels come
+with the tokens (`dataset.tokens`).
+
 Which tract flips depends on more than its letters: on how readily it does so by itself, which an
 untrained predictor knows, and on what is within half a kilobase, which competes for the same
 supercoils. A network would need long windows and many regions to learn either. As input tracks they
 cost next to nothing.
 
-A track is measured from the letters of a strand, in its own direction, and from a fixed number of
-bases on each side, so that it does not depend on where a window begins or how long it is.
+What is measured from the letters is measured on a strand, in its own direction, and from a fixed
+number of bases on each side, so that it does not depend on where a window begins or how long it is.
+A signal has no strand: its value belongs to the base, whichever strand is read.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, ids_of, level_of
 from hyena_ray.genome.contigs import N_CODE
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.genome.untrained import G4HUNTER_WINDOW, LONGEST_RUN, every_window, zhunt_scores
-from hyena_ray.model.settings import TRACK_REACH, TrackName
+from hyena_ray.model.settings import TRACK_REACH
 
 COMPOSITION_RADII = (50, 150, 512)
 """Bases on each side over which composition is measured: about 100, 300 and 1,024 in all."""
@@ -46,46 +51,77 @@ class Track(NamedTuple):
     float32, of about mean 0 and spread 1."""
 
 
-def track_channels(names: Sequence[TrackName]) -> tuple[str, ...]:
+def track_channels(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the channels of some tracks, in order.
 
     Args:
-        names: Names of the tracks.
+        names: Names of the tracks; a user's track is one channel of that name.
 
     Example:
-        >>> track_channels(("zhunt",))
-        ('Z-HUNT of 4', 'Z-HUNT of 6')
+        >>> track_channels(("zhunt", "dnase"))
+        ('Z-HUNT of 4', 'Z-HUNT of 6', 'dnase')
     """
-    return tuple(channel for name in names for channel in TRACKS[name].channels)
+    channels: list[str] = []
+    for name in names:
+        channels += TRACKS[name].channels if name in TRACKS else (name,)
+    return tuple(channels)
 
 
-def measure_tracks(names: Sequence[TrackName], tokens: Tensor, bases: slice) -> Tensor:
+def measure_tracks(
+    names: Sequence[str], tokens: Tensor, bases: slice, scales: Sequence[SignalScale] = ()
+) -> Tensor:
     """Measure tracks of some bases.
 
     Args:
         names: Names of the tracks, at least one.
-        tokens: Token ids of any integer type, shape (B, L). Every base that is measured has at
-            least the reach of every track on each side.
+        tokens: Token ids of any integer type, shape (B, L), or (B, L, 1 + tracks) with the levels
+            of a user's tracks. Every base that is measured has at least the reach of every track on
+            each side.
         bases: Bases to measure, with a start and an end.
+        scales: Scales of the user's tracks among them.
 
     Returns:
-        Shape (B, bases, channels), float32.
+        Shape (B, bases, channels), float32; 0 where a user's track has no value.
+
+    Raises:
+        InputError: The tokens lack a user's track.
 
     Example:
         >>> tokens = torch.full((1, 120), 8)  # C
         >>> measure_tracks(("g4hunter",), tokens, slice(50, 70)).shape
         torch.Size([1, 20, 2])
     """
-    codes = tokens.long() - FIRST_BASE
+    scale_of = {scale.name: scale for scale in scales}
+    codes = ids_of(tokens).long() - FIRST_BASE
     codes = torch.where((codes >= 0) & (codes < N_TOKEN - FIRST_BASE), codes, N_CODE)
     measured = []
     for name in names:
+        if name not in TRACKS:
+            measured.append(signal(tokens[:, bases], scale_of[name])[..., None])
+            continue
         reach = TRACK_REACH[name]
         first = bases.start - reach
         near = codes[:, first : bases.stop + reach]
         inner = slice(reach, reach + bases.stop - bases.start)
         measured.append(TRACKS[name].measure(near, inner))
     return torch.cat(measured, -1)
+
+
+def signal(tokens: Tensor, scale: SignalScale) -> Tensor:
+    """Return the values of a user's track: compressed, of about mean 0 and spread 1.
+
+    Args:
+        tokens: Tokens with levels, shape (B, L, 1 + tracks), integer.
+        scale: Scale of the track.
+
+    Returns:
+        Shape (B, L), float32; 0 where there is no value.
+
+    Raises:
+        InputError: The tokens have no such track.
+    """
+    values: Tensor = scale.standardise(level_of(tokens, scale.number).float())
+    return values
 
 
 def composition(codes: Tensor, bases: slice, radius: int) -> Tensor:
@@ -197,7 +233,7 @@ def _best_mean(values: Tensor, bases: slice) -> Tensor:
     return F.max_pool1d(holding, size, stride=1)[:, 0]
 
 
-TRACKS: dict[TrackName, Track] = {
+TRACKS: dict[str, Track] = {
     "zhunt": Track(tuple(f"Z-HUNT of {size}" for size in DINUCLEOTIDES), _measure_zhunt),
     "g4hunter": Track(("G4Hunter of G", "G4Hunter of C"), _measure_g4hunter),
     "composition": Track(
@@ -205,8 +241,8 @@ TRACKS: dict[TrackName, Track] = {
         _measure_composition,
     ),
 }
-"""All tracks by name: the logarithm of Z-HUNT's score; G4Hunter's largest mean of either sign; GC
-content and the square root of the CpG frequency."""
+"""Tracks that are measured from the letters, by name: the logarithm of Z-HUNT's score; G4Hunter's
+largest mean of either sign; GC content and the square root of the CpG frequency."""
 
 
 class ZeroInitLinear(nn.Linear):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import PurePath
 from threading import Lock
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,10 +22,19 @@ from hyena_ray.dataset.tokens import (
     encode,
     tokens_to_codes,
     validate_letters,
+    with_levels,
 )
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, raise_together
 from hyena_ray.genome.called_regions import Stretch, call_regions
 from hyena_ray.genome.contigs import N_CODE
+from hyena_ray.genome.signal_scale import NO_VALUE, level_columns
+from hyena_ray.genome.signal_tracks import (
+    PLACE,
+    REMEDY,
+    SignalFile,
+    SignalTrack,
+    parse_tracks,
+)
 from hyena_ray.model.devices import (
     arithmetic,
     default_device,
@@ -61,6 +70,10 @@ PRECISION = 2.0**-20
 are exact in float64, so that no mean depends on how a genome was cut."""
 
 
+Signals = Mapping[str, ArrayLike]
+"""Values of the tracks of a sequence by name, one for each base; NaN where there is none."""
+
+
 class ContigSlice(NamedTuple):
     """Known sequence around a piece of a contig."""
 
@@ -68,6 +81,8 @@ class ContigSlice(NamedTuple):
     """First base, 0-based on the contig."""
     codes: NDArray[np.uint8]
     """Base codes, shape (n,)."""
+    levels: NDArray[np.uint8] | None = None
+    """Levels of the tracks that the model reads, shape (n, tracks); None has no value anywhere."""
 
 
 class ScoredSpan(NamedTuple):
@@ -329,6 +344,7 @@ class Scorer:
         # Every cover has flanks of its own, with N past the ends of its contig.
         behind = cover + 2 * stored * np.arange(len(spans))
         codes = np.full(int(length.sum()) + 2 * stored * len(spans), N_CODE, np.uint8)
+        levels = np.full((len(codes), level_columns(self._model.scales)), NO_VALUE, np.uint8)
         known = np.zeros(len(codes), bool)
         for span, at, begin, end in zip(
             spans,
@@ -340,12 +356,16 @@ class Scorer:
             sequence = span.sequence
             begin = max(begin, sequence.start)
             end = min(end, sequence.start + len(sequence.codes))
-            codes[at + begin : at + end] = sequence.codes[
-                begin - sequence.start : end - sequence.start
-            ]
+            given, there = (
+                slice(begin - sequence.start, end - sequence.start),
+                slice(at + begin, at + end),
+            )
+            codes[there] = sequence.codes[given]
+            if sequence.levels is not None and levels.shape[1]:
+                levels[there] = sequence.levels[given]
             inside = slice(at + span.first, at + span.last)
             known[inside] = codes[inside] != N_CODE
-        tokens = upload(codes_to_tokens(codes), self.device)
+        tokens = upload(with_levels(codes_to_tokens(codes), levels), self.device)
         before = np.append(0, np.cumsum(known))
         relative = starts - origin[owner]
         holds_known = (
@@ -358,7 +378,7 @@ class Scorer:
         owner = np.append(owner, np.repeat(owner[-1:], len(placed) - len(owner)))
         position = upload(cover[owner] + placed, self.device)
         row = upload(behind[owner] + placed, self.device)
-        windows = tokens.unfold(0, window + 2 * stored, 1)
+        windows = tokens.unfold(0, window + 2 * stored, 1).movedim(-1, 1)
         means = _Means(int(length.sum()), window, step, self.device)
         done = 0
         for count in sizes:
@@ -485,16 +505,20 @@ class SequencePredictor:
 
     @overload
     def predict(
-        self, sequence: str, *, stride: int | None = None
+        self, sequence: str, *, stride: int | None = None, tracks: Signals | None = None
     ) -> NDArray[np.float32] | float: ...
 
     @overload
     def predict(
-        self, sequence: list[str], *, stride: int | None = None
+        self, sequence: list[str], *, stride: int | None = None, tracks: list[Signals] | None = None
     ) -> list[NDArray[np.float32]] | list[float]: ...
 
     def predict(
-        self, sequence: str | list[str], *, stride: int | None = None
+        self,
+        sequence: str | list[str],
+        *,
+        stride: int | None = None,
+        tracks: Signals | list[Signals] | None = None,
     ) -> NDArray[np.float32] | float | list[NDArray[np.float32]] | list[float]:
         """Compute the probability of class 1.
 
@@ -505,20 +529,25 @@ class SequencePredictor:
                 include them, and cut the result. A sequence that gets one label needs the model's
                 length.
             stride: Bases from one window to the next; None takes half a window.
+            tracks: Values of the user's tracks that the model reads, by name, such as
+                `{"dnase": values}`: one for each base, NaN where there is none, in the unit of the
+                training; a list of such mappings for a list of sequences.
 
         Returns:
             Shape (L,), float32, one for each base, NaN for N, as a prediction scores a contig; for
             sequences with one label a float. A list of them for a list.
 
         Raises:
-            InputError: Another letter, an empty sequence, a length that the model does not read, or
-                a stride outside 1 to the window.
+            InputError: Another letter, an empty sequence, a length that the model does not read, a
+                stride outside 1 to the window, or other tracks than those that the model reads.
         """
         if isinstance(sequence, str):
-            one: NDArray[np.float32] | float = self._predict([sequence], ["sequence"], stride)[0]
+            own = [] if tracks is None else [tracks]
+            one: NDArray[np.float32] | float
+            (one,) = self._predict([sequence], ["sequence"], stride, own)
             return one
         places = [f"sequence {number}" for number in range(1, len(sequence) + 1)]
-        return self._predict(sequence, places, stride)
+        return self._predict(sequence, places, stride, tracks or [])
 
     def predict_regions(
         self,
@@ -528,6 +557,7 @@ class SequencePredictor:
         threshold: float | None = None,
         min_length: int | None = None,
         merge_gap: int | None = None,
+        tracks: Signals | None = None,
     ) -> list[PredictedRegion]:
         """Find the regions whose bases reach the threshold, in order, as a prediction calls them.
 
@@ -538,6 +568,7 @@ class SequencePredictor:
             min_length: Bases of the shortest region; None takes that of the model's task.
             merge_gap: Most uncalled bases between two runs that are one region; None takes that of
                 the model's task.
+            tracks: Values of the user's tracks that the model reads, as `predict` takes them.
 
         Raises:
             InputError: As `predict`, or the model labels whole sequences.
@@ -546,12 +577,15 @@ class SequencePredictor:
             raise InputError(
                 self.source, None, "labels whole sequences and finds no regions", "use predict"
             )
-        scores = self._predict([sequence], ["sequence"], stride)[0]
+        own = [] if tracks is None else [tracks]
+        (scores,) = self._predict([sequence], ["sequence"], stride, own)
         settings = self.model.regions.changed(threshold, min_length, merge_gap)
         regions = call_regions([Stretch("", 0, scores)], settings)
         return [PredictedRegion(region.start, region.end, region.mean) for region in regions]
 
-    def _predict(self, sequences: list[str], places: list[str], stride: int | None) -> list[Any]:
+    def _predict(
+        self, sequences: list[str], places: list[str], stride: int | None, tracks: Any
+    ) -> list[Any]:
         window = self.model.readout.window
         stride = max(window // 2, 1) if stride is None else stride
         if not 1 <= stride <= window:
@@ -564,14 +598,23 @@ class SequencePredictor:
                 raise InputError(
                     place, f"{len(sequence)} bases", f"the model reads {window}", "give that many"
                 )
+        if tracks and (not isinstance(tracks, list) or len(tracks) != len(sequences)):
+            problem = f"not one mapping for each of {len(sequences)} sequences"
+            raise InputError("tracks", None, problem, 'give a list of such as {"dnase": values}')
+        levels = [
+            self._levels(own, len(sequence), place)
+            for own, sequence, place in zip(
+                tracks or [{}] * len(sequences), sequences, places, strict=True
+            )
+        ]
         encoded = [encode(sequence) for sequence in sequences]
         if self.model.labels_bases:
             with Scorer(self.model) as scorer:
                 return [
                     scorer.score(
-                        ContigSlice(0, tokens_to_codes(tokens)), size, 0, size, step=stride
+                        ContigSlice(0, tokens_to_codes(tokens), own), size, 0, size, step=stride
                     )
-                    for tokens, size in zip(encoded, map(len, encoded), strict=True)
+                    for tokens, own, size in zip(encoded, levels, map(len, encoded), strict=True)
                 ]
         scores: list[float] = []
         device = model_device(self.model)
@@ -582,6 +625,71 @@ class SequencePredictor:
             check_finite(batch_scores)
             scores += batch_scores.tolist()
         return scores
+
+    def _levels(self, values: Signals, size: int, place: str) -> NDArray[np.uint8]:
+        """Return the levels of a sequence, shape (L, tracks)."""
+        scales = {scale.name: scale for scale in self.model.scales}
+        check_tracks(self.model, values, f"{place}: tracks", 'give {"NAME": values}')
+        levels = np.full((size, level_columns(scales.values())), NO_VALUE, np.uint8)
+        for name, given in values.items():
+            own = np.asarray(given, np.float64)
+            if own.shape != (size,) or np.isinf(own).any():
+                problem = "is infinite somewhere" if own.shape == (size,) else f"has {own.shape}"
+                problem += f"; the sequence has {size} bases"
+                raise InputError(
+                    f"{place}: tracks", name, problem, "give a number for each base, or NaN"
+                )
+            levels[:, scales[name].number] = scales[name].encode(own)
+        return levels
+
+
+def check_tracks(model: WindowScorer, given: Collection[str], place: str, remedy: str) -> None:
+    """Refuse tracks other than those that a model reads.
+
+    Args:
+        model: The model.
+        given: Names of the tracks that it is given.
+        place: Option or argument that gives them, for the message.
+        remedy: How to give one.
+
+    Raises:
+        InputError: The model reads a track that is not given, or is given one that it does not
+            read.
+    """
+    wanted = [scale.name for scale in model.scales]
+    problems = [
+        InputError(
+            place,
+            name,
+            f"the model does not read that track, but {', '.join(wanted) or 'none'}",
+            "leave it out",
+        )
+        for name in given
+        if name not in wanted
+    ]
+    if missing := [name for name in wanted if name not in given]:
+        problem = f"the model reads {', '.join(missing)}, which is not given"
+        problems.append(InputError(place, None, problem, remedy))
+    raise_together(problems)
+
+
+def open_tracks(model: WindowScorer, texts: Sequence[str]) -> tuple[SignalTrack, ...]:
+    """Give the files of a command line the scales of a model.
+
+    Args:
+        model: Model that reads them.
+        texts: Texts such as `dnase=signal.bw`.
+
+    Raises:
+        InputError: A file cannot be used, or the model reads other tracks.
+    """
+    files = parse_tracks(texts)
+    check_tracks(model, files, PLACE, REMEDY)
+    tracks = []
+    for scale in model.scales:
+        with SignalFile(scale.name, files[scale.name]) as file:
+            tracks.append(SignalTrack(files[scale.name], file.sha256, scale))
+    return tuple(tracks)
 
 
 def load(source: str | PurePath, *, revision: str | None = None) -> SequencePredictor:

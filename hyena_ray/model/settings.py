@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.errors import InputError
+from hyena_ray.genome.signal_scale import MOST_TRACKS, TRACK_NAME, SignalScale
 from hyena_ray.settings import Settings, UsedWhere
 from hyena_ray.tasks import TASKS
 
@@ -28,9 +29,10 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
 TrackName = Literal["zhunt", "g4hunter", "composition"]
-"""Input tracks: numbers of every base, measured from the letters; see model/input_tracks.py."""
-TRACK_REACH: dict[TrackName, int] = {"zhunt": 11, "g4hunter": 27, "composition": 512}
-"""Bases on each side of a base that its track depends on."""
+"""Input tracks that are measured from the letters; see model/input_tracks.py."""
+TRACK_REACH: dict[str, int] = {"zhunt": 11, "g4hunter": 27, "composition": 512}
+"""Bases on each side of a base that a track depends on which is measured from the letters. The
+value of a user's track is that of the base itself."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
 CARD = "README.md"
@@ -157,10 +159,13 @@ class ReadoutSettings(Settings):
     )
     """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
     there, or at i by a head that looks ahead. Models that see both sides do not need it."""
-    tracks: Annotated[tuple[TrackName, ...], UsedWhere(unless=NO_TRACKS)] = ()
-    """Numbers for every base that a network reads beside its letter: `zhunt`, how readily DNA turns
-    into Z-DNA; `g4hunter`, runs of G and C; `composition`, GC content and CpG frequency within half
-    a kilobase. They are measured from the letters. See model/input_tracks.py."""
+    tracks: Annotated[
+        tuple[Annotated[str, Field(pattern=TRACK_NAME)], ...], UsedWhere(unless=NO_TRACKS)
+    ] = ()
+    """Numbers for every base that a model reads beside its letter. Networks read those that are
+    measured from the letters: `zhunt`, how readily DNA turns into Z-DNA; `g4hunter`, runs of G and
+    C; `composition`, GC content and CpG frequency within half a kilobase. Networks and trees read
+    tracks of your own, by the names that `prepare --track` gave them."""
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: Annotated[
@@ -172,7 +177,12 @@ class ReadoutSettings(Settings):
     @property
     def required_flank(self) -> int:
         """Bases that stored windows need on each side."""
-        return self.flank + max((TRACK_REACH[name] for name in self.tracks), default=0)
+        return self.flank + max((TRACK_REACH.get(name, 0) for name in self.tracks), default=0)
+
+    @property
+    def user_tracks(self) -> tuple[str, ...]:
+        """Names of the tracks that are signals of a user, and not measured from the letters."""
+        return tuple(name for name in self.tracks if name not in TRACK_REACH)
 
     @field_validator("tracks")
     @classmethod
@@ -192,6 +202,10 @@ class Readout(ReadoutSettings):
 
     window: int = Field(ge=1, le=LONGEST)
     """Bases of a window, each with a label."""
+    scales: tuple[SignalScale, ...] = Field(
+        default=(), max_length=MOST_TRACKS, exclude_if=lambda scales: not scales
+    )
+    """Scale of each of the user's tracks, in the order of their names in `tracks`."""
 
     @property
     def most_tokens(self) -> int:
@@ -251,7 +265,7 @@ def refuse_other_tasks(settings: ModelSettings, task: str, place: str) -> None:
         )
 
 
-def refuse_unused(settings: ModelSettings, tracks: tuple[TrackName, ...], place: str) -> None:
+def refuse_unused(settings: ModelSettings, tracks: tuple[str, ...], place: str) -> None:
     """Refuse settings that the architecture has no use for.
 
     Args:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS, ids_of
 from hyena_ray.errors import InputError
 from hyena_ray.genome.called_regions import RegionSettings
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
@@ -76,8 +77,9 @@ class WindowScorer(nn.Module, ABC):
     """What gives the labels of windows logits: a model, or an ensemble of several.
 
     Tokens have shape (B, window + 2 * stored), uint8 or int64, where `stored` is at least
-    `readout.required_flank`. Logits have shape (B, labels, num_labels), with a label for every base
-    of the window, or one for all of it.
+    `readout.required_flank`, or (B, window + 2 * stored, 1 + tracks) where the data have tracks of
+    a user, see `dataset.tokens`. Logits have shape (B, labels, num_labels), with a label for every
+    base of the window, or one for all of it.
     """
 
     readout: Readout
@@ -118,6 +120,12 @@ class WindowScorer(nn.Module, ABC):
             Shape (B, labels), float32; NaN where the logits overflow.
         """
         return self.calibration.probability(self.predict(tokens))
+
+    @property
+    def scales(self) -> tuple[SignalScale, ...]:
+        """Scales of the user's tracks that the members read, each once, by number."""
+        read = {scale.number: scale for member in self.members for scale in member.readout.scales}
+        return tuple(read[number] for number in sorted(read))
 
     @property
     @abstractmethod
@@ -174,6 +182,14 @@ class WindowModel(WindowScorer):
                 ",".join(readout.tracks) or None,
                 f"the classifier reads {','.join(read) or 'none'}",
                 "build the model with the tracks that it is given",
+            )
+        scaled = tuple(scale.name for scale in readout.scales)
+        if scaled != readout.user_tracks:
+            raise InputError(
+                "readout.scales",
+                ",".join(scaled) or None,
+                f"the readout has the tracks {','.join(readout.user_tracks) or 'none'}",
+                "give the scale of each of these, from the manifest of the data",
             )
         self.left = readout.flank
         self.right = readout.lookahead if config.causal else readout.flank
@@ -238,7 +254,7 @@ class WindowModel(WindowScorer):
             tokens: Windows with their flanks, as the class says.
 
         Returns:
-            Token ids, each of the shape of `tokens`.
+            Tokens, each of the shape of `tokens`.
         """
         both = self.readout.strands == "both"
         return [tokens, reverse_complement(tokens)] if both else [tokens]
@@ -253,9 +269,9 @@ class WindowModel(WindowScorer):
         window, names = window or self.readout.window, self.readout.tracks
         stored = self._check_stored(tokens, window)
         bases = slice(stored - self.left, stored + window + self.right)
-        ids, tracks = tokens[:, bases].long(), None
+        ids, tracks = ids_of(tokens)[:, bases].long(), None
         if names:
-            tracks = measure_tracks(names, tokens, bases)
+            tracks = measure_tracks(names, tokens, bases, self.readout.scales)
         if self.readout.special_tokens:
             ids = F.pad(ids, (0, 1), value=TOKEN_IDS["[SEP]"])
             tracks = None if tracks is None else F.pad(tracks, (0, 0, 0, 1))
@@ -357,7 +373,8 @@ def reverse_complement(tokens: Tensor) -> Tensor:
     """Return the opposite strand, read in its own direction.
 
     Args:
-        tokens: token ids, shape (..., length), integer; special tokens and N are their own
+        tokens: Token ids, shape (length,) or (B, length), integer, or (B, length, 1 + tracks) with
+            the levels of tracks, which stay with their bases. Special tokens and N are their own
             complements.
 
     Returns:
@@ -367,6 +384,9 @@ def reverse_complement(tokens: Tensor) -> Tensor:
         >>> reverse_complement(torch.tensor([7, 8, 11]))  # ACN, NGT
         tensor([11,  9, 10])
     """
+    if tokens.ndim == 3:
+        ids, levels = tokens[..., 0], tokens[..., 1:]
+        return torch.cat((reverse_complement(ids)[..., None], levels.flip(1)), -1)
     backwards = tokens.flip(-1)
     is_base = (backwards >= FIRST_BASE) & (backwards < N_TOKEN)
     return torch.where(is_base, FIRST_BASE + N_TOKEN - 1 - backwards, backwards)

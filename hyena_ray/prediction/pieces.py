@@ -19,7 +19,7 @@ for the caller to check, before the first piece.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -31,6 +31,7 @@ from pydantic import Field
 from hyena_ray.dataset.manifest import ContigEntry
 from hyena_ray.errors import InputError, JobError, Problems, raise_together, unknown_name
 from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
+from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.predictor import ContigSlice, ScoredSpan, Scorer, span_windows
 from hyena_ray.model.saved import model_sha256
@@ -111,6 +112,8 @@ class PredictionPlan(Plan):
     """Bases that a window shares with the next one."""
     batch: int | None
     """Windows of one forward pass, as requested; None chooses it by the device."""
+    tracks: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tracks: not tracks)
+    """sha256 of the file of every track that the model reads, by name."""
     contigs: tuple[ContigEntry, ...]
     """All contigs of the genome, sorted by name as UCSC's tools require."""
     pieces: tuple[Piece, ...] = Field(min_length=1)
@@ -167,6 +170,7 @@ def plan_prediction(
     overlap: int | None,
     batch: int | None = None,
     piece: int = PIECE,
+    tracks: Sequence[SignalTrack] = (),
 ) -> PredictionPlan:
     """Read the genome once, one contig in memory, and cut the work. Nothing is written.
 
@@ -177,10 +181,11 @@ def plan_prediction(
         overlap: Bases that a window shares with the next one; None takes half a window.
         batch: Windows of one forward pass; None chooses it by the device.
         piece: Bases of a piece.
+        tracks: Tracks that the model reads.
 
     Raises:
         InputError: The file cannot be used, an option is out of range, or a contig is missing or
-            contains only N.
+            contains only N, or a track lacks one or has it with another length.
     """
     window = model.readout.window
     overlap = window // 2 if overlap is None else overlap
@@ -220,7 +225,14 @@ def plan_prediction(
             "every base is N",
             "give DNA that has sequence",
         )
+    scored = dict.fromkeys(span.contig for span in spans)
+    lengths = {entry.name: entry.length for entry in entries}
+    for track in tracks:
+        with SignalFile(track.scale.name, track.path) as file:
+            for name in scored:
+                file.check_contig(name, lengths[name])
     return PredictionPlan(
+        tracks={track.scale.name: track.sha256 for track in tracks},
         genome=source.sha256,
         model=model_sha256(model),
         simulated=simulated,
@@ -313,18 +325,21 @@ def count_windows(plan: PredictionPlan, index: int) -> int:
     return len(span_windows(size, first, last, plan.window, plan.step)[1])
 
 
-def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> None:
+def write_sequences(
+    plan: PredictionPlan, genome: AnyPath, folder: AnyPath, tracks: Sequence[SignalTrack] = ()
+) -> None:
     """Write the bases that the missing pieces need, unless they are there already.
 
     Args:
         plan: Plan of the prediction.
         genome: File of the genome, or the name of an assembly.
         folder: Folder of the prediction.
+        tracks: Tracks that the model reads.
 
     Raises:
-        InputError: The genome is no longer that of the plan.
+        InputError: The genome or a track is no longer that of the plan.
     """
-    bases: dict[int, dict[Span, bytes]] = {}
+    bases: dict[int, dict[Span, tuple[bytes, bytes]]] = {}
     by_contig: dict[str, list[tuple[int, Span]]] = {}
     for index in missing_pieces(plan, folder):
         spans = plan.pieces[index].spans
@@ -335,20 +350,35 @@ def write_sequences(plan: PredictionPlan, genome: AnyPath, folder: AnyPath) -> N
     if not bases:
         return
     (folder / SEQUENCES).mkdir(parents=True, exist_ok=True)
+    with SignalReader(tracks) as signals:
+        _write_sequences(plan, genome, folder, bases, by_contig, signals)
+
+
+def _write_sequences(
+    plan: PredictionPlan,
+    genome: AnyPath,
+    folder: AnyPath,
+    bases: dict[int, dict[Span, tuple[bytes, bytes]]],
+    by_contig: Mapping[str, Sequence[tuple[int, Span]]],
+    signals: SignalReader,
+) -> None:
     source = open_genome(genome)
     for contig in with_progress(source):
         for index, span in by_contig.get(contig.name, ()):
             first, last = _sequence_span(plan, span)
             collected = bases[index]
-            collected[span] = contig.codes[first:last].tobytes()
+            levels = signals.levels(contig.name, len(contig.codes), first, last)
+            collected[span] = contig.codes[first:last].tobytes(), levels.tobytes()
             spans = plan.pieces[index].spans
             if len(collected) < len(spans):
                 continue  # the file's order of contigs is not that of their names
             # All bases are one value, because Parquet would encode them one by one.
-            codes = pa.array([collected[each] for each in spans], pa.binary())
+            columns = zip(*(collected[each] for each in spans), strict=True)
+            codes, levels_there = (pa.array(column, pa.binary()) for column in columns)
             path = _sequence_path(folder, index)
             # After a crash of the machine they are written again, from the genome.
-            write_shard_file(pa.table({"codes": codes}), path, plan.fingerprint, durable=False)
+            table = pa.table({"codes": codes, "levels": levels_there})
+            write_shard_file(table, path, plan.fingerprint, durable=False)
             del bases[index]
     if source.sha256 != plan.genome:
         raise InputError(genome, None, "changed while it was read", "start anew with --overwrite")
@@ -396,14 +426,12 @@ def run_piece(scorer: Scorer, plan: PredictionPlan, index: int, folder: AnyPath)
     probability = scorer.score_spans(
         [
             ScoredSpan(
-                ContigSlice(
-                    _sequence_span(plan, span)[0], np.frombuffer(codes.as_buffer(), np.uint8)
-                ),
+                _read_slice(plan, span, codes, levels),
                 plan.lengths[span.contig],
                 span.start,
                 span.end,
             )
-            for span, codes in zip(spans, table["codes"], strict=True)
+            for span, codes, levels in zip(spans, table["codes"], table["levels"], strict=True)
         ],
         step=plan.step,
     )
@@ -411,6 +439,14 @@ def run_piece(scorer: Scorer, plan: PredictionPlan, index: int, folder: AnyPath)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"probability": probability}, metadata={_BATCH: str(scorer.batch)})
     write_shard_file(table, path, plan.fingerprint)
+
+
+def _read_slice(
+    plan: PredictionPlan, span: Span, codes: pa.BinaryScalar, levels: pa.BinaryScalar
+) -> ContigSlice:
+    bases = np.frombuffer(codes.as_buffer(), np.uint8)
+    columns = np.frombuffer(levels.as_buffer(), np.uint8).reshape(len(bases), -1)
+    return ContigSlice(_sequence_span(plan, span)[0], bases, columns)
 
 
 def wait_for_piece(

@@ -43,8 +43,8 @@ class Changes(NamedTuple):
             own: Windows whose tokens are returned; those of the others are not read.
 
         Returns:
-            Tokens, shape (own, W - removed + 2 * stored flank), uint8, and labels, shape
-            (B, W - removed), int8.
+            Tokens, shape (own, W - removed + 2 * stored flank), uint8, with the levels of tracks
+            behind them where the data have any, and labels, shape (B, W - removed), int8.
         """
         tokens, labels = batch.tokens(device, own), batch.labels(device)
         if self.shift:
@@ -54,9 +54,10 @@ class Changes(NamedTuple):
             tokens = crop(tokens, offsets[own], self.removed)
             labels = crop(labels, offsets, self.removed)
         if self.turned is not None:
-            turned = upload(self.turned, device)[:, None]
-            tokens = torch.where(turned[own], reverse_complement(tokens), tokens)
-            labels = torch.where(turned, labels.flip(1), labels)
+            turned = upload(self.turned, device)
+            flags = turned[own].view(-1, *(1,) * (tokens.ndim - 1))
+            tokens = torch.where(flags, reverse_complement(tokens), tokens)
+            labels = torch.where(turned[:, None], labels.flip(1), labels)
         return tokens, labels
 
 
@@ -98,12 +99,12 @@ def crop(rows: Tensor, offsets: Tensor, removed: int) -> Tensor:
     """Shorten every row, starting at an offset of its own.
 
     Args:
-        rows: Shape (B, L).
+        rows: Shape (B, L), or (B, L, 1 + tracks).
         offsets: First position that each row keeps, shape (B,), int64.
         removed: Positions by which each row is shortened; at least the largest offset.
 
     Returns:
-        Shape (B, L - removed).
+        Shape (B, L - removed), or (B, L - removed, 1 + tracks).
 
     Example:
         >>> crop(torch.arange(8).view(2, 4), torch.tensor([0, 1]), removed=1)
@@ -111,4 +112,7 @@ def crop(rows: Tensor, offsets: Tensor, removed: int) -> Tensor:
                 [5, 6, 7]])
     """
     columns = torch.arange(rows.shape[1] - removed, device=rows.device)
-    return rows.gather(1, offsets[:, None] + columns)
+    places = offsets[:, None] + columns
+    if rows.ndim == 3:
+        places = places[..., None].expand(-1, -1, rows.shape[2])
+    return rows.gather(1, places)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from hyena_ray.dataset.tokens import N_TOKEN
+from hyena_ray.genome.signal_scale import SignalScale, level_columns
 from hyena_ray.training.evaluation import EVALUATION_BATCH
 from hyena_ray.training.preflight import build_untrained
 from hyena_ray.training.settings import RunSettings
@@ -20,7 +21,7 @@ ACTIVATIONS = 3
 workspaces together with the allocator's fragmentation, take at most as much again each."""
 
 
-def training_bytes(runs: Iterable[RunSettings]) -> float:
+def training_bytes(runs: Iterable[RunSettings], scales: Sequence[SignalScale] = ()) -> float:
     """Return the GPU memory that the largest of some runs takes, without its windows, in bytes.
 
     Each model is built on the CPU and run on one window and then on two, while the tensors that
@@ -28,6 +29,7 @@ def training_bytes(runs: Iterable[RunSettings]) -> float:
 
     Args:
         runs: Settings of the runs.
+        scales: Scales of the tracks of the data.
 
     Raises:
         InputError: The settings or their backbone make no model.
@@ -35,13 +37,15 @@ def training_bytes(runs: Iterable[RunSettings]) -> float:
     # Runs with the same model differ only in their batch size: the largest one is kept.
     rising = sorted(runs, key=lambda run: run.training.batch_size)
     different = {repr((run.model, run.readout, run.lora, run.data.length)): run for run in rising}
-    return max(map(_training_bytes, different.values()))
+    return max(_training_bytes(run, scales) for run in different.values())
 
 
-def _training_bytes(run: RunSettings) -> float:
-    model = build_untrained(run).train()
+def _training_bytes(run: RunSettings, scales: Sequence[SignalScale]) -> float:
+    model = build_untrained(run, scales).train()
     bases = model.readout.window + 2 * model.readout.required_flank
-    tokens = torch.full((2, bases), N_TOKEN)
+    # Levels of tracks behind a token need not be such: a pass takes the same memory.
+    columns = level_columns(model.scales)
+    tokens = torch.full((2, bases, 1 + columns) if columns else (2, bases), N_TOKEN)
     one, two = (saved_bytes(model, tokens[:rows]) for rows in (1, 2))
     training, scoring = (
         one + (rows - 1) * (two - one) for rows in (run.training.batch_size, EVALUATION_BATCH)

@@ -18,6 +18,7 @@ from hyena_ray.dataset.negative_draws import NegativeDraw
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.stretches import cut_labels, genome_weights, join_windows, window_offsets
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.devices import upload
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.loaders import ArraySource, DeviceRows, WindowSource
@@ -34,6 +35,8 @@ class HeldOut(NamedTuple):
     """(m,) stretches of the genome that each one represents; 1 for sequences."""
     task: Task
     """What is labelled."""
+    scales: tuple[SignalScale, ...] = ()
+    """Scales of the tracks of the data, by which a new model reads them."""
 
     @classmethod
     def read(cls, data: PreparedData, split: str) -> HeldOut:
@@ -62,7 +65,7 @@ class HeldOut(NamedTuple):
             weight = np.ones(len(rows.start))
         else:
             weight = genome_weights(rows, data.manifest.counts_of(0, split))
-        return cls(rows, weight, task)
+        return cls(rows, weight, task, data.manifest.scales)
 
     def source(self, length: int) -> WindowSource:
         """Return the windows with which a model reads them.
@@ -156,5 +159,7 @@ class _WindowRows(DeviceRows):
         copy = self.resident_copy(device)
         if copy is None:
             windows: NDArray[Any] = sliding_window_view(self.array, self._width, axis=1)
-            return upload(windows[stretch, start], device)
-        return copy.unfold(1, self._width, 1)[upload(stretch, device), upload(start, device)]
+            # (B, W), and where the data have tracks (B, W, 1 + tracks).
+            return upload(np.moveaxis(windows[stretch, start], -1, 1), device)
+        windows_there = copy.unfold(1, self._width, 1)
+        return windows_there[upload(stretch, device), upload(start, device)].movedim(-1, 1)

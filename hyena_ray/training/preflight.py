@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.negative_draws import check_shares
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, nearest_name, unknown_name
+from hyena_ray.genome.signal_scale import MEASURED_TRACKS, SignalScale
 from hyena_ray.genome.splits import TRAIN, VALIDATION
 from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unused
 from hyena_ray.storage import AnyPath
@@ -45,6 +46,7 @@ def check_run_fits(
     if task.kind == "sequence":
         _check_sequences(settings, task, place)
     _check_windows(settings, data, place)
+    _check_tracks(settings, data, place)
     _check_splits(settings, data, place)
     _check_negatives(settings, data, place)
     _check_model(settings, place)
@@ -75,11 +77,12 @@ def check_arithmetic(precision: Precision, place: str, *, gpu: bool | None) -> N
     check_precision(precision, torch.device("cpu"), f"{place}: training.precision")
 
 
-def build_untrained(settings: RunSettings) -> WindowModel:
+def build_untrained(settings: RunSettings, scales: Sequence[SignalScale] = ()) -> WindowModel:
     """Build the untrained model of a run on the CPU, to inspect it before the run.
 
     Args:
         settings: Settings of the run.
+        scales: Scales of the tracks of the data.
 
     Raises:
         InputError: The settings or their backbone make no model.
@@ -88,7 +91,7 @@ def build_untrained(settings: RunSettings) -> WindowModel:
 
     return build_model(
         settings.model,
-        settings.window_readout(),
+        settings.window_readout(scales),
         settings.lora,
         task_named(settings.task),
         seed=settings.training.seed,
@@ -107,7 +110,8 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
 
     Raises:
         InputError: The folder holds no model. Or the model labels bases and the windows have one
-            label each, or the other way round. Or their length or flank is not the model's.
+            label each, or the other way round. Or their length, flank or tracks are not those of
+            the model.
     """
     from hyena_ray.model.saved import load_window_model
 
@@ -142,6 +146,18 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
             f"the data in {data.folder} has {manifest.flank} bases on each side",
             f"prepare data with --flank {readout.required_flank} or more, or give another model",
         )
+    given = {scale.name: scale for scale in manifest.scales}
+    for scale in readout.scales:
+        if given.get(scale.name) != scale:
+            other = f"{scale.name} with another scale or number"
+            raise InputError(
+                folder,
+                f"reads the track {scale.name}",
+                f"the data in {data.folder} has "
+                f"{other if scale.name in given else _tracks_text(list(given))}",
+                "give data prepared with the same tracks and training contigs, or score a genome, "
+                "with --track",
+            )
     return model
 
 
@@ -207,6 +223,26 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
             f"is longer than the windows of {length} bases",
             "lower it",
         )
+
+
+def _check_tracks(settings: RunSettings, data: PreparedData, place: str) -> None:
+    given = [scale.name for scale in data.manifest.scales]
+    for name in settings.readout.user_tracks:
+        if name in given:
+            continue
+        place_of, known = f"{place}: readout.tracks", [*MEASURED_TRACKS, *given]
+        if nearest_name(name, known):
+            raise unknown_name(place_of, name, "track", known)
+        raise InputError(
+            place_of,
+            name,
+            f"the data in {data.folder} has {_tracks_text(given)}",
+            f"prepare with --track {name}=FILE, or use {', '.join(known)}",
+        )
+
+
+def _tracks_text(names: Sequence[str]) -> str:
+    return f"the tracks {', '.join(names)}" if names else "no tracks"
 
 
 def _check_splits(settings: RunSettings, data: PreparedData, place: str) -> None:

@@ -7,6 +7,7 @@ takes to load them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -14,6 +15,7 @@ from pydantic import Field, model_validator
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.negatives import Shares
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.settings import (
     FITTED,
     HYENADNA,
@@ -239,9 +241,16 @@ class RunSettings(Settings):
         fits = self.model.fits
         return self.training.total_epochs if fits is None else fits
 
-    def window_readout(self) -> Readout:
-        """Return the readout of this run's windows."""
+    def window_readout(self, scales: Sequence[SignalScale] = ()) -> Readout:
+        """Return the readout of this run's windows.
+
+        Args:
+            scales: Scales of the tracks of the data; those that the readout names are kept. A
+                model needs them, the sizes of its windows do not.
+        """
         values = self.readout.model_dump()
+        known = {scale.name: scale for scale in scales}
+        values["scales"] = tuple(known[name] for name in self.readout.user_tracks if name in known)
         if LOOKAHEAD in self.unused():
             values["lookahead"] = min(values["lookahead"], values["flank"])
         return Readout(window=self.data.length, **values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.files import write_json
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.build import build_model
 from hyena_ray.model.devices import default_device, model_device, upload
 from hyena_ray.model.lora import trainable_share
@@ -264,21 +265,22 @@ def start_model(settings: RunSettings, train: WindowSource, validation: HeldOut)
     """
     check_both_classes(train, "training windows")
     check_both_classes(ArraySource(validation.rows), "validation data")
-    return new_model(settings)
+    return new_model(settings, validation.scales)
 
 
-def new_model(settings: RunSettings) -> WindowModel:
+def new_model(settings: RunSettings, scales: Sequence[SignalScale] = ()) -> WindowModel:
     """Build the untrained model of a run, on the device that it will train on.
 
     Args:
         settings: Settings of the run.
+        scales: Scales of the tracks of the data.
 
     Raises:
         InputError: The settings or their backbone make no model.
     """
     model = build_model(
         settings.model,
-        settings.window_readout(),
+        settings.window_readout(scales),
         settings.lora,
         task_named(settings.task),
         seed=settings.training.seed,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyena_ray.dataset.tokens import tokens_to_codes
+from hyena_ray.dataset.tokens import ids_of, tokens_to_codes
 from hyena_ray.genome.untrained import CONTEXT, UNTRAINED_PREDICTORS, UntrainedPredictor
 from hyena_ray.training.bootstrap import (
     Interval,
@@ -140,10 +140,10 @@ def predictor_scores(held_out: HeldOut, predictor: UntrainedPredictor) -> NDArra
     rows, stretch = held_out.rows, held_out.rows.labels.shape[1]
     flank = (rows.tokens.shape[1] - stretch) // 2
     context = min(flank, CONTEXT)
-    inner = slice(flank - context, flank + stretch + context)
+    inner, ids = slice(flank - context, flank + stretch + context), ids_of(rows.tokens)
     parts = [
-        predictor.score(tokens_to_codes(rows.tokens[first : first + BATCH, inner]))
-        for first in range(0, len(rows.tokens), BATCH)
+        predictor.score(tokens_to_codes(ids[first : first + BATCH, inner]))
+        for first in range(0, len(ids), BATCH)
     ]
     return np.concatenate(parts)[:, context : context + stretch]
 

@@ -363,7 +363,7 @@ def _checked_runs(
     _check_changes(changes, settings_of)
     for first in settings_of.values():
         # Building the model shows problems that nothing else does, such as a missing backbone.
-        build_untrained(first)
+        build_untrained(first, data.manifest.scales)
     return runs
 
 
@@ -430,7 +430,12 @@ def place_runs(
         useful=len(comparison.runs),
         name="--cpu, --gpu",
         stream_cpu=READER_CPU if feed == "stream" else 0.0,
-        gpu_bytes=lambda: windows + training_bytes(run.settings for run in comparison.runs),
+        gpu_bytes=lambda: (
+            windows
+            + training_bytes(
+                (run.settings for run in comparison.runs), comparison.data.manifest.scales
+            )
+        ),
     )
     runs = plan_runs(
         comparison.selection.presets,
@@ -468,7 +473,7 @@ def dry_run(comparison: Comparison) -> DryRun:
         rows = min(SAMPLE, view.count(timed.data.length, "train"))
         sample = view.read_rows(timed.data.length, "train", 0, rows)
         step = run_task(
-            lambda: training_seconds(timed, sample)[0],
+            lambda: training_seconds(timed, sample, data.manifest.scales)[0],
             comparison.resources,
             TIMED,
             threads=placement.threads,

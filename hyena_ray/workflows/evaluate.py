@@ -16,6 +16,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import sha256_file, write_json
 from hyena_ray.genome.region_files import read_regions
+from hyena_ray.genome.signal_tracks import parse_tracks
 from hyena_ray.genome.source import check_is_file
 from hyena_ray.genome.splits import VALIDATION
 from hyena_ray.model.settings import Strands
@@ -33,6 +34,7 @@ from hyena_ray.workflows.workflow import (
     GenomeFile,
     ReadsModels,
     ReadsSplit,
+    ReadsTracks,
     Workflow,
     WritesRun,
     model_inputs,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
 
 
-class EvaluateSettings(ReadsModels, ReadsSplit, WritesRun):
+class EvaluateSettings(ReadsModels, ReadsTracks, ReadsSplit, WritesRun):
     """Settings of an evaluation."""
 
     data: Annotated[DataFolder | None, Option("DIR", READ)] = None  # type: ignore[assignment]
@@ -89,6 +91,7 @@ class EvaluateSettings(ReadsModels, ReadsSplit, WritesRun):
             "--genome": self.genome,
             "--contigs": self.contigs,
             "--blacklist": self.blacklist,
+            "--track": ",".join(self.track) or None,
         }
         if self.regions is None:
             if self.data is None:
@@ -131,6 +134,8 @@ class ScoredRegions(Settings):
     """Contigs that are scored."""
     stretch: int
     """Bases of a stretch."""
+    tracks: dict[str, str] = Field(default_factory=dict, exclude_if=lambda tracks: not tracks)
+    """sha256 of the file of every track that the model reads, by name."""
 
 
 class EvaluatePlan(Plan):
@@ -207,7 +212,11 @@ def validate(settings: EvaluateSettings) -> EvaluationRun:
         data = None if settings.data is None else settings.open_data(problems, settings.fold)
         if data is not None and settings.chooses_threshold:
             problems.collect(data.check_split, VALIDATION, "--data")
-        inputs = (settings.data, settings.genome, settings.regions, settings.blacklist)
+        files = parse_tracks(settings.track).values()
+        inputs = (
+            *(settings.data, settings.genome, settings.regions, settings.blacklist),
+            *files,
+        )
         output = None
         if settings.out is not None:
             every = (*settings.models, *inputs)
@@ -258,6 +267,7 @@ def _on_genome(
 ) -> EvaluationRun:
     from hyena_ray.dataset.genome_scan import STRETCH, GenomeScan
     from hyena_ray.model.ensemble import load_scorer
+    from hyena_ray.model.predictor import open_tracks
     from hyena_ray.prediction.pieces import require_base_labels
     from hyena_ray.training.genome_evaluation import REGIONS, choose_contigs
 
@@ -269,7 +279,8 @@ def _on_genome(
     require_base_labels(model, settings.models[0])
     assert settings.genome is not None
     stretch = max(STRETCH, model.readout.window)
-    scan = GenomeScan.survey(settings.genome, regions, blacklist, stretch=stretch)
+    tracks = open_tracks(model, settings.track)
+    scan = GenomeScan.survey(settings.genome, regions, blacklist, stretch=stretch, tracks=tracks)
     scan, seen = choose_contigs(scan, settings.contigs, origins)
     plan = _plan(
         settings.model_copy(update={"split": REGIONS}),
@@ -280,6 +291,7 @@ def _on_genome(
             blacklist=None if blacklist is None else blacklist.sha256,
             contigs=tuple(scan.contigs),
             stretch=stretch,
+            tracks={track.scale.name: track.sha256 for track in tracks},
         ),
     )
     task = task_named(origins[0].manifest.task)
@@ -378,6 +390,7 @@ def execute(run: EvaluationRun) -> Evaluation:
             inputs["data"] = data.folder
         else:
             inputs |= {"genome": scan.genome, "regions": scan.regions.path}
+            inputs |= {f"track {track.scale.name}": track.path for track in scan.tracks}
         with start(run.output, plan, inputs=inputs, ran_on=device_name(device)) as folder:
             write_json(folder.folder / EVALUATION, evaluation.as_json())
             record = EvaluateRecord.make(

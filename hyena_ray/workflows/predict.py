@@ -31,6 +31,7 @@ from pydantic import Field, model_validator
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.contigs import open_genome
+from hyena_ray.genome.signal_tracks import SignalTrack, parse_tracks, tracks_text
 from hyena_ray.genome.source import Source
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
 from hyena_ray.progress import count_noun
@@ -42,6 +43,7 @@ from hyena_ray.workflows.workflow import (
     TIMED,
     GenomeFile,
     ReadsModels,
+    ReadsTracks,
     Resumes,
     RunsOnActors,
     Workflow,
@@ -74,7 +76,7 @@ UNKNOWN_PRECISION = (
 )
 
 
-class PredictSettings(ReadsModels, Resumes, RunsOnActors):
+class PredictSettings(ReadsModels, ReadsTracks, Resumes, RunsOnActors):
     """Settings of a prediction."""
 
     genome: Annotated[GenomeFile, Option("FILE|NAME", READ)]
@@ -156,6 +158,8 @@ class PredictionRun(NamedTuple):
     """Expected precision of the calls; None where the model was not scored."""
     genome: AnyPath
     """File of the genome, or the name of an assembly."""
+    tracks: tuple[SignalTrack, ...]
+    """Tracks that the models read."""
     actors: int | None
     """Actors that work at once; None takes as many as the cluster holds."""
     resources: Resources
@@ -174,17 +178,20 @@ def validate(settings: PredictSettings) -> PredictionRun:
         InputError: One of them cannot be used.
     """
     with Problems() as problems:
-        inputs = (*settings.models, settings.genome)
+        files = parse_tracks(settings.track)
+        inputs = (*settings.models, settings.genome, *files.values())
         output = problems.collect(settings.output, "predict", inputs)
         problems.collect(open_genome, settings.genome)  # before the model is loaded
         contigs = problems.collect(settings.contig_names)
     assert output is not None
     from hyena_ray.model.ensemble import load_scorer
+    from hyena_ray.model.predictor import open_tracks
     from hyena_ray.prediction.expected_precision import expected_precision, reach_precision
     from hyena_ray.prediction.pieces import plan_prediction, require_base_labels
 
     model = load_scorer(settings.models)
     require_base_labels(model, settings.models[0])
+    tracks = open_tracks(model, settings.track)
     reached, threshold = None, settings.threshold
     if settings.precision is not None:
         reached = reach_precision(settings.models[0], settings.precision, model.threshold)
@@ -197,6 +204,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
         contigs=contigs,
         overlap=settings.overlap,
         batch=settings.batch,
+        tracks=tracks,
     )
     if settings.resume:
         check_resume(output, plan)
@@ -211,6 +219,7 @@ def validate(settings: PredictSettings) -> PredictionRun:
         if len(settings.models) > 1
         else expected_precision(settings.models[0], regions.threshold),
         settings.genome,
+        tracks,
         settings.actors,
         settings.resources,
         settings.address,
@@ -250,6 +259,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
         plan={
             "genome": f"{prediction.genome}: {bases:,} bases of "
             f"{count_noun(len(contigs), 'contig')}",
+            "tracks": tracks_text(prediction.tracks),
             "windows": f"{plan.window} bases, each with {plan.overlap} of the next one",
             "pieces": f"{len(plan.pieces)}, {len(left)} of them to do",
             "threshold": str(prediction.reached or f"{prediction.regions.threshold:.3g}"),
@@ -260,6 +270,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
         },
         values={
             "bases": bases,
+            "tracks": plan.tracks,
             "contigs": contigs,
             "pieces": len(plan.pieces),
             "pieces_to_do": len(left),
@@ -313,6 +324,7 @@ def execute(prediction: PredictionRun) -> PredictionRecord:
     from hyena_ray.cluster.start import connect
 
     inputs = {**model_inputs(prediction.models), "genome": prediction.genome}
+    inputs |= {f"track {track.scale.name}": track.path for track in prediction.tracks}
     with connect(prediction.address) as cluster:
         placement = place_actors(prediction, cluster)
         prediction = prediction._replace(resources=placement.resources)
@@ -360,7 +372,7 @@ def predict_in_run(
         count_noun(actors, "actor"),
         prediction.resources.text,
     )
-    write_sequences(plan, prediction.genome, folder)
+    write_sequences(plan, prediction.genome, folder, prediction.tracks)
 
     def make() -> Callable[[int], object]:
         import torch
@@ -467,6 +479,7 @@ WORKFLOW = Workflow(
     examples=(
         "predict --model run/model --genome genome.fa.gz --out tracks",
         "predict --model run/model --genome genome.fa.gz --out surer --precision 0.5",
+        "predict --model run/model --genome genome.fa.gz --track dnase=dnase.bw --out tracks",
         "predict --model run/model --genome genome.fa.gz --out tracks --dry-run",
         "predict --model first/model,second/model --threshold 0.4 --genome genome.fa.gz "
         "--out tracks",

@@ -19,6 +19,7 @@ from hyena_ray.dataset.preparation import (
 )
 from hyena_ray.genome.assemblies import check_genome
 from hyena_ray.genome.negatives import RANDOM
+from hyena_ray.genome.signal_tracks import parse_tracks
 from hyena_ray.genome.source import check_is_file
 from hyena_ray.genome.splits import parse_split
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
@@ -46,6 +47,12 @@ class PrepareGenome(PrepareSettings, WritesRun):
         if path is not None:
             check_is_file(path, f"give --{info.field_name} a BED file")
         return path
+
+    @field_validator("track")
+    @classmethod
+    def _are_tracks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        parse_tracks(texts)
+        return texts
 
     @field_validator("split")
     @classmethod
@@ -129,6 +136,7 @@ def dry_run(preparation: Preparation) -> DryRun:
             "regions": "" if manifest.regions is None else manifest.regions.lengths_text(),
             "kept": "; ".join(entry.text() for entry in manifest.label_coverage),
             "genome": contigs if manifest.contigs else "",
+            "tracks": "; ".join(track.text() for track in manifest.tracks),
             "split": manifest.split,
             "windows": f"with {manifest.flank} bases on each side",
             **{f"  {name}": windows_by_split(counts) for name, counts in windows.items()},
@@ -142,6 +150,7 @@ def dry_run(preparation: Preparation) -> DryRun:
             "flank": manifest.flank,
             "regions": manifest.model_dump(mode="json")["regions"],
             "labels": [entry.model_dump(mode="json") for entry in manifest.label_coverage],
+            "tracks": [track.model_dump(mode="json") for track in manifest.tracks],
         },
         outputs=outputs(preparation.folder),
         seconds=seconds,
@@ -182,6 +191,7 @@ def present(preparation: Preparation, manifest: Manifest) -> Outcome:
     values = manifest.model_dump(mode="json")
     found = {key: values[key] for key in SHOWN}
     found["labels"] = [entry.model_dump(mode="json") for entry in manifest.label_coverage]
+    found["tracks"] = [track.model_dump(mode="json") for track in manifest.tracks]
     shape = () if manifest.regions is None else (manifest.regions.table(),)
     text = "\n".join((manifest.table(), *shape))
     return Outcome(text, found, outputs(preparation.folder), manifest.simulated)
@@ -201,6 +211,8 @@ def _examples() -> Sequence[str]:
         "prepare zdna --genome hg19.fa.gz --regions zdna.bed --blacklist blacklist.bed "
         '--split "contig:train=chr13,chr14,chrX;val=chr7;test=chr20" --lengths 100,256 '
         "--out prepared",
+        "prepare zdna --genome hg19.fa.gz --regions zdna.bed --track dnase=dnase.bw "
+        "--track pol2=pol2.bw --out prepared",
         "prepare g4 --genome hg38 --regions peaks.narrowPeak.gz --out prepared",
         "prepare zdna --genome hg19.fa.gz --regions zdna.bed --out prepared --dry-run",
         "prepare promoter --train train.csv --val dev.csv --test test.csv --out promoters",
@@ -216,7 +228,7 @@ WORKFLOW = Workflow(
     execute=execute,
     present=present,
     found="task, lengths, flank, split, counts by length, split and contig, dropped, "
-    "sequences, regions (their shape), labels (kept and lost, by length and split)",
+    "sequences, regions (their shape), labels (kept and lost, by length and split), tracks",
     examples=tuple(_examples()),
     tasks=tuple(TASKS),
 )

@@ -158,6 +158,7 @@ def place_trials(
 
     lengths, draws = space.lengths(), space.covering_settings()
     windows = 0 if data is None else windows_bytes(data, lengths)
+    scales = () if data is None else data.manifest.scales
     placement = fit_resources(
         cluster,
         space.resources,
@@ -167,7 +168,7 @@ def place_trials(
         count_name="search space: concurrent",
         # The workers of a trial read one stream.
         stream_cpu=READER_CPU / space.resources.workers if feed == "stream" else 0.0,
-        gpu_bytes=lambda: windows + training_bytes(draws),
+        gpu_bytes=lambda: windows + training_bytes(draws, scales),
     )
     for draw in draws:
         check_arithmetic(draw.training.precision, "search space", gpu=placement.gpu)

@@ -13,6 +13,7 @@ from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.devices import default_device, finish, model_device
 from hyena_ray.model.ensemble import load_scorer
 from hyena_ray.model.filters import frozen_filters
@@ -45,17 +46,20 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, float]:
+def training_seconds(
+    settings: RunSettings, windows: Windows, scales: Sequence[SignalScale] = ()
+) -> tuple[float, float]:
     """Time one training step and one scored batch of an untrained model.
 
     Args:
         settings: Settings of the run.
         windows: Windows to take the batches from.
+        scales: Scales of the tracks of the data.
 
     Returns:
         Seconds of a step (forward and backward pass), and seconds to score one window.
     """
-    model, recipe = new_model(settings), settings.training
+    model, recipe = new_model(settings, scales), settings.training
     device = model_device(model)
     weights = class_weights(recipe).to(device)
     rows = np.arange(recipe.batch_size) % len(windows.window_id)
@@ -78,7 +82,10 @@ def training_seconds(settings: RunSettings, windows: Windows) -> tuple[float, fl
 
 
 def attribution_seconds(
-    model_folder: AnyPath | RunSettings, windows: Windows, settings: AttributionSettings
+    model_folder: AnyPath | RunSettings,
+    windows: Windows,
+    settings: AttributionSettings,
+    scales: Sequence[SignalScale] = (),
 ) -> float:
     """Time the attribution of a window whose labelled bases are taken for true positives.
 
@@ -86,9 +93,10 @@ def attribution_seconds(
         model_folder: Folder of a trained model, or settings of an untrained one.
         windows: Windows of which some have a labelled base.
         settings: Settings of the attribution.
+        scales: Scales of the tracks of the data, for an untrained model.
     """
     if isinstance(model_folder, RunSettings):
-        model = new_model(model_folder)
+        model = new_model(model_folder, scales)
     else:
         model = load_window_model(model_folder)
         model.to(default_device())

@@ -265,7 +265,7 @@ def dry_run(training: Training) -> DryRun:
     settings, windows = training.settings, training.windows
     length, rows = settings.data.length, min(windows["train"], SAMPLE)
     sample = training.data.read_rows(length, "train", 0, rows)
-    step, scored = training_seconds(settings, sample)
+    step, scored = training_seconds(settings, sample, training.data.manifest.scales)
     recipe, left = settings.training, training.epochs - training.epochs_done
     per_step = recipe.batch_size * recipe.accumulation
     epoch = step * -(-windows["train"] // per_step) + scored * windows["val"]

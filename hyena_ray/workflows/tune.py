@@ -293,11 +293,16 @@ def validate(settings: TuneSettings) -> Search:
         problem = "simulated data have no kinds of negatives to choose from"
         remedy = "give --data, prepared with --negatives of these kinds"
         raise InputError(f"{path}: data.negatives", shares, problem, remedy)
+    elif tracks := next(filter(None, (draw.readout.user_tracks for draw in draws)), None):
+        problem = "simulated data have no tracks of a user"
+        remedy = "give --data, prepared with --track"
+        raise InputError(f"{path}: readout.tracks", ",".join(tracks), problem, remedy)
+    scales = () if data is None else data.manifest.scales
     # Building the model shows problems that nothing else does: a missing backbone, or one whose
     # longest input holds the longest windows not.
     longest = sorted(draws, key=lambda draw: draw.window_readout().causal_tokens)
     for draw in {draw.model.backbone: draw for draw in longest}.values():
-        build_untrained(draw)
+        build_untrained(draw, scales)
     asked = asked_feed(draws)
     search = Search(space, data, output, trackers, settings.address)
     if settings.resume:
@@ -366,11 +371,14 @@ def dry_run(search: Search) -> DryRun:
         test = data.read(length, "test", min(TEST_WINDOWS, counts[length]["test"]))
         threads = placement.threads
         step = run_task(
-            lambda: training_seconds(drawn, sample)[0], resources, TIMED, threads=threads
+            lambda: training_seconds(drawn, sample, data.manifest.scales)[0],
+            resources,
+            TIMED,
+            threads=threads,
         )
         actors = attribute.place_actors_for(counts[length]["test"], cluster, space.resources.of_one)
         window = run_task(
-            lambda: attribution_seconds(drawn, test, attribution),
+            lambda: attribution_seconds(drawn, test, attribution, data.manifest.scales),
             actors.resources,
             TIMED,
             threads=1,

@@ -15,6 +15,7 @@ from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems, unknown_name
 from hyena_ray.genome.assemblies import check_genome
+from hyena_ray.genome.signal_tracks import parse_tracks
 from hyena_ray.genome.splits import SPLITS
 from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import DryRun, Outcome
@@ -137,6 +138,21 @@ def model_inputs(models: Sequence[AnyPath]) -> dict[str, AnyPath]:
     if len(models) == 1:
         return {"model": models[0]}
     return {f"model {number}": folder for number, folder in enumerate(models, start=1)}
+
+
+class ReadsTracks(Job):
+    """Settings of a job that gives models signals of experiments beside a genome."""
+
+    track: Annotated[tuple[str, ...], Option("NAME=FILE", READ, repeated=True)] = ()
+    """Signal that the model reads beside the letters, such as dnase=signal.bw: the name that it had
+    in training and a bigWig file of the genome's assembly; may be given again. The file may be of
+    another cell line or assembly than that of training, in the same unit."""
+
+    @field_validator("track")
+    @classmethod
+    def _are_tracks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        parse_tracks(texts)
+        return texts
 
 
 class ReadsData(Job):

@@ -1,0 +1,364 @@
+"""Read the signals of a user's experiments from bigWig files, as levels of the bases of a genome.
+
+pyBigWig decodes. It trusts the file, so the structure is checked first: some damage would end the
+process. Format: https://doi.org/10.1093/bioinformatics/btq351, its supplement.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Self
+
+import numpy as np
+import pyBigWig
+from numpy.typing import NDArray
+
+from hyena_ray.errors import InputError, raise_together
+from hyena_ray.files import sha256_file
+from hyena_ray.genome.contig_names import match_contig_names
+from hyena_ray.genome.signal_scale import (
+    MEASURED_TRACKS,
+    MOST_TRACKS,
+    TRACK_NAME,
+    SignalScale,
+    level_columns,
+)
+from hyena_ray.genome.source import COPY_AGAIN, check_is_file, detect_kind, report_unreadable
+from hyena_ray.progress import shortened_list
+from hyena_ray.storage import AnyPath, local_copy, location
+
+PLACE = "--track"
+"""Option that gives a track."""
+REMEDY = "give --track NAME=FILE a bigWig file"
+TAILS = 0.001
+"""Fraction of the values beyond either bound of a scale."""
+
+_READ = 1 << 20
+"""Bases that are read at once."""
+_BIGWIG = struct.Struct("<IHHQQQHHQQIQ")
+_WORD = struct.Struct("<I")
+_SUMMARY = struct.Struct("<Q4d")
+_SIGNATURE, _TREE, _INDEX = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
+_BINS = 1 << 16
+
+
+def parse_tracks(texts: Sequence[str]) -> dict[str, AnyPath]:
+    """Read the tracks of a command line.
+
+    Args:
+        texts: Texts such as `dnase=signal.bw`.
+
+    Returns:
+        File of each track by its name, in the order given.
+
+    Raises:
+        InputError: A text has another form, a name is given twice or is that of a track that is
+            measured from the letters, a file is missing or no bigWig, or there are too many.
+
+    Example:
+        >>> parse_tracks(["zhunt=signal.bw"])
+        Traceback (most recent call last):
+            ...
+        hyena_ray.errors.InputError: --track: zhunt=signal.bw: zhunt is measured from the ...
+    """
+    tracks: dict[str, AnyPath] = {}
+    problems: list[InputError] = []
+    for text in texts:
+        name, equals, file = text.partition("=")
+        try:
+            if not (equals and file and re.fullmatch(TRACK_NAME, name)):
+                problem = "is not NAME=FILE, with a name of small letters, digits and _"
+                raise InputError(PLACE, text, problem, "write it like dnase=signal.bw")
+            if name in MEASURED_TRACKS:
+                problem = f"{name} is measured from the letters, and needs no file"
+                raise InputError(PLACE, text, problem, "give the track another name")
+            if name in tracks:
+                raise InputError(PLACE, text, f"{name} is given twice", "give each track once")
+            tracks[name] = _bigwig_path(file)
+        except InputError as error:
+            problems.append(error)
+    if len(texts) > MOST_TRACKS:
+        problem = f"more than {MOST_TRACKS} tracks"
+        problems.append(InputError(PLACE, f"{len(texts)} of them", problem, "give fewer"))
+    raise_together(problems)
+    return tracks
+
+
+def _bigwig_path(text: str) -> AnyPath:
+    try:
+        path = location(text)
+    except InputError:
+        problem = "is not a place that can be read"
+        raise InputError(PLACE, text, problem, "download it, and give its path") from None
+    check_is_file(path, REMEDY)
+    _check_kind(path)
+    return path
+
+
+def _check_kind(path: AnyPath) -> None:
+    kind = detect_kind(path, REMEDY)
+    if kind != "bigWig":
+        raise InputError(path, None, f"is {kind or 'text'}, not bigWig", REMEDY)
+
+
+class SignalTrack(NamedTuple):
+    """A file of one track, and the scale of its levels."""
+
+    path: AnyPath
+    """The bigWig file."""
+    sha256: str
+    """Hex SHA-256 of the file as stored."""
+    scale: SignalScale
+    """Scale by which its values become levels."""
+
+
+def tracks_text(tracks: Sequence[SignalTrack]) -> str:
+    """Return names and files of tracks in a line; empty without any.
+
+    Args:
+        tracks: The tracks.
+    """
+    return ", ".join(f"{track.scale.name} from {track.path}" for track in tracks)
+
+
+class SignalFile:
+    """An open bigWig file.
+
+    Args:
+        name: Name of the track.
+        path: The file.
+
+    Raises:
+        InputError: The file is missing or damaged, no bigWig, or holds NaN or infinite values.
+    """
+
+    def __init__(self, name: str, path: AnyPath) -> None:
+        self.name, self.path = name, path
+        self._resources = ExitStack()
+        with report_unreadable(path, REMEDY):
+            _check_kind(path)
+            copy = self._resources.enter_context(local_copy(path))
+            _check_structure(path, copy)
+            self.sha256 = sha256_file(copy)
+            """Hex SHA-256 of the file as stored."""
+        try:
+            self._file: Any = self._resources.enter_context(pyBigWig.open(str(copy)))
+            self.lengths: Mapping[str, int] = self._file.chroms()
+            """Bases of each contig."""
+        except (RuntimeError, UnicodeDecodeError) as error:
+            _refuse(path, str(error).strip())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def check_contig(self, contig: str, length: int | None = None) -> None:
+        """Refuse a file that lacks a contig, or has one of that name of another assembly.
+
+        Args:
+            contig: Name of a contig that is needed.
+            length: Bases of the contig; None where they are not known yet.
+
+        Raises:
+            InputError: The file has no such contig, or one of another length.
+        """
+        given = f"{self.name}={self.path}"
+        if contig not in self.lengths:
+            if meant := match_contig_names([contig], self.lengths):
+                problem = f"has no contig {contig}: it calls it {meant[contig]}"
+                raise InputError(PLACE, given, problem, "name contigs as the genome does")
+            problem = f"has no contig {contig}, but {shortened_list(list(self.lengths))}"
+            raise InputError(PLACE, given, problem, "give a track of the genome's assembly")
+        if length is not None and self.lengths[contig] != length:
+            raise InputError(
+                PLACE,
+                given,
+                f"{contig} has {self.lengths[contig]:,} bases in it, and {length:,} in the genome",
+                "give a track of the genome's assembly",
+            )
+
+    def values(self, contig: str, start: int, end: int) -> NDArray[np.float32]:
+        """Return the values of some bases.
+
+        Args:
+            contig: Name of a contig of the file.
+            start: First base, 0-based.
+            end: One past the last base, at most the length of the contig.
+
+        Returns:
+            Shape (end - start,), NaN where there is no value.
+
+        Raises:
+            InputError: The file is damaged, or a value is infinite.
+        """
+        try:
+            values: NDArray[np.float32] = self._file.values(contig, start, end, numpy=True)
+        except RuntimeError as error:
+            _refuse(self.path, str(error).strip())
+        if np.isinf(values).any():
+            _refuse_values(self.path)
+        return values
+
+    def measure(self, contigs: Iterable[str], number: int) -> SignalScale:
+        """Measure the scale of the track.
+
+        The spread is the median of the absolute values that are not 0, and the bounds are those
+        that `TAILS` of the values are beyond, or the least and the largest where these are equal.
+        Values are counted in bins that are less than a hundredth of them wide, so that any genome
+        takes the same little memory.
+
+        Args:
+            contigs: Names of the contigs that are measured.
+            number: Number of the track among those of the data.
+
+        Raises:
+            InputError: A contig is missing, or has no value, or all values are equal.
+        """
+        counts = np.zeros(_BINS, np.int64)
+        for contig in contigs:
+            self.check_contig(contig)
+            for start in range(0, self.lengths[contig], _READ):
+                end = min(start + _READ, self.lengths[contig])
+                values = self.values(contig, start, end)
+                counts += np.bincount(_bins_of(values[~np.isnan(values)]), minlength=_BINS)
+        present = np.flatnonzero(counts)
+        numbers, weight = _values_of(present), counts[present]
+        given = f"{self.name}={self.path}"
+        if len(numbers) < 2:
+            problem = "has no value" if not len(numbers) else f"is about {numbers[0]:g} everywhere"
+            raise InputError(
+                PLACE,
+                given,
+                f"{problem} on the contigs that train, so that nothing can be learnt from it",
+                "give a track that varies, with a value for every base that was measured",
+            )
+        some = numbers != 0
+        spread = _quantile(np.abs(numbers[some]), weight[some], 0.5)
+        compressed = np.arcsinh(numbers / spread)
+        low, high = (_quantile(compressed, weight, part) for part in (TAILS, 1 - TAILS))
+        if low == high:
+            low, high = float(compressed[0]), float(compressed[-1])
+        compressed = compressed.clip(low, high)
+        mean = float(np.average(compressed, weights=weight))
+        sd = float(np.average((compressed - mean) ** 2, weights=weight) ** 0.5)
+        return SignalScale(
+            name=self.name, number=number, spread=spread, low=low, high=high, mean=mean, sd=sd
+        )
+
+
+# Bins: the upper half of the bits of a float32, rounded, in the order of the numbers.
+
+_MIDDLE, _LARGEST = 1 << 15, 0x7F7F
+
+
+def _bins_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    bits = np.abs(values).view(np.uint32).astype(np.int64)
+    size = np.minimum((bits + (1 << 15)) >> 16, _LARGEST)
+    bins: NDArray[np.int64] = np.where(values < 0, _MIDDLE - size, _MIDDLE + size)
+    return bins
+
+
+def _values_of(bins: NDArray[np.int64]) -> NDArray[np.float64]:
+    size = np.abs(bins - _MIDDLE).astype(np.uint32) << 16
+    return np.sign(bins - _MIDDLE) * size.view(np.float32).astype(np.float64)
+
+
+def _quantile(values: NDArray[np.float64], weight: NDArray[np.int64], fraction: float) -> float:
+    """Return the value below or at which a fraction of the weight is."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weight[order])
+    return float(values[order][np.searchsorted(reached, fraction * reached[-1])])
+
+
+class SignalReader:
+    """Open files of tracks, read as levels.
+
+    Args:
+        tracks: The tracks.
+
+    Raises:
+        InputError: A file cannot be read, or is no longer the one that was measured.
+    """
+
+    def __init__(self, tracks: Sequence[SignalTrack]) -> None:
+        self._tracks = tuple(tracks)
+        self._files: list[SignalFile] = []
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        for track in self._tracks:
+            file = self._resources.enter_context(SignalFile(track.scale.name, track.path))
+            if file.sha256 != track.sha256:
+                raise InputError(track.path, None, "changed while it was read", "start anew")
+            self._files.append(file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    @property
+    def columns(self) -> int:
+        """Levels of a base: one for each track up to that of the highest number."""
+        return level_columns(track.scale for track in self._tracks)
+
+    def levels(self, contig: str, length: int, start: int, end: int) -> NDArray[np.uint8]:
+        """Return the levels of some bases.
+
+        Args:
+            contig: Name of the contig.
+            length: Bases of the contig in the genome.
+            start: First base, 0-based.
+            end: One past the last base, at most `length`.
+
+        Returns:
+            Shape (end - start, columns), uint8; `NO_VALUE` in a column without a track.
+
+        Raises:
+            InputError: A file lacks the contig, or has one of another length, or is damaged.
+        """
+        levels = np.zeros((end - start, self.columns), np.uint8)
+        for track, file in zip(self._tracks, self._files, strict=True):
+            file.check_contig(contig, length)
+            for first in range(start, end, _READ):
+                last = min(first + _READ, end)
+                encoded = track.scale.encode(file.values(contig, first, last))
+                levels[first - start : last - start, track.scale.number] = encoded
+        return levels
+
+
+def _check_structure(path: AnyPath, file: Path) -> None:
+    """Check header, indices and summary of a bigWig file."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+
+        def read_numbers(at: int, shape: struct.Struct) -> tuple[Any, ...]:
+            if at < 0 or at + shape.size > size:
+                _refuse(path, "it is cut short")
+            stream.seek(at)
+            return shape.unpack(stream.read(shape.size))
+
+        signature, _, _, tree, _, index, _, _, _, summary, *_ = read_numbers(0, _BIGWIG)
+        if signature != _SIGNATURE:
+            problem, remedy = "a bigWig file of another byte order", "write it anew"
+            raise InputError(path, None, problem, remedy)
+        for at, expected in ((tree, _TREE), (index, _INDEX)):
+            if read_numbers(at, _WORD)[0] != expected:
+                _refuse(path, "an index is not where its header says")
+        # NaN among the values is read as no value; the sums of the file tell one from the other.
+        if summary and not np.isfinite(read_numbers(summary, _SUMMARY)[1:]).all():
+            _refuse_values(path)
+
+
+def _refuse(path: AnyPath, problem: str) -> NoReturn:
+    raise InputError(path, None, f"damaged bigWig ({problem})", COPY_AGAIN)
+
+
+def _refuse_values(path: AnyPath) -> NoReturn:
+    problem = "holds values that are NaN or infinite"
+    raise InputError(path, None, problem, "write the file anew, without them")
