@@ -33,7 +33,7 @@ from hyena_ray.attribution.targets import (
     zip_uploaded,
 )
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE, IGNORED, tokens_to_codes
+from hyena_ray.dataset.tokens import FIRST_BASE, IGNORED, ids_of, tokens_to_codes
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.devices import arithmetic, halving, model_device, upload
 from hyena_ray.model.filters import frozen_filters
@@ -285,7 +285,7 @@ class Attributor:
                     _scatter_rows(tracks[inverse], chosen, len(tokens), np.nan),
                 )
         flank = model.readout.required_flank
-        bases = tokens_to_codes(tokens[:, flank : tokens.shape[1] - flank])
+        bases = tokens_to_codes(ids_of(tokens)[:, flank : tokens.shape[1] - flank])
         # The last window of a stretch shares bases with the one before it, and their labels count
         # there alone. K-mers skip unknown bases, so that they count every base once.
         bases = np.where(windows.labels == IGNORED, N_CODE, bases)
@@ -483,7 +483,8 @@ def _distinct(
     tokens: NDArray[np.uint8], true_positive: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return one row of each group of equal ones, and the number of its group for every row."""
-    rows = np.concatenate([tokens, true_positive.view(np.uint8)], axis=1)
+    read = tokens.reshape(len(tokens), -1)
+    rows = np.concatenate([read, true_positive.view(np.uint8)], axis=1)
     _, once, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return once, inverse
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import Targets
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN
+from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, ids_of
 from hyena_ray.model.devices import upload
 
 
@@ -16,7 +16,8 @@ def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> T
     """Score every base by f(x) minus the mean of f with that base substituted.
 
     Substitutions are each of the other three bases, or N with `ism_substitute="n"`; tracks are
-    measured anew. Bases of the flanks, and an N in place of an N, score 0.
+    measured anew, and a user's tracks stay as they are. Bases of the flanks, and an N in place of
+    an N, score 0.
 
     Args:
         targets: Targets of M windows.
@@ -42,7 +43,7 @@ def _score_strand(targets: Targets, strand: int, settings: AttributionSettings) 
     # A target does not depend on bases past its receptive end, but for those of a track before it.
     ends = targets.receptive_ends[strand] + readout.required_flank - readout.flank
     is_read = np.arange(first, first + readout.window) < ends[:, None]
-    is_other = tokens.cpu().numpy()[:, bases, None] != substitutes
+    is_other = ids_of(tokens).cpu().numpy()[:, bases, None] != substitutes
     window, base, number = np.nonzero(is_read[..., None] & is_other)
     at = [upload(column, device) for column in (window, base + first, number)]
     column = upload(base + readout.required_flank, device)
@@ -50,7 +51,7 @@ def _score_strand(targets: Targets, strand: int, settings: AttributionSettings) 
 
     def substituted(points: Tensor) -> Tensor:
         changed = tokens[at[0][points]]
-        changed.scatter_(1, column[points, None], token[points, None])
+        ids_of(changed).scatter_(1, column[points, None], token[points, None])
         return changed
 
     whole = targets.token_values(strand, np.arange(len(targets)), lambda points: tokens[points])

@@ -18,7 +18,14 @@ from torch import Tensor
 
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.keyed_random import Words, derive_key, mixed
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, codes_to_tokens, tokens_to_codes
+from hyena_ray.dataset.tokens import (
+    FIRST_BASE,
+    N_TOKEN,
+    codes_to_tokens,
+    ids_of,
+    tokens_to_codes,
+    without_levels,
+)
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.devices import upload
 
@@ -68,28 +75,35 @@ def make_baselines(
 ) -> list[Tensor]:
     """Return the tokens of the baselines of windows.
 
+    A baseline has no value in the user's tracks, so that a path goes from none to the value of a
+    base, and the tracks get their share. Tracks that are measured from letters are those of the
+    baseline's own letters.
+
     Args:
-        tokens: Token ids of the windows with their flanks, shape (M, L), uint8.
+        tokens: Token ids of the windows with their flanks, shape (M, L), uint8, or
+            (M, L, 1 + tracks) with levels.
         read: Columns that the model reads as bases; only these are shuffled.
         keys: Keys of what the model reads, shape (M,); see `sequence_keys`.
         settings: `baseline`, `shuffles` and `seed` are read.
         device: Device of the result.
 
     Returns:
-        One tensor of shape (M, L), uint8, for each baseline; none for the zero embedding, which has
-        no tokens.
+        One tensor of the shape of `tokens`, uint8, for each baseline; none for the zero embedding,
+        which has no tokens.
     """
     if settings.baseline == "zero":
         return []
-    whole = upload(tokens, device)
+    whole = upload(without_levels(tokens), device)
     if settings.baseline == "n":
-        return [torch.full_like(whole, N_TOKEN)]
+        ids_of(whole).fill_(N_TOKEN)
+        return [whole]
+    codes = tokens_to_codes(ids_of(tokens)[:, read])
     baselines = []
     for number in range(settings.shuffles):
         draws = draw_keys(settings.seed, SHUFFLES, keys, number)
-        shuffled = dinucleotide_shuffles(tokens_to_codes(tokens[:, read]), draws, device)
+        shuffled = dinucleotide_shuffles(codes, draws, device)
         baselines.append(whole.clone())
-        baselines[-1][:, read] = shuffled + FIRST_BASE
+        ids_of(baselines[-1])[:, read] = shuffled + FIRST_BASE
     return baselines
 
 

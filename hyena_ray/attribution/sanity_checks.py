@@ -25,6 +25,7 @@ from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import POSITIVE, Targets, pass_positions, trim_tokens
 from hyena_ray.dataset.keyed_random import mixed
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.dataset.tokens import ids_of, without_levels
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import model_device, upload
 from hyena_ray.model.window import WindowModel
@@ -224,8 +225,9 @@ def faithfulness(
     length, flank = model.readout.window, model.readout.required_flank
     targets = Targets(model, tokens, true_positive, settings, pass_positions(model, settings))
     shuffled, inner = tokens.copy(), slice(flank, flank + length)
+    shuffled[:, inner] = without_levels(shuffled[:, inner])
     keys = draw_keys(settings.seed, CURVES, windows.window_id.astype(np.uint64))
-    shuffled[:, inner] = shuffle_tokens(tokens[:, inner], keys)
+    ids_of(shuffled)[:, inner] = shuffle_tokens(ids_of(tokens)[:, inner], keys)
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     shares = np.linspace(0, 1, STEPS + 1)
     replaced = [rank < round(share * length) for share in shares]
@@ -321,6 +323,7 @@ def _replace(
     """Return tokens with those of `other` at the chosen bases of the windows, shape (N, W)."""
     mixed = tokens.copy()
     inner = slice(flank, flank + chosen.shape[1])
+    chosen = chosen.reshape(*chosen.shape, *(1,) * (tokens.ndim - 2))
     mixed[:, inner] = np.where(chosen, other[:, inner], tokens[:, inner])
     return mixed
 

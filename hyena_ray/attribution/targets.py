@@ -14,6 +14,7 @@ from hyena_ray.attribution.path_baselines import make_baselines, sequence_keys
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.reader import sample_evenly
 from hyena_ray.dataset.schema import Windows
+from hyena_ray.dataset.tokens import ids_of, level_of, without_levels
 from hyena_ray.errors import InputError
 from hyena_ray.model.devices import model_device, upload
 from hyena_ray.model.window import StrandInput, WindowModel, check_finite
@@ -70,12 +71,13 @@ class Targets:
 
     The target of a window is the sum of weight * positive logit over its labels. Tracks are
     embedded with the letters that they are measured from: those of a baseline are its own, and on
-    a path they change with the letters.
+    a path they change with the letters. A user's tracks have no value in a baseline, and on a path
+    they go from there to the value of the base.
 
     Args:
         model: Model in evaluation mode.
         tokens: Token ids of M windows with the flank that the readout requires, shape (M, W + 2 *
-            required_flank), uint8.
+            required_flank), uint8, with the levels of tracks behind them if the model reads any.
         true_positive: True positives, shape (M, W), or (M, 1) for sequences with one label; every
             window has one.
         settings: `normalise`, `baseline`, `shuffles` and `seed` are read.
@@ -105,8 +107,8 @@ class Targets:
         """Weight of every label, shape (M, labels)."""
         on_device = upload(tokens, self.device)
         self.strands = model.strands(on_device)
-        """Token ids of each strand, with the flank that the readout requires, shape (M, W + 2 *
-        required_flank), uint8."""
+        """Tokens of each strand, with the flank that the readout requires, of the shape of
+        `tokens`."""
         self.inputs = [model.strand_input(strand) for strand in self.strands]
         """What the model is given of each strand."""
         self.length = self.inputs[0].ids.shape[1]
@@ -172,8 +174,8 @@ class Targets:
         Args:
             strand: Number of the strand.
             window: Window of each point, shape (P,).
-            tokens_at: Function that returns the strand's token ids at some points: of numbers of
-                shape (R,), ids of shape (R, W + 2 * required_flank).
+            tokens_at: Function that returns the strand's tokens at some points: of numbers of
+                shape (R,), tokens of shape (R, W + 2 * required_flank), and levels behind them.
 
         Returns:
             Targets, shape (P,), float64.
@@ -234,7 +236,8 @@ def trim_tokens(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:
         windows: N windows as prepared, with the same flank or a longer one.
 
     Returns:
-        Token ids, shape (N, W + 2 * required_flank), uint8.
+        Token ids, shape (N, W + 2 * required_flank), uint8; with the levels of tracks behind them
+        if the model reads any.
 
     Raises:
         InputError: The windows have another length, or a shorter flank than the model requires.
@@ -259,7 +262,15 @@ def trim_tokens(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:
             f"the model needs a flank of {required}",
             f"prepare the data with --flank {required} or more",
         )
-    return windows.tokens[:, flank - required : flank + length + required]
+    trimmed = windows.tokens[:, flank - required : flank + length + required]
+    # What the model does not read must not change the draws that belong to a sequence.
+    if not model.scales:
+        alone: NDArray[np.uint8] = ids_of(trimmed)
+        return alone
+    read = without_levels(trimmed)
+    for scale in model.scales:
+        read[..., 1 + scale.number] = level_of(trimmed, scale.number)
+    return read
 
 
 def true_positives(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.contigs import N_CODE
+from hyena_ray.genome.signal_scale import NO_VALUE
 
 TOKEN_IDS: dict[str, int] = {
     "[CLS]": 0,
@@ -105,6 +106,21 @@ def ids_of(windows: Any) -> Any:
         Shape (n, length), a view.
     """
     return windows if windows.ndim == 2 else windows[..., 0]
+
+
+def without_levels(windows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a copy of windows in which no track has a value.
+
+    Args:
+        windows: Tokens of windows, shape (n, length) or (n, length, 1 + tracks), uint8.
+
+    Returns:
+        The same shape.
+    """
+    silent = windows.copy()
+    if silent.ndim == 3:
+        silent[..., 1:] = NO_VALUE
+    return silent
 
 
 def level_of(windows: Any, number: int) -> Any:

@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hyena_ray.errors import unknown_name
+from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.model.fitted_baseline import FittedBaseline
+from hyena_ray.model.heads import check_track_names
 from hyena_ray.model.perfect_trees import ALWAYS_LEFT, PerfectTrees, perfect_trees
+from hyena_ray.model.settings import TRACK_REACH
 from hyena_ray.model.tree_features import FEATURE_SETS, FeatureSet
 
 
@@ -79,7 +81,8 @@ class TreeEnsemble(nn.Module):
 class BoostedTrees(FittedBaseline):
     """Probability of class 1 = sigmoid(bias + sum over trees of a leaf's value).
 
-    Trees are fitted to the features of a task, one after the other, each to bases drawn anew.
+    Trees are fitted to the features of a task, and to a user's tracks at each base and around it,
+    one after the other, each to bases drawn anew.
     """
 
     score: TreeEnsemble
@@ -88,6 +91,10 @@ class BoostedTrees(FittedBaseline):
         super().build(config)
         if config.features not in FEATURE_SETS:
             raise unknown_name("config: features", config.features, "set of features", FEATURE_SETS)
+        check_track_names(config.tracks)
+        if measured := [name for name in config.tracks if name in TRACK_REACH]:
+            problem = "trees measure the letters themselves"
+            raise InputError("config: tracks", ",".join(measured), problem, "drop it")
         self.score = TreeEnsemble(config.trees, config.depth)
 
     @property

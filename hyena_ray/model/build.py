@@ -188,6 +188,7 @@ def _trees(
     return BoostedTrees(
         BoostedTreesConfig(
             features=task.name,
+            tracks=list(readout.tracks),
             trees=settings.trees,
             depth=settings.tree_depth,
             shrinkage=settings.tree_shrinkage,

@@ -124,7 +124,8 @@ class Classifier(nn.Module):
                 missing or have no use.
         """
         check_one_input(input_ids, inputs_embeds)
-        if (tracks is not None) != (self.tracks is not None and input_ids is not None):
+        reads = bool(getattr(self.config, "tracks", ()))
+        if (tracks is not None) != (reads and input_ids is not None):
             raise InputError(
                 "forward",
                 None,
@@ -132,9 +133,14 @@ class Classifier(nn.Module):
                 "give them to such a classifier with its ids, and to no other",
             )
         if tracks is not None and input_ids is not None:
-            inputs_embeds = self.embed(input_ids, tracks)
-            input_ids = None  # padding is not seen
+            return self._label_with_tracks(input_ids, tracks, positions)
         return self._label(input_ids, inputs_embeds, positions)
+
+    def _label_with_tracks(
+        self, input_ids: Tensor, tracks: Tensor, positions: slice
+    ) -> ClassifierOutput:
+        """Compute the output from ids and their tracks; padding is not seen."""
+        return self._label(None, self.embed(input_ids, tracks), positions)
 
     @abstractmethod
     def _label(

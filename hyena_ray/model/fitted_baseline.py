@@ -25,6 +25,10 @@ from hyena_ray.model.devices import model_device
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+SIGNAL_RADII = (50, 512)
+"""Bases on each side over which a user's tracks are averaged."""
+_UNITS = 1 << 20
+"""Parts of a standard deviation that the values of tracks are rounded to."""
 _ROWS = 1 << 15
 """Bases whose loss is computed at once."""
 
@@ -86,7 +90,7 @@ class FittedBaseline(LetterBaseline):
     def fit(
         self,
         number: int,
-        windows: Iterable[tuple[Tensor, Tensor]],
+        windows: Iterable[tuple[Tensor, ...]],
         bases: slice,
         class_weights: Tensor,
         seed: int,
@@ -95,8 +99,9 @@ class FittedBaseline(LetterBaseline):
 
         Args:
             number: Number of the candidate, from 0.
-            windows: Token ids, shape (B, L), and labels, shape (B, bases), of some windows at a
-                time; `IGNORED` where a base does not count.
+            windows: Token ids, shape (B, L), labels, shape (B, bases), and, for a model that reads
+                them, tracks, shape (B, L, C), of some windows at a time; `IGNORED` where a base
+                does not count.
             bases: Bases of the window within L.
             class_weights: Weights of class 0 and 1 in the loss, shape (2,).
             seed: Seed of whatever is drawn.
@@ -106,10 +111,10 @@ class FittedBaseline(LetterBaseline):
         """
         self.choose(number)
         measured, known = [], []
-        for ids, targets in windows:
+        for ids, targets, *tracks in windows:
             labels = targets.numpy(force=True)
             counted = labels != IGNORED
-            measured.append(self.measure(base_codes(ids), bases)[counted])
+            measured.append(self._features(ids, bases, *tracks)[counted])
             known.append(labels[counted])
         features, labels = np.concatenate(measured), np.concatenate(known)
         weights = class_weights.numpy(force=True)[labels]
@@ -146,11 +151,50 @@ class FittedBaseline(LetterBaseline):
         first, last, _ = positions.indices(input_ids.shape[1])
         return ClassifierOutput(self._logits_at(input_ids, slice(first, last)), ())
 
-    def _logits_at(self, input_ids: Tensor, bases: slice) -> Tensor:
+    def _label_with_tracks(
+        self, input_ids: Tensor, tracks: Tensor, positions: slice
+    ) -> ClassifierOutput:
+        first, last, _ = positions.indices(input_ids.shape[1])
+        return ClassifierOutput(self._logits_at(input_ids, slice(first, last), tracks), ())
+
+    def _features(
+        self, input_ids: Tensor, bases: slice, tracks: Tensor | None = None
+    ) -> NDArray[np.float32]:
+        """Return features of letters and, behind them, of tracks, shape (B, bases, F)."""
+        features = self.measure(base_codes(input_ids), bases)
+        if tracks is None:
+            return features
+        of_tracks = measure_signals(tracks.numpy(force=True), bases)
+        return np.concatenate((features, of_tracks), -1)
+
+    def _logits_at(self, input_ids: Tensor, bases: slice, tracks: Tensor | None = None) -> Tensor:
         """Map (B, L) ids to logits of some bases, shape (B, bases, 2), float32."""
-        features = torch.from_numpy(self.measure(base_codes(input_ids), bases))
+        features = torch.from_numpy(self._features(input_ids, bases, tracks))
         for_one: Tensor = self.score(features.to(input_ids.device)).float()
         return torch.cat([torch.zeros_like(for_one), for_one], dim=-1)
+
+
+def measure_signals(values: NDArray[np.float32], bases: slice) -> NDArray[np.float32]:
+    """Measure a user's tracks at bases and around them; equal on both strands.
+
+    Args:
+        values: Standardised values, shape (B, L, C), float32; 0 where there is none.
+        bases: Bases to measure, with a start and an end; the others are their flanks.
+
+    Returns:
+        The values of each base, and their means within `SIGNAL_RADII` as far as there are bases,
+        shape (B, bases, C * (1 + radii)), float32.
+    """
+    # Whole numbers, whose sums are exact: trees compare, and the other strand must get the same.
+    whole = np.rint(values.astype(np.float64) * _UNITS).astype(np.int64)
+    sums = np.pad(whole.cumsum(1), ((0, 0), (1, 0), (0, 0)))
+    at = np.arange(bases.start, bases.stop)
+    features = [whole[:, bases] / _UNITS]
+    for radius in SIGNAL_RADII:
+        first, last = np.maximum(at - radius, 0), np.minimum(at + radius + 1, values.shape[1])
+        number = (last - first)[:, None] * _UNITS
+        features.append((sums[:, last] - sums[:, first]) / number)
+    return np.concatenate(features, -1).astype(np.float32)
 
 
 def base_codes(input_ids: Tensor) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -194,10 +195,22 @@ def make_track_embedding(config: Any, width: int) -> TrackEmbedding | None:
     Raises:
         InputError: A track is unknown.
     """
-    for name in config.tracks:
+    check_track_names(config.tracks)
+    return TrackEmbedding(len(track_channels(config.tracks)), width) if config.tracks else None
+
+
+def check_track_names(names: Sequence[str]) -> None:
+    """Refuse what can be no names of tracks.
+
+    Args:
+        names: Value of `tracks` in a configuration.
+
+    Raises:
+        InputError: A name has another form, or is given twice.
+    """
+    for name in names:
         if not re.fullmatch(TRACK_NAME, name):
             problem = "no name of a track, which has small letters, digits and _"
             raise InputError("config: tracks", name, problem, "correct it")
-    if len(set(config.tracks)) < len(config.tracks):
-        raise InputError("config: tracks", ",".join(config.tracks), "one is named twice", "drop it")
-    return TrackEmbedding(len(track_channels(config.tracks)), width) if config.tracks else None
+    if len(set(names)) < len(names):
+        raise InputError("config: tracks", ",".join(names), "one is named twice", "drop it")

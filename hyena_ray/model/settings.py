@@ -28,11 +28,9 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Arithmetic of matrix products and activations; weights are float32. `tf32` multiplies float32
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
-TrackName = Literal["zhunt", "g4hunter", "composition"]
-"""Input tracks that are measured from the letters; see model/input_tracks.py."""
 TRACK_REACH: dict[str, int] = {"zhunt": 11, "g4hunter": 27, "composition": 512}
-"""Bases on each side of a base that a track depends on which is measured from the letters. The
-value of a user's track is that of the base itself."""
+"""Tracks that are measured from the letters (model/input_tracks.py), and bases on each side of a
+base that they depend on. The value of a user's track is that of the base itself."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
 CARD = "README.md"
@@ -65,7 +63,7 @@ LORA: dict[str, tuple[Any, ...]] = HYENADNA | {"lora.enabled": (True,)}
 SEQUENCES: dict[str, tuple[Any, ...]] = {
     "task": tuple(name for name, task in TASKS.items() if task.kind == "sequence")
 }
-NO_TRACKS = SEQUENCES | NO_HEAD
+NO_TRACKS = SEQUENCES | {"model.architecture": tuple(name for name in HEADLESS if name != "trees")}
 
 
 class ModelSettings(Settings):
@@ -186,7 +184,7 @@ class ReadoutSettings(Settings):
 
     @field_validator("tracks")
     @classmethod
-    def _tracks_differ(cls, tracks: tuple[TrackName, ...]) -> tuple[TrackName, ...]:
+    def _tracks_differ(cls, tracks: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(tracks)) < len(tracks):
             raise ValueError("a track is given twice")
         return tracks
@@ -281,7 +279,9 @@ def refuse_unused(settings: ModelSettings, tracks: tuple[str, ...], place: str) 
     if architecture != "hyenadna":
         given["model.backbone"] = settings.backbone
     if architecture in HEADLESS:
-        given["readout.tracks"] = ",".join(tracks)
+        # Trees measure the letters themselves, and have features of a user's tracks.
+        refused = [name for name in tracks if architecture != "trees" or name in TRACK_REACH]
+        given["readout.tracks"] = ",".join(refused)
     if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
         given["model.head"] = settings.head
     for key, value in given.items():

@@ -59,8 +59,10 @@ def fit_candidates(
 
 def _windows(
     model: WindowModel, train: WindowSource, recipe: TrainingSettings
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ids of the given strand, and labels, of all training windows, on the CPU."""
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield ids of the given strand, labels and tracks of all training windows, on the CPU."""
     with torch.inference_mode():
         for batch in train.batches(_READ, epoch=None, seed=recipe.seed):
-            yield model.strand_input(batch.tokens()).ids, batch.labels()
+            given = model.strand_input(batch.tokens())
+            tracks = () if given.tracks is None else (given.tracks,)
+            yield given.ids, batch.labels(), *tracks

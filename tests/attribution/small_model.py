@@ -16,7 +16,7 @@ from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import ClassifierFields
 from hyena_ray.model.convolution import ALL
-from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout, TrackName
+from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import StrandInput, WindowModel
 from hyena_ray.tasks import TASKS
 
@@ -136,7 +136,7 @@ def hyenadna(
     strands: Literal["forward", "both"] = "both",
     seed: int = 0,
     flank: int = FLANK,
-    tracks: tuple[TrackName, ...] = (),
+    tracks: tuple[str, ...] = (),
     head: Literal["linear", "electra", "lookahead"] = "lookahead",
 ) -> WindowModel:
     """HyenaDNA of random weights, large enough that its logits depend on the sequence."""

@@ -32,7 +32,6 @@ from hyena_ray.model.settings import (
     LoraSettings,
     ModelSettings,
     Readout,
-    TrackName,
 )
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
@@ -98,7 +97,7 @@ def test_z_hunt_from_a_table_is_z_hunt(letters: list[str]) -> None:
 @pytest.mark.parametrize("name", TRACKS)
 @given(letters=st.text("ACGTN", min_size=20, max_size=20), data=st.data())
 def test_a_track_depends_on_nothing_beyond_its_reach_and_not_on_where_a_row_begins(
-    name: TrackName, letters: str, data: st.DataObject
+    name: str, letters: str, data: st.DataObject
 ) -> None:
     reach = TRACK_REACH[name]
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
@@ -225,13 +224,15 @@ def test_a_readout_has_the_tracks_of_its_classifier() -> None:
             WindowModel(classifier, READOUT.updated({"tracks": tracks}, "test"))
 
 
-@pytest.mark.parametrize("tracks", [5, None, "zhunt", ["nothing"], [["zhunt"]], {"zhunt": 1}])
+@pytest.mark.parametrize(
+    "tracks", [5, None, "zhunt", ["No track"], [["zhunt"]], {"zhunt": 1}, ["zhunt"] * 2]
+)
 def test_tracks_in_a_damaged_configuration_are_refused(tracks: object) -> None:
     with pytest.raises(InputError, match="tracks"):
         DilatedCNN(parse_config(DilatedCNNConfig, {"tracks": tracks}, Path("config.json")))
 
 
-def test_a_track_given_twice_or_unknown_is_refused() -> None:
-    for names in (["zhunt", "zhunt"], ["zhunter"]):
+def test_a_track_given_twice_or_without_a_name_is_refused() -> None:
+    for names in (["zhunt", "zhunt"], ["Zhunt"]):
         with pytest.raises(InputError, match="tracks"):
             READOUT.updated({"tracks": names}, "test")
