@@ -264,11 +264,11 @@ def trim_tokens(model: WindowModel, windows: Windows) -> NDArray[np.uint8]:
         )
     trimmed = windows.tokens[:, flank - required : flank + length + required]
     # What the model does not read must not change the draws that belong to a sequence.
-    if not model.scales:
+    if not model.readout.scales:
         alone: NDArray[np.uint8] = ids_of(trimmed)
         return alone
     read = without_levels(trimmed)
-    for scale in model.scales:
+    for scale in model.readout.scales:
         read[..., 1 + scale.number] = level_of(trimmed, scale.number)
     return read
 

@@ -65,6 +65,7 @@ class Ensemble(WindowScorer):
             window=max(readout.window for readout in readouts),
             flank=max(readout.required_flank for readout in readouts),
             lookahead=0,
+            scales=tuple(dict.fromkeys(scale for own in readouts for scale in own.scales)),
         )
 
     @property

@@ -344,7 +344,8 @@ class Scorer:
         # Every cover has flanks of its own, with N past the ends of its contig.
         behind = cover + 2 * stored * np.arange(len(spans))
         codes = np.full(int(length.sum()) + 2 * stored * len(spans), N_CODE, np.uint8)
-        levels = np.full((len(codes), level_columns(self._model.scales)), NO_VALUE, np.uint8)
+        columns = level_columns(self._model.readout.scales)
+        levels = np.full((len(codes), columns), NO_VALUE, np.uint8)
         known = np.zeros(len(codes), bool)
         for span, at, begin, end in zip(
             spans,
@@ -361,7 +362,7 @@ class Scorer:
                 slice(at + begin, at + end),
             )
             codes[there] = sequence.codes[given]
-            if sequence.levels is not None and levels.shape[1]:
+            if columns and sequence.levels is not None:
                 levels[there] = sequence.levels[given]
             inside = slice(at + span.first, at + span.last)
             known[inside] = codes[inside] != N_CODE
@@ -628,7 +629,7 @@ class SequencePredictor:
 
     def _levels(self, values: Signals, size: int, place: str) -> NDArray[np.uint8]:
         """Return the levels of a sequence, shape (L, tracks)."""
-        scales = {scale.name: scale for scale in self.model.scales}
+        scales = {scale.name: scale for scale in self.model.readout.scales}
         check_tracks(self.model, values, f"{place}: tracks", 'give {"NAME": values}')
         levels = np.full((size, level_columns(scales.values())), NO_VALUE, np.uint8)
         for name, given in values.items():
@@ -656,7 +657,7 @@ def check_tracks(model: WindowScorer, given: Collection[str], place: str, remedy
         InputError: The model reads a track that is not given, or is given one that it does not
             read.
     """
-    wanted = [scale.name for scale in model.scales]
+    wanted = [scale.name for scale in model.readout.scales]
     problems = [
         InputError(
             place,
@@ -686,7 +687,7 @@ def open_tracks(model: WindowScorer, texts: Sequence[str]) -> tuple[SignalTrack,
     files = parse_tracks(texts)
     check_tracks(model, files, PLACE, REMEDY)
     tracks = []
-    for scale in model.scales:
+    for scale in model.readout.scales:
         with SignalFile(scale.name, files[scale.name]) as file:
             tracks.append(SignalTrack(files[scale.name], file.sha256, scale))
     return tuple(tracks)

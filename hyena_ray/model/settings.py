@@ -203,7 +203,8 @@ class Readout(ReadoutSettings):
     scales: tuple[SignalScale, ...] = Field(
         default=(), max_length=MOST_TRACKS, exclude_if=lambda scales: not scales
     )
-    """Scale of each of the user's tracks, in the order of their names in `tracks`."""
+    """Scale of each of the user's tracks, in the order of their names in `tracks`; of an ensemble,
+    of each that a member reads."""
 
     @property
     def most_tokens(self) -> int:

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, TOKEN_IDS, ids_of
 from hyena_ray.errors import InputError
 from hyena_ray.genome.called_regions import RegionSettings
-from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.model.beta_calibration import BetaCalibration
 from hyena_ray.model.classifier import Classifier, ClassifierOutput
 from hyena_ray.model.configuration import kind_of
@@ -120,12 +119,6 @@ class WindowScorer(nn.Module, ABC):
             Shape (B, labels), float32; NaN where the logits overflow.
         """
         return self.calibration.probability(self.predict(tokens))
-
-    @property
-    def scales(self) -> tuple[SignalScale, ...]:
-        """Scales of the user's tracks that the members read, each once, by number."""
-        read = {scale.number: scale for member in self.members for scale in member.readout.scales}
-        return tuple(read[number] for number in sorted(read))
 
     @property
     @abstractmethod

@@ -44,7 +44,7 @@ def _training_bytes(run: RunSettings, scales: Sequence[SignalScale]) -> float:
     model = build_untrained(run, scales).train()
     bases = model.readout.window + 2 * model.readout.required_flank
     # Levels of tracks behind a token need not be such: a pass takes the same memory.
-    columns = level_columns(model.scales)
+    columns = level_columns(model.readout.scales)
     tokens = torch.full((2, bases, 1 + columns) if columns else (2, bases), N_TOKEN)
     one, two = (saved_bytes(model, tokens[:rows]) for rows in (1, 2))
     training, scoring = (
