@@ -25,7 +25,7 @@ LEVELS = 255
 """Levels of values, from 1 on."""
 MOST_TRACKS = 16
 """Most tracks of prepared data."""
-MEASURED_TRACKS = ("zhunt", "g4hunter", "composition")
+MEASURED_TRACKS = ("zhunt", "g4hunter", "composition", "surroundings")
 """Tracks that are measured from the letters, and need no file; see model/input_tracks.py."""
 TRACK_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 """Names that a user's track may have."""

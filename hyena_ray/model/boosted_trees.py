@@ -17,7 +17,7 @@ from hyena_ray.errors import InputError, unknown_name
 from hyena_ray.model.fitted_baseline import FittedBaseline
 from hyena_ray.model.heads import check_track_names
 from hyena_ray.model.perfect_trees import ALWAYS_LEFT, PerfectTrees, perfect_trees
-from hyena_ray.model.settings import TRACK_REACH
+from hyena_ray.model.settings import TREES_MEASURE
 from hyena_ray.model.tree_features import FEATURE_SETS, FeatureSet
 
 
@@ -81,8 +81,8 @@ class TreeEnsemble(nn.Module):
 class BoostedTrees(FittedBaseline):
     """Probability of class 1 = sigmoid(bias + sum over trees of a leaf's value).
 
-    Trees are fitted to the features of a task, and to a user's tracks at each base and around it,
-    one after the other, each to bases drawn anew.
+    Trees are fitted to the features of a task and to tracks, one after the other, each to bases
+    drawn anew.
     """
 
     score: TreeEnsemble
@@ -92,8 +92,8 @@ class BoostedTrees(FittedBaseline):
         if config.features not in FEATURE_SETS:
             raise unknown_name("config: features", config.features, "set of features", FEATURE_SETS)
         check_track_names(config.tracks)
-        if measured := [name for name in config.tracks if name in TRACK_REACH]:
-            problem = "trees measure the letters themselves"
+        if measured := [name for name in config.tracks if name in TREES_MEASURE]:
+            problem = "trees have features of their own in its place"
             raise InputError("config: tracks", ",".join(measured), problem, "drop it")
         self.score = TreeEnsemble(config.trees, config.depth)
 

@@ -415,7 +415,7 @@ class BoostedTreesFields(ClassifierFields):
     features: str = "zdna"
     """A key of `tree_features.FEATURE_SETS`."""
     tracks: list[str] | tuple[str, ...] = ()
-    """Names of the user's tracks that are features too."""
+    """Names of the tracks that are features too."""
     trees: int = 100
     """Number of trees."""
     depth: int = 4

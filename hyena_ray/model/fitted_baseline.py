@@ -22,6 +22,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.baseline_models import OTHER, LetterBaseline
 from hyena_ray.model.classifier import ClassifierOutput
 from hyena_ray.model.devices import model_device
+from hyena_ray.model.input_tracks import TRACKS, track_channels
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -164,8 +165,10 @@ class FittedBaseline(LetterBaseline):
         features = self.measure(base_codes(input_ids), bases)
         if tracks is None:
             return features
-        of_tracks = measure_signals(tracks.numpy(force=True), bases)
-        return np.concatenate((features, of_tracks), -1)
+        values, names = tracks.numpy(force=True), self.config.tracks
+        signal = np.array([name not in TRACKS for name in names for _ in track_channels([name])])
+        of_letters, of_signals = values[:, bases, ~signal], values[..., signal]
+        return np.concatenate((features, of_letters, measure_signals(of_signals, bases)), -1)
 
     def _logits_at(self, input_ids: Tensor, bases: slice, tracks: Tensor | None = None) -> Tensor:
         """Map (B, L) ids to logits of some bases, shape (B, bases, 2), float32."""

@@ -4,9 +4,10 @@ Some are measured from the letters; others are signals of a user's experiments, 
 with the tokens (`dataset.tokens`).
 
 Which tract flips depends on more than its letters: on how readily it does so by itself, which an
-untrained predictor knows, and on what is within half a kilobase, which competes for the same
-supercoils. A network would need long windows and many regions to learn either. As input tracks they
-cost next to nothing.
+untrained predictor knows, on what is within half a kilobase, which competes for the same
+supercoils, and on what kind of DNA is around it for thousands of bases, such as the island or gene
+of a promoter. A network would need long windows and many regions to learn any of these. As input
+tracks they cost next to nothing.
 
 What is measured from the letters is measured on a strand, in its own direction, and from a fixed
 number of bases on each side, so that it does not depend on where a window begins or how long it is.
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyena_ray.dataset.tokens import FIRST_BASE, N_TOKEN, ids_of, level_of
+from hyena_ray.dataset.tokens import FIRST_BASE, ids_of, level_of
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.genome.untrained import G4HUNTER_WINDOW, LONGEST_RUN, every_window, zhunt_scores
@@ -33,6 +35,8 @@ COMPOSITION_RADII = (50, 150, 512)
 """Bases on each side over which composition is measured: about 100, 300 and 1,024 in all."""
 DINUCLEOTIDES = (4, 6)
 """Sizes of the Z-HUNT windows, each by itself."""
+SURROUNDINGS_RADII = (2048, 8192)
+"""Bases on each side over which the surroundings are measured."""
 _USUAL_GC, _USUAL_CPG = 0.41, 0.01
 """Fractions in the human genome."""
 _COMPOSITION_SCALE = 8
@@ -47,7 +51,7 @@ class Track(NamedTuple):
     channels: tuple[str, ...]
     """Name of each of its numbers."""
     measure: Callable[[Tensor, slice], Tensor]
-    """Map from base codes (B, L), int64, and some bases of them to numbers (B, bases, channels),
+    """Map from base codes (B, L), uint8, and some bases of them to numbers (B, bases, channels),
     float32, of about mean 0 and spread 1."""
 
 
@@ -92,8 +96,8 @@ def measure_tracks(
         torch.Size([1, 20, 2])
     """
     scale_of = {scale.name: scale for scale in scales}
-    codes = ids_of(tokens).long() - FIRST_BASE
-    codes = torch.where((codes >= 0) & (codes < N_TOKEN - FIRST_BASE), codes, N_CODE)
+    # In bytes, since rows are long; special tokens, which are below A, wrap to what is above N.
+    codes = (ids_of(tokens).to(torch.uint8) - FIRST_BASE).clamp_max(N_CODE)
     measured = []
     for name in names:
         if name not in TRACKS:
@@ -164,6 +168,91 @@ def _measure_composition(codes: Tensor, bases: slice) -> Tensor:
     return _COMPOSITION_SCALE * torch.stack(measured, -1)
 
 
+def pair_frequencies(codes: Tensor, bases: slice, radius: int) -> Tensor:
+    """Measure how often every pair of neighbours occurs around bases; equal on both strands.
+
+    Args:
+        codes: Base codes, shape (B, L), integer; `N_CODE` where unknown.
+        bases: Bases to measure, with `radius` bases on each side of them.
+        radius: Bases on each side over which pairs are counted.
+
+    Returns:
+        Fraction of each of `PAIRS` among the pairs of known bases; 0 where nothing is known. Shape
+        (B, bases, 10), float32.
+
+    Example:
+        >>> codes = torch.tensor([[0, 1, 2, 3, 3]])  # AC, CG, GT, TT
+        >>> found = pair_frequencies(codes, slice(2, 3), radius=2)[0, 0]
+        >>> {pair: float(share) for pair, share in zip(PAIRS, found, strict=True) if share}
+        {'AA or TT': 0.25, 'AC or GT': 0.5, 'CG': 0.25}
+    """
+    kind = _pair_kinds(codes.device)
+    pairs = (N_CODE + 1) * codes[:, :-1] + codes[:, 1:]
+    around_first = pairs[:, bases.start - radius : bases.start + radius]
+    at_first = F.embedding_bag(around_first.int(), kind, mode="sum")[:, None]
+    # From one base to the next a pair comes in on the right, and one is left behind on the left.
+    right = pairs[:, bases.start + radius : bases.stop - 1 + radius]
+    left = pairs[:, bases.start - radius : bases.stop - 1 - radius]
+    changes = (kind[right.int()] - kind[left.int()]).cumsum(1)
+    counts = torch.cat([at_first, at_first + changes], 1)  # whole numbers: exact in any order
+    return counts / counts.sum(-1, keepdim=True).clamp_min(1)
+
+
+def _pair_names() -> tuple[str, ...]:
+    """Return pairs of letters, each with its reverse complement: they are one on double DNA."""
+    found: list[str] = []
+    for first, second in product("ACGT", repeat=2):
+        pair, other = first + second, _COMPLEMENT[second] + _COMPLEMENT[first]
+        if pair <= other:
+            found.append(pair if pair == other else f"{pair} or {other}")
+    return tuple(found)
+
+
+_COMPLEMENT = dict(zip("ACGT", "TGCA", strict=True))
+PAIRS = _pair_names()
+"""Pairs of neighbours, by the letters of either strand."""
+_USUAL_PAIRS = {
+    "AA or TT": (0.167, 0.051),
+    "AC or GT": (0.102, 0.008),
+    "AG or CT": (0.144, 0.014),
+    "AT": (0.065, 0.023),
+    "CA or TG": (0.151, 0.012),
+    "CC or GG": (0.130, 0.049),
+    "CG": (0.016, 0.011),
+    "GA or TC": (0.120, 0.008),
+    "GC": (0.052, 0.018),
+    "TA": (0.053, 0.022),
+}
+"""Mean and spread, about, of these frequencies along the human genome."""
+_GC_USUAL, _GC_SPREAD = 0.456, 0.083
+_GC_OF_PAIRS = tuple(sum(pair[:2].count(letter) for letter in "GC") / 2 for pair in PAIRS)
+"""Share of G and C in a pair: the mean over all pairs is the GC content."""
+
+
+@cache
+def _pair_kinds(device: torch.device) -> Tensor:
+    """Return which of `PAIRS` each two base codes are, as a row with 1, or of 0 with an N."""
+    kinds = [
+        [float(first + second in pair.split(" or ")) for pair in PAIRS]
+        for first, second in product("ACGTN", repeat=2)
+    ]
+    return torch.tensor(kinds, device=device)
+
+
+def _measure_surroundings(codes: Tensor, bases: slice) -> Tensor:
+    usual, spread = torch.tensor(
+        [_USUAL_PAIRS[pair] for pair in PAIRS], device=codes.device
+    ).unbind(-1)
+    of_gc = torch.tensor(_GC_OF_PAIRS, device=codes.device)
+    measured = []
+    for radius in SURROUNDINGS_RADII:
+        frequencies = pair_frequencies(codes, bases, radius)
+        # A product and a sum, in one order on both strands.
+        gc = (frequencies * of_gc).sum(-1, keepdim=True)
+        measured += [(gc - _GC_USUAL) / _GC_SPREAD, (frequencies - usual) / spread]
+    return torch.cat(measured, -1)
+
+
 def _measure_zhunt(codes: Tensor, bases: slice) -> Tensor:
     scores = torch.stack([zhunt(codes, size)[:, bases] for size in DINUCLEOTIDES], -1)
     return (scores.log1p() - _ZHUNT_USUAL) / _ZHUNT_SPREAD
@@ -176,7 +265,7 @@ def zhunt(codes: Tensor, dinucleotides: int) -> Tensor:
     before the first of them is scored: that of 6 dinucleotides takes 50 s of one core.
 
     Args:
-        codes: Base codes, shape (B, L), int64; `N_CODE` where unknown.
+        codes: Base codes, shape (B, L), integer; `N_CODE` where unknown.
         dinucleotides: Dinucleotides of a window.
 
     Returns:
@@ -192,6 +281,7 @@ def look_up_zhunt(codes: Tensor, dinucleotides: int) -> Tensor:
     """Score bases as `zhunt` does, on any device, without the host."""
     size = 2 * dinucleotides
     starts = codes.shape[1] - size + 1
+    codes = codes.int()
     number = torch.zeros_like(codes[:, :starts])
     known = torch.ones_like(number, dtype=torch.bool)
     for offset in range(size):
@@ -240,9 +330,14 @@ TRACKS: dict[str, Track] = {
         tuple(f"{what} within {radius}" for radius in COMPOSITION_RADII for what in ("GC", "CpG")),
         _measure_composition,
     ),
+    "surroundings": Track(
+        tuple(f"{what} within {radius}" for radius in SURROUNDINGS_RADII for what in ("GC", *PAIRS)),
+        _measure_surroundings,
+    ),
 }
 """Tracks that are measured from the letters, by name: the logarithm of Z-HUNT's score; G4Hunter's
-largest mean of either sign; GC content and the square root of the CpG frequency."""
+largest mean of either sign; GC content and the square root of the CpG frequency; GC content and the
+frequencies of all pairs of neighbours in the surroundings."""
 
 
 class ZeroInitLinear(nn.Linear):

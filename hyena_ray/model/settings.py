@@ -28,9 +28,16 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Arithmetic of matrix products and activations; weights are float32. `tf32` multiplies float32
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
-TRACK_REACH: dict[str, int] = {"zhunt": 11, "g4hunter": 27, "composition": 512}
+TRACK_REACH: dict[str, int] = {
+    "zhunt": 11,
+    "g4hunter": 27,
+    "composition": 512,
+    "surroundings": 8192,
+}
 """Tracks that are measured from the letters (model/input_tracks.py), and bases on each side of a
 base that they depend on. The value of a user's track is that of the base itself."""
+TREES_MEASURE = ("zhunt", "g4hunter", "composition")
+"""Tracks whose place the features of boosted trees take."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
 
 CARD = "README.md"
@@ -163,6 +170,7 @@ class ReadoutSettings(Settings):
     """Numbers for every base that a model reads beside its letter. Networks read those that are
     measured from the letters: `zhunt`, how readily DNA turns into Z-DNA; `g4hunter`, runs of G and
     C; `composition`, GC content and CpG frequency within half a kilobase. Networks and trees read
+    `surroundings`, the frequencies of all pairs of neighbours within 2,048 and 8,192 bases, and
     tracks of your own, by the names that `prepare --track` gave them."""
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
@@ -280,8 +288,7 @@ def refuse_unused(settings: ModelSettings, tracks: tuple[str, ...], place: str) 
     if architecture != "hyenadna":
         given["model.backbone"] = settings.backbone
     if architecture in HEADLESS:
-        # Trees measure the letters themselves, and have features of a user's tracks.
-        refused = [name for name in tracks if architecture != "trees" or name in TRACK_REACH]
+        refused = [name for name in tracks if architecture != "trees" or name in TREES_MEASURE]
         given["readout.tracks"] = ",".join(refused)
     if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
         given["model.head"] = settings.head
