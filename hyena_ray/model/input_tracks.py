@@ -331,7 +331,9 @@ TRACKS: dict[str, Track] = {
         _measure_composition,
     ),
     "surroundings": Track(
-        tuple(f"{what} within {radius}" for radius in SURROUNDINGS_RADII for what in ("GC", *PAIRS)),
+        tuple(
+            f"{what} within {radius}" for radius in SURROUNDINGS_RADII for what in ("GC", *PAIRS)
+        ),
         _measure_surroundings,
     ),
 }

@@ -23,7 +23,7 @@ from hyena_ray.model.configuration import BoostedTreesConfig
 from hyena_ray.model.input_tracks import COMPOSITION_RADII, composition
 from hyena_ray.model.perfect_trees import perfect_trees
 from hyena_ray.model.saved import load_window_model, save_window_model
-from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.settings import TREES_MEASURE, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.tree_features import DINUCLEOTIDES, FAR, FEATURE_SETS
 from hyena_ray.tasks import TASKS
 
@@ -130,6 +130,36 @@ def test_fitted_trees_are_saved_and_loaded_to_the_bit(tmp_path: Path) -> None:
     assert torch.equal(loaded.predict(tokens), model.predict(tokens))
     assert model.predict(tokens).std() > 0.1
     assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+
+
+def test_trees_learn_what_surrounds_a_base_for_thousands_of_bases(tmp_path: Path) -> None:
+    settings = ModelSettings(architecture="trees", trees=20, tree_depth=2, tree_fraction=0.5)
+    readout = Readout(window=10, flank=20, lookahead=0, tracks=("surroundings",))
+    model = build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0).eval()
+    rng = np.random.default_rng(0)
+    stored = readout.required_flank
+    codes = random_codes(40, 10 + 2 * stored)
+    labels = np.repeat(rng.random(40) < 0.5, 10).reshape(40, 10).astype(np.int8)
+    rich = rng.choice(4, codes.shape, p=(0.1, 0.4, 0.4, 0.1)).astype(np.uint8)
+    far = np.ones(codes.shape[1], bool)
+    far[stored - 1000 : stored + 1010] = False  # where the other features end
+    codes = np.where(far & (labels[:, :1] == 1), rich, codes)
+    tokens = torch.from_numpy(codes_to_tokens(codes))
+    given = model.strand_input(tokens)
+    assert given.tracks is not None
+    assert isinstance(model.classifier, BoostedTrees)
+    windows = [(given.ids, torch.from_numpy(labels), given.tracks)]
+    model.classifier.fit(0, windows, slice(20, 30), torch.ones(2), seed=0)
+    called = model.predict(tokens).argmax(-1).numpy()
+    assert np.array_equal(called, labels)
+    save_window_model(model, tmp_path / "model")
+    assert torch.equal(load_window_model(tmp_path / "model").predict(tokens), model.predict(tokens))
+
+
+@pytest.mark.parametrize("name", TREES_MEASURE)
+def test_trees_refuse_tracks_in_whose_place_they_have_features(name: str) -> None:
+    with pytest.raises(InputError, match=rf"tracks: {name}: trees have features"):
+        BoostedTrees(BoostedTreesConfig(tracks=[name]))
 
 
 def test_an_unknown_set_of_features_is_refused() -> None:

@@ -20,9 +20,11 @@ from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import DilatedCNNConfig, parse_config
 from hyena_ray.model.input_tracks import (
     TRACKS,
+    PAIRS,
     composition,
     look_up_zhunt,
     measure_tracks,
+    pair_frequencies,
     track_channels,
     zhunt,
 )
@@ -54,6 +56,10 @@ def some_tokens(stored: int = STORED, batch: int = 3) -> Tensor:
     return torch.randint(7, 11, (batch, 20 + 2 * stored), dtype=torch.uint8)
 
 
+def other_strand(tokens: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(reverse_complement(tokens.numpy())))
+
+
 def codes_of(text: str) -> Tensor:
     return torch.tensor([["ACGTN".index(letter) for letter in text]])
 
@@ -73,6 +79,32 @@ def test_composition_is_that_counted_letter_by_letter(text: str, radius: int) ->
         known, pairs = near.replace("N", ""), len(re.findall("(?=[ACGT][ACGT])", near))
         assert gc == pytest.approx(sum(c in "GC" for c in known) / max(len(known), 1))
         assert cpg == pytest.approx(near.count("CG") / max(pairs, 1))
+
+
+@given(st.text("ACGTN", min_size=40, max_size=60), st.integers(1, 15))
+def test_frequencies_of_pairs_are_those_counted_pair_by_pair(text: str, radius: int) -> None:
+    bases = slice(radius, len(text) - radius)
+    found = pair_frequencies(codes_of(text), bases, radius)[0]
+    for base, frequencies in zip(range(*bases.indices(len(text))), found.tolist(), strict=True):
+        near = text[base - radius : base + radius + 1]
+        pairs = [near[at : at + 2] for at in range(2 * radius)]
+        known = [pair for pair in pairs if "N" not in pair]
+        for name, frequency in zip(PAIRS, frequencies, strict=True):
+            share = sum(pair in name.split(" or ") for pair in known) / max(len(known), 1)
+            assert frequency == pytest.approx(share)
+
+
+def test_surroundings_are_equal_on_both_strands_and_have_the_gc_content() -> None:
+    tokens = torch.randint(7, 12, (2, 2 * 8192 + 30), dtype=torch.uint8)
+    inner = slice(8192, 8192 + 30)
+    found = measure_tracks(("surroundings",), tokens, inner)
+    other = measure_tracks(("surroundings",), other_strand(tokens), inner)
+    assert torch.equal(found, other.flip(1))
+    tokens = torch.randint(7, 11, (2, 2 * 8192 + 30), dtype=torch.uint8)
+    found = measure_tracks(("surroundings",), tokens, inner)
+    of_gc = found[..., track_channels(("surroundings",)).index("GC within 8192")]
+    gc, _ = composition(tokens.int() - 7, inner, 8192).unbind(-1)
+    torch.testing.assert_close(of_gc * 0.083 + 0.456, gc, atol=1e-4, rtol=0)
 
 
 @given(letters=st.text("ACGTN", min_size=80, max_size=80))
@@ -131,9 +163,8 @@ def test_the_other_strand_gets_the_flipped_prediction(architecture: str) -> None
     model = a_model(architecture)
     disturb(model)
     tokens = some_tokens()
-    other = torch.from_numpy(np.ascontiguousarray(reverse_complement(tokens.numpy())))
     with torch.no_grad():
-        assert torch.equal(model.predict(tokens), model.predict(other).flip(1))
+        assert torch.equal(model.predict(tokens), model.predict(other_strand(tokens)).flip(1))
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
