@@ -19,8 +19,8 @@ from hyena_ray.model.baseline_models import DilatedCNN
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import DilatedCNNConfig, parse_config
 from hyena_ray.model.input_tracks import (
-    TRACKS,
     PAIRS,
+    TRACKS,
     composition,
     look_up_zhunt,
     measure_tracks,
