@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
+from math import prod
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -483,7 +484,7 @@ def _distinct(
     tokens: NDArray[np.uint8], true_positive: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return one row of each group of equal ones, and the number of its group for every row."""
-    read = tokens.reshape(len(tokens), -1)
+    read = tokens.reshape(len(tokens), prod(tokens.shape[1:]))
     rows = np.concatenate([read, true_positive.view(np.uint8)], axis=1)
     _, once, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return once, inverse
