@@ -9,6 +9,7 @@ from functools import cache
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import Origin
+from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.splits import VALIDATION
 from hyena_ray.model.provenance import Provenance, Use, read_provenance
 from hyena_ray.training.settings import RunSettings
@@ -126,6 +127,39 @@ def seen_in_training(trained_on: Origin, data: Origin, split: str, length: int) 
     used = used_contigs(trained_on)
     scored = [c.contig for c in now.counts_of(length, split) if c.positive + c.negative]
     return tuple(f"{contig} ({used[contig]})" for contig in scored if contig in used)
+
+
+def teacher_leak(
+    trained_on: Origin | None, data: PreparedData, length: int
+) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Describe what a teacher has seen of the held-out contigs of the data that it teaches.
+
+    A student learns from it what it has seen there, so that its own figures are flattered as well.
+
+    Args:
+        trained_on: Data that the teacher was trained on; None where it does not say.
+        data: Prepared data of the student, or a fold's view of them.
+        length: Window length of the student, in bases.
+
+    Returns:
+        By split, name and use of every held-out contig that the teacher was trained on, or that
+        chose its epoch; and the problem in words, empty where there is none.
+    """
+    splits = VALIDATION, "test"
+    if trained_on is None:
+        unknown = "does not say what it was trained on: whether held-out contigs is unknown"
+        return dict.fromkeys(splits, ()), unknown
+    # Held out is what the view of a fold says.
+    now = Origin.from_data(data).model_copy(update={"manifest": data.manifest})
+    seen = {split: seen_in_training(trained_on, now, split, length) for split in splits}
+    contigs = ", ".join(dict.fromkeys(contig for split in splits for contig in seen[split]))
+    if contigs:
+        return seen, f"has seen held-out contigs: {contigs}; figures of what it teaches flatter it"
+    if trained_on.manifest.folds and trained_on.manifest_sha256 == now.manifest_sha256:
+        return seen, "was trained on a fold of the same data: whether on this one is unknown"
+    if trained_on.manifest.simulated and not now.manifest.simulated:
+        return seen, "was trained on a simulated genome, and knows nothing of real DNA"
+    return seen, ""
 
 
 def used_contigs(trained_on: Origin) -> dict[str, str]:
