@@ -145,10 +145,9 @@ def teacher_leak(
         By split, name and use of every held-out contig that the teacher was trained on, or that
         chose its epoch; and the problem in words, empty where there is none.
     """
-    splits = VALIDATION, "test"
+    splits, unknown = (VALIDATION, "test"), "whether it has seen held-out contigs is unknown"
     if trained_on is None:
-        unknown = "does not say what it was trained on: whether held-out contigs is unknown"
-        return dict.fromkeys(splits, ()), unknown
+        return dict.fromkeys(splits, ()), f"does not say what it was trained on: {unknown}"
     # Held out is what the view of a fold says.
     now = Origin.from_data(data).model_copy(update={"manifest": data.manifest})
     seen = {split: seen_in_training(trained_on, now, split, length) for split in splits}
@@ -156,7 +155,13 @@ def teacher_leak(
     if contigs:
         return seen, f"has seen held-out contigs: {contigs}; figures of what it teaches flatter it"
     if trained_on.manifest.folds and trained_on.manifest_sha256 == now.manifest_sha256:
-        return seen, "was trained on a fold of the same data: whether on this one is unknown"
+        return seen, f"was trained on a fold of the same data: {unknown}"
+    genomes = [
+        {file.sha256 for file in manifest.inputs if file.role == "genome"}
+        for manifest in (trained_on.manifest, now.manifest)
+    ]
+    if all(genomes) and not genomes[0] & genomes[1]:
+        return seen, f"was trained on another genome file: {unknown}"
     if trained_on.manifest.simulated and not now.manifest.simulated:
         return seen, "was trained on a simulated genome, and knows nothing of real DNA"
     return seen, ""

@@ -30,13 +30,15 @@ def training_targets(batch: Batch, recipe: TrainingSettings, device: torch.devic
         Shape (B, W); `IGNORED` for a base that does not count. The labels themselves, int8, if
         nothing softens them, else probabilities of class 1, float32.
     """
-    labels = batch.labels(device)
-    taught, share = batch.teacher(device), recipe.teacher_share
-    if not recipe.soft_edges and taught is None:
+    labels, share = batch.labels(device), recipe.teacher_share
+    if not recipe.soft_edges and share is None:
         return labels
     targets = soften_edges(labels, recipe.soft_edges) if recipe.soft_edges else labels.float()
-    if taught is None or share is None:
+    if share is None:
         return targets
+    taught = batch.teacher(device)
+    if taught is None:
+        raise RuntimeError("these windows have no teacher: see distillation.teach")
     return torch.where(labels == IGNORED, targets, share * taught + (1 - share) * targets)
 
 

@@ -459,7 +459,7 @@ def _train_windows(training: Training) -> WindowSource:
         read = min(total, read + windows)
         progress.update(State(done=read))
 
-    with Progress("reading the teacher", total, "windows", brief=True) as progress:
+    with Progress("teacher", total, "windows", brief=True) as progress:
         both = training.settings.training.reverse_complement
         source = teach(train, taught.teacher, both_strands=both, on_progress=on_progress)
     taught.teacher.to("cpu")  # its memory is the student's
