@@ -9,7 +9,6 @@ from functools import cache
 
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import Origin
-from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.genome.splits import VALIDATION
 from hyena_ray.model.provenance import Provenance, Use, read_provenance
 from hyena_ray.training.settings import RunSettings
@@ -130,7 +129,7 @@ def seen_in_training(trained_on: Origin, data: Origin, split: str, length: int) 
 
 
 def teacher_leak(
-    trained_on: Origin | None, data: PreparedData, length: int
+    trained_on: Origin | None, data: Origin, length: int
 ) -> tuple[dict[str, tuple[str, ...]], str]:
     """Describe what a teacher has seen of the held-out contigs of the data that it teaches.
 
@@ -138,7 +137,7 @@ def teacher_leak(
 
     Args:
         trained_on: Data that the teacher was trained on; None where it does not say.
-        data: Prepared data of the student, or a fold's view of them.
+        data: Data of the student, with the manifest of the fold's view where they are in folds.
         length: Window length of the student, in bases.
 
     Returns:
@@ -148,21 +147,19 @@ def teacher_leak(
     splits, unknown = (VALIDATION, "test"), "whether it has seen held-out contigs is unknown"
     if trained_on is None:
         return dict.fromkeys(splits, ()), f"does not say what it was trained on: {unknown}"
-    # Held out is what the view of a fold says.
-    now = Origin.from_data(data).model_copy(update={"manifest": data.manifest})
-    seen = {split: seen_in_training(trained_on, now, split, length) for split in splits}
+    seen = {split: seen_in_training(trained_on, data, split, length) for split in splits}
     contigs = ", ".join(dict.fromkeys(contig for split in splits for contig in seen[split]))
     if contigs:
         return seen, f"has seen held-out contigs: {contigs}; figures of what it teaches flatter it"
-    if trained_on.manifest.folds and trained_on.manifest_sha256 == now.manifest_sha256:
+    if trained_on.manifest.folds and trained_on.manifest_sha256 == data.manifest_sha256:
         return seen, f"was trained on a fold of the same data: {unknown}"
     genomes = [
         {file.sha256 for file in manifest.inputs if file.role == "genome"}
-        for manifest in (trained_on.manifest, now.manifest)
+        for manifest in (trained_on.manifest, data.manifest)
     ]
     if all(genomes) and not genomes[0] & genomes[1]:
         return seen, f"was trained on another genome file: {unknown}"
-    if trained_on.manifest.simulated and not now.manifest.simulated:
+    if trained_on.manifest.simulated and not data.manifest.simulated:
         return seen, "was trained on a simulated genome, and knows nothing of real DNA"
     return seen, ""
 

@@ -206,6 +206,8 @@ def load_teacher(
     from hyena_ray.model.ensemble import scorer_of
     from hyena_ray.model.saved import load_window_model
 
+    # What is held out is what the view of a fold says.
+    scored = Origin.from_data(data).model_copy(update={"manifest": data.manifest})
     models, seen, task = [], dict[str, tuple[str, ...]](), data.manifest.task
     for folder in folders:
         model = load_window_model(folder)
@@ -224,7 +226,7 @@ def load_teacher(
                 + (" or shorter ones" if model.labels_bases else ""),
             )
         _check_flank(model, folder, data)
-        found, problem = teacher_leak(origin, data, length)
+        found, problem = teacher_leak(origin, scored, length)
         seen = {
             split: tuple(dict.fromkeys((*seen.get(split, ()), *contigs)))
             for split, contigs in found.items()
