@@ -92,18 +92,33 @@ class Ensemble(WindowScorer):
             member.read_strands(strands)
 
     def _log_probabilities(self, member: WindowModel, tokens: Tensor) -> Tensor:
-        window, own = self.readout.window, member.readout.window
-        around = tokens.shape[1] - window
-        offsets = window_offsets(window, own).tolist()
-        windows = torch.stack([tokens[:, first : first + own + around] for first in offsets], 1)
-        odds = member.calibration.line(log_odds(member.predict(windows.flatten(0, 1))))
-        both = F.logsigmoid(torch.stack((-odds, odds), -1))
-        if not self.labels_bases:
-            return both
-        parts = both.unflatten(0, (len(tokens), len(offsets)))
-        # The last window has bases of the one before it, which count there.
-        last = parts[:, -1, len(offsets) * own - window :]
-        return torch.cat((parts[:, :-1].flatten(1, 2), last), 1)
+        odds = member.calibration.line(long_window_odds(member, tokens, self.readout.window))
+        return F.logsigmoid(torch.stack((-odds, odds), -1))
+
+
+def long_window_odds(model: WindowModel, tokens: Tensor, window: int) -> Tensor:
+    """Compute the log-odds of windows that may be longer than a model's own.
+
+    It reads longer ones side by side, as it reads a stretch, and the last one ends with the window.
+
+    Args:
+        model: The model.
+        tokens: Windows with their flanks, shape (B, window + 2 * stored).
+        window: Bases of these windows, at least those of the model's.
+
+    Returns:
+        Log-odds of class 1 before calibration, shape (B, labels), float32.
+    """
+    own, around = model.readout.window, tokens.shape[1] - window
+    offsets = window_offsets(window, own).tolist()
+    windows = torch.stack([tokens[:, first : first + own + around] for first in offsets], 1)
+    odds = log_odds(model.predict(windows.flatten(0, 1)))
+    if not model.labels_bases:
+        return odds
+    parts = odds.unflatten(0, (len(tokens), len(offsets)))
+    # The last window has bases of the one before it, which count there.
+    last = parts[:, -1, len(offsets) * own - window :]
+    return torch.cat((parts[:, :-1].flatten(1, 2), last), 1)
 
 
 def load_scorer(folders: Sequence[AnyPath]) -> WindowScorer:
@@ -118,12 +133,15 @@ def load_scorer(folders: Sequence[AnyPath]) -> WindowScorer:
     return scorer_of([load_window_model(folder) for folder in folders], folders)
 
 
-def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> WindowScorer:
+def scorer_of(
+    models: Sequence[WindowModel], folders: Sequence[AnyPath], option: str = "--model"
+) -> WindowScorer:
     """Return a model as it is, or several as an ensemble.
 
     Args:
         models: The models.
         folders: Their folders, for the message.
+        option: Option that gave them, for the message.
 
     Raises:
         InputError: One is given twice, or they differ in what they label, in what they call a
@@ -138,26 +156,26 @@ def scorer_of(models: Sequence[WindowModel], folders: Sequence[AnyPath]) -> Wind
         sha256 = model_sha256(model)
         if sha256 in shown:
             problem = f"is the same model as {shown[sha256]}"
-            raise InputError("--model", folder, problem, "give each model once")
+            raise InputError(option, folder, problem, "give each model once")
         shown[sha256] = folder
         if model.labels_bases != first.labels_bases:
             kinds = ("sequences", "bases")
             problem = f"labels {kinds[model.labels_bases]}, and {folders[0]} labels "
             problem += kinds[first.labels_bases]
-            raise InputError("--model", folder, problem, "give models of one task")
+            raise InputError(option, folder, problem, "give models of one task")
         if (model.min_length, model.merge_gap) != (first.min_length, first.merge_gap):
             problem = f"calls regions of {model.min_length} bases or more, joined across gaps of "
             problem += f"{model.merge_gap}, and {folders[0]} those of {first.min_length} and "
             problem += str(first.merge_gap)
-            raise InputError("--model", folder, problem, "give models of one task")
+            raise InputError(option, folder, problem, "give models of one task")
         for scale in model.readout.scales:
             _, other = scales.setdefault(scale.number, (folder, scale))
             if other != scale:
                 problem = f"reads the track {scale.name} otherwise than {scales[scale.number][0]}"
                 problem += f" does {other.name}: they were trained on other tracks"
-                raise InputError("--model", folder, problem, "give models of the same data")
+                raise InputError(option, folder, problem, "give models of the same data")
         if not first.labels_bases and model.readout.window != first.readout.window:
             problem = f"reads sequences of {model.readout.window} bases, and {folders[0]} those of "
             problem += str(first.readout.window)
-            raise InputError("--model", folder, problem, "give models of one length")
+            raise InputError(option, folder, problem, "give models of one length")
     return Ensemble(models).eval()

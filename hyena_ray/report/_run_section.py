@@ -132,6 +132,8 @@ def _search_facts(summary: TuneRecord) -> Iterator[list[str]]:
 def _training_facts(record: TrainRecord) -> Iterator[list[str]]:
     yield ["best epoch", str(record.best_epoch)]
     yield ["weights trained", f"{record.trainable_share:.1%}"]
+    if record.teacher is not None:
+        yield ["sha256 of the teacher", record.teacher.replace(",", ", ")]
     if record.seconds_per_epoch is not None:
         yield ["time of an epoch", f"{record.seconds_per_epoch:,.1f} s"]
     yield ["peak memory", f"{record.peak_memory / 2**20:,.0f} MiB"]

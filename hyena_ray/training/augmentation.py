@@ -17,7 +17,6 @@ from hyena_ray.dataset.tokens import random_half
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.devices import upload
 from hyena_ray.model.window import reverse_complement
-from hyena_ray.training.loaders import Batch
 from hyena_ray.training.settings import TrainingSettings
 
 
@@ -25,7 +24,7 @@ class Changes(NamedTuple):
     """Changes to a batch of B windows, applied in the order of the fields."""
 
     shift: int = 0
-    """Rows by which the labels are rolled down: window i gets the labels of window i - shift."""
+    """Rows by which the targets are rolled down: window i gets those of window i - shift."""
     removed: int = 0
     """Bases by which every window is shortened. What is cut off a side of the window becomes part
     of its flank, so flanks remain real bases."""
@@ -34,31 +33,31 @@ class Changes(NamedTuple):
     turned: NDArray[np.bool_] | None = None
     """Whether each window is replaced by the opposite strand, shape (B,); None if none is."""
 
-    def make(self, batch: Batch, device: torch.device, own: slice = ALL) -> tuple[Tensor, Tensor]:
-        """Apply the changes, and return the tokens of some windows and the labels of all.
+    def make(self, tokens: Tensor, targets: Tensor, own: slice = ALL) -> tuple[Tensor, Tensor]:
+        """Apply the changes to the tokens of some windows of the batch and to the targets of all.
 
         Args:
-            batch: The batch that the changes were drawn for.
-            device: Device on which the changes are applied and the result is.
-            own: Windows whose tokens are returned; those of the others are not read.
+            tokens: Tokens of these windows, shape (own, W + 2 * stored flank), uint8.
+            targets: Labels or probabilities of all windows, shape (B, W), on the same device.
+            own: Which windows of the batch these are.
 
         Returns:
-            Tokens, shape (own, W - removed + 2 * stored flank), uint8, with the levels of tracks
-            behind them where the data have any, and labels, shape (B, W - removed), int8.
+            Tokens, shape (own, W - removed + 2 * stored flank), with the levels of tracks behind
+            them where the data have any, and targets, shape (B, W - removed).
         """
-        tokens, labels = batch.tokens(device, own), batch.labels(device)
+        device = tokens.device
         if self.shift:
-            labels = labels.roll(self.shift, 0)
+            targets = targets.roll(self.shift, 0)
         if self.offsets is not None:
             offsets = upload(self.offsets, device)
             tokens = crop(tokens, offsets[own], self.removed)
-            labels = crop(labels, offsets, self.removed)
+            targets = crop(targets, offsets, self.removed)
         if self.turned is not None:
             turned = upload(self.turned, device)
             flags = turned[own].view(-1, *(1,) * (tokens.ndim - 1))
             tokens = torch.where(flags, reverse_complement(tokens), tokens)
-            labels = torch.where(turned[:, None], labels.flip(1), labels)
-        return tokens, labels
+            targets = torch.where(turned[:, None], targets.flip(1), targets)
+        return tokens, targets
 
 
 class Augmentation:

@@ -21,6 +21,7 @@ from hyena_ray.progress import shortened_list
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Kind, Task, task_named
 from hyena_ray.training.bootstrap import Interval
+from hyena_ray.training.distillation import TeacherRecord
 from hyena_ray.training.evaluation import Evaluation
 from hyena_ray.training.reliability import TOP
 from hyena_ray.training.settings import RunSettings
@@ -132,6 +133,8 @@ class CardFacts(NamedTuple):
     """Whether adapters are next to the weights, in peft's format."""
     provenance: Provenance | None
     """What the backbone has seen, where it is known."""
+    teacher: TeacherRecord | None = None
+    """Teacher that the model learnt from, where there was one."""
 
 
 def card_text(facts: CardFacts) -> str:
@@ -181,7 +184,21 @@ def _what(facts: CardFacts) -> list[str]:
     lines.append(f"{about}, and {strands}.")
     if facts.provenance is not None:
         lines += ["", pretraining_text(facts.provenance)]
+    if facts.teacher is not None:
+        lines += ["", _teacher_text(facts.teacher, settings.training.teacher_share)]
     return lines
+
+
+def _teacher_text(teacher: TeacherRecord, share: float | None) -> str:
+    members = [
+        f"{code_span(name)} (sha256 `{sha256}`)"
+        for name, sha256 in zip(teacher.architectures, teacher.sha256.split(","), strict=True)
+    ]
+    mean = "the mean of the probabilities of " if len(members) > 1 else "the probability of "
+    named = f"{mean}{' and '.join(members)}"
+    text = f"Trained towards {share:g} of {named}, and its labels for the rest."
+    seen = dict.fromkeys(contig for contigs in teacher.seen.values() for contig in contigs)
+    return f"{text} **This teacher has seen {', '.join(seen)}.**" if seen else text
 
 
 def _how_to_load(facts: CardFacts) -> list[str]:

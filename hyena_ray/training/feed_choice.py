@@ -108,16 +108,18 @@ def asked_feed(runs: Iterable[RunSettings]) -> AskedFeed:
     return next(iter(asked), "auto")
 
 
-def windows_bytes(data: PreparedData, lengths: Sequence[int]) -> int:
+def windows_bytes(data: PreparedData, lengths: Sequence[int], *, taught: bool = False) -> int:
     """Return the size in memory of what runs train on and are scored on, in bytes.
 
     Args:
         data: Prepared data.
         lengths: Lengths of the training windows.
+        taught: Whether training windows have the probabilities of a teacher, 4 bytes a base.
     """
     held_out = data.manifest.stretch or data.manifest.lengths[0]
     rows = [(length, TRAIN) for length in lengths] + [(held_out, VALIDATION)]
-    return sum(
+    said = sum(4 * length * data.count(length, TRAIN) for length in lengths) if taught else 0
+    return said + sum(
         data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
         for length, split in rows
     )

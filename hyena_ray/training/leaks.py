@@ -128,6 +128,42 @@ def seen_in_training(trained_on: Origin, data: Origin, split: str, length: int) 
     return tuple(f"{contig} ({used[contig]})" for contig in scored if contig in used)
 
 
+def teacher_leak(
+    trained_on: Origin | None, data: Origin, length: int
+) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Describe what a teacher has seen of the held-out contigs of the data that it teaches.
+
+    A student learns from it what it has seen there, so that its own figures are flattered as well.
+
+    Args:
+        trained_on: Data that the teacher was trained on; None where it does not say.
+        data: Data of the student, with the manifest of the fold's view where they are in folds.
+        length: Window length of the student, in bases.
+
+    Returns:
+        By split, name and use of every held-out contig that the teacher was trained on, or that
+        chose its epoch; and the problem in words, empty where there is none.
+    """
+    splits, unknown = (VALIDATION, "test"), "whether it has seen held-out contigs is unknown"
+    if trained_on is None:
+        return dict.fromkeys(splits, ()), f"does not say what it was trained on: {unknown}"
+    seen = {split: seen_in_training(trained_on, data, split, length) for split in splits}
+    contigs = ", ".join(dict.fromkeys(contig for split in splits for contig in seen[split]))
+    if contigs:
+        return seen, f"has seen held-out contigs: {contigs}; figures of what it teaches flatter it"
+    if trained_on.manifest.folds and trained_on.manifest_sha256 == data.manifest_sha256:
+        return seen, f"was trained on a fold of the same data: {unknown}"
+    genomes = [
+        {file.sha256 for file in manifest.inputs if file.role == "genome"}
+        for manifest in (trained_on.manifest, data.manifest)
+    ]
+    if all(genomes) and not genomes[0] & genomes[1]:
+        return seen, f"was trained on another genome file: {unknown}"
+    if trained_on.manifest.simulated and not data.manifest.simulated:
+        return seen, "was trained on a simulated genome, and knows nothing of real DNA"
+    return seen, ""
+
+
 def used_contigs(trained_on: Origin) -> dict[str, str]:
     """Return the contigs that a model was trained on, or that chose its epoch, and their use.
 

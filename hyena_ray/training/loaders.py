@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -93,12 +94,21 @@ class Batch:
         tokens: Tokens of all windows of the source, shape (N, W + 2 * stored flank), uint8.
         labels: Labels of all windows, shape (N, W), int8; `IGNORED` for a base that does not count.
         rows: Indices of the windows in the batch, shape (B,).
+        teacher: A teacher's probabilities of class 1 for all labels, shape (N, W), float32; None
+            where there is no teacher.
     """
 
-    def __init__(self, tokens: DeviceRows, labels: DeviceRows, rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        tokens: DeviceRows,
+        labels: DeviceRows,
+        rows: NDArray[np.int64],
+        teacher: DeviceRows | None = None,
+    ) -> None:
         self._tokens = tokens
         self._labels = labels
         self._rows = rows
+        self._teacher = teacher
 
     @classmethod
     def of(cls, tokens: NDArray[np.uint8], labels: NDArray[np.int8]) -> Batch:
@@ -139,6 +149,14 @@ class Batch:
         """
         return self._labels.take(self._rows, device)
 
+    def teacher(self, device: torch.device = HOST) -> Tensor | None:
+        """Return a teacher's probabilities of all windows of the batch on a device; None without.
+
+        Args:
+            device: Device of the result.
+        """
+        return None if self._teacher is None else self._teacher.take(self._rows, device)
+
 
 class OwnRows(DeviceRows):
     """The rows of an array that one of several workers reads; no other one can be taken.
@@ -166,7 +184,11 @@ class OwnRows(DeviceRows):
 
 
 def batches_in(
-    tokens: DeviceRows, labels: DeviceRows, order: NDArray[np.int64], batch_size: int
+    tokens: DeviceRows,
+    labels: DeviceRows,
+    order: NDArray[np.int64],
+    batch_size: int,
+    teacher: DeviceRows | None = None,
 ) -> Iterator[Batch]:
     """Cut windows into batches.
 
@@ -175,9 +197,10 @@ def batches_in(
         labels: Labels of the same windows.
         order: Numbers of the windows in the order in which they are passed through.
         batch_size: Windows of a batch; the last one may have fewer.
+        teacher: A teacher's probabilities for the same windows, where there is one.
     """
     for first in range(0, len(order), batch_size):
-        yield Batch(tokens, labels, order[first : first + batch_size])
+        yield Batch(tokens, labels, order[first : first + batch_size], teacher)
 
 
 class WindowSource(Protocol):
@@ -215,6 +238,8 @@ class ArraySource:
         [2, 1]
     """
 
+    _teacher: DeviceRows | None = None
+
     def __init__(self, windows: Windows, shares: str | None = None) -> None:
         self._tokens = DeviceRows(windows.tokens, resident=True)
         self._labels = DeviceRows(windows.labels, resident=True)
@@ -225,12 +250,42 @@ class ArraySource:
         """Number of windows of an epoch."""
         return self._draw.count
 
+    @property
+    def stored(self) -> int:
+        """Number of windows, those included that an epoch does not draw."""
+        return len(self._labels.array)
+
+    @property
+    def labels_per_window(self) -> int:
+        """Labels of a window: its bases, or one of a sequence."""
+        return int(self._labels.array.shape[1])
+
     def batches(self, batch_size: int, *, epoch: int | None, seed: int) -> Iterator[Batch]:
         """Yield the windows of an epoch once; see `WindowSource.batches`."""
         order = self._draw.rows(epoch=epoch or 0, seed=seed)
         if epoch is not None:
             order = order[np.random.default_rng([seed, epoch]).permutation(self.count)]
-        yield from batches_in(self._tokens, self._labels, order, batch_size)
+        yield from batches_in(self._tokens, self._labels, order, batch_size, self._teacher)
+
+    def every_window(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all windows, whether an epoch draws them or not, in batches of one size.
+
+        Args:
+            batch_size: Windows of a batch; the last one is filled up with the last window.
+        """
+        whole = -(-self.stored // batch_size) * batch_size
+        order = np.arange(whole).clip(max=self.stored - 1)
+        yield from batches_in(self._tokens, self._labels, order, batch_size, self._teacher)
+
+    def taught(self, probabilities: NDArray[np.float32]) -> Self:
+        """Return the same windows with the probabilities of a teacher.
+
+        Args:
+            probabilities: Its probabilities of class 1 for all labels, shape (N, W).
+        """
+        source = copy.copy(self)
+        source._teacher = DeviceRows(probabilities, resident=True)
+        return source
 
 
 class ProgressSource:

@@ -1,4 +1,9 @@
-"""Losses on logits of bases, or of sequences as windows of one label."""
+"""Losses on logits of bases, or of sequences as windows of one label.
+
+A target is a label, or a probability of class 1 between two labels. The loss of a probability is
+the sum over both classes of probability x class weight x loss, and its weight that of probability x
+class weight, which is between those of the labels. `IGNORED` in place of either does not count.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ class WeightedLoss(NamedTuple):
 
 
 LabelLoss = Callable[[Tensor, Tensor, Tensor], WeightedLoss]
-"""From logits (B, W, C), labels (B, W) and class weights (C,) to a loss."""
+"""From logits (B, W, C), targets (B, W) and class weights (C,) to a loss."""
 
 
 def class_weights(recipe: TrainingSettings) -> Tensor:
@@ -52,12 +57,13 @@ def training_loss(recipe: TrainingSettings) -> LabelLoss:
     return weighted_cross_entropy
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> WeightedLoss:
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor) -> WeightedLoss:
     """Return the class-weighted cross-entropy over bases.
 
     Args:
         logits: Shape (B, W, C), any float type.
-        labels: Shape (B, W), integer; `IGNORED` where a base does not count.
+        targets: Labels, shape (B, W), integer; or probabilities of class 1 of two, float32.
+            `IGNORED` where a base does not count.
         class_weights: Shape (C,), float32.
 
     Reference: Bokhyan 2025, Algorithm 1.
@@ -68,31 +74,40 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor
         >>> round(float(loss.total), 4), float(loss.weight), round(float(loss.mean), 4)
         (2.7726, 4.0, 0.6931)
     """
+    soft = targets.is_floating_point()
     total = F.cross_entropy(
         logits.flatten(0, 1).float(),
-        labels.flatten().long(),
+        class_shares(targets) if soft else targets.flatten().long(),
         weight=class_weights,
-        ignore_index=IGNORED,
+        ignore_index=IGNORED,  # of labels; probabilities have no share of any class there
         reduction="sum",
     )
-    return WeightedLoss(total, total_weight(labels, class_weights))
+    return WeightedLoss(total, total_weight(targets, class_weights))
 
 
-def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: float) -> WeightedLoss:
+def focal_loss(
+    logits: Tensor, targets: Tensor, class_weights: Tensor, gamma: float
+) -> WeightedLoss:
     """Return the cross-entropy of every base times (1 - p)^gamma, p the probability of its class.
 
     Args:
         logits: Shape (B, W, C), any float type.
-        labels: Shape (B, W), integer; `IGNORED` where a base does not count.
+        targets: Labels, shape (B, W), integer; or probabilities of class 1 of two, float32.
+            `IGNORED` where a base does not count.
         class_weights: Shape (C,), float32.
         gamma: At least 0; 0 is `weighted_cross_entropy`.
 
     Reference: Lin et al. 2017, equation 5.
     """
-    target = labels.flatten().long()
+    log_p = logits.flatten(0, 1).float().log_softmax(-1)
+    if targets.is_floating_point():
+        # The probability of not being of a class is that of the other one.
+        losses = -log_p * torch.exp(gamma * log_p.flip(-1)) * class_weights
+        total = (losses * class_shares(targets)).sum()
+        return WeightedLoss(total, total_weight(targets, class_weights))
+    target = targets.flatten().long()
     counted = target != IGNORED
     target = target.clamp_min(0)
-    log_p = logits.flatten(0, 1).float().log_softmax(-1)
     is_target = F.one_hot(target, log_p.shape[-1]).bool()
     # log(1 - p) from the other classes: 1 - p itself is 0 where p is near 1, and its powers below 1
     # have no gradient there.
@@ -100,18 +115,35 @@ def focal_loss(logits: Tensor, labels: Tensor, class_weights: Tensor, gamma: flo
     # Gathered, because the host would have to wait for the size of log_p[is_target].
     target_log_p = log_p.gather(1, target[:, None])[:, 0]
     losses = -target_log_p * torch.exp(gamma * log_rest) * class_weights[target]
-    return WeightedLoss((losses * counted).sum(), total_weight(labels, class_weights))
+    return WeightedLoss((losses * counted).sum(), total_weight(targets, class_weights))
 
 
-def total_weight(labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Sum the class weights of all labels that count; a mean loss is divided by it.
+def class_shares(targets: Tensor) -> Tensor:
+    """Return the probabilities of class 0 and 1.
 
     Args:
-        labels: Any shape, integer; `IGNORED` where a base does not count.
+        targets: Probabilities of class 1, any shape, float32; `IGNORED` where a base does not
+            count.
+
+    Returns:
+        Shape (n, 2); both are 0 where a base does not count.
+    """
+    flat = targets.flatten()
+    return torch.stack((1 - flat, flat), -1) * (flat != IGNORED)[:, None]
+
+
+def total_weight(targets: Tensor, class_weights: Tensor) -> Tensor:
+    """Sum the class weights of all targets that count; a mean loss is divided by it.
+
+    Args:
+        targets: Labels, any shape, integer; or probabilities of class 1 of two, float32. `IGNORED`
+            where a base does not count.
         class_weights: Shape (C,), float32.
 
     Returns:
         A scalar.
     """
-    target = labels.flatten().long()
+    if targets.is_floating_point():
+        return (class_shares(targets) * class_weights).sum()
+    target = targets.flatten().long()
     return (class_weights[target.clamp_min(0)] * (target != IGNORED)).sum()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyena_ray.dataset.negative_draws import check_shares
+from hyena_ray.dataset.origin import NAME as DATA
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, nearest_name, unknown_name
 from hyena_ray.genome.signal_scale import MEASURED_TRACKS, SignalScale
@@ -13,15 +16,22 @@ from hyena_ray.genome.splits import TRAIN, VALIDATION
 from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unused
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.training.leaks import warn_of_leak
+from hyena_ray.training.leaks import teacher_leak, warn_of_leak
 from hyena_ray.training.settings import RunSettings
 
 if TYPE_CHECKING:  # a command line is checked without torch
     from hyena_ray.model.window import WindowModel, WindowScorer
 
+logger = logging.getLogger(__name__)
+
 
 def check_run_fits(
-    settings: RunSettings, data: PreparedData, place: str, *, gpu: bool | None
+    settings: RunSettings,
+    data: PreparedData,
+    place: str,
+    *,
+    gpu: bool | None,
+    teacher: bool = False,
 ) -> None:
     """Refuse settings that the prepared windows, the task, the model or the device cannot serve.
 
@@ -33,6 +43,7 @@ def check_run_fits(
         place: Where the settings come from, for the message.
         gpu: Whether the run will have a GPU; None if the cluster decides, in which case
             `check_arithmetic` must be called once that is known.
+        teacher: Whether the run has a teacher.
 
     Raises:
         InputError: Names the first setting that does not fit.
@@ -50,8 +61,26 @@ def check_run_fits(
     _check_splits(settings, data, place)
     _check_negatives(settings, data, place)
     _check_model(settings, place)
+    if not teacher:
+        refuse_teacher_share(settings, f"{place}: training.teacher_share")
     warn_of_leak(settings, data.manifest)
     check_arithmetic(settings.training.precision, place, gpu=gpu)
+
+
+def refuse_teacher_share(settings: RunSettings, place: str) -> None:
+    """Refuse a teacher's share in a run that has no teacher.
+
+    Args:
+        settings: Settings of the run.
+        place: Where the share comes from, for the message.
+
+    Raises:
+        InputError: There is such a share.
+    """
+    share = settings.training.teacher_share
+    if share is not None:
+        problem = "there is no teacher"
+        raise InputError(place, share, problem, "leave it out, or give `train --teacher MODEL`")
 
 
 def check_arithmetic(precision: Precision, place: str, *, gpu: bool | None) -> None:
@@ -117,14 +146,7 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
 
     model = load_window_model(folder)
     manifest, readout = data.manifest, model.readout
-    kind = "base" if model.labels_bases else "sequence"
-    if kind != task_named(manifest.task).kind:
-        raise InputError(
-            folder,
-            f"labels {kind}s",
-            f"the data in {data.folder} is {manifest.task}",
-            "give a model of that task, or other data",
-        )
+    _check_kind(model, folder, data)
     if manifest.stretch is not None and readout.window > manifest.stretch:
         raise InputError(
             folder,
@@ -139,15 +161,36 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
             f"the data in {data.folder} has sequences of {manifest.lengths[0]} bases",
             "give data or a model of that length",
         )
-    if readout.required_flank > manifest.flank:
+    _check_flank(model, folder, data)
+    _check_scales(model, folder, data)
+    return model
+
+
+def _check_kind(model: WindowModel, folder: AnyPath, data: PreparedData) -> None:
+    kind = "base" if model.labels_bases else "sequence"
+    if kind != task_named(data.manifest.task).kind:
         raise InputError(
             folder,
-            f"flank of {readout.required_flank} bases",
-            f"the data in {data.folder} has {manifest.flank} bases on each side",
-            f"prepare data with --flank {readout.required_flank} or more, or give another model",
+            f"labels {kind}s",
+            f"the data in {data.folder} is {data.manifest.task}",
+            "give a model of that task, or other data",
         )
-    given = {scale.name: scale for scale in manifest.scales}
-    for scale in readout.scales:
+
+
+def _check_flank(model: WindowModel, folder: AnyPath, data: PreparedData) -> None:
+    needed, stored = model.readout.required_flank, data.manifest.flank
+    if needed > stored:
+        raise InputError(
+            folder,
+            f"flank of {needed} bases",
+            f"the data in {data.folder} has {stored} bases on each side",
+            f"prepare data with --flank {needed} or more, or give another model",
+        )
+
+
+def _check_scales(model: WindowModel, folder: AnyPath, data: PreparedData) -> None:
+    given = {scale.name: scale for scale in data.manifest.scales}
+    for scale in model.readout.scales:
         if given.get(scale.name) != scale:
             other = f"{scale.name} with another scale or number"
             raise InputError(
@@ -158,7 +201,61 @@ def load_fitting_model(folder: AnyPath, data: PreparedData) -> WindowModel:
                 "give data prepared with the same tracks and training contigs, or score a genome, "
                 "with --track",
             )
-    return model
+
+
+def load_teacher(
+    folders: Sequence[AnyPath], data: PreparedData, length: int
+) -> tuple[WindowScorer, dict[str, tuple[str, ...]]]:
+    """Load a teacher, or several as an ensemble, and check that it reads the training windows.
+
+    What it has seen of the held-out contigs is warned of.
+
+    Args:
+        folders: Folders of the models.
+        data: Prepared windows, as the run sees them.
+        length: Window length of the run, in bases.
+
+    Returns:
+        The teacher, in evaluation mode, on the CPU; and by held-out split, the contigs that it has
+        seen, with their use.
+
+    Raises:
+        InputError: A folder holds no model, or one of another task, with longer windows or more
+            flank than the data have; or they are no ensemble.
+    """
+    from hyena_ray.model.ensemble import scorer_of
+    from hyena_ray.model.saved import load_window_model
+
+    # What is held out is what the view of a fold says.
+    scored = Origin.from_data(data).model_copy(update={"manifest": data.manifest})
+    models, seen, task = [], dict[str, tuple[str, ...]](), data.manifest.task
+    for folder in folders:
+        model = load_window_model(folder)
+        origin = Origin.read(folder) if (folder / DATA).is_file() else None
+        if origin is not None and origin.manifest.task != task:
+            problem = f"was trained on {origin.manifest.task}, and the data is {task}"
+            raise InputError("--teacher", folder, problem, "give a model of that task")
+        _check_kind(model, folder, data)
+        window = model.readout.window
+        if window > length or (window < length and not model.labels_bases):
+            raise InputError(
+                "--teacher",
+                folder,
+                f"reads windows of {window} bases, and those of the run have {length}",
+                "give a model with windows of that length"
+                + (" or shorter ones" if model.labels_bases else ""),
+            )
+        _check_flank(model, folder, data)
+        _check_scales(model, folder, data)
+        found, problem = teacher_leak(origin, scored, length)
+        seen = {
+            split: tuple(dict.fromkeys((*seen.get(split, ()), *contigs)))
+            for split, contigs in found.items()
+        }
+        if problem:
+            logger.warning("--teacher: %s: %s", folder, problem)
+        models.append(model)
+    return scorer_of(models, folders, "--teacher"), seen
 
 
 def load_fitting_scorer(folders: Sequence[AnyPath], data: PreparedData) -> WindowScorer:
@@ -183,6 +280,7 @@ def _check_sequences(settings: RunSettings, task: Task, place: str) -> None:
         ("readout.lookahead", settings.readout.lookahead, "set it to 0"),
         ("readout.tracks", ",".join(settings.readout.tracks), "leave it out"),
         ("training.shortest_crop", settings.training.shortest_crop, "set it to null"),
+        ("training.soft_edges", settings.training.soft_edges, "set it to 0"),
         ("training.metric", metric if metric.startswith("tile_") else None, "set it to mcc"),
         ("model.head", head if head == "lookahead" else None, "set it to linear or electra"),
     ):

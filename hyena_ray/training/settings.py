@@ -144,6 +144,15 @@ class TrainingSettings(Settings):
     probability of the true class."""
     focal_gamma: Annotated[float, UsedWhere(FOCAL, unless=FITTED)] = Field(default=2.0, ge=0)
     """Exponent of the focal loss: the higher, the less easy bases count."""
+    soft_edges: Annotated[int, UsedWhere(unless=SEQUENCES | FITTED)] = Field(default=0, ge=0)
+    """Bases on each side of a region's edge over which the target of a base rises from 0 to 1 on a
+    line; 0 trains towards the labels as they are. Figures, calibration and thresholds are always of
+    the labels as they are."""
+    teacher_share: Annotated[float | None, UsedWhere(unless=FITTED)] = Field(
+        default=None, ge=0, le=1
+    )
+    """Fraction of the target that is the teacher's probability, where `train --teacher` names one;
+    the rest is the label's. None takes 0.5 with a teacher, and has no other value without."""
     reverse_complement: Annotated[bool, UsedWhere(unless=FITTED)] = True
     """Reverse-complement a random half of each batch."""
     shortest_crop: Annotated[int | None, UsedWhere(unless=SEQUENCES | FITTED)] = Field(

@@ -30,6 +30,7 @@ from hyena_ray.training.loaders import ArraySource, WindowSource, check_both_cla
 from hyena_ray.training.losses import class_weights, total_weight, training_loss
 from hyena_ray.training.schedules import Schedule
 from hyena_ray.training.settings import SHOWN_METRICS, RunSettings, TrainingSettings
+from hyena_ray.training.soft_targets import training_targets
 from hyena_ray.training.stages import stage_at_epoch, stage_optimizer, training_stages
 from hyena_ray.training.trainer import (
     DivergenceError,
@@ -303,8 +304,8 @@ def new_trainer(
     weights = class_weights(recipe).to(model_device(model))
     weighted_loss = training_loss(recipe)
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return weighted_loss(logits, labels, weights).total
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return weighted_loss(logits, targets, weights).total
 
     return Trainer(
         model,
@@ -349,8 +350,8 @@ def step_batches(
     """Yield this worker's part of every step of an epoch.
 
     Every worker draws the same augmentation for all windows of a step, and takes its own windows by
-    rank. It reads the tokens of its own windows and the labels of all, because its loss is divided
-    by the weight of all labels. A worker without windows of its own gets one without labels, since
+    rank. It reads the tokens of its own windows and the targets of all, because its loss is divided
+    by the weight of all targets. A worker without windows of its own gets one without labels, since
     every worker must run the model.
 
     Args:
@@ -366,10 +367,12 @@ def step_batches(
     for batch in train.batches(together, epoch=epoch, seed=recipe.seed):
         changes, idle = augmentation.draw(len(batch), batch.window), workers.rank >= len(batch)
         own = workers.part(len(batch))
-        tokens, labels = changes.make(batch, device, own)
-        weight = total_weight(labels, weights)
-        targets = torch.full_like(labels[own], IGNORED) if idle else labels[own]
-        window = None if recipe.shortest_crop is None else labels.shape[1]
+        tokens, targets = changes.make(
+            batch.tokens(device, own), training_targets(batch, recipe, device), own
+        )
+        weight = total_weight(targets, weights)
+        window = None if recipe.shortest_crop is None else targets.shape[1]
+        targets = torch.full_like(targets[own], IGNORED) if idle else targets[own]
         yield StepBatch(tokens, targets, weight, recipe.batch_size, (window,))
 
 

@@ -20,6 +20,7 @@ from hyena_ray.settings import dotted
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import CardFacts, write_card
 from hyena_ray.training.checkpoint import CHECKPOINT, load_state
+from hyena_ray.training.distillation import TeacherRecord
 from hyena_ray.training.evaluation import Evaluation, evaluate_on_split
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ProgressSource, WindowSource
@@ -75,6 +76,7 @@ def train_and_test(
     *,
     fingerprint: str,
     test: bool,
+    teacher: TeacherRecord | None = None,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> tuple[RunFigures, Evaluation | None]:
     """Train a run, or resume the one in `folder`, score its best epoch and write its model card.
@@ -91,6 +93,7 @@ def train_and_test(
         on_epoch: Called after every epoch.
         fingerprint: What identifies the run; a checkpoint with another one is refused.
         test: Whether the test split is scored.
+        teacher: Teacher of the training windows, where there is one.
         on_progress: Called with the number of windows of every batch that was trained on or scored.
 
     Returns:
@@ -124,7 +127,13 @@ def train_and_test(
     model = load_window_model(result.model_folder)
     model.to(default_device())
     evaluation = score_and_describe(
-        model, result.model_folder, settings, data, test=test, on_progress=on_progress
+        model,
+        result.model_folder,
+        settings,
+        data,
+        test=test,
+        teacher=teacher,
+        on_progress=on_progress,
     )
     if evaluation is not None:
         write_json(folder / EVALUATION, evaluation.as_json())
@@ -146,6 +155,7 @@ def score_and_describe(
     data: PreparedData,
     *,
     test: bool,
+    teacher: TeacherRecord | None = None,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> Evaluation | None:
     """Score a trained model, and write its card.
@@ -156,6 +166,7 @@ def score_and_describe(
         settings: Settings of the run that trained it.
         data: Prepared windows, as that run sees them.
         test: Whether the test split is scored; the validation split always is.
+        teacher: Teacher that the model learnt from, where there was one.
         on_progress: Called with the number of windows of every batch of the test split.
 
     Returns:
@@ -167,6 +178,9 @@ def score_and_describe(
     weights = class_weights(settings.training)
     validation = evaluate_on_split(model, data, "val", weights)
     tested = evaluate_on_split(model, data, "test", weights, on_progress) if test else None
+    if teacher is not None:  # through whom the model has seen what the teacher has
+        validation = validation._replace(seen=teacher.seen["val"])
+        tested = None if tested is None else tested._replace(seen=teacher.seen["test"])
     adapter, provenance = (folder / ADAPTER).is_dir(), read_provenance(folder)
     best = validation if tested is None else tested
     for warning in best.warnings():
@@ -176,7 +190,8 @@ def score_and_describe(
         write_json(folder / EVALUATION, best.as_json())
         # A model may be published: where its data lay is nobody's business.
         Origin.from_data(data).model_copy(update={"folder": data.folder.name}).write(folder)
-    write_card(folder, CardFacts(settings, data.manifest, validation, tested, adapter, provenance))
+    facts = CardFacts(settings, data.manifest, validation, tested, adapter, provenance, teacher)
+    write_card(folder, facts)
     return tested
 
 

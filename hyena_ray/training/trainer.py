@@ -66,7 +66,7 @@ class StepBatch(NamedTuple):
     inputs: Tensor
     """Tokens on the device, shape (B, T), integer."""
     targets: Tensor
-    """Labels on the device, shape (B, L), integer."""
+    """Labels on the device, shape (B, L), integer; or probabilities of class 1, float32."""
     weight: Tensor
     """Divisor of the summed loss of all workers, which gives the step's mean loss; a float32 scalar
     on the device."""

@@ -19,8 +19,11 @@ from hyena_ray.model.ensemble import load_scorer
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.predictor import ContigSlice, Scorer
 from hyena_ray.model.saved import load_window_model
+from hyena_ray.model.window import WindowScorer
 from hyena_ray.storage import AnyPath
+from hyena_ray.training.distillation import teach
 from hyena_ray.training.evaluation import EVALUATION_BATCH
+from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights, weighted_cross_entropy
 from hyena_ray.training.settings import RunSettings
 from hyena_ray.training.supervised import new_model
@@ -79,6 +82,20 @@ def training_seconds(
             model.predict(torch.from_numpy(scored).to(device))
 
     return recipe.accumulation * seconds_of(step), seconds_of(score) / EVALUATION_BATCH
+
+
+def teaching_seconds(teacher: WindowScorer, windows: Windows, *, both_strands: bool) -> float:
+    """Time the reading of a training window by a teacher.
+
+    Args:
+        teacher: A model, or several as an ensemble.
+        windows: Windows to read.
+        both_strands: Whether it reads both strands, however it was trained.
+    """
+    teacher.to(default_device())
+    source = ArraySource(windows)
+    work = lambda: teach(source, teacher, both_strands=both_strands)  # noqa: E731
+    return seconds_of(work) / source.stored
 
 
 def attribution_seconds(

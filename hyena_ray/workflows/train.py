@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from hyena_ray.dataset.reader import PreparedData
-from hyena_ray.errors import Problems
+from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import read_json, sha256_file
 from hyena_ray.genome.splits import TRAIN
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
@@ -16,14 +16,26 @@ from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, read_plan, start
-from hyena_ray.settings import WHERE, Option, dotted, load_yaml
+from hyena_ray.settings import READ, WHERE, Option, dotted, load_yaml, no_effect
+from hyena_ray.storage import AnyPath
 from hyena_ray.training.feed_choice import FeedChoice, choose_feed, free_memory, windows_bytes
+from hyena_ray.training.preflight import refuse_teacher_share
 from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
-from hyena_ray.workflows.workflow import ReadsData, Resumes, Workflow, YamlFile, outputs_in
+from hyena_ray.workflows.workflow import (
+    ModelFolder,
+    ReadsData,
+    Resumes,
+    Workflow,
+    YamlFile,
+    model_inputs,
+    outputs_in,
+)
 
 if TYPE_CHECKING:
+    from hyena_ray.model.window import WindowScorer
+    from hyena_ray.training.distillation import TeacherRecord
     from hyena_ray.training.evaluation import Evaluation
     from hyena_ray.training.held_out import HeldOut
     from hyena_ray.training.loaders import WindowSource
@@ -39,6 +51,10 @@ CHECKPOINT = "checkpoint.pt"
 """Name of the file with the state of the run."""
 HISTORY = "history.json"
 """Name of the file with the metrics of every epoch."""
+TEACHER_SHARE = "training.teacher_share"
+"""Key of the setting that says how much of the target is the teacher's."""
+USUAL_SHARE = 0.5
+"""Its value where a teacher is given and nothing else is asked for."""
 
 
 class TrainSettings(TakesRunSettings, ReadsData, Resumes):
@@ -46,6 +62,12 @@ class TrainSettings(TakesRunSettings, ReadsData, Resumes):
 
     config: Annotated[YamlFile | None, Option("YAML")] = None
     """YAML file of settings, which override those of the preset."""
+    teacher: Annotated[
+        tuple[ModelFolder, ...] | None, Option("DIR[,DIR]", READ, default="labels alone")
+    ] = None
+    """Trained model to learn from beside the labels: the folder model/ of a run. Of several, with
+    commas between them, the mean of the probabilities is taken. `training.teacher_share` is their
+    fraction of the target."""
     test: bool = False
     """Score the test data at the end."""
     address: Annotated[
@@ -71,10 +93,19 @@ class TrainPlan(Plan):
     """torch threads; a resumed run keeps those of its first start."""
     feed: Feed
     """How training windows are fed; a resumed run keeps that of its first start."""
+    teacher: str | None = None
+    """sha256 of the teacher; of several models, with commas between; None without one."""
 
     @classmethod
     def make(
-        cls, settings: RunSettings, weights: str | None, data: str, *, threads: int, feed: Feed
+        cls,
+        settings: RunSettings,
+        weights: str | None,
+        data: str,
+        *,
+        threads: int,
+        feed: Feed,
+        teacher: str | None = None,
     ) -> TrainPlan:
         """Make the plan of a run.
 
@@ -84,9 +115,10 @@ class TrainPlan(Plan):
             data: sha256 of the manifest of the prepared data.
             threads: torch threads.
             feed: How training windows are fed.
+            teacher: sha256 of the teacher, where there is one.
         """
         known = settings.updated({BACKBONE: weights}, "plan")
-        return cls(settings=known, data=data, threads=threads, feed=feed)
+        return cls(settings=known, data=data, threads=threads, feed=feed, teacher=teacher)
 
 
 class TrainRecord(Record):
@@ -109,6 +141,19 @@ class TrainRecord(Record):
     none to do."""
     peak_memory: int
     """Largest memory in bytes: of the GPU or, where there is none, of the process."""
+    teacher: str | None = None
+    """sha256 of the teacher; of several models, with commas between; None without one."""
+
+
+class Taught(NamedTuple):
+    """Who teaches a run."""
+
+    teacher: WindowScorer
+    """A model, or several as an ensemble."""
+    record: TeacherRecord
+    """What is kept of it."""
+    folders: tuple[AnyPath, ...]
+    """Absolute paths of the models."""
 
 
 class Training(NamedTuple):
@@ -132,6 +177,8 @@ class Training(NamedTuple):
     """Epochs that an interrupted run has finished."""
     address: str | None
     """Ray cluster that streams the windows."""
+    taught: Taught | None = None
+    """Who teaches the run."""
 
     @property
     def epochs(self) -> int:
@@ -160,7 +207,8 @@ def validate(settings: TrainSettings) -> Training:
         changes = problems.collect(settings.given)
         if data is not None and changes is not None:
             problems.collect(_run_settings, settings, data, changes, gpu=False)
-        inputs = [settings.data, settings.config, (changes or {}).get(BACKBONE)]
+        teachers = tuple(folder.absolute() for folder in settings.teacher or ())
+        inputs = [settings.data, settings.config, (changes or {}).get(BACKBONE), *teachers]
         output = problems.collect(settings.output, TrainPlan.KIND, inputs)
     assert data is not None
     assert changes is not None
@@ -177,22 +225,27 @@ def validate(settings: TrainSettings) -> Training:
 
     device = default_device()
     run = _run_settings(settings, data, changes, gpu=device.type == "cuda")
-    check_run_fits(run, data, "settings", gpu=None)
+    check_run_fits(run, data, "settings", gpu=None, teacher=bool(teachers))
     check_precision(run.training.precision, device, "settings: training.precision")
     length, view = run.data.length, run_view(run, data)
+    taught = _taught(teachers, view, length) if teachers else None
     started = read_plan(output.folder, TrainPlan) if settings.resume else None
     feed = choose_feed(
         run.data.feed,
-        windows_bytes(view, [length]),
+        windows_bytes(view, [length], taught=taught is not None),
         free_memory(),
         None if started is None else started.feed,
     )
+    if taught is not None and feed.feed != "shared":
+        problem = f"keeps a probability of every base in memory, and the feed is {feed.text}"
+        raise InputError("--teacher", None, problem, "set data.limit, or train without a teacher")
     plan = TrainPlan.make(
         run,
         weights_by_content(run.model.backbone, run.model.revision),
         sha256_file(data.folder / MANIFEST),
         threads=torch.get_num_threads(),
         feed=feed.feed,
+        teacher=None if taught is None else taught.record.sha256,
     )
     if settings.resume:
         plan = check_resume(output, plan)
@@ -204,9 +257,16 @@ def validate(settings: TrainSettings) -> Training:
     if settings.resume:
         state = load_state(output.folder / CHECKPOINT, plan.fingerprint)
     done = 0 if state is None else len(state.history)
-    return Training(
-        plan, output, run, view, train, feed, validation, settings.test, done, settings.address
-    )
+    test, address = settings.test, settings.address
+    return Training(plan, output, run, view, train, feed, validation, test, done, address, taught)
+
+
+def _taught(folders: tuple[AnyPath, ...], data: PreparedData, length: int) -> Taught:
+    from hyena_ray.training.distillation import TeacherRecord
+    from hyena_ray.training.preflight import load_teacher
+
+    teacher, seen = load_teacher(folders, data, length)
+    return Taught(teacher, TeacherRecord.of(teacher, seen), folders)
 
 
 def _source(data: PreparedData, run: RunSettings, feed: Feed) -> WindowSource:
@@ -246,6 +306,14 @@ def _run_settings(
     places |= {key: settings.option_of(key) for key in changes}
     run = run.updated(changes, "--set")
     run.check_used(places, places.__getitem__)
+    if settings.teacher is None:
+        refuse_teacher_share(run, places.get(TEACHER_SHARE, f"settings: {TEACHER_SHARE}"))
+        return run
+    if TEACHER_SHARE in run.unused():
+        key = run.unused()[TEACHER_SHARE]
+        raise no_effect("--teacher", None, key, dotted(run.model_dump(mode="json"))[key])
+    if run.training.teacher_share is None:
+        run = run.updated({TEACHER_SHARE: USUAL_SHARE}, "--teacher")
     return run
 
 
@@ -258,7 +326,8 @@ def dry_run(training: Training) -> DryRun:
     import torch
 
     from hyena_ray.model.devices import default_device, device_name
-    from hyena_ray.workflows.timing import training_seconds
+    from hyena_ray.training.loaders import ArraySource
+    from hyena_ray.workflows.timing import teaching_seconds, training_seconds
 
     torch.set_num_threads(training.plan.threads)
 
@@ -266,6 +335,12 @@ def dry_run(training: Training) -> DryRun:
     length, rows = settings.data.length, min(windows["train"], SAMPLE)
     sample = training.data.read_rows(length, "train", 0, rows)
     step, scored = training_seconds(settings, sample, training.data.manifest.scales)
+    taught, teaching = training.taught, 0.0
+    if taught is not None:
+        both = settings.training.reverse_complement
+        one = teaching_seconds(taught.teacher, sample, both_strands=both)
+        assert isinstance(training.train, ArraySource)  # a stream has no teacher
+        teaching = one * training.train.stored
     recipe, left = settings.training, training.epochs - training.epochs_done
     per_step = recipe.batch_size * recipe.accumulation
     epoch = step * -(-windows["train"] // per_step) + scored * windows["val"]
@@ -284,6 +359,7 @@ def dry_run(training: Training) -> DryRun:
             "data": f"{training.data.folder}: {manifest.task}, {settings.data.length} bases",
             "windows": windows_by_split(windows),
             "feed": training.feed.text,
+            **({} if taught is None else {"teacher": _teacher_text(taught, settings, teaching)}),
             **steps,
             "test": "scored at the end" if training.test else "not scored: give --test",
             "runs on": f"{device}, {threads} torch threads",
@@ -291,16 +367,23 @@ def dry_run(training: Training) -> DryRun:
         values={
             "windows": windows,
             "feed": training.feed._asdict(),
+            "teacher": training.plan.teacher,
             "epochs": training.epochs,
             "epochs_done": training.epochs_done,
             "threads": threads,
             "device": device,
         },
         outputs=outputs_in(training.output.folder, _outputs(test=training.test)),
-        seconds=left * epoch + (scored * windows["test"] if training.test else 0.0),
+        seconds=teaching + left * epoch + (scored * windows["test"] if training.test else 0.0),
         timed="one step and one scored batch of this model",
         simulated=manifest.simulated,
     )
+
+
+def _teacher_text(taught: Taught, settings: RunSettings, seconds: float) -> str:
+    names = " and ".join(taught.record.architectures)
+    share = settings.training.teacher_share
+    return f"{names}, {share:g} of the target; reads all windows once, about {seconds:,.0f} s"
 
 
 def execute(training: Training) -> TrainRecord:
@@ -344,17 +427,43 @@ def execute(training: Training) -> TrainRecord:
             return record
         run.reopen()  # the test windows are to be scored as well
         logger.info("feed: %s", training.feed.text)
+        train = _train_windows(training)
         with _ray_for(training), progress:
             return train_in_run(
                 run,
                 training.settings,
                 training.data,
-                training.train,
+                train,
                 training.validation,
                 test=training.test or tested,
+                teacher=None if training.taught is None else training.taught.record,
                 on_epoch=on_epoch,
                 on_progress=on_progress,
             )
+
+
+def _train_windows(training: Training) -> WindowSource:
+    """Return the training windows, with what the teacher says of them where there is one."""
+    from hyena_ray.model.devices import default_device
+    from hyena_ray.training.distillation import teach
+    from hyena_ray.training.loaders import ArraySource
+
+    taught, train = training.taught, training.train
+    if taught is None or not isinstance(train, ArraySource):
+        return train
+    taught.teacher.to(default_device())
+    read, total = 0, train.stored
+
+    def on_progress(windows: int) -> None:
+        nonlocal read
+        read = min(total, read + windows)
+        progress.update(State(done=read))
+
+    with Progress("teacher", total, "windows", brief=True) as progress:
+        both = training.settings.training.reverse_complement
+        source = teach(train, taught.teacher, both_strands=both, on_progress=on_progress)
+    taught.teacher.to("cpu")  # its memory is the student's
+    return source
 
 
 def _ray_for(training: Training) -> AbstractContextManager[object]:
@@ -374,6 +483,7 @@ def train_in_run(
     validation: HeldOut,
     *,
     test: bool,
+    teacher: TeacherRecord | None = None,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> TrainRecord:
@@ -386,6 +496,7 @@ def train_in_run(
         train: Training windows.
         validation: Validation data.
         test: Whether the test data are scored.
+        teacher: Teacher of the training windows, where there is one.
         on_epoch: Called after every epoch.
         on_progress: Called with the number of windows of every batch.
 
@@ -405,6 +516,7 @@ def train_in_run(
         on_epoch,
         fingerprint=run.plan.fingerprint,
         test=test,
+        teacher=teacher,
         on_progress=on_progress,
     )
     record = TrainRecord.make(
@@ -412,6 +524,7 @@ def train_in_run(
         simulated=data.manifest.simulated,
         outputs=_outputs(test=test),
         data=run.plan.data,
+        teacher=run.plan.teacher,
         **figures._asdict(),
     )
     run.finish(record)
@@ -446,6 +559,8 @@ def present(training: Training, record: TrainRecord) -> Outcome:
 def _inputs(training: Training) -> dict[str, Any]:
     backbone = training.settings.model.backbone
     inputs: dict[str, Any] = {"data": training.data.folder}
+    if training.taught is not None:
+        inputs |= model_inputs(training.taught.folders, "teacher")
     return inputs if backbone is None else inputs | {"backbone": backbone}
 
 
@@ -467,5 +582,7 @@ WORKFLOW = Workflow(
         "train --data prepared --out run --set training.epochs=8 --test",
         "train --data prepared --out run --preset zdna/two_stage --test",
         "train --data prepared --out run --preset zdna/lookahead_head --dry-run",
+        "train --data prepared --out student --teacher trees/model,cnn/model "
+        "--set training.teacher_share=0.7",
     ),
 )

@@ -129,15 +129,16 @@ class ReadsModels(Job):
         return tuple(folder.absolute() for folder in self.model)
 
 
-def model_inputs(models: Sequence[AnyPath]) -> dict[str, AnyPath]:
+def model_inputs(models: Sequence[AnyPath], name: str = "model") -> dict[str, AnyPath]:
     """Return the models of a job as inputs of its run.
 
     Args:
         models: Folders of the models.
+        name: What they are for the run.
     """
     if len(models) == 1:
-        return {"model": models[0]}
-    return {f"model {number}": folder for number, folder in enumerate(models, start=1)}
+        return {name: models[0]}
+    return {f"{name} {number}": folder for number, folder in enumerate(models, start=1)}
 
 
 class ReadsTracks(Job):

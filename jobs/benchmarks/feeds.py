@@ -124,7 +124,8 @@ def feeding(folder: Path, windows: int) -> Comparison:
         epoch = next(epochs)
         augmentation = Augmentation(recipe, epoch)
         for batch in source.batches(recipe.batch_size, epoch=epoch, seed=0):
-            augmentation.draw(len(batch), batch.window).make(batch, device)
+            changes = augmentation.draw(len(batch), batch.window)
+            changes.make(batch.tokens(device), batch.labels(device))
         finish(device)
 
     fed = sources(folder, windows, BUFFER_ROWS)

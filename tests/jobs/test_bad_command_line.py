@@ -16,6 +16,7 @@ from tests.jobs.bad_inputs import (
     PREPARE,
     SANITY,
     SEARCHED_SIZES,
+    SPACE,
     TRAIN,
     TRAIN_FROM,
     TUNE,
@@ -196,6 +197,83 @@ BAD: dict[str, tuple[Change, str, Line]] = {
         as_it_is,
         EVALUATE.replace("--model model", "--model model,model"),
         at("--model", "model", "the same model"),
+    ),
+    "a teacher's share and no teacher": (
+        as_it_is,
+        f"{TRAIN} --set training.teacher_share=0.3",
+        at("--set: training.teacher_share", "0.3", "no teacher", "--teacher"),
+    ),
+    "a teacher's share in a file and no teacher": (
+        holds("train.yaml", "training: {teacher_share: 0.3}\n"),
+        f"{TRAIN} --config train.yaml",
+        at("train.yaml: training.teacher_share", "0.3", "no teacher"),
+    ),
+    "a teacher's share in a search": (
+        holds("space.yaml", f"{SPACE}  training.teacher_share: {{low: 0.1, high: 0.9}}\n"),
+        TUNE,
+        at("space.yaml: training.teacher_share", "no teacher", "train --teacher"),
+    ),
+    "a teacher's share in a comparison": (
+        as_it_is,
+        f"{COMPARE} --set training.teacher_share=0.3",
+        at("preset zdna/two_stage: training.teacher_share", "0.3", "no teacher"),
+    ),
+    "a teacher of more than all": (
+        as_it_is,
+        f"{TRAIN} --teacher model --set training.teacher_share=1.5",
+        at("--set: training.teacher_share", "1.5", "1"),
+    ),
+    "a teacher that is not there": (
+        as_it_is,
+        f"{TRAIN} --teacher nowhere",
+        at("--teacher", "nowhere", "no such folder"),
+    ),
+    "the same teacher twice": (
+        as_it_is,
+        f"{TRAIN} --teacher model,model",
+        at("--teacher", "model", "the same model"),
+    ),
+    "a damaged teacher": (
+        edited("model/model.safetensors", lambda content: content[:-9]),
+        f"{TRAIN} --teacher deaf,model",
+        at("model/model.safetensors", "bytes"),
+    ),
+    "a teacher of bases for sequences": (
+        as_it_is,
+        "train --data sequences --out out --set data.length=5 --teacher model",
+        at("model", "labels bases", "promoter"),
+    ),
+    "a teacher with longer windows": (
+        reads("window", 22),
+        f"{TRAIN} --teacher model",
+        at("--teacher", "model", "22", "20"),
+    ),
+    "a teacher with a longer flank": (
+        reads("flank", 5),
+        f"{TRAIN} --teacher model",
+        at("model", "flank of 5 bases", "4 bases", "--flank 5"),
+    ),
+    "a teacher of what is fitted": (
+        as_it_is,
+        "train --data data --out out --set data.length=20 --set readout.flank=4 "
+        "--set model.architecture=trees --teacher model",
+        at("--teacher", "no effect", "model.architecture trees"),
+    ),
+    "a teacher of a stream": (
+        as_it_is,
+        f"{TRAIN} --teacher model --set data.feed=stream",
+        at("--teacher", "stream", "memory"),
+    ),
+    "soft edges of what is fitted": (
+        as_it_is,
+        "train --data data --out out --set data.length=20 --set readout.flank=4 "
+        "--set model.architecture=zhunt --set training.soft_edges=2",
+        at("--set: training.soft_edges", "2", "no effect", "model.architecture zhunt"),
+    ),
+    "soft edges of sequences": (
+        as_it_is,
+        "train --data sequences --out out --set data.length=5 --set training.soft_edges=2",
+        at("--set: training.soft_edges", "2", "no effect", "task promoter"),
     ),
     "several models to attribute": (
         as_it_is,

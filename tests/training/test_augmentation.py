@@ -60,7 +60,8 @@ class InNumpy:
 
 def change(augmentation: Augmentation, arrays: Arrays, own: slice = slice(None)) -> Arrays:
     batch = Batch.of(*arrays)
-    made = augmentation.draw(len(batch), batch.window).make(batch, HOST, own)
+    changes = augmentation.draw(len(batch), batch.window)
+    made = changes.make(batch.tokens(HOST, own), batch.labels(HOST), own)
     return made[0].numpy(), made[1].numpy()
 
 

@@ -102,10 +102,11 @@ def supervised_run(
 
     folder.mkdir(exist_ok=True)
     settings = SUPERVISED.updated(changes, "test")
+    probabilities = np.random.default_rng(1).random((70, WINDOW), np.float32)
     try:
         train_run(
             settings,
-            ArraySource(windows(70)),
+            ArraySource(windows(70)).taught(probabilities),
             held_out(windows(20)),
             folder,
             report,
@@ -156,8 +157,9 @@ def assert_equal(state: dict[str, Any], expected: dict[str, Any]) -> None:
         {"training.shortest_crop": 18, "training.accumulation": 2, "training.loss": "focal"},
         {"model.architecture": "dilated_cnn", "training.ema_decay": 0.9},
         {"training.stages": "two_stage", "training.head_stage_epochs": 2},
+        {"training.soft_edges": 2, "training.teacher_share": 0.4, "training.loss": "focal"},
     ],
-    ids=["dropout", "crops", "cnn", "stages"],
+    ids=["dropout", "crops", "cnn", "stages", "soft"],
 )
 def test_a_recorded_run_ends_with_the_bits_of_an_eager_one_and_so_does_a_resumed_run(
     tmp_path: Path, changes: dict[str, Any], request: pytest.FixtureRequest

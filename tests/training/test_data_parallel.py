@@ -20,6 +20,7 @@ from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.model.window import WindowModel
 from hyena_ray.training import supervised
 from hyena_ray.training.data_parallel import ALONE, Workers
+from hyena_ray.training.distillation import teach
 from hyena_ray.training.evaluation import EVALUATION_BATCH, predict
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
@@ -61,6 +62,8 @@ STEPS: dict[str, dict[str, Any]] = {
         "training.batch_size": 4,
         "training.accumulation": 4,
     },
+    "soft": {"training.soft_edges": 2, "training.shortest_crop": 9, "training.loss": "focal"},
+    "taught": {"training.teacher_share": 0.4, "training.soft_edges": 1},
     "averaged": {"training.ema_decay": 0.5, "training.batch_size": 4},
     "rounded": {"training.precision": "bfloat16"},
     "adapters": {"lora.enabled": True, "lora.rank": 2, "lora.dropout": 0.0},
@@ -89,8 +92,12 @@ def rows(count: int, seed: int = 0) -> Windows:
     return Windows(ids, np.full(count, "c"), ids * WINDOW, tokens, labels, np.ones(count, np.uint8))
 
 
-def windows(count: int) -> ArraySource:
-    return ArraySource(rows(count))
+def windows(count: int, *, taught: bool = False) -> ArraySource:
+    source = ArraySource(rows(count))
+    if not taught:
+        return source
+    teacher = new_model(SETTINGS.updated({"model.architecture": "dilated_cnn"}, "teacher"))
+    return teach(source, teacher, both_strands=True)
 
 
 BATCH_NORM = "dilated_cnn"
@@ -128,7 +135,8 @@ def step(name: str, workers: Workers) -> dict[str, Any]:
     optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
     recipe = settings.training
     trainer = trainer_with(model, optimizer, recipe, workers)
-    loss = train_epoch(trainer, windows(COUNTS.get(name, 17)), recipe)
+    source = windows(COUNTS.get(name, 17), taught=recipe.teacher_share is not None)
+    loss = train_epoch(trainer, source, recipe)
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     kept = trainer.average.model
     return {"loss": loss, "weights": dict(kept.state_dict()), "gradients": gradients}

@@ -14,7 +14,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.files import write_json
 from hyena_ray.genome.negatives import KINDS
 from hyena_ray.model.provenance import PROVENANCE, ContigUse, Provenance, Use
-from hyena_ray.training.leaks import backbone_leak, seen_in_training
+from hyena_ray.training.leaks import backbone_leak, seen_in_training, teacher_leak
 from hyena_ray.training.preflight import check_run_fits
 from hyena_ray.training.settings import RunSettings
 
@@ -200,3 +200,41 @@ def test_in_folds_every_contig_is_trained_on_by_some_model() -> None:
     )
     (found,) = seen_in_training(origin(folds, "a"), origin(now, "b"), "test", 100)
     assert found.startswith("chr3")
+
+
+def test_of_a_teacher_every_held_out_contig_that_it_has_seen_is_named_by_split() -> None:
+    """It was trained on what tests here, and chosen on what chooses here."""
+    swapped = prepared()
+    assert swapped.stretches is not None
+    uses = {"chr3": "train", "chr2": "val", "chr1": "test"}
+    numbers = {"length": 100, "positive": 5, "negative": 0, "candidates": 0, "labelled": 0}
+    counts = [Count(contig=contig, split=split, **numbers) for contig, split in uses.items()]
+    of_stretches = swapped.stretches.model_copy(
+        update={"counts": tuple(count for count in counts if count.split != "train")}
+    )
+    before = prepared(counts=tuple(counts[:1]), stretches=of_stretches)
+    seen, problem = teacher_leak(origin(before, "a"), origin(prepared(), "b"), 100)
+    assert seen["val"] == ("chr2 (chose its epoch and threshold)",)
+    assert seen["test"] == ("chr3 (trained on)",)
+    assert "chr2" in problem
+    assert "chr3" in problem
+
+
+@pytest.mark.parametrize(
+    ("before", "digest", "said"),
+    [
+        (prepared(), "b", ""),
+        (prepared(simulated=True, counts=(), stretches=None), "a", "simulated"),
+        (prepared(genome="other"), "a", "another genome file"),
+        (prepared(split="kfold"), "b", "fold of the same data"),
+        (None, "", "does not say"),
+    ],
+)
+def test_of_a_teacher_that_has_seen_nothing_it_is_said_what_is_not_known(
+    before: Manifest | None, digest: str, said: str
+) -> None:
+    trained_on = None if before is None else origin(before, digest)
+    seen, problem = teacher_leak(trained_on, origin(prepared(), "b"), 100)
+    assert not any(seen.values())
+    assert said in problem
+    assert bool(problem) == bool(said)

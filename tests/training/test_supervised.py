@@ -15,6 +15,7 @@ from hyena_ray.files import read_json
 from hyena_ray.genome.negatives import KINDS
 from hyena_ray.model.devices import default_device
 from hyena_ray.model.saved import load_window_model
+from hyena_ray.training.distillation import teach
 from hyena_ray.training.evaluation import calibrate, evaluate
 from hyena_ray.training.loaders import ArraySource
 from hyena_ray.training.losses import class_weights
@@ -24,6 +25,7 @@ from hyena_ray.training.supervised import (
     DivergenceError,
     EpochReport,
     RunResult,
+    new_model,
     train_run,
 )
 from tests.training.held_out_rows import held_out
@@ -62,6 +64,11 @@ TRAIN = ArraySource(PLANTED)
 VALIDATION = held_out(planted(24, 1, length=3 * WINDOW - 7))
 
 
+TEACHER = new_model(
+    SETTINGS.updated({"model.architecture": "kmer_logistic", "model.k": 3}, "teacher")
+)
+
+
 def run(folder: Path, changes: dict[str, Any], stop_after: int | None = None) -> RunResult:
     """Train; with `stop_after`, break off as a killed driver would after that epoch."""
 
@@ -71,6 +78,8 @@ def run(folder: Path, changes: dict[str, Any], stop_after: int | None = None) ->
 
     settings = SETTINGS.updated(changes, "test")
     train = ArraySource(PLANTED, settings.data.negatives)
+    if settings.training.teacher_share is not None:
+        train = teach(train, TEACHER, both_strands=True)
     return train_run(
         settings, train, VALIDATION, folder, report, fingerprint=settings.fingerprint()
     )
@@ -105,6 +114,8 @@ def test_a_base_to_the_right_is_not_seen_without(tmp_path: Path) -> None:
         ({"training.stages": "two_stage", "training.head_stage_epochs": 2}, 4),
         ({"lora.enabled": True, "lora.rank": 2}, 2),
         ({"training.ema_decay": 0.9}, 1),
+        ({"training.soft_edges": 2, "training.shortest_crop": 12}, 1),
+        ({"training.teacher_share": 0.4, "training.soft_edges": 1, "model.dropout": 0.2}, 2),
         ({"training.ema_decay": 0.9, "model.architecture": "dilated_cnn", "model.channels": 8}, 2),
     ],
 )

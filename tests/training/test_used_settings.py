@@ -20,10 +20,11 @@ from hyena_ray.settings import used_where
 from hyena_ray.tasks import task_named
 from hyena_ray.training.augmentation import Augmentation
 from hyena_ray.training.fitting import fit_candidates
-from hyena_ray.training.loaders import ArraySource
+from hyena_ray.training.loaders import HOST, ArraySource, Batch, DeviceRows
 from hyena_ray.training.losses import class_weights, training_loss
 from hyena_ray.training.preflight import build_untrained
 from hyena_ray.training.settings import RunSettings
+from hyena_ray.training.soft_targets import training_targets
 from hyena_ray.training.stages import stage_optimizer, training_stages
 
 STORED = 40
@@ -89,6 +90,8 @@ OTHER_VALUES: dict[str, Any] = {
     "training.filter_rate": 0.5,
     "training.focal_gamma": 1.0,
     "training.shortest_crop": 20,
+    "training.soft_edges": 2,
+    "training.teacher_share": 0.3,
 }
 OTHER_VALUES_OF_FITS: dict[str, Any] = {
     "model.zhunt_windows": [[5, 5], [6, 6]],
@@ -107,6 +110,8 @@ OTHER_VALUES_OF_FITS: dict[str, Any] = {
     "training.clip_norm": 0.5,
     "training.ema_decay": 0.9,
     "training.loss": "focal",
+    "training.soft_edges": 2,
+    "training.teacher_share": 0.3,
     "training.reverse_complement": False,
     "training.permute_labels": True,
     "training.precision": "bfloat16",
@@ -114,7 +119,8 @@ OTHER_VALUES_OF_FITS: dict[str, Any] = {
 }
 """Settings of models that are fitted at once, and those that all others have."""
 REFUSED_OF_SEQUENCES = {
-    *("readout.flank", "readout.lookahead", "readout.tracks", "training.shortest_crop")
+    *("readout.flank", "readout.lookahead", "readout.tracks", "training.shortest_crop"),
+    "training.soft_edges",
 }
 NOT_TRIED = {
     "model.backbone",  # a part of the cases; other architectures refuse it
@@ -142,10 +148,16 @@ def observed(settings: RunSettings) -> Iterator[object]:
     stored = STORED if of_bases else 0
     shape = (WINDOWS, length + 2 * stored)
     tokens = torch.from_numpy(numbers.integers(FIRST_BASE, FIRST_BASE + 4, shape).astype(np.uint8))
-    labels = torch.from_numpy(numbers.integers(0, 2, (WINDOWS, length if of_bases else 1)))
+    labels = numbers.integers(0, 2, (WINDOWS, length if of_bases else 1)).astype(np.int8)
+    said = numbers.random(labels.shape, np.float32)
     recipe = settings.training
     torch.manual_seed(1)
-    loss = training_loss(recipe)(model(tokens), labels, class_weights(recipe))
+    rows = DeviceRows(labels, resident=False), np.arange(WINDOWS)
+    batch = Batch(
+        DeviceRows(tokens.numpy(), resident=False), *rows, DeviceRows(said, resident=False)
+    )
+    targets = training_targets(batch, recipe, HOST)
+    loss = training_loss(recipe)(model(tokens), targets, class_weights(recipe))
     loss.total.backward()
     yield loss.total.detach()
     for name, parameter in model.named_parameters():
