@@ -262,11 +262,9 @@ def validate(settings: TrainSettings) -> Training:
 
 
 def _taught(folders: tuple[AnyPath, ...], data: PreparedData, length: int) -> Taught:
-    from hyena_ray.training.distillation import TeacherRecord
     from hyena_ray.training.preflight import load_teacher
 
-    teacher, seen = load_teacher(folders, data, length)
-    return Taught(teacher, TeacherRecord.of(teacher, seen), folders)
+    return Taught(*load_teacher(folders, data, length), folders)
 
 
 def _source(data: PreparedData, run: RunSettings, feed: Feed) -> WindowSource:
