@@ -5,8 +5,8 @@ It is not the calibrated one, which is a fraction of the genome: training window
 more often than the genome does, so that calibrated probabilities would contradict their labels
 almost everywhere. A model's logits are those of windows drawn as the student's are.
 
-A teacher reads every window once, before the training, and not in every step. Trees measure a
-thousand windows a second, fewer than a network learns from; and what it says of a window cannot
+A teacher reads every window once, before the training, and not in every step. Trees measure some
+hundreds of windows a second, fewer than a network learns from; and what it says of a window cannot
 depend on the others of a step, on the number of workers, or on where a run was interrupted. A
 random crop takes its part of the window's probabilities, as of the labels: the bases around it are
 real ones for student and teacher alike.
