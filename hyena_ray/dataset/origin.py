@@ -24,6 +24,13 @@ class Origin(Settings):
     """sha256 of the data's `manifest.json`."""
     manifest: Manifest
     """Manifest of the whole data, also where a fold was read; without its list of files."""
+    teachers: tuple[Origin, ...] = ()
+    """Data that the teachers of a model were trained on: what they have seen, it has seen."""
+
+    @property
+    def lineage(self) -> tuple[Origin, ...]:
+        """These data, those of the teachers, of their teachers, and so on, as far as is known."""
+        return (self, *(origin for teacher in self.teachers for origin in teacher.lineage))
 
     @classmethod
     def from_data(cls, data: PreparedData) -> Self:

@@ -5,8 +5,8 @@ It is not the calibrated one, which is a fraction of the genome: training window
 more often than the genome does, so that calibrated probabilities would contradict their labels
 almost everywhere. A model's logits are those of windows drawn as the student's are.
 
-A teacher reads every window once, before the training, and not in every step. Trees measure a
-thousand windows a second, fewer than a network learns from; and what it says of a window cannot
+A teacher reads every window once, before the training, and not in every step. Trees measure some
+hundreds of windows a second, fewer than a network learns from; and what it says of a window cannot
 depend on the others of a step, on the number of workers, or on where a run was interrupted. A
 random crop takes its part of the window's probabilities, as of the labels: the bases around it are
 real ones for student and teacher alike.
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.stretches import window_offsets
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.ensemble import long_window_odds
@@ -43,17 +44,25 @@ class TeacherRecord(NamedTuple):
     """Architecture of each of its members."""
     seen: dict[str, tuple[str, ...]]
     """By held-out split, contigs that trained a member or chose its epoch, with their use."""
+    origins: tuple[Origin, ...] = ()
+    """Data that the members were trained on, as far as is known."""
 
     @classmethod
-    def of(cls, teacher: WindowScorer, seen: dict[str, tuple[str, ...]]) -> TeacherRecord:
+    def of(
+        cls,
+        teacher: WindowScorer,
+        seen: dict[str, tuple[str, ...]],
+        origins: tuple[Origin, ...] = (),
+    ) -> TeacherRecord:
         """Describe a teacher.
 
         Args:
             teacher: A model, or several as an ensemble.
             seen: What they have seen of the held-out splits.
+            origins: Data that they were trained on, as far as is known.
         """
         names = tuple(member.classifier.config.model_type for member in teacher.members)
-        return cls(model_sha256(teacher), names, seen)
+        return cls(model_sha256(teacher), names, seen, origins)
 
 
 def teach(

@@ -153,14 +153,14 @@ def teacher_leak(
         return seen, f"has seen held-out contigs: {contigs}; figures of what it teaches flatter it"
     if trained_on.manifest.folds and trained_on.manifest_sha256 == data.manifest_sha256:
         return seen, f"was trained on a fold of the same data: {unknown}"
+    if trained_on.manifest.simulated and not data.manifest.simulated:
+        return seen, "was trained on a simulated genome, from which it knows nothing of real DNA"
     genomes = [
         {file.sha256 for file in manifest.inputs if file.role == "genome"}
         for manifest in (trained_on.manifest, data.manifest)
     ]
     if all(genomes) and not genomes[0] & genomes[1]:
         return seen, f"was trained on another genome file: {unknown}"
-    if trained_on.manifest.simulated and not data.manifest.simulated:
-        return seen, "was trained on a simulated genome, and knows nothing of real DNA"
     return seen, ""
 
 

@@ -21,6 +21,7 @@ from hyena_ray.training.settings import RunSettings
 
 if TYPE_CHECKING:  # a command line is checked without torch
     from hyena_ray.model.window import WindowModel, WindowScorer
+    from hyena_ray.training.distillation import TeacherRecord
 
 logger = logging.getLogger(__name__)
 
@@ -205,10 +206,10 @@ def _check_scales(model: WindowModel, folder: AnyPath, data: PreparedData) -> No
 
 def load_teacher(
     folders: Sequence[AnyPath], data: PreparedData, length: int
-) -> tuple[WindowScorer, dict[str, tuple[str, ...]]]:
+) -> tuple[WindowScorer, TeacherRecord]:
     """Load a teacher, or several as an ensemble, and check that it reads the training windows.
 
-    What it has seen of the held-out contigs is warned of.
+    What it, or a teacher of its own, has seen of the held-out contigs is warned of.
 
     Args:
         folders: Folders of the models.
@@ -216,8 +217,7 @@ def load_teacher(
         length: Window length of the run, in bases.
 
     Returns:
-        The teacher, in evaluation mode, on the CPU; and by held-out split, the contigs that it has
-        seen, with their use.
+        The teacher, in evaluation mode, on the CPU, and what is kept of it.
 
     Raises:
         InputError: A folder holds no model, or one of another task, with longer windows or more
@@ -225,37 +225,50 @@ def load_teacher(
     """
     from hyena_ray.model.ensemble import scorer_of
     from hyena_ray.model.saved import load_window_model
+    from hyena_ray.training.distillation import TeacherRecord
 
     # What is held out is what the view of a fold says.
     scored = Origin.from_data(data).model_copy(update={"manifest": data.manifest})
-    models, seen, task = [], dict[str, tuple[str, ...]](), data.manifest.task
+    models: list[WindowModel] = []
+    origins: list[Origin] = []
+    seen: dict[str, tuple[str, ...]] = {}
     for folder in folders:
         model = load_window_model(folder)
         origin = Origin.read(folder) if (folder / DATA).is_file() else None
-        if origin is not None and origin.manifest.task != task:
-            problem = f"was trained on {origin.manifest.task}, and the data is {task}"
-            raise InputError("--teacher", folder, problem, "give a model of that task")
-        _check_kind(model, folder, data)
-        window = model.readout.window
-        if window > length or (window < length and not model.labels_bases):
-            raise InputError(
-                "--teacher",
-                folder,
-                f"reads windows of {window} bases, and those of the run have {length}",
-                "give a model with windows of that length"
-                + (" or shorter ones" if model.labels_bases else ""),
-            )
-        _check_flank(model, folder, data)
-        _check_scales(model, folder, data)
-        found, problem = teacher_leak(origin, scored, length)
-        seen = {
-            split: tuple(dict.fromkeys((*seen.get(split, ()), *contigs)))
-            for split, contigs in found.items()
-        }
-        if problem:
-            logger.warning("--teacher: %s: %s", folder, problem)
+        _check_teacher(model, folder, origin, data, length)
         models.append(model)
-    return scorer_of(models, folders, "--teacher"), seen
+        origins += [] if origin is None else [origin]
+        for trained_on in (None,) if origin is None else origin.lineage:
+            contigs, problem = teacher_leak(trained_on, scored, length)
+            seen = {
+                split: tuple(dict.fromkeys((*seen.get(split, ()), *contigs[split])))
+                for split in contigs
+            }
+            if problem:
+                logger.warning("--teacher: %s: %s", folder, problem)
+    teacher = scorer_of(models, folders, "--teacher")
+    return teacher, TeacherRecord.of(teacher, seen, tuple(origins))
+
+
+def _check_teacher(
+    model: WindowModel, folder: AnyPath, origin: Origin | None, data: PreparedData, length: int
+) -> None:
+    task = data.manifest.task
+    if origin is not None and origin.manifest.task != task:
+        problem = f"was trained on {origin.manifest.task}, and the data is {task}"
+        raise InputError("--teacher", folder, problem, "give a model of that task")
+    _check_kind(model, folder, data)
+    window = model.readout.window
+    if window > length or (window < length and not model.labels_bases):
+        shorter = " or shorter ones" if model.labels_bases else ""
+        raise InputError(
+            "--teacher",
+            folder,
+            f"reads windows of {window} bases, and those of the run have {length}",
+            f"give a model with windows of that length{shorter}",
+        )
+    _check_flank(model, folder, data)
+    _check_scales(model, folder, data)
 
 
 def load_fitting_scorer(folders: Sequence[AnyPath], data: PreparedData) -> WindowScorer:

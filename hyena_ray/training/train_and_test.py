@@ -189,7 +189,11 @@ def score_and_describe(
         write_json(folder / VALIDATION, validation.as_json())
         write_json(folder / EVALUATION, best.as_json())
         # A model may be published: where its data lay is nobody's business.
-        Origin.from_data(data).model_copy(update={"folder": data.folder.name}).write(folder)
+        known = {
+            "folder": data.folder.name,
+            "teachers": () if teacher is None else teacher.origins,
+        }
+        Origin.from_data(data).model_copy(update=known).write(folder)
     facts = CardFacts(settings, data.manifest, validation, tested, adapter, provenance, teacher)
     write_card(folder, facts)
     return tested

@@ -299,7 +299,7 @@ def _on_genome(
 
 
 def _origins(models: Sequence[AnyPath]) -> list[Origin]:
-    """Read the data that models were trained on, as far as their folders say.
+    """Read the data that models and their teachers were trained on, as far as their folders say.
 
     Raises:
         InputError: The models are of different tasks.
@@ -313,7 +313,7 @@ def _origins(models: Sequence[AnyPath]) -> list[Origin]:
         if task != before.manifest.task:
             problem = f"is of {task}, and {first} of {before.manifest.task}"
             raise InputError("--model", folder, problem, "give models of one task")
-    return [origin for _, origin in origins]
+    return [data for _, origin in origins for data in origin.lineage]
 
 
 def _plan(

@@ -238,7 +238,8 @@ def validate(settings: TrainSettings) -> Training:
     )
     if taught is not None and feed.feed != "shared":
         problem = f"keeps a probability of every base in memory, and the feed is {feed.text}"
-        raise InputError("--teacher", None, problem, "set data.limit, or train without a teacher")
+        remedy = "train on fewer windows (data.limit) with data.feed=shared, or without a teacher"
+        raise InputError("--teacher", None, problem, remedy)
     plan = TrainPlan.make(
         run,
         weights_by_content(run.model.backbone, run.model.revision),
@@ -262,11 +263,9 @@ def validate(settings: TrainSettings) -> Training:
 
 
 def _taught(folders: tuple[AnyPath, ...], data: PreparedData, length: int) -> Taught:
-    from hyena_ray.training.distillation import TeacherRecord
     from hyena_ray.training.preflight import load_teacher
 
-    teacher, seen = load_teacher(folders, data, length)
-    return Taught(teacher, TeacherRecord.of(teacher, seen), folders)
+    return Taught(*load_teacher(folders, data, length), folders)
 
 
 def _source(data: PreparedData, run: RunSettings, feed: Feed) -> WindowSource:

@@ -132,6 +132,14 @@ def test_a_teacher_that_has_seen_the_held_out_contigs_is_told(
     validation = read_json(tmp_path / "run" / "model" / "validation.json")
     assert validation["seen"] == ["sim2 (chose its epoch and threshold)"]
     assert "sim3 (trained on)" in (tmp_path / "run" / "model" / "README.md").read_text()
+    # Nor is it forgotten where the student is scored, or teaches, in its turn.
+    for data, contig in (("data", "sim3"), ("other", "sim1")):
+        given = ["evaluate", "--model", tmp_path / "run" / "model", "--data", folder / data]
+        assert run_job(*given).found["seen"] == [f"{contig} (trained on)"]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        run_job(*train(folder, tmp_path / "next", tmp_path / "run" / "model", "--dry-run"))
+    assert [line for line in caplog.messages if "sim3 (trained on)" in line]
 
 
 def test_a_teacher_of_the_same_data_is_nothing_to_tell(

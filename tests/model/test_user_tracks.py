@@ -22,7 +22,6 @@ from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout, refus
 from hyena_ray.model.window import WindowModel, reverse_complement
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.augmentation import Changes, crop
-from hyena_ray.training.loaders import Batch
 
 NETWORKS = ["hyenadna", "dilated_cnn", "bilstm"]
 READERS = [*NETWORKS, "trees"]
@@ -224,9 +223,8 @@ def test_trees_see_a_base_and_the_means_around_it() -> None:
 def test_crops_and_strands_of_training_keep_levels_with_their_bases() -> None:
     tokens = some_tokens(batch=4)
     labels = torch.randint(0, 2, (4, WINDOW), dtype=torch.int8)
-    batch = Batch.of(tokens.numpy(), labels.numpy())
     offsets, flags = np.array([0, 3, 1, 2]), np.array([True, False, True, False])
-    made, _ = Changes(removed=3, offsets=offsets, turned=flags).make(batch, torch.device("cpu"))
+    made, _ = Changes(removed=3, offsets=offsets, turned=flags).make(tokens, labels)
     for row, (offset, flag) in enumerate(zip(offsets.tolist(), flags.tolist(), strict=True)):
         own = tokens[row : row + 1, offset : offset + tokens.shape[1] - 3]
         assert torch.equal(made[row : row + 1], turned(own) if flag else own)

@@ -36,12 +36,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 def model(
     architecture: str = "kmer_logistic", window: int = WINDOW, seed: int = 0, task: str = "zdna"
 ) -> WindowModel:
-    """An untrained model whose weights are large enough to matter, still in training mode."""
+    """An untrained model of the given strand with weights that matter, still in training mode."""
     flank = FLANK if task == "zdna" else 0
     settings = {"architecture": architecture, **ARCHITECTURES[architecture]}
     built = build_model(
         ModelSettings.parse(settings, "test"),
-        Readout(window=window, flank=flank, lookahead=min(4, flank)),
+        Readout(window=window, flank=flank, lookahead=min(4, flank), strands="forward"),
         LoraSettings(),
         TASKS[task],
         seed=seed,

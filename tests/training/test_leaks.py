@@ -224,7 +224,7 @@ def test_of_a_teacher_every_held_out_contig_that_it_has_seen_is_named_by_split()
     ("before", "digest", "said"),
     [
         (prepared(), "b", ""),
-        (prepared(simulated=True, counts=(), stretches=None), "a", "simulated"),
+        (prepared(simulated=True, genome="other"), "a", "simulated"),
         (prepared(genome="other"), "a", "another genome file"),
         (prepared(split="kfold"), "b", "fold of the same data"),
         (None, "", "does not say"),
