@@ -243,7 +243,7 @@ class Manifest(Record):
     kinds: dict[str, int]
     """Numbers of the kinds of windows by name."""
     inputs: tuple[InputFile, ...]
-    """Files that the data were made from."""
+    """Files that the data were made from; those of tracks are in `tracks`."""
     contigs: tuple[ContigEntry, ...]
     """Contigs of the genome; none for sequences."""
     counts: tuple[Count, ...]
@@ -278,6 +278,15 @@ class Manifest(Record):
     def scales(self) -> tuple[SignalScale, ...]:
         """Scales of the tracks."""
         return tuple(track.scale for track in self.tracks)
+
+    @property
+    def files_read(self) -> tuple[InputFile, ...]:
+        """Files that the data were made from, those of the tracks among them."""
+        tracks = (
+            InputFile(role=f"track {track.scale.name}", name=track.file, sha256=track.sha256)
+            for track in self.tracks
+        )
+        return (*self.inputs, *tracks)
 
     @classmethod
     def describe(cls, *, simulated: bool, **values: Any) -> Self:

@@ -105,6 +105,7 @@ def prepared_section(contents: PrepareContents) -> Section | None:
     if manifest.regions is not None:
         blocks.append(f"Labels: {manifest.label_source}. {manifest.regions.lengths_text()}.")
         blocks += [f"{entry.text()}." for entry in manifest.label_coverage]
+        blocks += [f"{track.text()}." for track in manifest.tracks]
         if manifest.regions.profiles:
             blocks.append(_region_edges(manifest.regions))
     return Section("windows", "Windows", blocks)

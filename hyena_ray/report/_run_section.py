@@ -65,7 +65,7 @@ def run_section(contents: RunContents) -> Section:
     if contents.origin is not None:
         manifest = contents.origin.manifest
         blocks.append(_counts(manifest))
-        files = [[file.role, file.name, file.sha256] for file in manifest.inputs]
+        files = [[file.role, file.name, file.sha256] for file in manifest.files_read]
         blocks.append(
             Table("Files that the data were made from", ["role", "file", "sha256"], files, True)
         )

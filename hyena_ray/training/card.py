@@ -212,7 +212,7 @@ def _how_to_load(facts: CardFacts) -> list[str]:
         "```python",
         "import hyena_ray",
         'model = hyena_ray.load("path/to/this/folder")',
-        f"{result} = model.predict(sequence)  # letters"
+        f"{result} = model.predict(sequence{_given_tracks(facts)})  # letters"
         + ("" if labels_bases else f", {facts.settings.data.length} of them"),
         "```",
         "",
@@ -251,10 +251,19 @@ def _how_to_load(facts: CardFacts) -> list[str]:
     return lines
 
 
+def _given_tracks(facts: CardFacts) -> str:
+    """Return the argument that gives a user's tracks; empty for a model that reads none."""
+    names = facts.settings.readout.user_tracks
+    if not names:
+        return ""
+    values = ", ".join(f'"{name}": {name}' for name in names)
+    return f", tracks={{{values}}}"
+
+
 def _data(facts: CardFacts) -> list[str]:
     manifest, length = facts.manifest, facts.settings.data.length
     lines = ["## Data", "", "| file | name | sha256 |", "|---|---|---|"]
-    lines += [f"| {f.role} | {code_span(f.name)} | `{f.sha256}` |" for f in manifest.inputs]
+    lines += [f"| {f.role} | {code_span(f.name)} | `{f.sha256}` |" for f in manifest.files_read]
     lines.append("")
     if manifest.contigs:
         bases = sum(contig.length for contig in manifest.contigs)

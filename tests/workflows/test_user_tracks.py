@@ -292,7 +292,7 @@ def test_a_model_with_the_track_knows_which_tracts_are_labelled(
     lab: Path, architecture: str, tmp_path: Path
 ) -> None:
     sizes = {
-        "dilated_cnn": {"model.channels": 16, "training.epochs": 6},
+        "dilated_cnn": {"model.channels": 16, "training.epochs": 12},
         "hyenadna": {"model.d_model": 32, "readout.lookahead": 16, "training.epochs": 6},
         "trees": {"readout.flank": 24},
     }
