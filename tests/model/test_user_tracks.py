@@ -22,6 +22,7 @@ from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout, refus
 from hyena_ray.model.window import WindowModel, reverse_complement
 from hyena_ray.tasks import TASKS
 from hyena_ray.training.augmentation import Changes, crop
+from tests.fake_graphs import FakeGraphs
 
 NETWORKS = ["hyenadna", "dilated_cnn", "bilstm"]
 READERS = [*NETWORKS, "trees"]
@@ -165,6 +166,24 @@ def test_a_saved_model_has_its_scale_and_predicts_the_same(
         torch.testing.assert_close(again.predict(tokens), model.predict(tokens))
 
 
+@pytest.mark.parametrize("architecture", READERS)
+def test_transformers_reads_the_classifier_of_a_saved_model(
+    architecture: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    from transformers import AutoModelForTokenClassification
+
+    import hyena_ray.model.huggingface  # noqa: F401 (registers the classes)
+
+    model = a_model(architecture)
+    save_window_model(model, tmp_path / "model")
+    classifier = AutoModelForTokenClassification.from_pretrained(tmp_path / "model").eval()
+    ids, tracks = model.strand_input(some_tokens())
+    with torch.no_grad():
+        expected = model.classifier(input_ids=ids, tracks=tracks).logits
+        torch.testing.assert_close(classifier(input_ids=ids, tracks=tracks).logits, expected)
+
+
 def test_the_scale_is_part_of_what_a_model_is() -> None:
     model = a_model("dilated_cnn")
     before = model_sha256(model)
@@ -243,7 +262,7 @@ SIGNAL[10:20] = np.nan
 def test_every_base_of_a_sequence_is_scored_as_in_windows_of_its_levels(architecture: str) -> None:
     model = a_model(architecture)
     predictor = SequencePredictor(model, "test")
-    found = predictor.predict(LETTERS, stride=WINDOW, tracks={"dnase": SIGNAL})
+    found = np.asarray(predictor.predict(LETTERS, stride=WINDOW, tracks={"dnase": SIGNAL}))
     ids = np.pad(encode(LETTERS), (FLANK, FLANK), constant_values=11)
     levels = np.pad(a_scale().encode(SIGNAL), (FLANK, FLANK))
     tokens = np.stack((ids, np.full_like(levels, 77), levels), -1)
@@ -272,6 +291,18 @@ def test_pieces_of_a_contig_are_scored_as_the_whole() -> None:
             piece = ContigSlice(begin, codes[begin:end], levels[begin:end])
             part = scorer.score(piece, 90, first, last, step=10)
             np.testing.assert_array_equal(part, whole[first:last])
+
+
+def test_passes_that_are_replayed_score_as_those_that_are_run() -> None:
+    model, rng = a_model("dilated_cnn"), np.random.default_rng(3)
+    bases = ContigSlice(
+        0,
+        rng.integers(0, 4, 3000, dtype=np.uint8),
+        rng.integers(0, 256, (3000, 2)).astype(np.uint8),
+    )
+    with Scorer(model, 16) as plain, Scorer(model, 16, FakeGraphs()) as replayed:
+        one, other = (some.score(bases, 3000, 0, 3000, step=10) for some in (plain, replayed))
+    np.testing.assert_allclose(other, one, atol=2e-6)
 
 
 def test_tracks_that_do_not_fit_the_model_or_the_sequence_are_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from hyena_ray.genome.signal_scale import SignalScale
 from hyena_ray.training.footprint import BYTES_PER_WEIGHT, saved_bytes, training_bytes
 from hyena_ray.training.preflight import build_untrained
 from hyena_ray.training.settings import RunSettings
@@ -52,6 +53,13 @@ def test_a_larger_run_takes_more_memory(larger: dict[str, Any]) -> None:
     base = run(training__batch_size=256)
     changed = base.updated({key.replace("__", "."): value for key, value in larger.items()}, "test")
     assert training_bytes([changed]) > training_bytes([base])
+
+
+def test_a_run_that_reads_a_track_takes_more_memory() -> None:
+    scale = SignalScale(name="dnase", number=2, spread=1, low=0, high=1, mean=0, sd=1)
+    base = run()
+    tracked = base.updated({"readout.tracks": ["dnase"]}, "test")
+    assert training_bytes([tracked], [scale]) > training_bytes([base], [scale])
 
 
 def test_the_largest_of_several_runs_is_estimated() -> None:
