@@ -163,7 +163,7 @@ def test_unknown_names_list_what_there_is() -> None:
 def test_a_preset_that_needs_other_data_says_how_to_prepare_it() -> None:
     with pytest.raises(InputError, match=r"zdna/augmented: .*--lengths 120 --train-stride 60$"):
         select_presets(("zdna/augmented",), prepared("zdna"))
-    with pytest.raises(InputError, match=r"zdna/best: .*--flank 8704 --negatives "):
+    with pytest.raises(InputError, match=r"zdna/best: .*--flank 512 --negatives random:3,tract:1$"):
         select_presets(("zdna/best",), prepared("zdna", train_stride=25, flank=544))
     with pytest.raises(InputError, match=r"zdna/five_folds: .*prepare with --split kfold:5$"):
         select_presets(("zdna/two_stage", "zdna/five_folds"), prepared("zdna"))
@@ -177,7 +177,7 @@ def test_all_takes_what_the_data_can_serve_and_names_the_rest() -> None:
     left_out = {preset.name.partition("/")[2] for preset in found.left_out}
     overlapping = {"augmented", "overlap", "dilated_cnn_overlap", "lookahead_head_overlap"}
     with_tracks = {"dilated_cnn_tracks", "lookahead_head_tracks", "lookahead_head_scan"}
-    with_tracks |= {"lookahead_head_surroundings", "trees_scan", "best"}
+    with_tracks |= {"lookahead_head_surroundings", "trees_surroundings", "best"}
     assert left_out == overlapping | with_tracks | {"five_folds"}
     assert len(names) + len(left_out) == len(load_presets("zdna"))
 
