@@ -6,7 +6,6 @@ process. Format: https://doi.org/10.1093/bioinformatics/btq351, its supplement.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,23 +16,15 @@ import numpy as np
 import pyBigWig
 from numpy.typing import NDArray
 
-from hyena_ray.errors import InputError, raise_together
+from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.contig_names import match_contig_names
-from hyena_ray.genome.signal_scale import (
-    MEASURED_TRACKS,
-    MOST_TRACKS,
-    TRACK_NAME,
-    SignalScale,
-    level_columns,
-)
-from hyena_ray.genome.source import COPY_AGAIN, check_is_file, detect_kind, report_unreadable
+from hyena_ray.genome.signal_scale import SignalScale, level_columns
+from hyena_ray.genome.source import COPY_AGAIN, report_unreadable
+from hyena_ray.genome.track_files import PLACE, REMEDY, check_bigwig
 from hyena_ray.progress import shortened_list
-from hyena_ray.storage import AnyPath, local_copy, location
+from hyena_ray.storage import AnyPath, local_copy
 
-PLACE = "--track"
-"""Option that gives a track."""
-REMEDY = "give --track NAME=FILE a bigWig file"
 TAILS = 0.001
 """Fraction of the values beyond either bound of a scale."""
 
@@ -44,65 +35,6 @@ _WORD = struct.Struct("<I")
 _SUMMARY = struct.Struct("<Q4d")
 _SIGNATURE, _TREE, _INDEX = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
 _BINS = 1 << 16
-
-
-def parse_tracks(texts: Sequence[str]) -> dict[str, AnyPath]:
-    """Read the tracks of a command line.
-
-    Args:
-        texts: Texts such as `dnase=signal.bw`.
-
-    Returns:
-        File of each track by its name, in the order given.
-
-    Raises:
-        InputError: A text has another form, a name is given twice or is that of a track that is
-            measured from the letters, a file is missing or no bigWig, or there are too many.
-
-    Example:
-        >>> parse_tracks(["zhunt=signal.bw"])
-        Traceback (most recent call last):
-            ...
-        hyena_ray.errors.InputError: --track: zhunt=signal.bw: zhunt is measured from the ...
-    """
-    tracks: dict[str, AnyPath] = {}
-    problems: list[InputError] = []
-    for text in texts:
-        name, equals, file = text.partition("=")
-        try:
-            if not (equals and file and re.fullmatch(TRACK_NAME, name)):
-                problem = "is not NAME=FILE, with a name of small letters, digits and _"
-                raise InputError(PLACE, text, problem, "write it like dnase=signal.bw")
-            if name in MEASURED_TRACKS:
-                problem = f"{name} is measured from the letters, and needs no file"
-                raise InputError(PLACE, text, problem, "give the track another name")
-            if name in tracks:
-                raise InputError(PLACE, text, f"{name} is given twice", "give each track once")
-            tracks[name] = _bigwig_path(file)
-        except InputError as error:
-            problems.append(error)
-    if len(texts) > MOST_TRACKS:
-        problem = f"more than {MOST_TRACKS} tracks"
-        problems.append(InputError(PLACE, f"{len(texts)} of them", problem, "give fewer"))
-    raise_together(problems)
-    return tracks
-
-
-def _bigwig_path(text: str) -> AnyPath:
-    try:
-        path = location(text)
-    except InputError:
-        problem = "is not a place that can be read"
-        raise InputError(PLACE, text, problem, "download it, and give its path") from None
-    check_is_file(path, REMEDY)
-    _check_kind(path)
-    return path
-
-
-def _check_kind(path: AnyPath) -> None:
-    kind = detect_kind(path, REMEDY)
-    if kind != "bigWig":
-        raise InputError(path, None, f"is {kind or 'text'}, not bigWig", REMEDY)
 
 
 class SignalTrack(NamedTuple):
@@ -140,7 +72,7 @@ class SignalFile:
         self.name, self.path = name, path
         self._resources = ExitStack()
         with report_unreadable(path, REMEDY):
-            _check_kind(path)
+            check_bigwig(path)
             copy = self._resources.enter_context(local_copy(path))
             _check_structure(path, copy)
             self.sha256 = sha256_file(copy)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.signal_scale import LEVELS, MEASURED_TRACKS, MOST_TRACKS, SignalScale
-from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack, parse_tracks
+from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.model.input_tracks import TRACKS
 from hyena_ray.model.settings import TRACK_REACH
 from tests.genome.bigwigs import write_bigwig
