@@ -31,6 +31,7 @@ TAILS = 0.001
 _READ = 1 << 20
 """Bases that are read at once."""
 _BIGWIG = struct.Struct("<IHHQQQHHQQIQ")
+_ZOOM, _CONTIGS = struct.Struct("<IIQQ"), struct.Struct("<4I2Q")
 _WORD = struct.Struct("<I")
 _SUMMARY = struct.Struct("<Q4d")
 _SIGNATURE, _TREE, _INDEX = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
@@ -275,13 +276,22 @@ def _check_structure(path: AnyPath, file: Path) -> None:
             stream.seek(at)
             return shape.unpack(stream.read(shape.size))
 
-        signature, _, _, tree, _, index, _, _, _, summary, *_ = read_numbers(0, _BIGWIG)
+        signature, _, zooms, tree, _, index, _, _, _, summary, *_ = read_numbers(0, _BIGWIG)
         if signature != _SIGNATURE:
             problem, remedy = "a bigWig file of another byte order", "write it anew"
             raise InputError(path, None, problem, remedy)
-        for at, expected in ((tree, _TREE), (index, _INDEX)):
+        if _BIGWIG.size + _ZOOM.size * zooms > tree:
+            _refuse(path, f"no room for {zooms} zoom levels")
+        levels = [
+            read_numbers(_BIGWIG.size + _ZOOM.size * number, _ZOOM) for number in range(zooms)
+        ]
+        indices = [index, *(level[-1] for level in levels)]
+        for at, expected in ((tree, _TREE), *((at, _INDEX) for at in indices)):
             if read_numbers(at, _WORD)[0] != expected:
                 _refuse(path, "an index is not where its header says")
+        _, children, key, value, contigs, _ = read_numbers(tree, _CONTIGS)
+        if value != 8 or not children or contigs * (key + value) > size:
+            _refuse(path, "its list of contigs has another form")
         # NaN among the values is read as no value; the sums of the file tell one from the other.
         if summary and not np.isfinite(read_numbers(summary, _SUMMARY)[1:]).all():
             _refuse_values(path)

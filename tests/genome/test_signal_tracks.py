@@ -149,6 +149,15 @@ def test_a_track_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     assert "damaged bigWig" in refused(tmp_path / "cut.bw")
 
 
+def test_a_damaged_header_is_refused_and_does_not_end_the_process(tmp_path: Path) -> None:
+    good = write_bigwig(tmp_path / "good.bw", {"a": np.random.default_rng(0).random(50)})
+    for at, value in ((0, 1), (7, 26), (9, 200), (25, 200), (46, 200)):
+        damaged = bytearray(good.read_bytes())
+        damaged[at] = value  # signature, zoom levels, and where contigs, index and summary are
+        (tmp_path / "damaged").write_bytes(damaged)
+        assert "bigWig" in refused(tmp_path / "damaged")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_values_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -> None:
     path = tmp_path / "a.bw"
