@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, BinaryIO, NamedTuple, NoReturn, Self
 
 import numpy as np
 import pyBigWig
@@ -32,6 +32,7 @@ _READ = 1 << 20
 """Bases that are read at once."""
 _BIGWIG = struct.Struct("<IHHQQQHHQQIQ")
 _ZOOM, _CONTIGS = struct.Struct("<IIQQ"), struct.Struct("<4I2Q")
+_NODE, _CONTIG, _CHILD = struct.Struct("<BBH"), struct.Struct("<II"), struct.Struct("<Q")
 _WORD = struct.Struct("<I")
 _SUMMARY = struct.Struct("<Q4d")
 _SIGNATURE, _TREE, _INDEX = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
@@ -265,36 +266,69 @@ class SignalReader:
         return levels
 
 
+class _Numbers:
+    """Reads numbers from a bigWig file.
+
+    Args:
+        path: The file, for the message.
+        stream: Its content.
+        size: Its bytes.
+    """
+
+    def __init__(self, path: AnyPath, stream: BinaryIO, size: int) -> None:
+        self._path, self._stream, self.size = path, stream, size
+
+    def at(self, place: int, shape: struct.Struct) -> tuple[Any, ...]:
+        """Return the numbers at a place, or refuse the file if it is too short."""
+        if place + shape.size > self.size:
+            _refuse(self._path, "it is cut short")
+        self._stream.seek(place)
+        return shape.unpack(self._stream.read(shape.size))
+
+
 def _check_structure(path: AnyPath, file: Path) -> None:
-    """Check header, indices and summary of a bigWig file."""
-    size = file.stat().st_size
+    """Check header, indices, contigs and summary of a bigWig file."""
     with file.open("rb") as stream:
-
-        def read_numbers(at: int, shape: struct.Struct) -> tuple[Any, ...]:
-            if at < 0 or at + shape.size > size:
-                _refuse(path, "it is cut short")
-            stream.seek(at)
-            return shape.unpack(stream.read(shape.size))
-
-        signature, _, zooms, tree, _, index, _, _, _, summary, *_ = read_numbers(0, _BIGWIG)
+        numbers = _Numbers(path, stream, file.stat().st_size)
+        signature, _, zooms, tree, _, index, _, _, _, summary, *_ = numbers.at(0, _BIGWIG)
         if signature != _SIGNATURE:
             problem, remedy = "a bigWig file of another byte order", "write it anew"
             raise InputError(path, None, problem, remedy)
         if _BIGWIG.size + _ZOOM.size * zooms > tree:
             _refuse(path, f"no room for {zooms} zoom levels")
-        levels = [
-            read_numbers(_BIGWIG.size + _ZOOM.size * number, _ZOOM) for number in range(zooms)
-        ]
+        levels = [numbers.at(_BIGWIG.size + _ZOOM.size * level, _ZOOM) for level in range(zooms)]
         indices = [index, *(level[-1] for level in levels)]
         for at, expected in ((tree, _TREE), *((at, _INDEX) for at in indices)):
-            if read_numbers(at, _WORD)[0] != expected:
+            if numbers.at(at, _WORD)[0] != expected:
                 _refuse(path, "an index is not where its header says")
-        _, children, key, value, contigs, _ = read_numbers(tree, _CONTIGS)
-        if value != 8 or not children or contigs * (key + value) > size:
+        if not _lists_contigs(numbers, tree):
             _refuse(path, "its list of contigs has another form")
         # NaN among the values is read as no value; the sums of the file tell one from the other.
-        if summary and not np.isfinite(read_numbers(summary, _SUMMARY)[1:]).all():
+        if summary and not np.isfinite(numbers.at(summary, _SUMMARY)[1:]).all():
             _refuse_values(path)
+
+
+def _lists_contigs(numbers: _Numbers, tree: int) -> bool:
+    """Tell whether the tree of contigs is whole; pyBigWig takes their numbers for places in an
+    array."""
+    _, _, key, value, contigs, _ = numbers.at(tree, _CONTIGS)
+    if value != _CONTIG.size or contigs * (key + value) > numbers.size:
+        return False
+    nodes, found = [tree + _CONTIGS.size], 0
+    for _ in range(2 * contigs + 1):  # a tree has no more nodes, and a circle no end
+        if not nodes:
+            break
+        node = nodes.pop()
+        is_leaf, _, count = numbers.at(node, _NODE)
+        for place in range(node + _NODE.size, numbers.size, key + value)[:count]:
+            if not is_leaf:
+                nodes += numbers.at(place + key, _CHILD)
+                continue
+            found += 1
+            (name,) = numbers.at(place, struct.Struct(f"{key}s"))
+            if numbers.at(place + key, _CONTIG)[0] >= contigs or b"\0" in name.rstrip(b"\0"):
+                return False
+    return not nodes and found == contigs
 
 
 def _refuse(path: AnyPath, problem: str) -> NoReturn:

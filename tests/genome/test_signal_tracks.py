@@ -149,11 +149,20 @@ def test_a_track_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     assert "damaged bigWig" in refused(tmp_path / "cut.bw")
 
 
+def test_a_file_with_many_contigs_is_read(tmp_path: Path) -> None:
+    values = {f"c{number}": [number, number + 1] for number in range(1000)}
+    with SignalFile("dnase", write_bigwig(tmp_path / "a.bw", values)) as file:
+        assert len(file.lengths) == 1000
+        assert file.values("c777", 0, 2).tolist() == [777, 778]
+
+
 def test_a_damaged_header_is_refused_and_does_not_end_the_process(tmp_path: Path) -> None:
     good = write_bigwig(tmp_path / "good.bw", {"a": np.random.default_rng(0).random(50)})
-    for at, value in ((0, 1), (7, 26), (9, 200), (25, 200), (46, 200)):
+    tree = int.from_bytes(good.read_bytes()[8:16], "little")
+    # Signature, zoom levels, where contigs, index and summary are, and number of the contig.
+    for at, value in ((0, 1), (7, 26), (9, 200), (25, 200), (46, 200), (tree + 38, 9)):
         damaged = bytearray(good.read_bytes())
-        damaged[at] = value  # signature, zoom levels, and where contigs, index and summary are
+        damaged[at] = value
         (tmp_path / "damaged").write_bytes(damaged)
         assert "bigWig" in refused(tmp_path / "damaged")
 
