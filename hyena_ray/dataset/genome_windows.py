@@ -69,7 +69,7 @@ from hyena_ray.genome.negatives import (
 from hyena_ray.genome.region_edges import FARTHEST, ShapeCounter
 from hyena_ray.genome.region_files import Regions, read_regions
 from hyena_ray.genome.signal_scale import NO_VALUE
-from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack, parse_tracks
+from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.splits import VALIDATION, ContigSplit, Split, parse_split, split_by_contig
 from hyena_ray.genome.tiling import (
@@ -78,6 +78,7 @@ from hyena_ray.genome.tiling import (
     cut_tiles,
     split_tiles,
 )
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.genome.untrained import CONTEXT, UNTRAINED_PREDICTORS, called_bases
 from hyena_ray.progress import Progress, State, shortened_list
 from hyena_ray.runs.stored_files import StoredFile

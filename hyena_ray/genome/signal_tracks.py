@@ -6,103 +6,37 @@ process. Format: https://doi.org/10.1093/bioinformatics/btq351, its supplement.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, BinaryIO, NamedTuple, NoReturn, Self
 
 import numpy as np
 import pyBigWig
 from numpy.typing import NDArray
 
-from hyena_ray.errors import InputError, raise_together
+from hyena_ray.errors import InputError
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.contig_names import match_contig_names
-from hyena_ray.genome.signal_scale import (
-    MEASURED_TRACKS,
-    MOST_TRACKS,
-    TRACK_NAME,
-    SignalScale,
-    level_columns,
-)
-from hyena_ray.genome.source import COPY_AGAIN, check_is_file, detect_kind, report_unreadable
+from hyena_ray.genome.signal_scale import SignalScale, level_columns
+from hyena_ray.genome.source import COPY_AGAIN, report_unreadable
+from hyena_ray.genome.track_files import PLACE, REMEDY, check_bigwig
 from hyena_ray.progress import shortened_list
-from hyena_ray.storage import AnyPath, local_copy, location
+from hyena_ray.storage import AnyPath, local_copy
 
-PLACE = "--track"
-"""Option that gives a track."""
-REMEDY = "give --track NAME=FILE a bigWig file"
 TAILS = 0.001
 """Fraction of the values beyond either bound of a scale."""
 
 _READ = 1 << 20
 """Bases that are read at once."""
 _BIGWIG = struct.Struct("<IHHQQQHHQQIQ")
+_ZOOM, _CONTIGS = struct.Struct("<IIQQ"), struct.Struct("<4I2Q")
+_NODE, _CONTIG, _CHILD = struct.Struct("<BBH"), struct.Struct("<II"), struct.Struct("<Q")
 _WORD = struct.Struct("<I")
 _SUMMARY = struct.Struct("<Q4d")
 _SIGNATURE, _TREE, _INDEX = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
 _BINS = 1 << 16
-
-
-def parse_tracks(texts: Sequence[str]) -> dict[str, AnyPath]:
-    """Read the tracks of a command line.
-
-    Args:
-        texts: Texts such as `dnase=signal.bw`.
-
-    Returns:
-        File of each track by its name, in the order given.
-
-    Raises:
-        InputError: A text has another form, a name is given twice or is that of a track that is
-            measured from the letters, a file is missing or no bigWig, or there are too many.
-
-    Example:
-        >>> parse_tracks(["zhunt=signal.bw"])
-        Traceback (most recent call last):
-            ...
-        hyena_ray.errors.InputError: --track: zhunt=signal.bw: zhunt is measured from the ...
-    """
-    tracks: dict[str, AnyPath] = {}
-    problems: list[InputError] = []
-    for text in texts:
-        name, equals, file = text.partition("=")
-        try:
-            if not (equals and file and re.fullmatch(TRACK_NAME, name)):
-                problem = "is not NAME=FILE, with a name of small letters, digits and _"
-                raise InputError(PLACE, text, problem, "write it like dnase=signal.bw")
-            if name in MEASURED_TRACKS:
-                problem = f"{name} is measured from the letters, and needs no file"
-                raise InputError(PLACE, text, problem, "give the track another name")
-            if name in tracks:
-                raise InputError(PLACE, text, f"{name} is given twice", "give each track once")
-            tracks[name] = _bigwig_path(file)
-        except InputError as error:
-            problems.append(error)
-    if len(texts) > MOST_TRACKS:
-        problem = f"more than {MOST_TRACKS} tracks"
-        problems.append(InputError(PLACE, f"{len(texts)} of them", problem, "give fewer"))
-    raise_together(problems)
-    return tracks
-
-
-def _bigwig_path(text: str) -> AnyPath:
-    try:
-        path = location(text)
-    except InputError:
-        problem = "is not a place that can be read"
-        raise InputError(PLACE, text, problem, "download it, and give its path") from None
-    check_is_file(path, REMEDY)
-    _check_kind(path)
-    return path
-
-
-def _check_kind(path: AnyPath) -> None:
-    kind = detect_kind(path, REMEDY)
-    if kind != "bigWig":
-        raise InputError(path, None, f"is {kind or 'text'}, not bigWig", REMEDY)
 
 
 class SignalTrack(NamedTuple):
@@ -140,7 +74,7 @@ class SignalFile:
         self.name, self.path = name, path
         self._resources = ExitStack()
         with report_unreadable(path, REMEDY):
-            _check_kind(path)
+            check_bigwig(path)
             copy = self._resources.enter_context(local_copy(path))
             _check_structure(path, copy)
             self.sha256 = sha256_file(copy)
@@ -332,27 +266,69 @@ class SignalReader:
         return levels
 
 
+class _Numbers:
+    """Reads numbers from a bigWig file.
+
+    Args:
+        path: The file, for the message.
+        stream: Its content.
+        size: Its bytes.
+    """
+
+    def __init__(self, path: AnyPath, stream: BinaryIO, size: int) -> None:
+        self._path, self._stream, self.size = path, stream, size
+
+    def at(self, place: int, shape: struct.Struct) -> tuple[Any, ...]:
+        """Return the numbers at a place, or refuse the file if it is too short."""
+        if place + shape.size > self.size:
+            _refuse(self._path, "it is cut short")
+        self._stream.seek(place)
+        return shape.unpack(self._stream.read(shape.size))
+
+
 def _check_structure(path: AnyPath, file: Path) -> None:
-    """Check header, indices and summary of a bigWig file."""
-    size = file.stat().st_size
+    """Check header, indices, contigs and summary of a bigWig file."""
     with file.open("rb") as stream:
-
-        def read_numbers(at: int, shape: struct.Struct) -> tuple[Any, ...]:
-            if at < 0 or at + shape.size > size:
-                _refuse(path, "it is cut short")
-            stream.seek(at)
-            return shape.unpack(stream.read(shape.size))
-
-        signature, _, _, tree, _, index, _, _, _, summary, *_ = read_numbers(0, _BIGWIG)
+        numbers = _Numbers(path, stream, file.stat().st_size)
+        signature, _, zooms, tree, _, index, _, _, _, summary, *_ = numbers.at(0, _BIGWIG)
         if signature != _SIGNATURE:
             problem, remedy = "a bigWig file of another byte order", "write it anew"
             raise InputError(path, None, problem, remedy)
-        for at, expected in ((tree, _TREE), (index, _INDEX)):
-            if read_numbers(at, _WORD)[0] != expected:
+        if _BIGWIG.size + _ZOOM.size * zooms > tree:
+            _refuse(path, f"no room for {zooms} zoom levels")
+        levels = [numbers.at(_BIGWIG.size + _ZOOM.size * level, _ZOOM) for level in range(zooms)]
+        indices = [index, *(level[-1] for level in levels)]
+        for at, expected in ((tree, _TREE), *((at, _INDEX) for at in indices)):
+            if numbers.at(at, _WORD)[0] != expected:
                 _refuse(path, "an index is not where its header says")
+        if not _lists_contigs(numbers, tree):
+            _refuse(path, "its list of contigs has another form")
         # NaN among the values is read as no value; the sums of the file tell one from the other.
-        if summary and not np.isfinite(read_numbers(summary, _SUMMARY)[1:]).all():
+        if summary and not np.isfinite(numbers.at(summary, _SUMMARY)[1:]).all():
             _refuse_values(path)
+
+
+def _lists_contigs(numbers: _Numbers, tree: int) -> bool:
+    """Tell whether the tree of contigs is whole; pyBigWig takes their numbers for places in an
+    array."""
+    _, _, key, value, contigs, _ = numbers.at(tree, _CONTIGS)
+    if value != _CONTIG.size or contigs * (key + value) > numbers.size:
+        return False
+    nodes, found = [tree + _CONTIGS.size], 0
+    for _ in range(2 * contigs + 1):  # a tree has no more nodes, and a circle no end
+        if not nodes:
+            break
+        node = nodes.pop()
+        is_leaf, _, count = numbers.at(node, _NODE)
+        for place in range(node + _NODE.size, numbers.size, key + value)[:count]:
+            if not is_leaf:
+                nodes += numbers.at(place + key, _CHILD)
+                continue
+            found += 1
+            (name,) = numbers.at(place, struct.Struct(f"{key}s"))
+            if numbers.at(place + key, _CONTIG)[0] >= contigs or b"\0" in name.rstrip(b"\0"):
+                return False
+    return not nodes and found == contigs
 
 
 def _refuse(path: AnyPath, problem: str) -> NoReturn:

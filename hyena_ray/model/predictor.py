@@ -28,13 +28,8 @@ from hyena_ray.errors import InputError, raise_together
 from hyena_ray.genome.called_regions import Stretch, call_regions
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.signal_scale import NO_VALUE, level_columns
-from hyena_ray.genome.signal_tracks import (
-    PLACE,
-    REMEDY,
-    SignalFile,
-    SignalTrack,
-    parse_tracks,
-)
+from hyena_ray.genome.signal_tracks import SignalFile, SignalTrack
+from hyena_ray.genome.track_files import PLACE, REMEDY, parse_tracks
 from hyena_ray.model.devices import (
     arithmetic,
     default_device,

@@ -16,9 +16,9 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import sha256_file, write_json
 from hyena_ray.genome.region_files import read_regions
-from hyena_ray.genome.signal_tracks import parse_tracks
 from hyena_ray.genome.source import check_is_file
 from hyena_ray.genome.splits import VALIDATION
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.model.settings import Strands
 from hyena_ray.outcomes import Outcome
 from hyena_ray.progress import Progress, State

@@ -31,8 +31,8 @@ from pydantic import Field, model_validator
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.contigs import open_genome
-from hyena_ray.genome.signal_tracks import SignalTrack, parse_tracks, tracks_text
 from hyena_ray.genome.source import Source
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.record import MANIFEST
@@ -53,6 +53,7 @@ from hyena_ray.workflows.workflow import (
 
 if TYPE_CHECKING:
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
+    from hyena_ray.genome.signal_tracks import SignalTrack
     from hyena_ray.prediction.expected_precision import ExpectedPrecision, ReachedPrecision
     from hyena_ray.prediction.pieces import PredictionPlan
     from hyena_ray.prediction.prediction_record import PredictionRecord
@@ -237,6 +238,7 @@ def dry_run(prediction: PredictionRun) -> DryRun:
     """
     from hyena_ray.cluster.pool import run_task
     from hyena_ray.cluster.start import connect
+    from hyena_ray.genome.signal_tracks import tracks_text
     from hyena_ray.prediction.pieces import count_windows, missing_pieces
     from hyena_ray.workflows.timing import seconds_per_scored_window
 

@@ -19,9 +19,9 @@ from hyena_ray.dataset.preparation import (
 )
 from hyena_ray.genome.assemblies import check_genome
 from hyena_ray.genome.negatives import RANDOM
-from hyena_ray.genome.signal_tracks import parse_tracks
 from hyena_ray.genome.source import check_is_file
 from hyena_ray.genome.splits import parse_split
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
 from hyena_ray.runs.record import MANIFEST
 from hyena_ray.storage import AnyPath

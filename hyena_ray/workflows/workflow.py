@@ -15,8 +15,8 @@ from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems, unknown_name
 from hyena_ray.genome.assemblies import check_genome
-from hyena_ray.genome.signal_tracks import parse_tracks
 from hyena_ray.genome.splits import SPLITS
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import DryRun, Outcome
 from hyena_ray.runs.record import read_manifest

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.signal_scale import LEVELS, MEASURED_TRACKS, MOST_TRACKS, SignalScale
-from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack, parse_tracks
+from hyena_ray.genome.signal_tracks import SignalFile, SignalReader, SignalTrack
+from hyena_ray.genome.track_files import parse_tracks
 from hyena_ray.model.input_tracks import TRACKS
 from hyena_ray.model.settings import TRACK_REACH
 from tests.genome.bigwigs import write_bigwig
@@ -146,6 +147,24 @@ def test_a_track_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     whole = good.read_bytes()
     (tmp_path / "cut.bw").write_bytes(whole[: len(whole) // 3])
     assert "damaged bigWig" in refused(tmp_path / "cut.bw")
+
+
+def test_a_file_with_many_contigs_is_read(tmp_path: Path) -> None:
+    values = {f"c{number}": [number, number + 1] for number in range(1000)}
+    with SignalFile("dnase", write_bigwig(tmp_path / "a.bw", values)) as file:
+        assert len(file.lengths) == 1000
+        assert file.values("c777", 0, 2).tolist() == [777, 778]
+
+
+def test_a_damaged_header_is_refused_and_does_not_end_the_process(tmp_path: Path) -> None:
+    good = write_bigwig(tmp_path / "good.bw", {"a": np.random.default_rng(0).random(50)})
+    tree = int.from_bytes(good.read_bytes()[8:16], "little")
+    # Signature, zoom levels, where contigs, index and summary are, and number of the contig.
+    for at, value in ((0, 1), (7, 26), (9, 200), (25, 200), (46, 200), (tree + 38, 9)):
+        damaged = bytearray(good.read_bytes())
+        damaged[at] = value
+        (tmp_path / "damaged").write_bytes(damaged)
+        assert "bigWig" in refused(tmp_path / "damaged")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
