@@ -56,6 +56,19 @@ class InputError(ValueError):
         """One line for each problem."""
         return (str(self),)
 
+    def within(self, file: str | PurePath) -> InputError:
+        """Return the error of a value that is from a file: its place is preceded by the file.
+
+        Args:
+            file: The file.
+
+        Example:
+            >>> str(InputError("k", 0, "below 1", "give 1 to 12").within("config.json"))
+            'config.json: k: 0: below 1; give 1 to 12'
+        """
+        place, value, problem, remedy = self._parts
+        return InputError(f"{file}: {place}", value, problem, remedy)
+
 
 class CombinedInputError(InputError):
     """Several problems of one command, each of them an `InputError`.
@@ -74,6 +87,9 @@ class CombinedInputError(InputError):
     @property
     def lines(self) -> tuple[str, ...]:
         return tuple(line for error in self._problems for line in error.lines)
+
+    def within(self, file: str | PurePath) -> InputError:
+        return CombinedInputError([error.within(file) for error in self._problems])
 
 
 class Problems:

@@ -544,7 +544,7 @@ def parse_config(
         first = error.errors(include_url=False)[0]
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, InputError):
-            raise InputError(path, None, f"unfit value ({cause})", "correct the file") from None
+            raise cause.within(path) from None
         key = ".".join(str(part) for part in first["loc"][:1])
         reason = f"{key}: {first['msg']}" if key else first["msg"]
         raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None

@@ -597,8 +597,10 @@ def _read_config(folder: Path, **changes: Any) -> HyenaDNAConfig:
     try:
         return HyenaDNAConfig(**(config_values(folder) | changes))
     except (StrictDataclassError, TypeError, ValueError) as error:
-        if isinstance(error, InputError) and not str(error).startswith("config: "):
-            raise
+        if isinstance(error, InputError):
+            if not str(error).startswith("config: "):
+                raise
+            raise error.within(folder / "config.json") from None
         reason = " ".join(str(error).split())
         path = folder / "config.json"
         raise InputError(path, None, f"unfit value ({reason})", "correct the file") from None

@@ -210,7 +210,10 @@ def checked_kind(values: object, path: AnyPath) -> str:
         )
     if kind not in KINDS:
         raise InputError(
-            f"{path}: kind", kind, f"unknown; known are {', '.join(KINDS)}", "update hyena-ray"
+            f"{path}: kind",
+            kind,
+            f"unknown; known are {', '.join(KINDS)}",
+            "give another folder, or update hyena-ray if a later version wrote this one",
         )
     version, read = values.get("schema_version"), KINDS[kind].schema_version
     if version != read:
