@@ -16,7 +16,7 @@ def saturation_mutagenesis(targets: Targets, settings: AttributionSettings) -> T
     """Score every base by f(x) minus the mean of f with that base substituted.
 
     Substitutions are each of the other three bases, or N with `ism_substitute="n"`; tracks are
-    measured anew, and a user's tracks stay as they are. Bases of the flanks, and an N in place of
+    measured anew, and signal tracks stay as they are. Bases of the flanks, and an N in place of
     an N, score 0.
 
     Args:

@@ -75,7 +75,7 @@ def make_baselines(
 ) -> list[Tensor]:
     """Return the tokens of the baselines of windows.
 
-    A baseline has no value in the user's tracks, so that a path goes from none to the value of a
+    A baseline has no value in the signal tracks, so that a path goes from none to the value of a
     base, and the tracks get their share. Tracks that are measured from letters are those of the
     baseline's own letters.
 

@@ -71,7 +71,7 @@ class Targets:
 
     The target of a window is the sum of weight * positive logit over its labels. Tracks are
     embedded with the letters that they are measured from: those of a baseline are its own, and on
-    a path they change with the letters. A user's tracks have no value in a baseline, and on a path
+    a path they change with the letters. Signal tracks have no value in a baseline, and on a path
     they go from there to the value of the base.
 
     Args:

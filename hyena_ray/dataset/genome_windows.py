@@ -241,7 +241,7 @@ def _check_stride(settings: PrepareSettings, split: Split) -> None:
 
 
 def _measure_tracks(files: Mapping[str, AnyPath], split: Split) -> list[SignalTrack]:
-    """Measure the scale of each track on the contigs that train: where contigs are split in
+    """Measure the scale of each track on the training contigs: where contigs are split in
     stretches, on all."""
     tracks = []
     for number, (name, path) in enumerate(files.items()):
@@ -416,7 +416,7 @@ def label_batches(
         regions: Regions that label bases.
         blacklist: Regions that no tile may touch.
         padding: N between two contigs.
-        signals: Tracks of a user, open; None where there is none.
+        signals: Signal tracks, open; None where there is none.
 
     Yields:
         Contigs in their order, which nothing else holds in memory.

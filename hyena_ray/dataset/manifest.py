@@ -83,14 +83,14 @@ class ContigEntry(Settings):
 
 
 class StoredTrack(Settings):
-    """A track of a user, whose levels are stored with the bases."""
+    """A signal track, whose levels are stored with the bases."""
 
     file: str
     """Name of the bigWig file, without its folder."""
     sha256: str
     """Hex SHA-256 of the file as stored."""
     scale: SignalScale
-    """Scale of its levels, measured on the contigs that train."""
+    """Scale of its levels, measured on the training contigs."""
     known: dict[str, float] = Field(default_factory=dict)
     """Fraction of the bases of windows and stretches that have a value, by split."""
 
@@ -264,7 +264,7 @@ class Manifest(Record):
     tracks: tuple[StoredTrack, ...] = Field(
         default=(), max_length=MOST_TRACKS, exclude_if=_is_empty
     )
-    """Tracks of a user, in the order in which their levels are stored behind a base."""
+    """Signal tracks, in the order in which their levels are stored behind a base."""
 
     @model_validator(mode="after")
     def _tracks_are_numbered(self) -> Self:

@@ -370,8 +370,10 @@ class PreparedData:
         Args:
             length: Window length in bases.
         """
-        tokens = (length + 2 * self.manifest.flank) * (1 + len(self.manifest.tracks))
-        return tokens + self.manifest.labels_per_window(length)
+        from hyena_ray.dataset.schema import row_bytes
+
+        tokens, labels = length + 2 * self.manifest.flank, self.manifest.labels_per_window(length)
+        return row_bytes(tokens, labels, len(self.manifest.tracks))
 
     def _read_ids(self, files: Sequence[DataFile]) -> list[NDArray[np.int64]]:
         return self._read_column(files, "window_id")

@@ -81,7 +81,7 @@ def window_schema(tokens: int, labels: int, tracks: int = 0) -> pa.Schema:
     Args:
         tokens: Tokens of a window, flanks included.
         labels: Labels of a window.
-        tracks: Tracks of a user, each with a level behind every token.
+        tracks: Signal tracks, each with a level behind every token.
 
     Returns:
         Schema with one column for each array of `Windows`.
@@ -188,15 +188,15 @@ def tensor_values(column: pa.ChunkedArray, place: str | PurePath) -> NDArray[Any
     return np.concatenate([chunk.to_numpy_ndarray() for chunk in chunks])
 
 
-def row_bytes(length: int, flank: int, tracks: int = 0) -> int:
-    """Return the bytes of the tokens and labels of a window.
+def row_bytes(tokens: int, labels: int, tracks: int = 0) -> int:
+    """Return the size of the tokens and labels of a window, in bytes.
 
     Args:
-        length: Bases of a window, each with a label.
-        flank: Bases on each side of it.
-        tracks: Tracks of a user, each with a level behind every token.
+        tokens: Tokens of a window, flanks included.
+        labels: Labels of a window.
+        tracks: Signal tracks, each with a level behind every token.
     """
-    return (1 + tracks) * (length + 2 * flank) + length
+    return (1 + tracks) * tokens + labels
 
 
 def rows_per_part(length: int, flank: int, tracks: int = 0) -> int:
@@ -205,9 +205,9 @@ def rows_per_part(length: int, flank: int, tracks: int = 0) -> int:
     Args:
         length: Bases of a window.
         flank: Bases on each side of it.
-        tracks: Tracks of a user.
+        tracks: Signal tracks.
     """
-    return max(1, min(PART_ROWS, PART_BYTES // row_bytes(length, flank, tracks)))
+    return max(1, min(PART_ROWS, PART_BYTES // row_bytes(length + 2 * flank, length, tracks)))
 
 
 class PartWriter:
@@ -221,7 +221,7 @@ class PartWriter:
         split: Name of the split.
         length: Bases of a window.
         flank: Bases on each side of a window.
-        tracks: Tracks of a user.
+        tracks: Signal tracks.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class PartWriter:
     ) -> None:
         self._folder = folder
         self._group, self._length, self._split = group, length, split
-        width = row_bytes(length, flank, tracks)
+        width = row_bytes(length + 2 * flank, length, tracks)
         self._part_rows = rows_per_part(length, flank, tracks)
         self._group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // width))
         self._pending: list[Windows] = []

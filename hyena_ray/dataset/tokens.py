@@ -1,6 +1,6 @@
 """Token ids of DNA, the integers that a model reads for each base, and their opposite strand.
 
-Where data have tracks of a user, a base is its token id, followed by the level of each track
+Where data have signal tracks, a base is its token id, followed by the level of each track
 (`genome.signal_scale`): windows then have shape (n, length, 1 + tracks) instead of (n, length).
 
 Ids follow HyenaDNA's published tokenizer, so that its checkpoints fit: a base's token is its code

@@ -31,7 +31,7 @@ class ContigBatch:
         blacklist: Intervals of each that no tile may touch.
         first: Bases of the genome before the first contig.
         padding: N between two contigs.
-        signals: Tracks of a user, open; None where there is none.
+        signals: Signal tracks, open; None where there is none.
 
     Example:
         >>> acgt, none = np.array([0, 1, 2, 3], np.uint8), Intervals.empty()

@@ -1,4 +1,4 @@
-"""The levels in which the values of a user's track are stored: one byte for each base.
+"""The levels in which the values of a signal track are stored: one byte for each base.
 
 A track is a signal of an experiment, such as DNase or Pol II: most of its values are small, a few
 are large, and the unit is its own. Values are compressed by an inverse hyperbolic sine, which is
@@ -25,10 +25,11 @@ LEVELS = 255
 """Levels of values, from 1 on."""
 MOST_TRACKS = 16
 """Most tracks of prepared data."""
-MEASURED_TRACKS = ("zhunt", "g4hunter", "composition", "surroundings")
-"""Tracks that are measured from the letters, and need no file; see model/input_tracks.py."""
+TRACK_REACH = {"zhunt": 11, "g4hunter": 27, "composition": 512, "surroundings": 8192}
+"""Tracks that are measured from the letters and need no file (model/input_tracks.py), with the
+bases on each side of a base that its track depends on."""
 TRACK_NAME = r"^[a-z][a-z0-9_]{0,63}$"
-"""Names that a user's track may have."""
+"""Names that a signal track may have."""
 _LARGEST = 200.0
 """Bound of a compressed value: beyond that of the largest by the smallest number of a bigWig."""
 

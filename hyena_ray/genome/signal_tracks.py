@@ -1,4 +1,4 @@
-"""Read the signals of a user's experiments from bigWig files, as levels of the bases of a genome.
+"""Read the signals of experiments from bigWig files, as levels of the bases of a genome.
 
 pyBigWig decodes. It trusts the file, so the structure is checked first: some damage would end the
 process. Format: https://doi.org/10.1093/bioinformatics/btq351, its supplement.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn, Self
 
@@ -72,25 +73,30 @@ class SignalFile:
 
     def __init__(self, name: str, path: AnyPath) -> None:
         self.name, self.path = name, path
-        self._resources = ExitStack()
-        with report_unreadable(path, REMEDY):
-            check_bigwig(path)
-            copy = self._resources.enter_context(local_copy(path))
-            _check_structure(path, copy)
-            self.sha256 = sha256_file(copy)
-            """Hex SHA-256 of the file as stored."""
-        try:
-            self._file: Any = self._resources.enter_context(pyBigWig.open(str(copy)))
-            self.lengths: Mapping[str, int] = self._file.chroms()
-            """Bases of each contig."""
-        except (RuntimeError, UnicodeDecodeError) as error:
-            _refuse(path, str(error).strip())
+        with ExitStack() as resources:
+            with report_unreadable(path, REMEDY):
+                check_bigwig(path)
+                self._copy = resources.enter_context(local_copy(path))
+                _check_structure(path, self._copy)
+            try:
+                self._file: Any = resources.enter_context(pyBigWig.open(str(self._copy)))
+                self.lengths: Mapping[str, int] = self._file.chroms()
+                """Bases of each contig."""
+            except (RuntimeError, UnicodeDecodeError) as error:
+                _refuse(path, str(error).strip())
+            self._resources = resources.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file as stored."""
+        with report_unreadable(self.path, REMEDY):
+            return sha256_file(self._copy)
 
     def check_contig(self, contig: str, length: int | None = None) -> None:
         """Refuse a file that lacks a contig, or has one of that name of another assembly.
@@ -169,7 +175,7 @@ class SignalFile:
             raise InputError(
                 PLACE,
                 given,
-                f"{problem} on the contigs that train, so that nothing can be learnt from it",
+                f"{problem} on the training contigs, so that nothing can be learnt from it",
                 "give a track that varies, with a value for every base that was measured",
             )
         some = numbers != 0

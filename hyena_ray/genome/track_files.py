@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from hyena_ray.errors import InputError, raise_together
-from hyena_ray.genome.signal_scale import MEASURED_TRACKS, MOST_TRACKS, TRACK_NAME
+from hyena_ray.genome.signal_scale import MOST_TRACKS, TRACK_NAME, TRACK_REACH
 from hyena_ray.genome.source import check_is_file, detect_kind
 from hyena_ray.storage import AnyPath, location
 
@@ -45,7 +45,7 @@ def parse_tracks(texts: Sequence[str]) -> dict[str, AnyPath]:
             if not (equals and file and re.fullmatch(TRACK_NAME, name)):
                 problem = "is not NAME=FILE, with a name of small letters, digits and _"
                 raise InputError(PLACE, text, problem, "write it like dnase=signal.bw")
-            if name in MEASURED_TRACKS:
+            if name in TRACK_REACH:
                 problem = f"{name} is measured from the letters, and needs no file"
                 raise InputError(PLACE, text, problem, "give the track another name")
             if name in tracks:

@@ -169,10 +169,10 @@ def scorer_of(
             problem += str(first.merge_gap)
             raise InputError(option, folder, problem, "give models of one task")
         for scale in model.readout.scales:
-            _, other = scales.setdefault(scale.number, (folder, scale))
+            other_folder, other = scales.setdefault(scale.number, (folder, scale))
             if other != scale:
-                problem = f"reads the track {scale.name} otherwise than {scales[scale.number][0]}"
-                problem += f" does {other.name}: they were trained on other tracks"
+                problem = f"was trained on other tracks than {other_folder}: {scale.name} there is "
+                problem += other.name if other.name != scale.name else "of another scale"
                 raise InputError(option, folder, problem, "give models of the same data")
         if not first.labels_bases and model.readout.window != first.readout.window:
             problem = f"reads sequences of {model.readout.window} bases, and {folders[0]} those of "

@@ -27,7 +27,7 @@ from hyena_ray.model.input_tracks import TRACKS, track_channels
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 SIGNAL_RADII = (50, 512)
-"""Bases on each side over which a user's tracks are averaged."""
+"""Bases on each side over which signal tracks are averaged."""
 _UNITS = 1 << 20
 """Parts of a standard deviation that the values of tracks are rounded to."""
 _ROWS = 1 << 15
@@ -178,7 +178,7 @@ class FittedBaseline(LetterBaseline):
 
 
 def measure_signals(values: NDArray[np.float32], bases: slice) -> NDArray[np.float32]:
-    """Measure a user's tracks at bases and around them; equal on both strands.
+    """Measure signal tracks at bases and around them; equal on both strands.
 
     Args:
         values: Standardised values, shape (B, L, C), float32; 0 where there is none.

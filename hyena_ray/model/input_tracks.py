@@ -1,6 +1,6 @@
 """Tracks: numbers for every base that a classifier reads beside the letters.
 
-Some are measured from the letters; others are signals of a user's experiments, whose levels come
+Some are measured from the letters; others are signals of experiments, whose levels come
 with the tokens (`dataset.tokens`).
 
 Which tract flips depends on more than its letters: on how readily it does so by itself, which an
@@ -27,9 +27,8 @@ from torch.nn import functional as F
 
 from hyena_ray.dataset.tokens import FIRST_BASE, ids_of, level_of
 from hyena_ray.genome.contigs import N_CODE
-from hyena_ray.genome.signal_scale import SignalScale
+from hyena_ray.genome.signal_scale import TRACK_REACH, SignalScale
 from hyena_ray.genome.untrained import G4HUNTER_WINDOW, LONGEST_RUN, every_window, zhunt_scores
-from hyena_ray.model.settings import TRACK_REACH
 
 COMPOSITION_RADII = (50, 150, 512)
 """Bases on each side over which composition is measured: about 100, 300 and 1,024 in all."""
@@ -59,7 +58,7 @@ def track_channels(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the channels of some tracks, in order.
 
     Args:
-        names: Names of the tracks; a user's track is one channel of that name.
+        names: Names of the tracks; a signal track is one channel of that name.
 
     Example:
         >>> track_channels(("zhunt", "dnase"))
@@ -79,16 +78,16 @@ def measure_tracks(
     Args:
         names: Names of the tracks, at least one.
         tokens: Token ids of any integer type, shape (B, L), or (B, L, 1 + tracks) with the levels
-            of a user's tracks. Every base that is measured has at least the reach of every track on
+            of signal tracks. Every base that is measured has at least the reach of every track on
             each side.
         bases: Bases to measure, with a start and an end.
-        scales: Scales of the user's tracks among them.
+        scales: Scales of the signal tracks among them.
 
     Returns:
-        Shape (B, bases, channels), float32; 0 where a user's track has no value.
+        Shape (B, bases, channels), float32; 0 where a signal track has no value.
 
     Raises:
-        InputError: The tokens lack a user's track.
+        InputError: The tokens lack a signal track.
 
     Example:
         >>> tokens = torch.full((1, 120), 8)  # C
@@ -112,7 +111,7 @@ def measure_tracks(
 
 
 def signal(tokens: Tensor, scale: SignalScale) -> Tensor:
-    """Return the values of a user's track: compressed, of about mean 0 and spread 1.
+    """Return the values of a signal track: compressed, of about mean 0 and spread 1.
 
     Args:
         tokens: Tokens with levels, shape (B, L, 1 + tracks), integer.
@@ -168,88 +167,74 @@ def _measure_composition(codes: Tensor, bases: slice) -> Tensor:
     return _COMPOSITION_SCALE * torch.stack(measured, -1)
 
 
-def pair_frequencies(codes: Tensor, bases: slice, radius: int) -> Tensor:
-    """Measure how often every pair of neighbours occurs around bases; equal on both strands.
+USUAL_FREQUENCIES = {
+    "AA/TT": (0.167, 0.051),
+    "AC/GT": (0.102, 0.008),
+    "AG/CT": (0.144, 0.014),
+    "AT": (0.065, 0.023),
+    "CA/TG": (0.151, 0.012),
+    "CC/GG": (0.130, 0.049),
+    "CG": (0.016, 0.011),
+    "GA/TC": (0.120, 0.008),
+    "GC": (0.052, 0.018),
+    "TA": (0.053, 0.022),
+}
+"""Dinucleotides, each with its reverse complement, and about the mean and the standard deviation of
+their frequencies along the human genome, over 4 kilobases."""
+_GC_MEAN, _GC_SD = 0.456, 0.083
+"""The same of the GC content."""
+
+
+def dinucleotide_frequencies(codes: Tensor, bases: slice, radius: int) -> Tensor:
+    """Measure the frequencies of dinucleotides around bases; equal on both strands.
 
     Args:
         codes: Base codes, shape (B, L), integer; `N_CODE` where unknown.
         bases: Bases to measure, with `radius` bases on each side of them.
-        radius: Bases on each side over which pairs are counted.
+        radius: Bases on each side over which dinucleotides are counted.
 
     Returns:
-        Fraction of each of `PAIRS` among the pairs of known bases; 0 where nothing is known. Shape
-        (B, bases, 10), float32.
+        Fraction of each of `USUAL_FREQUENCIES` among the dinucleotides of known bases; 0 where
+        nothing is known. Shape (B, bases, 10), float32.
 
     Example:
         >>> codes = torch.tensor([[0, 1, 2, 3, 3]])  # AC, CG, GT, TT
-        >>> found = pair_frequencies(codes, slice(2, 3), radius=2)[0, 0]
-        >>> {pair: float(share) for pair, share in zip(PAIRS, found, strict=True) if share}
-        {'AA or TT': 0.25, 'AC or GT': 0.5, 'CG': 0.25}
+        >>> found = dinucleotide_frequencies(codes, slice(2, 3), radius=2)[0, 0]
+        >>> {name: float(f) for name, f in zip(USUAL_FREQUENCIES, found, strict=True) if f}
+        {'AA/TT': 0.25, 'AC/GT': 0.5, 'CG': 0.25}
     """
-    kind = _pair_kinds(codes.device)
-    pairs = (N_CODE + 1) * codes[:, :-1] + codes[:, 1:]
-    around_first = pairs[:, bases.start - radius : bases.start + radius]
-    at_first = F.embedding_bag(around_first.int(), kind, mode="sum")[:, None]
-    # From one base to the next a pair comes in on the right, and one is left behind on the left.
-    right = pairs[:, bases.start + radius : bases.stop - 1 + radius]
-    left = pairs[:, bases.start - radius : bases.stop - 1 - radius]
-    changes = (kind[right.int()] - kind[left.int()]).cumsum(1)
+    one_hot = _one_hot_dinucleotides(codes.device)
+    numbers = (N_CODE + 1) * codes[:, :-1] + codes[:, 1:]
+    around_first = numbers[:, bases.start - radius : bases.start + radius]
+    at_first = F.embedding_bag(around_first.int(), one_hot, mode="sum")[:, None]
+    # From one base to the next a dinucleotide comes in on the right, and one is left on the left.
+    right = numbers[:, bases.start + radius : bases.stop - 1 + radius]
+    left = numbers[:, bases.start - radius : bases.stop - 1 - radius]
+    changes = (one_hot[right.int()] - one_hot[left.int()]).cumsum(1)
     counts = torch.cat([at_first, at_first + changes], 1)  # whole numbers: exact in any order
     return counts / counts.sum(-1, keepdim=True).clamp_min(1)
 
 
-def _pair_names() -> tuple[str, ...]:
-    """Return pairs of letters, each with its reverse complement: they are one on double DNA."""
-    found: list[str] = []
-    for first, second in product("ACGT", repeat=2):
-        pair, other = first + second, _COMPLEMENT[second] + _COMPLEMENT[first]
-        if pair <= other:
-            found.append(pair if pair == other else f"{pair} or {other}")
-    return tuple(found)
-
-
-_COMPLEMENT = dict(zip("ACGT", "TGCA", strict=True))
-PAIRS = _pair_names()
-"""Pairs of neighbours, by the letters of either strand."""
-_USUAL_PAIRS = {
-    "AA or TT": (0.167, 0.051),
-    "AC or GT": (0.102, 0.008),
-    "AG or CT": (0.144, 0.014),
-    "AT": (0.065, 0.023),
-    "CA or TG": (0.151, 0.012),
-    "CC or GG": (0.130, 0.049),
-    "CG": (0.016, 0.011),
-    "GA or TC": (0.120, 0.008),
-    "GC": (0.052, 0.018),
-    "TA": (0.053, 0.022),
-}
-"""Mean and spread, about, of these frequencies along the human genome."""
-_GC_USUAL, _GC_SPREAD = 0.456, 0.083
-_GC_OF_PAIRS = tuple(sum(pair[:2].count(letter) for letter in "GC") / 2 for pair in PAIRS)
-"""Share of G and C in a pair: the mean over all pairs is the GC content."""
-
-
 @cache
-def _pair_kinds(device: torch.device) -> Tensor:
-    """Return which of `PAIRS` each two base codes are, as a row with 1, or of 0 with an N."""
-    kinds = [
-        [float(first + second in pair.split(" or ")) for pair in PAIRS]
+def _one_hot_dinucleotides(device: torch.device) -> Tensor:
+    """Return a row of 0 and 1 for each two base codes; of 0 alone where one is unknown."""
+    rows = [
+        [float(first + second in name.split("/")) for name in USUAL_FREQUENCIES]
         for first, second in product("ACGTN", repeat=2)
     ]
-    return torch.tensor(kinds, device=device)
+    return torch.tensor(rows, device=device)
 
 
 def _measure_surroundings(codes: Tensor, bases: slice) -> Tensor:
-    usual, spread = torch.tensor(
-        [_USUAL_PAIRS[pair] for pair in PAIRS], device=codes.device
-    ).unbind(-1)
-    of_gc = torch.tensor(_GC_OF_PAIRS, device=codes.device)
+    usual = torch.tensor(list(USUAL_FREQUENCIES.values()), device=codes.device)
+    mean, sd = usual.unbind(-1)
+    gc_shares = [sum(name[:2].count(letter) for letter in "GC") / 2 for name in USUAL_FREQUENCIES]
+    of_gc = torch.tensor(gc_shares, device=codes.device)
     measured = []
     for radius in SURROUNDINGS_RADII:
-        frequencies = pair_frequencies(codes, bases, radius)
-        # A product and a sum, in one order on both strands.
+        frequencies = dinucleotide_frequencies(codes, bases, radius)
         gc = (frequencies * of_gc).sum(-1, keepdim=True)
-        measured += [(gc - _GC_USUAL) / _GC_SPREAD, (frequencies - usual) / spread]
+        measured += [(gc - _GC_MEAN) / _GC_SD, (frequencies - mean) / sd]
     return torch.cat(measured, -1)
 
 
@@ -332,14 +317,16 @@ TRACKS: dict[str, Track] = {
     ),
     "surroundings": Track(
         tuple(
-            f"{what} within {radius}" for radius in SURROUNDINGS_RADII for what in ("GC", *PAIRS)
+            f"{what} within {radius}"
+            for radius in SURROUNDINGS_RADII
+            for what in ("GC", *USUAL_FREQUENCIES)
         ),
         _measure_surroundings,
     ),
 }
 """Tracks that are measured from the letters, by name: the logarithm of Z-HUNT's score; G4Hunter's
 largest mean of either sign; GC content and the square root of the CpG frequency; GC content and the
-frequencies of all pairs of neighbours in the surroundings."""
+frequencies of dinucleotides in the surroundings."""
 
 
 class ZeroInitLinear(nn.Linear):

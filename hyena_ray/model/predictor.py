@@ -525,7 +525,7 @@ class SequencePredictor:
                 include them, and cut the result. A sequence that gets one label needs the model's
                 length.
             stride: Bases from one window to the next; None takes half a window.
-            tracks: Values of the user's tracks that the model reads, by name, such as
+            tracks: Values of the signal tracks that the model reads, by name, such as
                 `{"dnase": values}`: one for each base, NaN where there is none, in the unit of the
                 training; a list of such mappings for a list of sequences.
 
@@ -564,7 +564,7 @@ class SequencePredictor:
             min_length: Bases of the shortest region; None takes that of the model's task.
             merge_gap: Most uncalled bases between two runs that are one region; None takes that of
                 the model's task.
-            tracks: Values of the user's tracks that the model reads, as `predict` takes them.
+            tracks: Values of the signal tracks that the model reads, as `predict` takes them.
 
         Raises:
             InputError: As `predict`, or the model labels whole sequences.
@@ -624,18 +624,21 @@ class SequencePredictor:
 
     def _levels(self, values: Signals, size: int, place: str) -> NDArray[np.uint8]:
         """Return the levels of a sequence, shape (L, tracks)."""
-        scales = {scale.name: scale for scale in self.model.readout.scales}
+        scales = self.model.readout.scales
         check_tracks(self.model, values, f"{place}: tracks", 'give {"NAME": values}')
-        levels = np.full((size, level_columns(scales.values())), NO_VALUE, np.uint8)
+        levels = np.full((size, level_columns(scales)), NO_VALUE, np.uint8)
         for name, given in values.items():
             own = np.asarray(given, np.float64)
             if own.shape != (size,) or np.isinf(own).any():
-                problem = "is infinite somewhere" if own.shape == (size,) else f"has {own.shape}"
-                problem += f"; the sequence has {size} bases"
+                problem = "holds infinite values"
+                if own.shape != (size,):
+                    problem = f"has the shape {own.shape}, and the sequence has {size} bases"
                 raise InputError(
                     f"{place}: tracks", name, problem, "give a number for each base, or NaN"
                 )
-            levels[:, scales[name].number] = scales[name].encode(own)
+            for scale in scales:  # models of an ensemble may have a track in different columns
+                if scale.name == name:
+                    levels[:, scale.number] = scale.encode(own)
         return levels
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hyena_ray.errors import InputError
-from hyena_ray.genome.signal_scale import MOST_TRACKS, TRACK_NAME, SignalScale
+from hyena_ray.genome.signal_scale import MOST_TRACKS, TRACK_NAME, TRACK_REACH, SignalScale
 from hyena_ray.settings import Settings, UsedWhere
 from hyena_ray.tasks import TASKS
 
@@ -28,14 +28,6 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Arithmetic of matrix products and activations; weights are float32. `tf32` multiplies float32
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
-TRACK_REACH: dict[str, int] = {
-    "zhunt": 11,
-    "g4hunter": 27,
-    "composition": 512,
-    "surroundings": 8192,
-}
-"""Tracks that are measured from the letters (model/input_tracks.py), and bases on each side of a
-base that they depend on. The value of a user's track is that of the base itself."""
 TREES_MEASURE = ("zhunt", "g4hunter", "composition")
 """Tracks whose place the features of boosted trees take."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]
@@ -170,8 +162,8 @@ class ReadoutSettings(Settings):
     """Numbers for every base that a model reads beside its letter. Networks read those that are
     measured from the letters: `zhunt`, how readily DNA turns into Z-DNA; `g4hunter`, runs of G and
     C; `composition`, GC content and CpG frequency within half a kilobase. Networks and trees read
-    `surroundings`, the frequencies of all pairs of neighbours within 2,048 and 8,192 bases, and
-    tracks of your own, by the names that `prepare --track` gave them."""
+    `surroundings`, the frequencies of dinucleotides within 2,048 and 8,192 bases, and
+    signal tracks, by the names that `prepare --track` gave them."""
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: Annotated[
@@ -186,8 +178,8 @@ class ReadoutSettings(Settings):
         return self.flank + max((TRACK_REACH.get(name, 0) for name in self.tracks), default=0)
 
     @property
-    def user_tracks(self) -> tuple[str, ...]:
-        """Names of the tracks that are signals of a user, and not measured from the letters."""
+    def signal_tracks(self) -> tuple[str, ...]:
+        """Names of the tracks that are not measured from the letters."""
         return tuple(name for name in self.tracks if name not in TRACK_REACH)
 
     @field_validator("tracks")
@@ -211,7 +203,7 @@ class Readout(ReadoutSettings):
     scales: tuple[SignalScale, ...] = Field(
         default=(), max_length=MOST_TRACKS, exclude_if=lambda scales: not scales
     )
-    """Scale of each of the user's tracks, in the order of their names in `tracks`; of an ensemble,
+    """Scale of each of the signal tracks, in the order of their names in `tracks`; of an ensemble,
     of each that a member reads."""
 
     @property

@@ -177,11 +177,11 @@ class WindowModel(WindowScorer):
                 "build the model with the tracks that it is given",
             )
         scaled = tuple(scale.name for scale in readout.scales)
-        if scaled != readout.user_tracks:
+        if scaled != readout.signal_tracks:
             raise InputError(
                 "readout.scales",
                 ",".join(scaled) or None,
-                f"the readout has the tracks {','.join(readout.user_tracks) or 'none'}",
+                f"the readout has the tracks {','.join(readout.signal_tracks) or 'none'}",
                 "give the scale of each of these, from the manifest of the data",
             )
         self.left = readout.flank

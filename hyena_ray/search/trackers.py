@@ -27,7 +27,7 @@ from hyena_ray.storage import AnyPath
 
 logger = logging.getLogger(__name__)
 
-OPTION = "--track"
+OPTION = "--tracker"
 UPLOAD_SECONDS = 120
 """Longest time that the end of a search waits for what Weights & Biases has not sent yet."""
 _MLFLOW_ENVIRONMENT = {
@@ -58,7 +58,7 @@ class Tracker(NamedTuple):
 
 
 def parse_trackers(texts: Sequence[str]) -> tuple[Tracker, ...]:
-    """Read what `--track` gives, without an import of a tracker.
+    """Read what `--tracker` gives, without an import of a tracker.
 
     Args:
         texts: Each `KIND=TARGET`, such as `mlflow=http://host:5000` or `wandb=project`.

@@ -252,8 +252,8 @@ def _how_to_load(facts: CardFacts) -> list[str]:
 
 
 def _given_tracks(facts: CardFacts) -> str:
-    """Return the argument that gives a user's tracks; empty for a model that reads none."""
-    names = facts.settings.readout.user_tracks
+    """Return the argument that gives signal tracks; empty for a model that reads none."""
+    names = facts.settings.readout.signal_tracks
     if not names:
         return ""
     values = ", ".join(f'"{name}": {name}' for name in names)

@@ -1,4 +1,4 @@
-"""A teacher: trained models whose probabilities are a part of what another one is trained towards.
+"""Distillation: training a model towards the probabilities of others, its teacher, and the labels.
 
 The probability of a member is the sigmoid of its logits, and the teacher's the mean over members.
 It is not the calibrated one, which is a fraction of the genome: training windows hold regions far
@@ -6,10 +6,10 @@ more often than the genome does, so that calibrated probabilities would contradi
 almost everywhere. A model's logits are those of windows drawn as the student's are.
 
 A teacher reads every window once, before the training, and not in every step. Trees measure some
-hundreds of windows a second, fewer than a network learns from; and what it says of a window cannot
-depend on the others of a step, on the number of workers, or on where a run was interrupted. A
-random crop takes its part of the window's probabilities, as of the labels: the bases around it are
-real ones for student and teacher alike.
+hundreds of windows a second, fewer than a network learns from. Its probabilities then cannot depend
+on the other windows of a step, on the number of workers, or on where a run was interrupted. A
+random crop takes its part of a window's probabilities, as of its labels: the bases around the crop
+are real ones for student and teacher alike.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class TeacherRecord(NamedTuple):
     architectures: tuple[str, ...]
     """Architecture of each of its members."""
     seen: dict[str, tuple[str, ...]]
-    """By held-out split, contigs that trained a member or chose its epoch, with their use."""
+    """By held-out split, the contigs on which a member was trained or its epoch was chosen, each
+    with what it was used for."""
     origins: tuple[Origin, ...] = ()
     """Data that the members were trained on, as far as is known."""
 
@@ -72,7 +73,7 @@ def teach(
     both_strands: bool,
     on_progress: Callable[[int], None] = lambda windows: None,
 ) -> ArraySource:
-    """Let a teacher read all windows of a source, and return the source with what it says.
+    """Compute a teacher's probabilities for all windows of a source, and return both together.
 
     Args:
         source: Training windows, in memory.
@@ -97,9 +98,9 @@ def teach(
     rows = max(1, PASS // len(window_offsets(window, own)))
     with torch.inference_mode(), arithmetic("float32"), frozen_filters(teacher):
         for batch in source.every_window(rows):
-            said = teacher_probabilities(teacher, batch.tokens(device), window)
-            check_finite(said)
-            found.append(said.cpu().numpy())
+            probabilities = teacher_probabilities(teacher, batch.tokens(device), window)
+            check_finite(probabilities)
+            found.append(probabilities.cpu().numpy())
             on_progress(len(batch))
     return source.taught(np.concatenate(found)[: source.stored])
 

@@ -26,6 +26,8 @@ data."""
 MOST = 0.5
 """Largest fraction of the room that windows can take at all: while they are gathered, they are in
 memory twice."""
+_ROW_BYTES = 32
+"""What a window takes beside its tokens and labels: its id, contig, start and kind."""
 
 
 class Room(NamedTuple):
@@ -114,15 +116,17 @@ def windows_bytes(data: PreparedData, lengths: Sequence[int], *, taught: bool = 
     Args:
         data: Prepared data.
         lengths: Lengths of the training windows.
-        taught: Whether training windows have the probabilities of a teacher, 4 bytes a base.
+        taught: Whether training windows have the probabilities of a teacher, 4 bytes a label.
     """
     held_out = data.manifest.stretch or data.manifest.lengths[0]
     rows = [(length, TRAIN) for length in lengths] + [(held_out, VALIDATION)]
-    said = sum(4 * length * data.count(length, TRAIN) for length in lengths) if taught else 0
-    return said + sum(
-        data.count(length, split) * (2 * length + 2 * data.manifest.flank + 32)
-        for length, split in rows
+    windows = sum(
+        data.count(length, split) * (data.row_bytes(length) + _ROW_BYTES) for length, split in rows
     )
+    if not taught:
+        return windows
+    labels = data.manifest.labels_per_window
+    return windows + sum(4 * labels(length) * data.count(length, TRAIN) for length in lengths)
 
 
 def free_memory() -> Room:

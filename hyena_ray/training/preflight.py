@@ -11,7 +11,7 @@ from hyena_ray.dataset.origin import NAME as DATA
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, nearest_name, unknown_name
-from hyena_ray.genome.signal_scale import MEASURED_TRACKS, SignalScale
+from hyena_ray.genome.signal_scale import TRACK_REACH, SignalScale
 from hyena_ray.genome.splits import TRAIN, VALIDATION
 from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unused
 from hyena_ray.storage import AnyPath
@@ -338,10 +338,10 @@ def _check_windows(settings: RunSettings, data: PreparedData, place: str) -> Non
 
 def _check_tracks(settings: RunSettings, data: PreparedData, place: str) -> None:
     given = [scale.name for scale in data.manifest.scales]
-    for name in settings.readout.user_tracks:
+    for name in settings.readout.signal_tracks:
         if name in given:
             continue
-        place_of, known = f"{place}: readout.tracks", [*MEASURED_TRACKS, *given]
+        place_of, known = f"{place}: readout.tracks", [*TRACK_REACH, *given]
         if nearest_name(name, known):
             raise unknown_name(place_of, name, "track", known)
         raise InputError(

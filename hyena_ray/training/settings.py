@@ -258,8 +258,8 @@ class RunSettings(Settings):
                 model needs them, the sizes of its windows do not.
         """
         values = self.readout.model_dump()
-        known = {scale.name: scale for scale in scales}
-        values["scales"] = tuple(known[name] for name in self.readout.user_tracks if name in known)
+        known, names = {scale.name: scale for scale in scales}, self.readout.signal_tracks
+        values["scales"] = tuple(known[name] for name in names if name in known)
         if LOOKAHEAD in self.unused():
             values["lookahead"] = min(values["lookahead"], values["flank"])
         return Readout(window=self.data.length, **values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,8 +95,7 @@ def teaching_seconds(teacher: WindowScorer, windows: Windows, *, both_strands: b
     """
     teacher.to(default_device())
     source = ArraySource(windows)
-    work = lambda: teach(source, teacher, both_strands=both_strands)  # noqa: E731
-    return seconds_of(work) / source.stored
+    return seconds_of(partial(teach, source, teacher, both_strands=both_strands)) / source.stored
 
 
 def attribution_seconds(
@@ -118,7 +118,7 @@ def attribution_seconds(
         model = load_window_model(model_folder)
         model.to(default_device())
     chosen = labelled_windows(windows, ATTRIBUTED)
-    work = lambda: attribute_windows(model.eval(), chosen, settings, chosen.labels == 1)  # noqa: E731
+    work = partial(attribute_windows, model.eval(), chosen, settings, chosen.labels == 1)
     return seconds_of(work) / len(chosen.window_id)
 
 

@@ -146,7 +146,7 @@ class TrainRecord(Record):
 
 
 class Taught(NamedTuple):
-    """Who teaches a run."""
+    """The teacher of a run."""
 
     teacher: WindowScorer
     """A model, or several as an ensemble."""
@@ -178,7 +178,7 @@ class Training(NamedTuple):
     address: str | None
     """Ray cluster that streams the windows."""
     taught: Taught | None = None
-    """Who teaches the run."""
+    """The teacher of the run, if there is one."""
 
     @property
     def epochs(self) -> int:
@@ -442,7 +442,7 @@ def execute(training: Training) -> TrainRecord:
 
 
 def _train_windows(training: Training) -> WindowSource:
-    """Return the training windows, with what the teacher says of them where there is one."""
+    """Return the training windows, with the probabilities of the teacher where there is one."""
     from hyena_ray.model.devices import default_device
     from hyena_ray.training.distillation import teach
     from hyena_ray.training.loaders import ArraySource

@@ -91,7 +91,7 @@ class TuneSettings(TakesRunSettings, Resumes, Joins):
     """Search space."""
     trials: Annotated[int | None, Option("N", default="the space's number"), Field(ge=1)] = None
     """Settings to try."""
-    track: Annotated[tuple[str, ...], Option("KIND=WHERE", WRITE, repeated=True)] = ()
+    tracker: Annotated[tuple[str, ...], Option("KIND=WHERE", WRITE, repeated=True)] = ()
     """Also report every trial to mlflow=URI or wandb=PROJECT; may be given again."""
     cpu: Annotated[CpuCount | None, Option("X", WHERE, default="the space's, 1")] = None
     """CPUs of each process: a trial, one of its workers, or an actor."""
@@ -293,8 +293,8 @@ def validate(settings: TuneSettings) -> Search:
         problem = "simulated data have no kinds of negatives to choose from"
         remedy = "give --data, prepared with --negatives of these kinds"
         raise InputError(f"{path}: data.negatives", shares, problem, remedy)
-    elif tracks := next(filter(None, (draw.readout.user_tracks for draw in draws)), None):
-        problem = "simulated data have no tracks of a user"
+    elif tracks := next(filter(None, (draw.readout.signal_tracks for draw in draws)), None):
+        problem = "simulated data have no tracks but those that are measured from the letters"
         remedy = "give --data, prepared with --track"
         raise InputError(f"{path}: readout.tracks", ",".join(tracks), problem, remedy)
     scales = () if data is None else data.manifest.scales
@@ -312,11 +312,11 @@ def validate(settings: TuneSettings) -> Search:
 
 
 def _trackers(settings: TuneSettings) -> tuple[Tracker, ...]:
-    if not settings.track:
+    if not settings.tracker:
         return ()
     from hyena_ray.search.trackers import parse_trackers  # imports Ray Tune
 
-    return parse_trackers(settings.track)
+    return parse_trackers(settings.tracker)
 
 
 def _refuse_other_task(data: PreparedData, task: str) -> None:

@@ -58,8 +58,6 @@ def test_an_option_that_jobs_share_takes_the_same_everywhere() -> None:
     assert kinds.pop("--split") == {"RULE", "SPLIT"}
     # What scores takes several models as one; what looks into a model takes one.
     assert kinds.pop("--model") == {"DIR", "DIR[,DIR]"}
-    # `tune` is told who tracks its trials, and jobs on genomes which tracks models read.
-    assert kinds.pop("--track") == {"KIND=WHERE", "NAME=FILE"}
     assert {flag: kind for flag, kind in kinds.items() if len(kind) > 1} == {}
     assert {"--data", "--out", "--genome", "--set"} <= set(kinds)
 

@@ -324,11 +324,11 @@ def test_a_command_that_means_nothing_is_refused(user: User, case: str) -> None:
 
 
 TRACKERS: dict[str, tuple[str, Line]] = {
-    "unknown": ("comet=x", at("--track", "comet", "no tracker")),
-    "no uri": ("mlflow=runs", at("--track", "mlflow=runs", "not a URI")),
+    "unknown": ("comet=x", at("--tracker", "comet", "no tracker")),
+    "no uri": ("mlflow=runs", at("--tracker", "mlflow=runs", "not a URI")),
     "a secret": (
         "mlflow=https://me:hush@host",
-        at("--track", "mlflow=https", "password"),
+        at("--tracker", "mlflow=https", "password"),
     ),
 }
 
@@ -336,7 +336,7 @@ TRACKERS: dict[str, tuple[str, Line]] = {
 @pytest.mark.parametrize("case", TRACKERS)
 def test_a_tracker_that_cannot_be_told_is_refused(user: User, case: str) -> None:
     given, line = TRACKERS[case]
-    user.is_refused(Case(as_it_is, f"{TUNE} --track {given}", line))
+    user.is_refused(Case(as_it_is, f"{TUNE} --tracker {given}", line))
 
 
 BEYOND: dict[str, tuple[Change, str, Line]] = {

@@ -117,7 +117,7 @@ def test_a_run_is_resumed_with_the_same_teacher_wherever_it_is_and_with_no_other
     assert (run / "manifest.json").read_bytes() == before
 
 
-def test_a_teacher_that_has_seen_the_held_out_contigs_is_told(
+def test_a_teacher_that_has_seen_the_held_out_contigs_is_warned_of(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     teacher = folder / "swapped" / "model"
@@ -150,7 +150,7 @@ def test_a_teacher_of_the_same_data_is_nothing_to_tell(
     assert not [line for line in caplog.messages if line.startswith("--teacher:")]
 
 
-def test_a_teacher_that_does_not_say_what_it_was_trained_on_is_told(
+def test_a_teacher_of_unknown_data_is_warned_of(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_window_model(load_window_model(folder / "first" / "model"), tmp_path / "bare")

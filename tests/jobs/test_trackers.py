@@ -105,7 +105,7 @@ def followed(
             *[
                 *("--data", str(small_data), "--out", str(done.out)),
                 *("--space", str(folder / "space.yaml")),
-                *("--track", f"mlflow={done.mlflow}", "--track", "wandb=a_project"),
+                *("--tracker", f"mlflow={done.mlflow}", "--tracker", "wandb=a_project"),
             ],
         )
     trackers.logger.removeHandler(handler)

@@ -14,23 +14,23 @@ from torch import Tensor
 
 from hyena_ray.dataset.tokens import reverse_complement
 from hyena_ray.errors import InputError
+from hyena_ray.genome.signal_scale import TRACK_REACH
 from hyena_ray.genome.untrained import g4hunter_values
 from hyena_ray.model.baseline_models import DilatedCNN
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import DilatedCNNConfig, parse_config
 from hyena_ray.model.input_tracks import (
-    PAIRS,
     TRACKS,
+    USUAL_FREQUENCIES,
     composition,
+    dinucleotide_frequencies,
     look_up_zhunt,
     measure_tracks,
-    pair_frequencies,
     track_channels,
     zhunt,
 )
 from hyena_ray.model.saved import load_window_model, save_window_model
 from hyena_ray.model.settings import (
-    TRACK_REACH,
     LoraSettings,
     ModelSettings,
     Readout,
@@ -82,15 +82,15 @@ def test_composition_is_that_counted_letter_by_letter(text: str, radius: int) ->
 
 
 @given(st.text("ACGTN", min_size=40, max_size=60), st.integers(1, 15))
-def test_frequencies_of_pairs_are_those_counted_pair_by_pair(text: str, radius: int) -> None:
+def test_frequencies_of_dinucleotides_are_those_counted_one_by_one(text: str, radius: int) -> None:
     bases = slice(radius, len(text) - radius)
-    found = pair_frequencies(codes_of(text), bases, radius)[0]
+    found = dinucleotide_frequencies(codes_of(text), bases, radius)[0]
     for base, frequencies in zip(range(*bases.indices(len(text))), found.tolist(), strict=True):
         near = text[base - radius : base + radius + 1]
         pairs = [near[at : at + 2] for at in range(2 * radius)]
         known = [pair for pair in pairs if "N" not in pair]
-        for name, frequency in zip(PAIRS, frequencies, strict=True):
-            share = sum(pair in name.split(" or ") for pair in known) / max(len(known), 1)
+        for name, frequency in zip(USUAL_FREQUENCIES, frequencies, strict=True):
+            share = sum(pair in name.split("/") for pair in known) / max(len(known), 1)
             assert frequency == pytest.approx(share)
 
 

@@ -28,11 +28,11 @@ def test_trackers_are_read_in_order() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("comet=x", "--track: comet: no tracker and where it writes; write mlflow=URI or wandb"),
-        ("mlflow", "--track: mlflow: no tracker and where it writes"),
-        ("wandb=", "--track: wandb: no tracker and where it writes"),
-        ("mlflow=mlruns", "--track: mlflow=mlruns: not a URI; give http://HOST:5000"),
-        ("mlflow=https://me:hush@host", "--track: mlflow=https://...: holds a password"),
+        ("comet=x", "--tracker: comet: no tracker and where it writes; write mlflow=URI or wandb"),
+        ("mlflow", "--tracker: mlflow: no tracker and where it writes"),
+        ("wandb=", "--tracker: wandb: no tracker and where it writes"),
+        ("mlflow=mlruns", "--tracker: mlflow=mlruns: not a URI; give http://HOST:5000"),
+        ("mlflow=https://me:hush@host", "--tracker: mlflow=https://...: holds a password"),
     ],
 )
 def test_what_is_no_tracker_is_refused(text: str, message: str) -> None:

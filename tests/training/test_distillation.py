@@ -109,7 +109,7 @@ def test_longer_windows_are_read_as_a_stretch(window: int) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("both_strands", [False, True])
-def test_a_window_is_told_the_same_whatever_the_others_are(
+def test_the_probabilities_of_a_window_do_not_depend_on_the_others(
     architecture: str, both_strands: bool
 ) -> None:
     teacher, windows = model(architecture), rows(PASS + 13)
@@ -122,7 +122,7 @@ def test_a_window_is_told_the_same_whatever_the_others_are(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_base_is_told_the_same_on_both_strands_to_the_bit(architecture: str) -> None:
+def test_a_base_has_the_same_probability_on_both_strands_to_the_bit(architecture: str) -> None:
     teacher, windows = model(architecture), rows(20)
     opposite = reverse_complement(torch.from_numpy(windows.tokens)).numpy()
     given_strand = said(teacher, windows, both_strands=True)

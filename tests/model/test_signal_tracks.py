@@ -1,4 +1,4 @@
-"""Tracks of a user as inputs of models: equal on both strands, with the scale of the training."""
+"""Signal tracks as inputs of models: equal on both strands, with the scale of the training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForTokenClassification
 
 from hyena_ray.dataset.tokens import codes_to_tokens, encode, ids_of, tokens_to_codes
 from hyena_ray.errors import InputError
 from hyena_ray.genome.signal_scale import LEVELS, SignalScale
 from hyena_ray.model.build import build_model
 from hyena_ray.model.ensemble import Ensemble, scorer_of
-from hyena_ray.model.fitted_baseline import SIGNAL_RADII, measure_signals
+from hyena_ray.model.fitted_baseline import SIGNAL_RADII, FittedBaseline, measure_signals
+from hyena_ray.model.huggingface import (
+    BiLSTMClassifier,
+    BoostedTreesClassifier,
+    DilatedCNNClassifier,
+    HyenaDNAForTokenClassification,
+)
 from hyena_ray.model.input_tracks import measure_tracks, track_channels
 from hyena_ray.model.predictor import ContigSlice, Scorer, SequencePredictor, probabilities
 from hyena_ray.model.saved import load_window_model, model_sha256, save_window_model
@@ -26,6 +33,12 @@ from tests.fake_graphs import FakeGraphs
 
 NETWORKS = ["hyenadna", "dilated_cnn", "bilstm"]
 READERS = [*NETWORKS, "trees"]
+HUB_CLASSES = {
+    "hyenadna": HyenaDNAForTokenClassification,
+    "dilated_cnn": DilatedCNNClassifier,
+    "bilstm": BiLSTMClassifier,
+    "trees": BoostedTreesClassifier,
+}
 WINDOW, FLANK = 20, 8
 
 
@@ -37,7 +50,8 @@ def a_scale(name: str = "dnase", number: int = 1, **changes: float) -> SignalSca
 def a_readout(*tracks: str, **changes: object) -> Readout:
     given = {"dnase": a_scale(), "pol2": a_scale("pol2", 0, spread=0.1)}
     scales = tuple(given[name] for name in tracks if name in given)
-    return Readout(window=WINDOW, flank=FLANK, lookahead=4, tracks=tracks, scales=scales, **changes)  # type: ignore[arg-type]
+    sizes = {"window": WINDOW, "flank": FLANK, "lookahead": 4}
+    return Readout(**sizes, tracks=tracks, scales=scales).updated(changes, "test")
 
 
 def a_model(architecture: str, *tracks: str, seed: int = 3) -> WindowModel:
@@ -65,9 +79,9 @@ def fit_trees(model: WindowModel) -> None:
     assert given.tracks is not None
     bases = slice(model.left, model.left + WINDOW)
     labels = (given.tracks[:, bases, 0] > 0).to(torch.int8)
-    model.classifier.fit(  # type: ignore[operator]
-        0, [(given.ids, labels, given.tracks)], bases, torch.ones(2), seed=0
-    )
+    assert isinstance(model.classifier, FittedBaseline)
+    windows = [(given.ids, labels, given.tracks)]
+    model.classifier.fit(0, windows, bases, torch.ones(2), seed=0)
 
 
 def some_tokens(stored: int = FLANK, batch: int = 3, tracks: int = 2, seed: int = 0) -> Tensor:
@@ -170,14 +184,10 @@ def test_a_saved_model_has_its_scale_and_predicts_the_same(
 def test_transformers_reads_the_classifier_of_a_saved_model(
     architecture: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("transformers")
-    from transformers import AutoModelForTokenClassification
-
-    import hyena_ray.model.huggingface  # noqa: F401 (registers the classes)
-
     model = a_model(architecture)
     save_window_model(model, tmp_path / "model")
     classifier = AutoModelForTokenClassification.from_pretrained(tmp_path / "model").eval()
+    assert isinstance(classifier, HUB_CLASSES[architecture])
     ids, tracks = model.strand_input(some_tokens())
     with torch.no_grad():
         expected = model.classifier(input_ids=ids, tracks=tracks).logits
@@ -191,7 +201,7 @@ def test_the_scale_is_part_of_what_a_model_is() -> None:
     assert model_sha256(model) != before
 
 
-def test_a_readout_without_user_tracks_is_stored_as_before() -> None:
+def test_a_readout_without_signal_tracks_is_stored_as_before() -> None:
     assert "scales" not in a_readout("zhunt").model_dump(mode="json")
 
 

@@ -1,4 +1,4 @@
-"""Tracks of a user in prepared data: the level of every base, against the file, base by base."""
+"""Signal tracks in prepared data: the level of every base, against the file, base by base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracks of a user in attribution: a path goes from no value to the value of the base."""
+"""Signal tracks in attribution: a path goes from no value to the value of the base."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_tracks_that_a_model_does_not_read_change_no_score() -> None:
 
 
 def test_a_deleted_base_loses_its_value_too() -> None:
-    """Of a model of the track alone nothing would change, if letters alone were replaced."""
+    """A model that reads nothing but the track would not change if letters alone were deleted."""
     model, windows = a_model(), tracked_windows()
     torch.nn.init.zeros_(model.classifier.get_input_embeddings().weight)
     found = attribute_windows(model, windows, settings())

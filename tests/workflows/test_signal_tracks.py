@@ -77,7 +77,7 @@ def changes(values: dict[str, Any], *tracks: str, **more: object) -> list[str]:
 @pytest.fixture(scope="module")
 def lab(once: Once) -> Path:
     """`genome.fa`, `open.bed`, `dnase.bw`, data with and without the track, and `run/model`."""
-    return once("user_tracks", simulate)
+    return once("signal_tracks", simulate)
 
 
 def values_of(path: Path) -> dict[str, NDArray[np.float32]]:
