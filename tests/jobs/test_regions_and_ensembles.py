@@ -15,16 +15,8 @@ from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.training.evaluation import Evaluation
 from tests.command_line import run_job
+from tests.jobs.kmer_runs import KMER_RUN, set_options
 
-SIZES = {
-    "data.length": 40,
-    "data.limit": 200,
-    "readout.flank": 8,
-    "training.epochs": 1,
-    "training.learning_rate": 0.05,
-    "model.architecture": "kmer_logistic",
-    "model.k": 3,
-}
 CHANGES = {
     "first": {},
     "second": {"model.k": 4, "readout.flank": 4, "data.length": 100},
@@ -47,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     prepare(settings, folder / "data")
     for name, changes in CHANGES.items():
-        words = [f"--set={key}={value}" for key, value in (SIZES | changes).items()]
+        words = set_options(KMER_RUN | changes)
         run_job("train", "--data", folder / "data", "--out", folder / name, *words)
     return folder
 
@@ -128,7 +120,7 @@ def test_an_ensemble_is_scored_at_a_threshold_that_validation_chooses(
 def test_an_ensemble_predicts_the_mean_of_its_members(
     folder: Path, tmp_path: Path, cluster: object
 ) -> None:
-    alone = {"model": SIZES | {"model.k": 4}}
+    alone = {"model": KMER_RUN | {"model.k": 4}}
     words = [f"--set={key}={value}" for key, value in alone["model"].items()]
     run_job("train", "--data", folder / "data", "--out", tmp_path / "third", *words)
     first, third = folder / "first" / "model", tmp_path / "third" / "model"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,21 +14,14 @@ from hyena_ray.files import read_json
 from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.saved import load_window_model, model_sha256, save_window_model
 from tests.command_line import run_job
+from tests.jobs.kmer_runs import KMER_RUN, set_options
 
-SIZES: dict[str, Any] = {
-    "data.length": 40,
-    "data.limit": 200,
-    "readout.flank": 8,
-    "training.epochs": 1,
-    "training.learning_rate": 0.05,
-    "model.architecture": "kmer_logistic",
-    "model.k": 3,
+LEARN = {
+    **KMER_RUN,
+    "training.teacher_share": 0.7,
+    "training.soft_edges": 1,
+    "training.epochs": 2,
 }
-LEARN = {**SIZES, "training.teacher_share": 0.7, "training.soft_edges": 1, "training.epochs": 2}
-
-
-def words(changes: dict[str, Any]) -> list[str]:
-    return [f"--set={key}={value}" for key, value in changes.items()]
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +50,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("second", "data", {"data.length": 20, "model.k": 4}),
         ("swapped", "other", {}),
     ):
-        run_job("train", "--data", folder / data, "--out", folder / name, *words(SIZES | changes))
+        run_job(
+            "train",
+            "--data",
+            folder / data,
+            "--out",
+            folder / name,
+            *set_options(KMER_RUN | changes),
+        )
     return folder
 
 
 def train(folder: Path, out: Path, teacher: object, *more: str) -> list[object]:
     given = ["train", "--data", folder / "data", "--out", out, "--teacher", teacher]
-    return [*given, *words(LEARN), *more]
+    return [*given, *set_options(LEARN), *more]
 
 
 def test_plan_manifest_and_card_name_the_teacher_by_what_it_is(
@@ -87,7 +86,7 @@ def test_plan_manifest_and_card_name_the_teacher_by_what_it_is(
 
 
 def test_the_usual_share_is_a_half_and_none_without_a_teacher(folder: Path, tmp_path: Path) -> None:
-    changes = words(SIZES)
+    changes = set_options(KMER_RUN)
     given = ["train", "--data", folder / "data", *changes, "--out"]
     run_job(*given, tmp_path / "taught", "--teacher", folder / "first" / "model")
     shares = [
@@ -113,7 +112,9 @@ def test_a_run_is_resumed_with_the_same_teacher_wherever_it_is_and_with_no_other
         with pytest.raises(InputError, match=r"plan\.json: teacher: the run was started with"):
             run_job(*train(folder, run, other, "--resume"))
     with pytest.raises(InputError, match=r"teacher"):
-        run_job("train", "--data", folder / "data", "--out", run, *words(SIZES), "--resume")
+        run_job(
+            "train", "--data", folder / "data", "--out", run, *set_options(KMER_RUN), "--resume"
+        )
     assert (run / "manifest.json").read_bytes() == before
 
 
@@ -170,7 +171,7 @@ def test_a_teacher_of_another_task_is_refused(folder: Path, tmp_path: Path) -> N
         split="contig:train=sim1;val=sim2;test=sim3",
     )
     prepare(settings, tmp_path / "data")
-    given = ["train", "--data", tmp_path / "data", "--out", tmp_path / "run", *words(LEARN)]
+    given = ["train", "--data", tmp_path / "data", "--out", tmp_path / "run", *set_options(LEARN)]
     with pytest.raises(InputError, match=r"--teacher: .*was trained on zdna, and the data is g4"):
         run_job(*given, "--teacher", folder / "first" / "model")
     assert not (tmp_path / "run").exists()
