@@ -1,4 +1,4 @@
-"""Boosted trees on a few features of each base, fitted by scikit-learn and evaluated in torch.
+"""Boosted trees on a few features of each base, fitted by XGBoost and evaluated in torch.
 
 They are the baseline that decides: with nothing but Z-HUNT and composition, or runs of G, they are
 level with networks that learn from the letters (RESULTS.md).
@@ -6,6 +6,8 @@ level with networks that learn from the letters (RESULTS.md).
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,12 @@ class TreeEnsemble(nn.Module):
         self.depth = depth
 
     @torch.no_grad()
-    def fill(self, trees: PerfectTrees) -> None:
+    def fill(self, trees: PerfectTrees, bias: float) -> None:
         """Take over fitted trees.
 
         Args:
             trees: As many trees as this has, of the same depth.
+            bias: Sum before the first tree.
         """
         for own, given in (
             (self.feature, trees.feature),
@@ -54,7 +57,7 @@ class TreeEnsemble(nn.Module):
             (self.value, trees.value),
         ):
             own.copy_(torch.from_numpy(given))
-        self.bias.fill_(trees.bias)
+        self.bias.fill_(bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """Add up the leaves that features lead to.
@@ -81,8 +84,8 @@ class TreeEnsemble(nn.Module):
 class BoostedTrees(FittedBaseline):
     """Probability of class 1 = sigmoid(bias + sum over trees of a leaf's value).
 
-    Trees are fitted to the features of a task and to tracks, one after the other, each to bases
-    drawn anew.
+    Trees are fitted to the features of a task and to tracks, one after the other, each to what the
+    ones before it leave.
     """
 
     score: TreeEnsemble
@@ -134,20 +137,29 @@ class BoostedTrees(FittedBaseline):
             features: Features of the training bases, shape (n, F).
             labels: Their classes, 0 or 1, shape (n,).
             weights: Weight of each base in the loss, shape (n,).
-            seed: Seed of the bases that are drawn for each tree.
+            seed: Seed of the bases and features that are drawn.
         """
-        from sklearn.ensemble import GradientBoostingClassifier
+        import xgboost
 
         config = self.config
-        boosting = GradientBoostingClassifier(
-            loss="log_loss",
-            n_estimators=config.trees,
-            learning_rate=config.shrinkage,
-            subsample=config.fraction,
-            max_depth=config.depth,
-            min_samples_leaf=config.smallest_leaf,
-            n_iter_no_change=None,
-            random_state=seed,
+        of_regions = float(weights[labels == 1].sum(dtype=np.float64))
+        prior = of_regions / float(weights.sum(dtype=np.float64))
+        booster = xgboost.train(
+            {
+                "objective": "binary:logistic",
+                "base_score": prior,
+                "tree_method": "hist",
+                "max_depth": config.depth,
+                "learning_rate": config.shrinkage,
+                "subsample": config.fraction,
+                "colsample_bynode": config.feature_fraction,
+                "min_child_weight": config.smallest_leaf,
+                # Sums over bases, and so the trees, depend on how many threads share them.
+                "nthread": torch.get_num_threads(),
+                "seed": seed,
+            },
+            xgboost.QuantileDMatrix(features, labels, weight=weights),
+            config.trees,
         )
-        boosting.fit(features, labels, sample_weight=weights)
-        self.score.fill(perfect_trees(boosting, config.depth))
+        trees = perfect_trees(json.loads(booster.save_raw("json")), config.depth)
+        self.score.fill(trees, math.log(prior / (1 - prior)))

@@ -193,6 +193,7 @@ def _trees(
             depth=settings.tree_depth,
             shrinkage=settings.tree_shrinkage,
             fraction=settings.tree_fraction,
+            feature_fraction=settings.tree_features,
             smallest_leaf=settings.smallest_leaf,
             **labels,
         )

@@ -409,23 +409,26 @@ class BoostedTreesFields(ClassifierFields):
         "depth": (1, 10),
         "shrinkage": (0, 1),
         "fraction": (0, 1),
-        "smallest_leaf": (1, LONGEST),
+        "feature_fraction": (0, 1),
+        "smallest_leaf": (0, LONGEST),
     }
 
     features: str = "zdna"
     """A key of `tree_features.FEATURE_SETS`."""
     tracks: list[str] | tuple[str, ...] = ()
     """Names of the tracks that are features too."""
-    trees: int = 100
+    trees: int = 200
     """Number of trees."""
-    depth: int = 4
+    depth: int = 5
     """Most comparisons from the root of a tree to a leaf."""
-    shrinkage: float | int = 0.1
+    shrinkage: float | int = 0.05
     """Factor of every tree's values."""
-    fraction: float | int = 0.1
+    fraction: float | int = 1.0
     """Fraction of the training bases that were drawn for each tree."""
-    smallest_leaf: int = 20
-    """Fewest of these in a leaf."""
+    feature_fraction: float | int = 0.5
+    """Fraction of the features that were drawn for each comparison."""
+    smallest_leaf: float | int = 50.0
+    """Least weight of a leaf, see `ModelSettings.smallest_leaf`."""
 
 
 @dataclass

@@ -1,13 +1,11 @@
-"""The trees of a fitted scikit-learn GradientBoostingClassifier as plain arrays.
+"""The trees of a fitted XGBoost booster as plain arrays.
 
-They are saved with safetensors and evaluated without scikit-learn, and no pickle is read. Only
-public names are used; HistGradientBoostingClassifier, which is faster, has none for its trees
-(https://github.com/scikit-learn/scikit-learn/issues/29731).
+They are saved with safetensors and evaluated without XGBoost, whose own format is read in the
+process that fits alone (https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,43 +28,37 @@ class PerfectTrees(NamedTuple):
     """Threshold of each node, of the same shape."""
     value: NDArray[np.float32]
     """What each leaf adds, shape (trees, 2**depth)."""
-    bias: float
-    """Sum before the first tree."""
 
 
-def perfect_trees(boosting: Any, depth: int) -> PerfectTrees:
-    """Read the trees of a classifier of two classes.
+def perfect_trees(model: dict[str, Any], depth: int) -> PerfectTrees:
+    """Read the trees of a booster of two classes.
 
     Args:
-        boosting: A fitted GradientBoostingClassifier with the default loss and start.
+        model: The booster as XGBoost writes it in JSON.
         depth: Its largest depth.
 
     Returns:
-        Trees that give the same sums for features of float32.
+        Trees that lead every base with features of float32 to the same leaves.
     """
-    trees = [regressor.tree_ for regressor in boosting.estimators_[:, 0]]
+    trees = model["learner"]["gradient_booster"]["model"]["trees"]
     feature = np.zeros((len(trees), 2**depth - 1), np.int64)
     threshold = np.full(feature.shape, ALWAYS_LEFT, np.float32)
     value = np.zeros((len(trees), 2**depth), np.float32)
     for number, tree in enumerate(trees):
+        # Of a node that compares, the number that the feature is held against; of a leaf, its value.
+        conditions = np.array(tree["split_conditions"], np.float32)
         level = [0]  # nodes of the original, the same again below a leaf
         for first in (2**height - 1 for height in range(depth)):
             below = []
             for place, node in enumerate(level, first):
-                left, right = int(tree.children_left[node]), int(tree.children_right[node])
+                left, right = tree["left_children"][node], tree["right_children"][node]
                 if left < 0:
                     left = right = node
                 else:
-                    feature[number, place] = tree.feature[node]
-                    threshold[number, place] = _rounded_down(float(tree.threshold[node]))
+                    feature[number, place] = tree["split_indices"][node]
+                    # A base that is not below the number goes right: it is above the next lower.
+                    threshold[number, place] = np.nextafter(conditions[node], np.float32(-np.inf))
                 below += [left, right]
             level = below
-        value[number] = boosting.learning_rate * tree.value[level, 0, 0]
-    negative, positive = boosting.init_.class_prior_
-    return PerfectTrees(feature, threshold, value, math.log(positive / negative))
-
-
-def _rounded_down(threshold: float) -> np.float32:
-    """Return the largest float32 that is not above a threshold: the same float32s exceed it."""
-    rounded = np.float32(threshold)
-    return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded
+        value[number] = conditions[level]
+    return PerfectTrees(feature, threshold, value)

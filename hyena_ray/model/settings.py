@@ -107,16 +107,20 @@ class ModelSettings(Settings):
         default=((4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (3, 6), (4, 8)), min_length=1
     )
     """Fewest and most dinucleotides of Z-HUNT's windows, of which validation chooses one pair."""
-    trees: Annotated[int, UsedWhere(TREES)] = Field(default=100, ge=1, le=MOST_TREES)
+    trees: Annotated[int, UsedWhere(TREES)] = Field(default=200, ge=1, le=MOST_TREES)
     """Number of boosted trees."""
-    tree_depth: Annotated[int, UsedWhere(TREES)] = Field(default=4, ge=1, le=10)
+    tree_depth: Annotated[int, UsedWhere(TREES)] = Field(default=5, ge=1, le=10)
     """Most comparisons from the root of a boosted tree to a leaf."""
-    tree_shrinkage: Annotated[float, UsedWhere(TREES)] = Field(default=0.1, gt=0, le=1)
+    tree_shrinkage: Annotated[float, UsedWhere(TREES)] = Field(default=0.05, gt=0, le=1)
     """Factor of what a boosted tree adds: the smaller, the more trees are needed."""
-    tree_fraction: Annotated[float, UsedWhere(TREES)] = Field(default=0.1, gt=0, le=1)
+    tree_fraction: Annotated[float, UsedWhere(TREES)] = Field(default=1.0, gt=0, le=1)
     """Fraction of the training bases that a boosted tree is fitted to, drawn anew for each."""
-    smallest_leaf: Annotated[int, UsedWhere(TREES)] = Field(default=20, ge=1)
-    """Fewest of these bases in a leaf of a boosted tree."""
+    tree_features: Annotated[float, UsedWhere(TREES)] = Field(default=0.5, gt=0, le=1)
+    """Fraction of the features that a comparison of a boosted tree is chosen from, drawn anew for
+    each."""
+    smallest_leaf: Annotated[float, UsedWhere(TREES)] = Field(default=50.0, ge=0, le=LONGEST)
+    """Least weight of a leaf of a boosted tree: the sum over its bases of their class weight and
+    p (1 - p), where p is the probability from the trees before."""
     dropout: Annotated[float, UsedWhere(unless=NO_HEAD)] = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the layers, and of all heads but the linear one."""
     head: Annotated[Head | None, UsedWhere(unless=NO_HEAD)] = None

@@ -12,7 +12,7 @@ from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings, MethodName, definition
 from hyena_ray.errors import InputError
 
-UNNEEDED = {"transformers", "peft", "sklearn", "captum", "ray"}
+UNNEEDED = {"transformers", "peft", "sklearn", "xgboost", "captum", "ray"}
 """Libraries that neither a command line nor a worker needs in order to start."""
 
 

@@ -1,7 +1,9 @@
-"""The trees give scikit-learn's probabilities, and their features are what they are called."""
+"""The trees give XGBoost's probabilities, and their features are what they are called."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from itertools import groupby
 from pathlib import Path
@@ -9,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingClassifier
 
 from hyena_ray.dataset.tokens import codes_to_tokens, encode, tokens_to_codes
 from hyena_ray.errors import InputError
@@ -21,7 +23,7 @@ from hyena_ray.model.boosted_trees import BoostedTrees, TreeEnsemble
 from hyena_ray.model.build import build_model
 from hyena_ray.model.configuration import BoostedTreesConfig
 from hyena_ray.model.input_tracks import COMPOSITION_RADII, composition
-from hyena_ray.model.perfect_trees import perfect_trees
+from hyena_ray.model.perfect_trees import ALWAYS_LEFT, perfect_trees
 from hyena_ray.model.saved import load_window_model, save_window_model
 from hyena_ray.model.settings import TREES_MEASURE, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.tree_features import DINUCLEOTIDES, FAR, FEATURE_SETS
@@ -47,28 +49,31 @@ def features_of(task: str, sequence: str) -> dict[str, list[float]]:
 # Trees.
 
 
-@pytest.mark.parametrize(("depth", "leaves"), [(1, None), (3, None), (6, None), (8, 12)])
+@pytest.mark.parametrize("depth", [1, 3, 6, 8])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_trees_give_the_probabilities_of_scikit_learn(
-    depth: int, leaves: int | None, weighted: bool
-) -> None:
+def test_the_trees_give_the_probabilities_of_xgboost(depth: int, weighted: bool) -> None:
     rng = np.random.default_rng(depth)
     rows = rng.normal(size=(3000, 5)).astype(np.float32)
     rows[:, 1] = np.round(rows[:, 1], 1)  # ties
     rows[:, 2] *= 1e5
     chance = 1 / (1 + np.exp(-3 * rows[:, 0] * rows[:, 1] - (rows[:, 2] > 2e4)))
     labels = rng.random(3000) < chance
-    theirs = GradientBoostingClassifier(
-        n_estimators=30, max_depth=depth, max_leaf_nodes=leaves, subsample=0.5, random_state=0
-    ).fit(rows, labels, np.where(labels, 2.0, 0.7) if weighted else None)
+    weights = np.where(labels, 2.0, 0.7) if weighted else None
+    options = {"objective": "binary:logistic", "base_score": 0.3, "max_depth": depth}
+    theirs = xgboost.train(
+        options | {"subsample": 0.5, "seed": 0, "nthread": 1},
+        xgboost.QuantileDMatrix(rows, labels, weight=weights),
+        num_boost_round=30,
+    )
     ours = TreeEnsemble(30, depth)
-    ours.fill(perfect_trees(theirs, depth))
+    ours.fill(perfect_trees(json.loads(theirs.save_raw("json")), depth), math.log(0.3 / 0.7))
     # Also on the float32s next to each threshold.
-    limits = ours.threshold.numpy()[:, :1]
+    limits = ours.threshold.numpy().reshape(-1, 1)
+    limits = limits[limits[:, 0] < ALWAYS_LEFT]
     edges = np.repeat(np.concatenate([limits, np.nextafter(limits, np.float32(np.inf))]), 5, 1)
     for given_rows in (rows, edges):
         found = ours(torch.from_numpy(given_rows))[:, 0].sigmoid().detach().numpy()
-        np.testing.assert_allclose(found, theirs.predict_proba(given_rows)[:, 1], atol=1e-6)
+        np.testing.assert_allclose(found, theirs.inplace_predict(given_rows), atol=1e-6)
 
 
 def test_trees_have_any_shape_of_rows_and_no_effect_at_first() -> None:
@@ -78,7 +83,7 @@ def test_trees_have_any_shape_of_rows_and_no_effect_at_first() -> None:
 
 
 def fitted(task: str, codes: NDArray[np.uint8], labels: NDArray[np.int8]) -> BoostedTrees:
-    config = BoostedTreesConfig(features=task, trees=20, depth=4, fraction=0.5, smallest_leaf=5)
+    config = BoostedTreesConfig(features=task, trees=20, depth=4, shrinkage=0.3, smallest_leaf=1)
     model = BoostedTrees(config)
     windows = [(torch.from_numpy(codes_to_tokens(codes)), torch.from_numpy(labels))]
     model.fit(0, windows, slice(0, codes.shape[1]), torch.tensor([0.7, 2.0]), seed=0)
@@ -116,7 +121,7 @@ def test_bases_that_do_not_count_have_no_part_in_a_fit() -> None:
 
 
 def test_fitted_trees_are_saved_and_loaded_to_the_bit(tmp_path: Path) -> None:
-    settings = ModelSettings(architecture="trees", trees=20, tree_depth=4)
+    settings = ModelSettings(architecture="trees", trees=20, tree_shrinkage=0.3, smallest_leaf=1)
     readout = Readout(window=40, flank=10, lookahead=0, strands="forward")
     model = build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0).eval()
     codes = random_codes(30, 60)
@@ -133,7 +138,7 @@ def test_fitted_trees_are_saved_and_loaded_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_trees_learn_what_surrounds_a_base_for_thousands_of_bases(tmp_path: Path) -> None:
-    settings = ModelSettings(architecture="trees", trees=20, tree_depth=2, tree_fraction=0.5)
+    settings = ModelSettings(architecture="trees", trees=20, tree_shrinkage=0.3, smallest_leaf=1)
     readout = Readout(window=10, flank=20, lookahead=0, tracks=("surroundings",))
     model = build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0).eval()
     rng = np.random.default_rng(0)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("transformers", "peft", "sklearn", "huggingface_hub", "ray", "pandas", "matplotlib")
+HEAVY = (
+    "transformers",
+    "peft",
+    "sklearn",
+    "xgboost",
+    "huggingface_hub",
+    "ray",
+    "pandas",
+    "matplotlib",
+)
 SCRIPT = """
 import sys
 from pathlib import Path

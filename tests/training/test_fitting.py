@@ -28,7 +28,7 @@ WINDOW, FLANK = 50, 24
 PAIRS = ((3, 3), (8, 8), (4, 6))
 CHANGES: dict[str, dict[str, Any]] = {
     "zhunt": {"model.zhunt_windows": [list(pair) for pair in PAIRS]},
-    "trees": {"model.trees": 20, "model.tree_fraction": 0.5},
+    "trees": {"model.trees": 20, "model.tree_shrinkage": 0.3, "model.smallest_leaf": 1},
 }
 
 

@@ -99,6 +99,7 @@ OTHER_VALUES_OF_FITS: dict[str, Any] = {
     "model.tree_depth": 1,
     "model.tree_shrinkage": 0.5,
     "model.tree_fraction": 0.5,
+    "model.tree_features": 0.1,
     "model.smallest_leaf": 100,
     "training.stages": "discriminative",
     "training.epochs": 3,
@@ -234,7 +235,7 @@ def observed_fits(settings: RunSettings) -> Iterator[object]:
 
 @pytest.mark.parametrize("architecture", ["zhunt", "trees"])
 def test_the_same_holds_for_models_that_are_fitted_at_once(architecture: str) -> None:
-    small = {"model.zhunt_windows": [[4, 4], [6, 6]], "model.trees": 3, "model.smallest_leaf": 5}
+    small = {"model.zhunt_windows": [[4, 4], [6, 6]], "model.trees": 3, "model.smallest_leaf": 1}
     settings = RunSettings.for_task("zdna").updated(
         BASES | small | {"model.architecture": architecture}, "test"
     )
