@@ -45,7 +45,7 @@ def perfect_trees(model: dict[str, Any], depth: int) -> PerfectTrees:
     threshold = np.full(feature.shape, ALWAYS_LEFT, np.float32)
     value = np.zeros((len(trees), 2**depth), np.float32)
     for number, tree in enumerate(trees):
-        # Of a node that compares, the number that the feature is held against; of a leaf, its value.
+        # Of a node, the number that its feature is held against; of a leaf, its value.
         conditions = np.array(tree["split_conditions"], np.float32)
         level = [0]  # nodes of the original, the same again below a leaf
         for first in (2**height - 1 for height in range(depth)):
