@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hyena_ray.errors import InputError
+from hyena_ray.runs.record import EVALUATION
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath
-from hyena_ray.training.train_and_test import EVALUATION, VALIDATION
+from hyena_ray.training.train_and_test import VALIDATION
 
 if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation

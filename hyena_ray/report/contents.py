@@ -44,7 +44,7 @@ from hyena_ray.report.run_contents import (
     read_study,
 )
 from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.record import MANIFEST, PLAN, read_kind, read_manifest
+from hyena_ray.runs.record import EVALUATION, MANIFEST, PLAN, read_kind, read_manifest
 from hyena_ray.runs.run import PROVENANCE, RunProvenance, read_plan
 from hyena_ray.runs.table_file import REMEDY, read_table
 from hyena_ray.search.space import SearchSpace
@@ -59,7 +59,7 @@ from hyena_ray.workflows.compare import CompareRecord
 from hyena_ray.workflows.comparison_table import COST_TITLES, METRIC_TITLES
 from hyena_ray.workflows.evaluate import EvaluatePlan, EvaluateRecord
 from hyena_ray.workflows.sanity import SANITY, SanityPlan, SanityRecord
-from hyena_ray.workflows.train import EVALUATION, HISTORY, TrainPlan, TrainRecord
+from hyena_ray.workflows.train import HISTORY, TrainPlan, TrainRecord
 from hyena_ray.workflows.tune import ATTRIBUTION, TunePlan, TuneRecord
 
 PlanType = TypeVar("PlanType", bound=Plan)

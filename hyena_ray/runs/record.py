@@ -14,6 +14,12 @@ from hyena_ray.storage import AnyPath
 
 PLAN = "plan.json"
 """Name of the file that is written first: what the run is made of."""
+EVALUATION = "evaluation.json"
+"""Name of the file with all figures of a model on held-out data."""
+BOOTSTRAP = "bootstrap.parquet"
+"""Name of the file with some of these figures for every draw of blocks, a column for each."""
+EVALUATED = {"evaluation": EVALUATION, "bootstrap": BOOTSTRAP}
+"""Both files by the names of the outputs."""
 
 
 class Kind(NamedTuple):
@@ -48,7 +54,7 @@ KINDS: dict[str, Kind] = {
         "a",
         "training run",
         4,
-        ("model", "checkpoint.pt", "history.json", "evaluation.json", "tensorboard"),
+        ("model", "checkpoint.pt", "history.json", *EVALUATED.values(), "tensorboard"),
     ),
     "tune": Kind(
         "a",
@@ -56,14 +62,18 @@ KINDS: dict[str, Kind] = {
         4,
         (
             *("study.db*", "trials", "trials.parquet", "tune", "tensorboard"),
-            *("model", "evaluation.json", "data", "attribution"),
+            *("model", *EVALUATED.values(), "data", "attribution"),
         ),
         parts=("data", "attribution"),
     ),
     "compare": Kind(
-        "a", "comparison of presets", 5, ("runs", "ensembles", "comparison.*"), parts=("runs",)
+        "a",
+        "comparison of presets",
+        6,
+        ("runs", "ensembles", "comparison.*", "differences.csv"),
+        parts=("runs",),
     ),
-    "evaluate": Kind("an", "evaluation", 5, ("evaluation.json",)),
+    "evaluate": Kind("an", "evaluation", 5, tuple(EVALUATED.values())),
     "attribute": Kind("an", "attribution", 3, ("shards", "kmers", "tracks")),
     "combine": Kind("a", "combination of attributions", 2, ("kmers",)),
     "sanity": Kind("", "sanity checks of an attribution", 2, ("sanity.json",)),

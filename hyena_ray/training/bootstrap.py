@@ -23,6 +23,10 @@ _CHUNK = 2048
 """Distinct scores at once, which bounds memory to chunk x (replicates + blocks) numbers."""
 
 
+Replicates = dict[str, Numbers]
+"""Figures of every draw, shape (R,) each, by name."""
+
+
 class Interval(NamedTuple):
     """Interval that holds 95 % of the replicates."""
 
@@ -70,19 +74,17 @@ def resampling_blocks(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDA
     return block
 
 
-def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dict[str, Interval]:
-    """Return 95 % intervals of F1, MCC, precision, recall and average precision.
+def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> Replicates:
+    """Return F1, MCC, precision, recall and average precision of every replicate.
 
     A replicate draws as many blocks as there are, with replacement; one without any positive is
-    left out.
+    left out. Labels and weights alone decide the draws: those of two models on the same labels are
+    pairs.
 
     Args:
         scored: Labels, scores and calls by block.
         seed: Seed of the draws.
         replicates: Number of draws.
-
-    Returns:
-        Intervals by the name of the metric.
 
     Raises:
         ValueError: There is no positive.
@@ -91,8 +93,7 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> dic
     counts = _counts(scored, drawn.shape[1])
     totals = Confusion._make(drawn @ part for part in counts)
     values = {name: getattr(totals, name) for name in ("f1", "mcc", "precision", "recall")}
-    values["average_precision"] = average_precisions(scored, drawn)
-    return {name: interval_of(value) for name, value in values.items()}
+    return values | {"average_precision": average_precisions(scored, drawn)}
 
 
 def draw_blocks(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> Numbers:
@@ -127,6 +128,15 @@ def interval_of(values: Numbers) -> Interval:
         values: A figure of every replicate, shape (R,).
     """
     return Interval(*map(float, np.percentile(values, (2.5, 97.5))))
+
+
+def intervals_by_name(replicates: Replicates) -> dict[str, Interval]:
+    """Return the interval of every figure that holds 95 % of its replicates.
+
+    Args:
+        replicates: The figures.
+    """
+    return {name: interval_of(values) for name, values in replicates.items()}
 
 
 def intervals_of(values: Numbers) -> tuple[Interval, ...]:

@@ -15,19 +15,22 @@ from torch import Tensor
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.dataset.tokens import IGNORED
 from hyena_ray.errors import InputError
-from hyena_ray.files import read_json
+from hyena_ray.files import atomic_file, read_json, write_json
 from hyena_ray.model.beta_calibration import BetaCalibration, log_odds
 from hyena_ray.model.devices import arithmetic, model_device
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
 from hyena_ray.outcomes import SIMULATED, plain
+from hyena_ray.runs.record import BOOTSTRAP, EVALUATION
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task
 from hyena_ray.training.bootstrap import (
     REPLICATES,
     Interval,
+    Replicates,
     Scored,
     bootstrap,
+    intervals_by_name,
     resampling_blocks,
 )
 from hyena_ray.training.data_parallel import ALONE, Workers
@@ -46,10 +49,12 @@ from hyena_ray.training.metrics import (
 from hyena_ray.training.precision_recall import PrecisionRecall, precision_recall
 from hyena_ray.training.reliability import Calibration, measure_calibration
 from hyena_ray.training.tracts import (
+    PREFIXES,
     UNTRAINED_PREDICTORS,
     TractScores,
+    call_tracts,
+    measure_tracts,
     score_bases,
-    score_tracts,
 )
 
 EVALUATION_BATCH = 128
@@ -179,10 +184,13 @@ class Evaluation(NamedTuple):
     enrichment: tuple[Enrichment, ...] = ()
     """How much more of the regions is called than of the genome; only where whole contigs were
     scored against regions of their own."""
+    drawn: dict[str, tuple[float, ...]] | None = None
+    """Figures of every draw, by their names in `figures`: those of two models on the same labels
+    are pairs. None for an evaluation that was read: a file of their own has them."""
 
     @classmethod
     def read(cls, path: AnyPath) -> Evaluation:
-        """Read a file that holds the values of `as_json`.
+        """Read a file that holds the values of `as_json`, without the figures of draws.
 
         Args:
             path: File to read.
@@ -212,7 +220,7 @@ class Evaluation(NamedTuple):
         kind `false_edges_per_mb`, `false_tracts_per_mb` and `false_elsewhere_per_mb`.
         """
         figures = self.measured.record()
-        for prefix, tracts in zip(("tract_", "strong_tract_"), self.tracts, strict=False):
+        for prefix, tracts in zip(PREFIXES, self.tracts, strict=False):
             figures |= {
                 f"{prefix}roc_auc": tracts.roc_auc,
                 f"{prefix}average_precision": tracts.average_precision,
@@ -249,9 +257,23 @@ class Evaluation(NamedTuple):
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, None for what is not defined."""
+        """Return plain values, None for what is not defined; without the figures of draws."""
         values: dict[str, Any] = plain(self)
+        del values["drawn"]
         return values
+
+    def write(self, folder: AnyPath) -> None:
+        """Write all figures, and those of every draw, to the files of `EVALUATED`.
+
+        Args:
+            folder: Folder of the run.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with atomic_file(folder / BOOTSTRAP) as temporary:
+            pq.write_table(pa.table(dict(self.drawn or {})), temporary, write_page_checksum=True)
+        write_json(folder / EVALUATION, self.as_json())
 
     def table(self) -> str:
         """Return a short table for people."""
@@ -491,6 +513,8 @@ def evaluate_on_split(
     ).tiles
     rows, weight, task = held_out.rows, held_out.weight, held_out.task
     scored = scored_labels(held_out, scores, held_out.base_weights(), model.threshold)
+    fields, drawn = figures_of_labels(scored, predictions.loss, model.threshold)
+    tracts: tuple[TractScores, ...] = ()
     tiles: TileScores | None = None
     regions: RegionScores | None = None
     by_contig: tuple[ContigScores, ...] = ()
@@ -498,11 +522,13 @@ def evaluate_on_split(
     predicted = score_bases(held_out)
     if of_tiles is not None:
         counted = scored_labels(held_out, scores, held_out.tile_weights(), model.tile_threshold)
+        replicates = bootstrap(counted, seed=BOOTSTRAP_SEED)
+        drawn |= {f"{TILE}{name}": values for name, values in replicates.items()}
         tiles = TileScores(
             min(task.lengths[0], rows.labels.shape[1]),
             task.negatives,
             of_tiles,
-            bootstrap(counted, seed=BOOTSTRAP_SEED),
+            intervals_by_name(replicates),
         )
         regions = score_regions(rows, scores, model.regions, weight)
         by_contig = tuple(_by_contig(model, held_out, scores, predictions.loss))
@@ -510,6 +536,11 @@ def evaluate_on_split(
         tract = None if predicted is None or weakest is None else predicted >= weakest
         called = called_regions(rows, scores, model.regions) > 0
         errors = count_errors(held_out, called, tract).errors(title, weakest)
+    if predicted is not None:
+        block = resampling_blocks(rows.contig, rows.start)
+        found = call_tracts(held_out, scores, predicted, block)
+        tracts, replicates = measure_tracts(task.name, found, seed=BOOTSTRAP_SEED)
+        drawn |= replicates
     return Evaluation(
         task=task.name,
         split=split,
@@ -521,15 +552,16 @@ def evaluate_on_split(
         tiles=tiles,
         regions=regions,
         by_contig=by_contig,
-        tracts=score_tracts(held_out, scores, seed=BOOTSTRAP_SEED, predicted=predicted),
+        tracts=tracts,
         errors=errors,
-        **figures_of_labels(scored, predictions.loss, model.threshold),
+        drawn=as_tuples(drawn),
+        **fields,
     )
 
 
 def figures_of_labels(
     scored: Scored, loss: float, threshold: float, number: NDArray[np.float64] | None = None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Replicates]:
     """Return the fields of an evaluation that are made of labels, scores and weights alone.
 
     Args:
@@ -537,19 +569,33 @@ def figures_of_labels(
         loss: Weighted cross-entropy.
         threshold: Probability from which a label is called.
         number: Number of labels that each of these stands for; None counts each once.
+
+    Returns:
+        The fields, and the figures of every draw.
     """
     labels, scores, weight = scored.labels, scored.scores, scored.weight
-    return {
+    drawn = bootstrap(scored, seed=BOOTSTRAP_SEED)
+    fields = {
         "labels": len(labels) if number is None else int(number.sum()),
         "bases": float(weight.sum()),
         "prevalence": float(weight[labels == 1].sum() / weight.sum()),
         "metrics": measure(labels, scores, loss=loss, threshold=threshold, weight=weight),
-        "intervals": bootstrap(scored, seed=BOOTSTRAP_SEED),
+        "intervals": intervals_by_name(drawn),
         "blocks": int(scored.block.max()) + 1,
         "replicates": REPLICATES,
         "calibration": measure_calibration(scored, seed=BOOTSTRAP_SEED, number=number),
         "curve": precision_recall(scored, seed=BOOTSTRAP_SEED),
     }
+    return fields, drawn
+
+
+def as_tuples(replicates: Replicates) -> dict[str, tuple[float, ...]]:
+    """Return figures of every draw as an evaluation holds them.
+
+    Args:
+        replicates: The figures.
+    """
+    return {name: tuple(values.tolist()) for name, values in replicates.items()}
 
 
 def tract_predictor(task: Task) -> tuple[str, float] | tuple[None, None]:

@@ -26,7 +26,7 @@ from hyena_ray.genome.intervals import Intervals, true_runs
 from hyena_ray.model.window import WindowScorer
 from hyena_ray.progress import shortened_list
 from hyena_ray.tasks import Task
-from hyena_ray.training.bootstrap import Scored, resampling_blocks
+from hyena_ray.training.bootstrap import Replicates, Scored, resampling_blocks
 from hyena_ray.training.enrichment import (
     TOP_SHARES,
     Calls,
@@ -41,6 +41,7 @@ from hyena_ray.training.evaluation import (
     BOOTSTRAP_SEED,
     ContigScores,
     Evaluation,
+    as_tuples,
     figures_of_labels,
     predict,
     tract_predictor,
@@ -49,7 +50,13 @@ from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.leaks import TRAINED, seen_contigs
 from hyena_ray.training.metrics import RegionCounts, called_regions, count_regions, measure
 from hyena_ray.training.score_table import ScoreTable
-from hyena_ray.training.tracts import CONTEXT, call_tracts, measure_tracts, score_bases
+from hyena_ray.training.tracts import (
+    CONTEXT,
+    TractScores,
+    call_tracts,
+    measure_tracts,
+    score_bases,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -149,18 +156,21 @@ class _Runs:
             self._count(self._left)
             self._left = None
 
-    def figures(self) -> dict[str, Any]:
-        """Return the fields of an evaluation that are made of runs."""
+    def figures(self) -> tuple[dict[str, Any], Replicates]:
+        """Return the fields of an evaluation that are made of runs, and figures of every draw."""
         assert self._errors is not None
         whole = reduce(RegionCounts.plus, self.regions.values())
         tracts = [Scored._make(map(np.concatenate, zip(*of, strict=True))) for of in self._tracts]
-        return {
+        measured: tuple[TractScores, ...] = ()
+        drawn: Replicates = {}
+        if tracts:
+            measured, drawn = measure_tracts(self._task.name, tracts, seed=BOOTSTRAP_SEED)
+        fields = {
             "regions": whole.scores(),
             "errors": self._errors.errors(self._title, self._weakest),
-            "tracts": measure_tracts(self._task.name, tracts, seed=BOOTSTRAP_SEED)
-            if tracts
-            else (),
+            "tracts": measured,
         }
+        return fields, drawn
 
     def _count(self, part: Part) -> None:
         rows, tract = part.held_out.rows, None
@@ -308,7 +318,8 @@ def evaluate_on_genome(
         runs.add(Part(light, scores, score_bases(held_out), of_rows))
     runs.close()
     scored = table.scored()
-    figures = figures_of_labels(scored, loss.value, model.threshold, number=scored.weight)
+    fields, drawn = figures_of_labels(scored, loss.value, model.threshold, number=scored.weight)
+    of_runs, of_tracts = runs.figures()
     file = InputFile(role="regions", name=scan.regions.path.name, sha256=scan.regions.sha256)
     _, first_of_block = np.unique(block, return_index=True)
     of_contig = _by_contig(scored, names[first_of_block], runs.regions, loss.value, model)
@@ -323,8 +334,9 @@ def evaluate_on_genome(
         tiles=None,
         by_contig=tuple(of_contig),
         enrichment=calls.enrichment(scan, block),
-        **figures,
-        **runs.figures(),
+        drawn=as_tuples(drawn | of_tracts),
+        **fields,
+        **of_runs,
     )
 
 

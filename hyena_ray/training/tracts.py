@@ -18,17 +18,19 @@ from hyena_ray.genome.untrained import CONTEXT, UNTRAINED_PREDICTORS, UntrainedP
 from hyena_ray.training.bootstrap import (
     Interval,
     Numbers,
+    Replicates,
     Scored,
     average_precisions,
     draw_blocks,
-    interval_of,
-    resampling_blocks,
+    intervals_by_name,
 )
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.metrics import genome_bases, ratio, runs_of
 
 BATCH = 256
 """Stretches that are called at once."""
+PREFIXES = ("tract_", "strong_tract_")
+"""Prefixes of the names of figures, of the tracts at each threshold from the lowest on."""
 
 
 class TractScores(NamedTuple):
@@ -48,33 +50,6 @@ class TractScores(NamedTuple):
     """Average precision; `labelled / tracts` by chance."""
     intervals: dict[str, Interval]
     """95 % intervals of both."""
-
-
-def score_tracts(
-    held_out: HeldOut,
-    scores: NDArray[np.float32],
-    *,
-    seed: int,
-    predicted: NDArray[np.float32] | None = None,
-) -> tuple[TractScores, ...]:
-    """Score the tracts that the untrained predictor of a task calls.
-
-    Args:
-        held_out: Stretches.
-        scores: Scores of the model, shape (m, S).
-        seed: Seed of the draws of the intervals.
-        predicted: Result of `score_bases`, where it is known already.
-
-    Returns:
-        Scores for every threshold at which both labelled and unlabelled tracts are called; none for
-        a task without an untrained predictor.
-    """
-    predicted = score_bases(held_out) if predicted is None else predicted
-    if predicted is None:
-        return ()
-    block = resampling_blocks(held_out.rows.contig, held_out.rows.start)
-    found = call_tracts(held_out, scores, predicted, block)
-    return measure_tracts(held_out.task.name, found, seed=seed)
 
 
 def call_tracts(
@@ -98,7 +73,9 @@ def call_tracts(
     return [_tracts(held_out, scores, predicted >= threshold, block) for threshold in thresholds]
 
 
-def measure_tracts(task: str, found: Sequence[Scored], *, seed: int) -> tuple[TractScores, ...]:
+def measure_tracts(
+    task: str, found: Sequence[Scored], *, seed: int
+) -> tuple[tuple[TractScores, ...], Replicates]:
     """Compute the figures of tracts.
 
     Args:
@@ -107,14 +84,21 @@ def measure_tracts(task: str, found: Sequence[Scored], *, seed: int) -> tuple[Tr
         seed: Seed of the draws of the intervals.
 
     Returns:
-        Figures for every threshold at which both labelled and unlabelled tracts are called.
+        Figures for every threshold at which both labelled and unlabelled tracts are called, and
+        those of every draw by name, with one of `PREFIXES` before it.
     """
     predictor = UNTRAINED_PREDICTORS[task]
-    return tuple(
+    measured = [
         _measure(predictor.title, threshold, tracts, seed)
         for threshold, tracts in zip(predictor.thresholds, found, strict=True)
         if 0 < (tracts.labels == 1).sum() < len(tracts.labels)
-    )
+    ]
+    replicates = {
+        prefix + name: values
+        for prefix, (_, drawn) in zip(PREFIXES, measured, strict=False)
+        for name, values in drawn.items()
+    }
+    return tuple(figures for figures, _ in measured), replicates
 
 
 def score_bases(held_out: HeldOut) -> NDArray[np.float32] | None:
@@ -175,22 +159,26 @@ def _tracts(
     )
 
 
-def _measure(title: str, threshold: float, tracts: Scored, seed: int) -> TractScores:
+def _measure(
+    title: str, threshold: float, tracts: Scored, seed: int
+) -> tuple[TractScores, Replicates]:
     positive = tracts.labels == 1
     once = np.ones((1, int(tracts.block.max()) + 1))
     drawn = draw_blocks(tracts, seed=seed)
-    return TractScores(
+    replicates = {
+        "roc_auc": roc_aucs(tracts, drawn),
+        "average_precision": average_precisions(tracts, drawn),
+    }
+    figures = TractScores(
         predictor=title,
         threshold=threshold,
         tracts=float(tracts.weight.sum()),
         labelled=int(positive.sum()),
         roc_auc=float(roc_aucs(tracts, once)[0]),
         average_precision=float(average_precisions(tracts, once)[0]),
-        intervals={
-            "roc_auc": interval_of(roc_aucs(tracts, drawn)),
-            "average_precision": interval_of(average_precisions(tracts, drawn)),
-        },
+        intervals=intervals_by_name(replicates),
     )
+    return figures, replicates
 
 
 def roc_aucs(scored: Scored, times: Numbers) -> Numbers:

@@ -16,6 +16,7 @@ from hyena_ray.model.devices import default_device, peak_bytes
 from hyena_ray.model.provenance import read_provenance
 from hyena_ray.model.saved import ADAPTER, adding_to_model, load_window_model
 from hyena_ray.model.window import WindowModel
+from hyena_ray.runs.record import EVALUATION
 from hyena_ray.settings import dotted
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.card import CardFacts, write_card
@@ -31,8 +32,6 @@ from hyena_ray.training.tensorboard import TENSORBOARD, learning_curve
 
 logger = logging.getLogger(__name__)
 
-EVALUATION = "evaluation.json"
-"""Name of the file with all figures of the test split."""
 VALIDATION = "validation.json"
 """Name of the file in a model's folder with all figures of the validation split, on which another
 threshold may be chosen: the test split chooses nothing."""
@@ -136,7 +135,7 @@ def train_and_test(
         on_progress=on_progress,
     )
     if evaluation is not None:
-        write_json(folder / EVALUATION, evaluation.as_json())
+        evaluation.write(folder)
     figures = RunFigures(
         best_epoch=result.best_epoch,
         validation=result.metrics,

@@ -18,7 +18,7 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import read_json, sha256_file, write_json
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
-from hyena_ray.progress import count_noun
+from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, read_plan, start
@@ -26,10 +26,17 @@ from hyena_ray.settings import Option
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.feed_choice import FeedChoice, Room, asked_feed, choose_feed, windows_bytes
 from hyena_ray.training.settings import Feed, RunSettings
+from hyena_ray.workflows.comparison_differences import (
+    DIFFERENCES,
+    Difference,
+    Scored,
+    differences_from,
+    differences_markdown,
+    write_differences,
+)
 from hyena_ray.workflows.comparison_ensembles import (
+    ENSEMBLE,
     ENSEMBLES,
-    Member,
-    ensemble_markdown,
     ensemble_row,
     score_ensembles,
 )
@@ -59,7 +66,6 @@ from hyena_ray.workflows.workflow import (
 if TYPE_CHECKING:
     from hyena_ray.cluster.feeds import SharedData
     from hyena_ray.cluster.resources import Cluster, Placement, Resources
-    from hyena_ray.training.ensemble_figures import EnsembleFigures
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +92,8 @@ class CompareSettings(ReadsData, Resumes, RunsOnActors):
     """Seeds: every preset is run with each."""
     ensemble: bool = False
     """Add a row for the mean of the probabilities of all presets: for each seed, of its runs."""
+    reference: Annotated[str | None, Option("TASK/NAME", default="the first preset")] = None
+    """Preset, or `ensemble`, that every other row is compared with by paired intervals."""
     changes: Annotated[
         tuple[str, ...],
         assignments_to(RunSettings),
@@ -112,7 +120,7 @@ class ComparePlan(Plan):
 
     KIND: ClassVar[str] = "compare"
     RESUMABLE_CHANGES: ClassVar[frozenset[str]] = frozenset(
-        {"presets", "seeds", "threads", "feed", "ensemble"}
+        {"presets", "seeds", "threads", "feed", "ensemble", "reference"}
     )
 
     data: str
@@ -126,6 +134,8 @@ class ComparePlan(Plan):
     weights are, not where."""
     ensemble: bool
     """Whether an ensemble is scored; a resumed comparison may have another."""
+    reference: str
+    """Row that the others are compared with; a resumed comparison may have another."""
     threads: int
     """torch threads of a run; a resumed comparison keeps those of its first start."""
     feed: Feed
@@ -178,6 +188,8 @@ class Comparison(NamedTuple):
     seeds: tuple[int, ...]
     ensemble: bool
     """Whether an ensemble of the runs of each seed is scored."""
+    reference: str
+    """Name of the row that the others are compared with."""
     changes: dict[str, Any]
     """Settings that all runs are given, by dotted key."""
     resources: Resources
@@ -203,6 +215,7 @@ class Comparison(NamedTuple):
             presets=tuple(preset.name for preset in self.selection.presets),
             seeds=self.seeds,
             ensemble=self.ensemble,
+            reference=self.reference,
             changes=changes,
             threads=threads,
             feed=feed,
@@ -287,6 +300,8 @@ def validate(settings: CompareSettings) -> Comparison:
         selection = None
         if data is not None:
             selection = problems.collect(select_presets, settings.presets, data)
+            if selection is not None:
+                problems.collect(_check_reference, settings, selection)
         for preset in () if selection is None or changes is None else selection.presets:
             run = problems.collect(preset.run_settings, gpu=False)
             if run is not None:
@@ -303,6 +318,7 @@ def validate(settings: CompareSettings) -> Comparison:
         output,
         settings.seeds,
         settings.ensemble,
+        settings.reference or selection.presets[0].name,
         changes,
         settings.resources,
         settings.address,
@@ -312,6 +328,14 @@ def validate(settings: CompareSettings) -> Comparison:
         check_resume(output, comparison.plan(1, "shared" if asked == "auto" else asked))
     data.check({run.settings.data.length for run in runs})
     return comparison
+
+
+def _check_reference(settings: CompareSettings, selection: Selection) -> None:
+    allowed = [preset.name for preset in selection.presets] + [ENSEMBLE] * settings.ensemble
+    if settings.reference not in (None, *allowed):
+        problem = f"is not a row of the table; allowed are {shortened_list(allowed)}"
+        remedy = "add it to --presets" if settings.reference != ENSEMBLE else "add --ensemble"
+        raise InputError("--reference", settings.reference, problem, remedy)
 
 
 def _refuse_varied(key: str) -> None:
@@ -534,16 +558,26 @@ def _steps(settings: RunSettings, windows: int) -> int:
     return settings.total_epochs * -(-windows // (recipe.batch_size * recipe.accumulation))
 
 
-def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
+class Compared(NamedTuple):
+    """What a comparison found."""
+
+    record: CompareRecord
+    """The manifest."""
+    rows: list[Row]
+    """Rows of the table."""
+    differences: list[Difference]
+    """Differences from the reference; none where nothing stands beside it."""
+    text: str
+    """Both as Markdown."""
+
+
+def execute(comparison: Comparison) -> Compared:
     """Run all presets, or those that are left, and write the table.
 
     A resumed comparison may have other presets and seeds; complete runs are taken as they are.
 
     Args:
         comparison: The comparison.
-
-    Returns:
-        The record, the rows of the table, and the table as Markdown.
 
     Raises:
         InputError: The cluster cannot hold a run, or another job writes the folder.
@@ -576,7 +610,7 @@ def execute(comparison: Comparison) -> tuple[CompareRecord, list[Row], str]:
             plans = comparison.train_plans(run.plan)
             _reopen_damaged(comparison, plans)
             _run_all(comparison, placement, plans)
-            ensembles = _score_ensembles(comparison, placement) if comparison.ensemble else []
+            ensembles = _score_ensembles(comparison, placement) if comparison.ensemble else {}
             return _finish(comparison, run, ensembles)
 
 
@@ -660,47 +694,61 @@ def _figures(folder: AnyPath) -> RunFigures:
     return RunFigures(TrainRecord.read(folder))
 
 
-def _score_ensembles(
-    comparison: Comparison, placement: Placement[Resources]
-) -> list[EnsembleFigures]:
+def _score_ensembles(comparison: Comparison, placement: Placement[Resources]) -> dict[str, AnyPath]:
     """Score an ensemble of the runs of each seed, and fold, that did not diverge."""
-    groups: dict[str, list[Member]] = {}
-    folds: dict[str, int | None] = {}
+    groups: dict[str, dict[str, AnyPath]] = {}
+    for preset, scored in _finished(comparison).items():
+        for variant, folder in scored.items():
+            groups.setdefault(variant, {})[preset] = folder
+    folds = {run.variant: run.settings.data.fold for run in comparison.runs}
+    data, folder = comparison.data.folder, comparison.output.folder
+    return score_ensembles(groups, folds, data, folder, placement)
+
+
+def _finished(comparison: Comparison) -> dict[str, Scored]:
+    """Return the folders of the runs of every preset that did not diverge."""
+    finished: dict[str, dict[str, AnyPath]] = {run.preset: {} for run in comparison.runs}
     for run in comparison.runs:
         folder = comparison.folder_of(run)
-        folds[run.variant] = run.settings.data.fold
         if not (folder / DIVERGED).exists():
-            groups.setdefault(run.variant, []).append(Member(run.preset, folder))
-    return score_ensembles(
-        groups, folds, comparison.data.folder, comparison.output.folder, placement
-    )
+            finished[run.preset][run.variant] = folder
+    return dict(finished)
 
 
 def _finish(
-    comparison: Comparison, run: Run[ComparePlan], ensembles: Sequence[EnsembleFigures]
-) -> tuple[CompareRecord, list[Row], str]:
+    comparison: Comparison, run: Run[ComparePlan], ensembles: Mapping[str, AnyPath]
+) -> Compared:
     """Write the tables, and then the manifest."""
+    labels = comparison.data.manifest.label_source
     figures = {planned.name: _figures(comparison.folder_of(planned)) for planned in comparison.runs}
     rows = [
         preset_row(
             preset,
             [figures[planned.name] for planned in comparison.runs if planned.preset == preset.name],
-            comparison.data.manifest.label_source,
+            labels,
         )
         for preset in comparison.selection.presets
     ]
+    scored = _finished(comparison)
     if ensembles:
-        rows.append(ensemble_row(ensembles, comparison.data.manifest.label_source))
-    text = comparison_markdown(rows, comparison)
-    if ensembles:
-        text += ensemble_markdown(ensembles)
+        rows.append(ensemble_row(ensembles, labels))
+        scored[ENSEMBLE] = ensembles
     elif comparison.ensemble:
         logger.warning("no ensemble was scored: no seed has two runs that did not diverge")
+    text = comparison_markdown(rows, comparison)
+    differences = differences_from(comparison.reference, scored)
+    outputs = dict(OUTPUTS)
+    if differences:
+        text += differences_markdown(comparison.reference, differences)
+        write_differences(run.folder, differences)
+        outputs["differences"] = DIFFERENCES
+    elif len(scored) > 1:
+        logger.warning("no run of %s can stand beside others", comparison.reference)
     write_tables(run.folder, rows, text)
     record = CompareRecord.make(
         fingerprint=run.plan.fingerprint,
         simulated=comparison.data.manifest.simulated,
-        outputs=OUTPUTS | ({ENSEMBLES: ENSEMBLES} if ensembles else {}),
+        outputs=outputs | ({ENSEMBLES: ENSEMBLES} if ensembles else {}),
         data=run.plan.data,
         runs=tuple(figures),
         left_out={preset.name: preset.data.options for preset in comparison.selection.left_out},
@@ -711,20 +759,23 @@ def _finish(
         },
     )
     run.finish(record)
-    return record, rows, text
+    return Compared(record, rows, differences, text)
 
 
-def present(comparison: Comparison, result: tuple[CompareRecord, list[Row], str]) -> Outcome:
+def present(comparison: Comparison, compared: Compared) -> Outcome:
     """Show the table.
 
     Args:
         comparison: The comparison.
-        result: What it found.
+        compared: What it found.
     """
-    record, rows, text = result
-    folder = comparison.output.folder
+    record, folder = compared.record, comparison.output.folder
+    found = {
+        "presets": compared.rows,
+        "differences": [each._asdict() for each in compared.differences],
+    }
     written = outputs_in(folder, record.outputs)
-    return Outcome(text, {"presets": rows}, written, record.simulated, folder)
+    return Outcome(compared.text, found, written, record.simulated, folder)
 
 
 WORKFLOW = Workflow(
@@ -735,11 +786,12 @@ WORKFLOW = Workflow(
     dry_run=dry_run,
     execute=execute,
     present=present,
-    found="presets, a list with the columns of comparison.parquet",
+    found="presets, a list with the columns of comparison.parquet; differences, those of "
+    "differences.csv",
     examples=(
         "compare --data prepared --presets zdna/two_stage,zdna/lora_full --out compared",
         "compare --data prepared --presets zdna/all --seeds 0 --out compared",
-        "compare --data prepared --presets zdna/bilstm,zdna/trees --ensemble --out compared",
+        "compare --data prepared --presets zdna/trees,zdna/bilstm --ensemble --out compared",
         "compare --data prepared --presets zdna/all --out compared --dry-run",
     ),
 )

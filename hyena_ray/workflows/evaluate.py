@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
-from hyena_ray.files import sha256_file, write_json
+from hyena_ray.files import sha256_file
 from hyena_ray.genome.region_files import read_regions
 from hyena_ray.genome.source import check_is_file
 from hyena_ray.genome.splits import VALIDATION
@@ -23,12 +23,11 @@ from hyena_ray.model.settings import Strands
 from hyena_ray.outcomes import Outcome
 from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.record import EVALUATED, EVALUATION, MANIFEST, Record
 from hyena_ray.runs.run import Output, start
 from hyena_ray.settings import READ, WRITE, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
-from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
     DataFolder,
     GenomeFile,
@@ -392,7 +391,7 @@ def execute(run: EvaluationRun) -> Evaluation:
             inputs |= {"genome": scan.genome, "regions": scan.regions.path}
             inputs |= {f"track {track.scale.name}": track.path for track in scan.tracks}
         with start(run.output, plan, inputs=inputs, ran_on=device_name(device)) as folder:
-            write_json(folder.folder / EVALUATION, evaluation.as_json())
+            evaluation.write(folder.folder)
             record = EvaluateRecord.make(
                 fingerprint=plan.fingerprint,
                 simulated=run.simulated,
@@ -415,7 +414,7 @@ def present(run: EvaluationRun, evaluation: Evaluation) -> Outcome:
     return Outcome(evaluation.table(), evaluation.as_json(), written, run.simulated, folder)
 
 
-OUTPUTS = {"evaluation": EVALUATION, "summary": MANIFEST}
+OUTPUTS = EVALUATED | {"summary": MANIFEST}
 """Name of every output, and its path in the folder of the run."""
 
 WORKFLOW = Workflow(

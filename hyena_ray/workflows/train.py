@@ -14,7 +14,7 @@ from hyena_ray.genome.splits import TRAIN
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
 from hyena_ray.progress import Progress, State
 from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.record import EVALUATED, EVALUATION, MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, read_plan, start
 from hyena_ray.settings import READ, WHERE, Option, dotted, load_yaml, no_effect
 from hyena_ray.storage import AnyPath
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVALUATION = "evaluation.json"
-"""Name of the file with all figures of the test split."""
 SAMPLE = 256
 """Windows that a dry run takes its batches from."""
 CHECKPOINT = "checkpoint.pt"
@@ -565,7 +563,7 @@ def _inputs(training: Training) -> dict[str, Any]:
 
 def _outputs(*, test: bool) -> dict[str, str]:
     outputs = {"model": "model", "history": HISTORY, "summary": MANIFEST}
-    return outputs | {"evaluation": EVALUATION} if test else outputs
+    return outputs | EVALUATED if test else outputs
 
 
 WORKFLOW = Workflow(

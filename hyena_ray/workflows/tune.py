@@ -28,12 +28,12 @@ from hyena_ray.cluster.resources import (
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, Problems
-from hyena_ray.files import atomic_folder, sha256_file, write_json
+from hyena_ray.files import atomic_folder, sha256_file
 from hyena_ray.model.settings import READOUT
 from hyena_ray.outcomes import SIMULATED, DryRun, Outcome, windows_by_split
 from hyena_ray.progress import count_noun
 from hyena_ray.runs.plan import Plan
-from hyena_ray.runs.record import MANIFEST, Record
+from hyena_ray.runs.record import EVALUATED, MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, default_folder, read_plan, start
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.study_file import check_study_file
@@ -53,7 +53,6 @@ from hyena_ray.workflows.searched_space import (
     space_by_content,
     space_file,
 )
-from hyena_ray.workflows.train import EVALUATION
 from hyena_ray.workflows.workflow import (
     TIMED,
     DataFolder,
@@ -512,7 +511,7 @@ class _Steps:
         settings = self.space.run_settings(best.user_attrs[SETTINGS])
         with self._timed("test"):
             test = self._test(data, settings)
-            write_json(self.folder / EVALUATION, test.as_json())
+            test.write(self.folder)
         with self._timed("attribute"):
             attributed = self._attribute(data)
         record = TuneRecord.make(
@@ -656,7 +655,7 @@ def _outputs(data: PreparedData) -> dict[str, str]:
         "trials": TRIALS,
         "study": STUDY_FILE,
         "model": "model",
-        "evaluation": EVALUATION,
+        **EVALUATED,
         "k-mers": f"{ATTRIBUTION}/kmers",
         **({"tracks": f"{ATTRIBUTION}/tracks"} if data.manifest.contigs else {}),
         "summary": MANIFEST,

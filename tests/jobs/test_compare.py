@@ -215,7 +215,7 @@ counts:
 
 
 @pytest.mark.slow
-def test_an_ensemble_is_a_row_with_what_it_gains_over_its_members(
+def test_an_ensemble_is_a_row_and_may_be_the_reference_of_the_others(
     inputs: Path, cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "presets").mkdir()
@@ -224,30 +224,31 @@ def test_an_ensemble_is_a_row_with_what_it_gains_over_its_members(
     out, names = tmp_path / "out", ("zdna/small", "zdna/counts")
     compare(tmp_path, out, ",".join(names))
     assert list(rows(out)) == list(names)
-    done = compare(tmp_path, out, ",".join(names), "--ensemble", "--resume")
+    with_ensemble = ("--ensemble", "--reference", "ensemble", "--resume")
+    done = compare(tmp_path, out, ",".join(names), *with_ensemble)
     found = rows(out)
     assert list(found) == [*names, "ensemble"]
     assert (found["ensemble"]["runs"], found["ensemble"]["diverged"]) == (2, 0)
-    assert "The ensemble against its members" in done.text
+    assert "Differences from ensemble" in done.text
+    gains = {(row["preset"], row["metric"]): row for row in done.found["differences"]}
     tested = []
     for seed in (0, 1):
         folders = [out / "runs" / name / f"seed={seed}" for name in names]
         models = ",".join(str(folder / "model") for folder in folders)
         scored = run_job("evaluate", "--model", models, "--data", inputs / "data").found
-        figures = read_json(out / "ensembles" / f"seed={seed}.json")
+        figures = read_json(out / "ensembles" / f"seed={seed}" / "evaluation.json")
         ensemble = scored["metrics"]["average_precision"]
         tested.append(ensemble)
-        assert figures["test"]["average_precision"] == pytest.approx(ensemble)
-        assert figures["threshold"] == pytest.approx(scored["metrics"]["threshold"])
-        for name, folder in zip(names, folders, strict=True):
-            gain = figures["gains"][name]["average_precision"]
-            alone = read_json(folder / "evaluation.json")["metrics"]["average_precision"]
-            assert gain["difference"] == pytest.approx(ensemble - alone)
-            assert min(gain["draws"]) < gain["difference"] < max(gain["draws"])
+        assert figures["metrics"] == pytest.approx(scored["metrics"])
     assert found["ensemble"]["average_precision"] == pytest.approx(sum(tested) / 2)
+    for name in names:
+        gain = gains[name, "average_precision"]
+        alone = found[name]["average_precision"]
+        assert gain["difference"] == pytest.approx(alone - sum(tested) / 2)
+        assert gain["low"] < gain["difference"] < gain["high"]
     table = (out / "comparison.parquet").read_bytes()
     with caplog.at_level(logging.INFO):
-        compare(tmp_path, out, ",".join(names), "--ensemble", "--resume")
+        compare(tmp_path, out, ",".join(names), *with_ensemble)
     assert (out / "comparison.parquet").read_bytes() == table
     run_job("verify", out)
 
@@ -271,6 +272,14 @@ REFUSED: dict[str, tuple[str, Line]] = {
     "seeds": (f"{FITTING} --seeds 0,0", at("--seeds", "0,0", "different whole numbers")),
     "negative seed": (f"{FITTING} --seeds=-1", at("--seeds", "-1", "different whole numbers")),
     "no seeds": (f"{FITTING} --seeds x", at("--seeds", "x", "valid integer")),
+    "reference": (
+        f"{FITTING} --reference zdna/trees",
+        at("--reference", "zdna/trees", "zdna/two_stage", "add it to --presets"),
+    ),
+    "ensemble as reference": (
+        f"{FITTING} --reference ensemble",
+        at("--reference", "ensemble", "zdna/two_stage", "add --ensemble"),
+    ),
     "setting": (
         f"{FITTING} --set training.epoch=3",
         at("--set", "training.epoch", "unknown key", "training.epochs"),

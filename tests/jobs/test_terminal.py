@@ -145,6 +145,7 @@ def test_what_was_written_closes_the_text_as_a_table(user: User) -> None:
         f"  history     {out}/history.json",
         f"  summary     {out}/manifest.json",
         f"  evaluation  {out}/evaluation.json",
+        f"  bootstrap   {out}/bootstrap.parquet",
         f"  report      {out}/report.html",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
@@ -290,6 +291,20 @@ def test_a_model_that_guesses_and_too_few_blocks_are_warned_of(data: PreparedDat
     assert ["blocks" in warning for warning in few.warnings()] == [True]
 
 
+def test_intervals_are_percentiles_of_the_draws_of_figures(data: PreparedData) -> None:
+    found = evaluate_on_split(PurineSteps(), data, "test", WEIGHTS)
+    intervals = {
+        **found.intervals,
+        **{f"tile_{name}": interval for name, interval in found.tiles.intervals.items()},
+    }
+    for prefix, tracts in zip(("tract_", "strong_tract_"), found.tracts, strict=False):
+        intervals |= {prefix + name: interval for name, interval in tracts.intervals.items()}
+    assert found.tracts
+    assert intervals.keys() == found.drawn.keys() <= found.figures().keys()
+    for name, drawn in found.drawn.items():
+        assert intervals[name] == pytest.approx(np.percentile(drawn, (2.5, 97.5))), name
+
+
 def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path) -> None:
     found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
     write_json(tmp_path / "evaluation.json", found.as_json())
@@ -306,8 +321,11 @@ def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path
 
 def test_what_was_written_is_read_back(data: PreparedData, tmp_path: Path) -> None:
     found = evaluate_on_split(PurineSteps(), data, "val", WEIGHTS)
-    write_json(tmp_path / "evaluation.json", found.as_json())
-    assert Evaluation.read(tmp_path / "evaluation.json") == found
+    found.write(tmp_path)
+    assert Evaluation.read(tmp_path / "evaluation.json") == found._replace(drawn=None)
+    assert pq.read_table(tmp_path / "bootstrap.parquet").to_pydict() == {
+        name: list(values) for name, values in found.drawn.items()
+    }
     values = found.as_json()
     write_json(tmp_path / "evaluation.json", values | {"rows": "many"})
     with pytest.raises(InputError, match=r"evaluation.json: rows: .*score the model again"):

@@ -42,9 +42,9 @@ def test_figures_of_a_table_that_fits_are_those_of_all_bases() -> None:
     metrics = measure(found.labels, found.scores, loss=0, threshold=0.3, weight=found.weight)
     expected = measure(labels, scores, loss=0, threshold=0.3)
     assert metrics._asdict() == pytest.approx(expected._asdict())
-    intervals = bootstrap(found, seed=0)
-    for name, interval in bootstrap(whole, seed=0).items():
-        assert intervals[name] == pytest.approx(interval), name
+    drawn = bootstrap(found, seed=0)
+    for name, values in bootstrap(whole, seed=0).items():
+        assert drawn[name] == pytest.approx(values), name
 
 
 @settings(deadline=None, max_examples=10)

@@ -116,6 +116,7 @@ def facts(*, simulated: bool = False) -> Comparison:
         output=Output(Path("out")),
         seeds=(0, 1),
         ensemble=False,
+        reference="zdna/a",
         changes={"training.epochs": 1},
         resources=Resources(),
         address=None,

@@ -74,6 +74,7 @@ def test_a_preset_runs_in_float16_only_if_its_runs_get_a_gpu(
         output=Output(Path("out")),
         seeds=(0, 1),
         ensemble=False,
+        reference="zdna/a",
         changes={},
         resources=Resources(gpu=gpu),
         address=None,

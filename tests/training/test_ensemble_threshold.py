@@ -1,4 +1,4 @@
-"""A threshold of an ensemble is for what every job gets of it, and gains are differences."""
+"""A threshold of an ensemble is for the probabilities that every job gets of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.genome.splits import VALIDATION
 from hyena_ray.model.ensemble import Ensemble
 from hyena_ray.model.window import WindowModel
-from hyena_ray.training.ensemble_figures import PAIRED, score_ensemble
-from hyena_ray.training.evaluation import choose_thresholds, evaluate, evaluate_on_split, predict
+from hyena_ray.training.evaluation import choose_thresholds, evaluate, predict
 from hyena_ray.training.held_out import HeldOut
 from tests.model.test_ensemble import model
 from tests.training.test_evaluation import WEIGHTS
@@ -66,16 +65,3 @@ def test_the_threshold_is_one_of_the_mean_of_the_members_probabilities(
     for quantile in (0.1, 0.5, 0.9, 0.99):
         other.threshold = float(np.quantile(scores, quantile))
         assert evaluate(other, validation, WEIGHTS).metrics.f1 <= best.f1
-
-
-def test_a_gain_is_the_difference_of_two_evaluations(
-    data: PreparedData, members: dict[str, WindowModel]
-) -> None:
-    found = score_ensemble(members, data, WEIGHTS)
-    assert set(found.gains) == set(found.members) == set(members)
-    for name, gains in found.gains.items():
-        own = evaluate_on_split(members[name], data, "test", WEIGHTS).figures()
-        for metric in PAIRED:
-            difference = found.test[metric] - own[metric]
-            assert gains[metric].difference == pytest.approx(difference, abs=1e-6), metric
-            assert len(gains[metric].draws) > 100
