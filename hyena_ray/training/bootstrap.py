@@ -6,6 +6,7 @@ here blocks are drawn, and all draws share one sort and one pass of counting.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ _CHUNK = 2048
 
 
 Replicates = dict[str, Numbers]
-"""Figures of every draw, shape (R,) each, by name."""
+"""Figures of every draw, shape (R,) each, by name; NaN in a draw without any positive."""
 
 
 class Interval(NamedTuple):
@@ -77,9 +78,8 @@ def resampling_blocks(contig: NDArray[np.str_], start: NDArray[np.int64]) -> NDA
 def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> Replicates:
     """Return F1, MCC, precision, recall and average precision of every replicate.
 
-    A replicate draws as many blocks as there are, with replacement; one without any positive is
-    left out. Labels and weights alone decide the draws: those of two models on the same labels are
-    pairs.
+    A replicate draws as many blocks as there are, with replacement. Labels and weights alone decide
+    the draws: those of two models on the same labels are pairs.
 
     Args:
         scored: Labels, scores and calls by block.
@@ -89,11 +89,42 @@ def bootstrap(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> Rep
     Raises:
         ValueError: There is no positive.
     """
-    drawn = draw_blocks(scored, seed=seed, replicates=replicates)
-    counts = _counts(scored, drawn.shape[1])
-    totals = Confusion._make(drawn @ part for part in counts)
-    values = {name: getattr(totals, name) for name in ("f1", "mcc", "precision", "recall")}
-    return values | {"average_precision": average_precisions(scored, drawn)}
+
+    def measure(drawn: Numbers) -> Replicates:
+        totals = Confusion._make(drawn @ part for part in _counts(scored, drawn.shape[1]))
+        values = {name: getattr(totals, name) for name in ("f1", "mcc", "precision", "recall")}
+        return values | {"average_precision": average_precisions(scored, drawn)}
+
+    return measure_draws(measure, scored, seed=seed, replicates=replicates)
+
+
+def measure_draws(
+    measure: Callable[[Numbers], Replicates],
+    scored: Scored,
+    *,
+    seed: int,
+    replicates: int = REPLICATES,
+) -> Replicates:
+    """Return figures of every draw of blocks, NaN where a draw has no positive.
+
+    The draws of two figures are pairs whatever positives each of them needs.
+
+    Args:
+        measure: Computes figures of draws with a positive, from the number of times that each block
+            was drawn, shape (R, blocks).
+        scored: Labels and weights by block.
+        seed: Seed of the draws.
+        replicates: Number of draws.
+
+    Raises:
+        ValueError: There is no positive.
+    """
+    times, has_positive = _draws(scored, seed, replicates)
+    values = {}
+    for name, found in measure(times[has_positive]).items():
+        values[name] = np.full(replicates, np.nan)
+        values[name][has_positive] = found
+    return values
 
 
 def draw_blocks(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> Numbers:
@@ -111,23 +142,30 @@ def draw_blocks(scored: Scored, *, seed: int, replicates: int = REPLICATES) -> N
     Raises:
         ValueError: There is no positive.
     """
+    times, has_positive = _draws(scored, seed, replicates)
+    drawn: Numbers = times[has_positive]
+    return drawn
+
+
+def _draws(scored: Scored, seed: int, replicates: int) -> tuple[Numbers, NDArray[np.bool_]]:
+    """Return the draws, shape (R, blocks), and which of them have a positive."""
     blocks = int(scored.block.max()) + 1
     rng = np.random.default_rng(seed)
     times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=replicates).astype(np.float64)
     positive = np.bincount(scored.block, scored.weight * (scored.labels == 1), blocks)
-    drawn: Numbers = times[times @ positive > 0]
-    if not len(drawn):
+    has_positive = times @ positive > 0
+    if not has_positive.any():
         raise ValueError("no base is positive")
-    return drawn
+    return times, has_positive
 
 
 def interval_of(values: Numbers) -> Interval:
-    """Return the interval that holds 95 % of the replicates.
+    """Return the interval that holds 95 % of the replicates, those that are NaN left out.
 
     Args:
         values: A figure of every replicate, shape (R,).
     """
-    return Interval(*map(float, np.percentile(values, (2.5, 97.5))))
+    return Interval(*map(float, np.nanpercentile(values, (2.5, 97.5))))
 
 
 def intervals_by_name(replicates: Replicates) -> dict[str, Interval]:

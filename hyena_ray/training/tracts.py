@@ -21,8 +21,8 @@ from hyena_ray.training.bootstrap import (
     Replicates,
     Scored,
     average_precisions,
-    draw_blocks,
     intervals_by_name,
+    measure_draws,
 )
 from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.metrics import genome_bases, ratio, runs_of
@@ -164,11 +164,14 @@ def _measure(
 ) -> tuple[TractScores, Replicates]:
     positive = tracts.labels == 1
     once = np.ones((1, int(tracts.block.max()) + 1))
-    drawn = draw_blocks(tracts, seed=seed)
-    replicates = {
-        "roc_auc": roc_aucs(tracts, drawn),
-        "average_precision": average_precisions(tracts, drawn),
-    }
+
+    def measure(drawn: Numbers) -> Replicates:
+        return {
+            "roc_auc": roc_aucs(tracts, drawn),
+            "average_precision": average_precisions(tracts, drawn),
+        }
+
+    replicates = measure_draws(measure, tracts, seed=seed)
     figures = TractScores(
         predictor=title,
         threshold=threshold,
@@ -192,7 +195,7 @@ def roc_aucs(scored: Scored, times: Numbers) -> Numbers:
         times: Number of times that each block was drawn, shape (R, blocks).
 
     Returns:
-        Areas, shape (R,); 0 where a replicate lacks a class.
+        Areas, shape (R,); NaN where a replicate lacks a class.
     """
     order = np.argsort(scored.scores, kind="stable")
     _, level = np.unique(scored.scores[order], return_inverse=True)
@@ -203,4 +206,4 @@ def roc_aucs(scored: Scored, times: Numbers) -> Numbers:
     zeros = np.add.reduceat(weight * ~positive, starts, axis=1)
     below = zeros.cumsum(1) - zeros / 2
     pairs = ones.sum(1) * zeros.sum(1)
-    return ratio((ones * below).sum(1), pairs)
+    return np.where(pairs > 0, ratio((ones * below).sum(1), pairs), np.nan)

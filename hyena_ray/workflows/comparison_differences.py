@@ -70,9 +70,7 @@ def _differences(name: str, scored: Scored, reference: Scored) -> Iterator[Diffe
         values = [own[metric] - other[metric] for own, other in pairs if metric in own]
         if not values:
             continue
-        # Draws without a positive were left out: of a fold with few of them there are fewer.
-        draws = min(map(len, values))
-        drawn = np.mean([value[:draws] for value in values], axis=0)
+        drawn = np.mean(values, axis=0)
         low, high = interval_of(drawn[1:])
         yield Difference(name, metric, len(values), float(drawn[0]), low, high)
 

@@ -96,12 +96,18 @@ def test_the_seed_fixes_the_draws_and_scores_do_not_change_them() -> None:
     np.testing.assert_array_equal(draw_blocks(guesses, seed=3), draw_blocks(scored, seed=3))
 
 
-def test_replicates_without_a_positive_are_left_out() -> None:
+def test_a_draw_without_a_positive_has_no_figures_and_widens_no_interval() -> None:
     labels = np.array([1, 0, 0, 0], np.int8)
     scores = np.array([0.9, 0.1, 0.2, 0.3])
-    found = bootstrap(Scored(labels, scores, scores > 0.5, np.arange(4), np.ones(4)), seed=0)
-    assert 0 < len(found["recall"]) < REPLICATES
-    assert set(found["recall"]) == set(found["average_precision"]) == {1}
+    scored = Scored(labels, scores, scores > 0.5, np.arange(4), np.ones(4))
+    found = bootstrap(scored, seed=0)
+    with_positive = len(draw_blocks(scored, seed=0))
+    assert 0 < with_positive < REPLICATES
+    for values in found.values():
+        assert len(values) == REPLICATES
+        assert np.isfinite(values).sum() == with_positive
+    for name in ("recall", "average_precision"):
+        assert interval_of(found[name]) == (1, 1)
     with pytest.raises(ValueError, match="positive"):
         bootstrap(Scored(0 * labels, scores, scores > 0.5, np.arange(4), np.ones(4)), seed=0)
 

@@ -302,7 +302,7 @@ def test_intervals_are_percentiles_of_the_draws_of_figures(data: PreparedData) -
     assert found.tracts
     assert intervals.keys() == found.drawn.keys() <= found.figures().keys()
     for name, drawn in found.drawn.items():
-        assert intervals[name] == pytest.approx(np.percentile(drawn, (2.5, 97.5))), name
+        assert intervals[name] == pytest.approx(np.nanpercentile(drawn, (2.5, 97.5))), name
 
 
 def test_json_and_table_hold_the_same_figures(data: PreparedData, tmp_path: Path) -> None:
