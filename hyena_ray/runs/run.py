@@ -297,10 +297,14 @@ def check_resume(output: Output, plan: PlanType) -> PlanType:
         return plan
     if differing := first.differences(plan):
         values = dotted(first.model_dump(mode="json"))
-        given = [
-            f"no {key}" if values.get(key) is None else f"{key} = {shortened(values[key])}"
-            for key in differing[:4]
-        ]
+        # A digest alone tells nobody which data it is.
+        read_from = _provenance(output.folder).inputs
+        given = []
+        for key in differing[:4]:
+            value = values.get(key)
+            text = f"no {key}" if value is None else f"{key} = {shortened(value)}"
+            places = [read_from[name] for name in key.split(".") if value and name in read_from]
+            given.append(", read from ".join([text, *places]))
         raise InputError(
             f"{output.folder / PLAN}: {', '.join(differing[:4])}",
             None,
@@ -382,9 +386,7 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath], ran_on: str
         inputs: Name of everything that is read, and where it is.
         ran_on: Hardware of this start, which is appended to that of earlier starts.
     """
-    path = folder / PROVENANCE
-    before = RunProvenance.parse(read_json(path), path) if path.exists() else RunProvenance()
-    versions = installed_versions()
+    before, versions = _provenance(folder), installed_versions()
     made = RunProvenance(
         # The name of a script in jobs/, or that of the package under `python -m`.
         command=(Path(sys.argv[0]).name.replace("__main__.py", "hyena-ray"), *sys.argv[1:]),
@@ -403,7 +405,13 @@ def write_provenance(folder: AnyPath, inputs: Mapping[str, AnyPath], ran_on: str
             before.versions[name],
             versions.get(name, "none"),
         )
-    write_json(path, made.model_dump(mode="json"))
+    write_json(folder / PROVENANCE, made.model_dump(mode="json"))
+
+
+def _provenance(folder: AnyPath) -> RunProvenance:
+    """Return how the run in a folder was made so far."""
+    path = folder / PROVENANCE
+    return RunProvenance.parse(read_json(path), path) if path.exists() else RunProvenance()
 
 
 @cache

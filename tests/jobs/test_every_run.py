@@ -213,6 +213,8 @@ def test_no_run_complete_or_not_is_resumed_with_other_inputs(job: Job) -> None:
             done = run_command(f"{command} --resume")
             assert done.code == 2, (name, done.stderr)
             assert f"out/{PLAN}: " in done.stderr
+            if name != "space.yaml":  # whose settings are told
+                assert "read from" in done.stderr
             assert contents(job.out) == before
             (job.out / MANIFEST).write_bytes(manifest)
         if kept.is_dir():
