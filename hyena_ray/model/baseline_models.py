@@ -222,6 +222,11 @@ class KmerLogisticRegression(LetterBaseline):
         self.config = config
         self.score = KmerWeights(config.k, config.num_labels)
 
+    @property
+    def reach(self) -> int | None:
+        """Bases on each side of a base whose k-mers count; None for sequences."""
+        return self.config.radius if self.config.pooling is None else None
+
     def _logits(self, input_ids: Tensor) -> Tensor:
         # k-mers that extend past an end of the input are none either.
         k, radius = self.config.k, self.config.radius

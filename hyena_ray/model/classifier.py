@@ -44,6 +44,12 @@ class Classifier(nn.Module):
     adapted: set[str] | None = None
     """Names of the parameters of adapters, which `apply_lora` sets."""
 
+    @property
+    def reach(self) -> int | None:
+        """Bases on each side of a base that its label depends on; None where all of the input
+        counts."""
+        return None
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.build(config)

@@ -524,7 +524,7 @@ class SequencePredictor:
                 scores are averaged, and past its ends there is N. Real flanks give better scores:
                 include them, and cut the result. A sequence that gets one label needs the model's
                 length.
-            stride: Bases from one window to the next; None takes half a window.
+            stride: Bases from one window to the next; None takes `WindowScorer.scan_step`.
             tracks: Values of the signal tracks that the model reads, by name, such as
                 `{"dnase": values}`: one for each base, NaN where there is none, in the unit of the
                 training; a list of such mappings for a list of sequences.
@@ -559,7 +559,7 @@ class SequencePredictor:
 
         Args:
             sequence: One sequence, as `predict` takes it.
-            stride: Bases from one window to the next; None takes half a window.
+            stride: Bases from one window to the next; None takes `WindowScorer.scan_step`.
             threshold: Probability from which a base is called; None takes the model's own.
             min_length: Bases of the shortest region; None takes that of the model's task.
             merge_gap: Most uncalled bases between two runs that are one region; None takes that of
@@ -583,7 +583,7 @@ class SequencePredictor:
         self, sequences: list[str], places: list[str], stride: int | None, tracks: Any
     ) -> list[Any]:
         window = self.model.readout.window
-        stride = max(window // 2, 1) if stride is None else stride
+        stride = self.model.scan_step if stride is None else stride
         if not 1 <= stride <= window:
             raise InputError("stride", stride, f"not within 1 to {window}", "give one that is")
         for sequence, place in zip(sequences, places, strict=True):

@@ -125,6 +125,16 @@ class WindowScorer(nn.Module, ABC):
     def members(self) -> tuple[WindowModel, ...]:
         """The models that it is made of, sorted by `model_sha256`; a model is its only one."""
 
+    @property
+    def scan_step(self) -> int:
+        """Bases from one window to the next in a scan, where nothing else is asked for.
+
+        It is half a window, so that a base near the edge of a window is in the middle of another
+        one; or a whole window, where a base has the same logits in each window that holds it.
+        """
+        window = self.readout.window
+        return window if all(member.is_local for member in self.members) else window - window // 2
+
     @abstractmethod
     def predict(self, tokens: Tensor) -> Tensor:
         """Compute logits.
@@ -215,6 +225,12 @@ class WindowModel(WindowScorer):
     def members(self) -> tuple[WindowModel, ...]:
         """The model itself."""
         return (self,)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the logits of a base do not depend on where its window begins."""
+        reach = self.classifier.reach
+        return reach is not None and reach <= min(self.left, self.right)
 
     def read_strands(self, strands: Strands) -> None:
         """Change which strands are read; calibration and thresholds stay those of others.

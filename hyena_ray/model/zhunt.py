@@ -37,6 +37,11 @@ class ZHuntModel(FittedBaseline):
             init.ones_(module.weight)
             init.constant_(module.bias, -6.0)  # probability 0.5 at a score of 400
 
+    @property
+    def reach(self) -> int:
+        """Bases on each side of a base that its score depends on."""
+        return zhunt_reach(tuple(self.config.dinucleotides))
+
     def choose(self, number: int) -> None:
         """Read windows of the lengths of one candidate.
 

@@ -178,7 +178,8 @@ def plan_prediction(
         model: Model of bases.
         genome: File of the genome, or the name of an assembly.
         contigs: Names of the contigs to score; None scores all.
-        overlap: Bases that a window shares with the next one; None takes half a window.
+        overlap: Bases that a window shares with the next one; None leaves `WindowScorer.scan_step`
+            between their starts.
         batch: Windows of one forward pass; None chooses it by the device.
         piece: Bases of a piece.
         tracks: Tracks that the model reads.
@@ -188,7 +189,7 @@ def plan_prediction(
             contains only N, or a track lacks one or has it with another length.
     """
     window = model.readout.window
-    overlap = window // 2 if overlap is None else overlap
+    overlap = window - model.scan_step if overlap is None else overlap
     with Problems() as problems:
         problems.collect(_check_overlap, overlap, window)
         problems.collect(_check_batch, batch)

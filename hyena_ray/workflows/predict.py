@@ -101,9 +101,10 @@ class PredictSettings(ReadsModels, ReadsTracks, Resumes, RunsOnActors):
     """Leave out regions of fewer bases, after joining."""
     merge_gap: Annotated[int | None, Option("N", default="the task's"), Field(ge=0)] = None
     """Join runs of called bases that at most N other bases separate."""
-    overlap: Annotated[int | None, Option("N", default="half a window"), Field(ge=0)] = None
+    overlap: Annotated[int | None, Option("N", default="half a window, or 0"), Field(ge=0)] = None
     """Bases that a window shares with the next one. 0 takes half the time, and is as good where the
-    model reads 32 bases on each side of a window."""
+    model reads 32 bases on each side of a window. It is the default for trees, Z-HUNT and k-mers,
+    which give a base the same score in every window."""
     batch: Annotated[
         int | None,
         Option("N", WHERE, default="128 on a CPU, as many as have about 1 Mb on a GPU"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from hyena_ray.genome.simulation import simulate_genome
 from hyena_ray.model.build import build_model
 from hyena_ray.model.predictor import ContigSlice, Scorer, SequencePredictor, window_starts
 from hyena_ray.model.saved import save_window_model
-from hyena_ray.model.settings import LoraSettings, ModelSettings, Readout
+from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout
 from hyena_ray.model.window import WindowModel
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import TASKS
@@ -273,3 +275,31 @@ def test_load_takes_a_place_on_s3(model: WindowModel, bucket: S3Path, tmp_path: 
     np.testing.assert_array_equal(
         found.predict("ACGT"), hyena_ray.load(tmp_path / "model").predict("ACGT")
     )
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_only_where_windows_agree_does_a_scan_leave_out_their_overlap(
+    architecture: str, sequence: str
+) -> None:
+    """With a flank that is as long as what a base depends on, and with one that is a base less."""
+    torch.manual_seed(0)
+    settings = ModelSettings.parse(
+        {"architecture": architecture, "d_model": 16, "n_layer": 1, "channels": 8, "k": 3}, "test"
+    )
+    build = partial(build_model, settings, lora=LoraSettings(), task=TASKS["zdna"], seed=0)
+    reach = build(Readout(window=WINDOW, flank=FLANK, lookahead=0)).classifier.reach
+    if reach is None:
+        model = build(Readout(window=WINDOW, flank=FLANK, lookahead=0)).eval()
+        assert model.scan_step == WINDOW // 2
+        return
+    short = build(Readout(window=WINDOW, flank=reach - 1, lookahead=0))
+    assert short.scan_step == WINDOW // 2
+    model = build(Readout(window=WINDOW, flank=reach, lookahead=0)).eval()
+    for weights in (*model.parameters(), *model.buffers()):  # trees are empty before a fit
+        if weights.is_floating_point():
+            weights.data.uniform_(-1, 1)
+    assert model.scan_step == WINDOW
+    predictor = SequencePredictor(model, "somewhere")
+    once, often = predictor.predict(sequence), predictor.predict(sequence, stride=7)
+    assert len(set(once[~np.isnan(once)])) > 10
+    np.testing.assert_array_equal(once, often)

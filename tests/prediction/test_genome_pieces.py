@@ -167,7 +167,7 @@ def test_pieces_that_are_done_are_kept_and_other_ones_are_not_taken(
     assert run(plan, genome, tmp_path).digest == digest
     changed = [path.name for path, time in before.items() if path.stat().st_mtime_ns != time]
     assert changed == ["piece-000003.parquet"]
-    other = planned(genome, overlap=0)
+    other = planned(genome, overlap=3)
     assert not piece_is_complete(other, 0, tmp_path)
     assert other.differences(plan) == ["overlap"]
     with pytest.raises(InputError, match="not a shard of this plan"):

@@ -380,7 +380,7 @@ def test_what_is_there_is_neither_replaced_nor_mixed_with_something_else(
     with pytest.raises(InputError, match=r"--out: .*: exists already"):
         job(inputs, out)
     with pytest.raises(InputError, match=r"plan\.json: overlap"):
-        job(inputs, out, "--overlap", "0", "--resume")
+        job(inputs, out, "--overlap", "3", "--resume")
     with pytest.raises(InputError, match=r"--out: .*: holds the input"):
         job(inputs, inputs, "--overwrite")
     (tmp_path / "thesis.txt").write_text("all of it")
