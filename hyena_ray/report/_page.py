@@ -1,16 +1,19 @@
 """The page as data, the way values are written on it, and its rendering as HTML.
 
 A section function returns a `Section` of paragraphs, tables and figures. `render_html` turns a
-`Page` into one HTML file that needs no script, no font and no network. The markup and the style are
-in `templates/`.
+`Page` into one HTML file that needs no font and no network, and can be read without its script. The
+markup, the style and the script are in `templates/`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
+from urllib.parse import quote
 
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound
@@ -26,6 +29,24 @@ ORIGINAL_WORK = (
 _NUMBER = re.compile(r"[\N{MINUS SIGN}+]?[\d,]*\.?\d+(e[-+\d]+)?( ?[%s])?")
 _LONG_CELL = 60
 """Characters past which the text of a column may be broken into lines."""
+
+
+class Link(str):
+    """Text of a cell that leads to a file next to the page."""
+
+    href: str
+    """The file, relative to the page, as a URL."""
+
+    def __new__(cls, text: str, path: str) -> Self:
+        """Make a link.
+
+        Args:
+            text: What is shown.
+            path: The file, relative to the page.
+        """
+        link = super().__new__(cls, text)
+        link.href = quote(path)
+        return link
 
 
 class Table(NamedTuple):
@@ -206,10 +227,14 @@ def render_html(page: Page) -> str:
     Raises:
         InputError: The installed package lacks its templates.
     """
-    return _page_template().render(page=page)
+    template, script = _templates()
+    # The policy of the page lets this script run, and no other.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return template.render(page=page, script=script, script_sha256=digest)
 
 
-def _page_template() -> Template:
+def _templates() -> tuple[Template, str]:
+    """Return the template of a page, and its script."""
     try:
         environment = Environment(
             loader=PackageLoader("hyena_ray.report"),
@@ -222,10 +247,12 @@ def _page_template() -> Template:
             column_classes=_column_classes,
             is_figure=lambda block: isinstance(block, Figure),
             is_headline=lambda block: isinstance(block, Headline),
+            is_link=lambda cell: isinstance(cell, Link),
         )
         for name in ("table.html", "style.css"):
             environment.get_template(name)
-        return environment.get_template("page.html")
+        script = environment.get_template("script.js").render()
+        return environment.get_template("page.html"), script
     except (ValueError, TemplateNotFound) as error:
         raise InputError(
             "hyena_ray/report/templates",

@@ -46,6 +46,7 @@ from hyena_ray.report.run_contents import (
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import EVALUATION, MANIFEST, PLAN, read_kind, read_manifest
 from hyena_ray.runs.run import PROVENANCE, RunProvenance, read_plan
+from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.runs.table_file import REMEDY, read_table
 from hyena_ray.search.space import SearchSpace
 from hyena_ray.search.trial_fields import PROBLEM, SCORE, SECONDS, STUDY_FILE
@@ -151,8 +152,11 @@ def _model_of(folder: AnyPath) -> str | None:
 
 
 def _with_origin(contents: RunContents) -> RunContents:
-    """Add how the run was made, the data that it records, and their task where only they do."""
-    path = contents.folder / PROVENANCE
+    """Add the run's files, how it was made, its data, and their task where only they have it."""
+    manifest, path = contents.folder / MANIFEST, contents.folder / PROVENANCE
+    listed = read_json(manifest).get("contents", ())
+    files = tuple(StoredFile.parse(file, f"{manifest}: contents") for file in listed)
+    contents = replace(contents, files=files)
     if path.exists():
         contents = replace(contents, provenance=RunProvenance.parse(read_json(path), path))
     if not (contents.folder / DATA).exists():

@@ -27,6 +27,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.runs.run import RunProvenance
+from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.search.stored_study import all_trials, is_own
 from hyena_ray.settings import Settings
 from hyena_ray.storage import AnyPath, arrow_file
@@ -160,6 +161,8 @@ class RunContents:
     """Sanity checks, its own or those of a folder given along with it."""
     provenance: RunProvenance = field(default_factory=RunProvenance)
     """Command, start time and library versions of the run."""
+    files: tuple[StoredFile, ...] = ()
+    """Files of the run, as its manifest lists them."""
 
 
 @dataclass(frozen=True, kw_only=True)

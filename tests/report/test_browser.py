@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -94,7 +96,7 @@ def test_every_figure_is_drawn_and_has_words(desk: Opened) -> None:
     assert len({figure["words"] for figure in found}) == len(found)
 
 
-def test_ids_are_unique_and_every_link_leads_somewhere(desk: Opened) -> None:
+def test_ids_are_unique_and_every_link_leads_somewhere(desk: Opened, page_file: Path) -> None:
     ids = desk.run("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
     links = desk.run("[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
@@ -103,7 +105,12 @@ def test_ids_are_unique_and_every_link_leads_somewhere(desk: Opened) -> None:
             e => '#' + e.getAttribute('aria-labelledby'))"""
     )
     uses = desk.run("[...document.querySelectorAll('use')].map(u => u.getAttribute('href'))")
-    assert {*links, *referred, *uses} <= {f"#{name}" for name in ids}
+    inside = {link for link in links if link.startswith("#")}
+    assert {*inside, *referred, *uses} <= {f"#{name}" for name in ids}
+    files = set(links) - inside
+    assert {"model/config.json", "evaluation.json", "trials.parquet"} <= files
+    for file in files:
+        assert (page_file.parent / unquote(file)).is_file(), file
 
 
 def test_headings_go_down_one_level_at_a_time(desk: Opened) -> None:
@@ -134,7 +141,7 @@ def test_nothing_but_tables_is_wider_than_a_phone(phone: Opened) -> None:
     assert phone.run("document.documentElement.scrollWidth") == PHONE["width"]
     wide = phone.run(
         """() => [...document.querySelectorAll('body *')].filter(
-            e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, svg')
+            e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, nav, svg')
         ).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert wide == []
@@ -155,7 +162,7 @@ def test_the_keyboard_reaches_skip_link_links_and_numbers(browser: Any, page_fil
     opened = Opened(browser, page_file, DESK, "light")
     tab = opened.tab
     reached = []
-    for _ in range(60):
+    for _ in range(80):
         tab.keyboard.press("Tab")
         reached.append(
             opened.run(
@@ -207,6 +214,108 @@ def test_paper_has_figures_and_no_controls(browser: Any, page_file: Path) -> Non
     opened = Opened(browser, page_file, DESK, "dark")
     opened.tab.emulate_media(media="print", color_scheme="dark")
     assert opened.run("getComputedStyle(document.querySelector('nav')).display") == "none"
-    assert opened.run("getComputedStyle(document.querySelector('details')).display") == "none"
+    for control in ("figure details", ".tools", "summary"):
+        shown = opened.run(f"getComputedStyle(document.querySelector('{control}')).display")
+        assert shown == "none", control
+    # Settings, files and versions are an appendix.
+    assert opened.run(
+        """() => [...document.querySelectorAll('.folded table')].every(
+            table => table.getBoundingClientRect().height > 20)"""
+    )
     assert opened.run("getComputedStyle(document.body).color") == "rgb(22, 33, 43)"
     assert opened.tab.pdf(format="A4")[:5] == b"%PDF-"
+
+
+def cells(opened: Opened, column: int) -> list[str]:
+    """Return the shown cells of a column of the longest table."""
+    found: list[str] = opened.run(
+        f"longest().filter(row => !row.hidden).map(row => row.cells[{column}].innerText)"
+    )
+    return found
+
+
+@pytest.fixture
+def tables(browser: Any, page_file: Path) -> Opened:
+    """Open the page with all tables shown, and `longest()`, the rows of the longest one."""
+    opened = Opened(browser, page_file, DESK, "light")
+    opened.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    opened.run(
+        """() => { window.longest = () => [...[...document.querySelectorAll('table')].reduce(
+            (a, b) => b.tBodies[0].rows.length > a.tBodies[0].rows.length ? b : a
+        ).tBodies[0].rows]; }"""
+    )
+    return opened
+
+
+def test_a_table_is_sorted_by_its_numbers_either_way(tables: Opened) -> None:
+    """What has no number is last."""
+    tables.run(
+        """() => { const body = longest()[0].parentElement, values = ['10', '9.5', '\u2014',
+            '\u22123', '1,200', '1e\u22124'];
+            longest().slice(values.length).forEach(row => row.remove());
+            values.forEach((value, at) => { body.rows[at].cells[1].textContent = value; });
+            window.longest = () => [...body.rows]; }"""
+    )
+    click = "longest()[0].closest('table').tHead.rows[0].cells[1].querySelector('button').click()"
+    ascending = ["\u22123", "1e\u22124", "9.5", "10", "1,200", "\u2014"]
+    tables.run(click)
+    assert cells(tables, 1) == ascending
+    tables.run(click)
+    assert cells(tables, 1) == [*ascending[-2::-1], ascending[-1]]
+
+
+def test_rows_are_filtered_and_what_is_shown_is_copied_and_saved(
+    tables: Opened, tmp_path: Path
+) -> None:
+    every = cells(tables, 0)
+    wanted = every[len(every) // 2]
+    tables.run(
+        f"""() => {{ const scroll = longest()[0].closest('.scroll');
+            window.tools = scroll.previousElementSibling;
+            const field = tools.querySelector('input');
+            field.value = {wanted!r}; field.dispatchEvent(new Event('input')); }}"""
+    )
+    shown = cells(tables, 0)
+    assert wanted in shown
+    assert len(shown) < len(every)
+    assert f"{len(shown)} of {len(every)} rows" in tables.run("tools.innerText")
+    with tables.tab.expect_download() as started:
+        tables.run("[...tools.querySelectorAll('button')].at(-1).click()")
+    assert started.value.suggested_filename.endswith(".csv")
+    started.value.save_as(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    heads = tables.run("longest()[0].closest('table').tHead.rows[0].cells.length")
+    assert [row[0] for row in rows[1:]] == shown
+    assert {len(row) for row in rows} == {heads}
+    tables.tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tables.run("[...tools.querySelectorAll('button')].at(-2).click()")
+    copied = tables.run("navigator.clipboard.readText()")
+    assert [line.split("\t")[0] for line in copied.splitlines()[1:]] == shown
+
+
+def test_a_section_is_closed_and_a_link_opens_it(tables: Opened) -> None:
+    height = "document.querySelector('#run .blocks').getBoundingClientRect().height"
+    assert tables.run(height) > 0
+    tables.run("document.querySelector('#run h2 button').click()")
+    assert tables.run(height) == 0
+    assert tables.run("document.querySelector('#run h2 button').ariaExpanded") == "false"
+    tables.tab.locator("nav a[href='#run']").click()
+    tables.tab.wait_for_function(f"{height} > 0")
+
+
+def test_the_contents_stay_in_sight_and_show_where_one_is(tables: Opened) -> None:
+    tables.tab.locator("nav a").last.click()
+    tables.tab.wait_for_function("document.querySelector('nav a[aria-current]')")
+    top = tables.run("document.querySelector('nav').getBoundingClientRect().top")
+    assert top == 0
+
+
+def test_the_page_is_whole_without_its_script(browser: Any, page_file: Path, desk: Opened) -> None:
+    context = browser.new_context(viewport=DESK, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(page_file.as_uri())
+    assert tab.locator("button").count() == 0
+    assert tab.locator("table").count() == desk.tab.locator("table").count()
+    assert tab.locator("figure svg").first.is_visible()
+    assert tab.locator("#run table").first.is_visible()
