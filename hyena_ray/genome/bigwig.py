@@ -107,33 +107,41 @@ class BigWigTrack:
             position: (n,) bases, 0-based, strictly ascending.
             values: (n,) finite value of each.
         """
-        self._add(contig, position, position + 1, values)
+        number = np.full(len(position), self._numbers[contig])
+        self._add(number, position, position + 1, values)
 
-    def add_runs(self, contig: str, start: int, values: NDArray[np.floating]) -> None:
-        """Add consecutive bases, each run of equal values as one entry.
+    def add_spans(
+        self, spans: Sequence[tuple[str, int, int]], values: NDArray[np.floating]
+    ) -> None:
+        """Add the bases of spans, each run of equal values as one entry.
 
         Args:
-            contig: Name of the contig.
-            start: First base, 0-based.
-            values: (n,) value of this base and the next ones; NaN gets no entry.
+            spans: Name of the contig, first base, 0-based, and number of bases of each span.
+            values: (n,) values of the bases of all spans, one after the other; NaN gets no entry.
         """
+        contig = np.array([self._numbers[name] for name, _, _ in spans])
+        start, size = np.array([span[1:] for span in spans], np.int64).T
+        first = np.cumsum(size) - size
         # NaN differs from itself, so each NaN is a run of its own, which is left out.
-        begin = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+        begins = np.append(True, values[1:] != values[:-1])
+        begins[first] = True
+        begin = np.flatnonzero(begins)
         end = np.append(begin[1:], len(values))
         kept = np.isfinite(values[begin])
         begin, end = begin[kept], end[kept]
-        self._add(contig, begin + start, end + start, values[begin])
+        span = np.searchsorted(first, begin, "right") - 1
+        moved = (start - first)[span]
+        self._add(contig[span], begin + moved, end + moved, values[begin])
 
     def _add(
         self,
-        contig: str,
+        number: NDArray[np.int64],
         start: NDArray[np.int64],
         end: NDArray[np.int64],
         values: NDArray[np.floating],
     ) -> None:
         if not len(start):
             return
-        number = np.full(len(start), self._numbers[contig])
         self._pending.append(_Runs(number, start, end, values.astype(np.float64)))
         self._held += len(start)
         if self._held >= PENDING:

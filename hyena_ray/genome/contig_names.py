@@ -35,11 +35,16 @@ _SHELL_SAFE = re.compile(r"[\w.|:+-]+")
 """Names that a shell and awk leave as they are."""
 
 
-_HEADER_STARTS = ("#", "!", ">", "track", "browser")
-"""What readers of BED take for the start of a header, in lower case: such rows would be skipped."""
-_FORMULA_STARTS = ("=", "+", "-", "@")
-"""What spreadsheets take for the start of a formula."""
-_QUOTES = ('"', "'")
+_REFUSED_STARTS = {
+    # Rows that begin so would be skipped.
+    "a header of BED files": ("#", "!", ">", "track", "browser"),
+    "a formula in spreadsheets": ("=", "+", "-", "@"),
+    "a quoted value": ('"', "'"),
+}
+"""What readers take a name for that begins so, whatever the case."""
+_REFUSED = re.compile(
+    "|".join(re.escape(start) for starts in _REFUSED_STARTS.values() for start in starts), re.I
+)
 
 
 def check_contig_name(place: str, name: str) -> None:
@@ -63,16 +68,11 @@ def check_contig_name(place: str, name: str) -> None:
             ...
         hyena_ray.errors.InputError: genome.fa:1: =cmd|x: a name that begins with = ...
     """
-    kinds = {
-        "a header of BED files": _HEADER_STARTS,
-        "a formula in spreadsheets": _FORMULA_STARTS,
-        "a quoted value": _QUOTES,
-    }
-    for meaning, starts in kinds.items():
-        start = next((text for text in starts if name.lower().startswith(text)), None)
-        if start is not None:
-            problem = f"a name that begins with {start} is {meaning}"
-            raise InputError(place, name, problem, "rename the contig, here and in its regions")
+    if refused := _REFUSED.match(name):
+        start = refused[0].lower()
+        meaning = next(kind for kind, starts in _REFUSED_STARTS.items() if start in starts)
+        problem = f"a name that begins with {start} is {meaning}"
+        raise InputError(place, name, problem, "rename the contig, here and in its regions")
     if not name.isprintable():
         problem = "the name has a character that is not printable"
         raise InputError(place, name, problem, "rename the contig, here and in its regions")

@@ -246,11 +246,14 @@ class Fasta:
         body = record[begin:end]  # the one copy: a contig may be hundreds of megabytes
         if not body:
             raise self._error(line - 1, name, "the contig has no sequence", "remove its header")
-        width = body.find(b"\n") if b"\n" in body else len(body)
-        self._check_lines(body, width, line)
-        codes = np.frombuffer(body.translate(LETTER_CODES, b"\n"), np.uint8)
-        if codes.max() == _INVALID:
-            position = int(np.argmax(codes == _INVALID))
+        width = body.find(b"\n")
+        if width >= 0:
+            self._check_lines(body, width, line)
+        else:
+            width = len(body)
+        letters = body.translate(LETTER_CODES, b"\n")
+        position = letters.find(_INVALID)
+        if position >= 0:
             byte = body[position + position // width :][:1]
             raise self._error(
                 line + position // width,
@@ -258,7 +261,7 @@ class Fasta:
                 "not a DNA letter (A C G T, or IUPAC codes, read as N)",
                 "give DNA; proteins, gaps and other signs cannot be read",
             )
-        return codes
+        return np.frombuffer(letters, np.uint8)
 
     def _check_lines(self, body: bytes, width: int, line: int) -> None:
         """Check that all lines but the last have one width; else a line was lost or cut."""

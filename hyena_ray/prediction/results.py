@@ -101,19 +101,25 @@ def write_results(
                 values, batch = read_piece(plan, index, folder)
                 batches.add(batch)
                 rounded = np.round(values.astype(np.float64) / TRACK_PRECISION) * TRACK_PRECISION
-                end = 0
-                for span in piece.spans:
-                    inside = slice(end, end := end + span.bases)
-                    own = values[inside]
-                    digest.update(f"{span.contig} {span.start} {span.bases} ".encode())
+                spans = [(span.contig, span.start, span.bases) for span in piece.spans]
+                track.add_spans(spans, rounded)
+                ends = np.cumsum([size for _, _, size in spans])
+                # Of all spans at once: a genome may have very many short contigs.
+                scored, called = (
+                    np.add.reduceat(chosen.astype(np.int64), ends - np.diff(ends, prepend=0))
+                    for chosen in (np.isfinite(values), values >= settings.threshold)
+                )
+                for (contig, start, size), end, own_scored, own_called in zip(
+                    spans, ends.tolist(), scored.tolist(), called.tolist(), strict=True
+                ):
+                    own = values[end - size : end]
+                    digest.update(f"{contig} {start} {size} ".encode())
                     digest.update(own.tobytes())
-                    before = contigs.get(span.contig, ContigFigures(0, 0))
-                    contigs[span.contig] = ContigFigures(
-                        before.scored + int(np.isfinite(own).sum()),
-                        before.called + int((own >= settings.threshold).sum()),
+                    before = contigs.get(contig, ContigFigures(0, 0))
+                    contigs[contig] = ContigFigures(
+                        before.scored + own_scored, before.called + own_called
                     )
-                    track.add_runs(span.contig, span.start, rounded[inside])
-                    yield Stretch(span.contig, span.start, own)
+                    yield Stretch(contig, start, own)
 
         for region in call_regions(recorded_stretches(), settings):
             regions.add(region)

@@ -16,5 +16,5 @@ def write_bigwig(path: Path, values: Mapping[str, ArrayLike]) -> Path:
     arrays = {name: np.asarray(given, np.float32) for name, given in values.items()}
     with create_bigwig(path, [(name, len(array)) for name, array in arrays.items()]) as track:
         for name, array in arrays.items():
-            track.add_runs(name, 0, array)
+            track.add_spans([(name, 0, len(array))], array)
     return path

@@ -22,7 +22,8 @@ def written(path: Path, contigs: dict[str, NDArray[np.float64]], cut: int) -> No
     with create_bigwig(path, sizes) as track:
         for name, values in contigs.items():
             for start in range(0, len(values), cut):
-                track.add_runs(name, start, values[start : start + cut])
+                part = values[start : start + cut]
+                track.add_spans([(name, start, len(part))], part)
 
 
 def assert_read(path: Path, contigs: dict[str, NDArray[np.float64]]) -> None:
