@@ -284,6 +284,22 @@ def arrow_file(path: AnyPath) -> pa.NativeFile:
     return pa.OSFile(str(path))
 
 
+def recorded_name(path: AnyPath) -> str:
+    """Return the name of an input for a record of what was read, without its folder.
+
+    The pipe of `<(...)` is called pipe: its number, that of a descriptor, is another one each time,
+    and equal inputs must have equal records.
+
+    Args:
+        path: The file or pipe.
+
+    Example:
+        >>> recorded_name(Path("folder/zdna.bed")), recorded_name(Path("/dev/fd/63"))
+        ('zdna.bed', 'pipe')
+    """
+    return "pipe" if str(path).startswith(("/dev/fd/", "/proc/")) else path.name
+
+
 def reopenable(path: AnyPath) -> AnyPath:
     """Return a file that can be opened again and again, from its first byte on.
 

@@ -83,7 +83,7 @@ from hyena_ray.genome.untrained import CONTEXT, UNTRAINED_PREDICTORS, called_bas
 from hyena_ray.progress import Progress, State, shortened_list
 from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.settings import READ, Location, Option, Settings
-from hyena_ray.storage import AnyPath
+from hyena_ray.storage import AnyPath, recorded_name
 
 log = logging.getLogger(__name__)
 
@@ -322,19 +322,20 @@ def _write(
     for cutter in windows:
         cutter.warn_of_shortfalls()
     inputs = [
-        InputFile(role="genome", name=genome.path.name, sha256=genome.sha256),
+        InputFile(role="genome", name=recorded_name(genome.path), sha256=genome.sha256),
         InputFile(
             role="regions",
-            name=settings.regions.name,
+            name=recorded_name(settings.regions),
             sha256=regions.sha256,
             moved=(settings.move_start, settings.move_end),
         ),
     ]
     if blacklist:
-        name = blacklist.path.name
+        name = recorded_name(blacklist.path)
         inputs.append(InputFile(role="blacklist", name=name, sha256=blacklist.sha256))
     if isinstance(split, ContigSplit) and split.table is not None:
-        inputs.append(InputFile(role="split", name=split.table.name, sha256=split.sha256))
+        name = recorded_name(split.table)
+        inputs.append(InputFile(role="split", name=name, sha256=split.sha256))
     manifest = Manifest.describe(
         task=settings.task,
         simulated=simulated,
@@ -367,7 +368,7 @@ def _write(
         labels=tuple(entry for cutter in windows for entry in cutter.labels),
         tracks=tuple(
             StoredTrack(
-                file=track.path.name,
+                file=recorded_name(track.path),
                 sha256=track.sha256,
                 scale=track.scale,
                 known=_known_shares(cutters, split.names, track.scale.number),

@@ -24,7 +24,7 @@ from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.genome.source import Source
 from hyena_ray.genome.splits import SPLITS
 from hyena_ray.settings import Location, Settings
-from hyena_ray.storage import AnyPath
+from hyena_ray.storage import AnyPath, recorded_name
 
 COLUMNS = ("sequence", "label")
 """Columns that a file must have."""
@@ -217,7 +217,7 @@ def _write(
         tokens=TOKEN_IDS,
         kinds=KINDS,
         inputs=tuple(
-            InputFile(role=split, name=file.path.name, sha256=file.sha256)
+            InputFile(role=split, name=recorded_name(file.path), sha256=file.sha256)
             for split, file in zip(SPLITS, files, strict=True)
         ),
         contigs=(),

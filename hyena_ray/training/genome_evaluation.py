@@ -25,6 +25,7 @@ from hyena_ray.genome.called_regions import RegionSettings
 from hyena_ray.genome.intervals import Intervals, true_runs
 from hyena_ray.model.window import WindowScorer
 from hyena_ray.progress import shortened_list
+from hyena_ray.storage import recorded_name
 from hyena_ray.tasks import Task
 from hyena_ray.training.bootstrap import Replicates, Scored, resampling_blocks
 from hyena_ray.training.enrichment import (
@@ -320,7 +321,9 @@ def evaluate_on_genome(
     scored = table.scored()
     fields, drawn = figures_of_labels(scored, loss.value, model.threshold, number=scored.weight)
     of_runs, of_tracts = runs.figures()
-    file = InputFile(role="regions", name=scan.regions.path.name, sha256=scan.regions.sha256)
+    file = InputFile(
+        role="regions", name=recorded_name(scan.regions.path), sha256=scan.regions.sha256
+    )
     _, first_of_block = np.unique(block, return_index=True)
     of_contig = _by_contig(scored, names[first_of_block], runs.regions, loss.value, model)
     return Evaluation(

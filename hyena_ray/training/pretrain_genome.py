@@ -15,7 +15,7 @@ from hyena_ray.genome.contigs import N_CODE, open_genome, with_progress
 from hyena_ray.genome.simulation import SIMULATED
 from hyena_ray.model.provenance import ContigUse, Use
 from hyena_ray.progress import shortened_list
-from hyena_ray.storage import AnyPath
+from hyena_ray.storage import AnyPath, recorded_name
 from hyena_ray.training.genome_stream import PackedBases, known_stretches
 from hyena_ray.training.settings import PretrainSettings
 
@@ -104,7 +104,7 @@ def read_genome(
         PackedBases.joined(train),
         PackedBases.joined(scored),
         tuple(contigs),
-        source.path.name,
+        recorded_name(source.path),
         source.sha256,
         simulated,
     )

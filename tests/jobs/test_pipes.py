@@ -52,6 +52,7 @@ def test_a_pipe_gives_the_same_windows(user: User, case: str) -> None:
     plain = "sequences" if case == "CSV" else "data"
     made = Manifest.read(user.folder / "out")
     assert made.files == Manifest.read(user.folder / plain).files
+    assert not any(file.name.isdigit() for file in made.files_read)
 
 
 def test_a_refusal_names_the_pipe_and_its_line(user: User) -> None:
