@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from importlib.resources import files
+from xml.etree import ElementTree
 
 import matplotlib
 import pytest
@@ -51,6 +53,42 @@ def test_numbers_that_people_read_keep_their_digits() -> None:
     assert ">score 0.12345<" in svg
     assert "a &lt; b" in svg
     assert max(len(tail) for tail in re.findall(r'd="M [\d.]*\.(\d+)', svg)) <= 2
+
+
+def titles(svg: str) -> list[str]:
+    """Return the titles of a drawing, and hold that it is well-formed."""
+    ElementTree.fromstring(svg)
+    return [html.unescape(title) for title in re.findall("<title>(.*?)</title>", svg)]
+
+
+def test_marks_and_bars_have_their_values_as_titles() -> None:
+    assert titles(drawn("one")) == ["a < b: 0.1235, 0", "a < b: 0.9877, 1"]
+    with style() as new_figure:
+        figure = new_figure(figsize=(3, 2))
+        above, below = figure.subplots(2)
+        above.barh([0, 1], [-3, 1200], color=BLUE)
+        above.set_yticks([0, 1], ["ACG", "CGT"])
+        above.set_xlabel("score")
+        below.bar([2, 3], [0.5, 0.25], label="of all")
+        below.plot([2, 3], [0, 1])  # without marks
+        below.set(xlabel="step", ylabel="fraction")
+        svg = svg_of(figure, "bars")
+    assert titles(svg) == [
+        "ACG, score \N{MINUS SIGN}3",
+        "CGT, score 1,200",
+        "of all: fraction 0.5, step 2",
+        "of all: fraction 0.25, step 3",
+    ]
+
+
+def test_no_mark_has_the_title_of_another_one() -> None:
+    """Points outside the axes are not drawn: none of the others is named then."""
+    with style() as new_figure:
+        figure = new_figure(figsize=(3, 2))
+        axes = figure.add_subplot()
+        axes.plot([0, 1, 1e6], [0, 1, 1], "o")
+        axes.set_xlim(0, 2)
+        assert len(titles(svg_of(figure, "cut"))) in (0, 3)
 
 
 def test_a_drawing_says_nothing_of_time_or_version() -> None:
