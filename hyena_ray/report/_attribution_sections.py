@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
 from hyena_ray.progress import count_noun
-from hyena_ray.report._page import Figure, Section, Table, in_a_sentence, number
+from hyena_ray.report._page import Figure, Section, Table, genome_link, in_a_sentence, number
 from hyena_ray.report._plots import BLUE, LETTERS, MUTED, ORANGE, SERIES, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import RunContents, SanityResults, WindowSample
 
@@ -53,7 +53,10 @@ def window_section(contents: RunContents) -> Section | None:
         )
     else:
         selection = f"{count_noun(len(rows), 'sequence')} of {len(sample.bases):,} true positives."
-    figures = [_window(sample, int(row), f"window-{at}") for at, row in enumerate(rows, start=1)]
+    figures = [
+        _window(sample, int(row), f"window-{at}", contents.assembly)
+        for at, row in enumerate(rows, start=1)
+    ]
     return Section("windows", "Windows base by base", [selection, *figures])
 
 
@@ -89,7 +92,7 @@ def part_shown(marked: NDArray[np.bool_]) -> slice:
     return slice(first, first + size)
 
 
-def _window(sample: WindowSample, row: int, name: str) -> Figure:
+def _window(sample: WindowSample, row: int, name: str, assembly: str | None) -> Figure:
     # The label of a whole sequence marks no base.
     labels = None if _are_sequences(sample) else sample.labels[row] == POSITIVE
     positive = sample.true_positive[row]
@@ -99,6 +102,11 @@ def _window(sample: WindowSample, row: int, name: str) -> Figure:
     size = np.abs(sample.scores[methods[0]][row])
     fraction = size[positive].sum() / size.sum() if size.any() else 0.0
     total = "" if labels is None else f" of {int(labels.sum())} labelled bases"
+    place = None
+    if assembly is not None and labels is not None:
+        first = int(sample.start[row])
+        ends = first + shown.start, first + shown.stop
+        place = genome_link(assembly, sample.contig[row], *ends)
     return Figure(
         name,
         _draw_window(sample, row, shown, labels, methods, name),
@@ -108,6 +116,7 @@ def _window(sample: WindowSample, row: int, name: str) -> Figure:
         + ("Line below:" if labels is None else "Lines below: the labelled bases, and")
         + " those that the model finds.",
         _best_bases(sample, row, labels, methods),
+        place,
     )
 
 
@@ -160,7 +169,7 @@ def _draw_window(
     marks = [("found", sample.true_positive[row], BLUE)]
     if labels is not None:
         marks.append(("labelled", labels, ORANGE))
-    start = int(sample.start[row])
+    start = 0 if labels is None else int(sample.start[row])  # of a sequence, its row in the file
     with style() as new_figure:
         height = len(lines) * (0.95 * len(methods) + 0.7)
         figure = new_figure(figsize=(WIDTH, height), layout="none")
@@ -211,7 +220,7 @@ def _draw_letters(axes: Any, bases: NDArray[np.uint8], scores: NDArray[np.float3
 def _draw_marks(
     axes: Any, marks: list[tuple[str, NDArray[np.bool_], str]], part: slice, start: int
 ) -> None:
-    """Underline marked bases, and number the first base and every tenth after it."""
+    """Underline marked bases, and number every base whose position is a multiple of ten."""
     for level, (_, marked, colour) in enumerate(marks):
         runs = np.flatnonzero(np.diff(np.pad(marked[part].astype(np.int8), 1)))
         for first, end in runs.reshape(-1, 2):
@@ -224,7 +233,7 @@ def _draw_marks(
             )
     axes.set(xlim=(-0.5, ROW - 0.5), ylim=(-0.7, len(marks) - 0.3))
     axes.set_yticks(range(len(marks)), [name for name, *_ in marks], fontsize=7.5)
-    ticks = range(0, part.stop - part.start, 10)
+    ticks = range(-(start + part.start) % 10, part.stop - part.start, 10)
     axes.set_xticks(ticks, [f"{start + part.start + tick:,}" for tick in ticks], fontsize=7.5)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 from typing import Any
 
@@ -24,6 +24,7 @@ from hyena_ray.report._page import (
     Section,
     Table,
     between,
+    genome_link,
     in_a_sentence,
     number,
 )
@@ -257,7 +258,7 @@ def regions_section(contents: PredictContents) -> Section:
     regions = contents.regions
     if regions.num_rows:
         threshold = contents.record.regions_settings.threshold
-        blocks += [_lengths(regions), _probabilities(regions, threshold), _surest(regions)]
+        blocks += [_lengths(regions), _probabilities(regions, threshold), _surest(contents)]
     blocks.append(_regions_by_contig(contents.contigs))
     return Section("regions", "Regions of the genome", blocks)
 
@@ -317,7 +318,8 @@ def _histogram(
         return svg_of(figure, name), [f"{count:,}" for count in counts]
 
 
-def _surest(regions: pa.Table) -> Table:
+def _surest(contents: PredictContents) -> Table:
+    regions = contents.regions
     rows = regions.take(pc.sort_indices(regions, [("rank", "ascending")])[:SHOWN_REGIONS])
     masked = rows["soft_masked"].null_count < rows.num_rows
     return Table(
@@ -327,7 +329,7 @@ def _surest(regions: pa.Table) -> Table:
         [
             [
                 f"{row['rank']:,}",
-                f"{row['contig']}:{row['start']:,}-{row['end']:,}",
+                _place(row, contents.assembly),
                 row["name"],
                 f"{row['length']:,}",
                 number(row["mean"]),
@@ -337,6 +339,13 @@ def _surest(regions: pa.Table) -> Table:
             for row in rows.to_pylist()
         ],
     )
+
+
+def _place(region: Mapping[str, Any], assembly: str | None) -> str:
+    contig, start, end = region["contig"], region["start"], region["end"]
+    if assembly is None:
+        return f"{contig}:{start:,}-{end:,}"
+    return genome_link(assembly, contig, start, end)
 
 
 def _shortened(sequence: str) -> str:

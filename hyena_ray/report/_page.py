@@ -13,13 +13,15 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound
 
 from hyena_ray.errors import InputError
 
+BROWSER = "https://genome.ucsc.edu/cgi-bin/hgTracks"
+"""Address of UCSC's genome browser."""
 MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EM DASH}"
 ORIGINAL_WORK = (
     "The original work: Bokhyan, Identification of biological interrelations in the human genome "
@@ -32,21 +34,44 @@ _LONG_CELL = 60
 
 
 class Link(str):
-    """Text of a cell that leads to a file next to the page."""
+    """Text that leads to a file of the run, or to a place in a genome browser."""
 
     href: str
-    """The file, relative to the page, as a URL."""
+    """URL, that of a file relative to the page."""
 
-    def __new__(cls, text: str, path: str) -> Self:
+    def __new__(cls, text: str, href: str) -> Self:
         """Make a link.
 
         Args:
             text: What is shown.
-            path: The file, relative to the page.
+            href: URL.
         """
         link = super().__new__(cls, text)
-        link.href = quote(path)
+        link.href = href
         return link
+
+
+def file_link(path: str) -> Link:
+    """Return a link to a file of the run.
+
+    Args:
+        path: The file, relative to the page.
+    """
+    return Link(path, quote(path))
+
+
+def genome_link(assembly: str, contig: str, start: int, end: int) -> Link:
+    """Return a link to bases in UCSC's browser, which is asked only when a reader follows it.
+
+    Args:
+        assembly: Name of the assembly at UCSC.
+        contig: Name of the contig there.
+        start: First base, 0-based.
+        end: End, exclusive.
+    """
+    # UCSC's positions begin at 1 and have their end inside.
+    place = urlencode({"db": assembly, "position": f"{contig}:{start + 1}-{end}"})
+    return Link(f"{contig}:{start:,}-{end:,}", f"{BROWSER}?{place}")
 
 
 class Table(NamedTuple):
@@ -75,6 +100,8 @@ class Figure(NamedTuple):
     """What is drawn, and how to read it."""
     table: Table | None = None
     """The numbers, shown when the reader opens them."""
+    place: Link | None = None
+    """Where in the genome it is, for a reader who wants to see it there."""
 
 
 class Headline(NamedTuple):

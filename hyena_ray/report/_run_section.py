@@ -10,7 +10,7 @@ from hyena_ray.dataset.manifest import Manifest, kinds_text
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun
-from hyena_ray.report._page import Block, Link, Section, Table, brief, in_a_sentence
+from hyena_ray.report._page import Block, Section, Table, brief, file_link, in_a_sentence
 from hyena_ray.report.run_contents import (
     PredictContents,
     PretrainContents,
@@ -75,7 +75,7 @@ def run_section(contents: RunContents) -> Section:
         settings = contents.attribution.plan.settings.model_dump(mode="json")
         blocks.append(_folded("Settings of the attribution", ["setting", "value"], settings))
     if contents.files:
-        listed = [[Link(file.path, file.path), f"{file.bytes:,}"] for file in contents.files]
+        listed = [[file_link(file.path), f"{file.bytes:,}"] for file in contents.files]
         blocks.append(Table("Files of the run", ["file", "bytes"], listed, folded=True))
     if versions := contents.provenance.versions:
         blocks.append(_folded("Versions", ["package", "version"], versions))

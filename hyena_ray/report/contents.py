@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +21,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
+from hyena_ray.genome.assemblies import ASSEMBLIES
 from hyena_ray.model.saved import load_window_model, model_sha256
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
@@ -78,6 +80,7 @@ def read_contents(
     attributed: AnyPath | None = None,
     compared: AnyPath | None = None,
     sanity: AnyPath | None = None,
+    assembly: str | None = None,
 ) -> RunContents:
     """Read the folder of a run, and of results that are shown on the same page.
 
@@ -86,12 +89,16 @@ def read_contents(
         attributed: Folder of an attribution of the same model, or of a search.
         compared: Folder of a comparison of presets.
         sanity: Folder of sanity checks.
+        assembly: Name of the genome's assembly at UCSC; None takes that of the genome's file, if it
+            is called as one.
 
     Raises:
         InputError: A folder is no run, not complete, of another kind, or a file in it is damaged;
             or the attribution or the checks are of another model.
     """
     contents = _with_origin(READERS[read_kind(folder)](folder))
+    if not contents.simulated:
+        contents = replace(contents, assembly=assembly or _assembly(contents))
     if sanity is None and contents.sanity is None and (folder / "sanity" / MANIFEST).exists():
         sanity = folder / "sanity"
     if attributed is not None:
@@ -119,6 +126,16 @@ def read_contents(
             contents, sanity=checks, simulated=contents.simulated or checks.simulated
         )
     return contents
+
+
+def _assembly(contents: RunContents) -> str | None:
+    """Return the assembly that the genome's file is called after, such as hg38.2bit."""
+    names = [PurePath(contents.provenance.inputs.get("genome", "")).name]
+    if contents.origin is not None:
+        files = contents.origin.manifest.files_read
+        names += [file.name for file in files if file.role == "genome"]
+    stems = (name.partition(".")[0] for name in names)
+    return next((stem for stem in stems if stem in ASSEMBLIES), None)
 
 
 def _check_model(folder: AnyPath, other: AnyPath, option: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NamedTuple
 
+from pydantic import Field
+
 from hyena_ray.errors import Problems
 from hyena_ray.outcomes import Outcome
 from hyena_ray.runs.record import read_kind, read_manifest
@@ -25,15 +27,22 @@ class ReportSettings(Job):
         Location | None, Option("DIR", READ, default="sanity/ in RUN_DIR, if there is one")
     ] = None
     """Sanity checks, shown on the same page."""
+    assembly: Annotated[
+        str | None,
+        Option("NAME", default="as the genome's file is called, such as hg38.2bit"),
+        Field(pattern="[A-Za-z][A-Za-z0-9._-]*"),
+    ] = None
+    """Name of the genome's assembly at UCSC: windows and regions get links to its browser."""
 
 
 class Folders(NamedTuple):
-    """Folders of complete runs that a page is made of."""
+    """Folders of complete runs that a page is made of, and the assembly of their genome."""
 
     run: AnyPath
     attributed: AnyPath | None
     compared: AnyPath | None
     sanity: AnyPath | None
+    assembly: str | None
 
 
 def validate(settings: ReportSettings) -> Folders:
@@ -54,7 +63,13 @@ def validate(settings: ReportSettings) -> Folders:
         ):
             if folder is not None:
                 problems.collect(read_manifest, folder, kinds, option)
-    return Folders(settings.run, settings.attributed, settings.compared, settings.sanity)
+    return Folders(
+        settings.run,
+        settings.attributed,
+        settings.compared,
+        settings.sanity,
+        settings.assembly,
+    )
 
 
 def execute(folders: Folders) -> AnyPath:
@@ -73,6 +88,7 @@ def execute(folders: Folders) -> AnyPath:
         attributed=folders.attributed,
         compared=folders.compared,
         sanity=folders.sanity,
+        assembly=folders.assembly,
     )
 
 
@@ -99,5 +115,6 @@ WORKFLOW = Workflow(
     examples=(
         "report run",
         "report one_run --attributed kmers --sanity checked --compared compared",
+        "report tracks --assembly hg19",
     ),
 )

@@ -163,6 +163,9 @@ class RunContents:
     """Command, start time and library versions of the run."""
     files: tuple[StoredFile, ...] = ()
     """Files of the run, as its manifest lists them."""
+    assembly: str | None = None
+    """Name of the genome's assembly at UCSC, for links to its browser; None where it is not known,
+    or the genome is simulated."""
 
 
 @dataclass(frozen=True, kw_only=True)

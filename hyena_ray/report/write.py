@@ -18,6 +18,7 @@ def write_report(
     attributed: AnyPath | None = None,
     compared: AnyPath | None = None,
     sanity: AnyPath | None = None,
+    assembly: str | None = None,
 ) -> AnyPath:
     """Write `folder/report.html`: one page that needs no other file and no network.
 
@@ -26,6 +27,7 @@ def write_report(
         attributed: Folder of an attribution that is shown on the same page.
         compared: Folder of a comparison of presets that is shown on the same page.
         sanity: Folder of sanity checks that are shown on the same page.
+        assembly: Name of the genome's assembly at UCSC, as in `read_contents`.
 
     Returns:
         Path of the page.
@@ -33,7 +35,9 @@ def write_report(
     Raises:
         InputError: As `read_contents`; nothing was written.
     """
-    contents = read_contents(folder, attributed=attributed, compared=compared, sanity=sanity)
+    contents = read_contents(
+        folder, attributed=attributed, compared=compared, sanity=sanity, assembly=assembly
+    )
     text = render_html(page_of(contents))
     with atomic_file(folder / NAME) as temporary:
         temporary.write_text(text, encoding="utf-8")

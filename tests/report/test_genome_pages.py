@@ -17,7 +17,7 @@ from hyena_ray.prediction.pieces import Piece, PredictionPlan, Span
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.prediction.region_tables import COLUMNS, CONTIG_COLUMNS
 from hyena_ray.prediction.results import PredictionResult
-from hyena_ray.report._page import Figure, Headline, Section, Table
+from hyena_ray.report._page import BROWSER, Figure, Headline, Section, Table
 from hyena_ray.report.contents import read_contents
 from hyena_ray.report.run_contents import read_predicted
 from hyena_ray.report.sections import page_of
@@ -49,13 +49,19 @@ def words(section: Section) -> str:
     )
 
 
-def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], ...]) -> Path:
+def predicted(
+    folder: Path,
+    regions: tuple[tuple[str, int, int, float, float], ...],
+    *,
+    simulated: bool = True,
+    genome: str = "genome.fa",
+) -> Path:
     """What predict.py leaves."""
     folder.mkdir()
     plan = PredictionPlan(
         genome="0" * 64,
         model="1" * 64,
-        simulated=True,
+        simulated=simulated,
         window=20,
         flank=4,
         overlap=10,
@@ -66,8 +72,8 @@ def predicted(folder: Path, regions: tuple[tuple[str, int, int, float, float], .
             for name, end in (("a", 1000), ("b", 500))
         ),
     )
-    with start(Output(folder), plan):
-        pass
+    with start(Output(folder), plan, inputs={"genome": Path(genome)}) as run:
+        run.reopen()
     surest = sorted(range(len(regions)), key=lambda row: -regions[row][3])
     ranks = [surest.index(row) + 1 for row in range(len(regions))]
     with (folder / "regions.csv").open("w", newline="") as stream:
@@ -205,6 +211,30 @@ def test_a_prediction_lists_its_regions_the_surest_first(tmp_path: Path) -> None
     for table in (lengths, probabilities):
         assert sum(int(row[1]) for row in table.rows) == 3
     assert "Simulated" in write_report(folder).read_text()
+
+
+@pytest.mark.parametrize(
+    ("genome", "simulated", "given", "assembly"),
+    [
+        ("cache/hg38.2bit", False, None, "hg38"),
+        ("genome.fa", False, "rn7", "rn7"),
+        ("hg38.2bit", False, "hg19", "hg19"),
+        ("genome.fa", False, None, None),
+        ("hg38.2bit", True, "hg38", None),
+    ],
+)
+def test_regions_lead_to_a_browser_where_the_assembly_is_known(
+    tmp_path: Path, genome: str, simulated: bool, given: str | None, assembly: str | None
+) -> None:
+    """Nothing of a simulated genome is in a browser. UCSC's positions begin at 1."""
+    folder = predicted(tmp_path / "tracks", REGIONS, simulated=simulated, genome=genome)
+    page = page_of(read_contents(folder, assembly=given))
+    (regions,) = (section for section in page.sections if section.name == "regions")
+    surest = tables(regions)[0].rows[0][1]
+    assert surest == "a:40-42"
+    link = getattr(surest, "href", None)
+    ends = f"?db={assembly}&position=a%3A41-42"
+    assert link is None if assembly is None else link == f"{BROWSER}{ends}"
 
 
 def test_a_prediction_without_a_region_has_a_page_too(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import Outcome
 from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED, PUBLISHED_SOURCES
-from hyena_ray.report._attribution_sections import ROW, part_shown
+from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
 from hyena_ray.report._kmer_sections import kmer_section
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
 from hyena_ray.report._run_section import page_warnings
@@ -258,6 +258,19 @@ def test_windows_show_true_region_and_what_is_found(
     assert window.table is not None
     assert list(window.table.heads)[-2:] == ["true positive", "labelled"]
     assert re.match(r"sim\d:[\d,]+-[\d,]+: \d+ of \d+ labelled bases found", window.finding)
+    assert window.place is None
+    real = window_section(replace(contents, simulated=False, assembly="hg38"))
+    assert real is not None
+    place = figures(real)["window-1"].place
+    assert place is not None
+    assert window.finding.startswith(f"{place}:")
+
+
+def test_a_window_is_numbered_at_round_positions(sections: dict[str, Section]) -> None:
+    svg = figures(sections["windows"])["window-1"].svg
+    numbers = [int(text.replace(",", "")) for text in re.findall(r">([\d,]{2,})<", svg)]
+    assert len(numbers) >= 4
+    assert all(number % 10 == 0 for number in numbers)
 
 
 def test_every_trial_is_in_the_table_best_first(
