@@ -124,8 +124,16 @@ class Problems:
         try:
             return check(*args, **kwargs)
         except InputError as error:
-            self._errors.append(error)
+            self.add(error)
             return None
+
+    def add(self, error: InputError) -> None:
+        """Remember a problem.
+
+        Args:
+            error: The problem.
+        """
+        self._errors.append(error)
 
     def raise_any(self) -> None:
         """Raise what has been collected so far, if anything.
