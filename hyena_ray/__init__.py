@@ -12,7 +12,9 @@ Example:
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,7 +68,29 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hyena_ray' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+class _Package(ModuleType):
+    """The type of this package, whose public names are properties.
+
+    A shell that completes a name asks for the value of every candidate, but not for that of a
+    property: listing the names imports nothing.
+    """
+
+    def __dir__(self) -> list[str]:
+        loaded = [name for name, value in vars(self).items() if _is_part(value)]
+        return sorted({*__all__, "__doc__", "__file__", "__name__", "__version__", *loaded})
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, ModuleType) and value.__name__.startswith(f"{__name__}.")
+
+
+def _on_first_use(name: str) -> property:
+    def value(package: ModuleType) -> Any:
+        return getattr(import_module(_HOMES[name]), name)
+
+    return property(value)
+
+
+for _name in _HOMES:
+    setattr(_Package, _name, _on_first_use(_name))
+sys.modules[__name__].__class__ = _Package

@@ -124,8 +124,16 @@ class Problems:
         try:
             return check(*args, **kwargs)
         except InputError as error:
-            self._errors.append(error)
+            self.add(error)
             return None
+
+    def add(self, error: InputError) -> None:
+        """Remember a problem.
+
+        Args:
+            error: The problem.
+        """
+        self._errors.append(error)
 
     def raise_any(self) -> None:
         """Raise what has been collected so far, if anything.
@@ -162,6 +170,47 @@ def raise_together(errors: Sequence[InputError]) -> None:
         raise distinct[0] from None
     if distinct:
         raise CombinedInputError(distinct) from None
+
+
+def require_type(
+    value: object, kind: type | tuple[type, ...], place: str, problem: str, remedy: str
+) -> None:
+    """Refuse an argument of a function that is of another type, before it fails somewhere below.
+
+    Args:
+        value: The argument.
+        kind: Type, or types, that it may have.
+        place: Name of the argument.
+        problem: What it is not.
+        remedy: What to give instead.
+
+    Raises:
+        InputError: It is of another type, which the message names.
+
+    Example:
+        >>> require_type(5, str, "sequence", "is no text", "give letters")
+        Traceback (most recent call last):
+            ...
+        hyena_ray.errors.InputError: sequence: int: is no text; give letters
+    """
+    if not isinstance(value, kind):
+        raise InputError(place, type(value).__name__, problem, remedy)
+
+
+def require_choice(value: object, choices: Sequence[str], place: str, what: str) -> None:
+    """Refuse an argument of a function that is none of a few words.
+
+    Args:
+        value: The argument.
+        choices: The words.
+        place: Name of the argument.
+        what: What kind of word it is.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    if value not in choices:
+        raise unknown_name(place, str(value), what, choices)
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str | None:
@@ -208,7 +257,7 @@ def unknown_name(
         '--split: tset: unknown split, did you mean test?; give one of train, val, test'
     """
     names = list(allowed)
-    nearest = nearest_name(value, names)
+    nearest = nearest_name(str(value), names)
     guess = f", did you mean {nearest}?" if nearest else ""
     remedy = f"give one of {first_names(names)}" if names else "there is none to give"
     return InputError(place, value or "''", f"unknown {what}{guess}", remedy)

@@ -26,6 +26,10 @@ TICK_SECONDS = 1.0
 """Seconds between two updates of the bar and of the metrics."""
 FORECAST_FROM = 0.01
 """Fraction of the work after which the time left is shown: the first steps waited for processes."""
+COLUMNS = 80
+"""Width of a terminal that does not say how wide it is."""
+BAR_COLUMNS = len("100% |##########| : ")
+"""Letters of a line with a bar besides the name of the work and its state."""
 NAMED = 4
 """Items that a list names before it only counts the rest."""
 
@@ -89,10 +93,10 @@ class Progress:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if _takes_bars():
             # Otherwise a line of the log would be written into the bar.
             self._open.enter_context(logging_redirect_tqdm())
-            shape = "{desc}" if self._total is None else "{percentage:3.0f}% |{bar:16}| {desc}"
+            shape = "{desc}" if self._total is None else "{percentage:3.0f}% |{bar:10}| {desc}"
             self._bar = tqdm(total=self._size(), bar_format=shape, dynamic_ncols=True)
         elif not self._silent:
             waiting = self._state.waiting
@@ -110,7 +114,7 @@ class Progress:
         self._thread.join()
         self._measure(over=True)
         # An error says what failed; this line says how far the work came.
-        self._show(over=True)
+        self._show(over=True, complete=kind is None)
         self._open.close()
 
     def update(self, state: State) -> None:
@@ -125,19 +129,26 @@ class Progress:
         due = self._started + PROGRESS_SECONDS
         while not self._over.wait(min(TICK_SECONDS, max(0.0, due - time.monotonic()))):
             self._measure()
-            if self._bar is not None or time.monotonic() >= due:
+            is_due = time.monotonic() >= due
+            if is_due:
                 due = time.monotonic() + PROGRESS_SECONDS
                 self._silent = False
-                self._show()
+            if is_due or self._bar is not None:
+                self._show(log=is_due)
 
-    def _show(self, *, over: bool = False) -> None:
-        text = f"{self.work}: {self.text(time.monotonic() - self._started, over=over)}"
+    def _show(self, *, log: bool = True, over: bool = False, complete: bool = False) -> None:
+        """Write a line into the log if it is due, and update the bar if there is one."""
+        seconds = time.monotonic() - self._started
+        if log and not self._silent:
+            write = logger.info if self._bar is None else log_in_files
+            write(f"{self.work}: {self.text(seconds, over=over)}")
         if self._bar is None:
-            if not self._silent:
-                logger.info("%s", text)
             return
-        self._bar.n = self._amount()
-        self._bar.set_description_str(text)
+        # What ended early, as a training without a better epoch, has nothing left to do either.
+        total = self._bar.total
+        self._bar.n = total if complete and total is not None else self._amount()
+        width = (self._bar.format_dict["ncols"] or COLUMNS) - BAR_COLUMNS - len(self.work)
+        self._bar.set_description_str(f"{self.work}: {self.text(seconds, over=over, width=width)}")
         if over:
             self._bar.close()
 
@@ -155,12 +166,14 @@ class Progress:
     def _speed(self, seconds: float) -> float:
         return (self._amount() - self._before) / max(seconds, 1e-3)
 
-    def text(self, seconds: float, *, over: bool = False) -> str:
+    def text(self, seconds: float, *, over: bool = False, width: int | None = None) -> str:
         """Return the state in words.
 
         Args:
             seconds: Seconds since the work started.
             over: Whether the work has ended, so that it waits for nothing.
+            width: Letters that there is room for; what matters less is left out. None has room for
+                everything.
         """
         state, size = self._state, self._size()
         if self._total is None or size is None:
@@ -174,16 +187,48 @@ class Progress:
             parts.append(f"best score {state.best:.4f}")
         if state.loss is not None:
             parts.append(f"loss {state.loss:.4f}")
-        if over:
-            return ", ".join(parts)
         done, left = self._amount() - self._before, size - self._amount()
-        if done > 0 and done >= FORECAST_FROM * (done + left):
-            parts.append(f"about {duration(left / speed)} left")
-        if state.waiting:
+        forecast = ""
+        if not over and done > 0 and done >= FORECAST_FROM * (done + left):
+            forecast = f"about {duration(left / speed)} left"
+            parts.append(forecast)
+        if not over and state.waiting:
             parts.append(f"waiting for {state.waiting}")
-        if state.at_work:
+        if not over and state.at_work:
             parts.append(f"at work: {shortened_list(state.at_work)}")
+        # How much is done and how long it still takes matter most, and what is last matters least.
+        spare = [forecast, *(part for part in parts[1:] if part != forecast)]
+        while width is not None and len(", ".join(parts)) > width and spare:
+            least = spare.pop()
+            parts = [part for part in parts if part != least]
         return ", ".join(parts)
+
+
+def is_on_stderr(handler: logging.Handler) -> bool:
+    """Return whether a handler of the log writes to stderr.
+
+    Args:
+        handler: The handler.
+    """
+    return isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr
+
+
+def log_in_files(line: str) -> None:
+    """Write a line into log files alone, as the terminal shows it in another way.
+
+    Args:
+        line: The line.
+    """
+    record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, line, (), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+def _takes_bars() -> bool:
+    """Return whether stderr is a terminal, and shows more of the log than errors."""
+    handlers = filter(is_on_stderr, logging.getLogger().handlers)
+    return sys.stderr.isatty() and all(handler.level <= logging.INFO for handler in handlers)
 
 
 def duration(seconds: float) -> str:

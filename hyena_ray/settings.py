@@ -22,15 +22,10 @@ from hyena_ray.storage import AnyPath, location, reopenable
 
 
 def _location(value: object) -> AnyPath:
-    if isinstance(value, AnyPath):
-        return value
-    problem = "give a path, file:///folder or s3://bucket/folder"
-    if not isinstance(value, str) or not value:
-        raise ValueError(problem)
     try:
-        return location(value)
+        return location(value)  # type: ignore[arg-type]
     except InputError:  # names no option
-        raise ValueError(problem) from None
+        raise ValueError("give a path, file:///folder or s3://bucket/folder") from None
 
 
 Location = Annotated[AnyPath, PlainValidator(_location), PlainSerializer(str)]

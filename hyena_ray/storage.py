@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, require_type
 
 # Imported where it is used: a command line is checked before Arrow and NumPy are loaded.
 if TYPE_CHECKING:
@@ -240,24 +240,29 @@ def _client(bucket: str) -> Any:
     return boto3.client("s3", region_name=_store(bucket).region)
 
 
-def location(text: str) -> AnyPath:
+def location(text: str | PurePath) -> AnyPath:
     """Read a path, or a URI of scheme `file` or `s3`.
 
     Args:
-        text: What a user gave; `-` is the standard input.
+        text: What a user gave, where `~` is the home folder; `-` is the standard input.
 
     Raises:
-        InputError: The scheme is another one, or the bucket is missing.
+        InputError: It is no path, the scheme is another one, or the bucket is missing.
 
     Example:
         >>> location("s3://bucket/run").name
         'run'
     """
+    if isinstance(text, PurePath):
+        return text if isinstance(text, S3Path) else _at_home(Path(text))
+    remedy = "give a path, file:///folder or s3://bucket/folder"
+    require_type(text, str, "location", "is no path", remedy)
+    if not text:
+        raise InputError("location", "''", "is no path", remedy)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return Path("/dev/stdin" if text == "-" else text)
+        return Path("/dev/stdin") if text == "-" else _at_home(Path(text))
     parts = urlsplit(text)
-    remedy = "give a path, file:///folder or s3://bucket/folder"
     if scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(unquote(parts.path))
     if scheme != "s3" or parts.query or parts.fragment:
@@ -266,6 +271,14 @@ def location(text: str) -> AnyPath:
     if not parts.netloc or ".." in path.parts or rest.startswith("/"):
         raise InputError("location", text, "names no bucket, or leaves it", remedy)
     return path
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        remedy = "give the whole path"
+        raise InputError("location", path, "names no user of this machine", remedy) from None
 
 
 def arrow_file(path: AnyPath) -> pa.NativeFile:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hyena_ray.errors import InputError
+from hyena_ray.errors import InputError, require_choice, require_type
 
 PERSISTENCE = 0.98
 """Parameter p of rank-biased overlap, at which the top 50 k-mers carry most of the weight."""
@@ -49,7 +49,8 @@ def consensus_ranking(
         and `dev_METHOD` and `rank_METHOD` for each; highest first, then by k-mer.
 
     Raises:
-        InputError: There is no table, or no k-mer that all of them list, and it may not be empty.
+        InputError: There is no table, or no k-mer that all of them list, and it may not be empty;
+            or a table lacks a column.
 
     Example:
         >>> ig = pa.table({"kmer": ["CG", "AA", "TT"], "score": [3.0, 1.0, 2.0]})
@@ -60,6 +61,7 @@ def consensus_ranking(
 
     Reference: Bokhyan 2025, for the deviation.
     """
+    require_choice(by, ("rank", "deviation"), "by", "order")
     kmers, scores = shared_scores(
         tables, column, positive_only=positive_only, may_be_empty=may_be_empty
     )
@@ -213,8 +215,15 @@ def shared_scores(
     Raises:
         InputError: There is no table, or no k-mer that all of them list, and it may not be empty.
     """
+    remedy = 'give a table by name of the method, such as {"ig": table}'
+    require_type(tables, Mapping, "tables", "is no mapping of tables", remedy)
     if not tables:
         raise InputError("consensus", None, "there is no table", "give at least one")
+    for name, table in tables.items():
+        place = f"tables: {name}"
+        require_type(table, pa.Table, place, "is no Arrow table", "give pyarrow.Table.from_pandas")
+        for wanted in ("kmer", column):
+            require_choice(wanted, table.column_names, place, "column")
     scores = {
         name: dict(zip(table["kmer"].to_pylist(), table[column].to_pylist(), strict=True))
         for name, table in tables.items()

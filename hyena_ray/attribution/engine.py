@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
 from math import prod
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyena_ray.attribution._path_integral import Integral, OnPath, integrate
+from hyena_ray.attribution.kmers import KmerConfig, fold_kmers
+from hyena_ray.attribution.logo import draw_letters
 from hyena_ray.attribution.methods import METHODS, Method, PassInputs
 from hyena_ray.attribution.mutagenesis import saturation_mutagenesis
 from hyena_ray.attribution.path_baselines import NOISE, draw_keys, draw_noise
-from hyena_ray.attribution.settings import AttributionSettings
+from hyena_ray.attribution.settings import MAX_K, AttributionSettings, Ranking
+from hyena_ray.attribution.tables import kmer_table
 from hyena_ray.attribution.targets import (
     POSITIVE,
     Pass,
@@ -35,12 +38,18 @@ from hyena_ray.attribution.targets import (
 )
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import FIRST_BASE, IGNORED, ids_of, tokens_to_codes
+from hyena_ray.errors import InputError, require_choice, require_type
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.devices import arithmetic, halving, model_device, upload
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import model_sha256
 from hyena_ray.model.window import WindowModel
+from hyena_ray.summaries import summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 
 class Convergence(NamedTuple):
@@ -58,6 +67,9 @@ class Convergence(NamedTuple):
     """Gradients that were computed for each strand, on all paths of a window, shape (N,)."""
     tracks: NDArray[np.float64]
     """Share of the tracks in the absolute scores of letters and tracks, shape (N,)."""
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def rows(self, rows: NDArray[np.int64]) -> Convergence:
         """Return the accuracy of some of the windows.
@@ -107,6 +119,141 @@ class WindowAttribution(NamedTuple):
     """Accuracy of each method that integrates from a baseline."""
     positions: int
     """Sequence positions of a pass through the model. The last bits of the scores depend on it."""
+
+    def __repr__(self) -> str:
+        return summary(self)
+
+    def kmer_table(
+        self,
+        k: int = 5,
+        method: str | None = None,
+        *,
+        kmer_score: Literal["sum", "mean"] = "sum",
+        merge_strands: bool = False,
+        min_count: int = 1,
+        by: Ranking = "shrunken_score",
+    ) -> pa.Table:
+        """Return the table of the k-mers inside the true positives, best first.
+
+        Args:
+            k: Length of the k-mers, in bases, from 1 to 12.
+            method: Method whose scores are summed; None takes the first one.
+            kmer_score: Whether a k-mer scores the sum of its bases or their mean.
+            merge_strands: Whether a k-mer is counted together with its reverse complement.
+            min_count: Fewest occurrences of a k-mer that is listed.
+            by: Column to sort by.
+
+        Returns:
+            The columns of `hyena_ray.kmer_table`; with equal settings the table that the job
+            `attribute` writes.
+
+        Raises:
+            InputError: k is out of range, or another method is named.
+
+        Example:
+            >>> attribution = WindowAttribution(
+            ...     window_id=np.array([7]),
+            ...     bases=np.array([[0, 1, 2, 1]], np.uint8),
+            ...     true_positive=np.ones((1, 4), bool),
+            ...     scores={"ig": np.array([[0, 1, 2, 1]], np.float32)},
+            ...     integrals={},
+            ...     positions=4096,
+            ... )
+            >>> attribution.kmer_table(k=2, by="score").select(["kmer", "score"]).to_pylist()[0]
+            {'kmer': 'CG', 'score': 3.0}
+        """
+        require_type(k, int, "k", "is no length of k-mers", f"give 1 to {MAX_K}")
+        require_choice(kmer_score, ("sum", "mean"), "kmer_score", "score of a k-mer")
+        config = KmerConfig(k=k, merge_strands=merge_strands)
+        scores = self._scores(method) * (1.0 if kmer_score == "sum" else 1.0 / k)
+        sums = fold_kmers(self.bases, scores, config, self.true_positive)
+        return kmer_table(sums, min_count=min_count, by=by)
+
+    def plot_logo(self, window: int, method: str | None = None, *, axes: Any = None) -> Any:
+        """Draw the bases of a window as letters that are as high as their scores.
+
+        Args:
+            window: Number of the window, 0 to N - 1.
+            method: Method whose scores are drawn; None takes the first one.
+            axes: Axes of matplotlib to draw into; None makes a figure.
+
+        Returns:
+            The axes. Positions are 0-based in the window.
+
+        Raises:
+            InputError: There is no such window or method, or the window has no true positive, and
+                so no scores.
+
+        Example:
+            >>> attribution = WindowAttribution(
+            ...     window_id=np.array([7]),
+            ...     bases=np.array([[0, 1, 2, 1]], np.uint8),
+            ...     true_positive=np.ones((1, 4), bool),
+            ...     scores={"ig": np.array([[0, 1, 2, 1]], np.float32)},
+            ...     integrals={},
+            ...     positions=4096,
+            ... )
+            >>> attribution.plot_logo(0).get_title()
+            'window 7, ig'
+        """
+        scores, rows = self._scores(method), len(self.window_id)
+        require_type(window, (int, np.integer), "window", "is no number", "give one from 0")
+        if not 0 <= window < rows:
+            raise InputError("window", window, f"not from 0 to {rows - 1}", "give one that is")
+        if not self.true_positive[window].any():
+            scored = np.flatnonzero(self.true_positive.any(axis=1))
+            remedy = f"give one that has, such as {scored[0]}" if len(scored) else "there is none"
+            raise InputError("window", window, "has no true positive, and so no scores", remedy)
+        if axes is None:
+            from matplotlib import pyplot
+
+            width = max(4.0, 0.12 * self.bases.shape[1])
+            axes = pyplot.figure(figsize=(width, 1.8), layout="constrained").add_subplot()
+        heights = scores[window]
+        draw_letters(axes, self.bases[window], heights)
+        # Letters do not widen the axes by themselves.
+        low, high = min(0.0, float(heights.min())), max(1e-6, float(heights.max()))
+        axes.set(xlim=(-0.5, len(heights) - 0.5), ylim=(low, high), ylabel="logit")
+        axes.set_title(f"window {self.window_id[window]}, {method or next(iter(self.scores))}")
+        return axes
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table with a row for every base of every window.
+
+        Returns:
+            Columns `window_id`, `position` (0-based in the window), `base` (a letter, N if unknown
+            or if its label does not count), `true_positive`, and a score for each method, which is
+            NaN in windows without a true positive.
+
+        Example:
+            >>> attribution = WindowAttribution(
+            ...     window_id=np.array([7]),
+            ...     bases=np.array([[0, 4]], np.uint8),
+            ...     true_positive=np.ones((1, 2), bool),
+            ...     scores={"ig": np.array([[0.5, 1]], np.float32)},
+            ...     integrals={},
+            ...     positions=4096,
+            ... )
+            >>> attribution.to_pandas().to_dict("list")["base"]
+            ['A', 'N']
+        """
+        import pandas as pd
+
+        rows, length = self.bases.shape
+        return pd.DataFrame(
+            {
+                "window_id": np.repeat(self.window_id, length),
+                "position": np.tile(np.arange(length), rows),
+                "base": np.array(list("ACGTN"))[self.bases.ravel()],
+                "true_positive": self.true_positive.ravel(),
+                **{name: scores.ravel() for name, scores in self.scores.items()},
+            }
+        )
+
+    def _scores(self, method: str | None) -> NDArray[np.float32]:
+        name = next(iter(self.scores), "") if method is None else method
+        require_choice(name, list(self.scores), "method", "method of this attribution")
+        return self.scores[name]
 
 
 def attribute_windows(
@@ -168,6 +315,17 @@ def attribute_windows(
     Reference: with `definition("original", ...)` Bokhyan 2025, Algorithms 4 and 5 for labels of
     bases, 2 and 3 for labels of sequences.
     """
+    remedy = "give load_window_model(FOLDER), or the .model of what load returns"
+    if not hasattr(model, "readout"):
+        raise InputError("model", type(model).__name__, "is no window model", remedy)
+    require_type(windows, Windows, "windows", "are no windows", "give PreparedData.read(...)")
+    if settings is not None:
+        remedy = 'give AttributionSettings(methods=("ig",)), or None'
+        require_type(settings, AttributionSettings, "settings", "are no settings", remedy)
+    if true_positive is not None and np.shape(true_positive) != windows.labels.shape:
+        problem = f"the labels have the shape {windows.labels.shape}"
+        remedy = "give a boolean for each label, or None"
+        raise InputError("true_positive", np.shape(true_positive), problem, remedy)
     with Attributor(model, settings or AttributionSettings()) as attribute:
         return attribute(windows, true_positive)
 

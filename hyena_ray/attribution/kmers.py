@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.rotations import group_moments, window_moments
 from hyena_ray.attribution.settings import MAX_K
 from hyena_ray.errors import InputError
+from hyena_ray.summaries import summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,9 @@ class KmerCounts(NamedTuple):
     """Occurrences, shape (4**k,), k-mers in lexicographic order."""
     tp_count: NDArray[np.int64]
     """Occurrences whose bases are all true positives, shape (4**k,)."""
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     @classmethod
     def zero(cls, config: KmerConfig) -> KmerCounts:
@@ -98,6 +102,9 @@ class KmerSums:
     skipped: int
     """Positions at which a k-mer would fit, but contains an unknown base or one outside the true
     positives."""
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     @classmethod
     def zero(cls, config: KmerConfig) -> KmerSums:

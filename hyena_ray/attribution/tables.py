@@ -8,6 +8,7 @@ scikit-learn do not have.
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from hyena_ray.attribution.kmers import KmerCounts, KmerSums
 from hyena_ray.attribution.rotations import rotation_p_values
 from hyena_ray.attribution.settings import Ranking
+from hyena_ray.errors import require_choice, require_type
 
 CONFIDENCE = 0.95
 """Coverage of the confidence intervals."""
@@ -45,6 +47,9 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
         `background`, `p_value`, `q_value` (float64). `sd` of a single occurrence and the interval
         of a single window are null.
 
+    Raises:
+        InputError: These are no sums, or there is no such column to sort by.
+
     Example:
         >>> bases = np.array([[0, 1, 0, 1], [0, 1, 1, 1]], np.uint8)
         >>> scores = np.array([[1, 3, 1, 3], [1, 2, 2, 2]], np.float32)
@@ -56,6 +61,10 @@ def kmer_table(sums: KmerSums, *, min_count: int = 1, by: Ranking = "shrunken_sc
     Reference: Cameron & Miller 2015, A practitioner's guide to cluster-robust inference, for means
     as ratios; Benjamini & Hochberg 1995.
     """
+    remedy = "give fold_kmers(...), or use WindowAttribution.kmer_table"
+    require_type(sums, KmerSums, "sums", "are no sums of k-mers", remedy)
+    require_type(min_count, int, "min_count", "is no number", "give 1 or more")
+    require_choice(by, get_args(Ranking), "by", "column to sort by")
     from scipy.special import stdtrit
     from scipy.stats import false_discovery_control
 

@@ -8,6 +8,7 @@ at once. Importing a job imports neither torch nor Ray.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import platform
 import sys
@@ -19,13 +20,23 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_arg
 import click
 from pydantic.fields import FieldInfo
 
+from hyena_ray.cli.log import OPTION, adjust_log, log_file
 from hyena_ray.cli.terminal import run_in_terminal
-from hyena_ray.errors import InputError, JobError, nearest_name, raise_together, unknown_name
+from hyena_ray.errors import (
+    InputError,
+    JobError,
+    Problems,
+    nearest_name,
+    raise_together,
+    unknown_name,
+)
 from hyena_ray.outcomes import Outcome
 from hyena_ray.settings import DO, READ, WHERE, WRITE, Option, Settings
 from hyena_ray.storage import S3Path
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import Workflow
+
+logger = logging.getLogger(__name__)
 
 PROGRAM = "hyena-ray"
 JOBS = {
@@ -48,6 +59,8 @@ JOBS = {
 RESUMABLE = frozenset({"train", "tune", "compare", "attribute", "predict", "pretrain"})
 """Jobs that have --resume: known before their modules are imported, for the line of a stop."""
 GROUPS = (READ, DO, WRITE, WHERE)
+VERSIONS = ("hyena-ray", "torch", "ray")
+"""Packages whose versions are shown."""
 GENERAL = "for every job"
 """Group of the options that every job has."""
 
@@ -116,7 +129,16 @@ class JobCommand(click.Command):
     def _run(self, **given: Any) -> Outcome:
         dry = bool(given.pop("dry_run", False))
         given.pop("json")
-        settings = self.parse(given, list(click.get_current_context().args))
+        quiet, verbose = bool(given.pop("quiet")), bool(given.pop("verbose"))
+        log = given.pop("log_file")
+        with Problems() as problems:
+            settings = problems.collect(self.parse, given, click.get_current_context().args)
+            file = None if log is None else problems.collect(log_file, log)
+            if quiet and verbose:
+                problems.add(InputError("--quiet", None, "contradicts --verbose", "drop one"))
+        assert settings is not None
+        adjust_log(quiet=quiet, verbose=verbose, file=file)
+        logger.debug("%s", _circumstances(self.name, settings))
         outcome = self.workflow.run(settings, dry_run=dry)
         return outcome if dry else _with_report(outcome)
 
@@ -321,7 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words[0] if words[:1] and words[0] in JOBS else PROGRAM
     run_in_terminal(
-        name, lambda: run(words), as_json="--json" in words, resumable=name in RESUMABLE
+        name,
+        lambda: run(words),
+        as_json="--json" in words,
+        resumable=name in RESUMABLE and "--dry-run" not in words,
     )
 
 
@@ -468,7 +493,34 @@ def _general(workflow: Workflow[Any, Any, Any]) -> list[click.Parameter]:
             "read), seconds; for an error: job, errors.",
         )
     )
+    options += [
+        click.Option(
+            ["--quiet", "-q"],
+            is_flag=True,
+            help="Print nothing but the result and errors.",
+        ),
+        click.Option(
+            ["--verbose", "-v"],
+            is_flag=True,
+            help="Log more: settings, versions, and where in the program an error comes from.",
+        ),
+        click.Option(
+            [OPTION],
+            metavar="FILE",
+            type=_PathText(),
+            help="Write the log to a file as well; a resumed run appends to it.",
+        ),
+    ]
     return [*options, _version()]
+
+
+def _circumstances(name: str | None, settings: Settings) -> str:
+    """Return what a report of a fault needs: job, settings that were given, versions, machine."""
+    given = {key: getattr(settings, key) for key in sorted(settings.model_fields_set)}
+    told = " ".join(f"{key}={value}" for key, value in given.items())
+    versions = " ".join(f"{part} {importlib.metadata.version(part)}" for part in VERSIONS)
+    machine = f"python {platform.python_version()} on {platform.platform()}"
+    return f"{name}: {told}; {versions}, {machine}"
 
 
 def _version() -> click.Option:
@@ -477,9 +529,10 @@ def _version() -> click.Option:
     def show(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
         if not asked or context.resilient_parsing:
             return
-        click.echo(f"hyena-ray {importlib.metadata.version('hyena-ray')}")
+        own, *libraries = VERSIONS
+        click.echo(f"{own} {importlib.metadata.version(own)}")
         click.echo(f"python {platform.python_version()}")
-        for name in ("torch", "ray"):
+        for name in libraries:
             click.echo(f"{name} {importlib.metadata.version(name)}")
         context.exit()
 

@@ -9,13 +9,18 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 from typing import NoReturn
 
+from hyena_ray.cli.log import start_log
 from hyena_ray.errors import InputError, JobError
 from hyena_ray.outcomes import Outcome
+from hyena_ray.progress import log_in_files
+
+logger = logging.getLogger(__name__)
 
 
 class _Stop:
@@ -52,10 +57,7 @@ class _Stop:
         """Print the last line of the log, once nothing is being saved any more."""
         if self.by is not None and not self._said:
             self._said = True
-            sys.stderr.write(
-                f"stopped by {self.by.name}; what was finished is kept, {self._remedy}\n"
-            )
-            sys.stderr.flush()
+            _say(f"stopped by {self.by.name}; what was finished is kept, {self._remedy}")
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self.by is None:
@@ -93,17 +95,12 @@ def run_in_terminal(
 
     Raises:
         SystemExit: With 0 where everything that was asked for is complete; 2 for an `InputError`, a
-            line for each problem, and for what this user may not read; 1 for what else stops a job;
-            130 and 143 for SIGINT and SIGTERM, after `finally` blocks have saved.
+            line for each problem, and for what this user may not read; 1 for what else stops a job,
+            with a traceback where it is a fault of the program; 130 and 143 for SIGINT and SIGTERM,
+            after `finally` blocks have saved.
     """
     started = time.monotonic()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    # Of a line that cannot be written, as on a full disk, no traceback is either.
-    logging.raiseExceptions = False
-    # It says once to every user that it has made a list of fonts.
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    start_log()
     remedy = "continue with --resume" if resumable else "run it again"
     stop = _Stop(remedy)
     stop.install()
@@ -119,7 +116,10 @@ def run_in_terminal(
     except InputError as error:
         _fail(job, list(error.lines), 2, as_json=as_json)
     except JobError as error:
-        _fail(job, [str(error)], 1, as_json=as_json)
+        line = str(error)
+        if resumable and "--resume" not in line:
+            line += f"; what was finished is kept, {remedy}"
+        _fail(job, [line], 1, as_json=as_json)
     except PermissionError as error:
         # Of an input, since the output was tried before.
         where = f"{error.filename}: " if error.filename else ""
@@ -139,6 +139,19 @@ def run_in_terminal(
         stop.say()
         # Inside a wait of Ray's, the exit comes out with code 1.
         sys.exit(128 + stop.by)
+    except Exception as error:
+        # A fault of the program, whose traceback its authors need.
+        traceback.print_exc()
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        line = f"{what}; this is a fault of hyena-ray, please report it with the lines above"
+        _fail(job, [f"{line}; what was finished is kept, {remedy}"], 1, as_json=as_json)
+
+
+def _say(line: str) -> None:
+    """Write a line without a date to stderr, and with one to the log file."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    log_in_files(line)
 
 
 def _print(text: str) -> None:
@@ -184,8 +197,9 @@ def _no_stop_is_lost(stop: _Stop) -> Iterator[None]:
 
 
 def _fail(job: str, lines: list[str], code: int, *, as_json: bool) -> NoReturn:
+    logger.debug("where the error comes from", exc_info=True)
     for line in lines:
-        print(f"error: {line}", file=sys.stderr)
+        _say(f"error: {line}")
     if as_json:
         print(json.dumps({"job": job, "errors": lines}))
     sys.exit(code)

@@ -13,7 +13,6 @@ from typing import Annotated, Generic, NamedTuple, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from hyena_ray.errors import InputError
-from hyena_ray.progress import count_noun
 from hyena_ray.settings import Settings
 
 LEAST = 0.01
@@ -52,8 +51,8 @@ class Cluster(NamedTuple):
     gpus: float
     """GPUs, including those of nodes that autoscaling may add."""
     cores: int | None
-    """Cores of this machine if the cluster was started here; a small machine has fewer cores than
-    `cpus`. None for a cluster that was joined, on which a CPU is taken to be a core."""
+    """Cores of this machine if the cluster was started here; a small machine has fewer than `cpus`,
+    see `reserve`. None for a cluster that was joined, on which a CPU is taken to be a core."""
     object_store: float
     """Shared memory of all nodes together, in bytes."""
     dashboard: bool = False
@@ -72,12 +71,18 @@ class Cluster(NamedTuple):
     @property
     def text(self) -> str:
         """The resources in words."""
-        resources = _amounts(self.cpus, self.gpus)
+        resources = _amounts(self.cpus - self.reserve, self.gpus)
         if self.accelerators:
             resources += f" ({', '.join(self.accelerators)})"
-        if self.cores is None:
-            return f"Ray with {resources}"
-        return f"this machine with {count_noun(self.cores, 'core')}; Ray on it has {resources}"
+        if self.reserve:
+            resources += f", and {_amounts(self.reserve)} in reserve for reading data"
+        return resources
+
+    @property
+    def reserve(self) -> float:
+        """CPUs that Ray hands out beyond the cores of this machine, so that tasks that read data
+        never wait for trials that hold all others."""
+        return 0.0 if self.cores is None else max(0.0, self.cpus - self.cores)
 
 
 def _whole_or_fraction(gpu: float) -> float:
@@ -317,7 +322,7 @@ def _too_much(
     cpus = max(node.cpus for node in cluster.kinds)
     gpus = max(node.gpus for node in cluster.kinds)
     asked = f"{_amounts(workers * (resources.cpu + stream_cpu), workers * gpu)} for each"
-    available = f"the cluster has {_amounts(cluster.cpus, cluster.gpus)}"
+    available = f"the cluster has {cluster.text}"
     if len(cluster.kinds) > 1 or cluster.kinds[0].number > 1:
         available += f", and a node at most {_amounts(cpus, gpus)}"
     if room:

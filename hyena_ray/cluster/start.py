@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 LOCAL_OBJECT_STORE = 2 << 30
 """Bytes of the object store on this machine; Ray's default of 30 % of the memory is too much for a
 laptop."""
+LEAST_CPUS = 4
+"""CPUs that Ray hands out on this machine at least, however few cores it has: Ray Data in a trial
+waits for ever when trials hold all CPUs. See `Cluster.reserve`."""
 ACCELERATOR = "accelerator_type:"
 """Prefix of the name of the resource with which Ray marks the GPU model of a node."""
 
@@ -146,9 +149,7 @@ def _started_here(dashboard: bool) -> Iterator[str | None]:
             with _own_signals(), loopback_only():
                 context = ray.init(
                     address="local",
-                    # More than the cores: Ray Data in a trial waits for ever when trials hold all
-                    # CPUs.
-                    num_cpus=max(4, available_cores()),
+                    num_cpus=max(LEAST_CPUS, available_cores()),
                     object_store_memory=LOCAL_OBJECT_STORE,
                     include_dashboard=dashboard,
                     logging_level=logging.ERROR,
@@ -248,7 +249,7 @@ def _describe(dashboard_url: str | None, cores: int | None) -> Cluster:
             sorted(key.removeprefix(ACCELERATOR) for key in present if key.startswith(ACCELERATOR))
         ),
     )
-    logger.info("Ray has %g CPUs and %g GPUs", cluster.cpus, cluster.gpus)
+    logger.info("Ray has %s", cluster.text)
     return cluster
 
 

@@ -8,11 +8,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hyena_ray.dataset.manifest import PREPARE_AGAIN, STRETCHES, DataFile, Manifest
-from hyena_ray.errors import InputError, unknown_name
+from hyena_ray.errors import InputError, require_type, unknown_name
 from hyena_ray.files import sha256_file
 from hyena_ray.genome.negatives import KINDS
 from hyena_ray.runs.stored_files import MANIFEST
-from hyena_ray.storage import AnyPath, arrow_file
+from hyena_ray.storage import AnyPath, arrow_file, location
 
 # Imported where windows are read: a command line that only looks at the manifest does not wait for
 # NumPy and Arrow.
@@ -100,7 +100,7 @@ class PreparedData:
         self._sha256 = {file.path: file.sha256 for file in manifest.contents}
 
     @classmethod
-    def open(cls, folder: AnyPath) -> PreparedData:
+    def open(cls, folder: str | PurePath) -> PreparedData:
         """Open a prepared folder; only its manifest is read.
 
         Args:
@@ -112,10 +112,10 @@ class PreparedData:
         Raises:
             InputError: The folder was not prepared, lacks one of its files, or has one more.
         """
-        folder = folder.expanduser().absolute()
+        folder = location(folder).absolute()
         manifest = Manifest.read(folder)
         data = cls(folder, manifest)
-        listed = {folder / file.path for file in data.all_files}
+        listed: set[AnyPath] = {folder / file.path for file in data.all_files}
         present: set[AnyPath] = {
             path
             for group in ("length=*", STRETCHES)
@@ -126,6 +126,14 @@ class PreparedData:
         for path in sorted(present - listed):
             raise InputError(path, None, "manifest.json does not list the file", "remove it")
         return data
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        lengths = ", ".join(map(str, manifest.lengths))
+        return (
+            f"<{type(self).__name__} {self.folder}: {manifest.task}, windows of {lengths} bases, "
+            f"splits {', '.join(manifest.splits)}>"
+        )
 
     @property
     def all_files(self) -> tuple[DataFile, ...]:
@@ -200,6 +208,10 @@ class PreparedData:
             InputError: The folder lacks the length or the split, or a file is damaged or is not
                 what the manifest says.
         """
+        if limit is not None:
+            require_type(limit, int, "limit", "is no number of windows", "give one, or None")
+            if limit < 1:
+                raise InputError("limit", limit, "below 1", "give 1 or more, or None for all")
         windows = self.read_rows(length, split, 0, self.count(length, split))
         if limit is None:
             return windows
@@ -418,6 +430,8 @@ class PreparedData:
 
     def _files(self, length: int, split: str) -> Sequence[DataFile]:
         self.check_split(split, f"{self.folder}: split")
+        remedy = "give a number, such as 100"
+        require_type(length, int, "length", "is no number of bases", remedy)
         stretches = self.manifest.stretches
         if stretches is not None and self.manifest.scored_in_stretches(split):
             self._check_held_by_stretch(length)

@@ -14,6 +14,7 @@ from hyena_ray.dataset.manifest import PREPARE_AGAIN, DataFile
 from hyena_ray.errors import InputError
 from hyena_ray.files import atomic_file
 from hyena_ray.runs.stored_files import StoredFile
+from hyena_ray.summaries import summary
 
 PART_BYTES, PART_ROWS = 1 << 25, 1 << 15
 """Upper bounds of one Parquet file, in bytes of arrays and in rows."""
@@ -62,6 +63,9 @@ class Windows(NamedTuple):
     kind: NDArray[np.uint8]
     """(n,) what the window was taken as: a number of `genome.negatives.KINDS`; of a window that is
     cut from a stretch, that of the stretch."""
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     def rows(self, selected: slice | NDArray[np.integer]) -> Windows:
         """Return some of the windows.

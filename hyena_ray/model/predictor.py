@@ -24,7 +24,7 @@ from hyena_ray.dataset.tokens import (
     validate_letters,
     with_levels,
 )
-from hyena_ray.errors import InputError, raise_together
+from hyena_ray.errors import InputError, raise_together, require_type
 from hyena_ray.genome.called_regions import Stretch, call_regions
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.genome.signal_scale import NO_VALUE, level_columns
@@ -45,7 +45,7 @@ from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import ADAPTER, load_window_model
 from hyena_ray.model.settings import READOUT, Readout
 from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
-from hyena_ray.storage import AnyPath, location
+from hyena_ray.storage import location
 
 MODEL_FILES = (
     *(READOUT, PROVENANCE, "evaluation.json", "validation.json", "tokenizer_config.json"),
@@ -542,8 +542,10 @@ class SequencePredictor:
             one: NDArray[np.float32] | float
             (one,) = self._predict([sequence], ["sequence"], stride, own)
             return one
+        remedy = "give letters, such as 'ACGT', or a list of such"
+        require_type(sequence, (list, tuple), "sequence", "is neither text nor a list", remedy)
         places = [f"sequence {number}" for number in range(1, len(sequence) + 1)]
-        return self._predict(sequence, places, stride, tracks or [])
+        return self._predict(list(sequence), places, stride, tracks or [])
 
     def predict_regions(
         self,
@@ -584,9 +586,11 @@ class SequencePredictor:
     ) -> list[Any]:
         window = self.model.readout.window
         stride = self.model.scan_step if stride is None else stride
+        require_type(stride, int, "stride", "is no number of bases", "give one, or None")
         if not 1 <= stride <= window:
             raise InputError("stride", stride, f"not within 1 to {window}", "give one that is")
         for sequence, place in zip(sequences, places, strict=True):
+            require_type(sequence, str, place, "is no text", "give letters, such as 'ACGT'")
             validate_letters(sequence, place)
             if not sequence:
                 raise InputError(place, None, "is empty", "give bases")
@@ -625,6 +629,7 @@ class SequencePredictor:
     def _levels(self, values: Signals, size: int, place: str) -> NDArray[np.uint8]:
         """Return the levels of a sequence, shape (L, tracks)."""
         scales = self.model.readout.scales
+        require_type(values, Mapping, f"{place}: tracks", "is no mapping", 'give {"NAME": values}')
         check_tracks(self.model, values, f"{place}: tracks", 'give {"NAME": values}')
         levels = np.full((size, level_columns(scales)), NO_VALUE, np.uint8)
         for name, given in values.items():
@@ -695,7 +700,8 @@ def load(source: str | PurePath, *, revision: str | None = None) -> SequencePred
     """Load a trained model, on the GPU where there is one.
 
     Args:
-        source: Folder `model/` of a run, its URI (`s3://bucket/run/model`), or a hub id.
+        source: Folder of a training or a search, or `model/` in it; its URI (`s3://bucket/run`), or
+            a hub id.
         revision: Commit, tag or branch of a hub id; required with one.
 
     Raises:
@@ -711,10 +717,10 @@ def load(source: str | PurePath, *, revision: str | None = None) -> SequencePred
         >>> model = build_model(settings, readout, LoraSettings(), TASKS["zdna"], seed=0)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_window_model(model, location(folder) / "model")
-        ...     load(f"{folder}/model").predict("TGACGTGCGCGCGCACGTATTC").shape
+        ...     load(folder).predict("TGACGTGCGCGCGCACGTATTC").shape
         (22,)
     """
-    folder: AnyPath = location(str(source)).expanduser()
+    folder = location(source)
     if not folder.is_dir():
         folder = resolve_checkpoint(source, revision, more=MODEL_FILES)
     model = load_window_model(folder).to(default_device())

@@ -129,13 +129,12 @@ def resolve_checkpoint(
         InputError: There is no such folder and `source` is no hub id, the revision is missing, or
             the download fails.
     """
-    uri = location(str(source)).expanduser()
-    if isinstance(uri, S3Path) and uri.is_dir():
+    folder = location(source)
+    if isinstance(folder, S3Path) and folder.is_dir():
         copies = ExitStack()
         atexit.register(copies.close)  # the copy stays as long as the process
-        return copies.enter_context(local_copy(uri))
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+        return copies.enter_context(local_copy(folder))
+    if isinstance(folder, Path) and folder.is_dir():
         return folder
     if not is_hub_id(source):
         raise InputError("checkpoint", source, "no folder and no hub id", "check the path")

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import Field
 
@@ -48,7 +48,7 @@ from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.runs.plan import SEAL, check_seal, sealed
 from hyena_ray.runs.stored_files import Fault, StoredFile, find_faults, list_files
 from hyena_ray.settings import Settings
-from hyena_ray.storage import AnyPath, local_copy
+from hyena_ray.storage import AnyPath, local_copy, location
 
 CLASSIFIERS: dict[str, type[Classifier]] = {
     HyenaConfig.model_type: HyenaDNAClassifier,
@@ -238,11 +238,11 @@ def checked_readout(folder: Path) -> StoredReadout:
     return stored
 
 
-def load_window_model(folder: AnyPath) -> WindowModel:
+def load_window_model(folder: str | PurePath) -> WindowModel:
     """Read what `save_window_model` wrote; in evaluation mode, on the CPU.
 
     Args:
-        folder: Folder `model/` of a run, on a disk or on S3.
+        folder: Folder of a run, or `model/` in it, on a disk or on S3.
 
     Raises:
         InputError: A file is missing, damaged or changed.
@@ -259,9 +259,7 @@ def load_window_model(folder: AnyPath) -> WindowModel:
         ...     load_window_model(Path(folder) / "model").readout.window
         100
     """
-    if not (folder / READOUT).is_file():  # before all of it is copied from S3
-        raise InputError(folder / READOUT, None, "there is no such file", "give a trained model")
-    with local_copy(folder) as files:
+    with local_copy(model_folder(location(folder))) as files:
         stored = checked_readout(files)
         classifier = _load_classifier(files)
     model = WindowModel(classifier, stored.readout)
@@ -270,6 +268,25 @@ def load_window_model(folder: AnyPath) -> WindowModel:
     model.tile_threshold = stored.tile_threshold
     model.min_length, model.merge_gap = stored.min_length, stored.merge_gap
     return model.eval()
+
+
+def model_folder(folder: AnyPath) -> AnyPath:
+    """Return the folder of the trained model that a run has, before all of it is copied from S3.
+
+    Args:
+        folder: The folder of a model, or that of a training or a search.
+
+    Raises:
+        InputError: There is no model in either place.
+    """
+    places = (folder, folder / "model")
+    found = next((place for place in places if (place / READOUT).is_file()), None)
+    if found is None:
+        wanted = " nor ".join(str(place / READOUT) for place in places)
+        problem = f"no trained model is there: neither {wanted} exists"
+        remedy = "give the folder of a complete training or search, or of a model"
+        raise InputError("model", folder, problem, remedy)
+    return found
 
 
 def _load_classifier(folder: Path) -> Classifier:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyena_ray.attribution.logo import draw_letters
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.targets import POSITIVE
 from hyena_ray.progress import count_noun
@@ -185,7 +186,7 @@ def _draw_window(
             part = slice(first, min(first + ROW, shown.stop))
             for axes, method in zip(line, methods, strict=False):
                 scores = sample.scores[method][row]
-                _draw_letters(axes, sample.bases[row, part], scores[part])
+                draw_letters(axes, sample.bases[row, part], scores[part], LETTERS, MUTED)
                 low, high = float(scores[shown].min()), float(scores[shown].max())
                 axes.set(xlim=(-0.5, ROW - 0.5), ylim=(min(0.0, low), max(1e-6, high)), xticks=[])
                 axes.locator_params(axis="y", nbins=3)
@@ -194,27 +195,6 @@ def _draw_window(
             _draw_marks(line[-2], marks, part, start)
             line[-1].axis("off")
         return svg_of(figure, name)
-
-
-def _draw_letters(axes: Any, bases: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
-    """Draw one letter per base; `logomaker.Logo` would also draw three of height 0."""
-    from logomaker import Glyph
-
-    for position, (base, score) in enumerate(zip(bases.tolist(), scores.tolist(), strict=True)):
-        if base < 4:
-            letter = "ACGT"[base]
-            Glyph(
-                position,
-                letter,
-                ax=axes,
-                floor=min(score, 0.0),
-                ceiling=max(score, 0.0),
-                color=LETTERS[letter],
-                flip=score < 0,
-                font_name="DejaVu Sans",
-            )
-    axes.axhline(0, color=MUTED, linewidth=0.6)
-    axes.grid(visible=False)
 
 
 def _draw_marks(

@@ -29,7 +29,7 @@ from hyena_ray.training.held_out import HeldOut
 from hyena_ray.training.loaders import ArraySource, WindowSource, check_both_classes
 from hyena_ray.training.losses import class_weights, total_weight, training_loss
 from hyena_ray.training.schedules import Schedule
-from hyena_ray.training.settings import SHOWN_METRICS, RunSettings, TrainingSettings
+from hyena_ray.training.settings import RunSettings, TrainingSettings
 from hyena_ray.training.soft_targets import training_targets
 from hyena_ray.training.stages import stage_at_epoch, stage_optimizer, training_stages
 from hyena_ray.training.trainer import (
@@ -60,9 +60,18 @@ class EpochReport(NamedTuple):
     """`train_loss` and the figures of `Measured.record`, on the validation data."""
 
     def __str__(self) -> str:
-        shown = ("train_loss", "loss", *SHOWN_METRICS)
-        figures = (f"{name} {self.metrics[name]:.4g}" for name in shown if name in self.metrics)
+        # With the date of a log before it, the line fits into 80 columns.
+        shown = {"train_loss": "loss", "loss": "val", "average_precision": "AP", "f1": "F1"}
+        figures = (
+            f"{short} {_three_digits(self.metrics[name])}"
+            for name, short in shown.items()
+            if name in self.metrics
+        )
         return f"epoch {self.epoch} of {self.epochs}: {', '.join(figures)}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.0e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
 
 
 class RunResult(NamedTuple):

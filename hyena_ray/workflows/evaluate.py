@@ -29,6 +29,7 @@ from hyena_ray.settings import READ, WRITE, Location, Option, Settings
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.workflows.workflow import (
+    ComputesHere,
     DataFolder,
     GenomeFile,
     ReadsModels,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from hyena_ray.training.evaluation import Evaluation
 
 
-class EvaluateSettings(ReadsModels, ReadsTracks, ReadsSplit, WritesRun):
+class EvaluateSettings(ReadsModels, ReadsTracks, ReadsSplit, WritesRun, ComputesHere):
     """Settings of an evaluation."""
 
     data: Annotated[DataFolder | None, Option("DIR", READ)] = None  # type: ignore[assignment]
@@ -322,8 +323,6 @@ def _plan(
     data: str | None = None,
     scan: ScoredRegions | None = None,
 ) -> EvaluatePlan:
-    import torch
-
     from hyena_ray.model.saved import model_sha256
 
     return EvaluatePlan(
@@ -334,7 +333,7 @@ def _plan(
         scan=scan,
         threshold=settings.threshold,
         strands=settings.strands,
-        threads=torch.get_num_threads(),
+        threads=settings.threads,
     )
 
 
@@ -344,6 +343,8 @@ def execute(run: EvaluationRun) -> Evaluation:
     Args:
         run: The evaluation.
     """
+    import torch
+
     from hyena_ray.dataset.stretches import window_offsets
     from hyena_ray.model.devices import default_device, device_name
     from hyena_ray.training.evaluation import choose_thresholds, evaluate_on_split
@@ -353,6 +354,7 @@ def execute(run: EvaluationRun) -> Evaluation:
     from hyena_ray.training.settings import TrainingSettings
 
     plan, model, data, scan = run.plan, run.model, run.data, run.scan
+    torch.set_num_threads(plan.threads)
     device = default_device()
     model.to(device)
     weights, length, scored = class_weights(TrainingSettings()), model.readout.window, 0

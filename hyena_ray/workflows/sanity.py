@@ -18,6 +18,7 @@ from hyena_ray.runs.run import Output, start
 from hyena_ray.settings import READ, Option
 from hyena_ray.tasks import task_named
 from hyena_ray.workflows.workflow import (
+    ComputesHere,
     ModelFolder,
     ReadsModel,
     ReadsSplit,
@@ -37,7 +38,7 @@ OUTPUTS = {"checks": SANITY, "summary": MANIFEST}
 """Name of every output, and its path in the folder of the run."""
 
 
-class SanitySettings(ReadsModel, ReadsSplit, WritesRun):
+class SanitySettings(ReadsModel, ReadsSplit, WritesRun, ComputesHere):
     """Settings of sanity checks."""
 
     random_labels: Annotated[ModelFolder | None, Option("DIR", READ)] = None
@@ -114,8 +115,6 @@ def validate(settings: SanitySettings) -> SanityRun:
     assert data is not None
     assert chosen is not None
     assert output is not None
-    import torch
-
     from hyena_ray.attribution.targets import labelled_windows
     from hyena_ray.model.saved import load_window_model, model_sha256
     from hyena_ray.training.preflight import load_fitting_model
@@ -137,7 +136,7 @@ def validate(settings: SanitySettings) -> SanityRun:
         split=settings.split,
         limit=settings.limit,
         settings=chosen,
-        threads=torch.get_num_threads(),
+        threads=settings.threads,
     )
     windows = labelled_windows(data.read(model.readout.window, settings.split), settings.limit)
     return SanityRun(plan, output, model, other, data, windows)
@@ -157,10 +156,13 @@ def execute(run: SanityRun) -> list[Check]:
     Raises:
         InputError: The model finds no labelled base, or another job writes the folder.
     """
+    import torch
+
     from hyena_ray.attribution.sanity_checks import check_attribution, count_steps
     from hyena_ray.dataset.origin import Origin
     from hyena_ray.model.devices import default_device, device_name
 
+    torch.set_num_threads(run.plan.threads)
     device = default_device()
     for model in filter(None, (run.model, run.other)):
         model.to(device)

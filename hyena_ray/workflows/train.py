@@ -12,7 +12,7 @@ from hyena_ray.errors import InputError, Problems
 from hyena_ray.files import read_json, sha256_file
 from hyena_ray.genome.splits import TRAIN
 from hyena_ray.outcomes import DryRun, Outcome, windows_by_split
-from hyena_ray.progress import Progress, State
+from hyena_ray.progress import Progress, State, count_noun
 from hyena_ray.runs.plan import Plan
 from hyena_ray.runs.record import EVALUATED, EVALUATION, MANIFEST, Record
 from hyena_ray.runs.run import Output, Run, check_resume, read_plan, start
@@ -24,6 +24,7 @@ from hyena_ray.training.settings import Feed, RunSettings
 from hyena_ray.workflows.presets import load_preset
 from hyena_ray.workflows.run_options import BACKBONE, TakesRunSettings
 from hyena_ray.workflows.workflow import (
+    ComputesHere,
     ModelFolder,
     ReadsData,
     Resumes,
@@ -55,7 +56,7 @@ USUAL_SHARE = 0.5
 """Its value where a teacher is given and nothing else is asked for."""
 
 
-class TrainSettings(TakesRunSettings, ReadsData, Resumes):
+class TrainSettings(TakesRunSettings, ReadsData, Resumes, ComputesHere):
     """Settings of a training run."""
 
     config: Annotated[YamlFile | None, Option("YAML")] = None
@@ -211,8 +212,6 @@ def validate(settings: TrainSettings) -> Training:
     assert data is not None
     assert changes is not None
     assert output is not None
-    import torch
-
     from hyena_ray.model.devices import check_precision, default_device
     from hyena_ray.model.pretrained import weights_by_content
     from hyena_ray.training.checkpoint import load_state
@@ -242,7 +241,7 @@ def validate(settings: TrainSettings) -> Training:
         run,
         weights_by_content(run.model.backbone, run.model.revision),
         sha256_file(data.folder / MANIFEST),
-        threads=torch.get_num_threads(),
+        threads=settings.threads,
         feed=feed.feed,
         teacher=None if taught is None else taught.record.sha256,
     )
@@ -359,7 +358,7 @@ def dry_run(training: Training) -> DryRun:
             **({} if taught is None else {"teacher": _teacher_text(taught, settings, teaching)}),
             **steps,
             "test": "scored at the end" if training.test else "not scored: give --test",
-            "runs on": f"{device}, {threads} torch threads",
+            "runs on": f"{device}, {count_noun(threads, 'torch thread')}",
         },
         values={
             "windows": windows,
@@ -408,6 +407,7 @@ def execute(training: Training) -> TrainRecord:
         nonlocal state
         logger.info("%s", report)
         state = state._replace(done=report.epoch)
+        progress.update(state)
 
     def on_progress(count: int) -> None:
         nonlocal state

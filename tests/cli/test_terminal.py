@@ -122,6 +122,24 @@ def test_the_last_line_names_resume_for_the_jobs_that_have_it() -> None:
     assert done.stderr == "stopped by SIGTERM; what was finished is kept, continue with --resume\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("no more", "no more; what was finished is kept, continue with --resume"),
+        ("no more: give --resume", "no more: give --resume"),
+    ],
+)
+def test_an_error_that_stops_such_a_job_names_resume_once(said: str, line: str) -> None:
+    program = (
+        f"{START}from hyena_ray.errors import JobError\n"
+        f"def main(): raise JobError({said!r})\nrun_in_terminal('job', main, resumable=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (1, f"error: {line}\n")
+
+
 def test_an_exit_of_a_librarys_own_in_such_a_callback_stops_no_job() -> None:
     done = job(
         "\n    import weakref"

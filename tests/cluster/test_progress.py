@@ -8,8 +8,12 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hyena_ray import progress as module
 from hyena_ray.cluster.monitor import Progress
@@ -112,27 +116,97 @@ def test_what_has_hardly_begun_says_nothing_of_the_time_left() -> None:
 def test_a_terminal_has_a_bar_and_lines_of_the_log_above_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     handler, root = logging.StreamHandler(sys.stderr), logging.getLogger()
     root.addHandler(handler)
     try:
         with Progress("attribution", 8) as progress:
-            progress.update(State(done=2))
+            progress.update(State(done=8))
             logging.warning("a shard is tried again")
         logging.warning("after it")
     finally:
         root.removeHandler(handler)
     shown = terminal.getvalue()
-    assert " 25% |" in shown
-    assert "attribution: 2 of 8 shards in 0 s" in shown
+    assert "100% |" in shown
+    assert "attribution: 8 of 8 shards in 0 s" in shown
     assert "attribution: waiting" not in shown
     assert "\ra shard is tried again\n" in shown
     assert shown.endswith("\nafter it\n")
+
+
+class Terminal(io.StringIO):
+    """Stands for stderr on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@given(
+    done=st.integers(0, 99_999),
+    states=st.dictionaries(st.sampled_from(["running", "complete", "stopped early"]), st.just(9)),
+    best=st.none() | st.just(0.5),
+    loss=st.none() | st.just(0.5),
+    waiting=st.sampled_from(["", "2 actors to start"]),
+    at_work=st.lists(st.just("trial 12 (epoch 3 of 8)"), max_size=4).map(tuple),
+    seconds=st.floats(0, 400_000),
+)
+def test_a_bar_fits_into_80_columns_and_keeps_what_is_done_and_left(
+    done: int,
+    states: dict[str, int],
+    best: float | None,
+    loss: float | None,
+    waiting: str,
+    at_work: tuple[str, ...],
+    seconds: float,
+) -> None:
+    progress = Progress("zdna trials", 99_999, "trials")
+    state = State(done, 0.0, 0, states, best, loss, waiting, at_work)
+    progress.update(state)
+    width = 80 - module.BAR_COLUMNS - len(progress.work)
+    whole, text = progress.text(seconds), progress.text(seconds, width=width)
+    assert set(text.split(", ")) <= set(whole.split(", "))
+    assert text.startswith(f"{done} of 99999 trials in ")
+    assert len(text) <= width
+    if len(whole) <= width:
+        assert text == whole
+
+
+def test_a_bar_ends_at_100_per_cent_of_what_ended_early_and_not_of_what_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for fails, expected in (
+        (False, "100% |##########| training: 5 of 20 epochs in 0 s"),
+        (True, " 25%"),
+    ):
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        with suppress(ArithmeticError), Progress("training", 20, "epochs") as progress:
+            progress.update(State(done=5))
+            if fails:
+                raise ArithmeticError
+        last = terminal.getvalue().rstrip("\n").split("\r")[-1].rstrip()
+        assert last.replace("█", "#").startswith(expected)
+        assert len(last) <= 80
+
+
+def test_a_quiet_terminal_has_no_bar_and_a_log_file_has_the_lines_of_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    root, file = logging.getLogger(), logging.FileHandler(tmp_path / "log.txt")
+    console = logging.StreamHandler(terminal)
+    monkeypatch.setattr(root, "handlers", [console, file])
+    with Progress("attribution", 8) as progress:
+        progress.update(State(done=8))
+    assert "100%" in terminal.getvalue()
+    assert (tmp_path / "log.txt").read_text() == "attribution: 8 of 8 shards in 0 s\n"
+    monkeypatch.setattr(sys, "stderr", quiet := Terminal())
+    monkeypatch.setattr(console, "stream", quiet)
+    console.setLevel(logging.ERROR)
+    with Progress("attribution", 8):
+        pass
+    assert quiet.getvalue() == ""
+    file.close()
 
 
 @pytest.mark.parametrize(

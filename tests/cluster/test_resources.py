@@ -55,7 +55,7 @@ def test_no_more_run_than_have_something_to_do() -> None:
 
 def test_a_stream_reserves_a_cpu_beside_each_trial() -> None:
     assert placed(LAPTOP, streams=True, wanted=2) == (2, 1)
-    with pytest.raises(InputError, match="the cluster has 4 CPUs"):
+    with pytest.raises(InputError, match=r"the cluster has 2 CPUs.* 2 CPUs in reserve"):
         placed(LAPTOP, streams=True, wanted=3)
 
 
@@ -100,6 +100,12 @@ def test_more_than_the_cluster_has_is_refused_with_what_it_has(
         placed(cluster, cpu, gpu, wanted=wanted)
 
 
+def test_a_cluster_says_how_many_cores_it_has_and_the_reserve_apart() -> None:
+    assert LAPTOP.text == "2 CPUs and 0 GPUs, and 2 CPUs in reserve for reading data"
+    assert LAPTOP._replace(cores=8, cpus=8).text == "8 CPUs and 0 GPUs"
+    assert SERVER.text == "32 CPUs and 4 GPUs"
+
+
 NODES = Cluster(
     cpus=40, gpus=6, cores=None, object_store=2e10, nodes=(Node(8, 1, 2), Node(24, 4, 1))
 )
@@ -123,7 +129,7 @@ def test_a_request_that_no_single_node_meets_is_refused_even_if_all_nodes_togeth
 
 
 def test_a_fraction_of_a_gpu_is_refused_if_no_node_has_a_gpu() -> None:
-    with pytest.raises(InputError, match="the cluster has 4 CPUs and 0 GPUs; leave the GPUs out"):
+    with pytest.raises(InputError, match=f"the cluster has {LAPTOP.text}; leave the GPUs out"):
         placed(LAPTOP, gpu=0.5)
 
 

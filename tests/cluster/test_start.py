@@ -25,6 +25,7 @@ from hyena_ray.errors import InputError, JobError
 
 def test_a_local_start_has_cpus_to_spare_and_asks_for_a_token(cluster: Cluster) -> None:
     assert ray.cluster_resources()["CPU"] == max(4, available_cores())
+    assert cluster.cpus - cluster.reserve == cluster.cores == available_cores()
     assert ray.cluster_resources()["object_store_memory"] <= 2 << 30
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64

@@ -25,7 +25,9 @@ ROOMS = (
     "report",
     "cli",
 )
-FOUNDATION = (*("errors", "files", "settings", "storage", "tasks", "outcomes", "progress"),)
+FOUNDATION = (
+    *("errors", "files", "settings", "storage", "summaries", "tasks", "outcomes", "progress"),
+)
 RAY_ROOMS = ("cluster", "search")
 ENTRIES = ("__init__.py", "__main__.py")
 """Files of the package itself, which lead into its rooms."""

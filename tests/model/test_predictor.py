@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -264,6 +264,56 @@ def test_load_takes_a_folder_a_uri_and_a_hub_id(
         hyena_ray.load("someone/some-model")
     with pytest.raises(InputError, match="no folder and no hub id"):
         hyena_ray.load(tmp_path / "nowhere")
+
+
+def test_a_folder_of_a_run_is_as_good_as_its_model_however_the_path_is_given(
+    model: WindowModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_window_model(model, tmp_path / "run" / "model")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = SequencePredictor(model, "").predict("ACGT")
+    for path in (tmp_path / "run", str(tmp_path / "run"), "~/run", Path("~/run"), "~/run/model"):
+        np.testing.assert_array_equal(hyena_ray.load(path).predict("ACGT"), expected)
+        assert hyena_ray.load_window_model(path).readout == model.readout
+
+
+def test_a_folder_without_a_model_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    for read in (hyena_ray.load, hyena_ray.load_window_model):
+        with pytest.raises(InputError) as refusal:
+            read(tmp_path)
+        assert f"{tmp_path}/readout.json nor {tmp_path}/model/readout.json" in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", [None, 5, "", b"run", "~no-such-user/run", "gs://bucket/run"])
+def test_what_is_no_path_is_refused_by_everything_that_reads_one(path: Any) -> None:
+    readers: list[Any] = [
+        hyena_ray.load,
+        hyena_ray.load_window_model,
+        hyena_ray.PreparedData.open,
+        hyena_ray.HyenaDNAModel.from_pretrained,
+    ]
+    for read in readers:
+        with pytest.raises(InputError, match=r"^location: .*; give "):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda own: own.predict(5), "sequence: int: "),
+        (lambda own: own.predict(b"ACGT"), "sequence: bytes: "),
+        (lambda own: own.predict(["ACGT", None]), "sequence 2: NoneType: "),
+        (lambda own: own.predict("ACGT", stride="1"), "stride: str: "),
+        (lambda own: own.predict("ACGT", tracks=5), "sequence: tracks: int: "),
+        (lambda own: own.predict_regions(5), "sequence: int: "),
+        (lambda own: own.predict_regions("ACGT", threshold="high"), "regions: threshold: high: "),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_what_to_give(
+    predictor: SequencePredictor, call: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{message}.*; "):
+        call(predictor)
 
 
 def test_load_takes_a_place_on_s3(model: WindowModel, bucket: S3Path, tmp_path: Path) -> None:

@@ -257,3 +257,11 @@ def test_the_threshold_is_chosen_for_f1_or_for_mcc_where_that_is_the_metric(
 def test_of_promoters_mcc_chooses_epoch_and_threshold() -> None:
     settings = RunSettings.for_task("promoter")
     assert (settings.metric, settings.threshold_metric) == ("mcc", "mcc")
+
+
+@pytest.mark.parametrize("figure", [0.98765, 0.00004321, 12.3456, float("nan")])
+def test_the_line_of_an_epoch_fits_behind_a_date_into_80_columns(figure: float) -> None:
+    names = ("train_loss", "loss", "average_precision", "f1", "mcc", "tile_f1")
+    line = str(EpochReport(100, 100, dict.fromkeys(names, figure)))
+    assert len(f"2026-12-01 10:00:00 {line}") <= 80 + (figure > 1) * 4  # a share is at most 1
+    assert line.startswith("epoch 100 of 100: loss ")
