@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from hyena_ray.attribution.methods import METHODS
 from hyena_ray.progress import count_noun, shortened_list
@@ -42,6 +44,8 @@ from hyena_ray.training.genome_evaluation import REGIONS
 from hyena_ray.workflows.comparison_table import METRIC_TITLES
 from hyena_ray.workflows.presets import load_preset
 
+FEW_WINDOWS = 100
+"""Windows with a true positive, below which an order of k-mers is doubted."""
 TOP = 5
 """K-mers that a sentence names."""
 MODEL, PRESET, ORIGINAL, OTHER = "this model", "compared on test", "the original work", "published"
@@ -350,15 +354,43 @@ def _top_kmers(contents: RunContents) -> list[Block]:
     ranking = None if attribution is None else attribution.ranking
     if attribution is None or ranking is None or not ranking.num_rows:
         return []
-    kmers = in_a_sentence(ranking["kmer"][:TOP].to_pylist())
-    judge = "its table"
+    first = ranking["kmer"][:TOP].to_pylist()
+    judge, agreement = "its table", ""
     if attribution.consensus is not None:
         judge = f"{method_titles(attribution)} together"
-    if disagreement_notes(attribution):
-        judge += ", although they rank k-mers differently"
-    return [
-        f"The {attribution.plan.settings.k}-mers that it relies on most are {kmers}, by {judge}."
+    if attribution.agreement is not None and attribution.agreement.num_rows:
+        least = min(attribution.agreement["kendall_tau"].to_pylist())
+        several = attribution.agreement.num_rows > 1
+        agreement = f" (Kendall's tau {'at least ' if several else ''}{number(least, 2)})"
+    blocks: list[Block] = [
+        f"The {attribution.plan.settings.k}-mers that it relies on most are "
+        f"{in_a_sentence(first)}, by {judge}{agreement}, in "
+        f"{count_noun(attribution.attributed, 'window')} with a true positive."
+        + "".join(_support(name, table, first) for name, table in attribution.methods.items())
     ]
+    doubts = [note.removeprefix("Warning: ") for note in disagreement_notes(attribution)]
+    if attribution.attributed < FEW_WINDOWS:
+        doubts.append(
+            f"Only {count_noun(attribution.attributed, 'window')} with a true positive: attribute "
+            f"{FEW_WINDOWS} or more to rank k-mers."
+        )
+    if doubts:
+        blocks.append(f"Warning: this order may be chance. {' '.join(doubts)}")
+    return blocks
+
+
+def _support(name: str, table: pa.Table, first: Sequence[str]) -> str:
+    """Say how often the first k-mers occur, and how many k-mers are above chance."""
+    if not table.num_rows:
+        return ""
+    rows = {row["kmer"]: row for row in table.to_pylist()}
+    counts = [rows[kmer]["count"] for kmer in first if kmer in rows]
+    significant = sum(row["q_value"] < 0.05 for row in rows.values())
+    return (
+        f" By {METHODS[name].title}, {significant} of {count_noun(len(rows), 'k-mer')} have more "
+        "than by chance at q < 0.05"
+        + (f"; the first ones occur {sum(counts):,} times." if counts else ".")
+    )
 
 
 def _faithfulness(contents: RunContents) -> list[Block]:

@@ -337,6 +337,7 @@ def _attribution(folder: AnyPath) -> AttributionResults:
     several = agreement.exists()
     return AttributionResults(
         plan,
+        AttributeRecord.read(folder).attributed,
         methods={name: read_table(kmers / f"{name}.parquet", METHOD_COLUMNS) for name in names},
         tp=read_table(kmers / "tp.parquet", ("kmer", "tp_count", "occurrences"))
         if "tp" in plan.settings.methods

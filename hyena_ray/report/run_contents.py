@@ -67,6 +67,8 @@ class AttributionResults(NamedTuple):
 
     plan: ShardPlan
     """Windows, model and settings of the attribution."""
+    attributed: int
+    """Windows with a true positive, which have scores."""
     methods: dict[str, pa.Table]
     """Method that scores bases to its k-mer table, best k-mer first."""
     tp: pa.Table | None

@@ -20,7 +20,12 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.files import read_json, write_json
 from hyena_ray.outcomes import Outcome
-from hyena_ray.report._answer_section import ORIGINAL, PUBLISHED, PUBLISHED_SOURCES
+from hyena_ray.report._answer_section import (
+    ORIGINAL,
+    PUBLISHED,
+    PUBLISHED_SOURCES,
+    answer_section,
+)
 from hyena_ray.report._attribution_sections import ROW, part_shown, window_section
 from hyena_ray.report._kmer_sections import kmer_section
 from hyena_ray.report._page import ORIGINAL_WORK, Figure, Page, Section, Table, render_html
@@ -264,6 +269,32 @@ def test_windows_show_true_region_and_what_is_found(
     place = figures(real)["window-1"].place
     assert place is not None
     assert window.finding.startswith(f"{place}:")
+
+
+def test_the_answer_says_what_the_k_mers_rest_on(contents: TuneContents) -> None:
+    """Few windows, and methods that disagree, make a warning of it."""
+    attribution = contents.attribution
+    assert attribution is not None
+    agreement = attribution.agreement
+    assert agreement is not None
+
+    def said(tau: float, attributed: int) -> str:
+        rows = [row | {"kendall_tau": tau} for row in agreement.to_pylist()]
+        changed = attribution._replace(
+            agreement=pa.Table.from_pylist(rows, agreement.schema), attributed=attributed
+        )
+        section = answer_section(replace(contents, attribution=changed))
+        assert section is not None
+        return " ".join(block for block in section.blocks if isinstance(block, str))
+
+    sure = said(0.5, 1234)
+    table = attribution.methods["ig"].to_pylist()
+    significant = sum(row["q_value"] < 0.05 for row in table)
+    assert "(Kendall's tau 0.50), in 1,234 windows with a true positive." in sure
+    assert f"By Integrated Gradients, {significant} of {len(table)} k-mers have" in sure
+    assert "may be chance" not in sure
+    assert "may be chance" in said(0.1, 1234)
+    assert "may be chance" in said(0.5, 99)
 
 
 def test_a_window_is_numbered_at_round_positions(sections: dict[str, Section]) -> None:
