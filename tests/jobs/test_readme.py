@@ -51,12 +51,13 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
         *("verify", "prepare", "train", "compare"),
     ]
     (folder / "run").symlink_to("one_run")  # for the search's, which was not run
-    for page, printed in ((GUIDE, "(64, 100)\n(20,)\n"), (README, "(20,)\n")):
+    for page, printed in ((GUIDE, "(20,)\nWindowAttribution("), (README, "(20,)\n")):
         (code,) = blocks(page, "python")
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True
         )
-        assert (done.returncode, done.stdout) == (0, printed), done.stderr
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(printed)
 
 
 def test_the_readme_tells_to_type_what_the_guide_explains() -> None:
