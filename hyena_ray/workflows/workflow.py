@@ -247,7 +247,7 @@ class Resumes(WritesRun, Resumable):
 class ComputesHere(Job):
     """Settings of a job that computes in its own process."""
 
-    threads: Annotated[int, Option("N", WHERE), Field(ge=1)] = 1
+    threads: Annotated[int, Option("N", WHERE), Field(ge=1, le=1024)] = 1
     """torch threads, on which the last bits of a result depend. More are faster on CPUs that have
     nothing else to do, and many times slower on those that have. A run that is resumed keeps those
     of its first start."""

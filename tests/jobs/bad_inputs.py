@@ -105,7 +105,7 @@ class User:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(workflow, "start", stopped)
             done = self.runs(command)
-        assert done.stderr.endswith("error: stopped\n"), done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: stopped"), done.stderr
 
     def runs(self, command: str) -> Done:
         """Run a command line, which begins with the name of the job."""
