@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import pyBigWig
-from logomaker import Glyph
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hyena_ray.attribution.logo import draw_letters
+
 SHOWN = 120
 """Bases of the drawing at most."""
-COLOURS = {"A": "#007f5c", "C": "#0072b2", "G": "#a36a00", "T": "#c4500a"}
 INK, MUTED = "#16212b", "#55636f"
 
 
@@ -76,19 +76,8 @@ def draw(run: Path, image: Path) -> None:
         scores = np.nan_to_num(track.values(stretch.contig, begin, end))
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    for at, score in enumerate(scores.tolist()):
-        letter = stretch.letters[first + at]
-        if letter in COLOURS:
-            Glyph(
-                at,
-                letter,
-                ax=axes,
-                floor=min(score, 0.0),
-                ceiling=max(score, 0.0),
-                color=COLOURS[letter],
-                flip=score < 0,
-                font_name="DejaVu Sans",
-            )
+    shown = stretch.letters[first : first + size]
+    draw_letters(axes, np.array(["ACGTN".index(letter) for letter in shown]), scores, axis=MUTED)
     low, high = min(0.0, scores.min()), max(1e-6, scores.max())
     height = high - low
     line = low - 0.12 * height
@@ -107,7 +96,6 @@ def draw(run: Path, image: Path) -> None:
         va="top",
         color=INK,
     )
-    axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(line - 0.3 * height, high * 1.02))
     axes.set_xticks(range(0, size, 20), [f"{begin + at:,}" for at in range(0, size, 20)])
     axes.set_ylabel("score, logits")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-COLOURS = {"A": "#2a9d8f", "C": "#2b6cb0", "G": "#b7791f", "T": "#c05621"}
-"""Colours of the letters."""
+COLOURS = {"A": "#007f5c", "C": "#0072b2", "G": "#a36a00", "T": "#c4500a"}
+"""Colours of the letters on a light ground, those of a report's."""
 
 
 def draw_letters(
