@@ -132,7 +132,7 @@ def _hyenadna(
             d_inner=4 * settings.d_model,
             n_layer=settings.n_layer,
             initializer_range=None,
-            **time_scale(settings.filters, _longest(settings, readout)),
+            **time_scale(settings.filters, settings.max_seq_len or _longest(readout)),
             **chosen,
         )
     )
@@ -143,11 +143,15 @@ def _transformers(
 ) -> Classifier:
     name, chosen = settings.architecture, labels | _head(settings, readout, task)
     backbone = BACKBONES[name]
+    if readout.special_tokens and backbone.bases_per_token > 1:
+        raise InputError(
+            "readout.special_tokens", True, f"{name} has tokens of its own", "set it to false"
+        )
     if settings.backbone is not None:
         return load_transformers(
             name, settings.backbone, settings.revision, settings.dropout, **chosen
         )
-    network = backbone.sizes(settings, _longest(settings, readout))
+    network = backbone.sizes(settings, _longest(readout))
     network |= dict.fromkeys(backbone.dropout, settings.dropout)
     network |= {"model_type": backbone.model_type}
     return TransformersClassifier(TransformersConfig(network=network, **chosen))
@@ -164,10 +168,9 @@ def _head(settings: ModelSettings, readout: Readout, task: Task) -> dict[str, An
     }
 
 
-def _longest(settings: ModelSettings, readout: Readout) -> int:
-    """Return `max_seq_len` of a model from random weights."""
-    longest = 1 << (readout.most_tokens - 1).bit_length()
-    return settings.max_seq_len or max(SHORTEST_SCALE, longest)
+def _longest(readout: Readout) -> int:
+    """Return the longest input of a backbone from random weights, in tokens of one base."""
+    return max(SHORTEST_SCALE, 1 << (readout.most_tokens - 1).bit_length())
 
 
 def _dilated_cnn(

@@ -65,8 +65,6 @@ WITH_BACKBONE: dict[str, tuple[Any, ...]] = {"model.architecture": PRETRAINABLE}
 NEW = {"model.backbone": (None,)}
 RANDOM_WEIGHTS = WITH_BACKBONE | NEW
 """Where a backbone has no pretrained weights, whose sizes are their own."""
-POSITIONS = {"model.architecture": ("hyenadna", "transformer", "nucleotide_transformer")} | NEW
-"""Where inputs may have a length that the backbone is built for."""
 ATTENTION = {"model.architecture": ("transformer", "nucleotide_transformer")} | NEW
 NETWORKS: dict[str, tuple[Any, ...]] = {"model.architecture": ("dilated_cnn", "bilstm")}
 KMERS: dict[str, tuple[Any, ...]] = {"model.architecture": ("kmer_logistic",)}
@@ -115,9 +113,11 @@ class ModelSettings(Settings):
     """Layers of the backbone."""
     n_head: Annotated[int, UsedWhere(ATTENTION)] = Field(default=4, ge=1, le=WIDEST)
     """Attention heads of a transformer; `d_model` is a multiple of twice their number."""
-    max_seq_len: Annotated[int | None, UsedWhere(POSITIONS)] = Field(default=None, ge=2, le=LONGEST)
-    """Longest input in bases, and the time scale of HyenaDNA's filters; None takes the power of
-    two, at least 256, that holds a window with its flanks."""
+    max_seq_len: Annotated[int | None, UsedWhere(HYENADNA | NEW)] = Field(
+        default=None, ge=2, le=LONGEST
+    )
+    """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
+    of two, at least 256, that holds a window with its flanks."""
     filters: Annotated[Filters, UsedWhere(HYENADNA | NEW)] = "local"
     """HyenaDNA's filters. `published` are made for 1,000 bases and more: in tiny-1k no channel
     decays within 300 bases, and the finest feature of a time step spans 1,000. `local` have finer
@@ -279,8 +279,10 @@ class LoraSettings(Settings):
     targets: Annotated[Targets, UsedWhere(LORA)] = "mixer+ffn"
     """The mixers' or attention's input and output projections, the MLPs, both, HyenaDNA's short
     convolution, or the table of embeddings."""
-    biases: Annotated[bool, UsedWhere(LORA)] = False
-    """Train all biases next to the adapters."""
+    biases: Annotated[bool, UsedWhere(LORA, unless={"model.architecture": ("transformer",)})] = (
+        False
+    )
+    """Train all biases next to the adapters; the transformer has none."""
 
 
 def refuse_other_tasks(settings: ModelSettings, task: str, place: str) -> None:

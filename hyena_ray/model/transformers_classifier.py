@@ -242,8 +242,12 @@ class TransformersClassifier(Classifier):
             embeddings = self.network.embeddings(
                 inputs_embeds=embeddings, attention_mask=mask, position_ids=positions
             )
+        attention: Any = mask
+        if mask is None and set(self.config.network.get("layer_types") or ()) == {"full_attention"}:
+            # Else ModernBERT makes a mask of all pairs of positions for local layers that it lacks.
+            attention = {"full_attention": None}
         output = self.network(
-            inputs_embeds=embeddings, attention_mask=mask, **self.backbone.options
+            inputs_embeds=embeddings, attention_mask=attention, **self.backbone.options
         )
         hidden: Tensor = output.last_hidden_state
         return hidden[:, first:]

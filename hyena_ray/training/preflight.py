@@ -15,7 +15,6 @@ from hyena_ray.genome.signal_scale import TRACK_REACH, SignalScale
 from hyena_ray.genome.splits import TRAIN, VALIDATION
 from hyena_ray.model.backbone_table import BACKBONES
 from hyena_ray.model.settings import (
-    POSITIONS,
     PRETRAINABLE,
     Precision,
     refuse_other_tasks,
@@ -416,7 +415,7 @@ def _check_model(settings: RunSettings, place: str) -> None:
             )
     longest = settings.data.length + 2 * settings.readout.flank + settings.readout.special_tokens
     # The sizes of pretrained weights are their own.
-    sized = architecture in POSITIONS["model.architecture"] and model.backbone is None
+    sized = architecture == "hyenadna" and model.backbone is None
     if sized and model.max_seq_len is not None and longest > model.max_seq_len:
         raise InputError(
             f"{place}: model.max_seq_len",
