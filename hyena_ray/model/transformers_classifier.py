@@ -129,9 +129,7 @@ class TransformersClassifier(Classifier):
         ]
 
     def checkpoint_activations(self) -> None:
-        self.network.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        self.network.activation_checkpointing_enable({"use_reentrant": False})
 
     def tokens(self, input_ids: Tensor) -> Tensor:
         """Return the backbone's tokens of bases, without one for the whole input.

@@ -12,6 +12,7 @@ from hyena_ray.model.devices import arithmetic, check_precision, default_device,
 from hyena_ray.model.filters import HyenaFilter
 from hyena_ray.model.replay import EAGER, Replay
 from hyena_ray.model.settings import (
+    PRETRAINABLE,
     Architecture,
     LoraSettings,
     ModelSettings,
@@ -51,7 +52,7 @@ def test_a_process_computes_on_its_gpu() -> None:
     check_precision("bfloat16", CUDA, "precision")
 
 
-@pytest.mark.parametrize("architecture", ["hyenadna", "dilated_cnn", "bilstm"])
+@pytest.mark.parametrize("architecture", [*PRETRAINABLE, "dilated_cnn", "bilstm"])
 def test_logits_are_those_of_the_cpu(architecture: Architecture) -> None:
     model, tokens = model_of(architecture), tokens_of(64)
     with torch.no_grad():

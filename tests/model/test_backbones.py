@@ -15,6 +15,7 @@ import transformers
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from hyena_ray.attribution.engine import attribute_windows
+from hyena_ray.attribution.methods import METHODS
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import TOKEN_IDS, encode
@@ -53,6 +54,7 @@ def build(
 ) -> WindowModel:
     chosen = {"architecture": name, "d_model": 16, "n_head": 2} | settings
     model = build_model(ModelSettings(**chosen), readout, lora, TASKS[task], seed=0).eval()
+    torch.manual_seed(0)
     with torch.no_grad():  # so that logits depend on the input by more than rounding
         for parameter in model.classifier.score.parameters():
             parameter.normal_(std=0.5)
@@ -227,6 +229,54 @@ def test_integrated_gradients_equal_a_sum_over_small_steps(name: Architecture) -
     total = (gradient * (whole - start)).sum(-1).double().mean(0, keepdim=True)
     expected = model.to_window(total, 0)[0].detach().numpy()
     np.testing.assert_allclose(result.scores["ig"][0], expected, atol=2e-3 * np.abs(expected).max())
+
+
+@EVERY
+def test_activations_that_are_recomputed_give_the_same_gradients(name: Architecture) -> None:
+    tokens, gradients = some_tokens(), []
+    for recompute in (False, True):
+        model = build(name).train()
+        if recompute:
+            model.classifier.checkpoint_activations()
+        model(tokens)[..., 1].sum().backward()
+        gradients.append({key: value.grad for key, value in model.named_parameters()})
+    assert all(gradient is not None for gradient in gradients[0].values())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-3)
+
+
+@EVERY
+def test_rounded_activations_train_all_weights(name: Architecture) -> None:
+    model = build(name).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(some_tokens())[..., 1].sum().backward()
+    assert all(torch.isfinite(value.grad).all() for value in model.parameters())
+
+
+@EVERY
+def test_every_method_scores_every_base(name: Architecture) -> None:
+    model, tokens = build(name), some_tokens(2)
+    labels = np.ones((2, WINDOW), np.int8)
+    windows = Windows(
+        np.arange(2),
+        np.array(["a", "a"]),
+        np.array([0, WINDOW]),
+        tokens.numpy().astype(np.uint8),
+        labels,
+        np.ones(2, np.uint8),
+    )
+    settings = AttributionSettings(
+        methods=tuple(key for key, method in METHODS.items() if method.scores_bases),
+        samples=2,
+        steps=4,
+        shuffles=1,
+        tolerance=None,
+    )
+    result = attribute_windows(model, windows, settings, labels.astype(bool))
+    assert result.scores.keys() == set(settings.methods)
+    for scores in result.scores.values():
+        assert scores.shape == (2, WINDOW)
+        assert np.isfinite(scores).all()
+        assert scores.any()
 
 
 # Those of transformers.
