@@ -100,6 +100,8 @@ def results(checkout: Path, out: Path) -> dict[str, Any]:
     job("predict", *model, "--genome", "genome/genome.fa", "--out", "tracks")
     names = ("probabilities.bw", "regions.csv")
     found["predict"] = digest(*(out / "tracks" / name for name in names))
+    job("embed", *model, *data, "--out", "embedded")
+    found["embed"] = digest(*sorted((out / "embedded").rglob("part-*.parquet")))
     found["sanity"] = job("sanity", *model, *data, "--out", "checked", "--limit", "5")
     job("pretrain", "--genome", "genome/genome.fa", "--out", "pre", *settings(PRETRAINED))
     found["pretrain"] = weights("pre/backbone")

@@ -50,13 +50,14 @@ JOBS = {
     "combine": "hyena_ray.workflows.combine",
     "sanity": "hyena_ray.workflows.sanity",
     "predict": "hyena_ray.workflows.predict",
+    "embed": "hyena_ray.workflows.embed",
     "pretrain": "hyena_ray.workflows.pretrain",
     "report": "hyena_ray.report.job",
     "verify": "hyena_ray.workflows.verify",
     "threshold": "hyena_ray.workflows.threshold",
 }
 """Every job, in the order of the help, and the module that holds its `WORKFLOW`."""
-RESUMABLE = frozenset({"train", "tune", "compare", "attribute", "predict", "pretrain"})
+RESUMABLE = frozenset({"train", "tune", "compare", "attribute", "predict", "embed", "pretrain"})
 """Jobs that have --resume: known before their modules are imported, for the line of a stop."""
 GROUPS = (READ, DO, WRITE, WHERE)
 VERSIONS = ("hyena-ray", "torch", "ray")

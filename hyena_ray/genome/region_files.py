@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -64,6 +64,8 @@ class RegionRows(NamedTuple):
     """(n,) one past the last base."""
     line: NDArray[np.int64]
     """(n,) number of the line, or of the item where the file is not text, from 1."""
+    name: tuple[str, ...]
+    """(n,) fourth column of BED, as the file has it; empty where there is none."""
 
 
 class Regions(NamedTuple):
@@ -104,6 +106,20 @@ class Regions(NamedTuple):
         """
         if contig not in self.rows:
             return Intervals.empty()
+        self.check_ends(contig, length)
+        rows = self.rows[contig]
+        return merge_intervals(rows.start, rows.end)
+
+    def check_ends(self, contig: str, length: int) -> None:
+        """Refuse intervals that end past their contig.
+
+        Args:
+            contig: Name of a contig of the file.
+            length: Bases of the contig.
+
+        Raises:
+            InputError: An interval does.
+        """
         rows = self.rows[contig]
         if rows.end.max() > length:
             row = int(np.argmax(rows.end > length))
@@ -113,7 +129,6 @@ class Regions(NamedTuple):
                 f"ends past the contig, which has {length} bases",
                 "give the BED of this very assembly",
             )
-        return merge_intervals(rows.start, rows.end)
 
     def moved(self, start: int, end: int) -> Regions:
         """Return the same regions with other edges.
@@ -271,6 +286,7 @@ class _RowLists(NamedTuple):
     start: list[int]
     end: list[int]
     line: list[int]
+    name: list[str]
     summit: list[int]
     """Summit of a peak, or number of a pattern of blocks: rows that share an interval, and differ
     in it, are not the same. Else 0."""
@@ -307,13 +323,16 @@ class _Table:
             InputError: The row has blocks, and they are wrong.
         """
         place = self.locate(number)
-        rows = self.by_contig.setdefault(contig, _RowLists([], [], [], [], {}))
+        rows = self.by_contig.setdefault(contig, _RowLists([], [], [], [], [], {}))
         blocks = row_blocks(place, start, end, further) if end > start and further else None
         if blocks is not None and len(blocks) > 1:
             summit = self._patterns.setdefault(str(blocks), len(self._patterns))
             rows.blocks[len(rows.start)] = blocks
-        for column, value in zip(rows[:4], (start, end, number, summit), strict=True):
-            column.append(value)
+        rows.start.append(start)
+        rows.end.append(end)
+        rows.line.append(number)
+        rows.name.append(further.partition("\t")[0])
+        rows.summit.append(summit)
         self._rows.append(TableRow(place, contig, further))
 
     def regions(self, sha256: str, remedy: str) -> Regions:
@@ -330,14 +349,13 @@ class _Table:
         if not self.by_contig:
             raise InputError(self.path, None, "the file has no intervals", remedy)
         check_columns(self._rows, self.by_contig)
-        columns = {
-            contig: [np.array(column, np.int64) for column in rows[:4]]
+        whole = {
+            contig: _region_rows(zip(*rows[:4], strict=True))
             for contig, rows in self.by_contig.items()
         }
-        whole = {contig: RegionRows(*arrays[:3]) for contig, arrays in columns.items()}
         regions = Regions(self.path, sha256, whole, self._is_text)
-        for contig, (*_, summit) in columns.items():
-            _check_rows(regions, contig, summit)
+        for contig, rows in self.by_contig.items():
+            _check_rows(regions, contig, np.array(rows.summit, np.int64))
         if not self._patterns:
             return regions
         split = {contig: _split_rows(rows) for contig, rows in self.by_contig.items()}
@@ -353,17 +371,23 @@ class _Table:
 def _split_rows(rows: _RowLists) -> RegionRows:
     """Return the blocks of rows, each as an interval; rows without blocks are one."""
     parts = [
-        (start, end, line)
-        for index, (*whole, line) in enumerate(zip(rows.start, rows.end, rows.line, strict=True))
+        (start, end, line, name)
+        for index, (*whole, line, name) in enumerate(zip(*rows[:4], strict=True))
         for start, end in rows.blocks.get(index, [(whole[0], whole[1])])
     ]
-    return RegionRows(*(np.array(column, np.int64) for column in zip(*parts, strict=True)))
+    return _region_rows(parts)
+
+
+def _region_rows(rows: Iterable[tuple[int, int, int, str]]) -> RegionRows:
+    """Return rows of start, end, line and name as columns."""
+    start, end, line, name = zip(*rows, strict=True)
+    return RegionRows(np.array(start), np.array(end), np.array(line), name)
 
 
 def read_bed(
     path: AnyPath, remedy: str = REGIONS_REMEDY, peaks: PeakFormat | None = None
 ) -> Regions:
-    """Read the first three columns of a BED file, or of one with more columns, plain or gzip.
+    """Read intervals and names of a BED file, plain or gzip.
 
     Lines that begin with `#`, `track` or `browser` and blank lines are skipped. Contig names are
     kept as text, so that `01` and `NA` stay what they are.

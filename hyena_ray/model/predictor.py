@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import PurePath
 from threading import Lock
-from typing import Any, Literal, NamedTuple, Self, overload
+from typing import Any, Literal, NamedTuple, Self, get_args, overload
 
 import numpy as np
 import torch
@@ -38,12 +38,13 @@ from hyena_ray.model.devices import (
     model_device,
     upload,
 )
+from hyena_ray.model.embedding import Embedder, cover_of, cut_cover, require_hidden_states
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.pretrained import resolve_checkpoint
 from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import ADAPTER, load_window_model
-from hyena_ray.model.settings import READOUT, Readout
+from hyena_ray.model.settings import READOUT, Per, Readout, Strands
 from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
 from hyena_ray.storage import location
 
@@ -537,15 +538,9 @@ class SequencePredictor:
             InputError: Another letter, an empty sequence, a length that the model does not read, a
                 stride outside 1 to the window, or other tracks than those that the model reads.
         """
-        if isinstance(sequence, str):
-            own = [] if tracks is None else [tracks]
-            one: NDArray[np.float32] | float
-            (one,) = self._predict([sequence], ["sequence"], stride, own)
-            return one
-        remedy = "give letters, such as 'ACGT', or a list of such"
-        require_type(sequence, (list, tuple), "sequence", "is neither text nor a list", remedy)
-        places = [f"sequence {number}" for number in range(1, len(sequence) + 1)]
-        return self._predict(list(sequence), places, stride, tracks or [])
+        given, places, signals = self._listed(sequence, tracks)
+        scores = self._predict(given, places, stride, signals)
+        return scores[0] if isinstance(sequence, str) else scores
 
     def predict_regions(
         self,
@@ -581,6 +576,101 @@ class SequencePredictor:
         regions = call_regions([Stretch("", 0, scores)], settings)
         return [PredictedRegion(region.start, region.end, region.mean) for region in regions]
 
+    @overload
+    def embed(
+        self,
+        sequence: str,
+        *,
+        per: Per = "sequence",
+        strands: Strands | None = None,
+        tracks: Signals | None = None,
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def embed(
+        self,
+        sequence: list[str],
+        *,
+        per: Per = "sequence",
+        strands: Strands | None = None,
+        tracks: list[Signals] | None = None,
+    ) -> list[NDArray[np.float32]]: ...
+
+    def embed(
+        self,
+        sequence: str | list[str],
+        *,
+        per: Per = "sequence",
+        strands: Strands | None = None,
+        tracks: Signals | list[Signals] | None = None,
+    ) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Compute the last hidden states of the model, as `hyena-ray embed` writes them.
+
+        Args:
+            sequence: A sequence of A C G T N of either case and any length, or a list of them. Past
+                its ends there is N: for embeddings within a genome use the job.
+            per: `sequence` for the mean over the bases, `base` for one embedding of each.
+            strands: `both` for the mean of both strands, `forward` for the given one; None takes
+                those that the model was trained with.
+            tracks: Values of the signal tracks that the model reads, as `predict` takes them.
+
+        Returns:
+            Shape (channels,), float32, for a sequence; (L, channels) for its bases. A list of them
+            for a list.
+
+        Raises:
+            InputError: Another letter, an empty sequence, other tracks than those that the model
+                reads, or a model without hidden states.
+        """
+        require_hidden_states(self.model, "model", self.source)
+        choices = ("per", per, get_args(Per)), ("strands", strands, (*get_args(Strands), None))
+        for name, value, known in choices:
+            if value not in known:
+                problem = f"is none of {', '.join(map(str, known))}"
+                raise InputError(name, value, problem, "give one of them")
+        one = isinstance(sequence, str)
+        given, places, signals = self._listed(sequence, tracks)
+        readout = self.model.readout
+        batch = default_batch(readout, model_device(self.model))
+        embeddings = []
+        with Embedder(self.model, batch, strands) as embedder:
+            for codes, levels in self._read(given, places, signals):
+                tokens = with_levels(codes_to_tokens(codes), levels)
+                cover = cover_of(0, len(codes), readout.window)
+                windows = cut_cover(tokens, 0, cover, readout.window, readout.required_flank)
+                embedding = embedder.embed(windows, [len(codes)], per)
+                embeddings.append(embedding[0] if per == "sequence" else embedding)
+        return embeddings[0] if one else embeddings
+
+    @staticmethod
+    def _listed(sequence: Any, tracks: Any) -> tuple[list[str], list[str], Any]:
+        """Return one or several sequences as a list, with their places for messages, and tracks."""
+        if isinstance(sequence, str):
+            return [sequence], ["sequence"], [] if tracks is None else [tracks]
+        remedy = "give letters, such as 'ACGT', or a list of such"
+        require_type(sequence, (list, tuple), "sequence", "is neither text nor a list", remedy)
+        places = [f"sequence {number}" for number in range(1, len(sequence) + 1)]
+        return list(sequence), places, tracks or []
+
+    def _read(
+        self, sequences: list[str], places: list[str], tracks: Any
+    ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Return base codes of sequences, shape (L,), and levels of tracks, shape (L, tracks)."""
+        for sequence, place in zip(sequences, places, strict=True):
+            require_type(sequence, str, place, "is no text", "give letters, such as 'ACGT'")
+            validate_letters(sequence, place)
+            if not sequence:
+                raise InputError(place, None, "is empty", "give bases")
+        if tracks and (not isinstance(tracks, list) or len(tracks) != len(sequences)):
+            problem = f"not one mapping for each of {len(sequences)} sequences"
+            raise InputError("tracks", None, problem, 'give a list of such as {"dnase": values}')
+        return [
+            (tokens_to_codes(encode(sequence)), self._levels(own, len(sequence), place))
+            for sequence, own, place in zip(
+                sequences, tracks or [{}] * len(sequences), places, strict=True
+            )
+        ]
+
     def _predict(
         self, sequences: list[str], places: list[str], stride: int | None, tracks: Any
     ) -> list[Any]:
@@ -589,36 +679,22 @@ class SequencePredictor:
         require_type(stride, int, "stride", "is no number of bases", "give one, or None")
         if not 1 <= stride <= window:
             raise InputError("stride", stride, f"not within 1 to {window}", "give one that is")
-        for sequence, place in zip(sequences, places, strict=True):
-            require_type(sequence, str, place, "is no text", "give letters, such as 'ACGT'")
-            validate_letters(sequence, place)
-            if not sequence:
-                raise InputError(place, None, "is empty", "give bases")
-            if not self.model.labels_bases and len(sequence) != window:
+        read = self._read(sequences, places, tracks)
+        for (codes, _), place in zip(read, places, strict=True):
+            if not self.model.labels_bases and len(codes) != window:
                 raise InputError(
-                    place, f"{len(sequence)} bases", f"the model reads {window}", "give that many"
+                    place, f"{len(codes)} bases", f"the model reads {window}", "give that many"
                 )
-        if tracks and (not isinstance(tracks, list) or len(tracks) != len(sequences)):
-            problem = f"not one mapping for each of {len(sequences)} sequences"
-            raise InputError("tracks", None, problem, 'give a list of such as {"dnase": values}')
-        levels = [
-            self._levels(own, len(sequence), place)
-            for own, sequence, place in zip(
-                tracks or [{}] * len(sequences), sequences, places, strict=True
-            )
-        ]
-        encoded = [encode(sequence) for sequence in sequences]
         if self.model.labels_bases:
             with Scorer(self.model) as scorer:
                 return [
-                    scorer.score(
-                        ContigSlice(0, tokens_to_codes(tokens), own), size, 0, size, step=stride
-                    )
-                    for tokens, own, size in zip(encoded, levels, map(len, encoded), strict=True)
+                    scorer.score(ContigSlice(0, *one), len(one[0]), 0, len(one[0]), step=stride)
+                    for one in read
                 ]
         scores: list[float] = []
         device = model_device(self.model)
         batch = default_batch(self.model.readout, device)
+        encoded = [with_levels(codes_to_tokens(codes), levels) for codes, levels in read]
         for first in range(0, len(encoded), batch):
             tokens = upload(np.stack(encoded[first : first + batch]), device)
             batch_scores = probabilities(self.model, tokens)[:, 0].cpu()

@@ -37,6 +37,8 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """Arithmetic of matrix products and activations; weights are float32. `tf32` multiplies float32
 matrices with a mantissa of 10 bits, on GPUs; the last two are types of activations (autocast)."""
 Strands = Literal["forward", "both"]
+Per = Literal["sequence", "base"]
+"""What gets an embedding: each sequence, the mean over its bases; or each base."""
 TREES_MEASURE = ("zhunt", "g4hunter", "composition")
 """Tracks whose place the features of boosted trees take."""
 Targets = Literal["mixer", "ffn", "mixer+ffn", "short_filter", "embeddings"]

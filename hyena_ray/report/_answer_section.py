@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from hyena_ray.attribution.methods import METHODS
+from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.progress import count_noun, shortened_list
 from hyena_ray.report._genome_sections import (
     perplexity_headline,
@@ -29,6 +30,7 @@ from hyena_ray.report._page import (
 from hyena_ray.report._plots import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
 from hyena_ray.report.run_contents import (
     ComparisonResults,
+    EmbedContents,
     EvaluateContents,
     PredictContents,
     PrepareContents,
@@ -131,7 +133,18 @@ def _headline(contents: RunContents) -> list[Block]:
             return regions_headline(contents.record)
         case PrepareContents():
             return prepared_headline(contents.manifest)
+        case EmbedContents():
+            return [_embedded(contents.record)]
     return [] if contents.comparison is None else _compared(contents, contents.comparison)
+
+
+def _embedded(record: EmbedRecord) -> Headline:
+    each = "one for each of their bases" if record.per == "base" else "each the mean of its bases"
+    return Headline(
+        f"{record.rows:,} embeddings",
+        f"of {record.channels:,} numbers, from {count_noun(record.sequences, 'sequence')} with "
+        f"{record.bases:,} bases, {each}.",
+    )
 
 
 def _scored(contents: ScoredContents) -> list[Block]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from hyena_ray.dataset.manifest import Manifest, kinds_text
 from hyena_ray.outcomes import SIMULATED
+from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.progress import count_noun
 from hyena_ray.report._page import Block, Section, Table, brief, file_link, in_a_sentence
 from hyena_ray.report.run_contents import (
+    EmbedContents,
     PredictContents,
     PretrainContents,
     RunContents,
@@ -114,6 +116,8 @@ def _facts(contents: RunContents) -> Iterator[list[str]]:
             yield from _pretraining_facts(contents.record)
         case PredictContents():
             yield from _prediction_facts(contents.record)
+        case EmbedContents():
+            yield from _embedding_facts(contents.record)
     if contents.origin is not None:
         yield ["data", contents.origin.folder]
         yield ["labels", contents.origin.manifest.label_source]
@@ -161,6 +165,13 @@ def _prediction_facts(record: PredictionRecord) -> Iterator[list[str]]:
     yield ["regions of at least", f"{settings.min_length:,} bases"]
     yield ["regions joined over gaps of", f"{settings.merge_gap:,} bases"]
     yield ["sha256 of the probabilities", record.digest]
+
+
+def _embedding_facts(record: EmbedRecord) -> Iterator[list[str]]:
+    for name, digest in record.inputs.items():
+        yield [f"sha256 of the {name}", digest]
+    yield ["windows", f"{record.window:,} bases, with {record.flank:,} on each side"]
+    yield ["strands", record.strands]
 
 
 def _counts(manifest: Manifest) -> Table:

@@ -23,6 +23,7 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.assemblies import ASSEMBLIES
 from hyena_ray.model.saved import load_window_model, model_sha256
+from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.prediction.region_tables import CONTIGS, TABLE
@@ -32,6 +33,7 @@ from hyena_ray.report.run_contents import (
     CombineContents,
     CompareContents,
     ComparisonResults,
+    EmbedContents,
     EvaluateContents,
     PredictContents,
     PrepareContents,
@@ -277,6 +279,11 @@ def _pretrain(folder: AnyPath) -> PretrainContents:
     return PretrainContents(folder=folder, simulated=record.simulated, record=record)
 
 
+def _embed(folder: AnyPath) -> EmbedContents:
+    record = EmbedRecord.read(folder)
+    return EmbedContents(folder=folder, simulated=record.simulated, record=record)
+
+
 def _predict(folder: AnyPath) -> PredictContents:
     record = PredictionRecord.read(folder)
     return PredictContents(
@@ -309,6 +316,7 @@ READERS: dict[str, Callable[[AnyPath], RunContents]] = {
     CombineRecord.KIND: _combine,
     SanityRecord.KIND: _sanity,
     PredictionRecord.KIND: _predict,
+    EmbedRecord.KIND: _embed,
     PretrainRecord.KIND: _pretrain,
 }
 """Reader of every kind of run."""

@@ -25,6 +25,7 @@ from hyena_ray.attribution.shards import ShardPlan, parse_shard_table, read_shar
 from hyena_ray.dataset.manifest import Manifest
 from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
+from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.runs.run import RunProvenance
 from hyena_ray.runs.stored_files import StoredFile
@@ -295,6 +296,16 @@ class PredictContents(RunContents):
     half-open; may be empty."""
     contigs: pa.Table
     """Columns `contig, scored, called, regions, in_regions, regions_per_mb, repeats`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedContents(RunContents):
+    """Embeddings of sequences."""
+
+    kind: ClassVar[str] = "embed"
+
+    record: EmbedRecord
+    """Manifest of the embeddings."""
 
 
 @dataclass(frozen=True, kw_only=True)

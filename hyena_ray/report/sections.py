@@ -22,6 +22,7 @@ from hyena_ray.report.run_contents import (
     AttributeContents,
     CombineContents,
     CompareContents,
+    EmbedContents,
     EvaluateContents,
     PredictContents,
     PrepareContents,
@@ -69,6 +70,7 @@ SECTIONS: dict[str, tuple[SectionFunction, ...]] = dict(
         _page_of_kind(CombineContents, answer_section, models_section, run_section),
         _page_of_kind(SanityContents, answer_section, run_section),
         _page_of_kind(PredictContents, answer_section, regions_section, run_section),
+        _page_of_kind(EmbedContents, answer_section, run_section),
         _page_of_kind(PretrainContents, answer_section, perplexity_section, run_section),
     )
 )

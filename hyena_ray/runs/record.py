@@ -83,6 +83,7 @@ KINDS: dict[str, Kind] = {
         5,
         ("shards", "sequences", "probabilities.bw", "regions.bed", "regions.csv", "contigs.csv"),
     ),
+    "embed": Kind("", "embeddings of sequences", 1, ("embeddings", "sequences")),
     "pretrain": Kind("a", "pretraining", 2, ("backbone", "checkpoint.pt", "train")),
 }
 """Every kind of run, by the name of the job that makes it."""

@@ -14,13 +14,15 @@ from hyena_ray.attribution.engine import attribute_windows
 from hyena_ray.attribution.settings import AttributionSettings
 from hyena_ray.attribution.targets import labelled_windows
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.genome.signal_scale import SignalScale
+from hyena_ray.dataset.tokens import codes_to_tokens, with_levels
+from hyena_ray.genome.signal_scale import SignalScale, level_columns
 from hyena_ray.model.devices import default_device, finish, model_device
+from hyena_ray.model.embedding import Embedder
 from hyena_ray.model.ensemble import load_scorer
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.predictor import ContigSlice, Scorer
+from hyena_ray.model.predictor import ContigSlice, Scorer, default_batch
 from hyena_ray.model.saved import load_window_model
-from hyena_ray.model.window import WindowScorer
+from hyena_ray.model.window import WindowModel, WindowScorer
 from hyena_ray.storage import AnyPath
 from hyena_ray.training.distillation import teach
 from hyena_ray.training.evaluation import EVALUATION_BATCH
@@ -142,6 +144,24 @@ def seconds_per_scored_window(models: Sequence[AnyPath], batch: int | None, most
             scorer.score(sequence, size, 0, size, step=window)
 
         return seconds_of(score) / windows
+
+
+def seconds_per_embedded_window(load: Callable[[], WindowModel], batch: int | None) -> float:
+    """Time the embedding of a window, on random bases.
+
+    Args:
+        load: Loads the model.
+        batch: Windows of one forward pass; None chooses it by the device.
+    """
+    model = load().to(default_device())
+    readout = model.readout
+    batch = batch or default_batch(readout, model_device(model))
+    shape = batch, readout.window + 2 * readout.required_flank
+    tokens = codes_to_tokens(np.random.default_rng(0).integers(4, size=shape, dtype=np.uint8))
+    levels = np.zeros((*shape, level_columns(readout.scales)), np.uint8)
+    with Embedder(model, batch) as embedder:
+        windows, lengths = with_levels(tokens, levels), [readout.window] * batch
+        return seconds_of(partial(embedder.embed, windows, lengths, "sequence")) / batch
 
 
 def pretraining_seconds(settings: PretrainSettings, batch: Batch) -> float:

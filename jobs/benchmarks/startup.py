@@ -44,6 +44,9 @@ FIRST_WORK = {
     "compare": FirstWork("hyena_ray.cluster.feeds:share_data", "hyena_ray.training.trainer"),
     "tune": FirstWork("hyena_ray.search.tune_experiment:run_trials", "hyena_ray.search.trial"),
     "predict": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.pieces"),
+    "embed": FirstWork(
+        "hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.embedding_shards"
+    ),
     "simulate": FirstWork("hyena_ray.dataset.simulated:simulate"),
 }
 """The first work of every job."""
@@ -88,6 +91,7 @@ def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
         "attribute": both,
         "compare": ["--data", str(data), "--presets", "zdna/lookahead_head"],
         "predict": ["--model", str(model), "--genome", str(recipe.genome)],
+        "embed": both,
         "simulate": ["zdna"],
         "tune": ["zdna"],  # on data of its own, as the demo
     }

@@ -56,6 +56,7 @@ WEIGHTS = {  # how often a job is killed, in proportion: what takes a cluster ta
     "combine": 2,
     "sanity": 2,
     "predict": 1,
+    "embed": 1,
     "attribute": 1,
     "pretrain": 1,
     "compare": 1,
@@ -71,6 +72,7 @@ RESULTS = {
     "combine": ("**/*.csv",),
     "sanity": ("sanity.json",),
     "predict": ("*.bed", "*.bw", "*.csv"),
+    "embed": ("embeddings/*",),
     "attribute": ("kmers/*.csv",),
     "pretrain": ("**/*.safetensors",),
     "compare": ("runs/**/model/model.safetensors",),
@@ -106,6 +108,7 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
         "combine": ["--attributions", f"{folder / 'first'},{folder / 'second'}"],
         "sanity": [*model, *data, "--limit", "20"],
         "predict": [*model, "--genome", made.genome],
+        "embed": [*model, "--genome", made.genome, "--regions", made.regions],
         "pretrain": [
             *("--genome", made.genome, "--set", "training.steps=20", *SIZES[:4]),
             *("--set", "training.lengths=[16, 32]", "--set", "training.tokens_per_step=64"),
