@@ -37,7 +37,6 @@ Name = Literal[
     "prepare",
     "convolution",
     "training",
-    "backbones",
     "feeds",
     "pretraining",
     "attribution",
@@ -46,6 +45,7 @@ Name = Literal[
     "startup",
     "memory",
     "contigs",
+    "backbones",
     "constants",
     "gpu",
 ]

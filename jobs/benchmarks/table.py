@@ -25,7 +25,6 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "prepare": benchmark_prepare,
     "convolution": benchmark_convolution,
     "training": benchmark_training,
-    "backbones": benchmark_backbones,
     "feeds": benchmark_feeds,
     "pretraining": benchmark_pretraining,
     "attribution": benchmark_attribution,
@@ -34,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "startup": benchmark_startup,
     "memory": benchmark_memory,
     "contigs": benchmark_contigs,
+    "backbones": benchmark_backbones,
     "constants": benchmark_constants,
     "gpu": benchmark_gpu,
 }
