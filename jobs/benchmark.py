@@ -37,6 +37,7 @@ Name = Literal[
     "prepare",
     "convolution",
     "training",
+    "backbones",
     "feeds",
     "pretraining",
     "attribution",

@@ -37,7 +37,7 @@ from hyena_ray.attribution.targets import (
     zip_uploaded,
 )
 from hyena_ray.dataset.schema import Windows
-from hyena_ray.dataset.tokens import FIRST_BASE, IGNORED, ids_of, tokens_to_codes
+from hyena_ray.dataset.tokens import IGNORED, ids_of, tokens_to_codes
 from hyena_ray.errors import InputError, require_choice, require_type
 from hyena_ray.genome.contigs import N_CODE
 from hyena_ray.model.devices import arithmetic, halving, model_device, upload
@@ -611,10 +611,9 @@ class Attributor:
 
     @cached_property
     def _bases(self) -> Tensor:
-        """Embeddings of A, C, G and T, shape (4, d)."""
-        tokens = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=model_device(self.model))
+        """Embeddings of A, C, G and T, shape (4, d); of all k-mers, where these are the tokens."""
         with torch.no_grad():
-            embeddings: Tensor = self.model.classifier.get_input_embeddings()(tokens)
+            embeddings: Tensor = self.model.classifier.embeddings_of_bases()
             return embeddings
 
     @cached_property

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hyena_ray.errors import InputError
+from hyena_ray.model.backbone_table import BACKBONES
 from hyena_ray.model.baseline_models import (
     RULE_OF_TASK,
     BiLSTM,
@@ -25,6 +26,7 @@ from hyena_ray.model.configuration import (
     HyenaConfig,
     KmerLogisticConfig,
     RuleConfig,
+    TransformersConfig,
     ZHuntConfig,
     time_scale,
 )
@@ -33,6 +35,7 @@ from hyena_ray.model.lora import adapted_names, apply_lora
 from hyena_ray.model.pretrained import load_pretrained
 from hyena_ray.model.provenance import is_hub_id
 from hyena_ray.model.settings import (
+    CAUSAL,
     Architecture,
     LoraSettings,
     ModelSettings,
@@ -40,6 +43,7 @@ from hyena_ray.model.settings import (
     refuse_other_tasks,
     refuse_unused,
 )
+from hyena_ray.model.transformers_classifier import TransformersClassifier, load_transformers
 from hyena_ray.model.window import WindowModel
 from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.tasks import Task
@@ -119,14 +123,7 @@ def parameter_groups(model: WindowModel) -> tuple[list[nn.Parameter], list[nn.Pa
 def _hyenadna(
     settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
 ) -> Classifier:
-    looks_ahead = task.kind == "base" and readout.lookahead > 0
-    chosen = labels | {
-        "hyena_dropout": settings.dropout,
-        "head": settings.head or ("lookahead" if looks_ahead else "linear"),
-        "head_dropout": settings.dropout,
-        "lookahead": readout.lookahead,
-        "tracks": list(readout.tracks),
-    }
+    chosen = labels | _head(settings, readout, task) | {"hyena_dropout": settings.dropout}
     if settings.backbone is not None:
         return load_pretrained(HyenaDNAClassifier, settings.backbone, settings.revision, **chosen)
     return HyenaDNAClassifier(
@@ -135,16 +132,45 @@ def _hyenadna(
             d_inner=4 * settings.d_model,
             n_layer=settings.n_layer,
             initializer_range=None,
-            **time_scale(settings.filters, _longest(settings, readout)),
+            **time_scale(settings.filters, settings.max_seq_len or _longest(readout)),
             **chosen,
         )
     )
 
 
-def _longest(settings: ModelSettings, readout: Readout) -> int:
-    """Return `max_seq_len` of a model from random weights."""
-    longest = 1 << (readout.most_tokens - 1).bit_length()
-    return settings.max_seq_len or max(SHORTEST_SCALE, longest)
+def _transformers(
+    settings: ModelSettings, readout: Readout, task: Task, labels: dict[str, Any]
+) -> Classifier:
+    name, chosen = settings.architecture, labels | _head(settings, readout, task)
+    backbone = BACKBONES[name]
+    if readout.special_tokens and backbone.bases_per_token > 1:
+        raise InputError(
+            "readout.special_tokens", True, f"{name} has tokens of its own", "set it to false"
+        )
+    if settings.backbone is not None:
+        return load_transformers(
+            name, settings.backbone, settings.revision, settings.dropout, **chosen
+        )
+    network = backbone.sizes(settings, _longest(readout))
+    network |= dict.fromkeys(backbone.dropout, settings.dropout)
+    network |= {"model_type": backbone.model_type}
+    return TransformersClassifier(TransformersConfig(network=network, **chosen))
+
+
+def _head(settings: ModelSettings, readout: Readout, task: Task) -> dict[str, Any]:
+    """Return the values of a backbone's configuration that are about its head and its input."""
+    looks_ahead = settings.architecture in CAUSAL and task.kind == "base" and readout.lookahead > 0
+    return {
+        "head": settings.head or ("lookahead" if looks_ahead else "linear"),
+        "head_dropout": settings.dropout,
+        "lookahead": readout.lookahead,
+        "tracks": list(readout.tracks),
+    }
+
+
+def _longest(readout: Readout) -> int:
+    """Return the longest input of a backbone from random weights, in tokens of one base."""
+    return max(SHORTEST_SCALE, 1 << (readout.most_tokens - 1).bit_length())
 
 
 def _dilated_cnn(
@@ -214,6 +240,9 @@ def _network(settings: ModelSettings, readout: Readout) -> dict[str, Any]:
 Builder = Callable[[ModelSettings, Readout, Task, dict[str, Any]], Classifier]
 BUILDERS: dict[Architecture, Builder] = {
     "hyenadna": _hyenadna,
+    "transformer": _transformers,
+    "nucleotide_transformer": _transformers,
+    "mamba": _transformers,
     "dilated_cnn": _dilated_cnn,
     "bilstm": _bilstm,
     "kmer_logistic": _kmer_logistic,

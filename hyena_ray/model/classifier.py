@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hyena_ray.dataset.tokens import FIRST_BASE
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaBlock, HyenaDNA, check_one_input, initialise
 from hyena_ray.model.convolution import ALL
 from hyena_ray.model.heads import make_head, make_pool, make_track_embedding
 from hyena_ray.model.input_tracks import TrackEmbedding
+from hyena_ray.model.settings import PRETRAINABLE, Targets
 
 
 class ClassifierOutput(NamedTuple):
@@ -78,6 +80,37 @@ class Classifier(nn.Module):
             InputError: The classifier has none.
         """
 
+    def embeddings_of_bases(self) -> Tensor:
+        """Return all that `embed` can give a known base, without tracks.
+
+        Returns:
+            Embeddings of A, C, G and T, shape (4, channels); of all k-mers of bases, where these
+            are the tokens.
+
+        Raises:
+            InputError: The classifier has no embeddings.
+        """
+        table = self.get_input_embeddings()
+        bases = torch.arange(FIRST_BASE, FIRST_BASE + 4, device=next(table.parameters()).device)
+        embeddings: Tensor = table(bases)
+        return embeddings
+
+    def lora_modules(self, targets: Targets) -> list[str]:
+        """Return the names of the modules that get LoRA adapters.
+
+        Args:
+            targets: Which of them are wanted.
+
+        Raises:
+            InputError: The classifier has none of them.
+        """
+        raise InputError(
+            "lora.enabled",
+            True,
+            "this architecture has no LoRA targets",
+            f"use {', '.join(PRETRAINABLE)}, or false",
+        )
+
     def embed(self, input_ids: Tensor, tracks: Tensor | None) -> Tensor:
         """Return what the layers read: embeddings of tokens, and of their tracks.
 
@@ -103,7 +136,7 @@ class Classifier(nn.Module):
                 "training.checkpoint_activations",
                 True,
                 f"{self.config.model_type} does not support it",
-                "set it to false, or use hyenadna",
+                f"set it to false, or use {', '.join(PRETRAINABLE)}",
             )
         for block in blocks:
             block.gradient_checkpointing = True
@@ -169,6 +202,16 @@ class Classifier(nn.Module):
         return counted
 
 
+LORA_TARGETS: dict[Targets, tuple[str, ...]] = {
+    "mixer": ("in_proj", "out_proj"),
+    "ffn": ("fc1", "fc2"),
+    "mixer+ffn": ("in_proj", "out_proj", "fc1", "fc2"),
+    "short_filter": ("short_filter",),
+    "embeddings": ("word_embeddings",),
+}
+"""HyenaDNA's modules that get adapters, by the name of the targets."""
+
+
 class HyenaDNAClassifier(Classifier):
     """HyenaDNA with a head; the backbone is `hyena`.
 
@@ -206,6 +249,13 @@ class HyenaDNAClassifier(Classifier):
             value: The new table.
         """
         self.hyena.set_input_embeddings(value)
+
+    def lora_modules(self, targets: Targets) -> list[str]:
+        return [
+            f"hyena.{name}"
+            for name, _ in self.hyena.named_modules()
+            if name.rpartition(".")[2] in LORA_TARGETS[targets]
+        ]
 
     def _label(
         self, input_ids: Tensor | None, inputs_embeds: Tensor | None, positions: slice

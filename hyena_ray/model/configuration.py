@@ -9,7 +9,7 @@ in plain torch, and the Hugging Face configuration in huggingface.py.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal, TypeVar
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hyena_ray.errors import InputError
 from hyena_ray.genome.untrained import MOST_DINUCLEOTIDES
+from hyena_ray.model.backbone_table import backbone_of, check_values
 from hyena_ray.model.settings import (
     DEEPEST,
     LONGEST,
@@ -34,6 +35,19 @@ FINEST_PERIOD = 8
 FASTEST_DECAY = 5
 """Bases within which the fastest channel of local filters decays to 1 %."""
 
+SMALL_NETWORK = {
+    "vocab_size": 16,
+    "hidden_size": 64,
+    "intermediate_size": 170,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "layer_types": ["full_attention", "full_attention"],
+    "max_position_embeddings": 1024,
+    **dict.fromkeys(("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), None),
+    "pad_token_id": 4,
+}
+"""Sizes of a backbone of transformers where nothing else is said."""
+
 MOST_FEATURES = 1 << 28
 """Most features of time steps of all layers, of 4 bytes each."""
 DROPOUT = (0, 0.999)
@@ -44,8 +58,6 @@ class ClassifierFields:
     """Values that every classifier has."""
 
     model_type: ClassVar[str]
-    causal: ClassVar[bool]
-    """Whether position i of the output depends on positions 0 to i of the input and no further."""
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         "pooled_length": (1, LONGEST),
         "pad_token_id": (0, WIDEST),
@@ -66,6 +78,11 @@ class ClassifierFields:
 
     def __post_init__(self) -> None:
         self.check()
+
+    @property
+    def causal(self) -> bool:
+        """Whether position i of the output depends on positions 0 to i of the input alone."""
+        return False
 
     def check(self) -> None:
         """Refuse values that the equations do not define.
@@ -90,7 +107,6 @@ class HyenaFields(ClassifierFields):
     """
 
     model_type = "hyenadna"
-    causal = True
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
         "vocab_size": (1, WIDEST),
@@ -177,6 +193,10 @@ class HyenaFields(ClassifierFields):
     """Rank of a correction to the short convolutions that mixes channels, as LoRA trains it; 0 has
     none, as published."""
 
+    @property
+    def causal(self) -> bool:
+        return True
+
     def check(self) -> None:
         super().check()
         numbers = self.n_layer * self.max_seq_len * (self.emb_dim + 1)
@@ -227,7 +247,6 @@ class HyenaConfig(HyenaFields):
 class NetworkFields(ClassifierFields):
     """Values that the baselines which are networks have."""
 
-    causal = False
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
         "vocab_size": (1, WIDEST),
@@ -310,11 +329,61 @@ class BiLSTMConfig(BiLSTMFields):
 
 
 @dataclass
+class TransformersFields(ClassifierFields):
+    """A backbone of transformers, and the head on it."""
+
+    model_type = "transformers_backbone"
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        **ClassifierFields.BOUNDS,
+        "head_dropout": DROPOUT,
+        "lookahead": (0, LONGEST),
+    }
+
+    network: dict[str, Any] = field(
+        default_factory=lambda: {"model_type": "modernbert", **SMALL_NETWORK}
+    )
+    """Values of transformers' configuration of the backbone, whose `model_type` says which it is;
+    see backbone_table.py."""
+    head: Literal["linear", "electra", "lookahead"] = "linear"
+    """As `HyenaFields.head`; the linear one has a bias here."""
+    head_dropout: float | int = 0.0
+    """Dropout of the other two heads."""
+    lookahead: int = 0
+    """Positions further right that the lookahead head of a causal backbone sees."""
+    tracks: list[str] | tuple[str, ...] = ()
+    """As `HyenaFields.tracks`."""
+
+    @property
+    def causal(self) -> bool:
+        return backbone_of(self.network).causal
+
+    @property
+    def max_seq_len(self) -> int | None:
+        """Longest input in bases; None where there is no limit."""
+        return backbone_of(self.network).longest(self.network)
+
+    def check(self) -> None:
+        super().check()
+        check_values(self.network)
+        if self.head == "lookahead" and (self.pooling is not None or not self.causal):
+            raise InputError(
+                "config: head", self.head, "is for bases and causal backbones", "set linear"
+            )
+
+
+@dataclass
+class TransformersConfig(TransformersFields):
+    """Configuration of a classifier on a backbone of transformers."""
+
+    num_labels: int = 2
+    """Classes of the classifier."""
+
+
+@dataclass
 class KmerLogisticFields(ClassifierFields):
     """Sizes of the logistic regression. Base i sees the k-mers within i - radius to i + radius."""
 
     model_type = "kmer_logistic"
-    causal = False
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
         "k": (1, 8),
@@ -348,7 +417,6 @@ class RuleFields(ClassifierFields):
     """The rule that scores the bases; the rest is one scale and one offset."""
 
     model_type = "rule"
-    causal = False
 
     rule: str = "alternation"
     """A key of `baseline_models.RULES`."""
@@ -367,7 +435,6 @@ class ZHuntFields(ClassifierFields):
     """Windows of Z-HUNT; the rest is one weight and one bias."""
 
     model_type = "zhunt"
-    causal = False
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
         "dinucleotides": (1, MOST_DINUCLEOTIDES),
@@ -402,7 +469,6 @@ class BoostedTreesFields(ClassifierFields):
     """Sizes of the boosted trees, and how they were fitted."""
 
     model_type = "trees"
-    causal = False
     BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
         **ClassifierFields.BOUNDS,
         "trees": (1, MOST_TREES),
@@ -443,6 +509,7 @@ Config = (
     HyenaConfig
     | DilatedCNNConfig
     | BiLSTMConfig
+    | TransformersConfig
     | KmerLogisticConfig
     | RuleConfig
     | ZHuntConfig
@@ -455,6 +522,7 @@ CONFIG_CLASSES: dict[str, type[Config]] = {
         HyenaConfig,
         DilatedCNNConfig,
         BiLSTMConfig,
+        TransformersConfig,
         KmerLogisticConfig,
         RuleConfig,
         ZHuntConfig,
@@ -471,6 +539,8 @@ HUGGING_FACE_CLASSES: dict[tuple[str, Kind], str] = {
     ("dilated_cnn", "sequence"): "DilatedCNNClassifier",
     ("bilstm", "base"): "BiLSTMClassifier",
     ("bilstm", "sequence"): "BiLSTMClassifier",
+    ("transformers_backbone", "base"): "TransformersBackboneClassifier",
+    ("transformers_backbone", "sequence"): "TransformersBackboneClassifier",
     ("kmer_logistic", "base"): "KmerLogisticClassifier",
     ("kmer_logistic", "sequence"): "KmerLogisticClassifier",
     ("rule", "base"): "RuleClassifier",

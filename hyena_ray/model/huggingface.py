@@ -12,8 +12,6 @@ transformers' Auto classes:
 # that does not fit (`override`) and two incompatible bases (`misc`).
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Self
@@ -40,7 +38,6 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.utils import logging as hf_logging
 
 from hyena_ray.dataset.tokens import IGNORED, TOKEN_IDS
 from hyena_ray.errors import InputError
@@ -55,6 +52,7 @@ from hyena_ray.model.configuration import (
     HyenaFields,
     KmerLogisticFields,
     RuleFields,
+    TransformersFields,
     ZHuntFields,
     kind_of,
 )
@@ -62,6 +60,7 @@ from hyena_ray.model.convolution import ALL
 from hyena_ray.model.pretrained import config_values, matching_weights, resolve_checkpoint
 from hyena_ray.model.saved import LONGEST_INPUT
 from hyena_ray.model.settings import Pooling
+from hyena_ray.model.transformers_classifier import TransformersClassifier, quiet_transformers
 from hyena_ray.model.zhunt import ZHuntModel
 
 # Configurations.
@@ -103,6 +102,13 @@ class BiLSTMHubConfig(_CheckedConfig, BiLSTMFields):
     """Configuration of the BiLSTM."""
 
     model_type = BiLSTMFields.model_type
+
+
+@strict
+class TransformersHubConfig(_CheckedConfig, TransformersFields):
+    """Configuration of a classifier on a backbone of transformers."""
+
+    model_type = TransformersFields.model_type
 
 
 @strict
@@ -444,6 +450,12 @@ class BiLSTMClassifier(_HubBaseline, BiLSTM, PreTrainedModel):  # type: ignore[m
     config_class = BiLSTMHubConfig
 
 
+class TransformersBackboneClassifier(_HubBaseline, TransformersClassifier, PreTrainedModel):  # type: ignore[misc]
+    """A backbone of transformers with our head, with labels of bases or of sequences."""
+
+    config_class = TransformersHubConfig
+
+
 class KmerLogisticClassifier(_HubBaseline, KmerLogisticRegression, PreTrainedModel):  # type: ignore[misc]
     """The logistic regression on k-mers, with labels of bases or of sequences."""
 
@@ -575,23 +587,6 @@ def label_loss(config: Any, logits: Tensor, labels: Tensor) -> Tensor:
     )
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers within the block: its progress bars, and its table of loaded weights.
-
-    Files here have a few megabytes, and `matching_weights` has refused what does not fit.
-    """
-    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
-    hf_logging.disable_progress_bar()
-    hf_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if shown:
-            hf_logging.enable_progress_bar()
-
-
 def _read_config(folder: Path, **changes: Any) -> HyenaDNAConfig:
     """Read config.json as a Hugging Face configuration, which keeps keys that it does not know."""
     try:
@@ -633,6 +628,7 @@ AutoTokenizer.register(HyenaDNAConfig, slow_tokenizer_class=HyenaDNATokenizer, e
 for _baseline in (
     DilatedCNNClassifier,
     BiLSTMClassifier,
+    TransformersBackboneClassifier,
     KmerLogisticClassifier,
     RuleClassifier,
     ZHuntClassifier,

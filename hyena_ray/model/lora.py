@@ -18,18 +18,9 @@ from hyena_ray.errors import InputError
 from hyena_ray.model.classifier import Classifier
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.operator import LowRankConvolution, ShortFilter
-from hyena_ray.model.settings import LoraSettings, Targets
+from hyena_ray.model.settings import LoraSettings
 
 logger = logging.getLogger(__name__)
-
-TARGET_MODULES: dict[Targets, list[str]] = {
-    "mixer": ["in_proj", "out_proj"],
-    "ffn": ["fc1", "fc2"],
-    "mixer+ffn": ["in_proj", "out_proj", "fc1", "fc2"],
-    "short_filter": ["short_filter"],
-    "embeddings": ["word_embeddings"],
-}
-"""Modules that get adapters, by the name of the targets; strings, because Optuna takes no lists."""
 
 ClassifierType = TypeVar("ClassifierType", bound=Classifier)
 
@@ -97,7 +88,7 @@ def apply_lora(
     base: str | None = None,
     revision: str | None = None,
 ) -> ClassifierType:
-    """Put adapters into a classifier with a backbone `hyena`; they and the head are trained.
+    """Put adapters into a classifier; they and the head are trained.
 
     Args:
         classifier: Changed in place; it keeps its class, its arguments and its outputs.
@@ -112,19 +103,9 @@ def apply_lora(
         InputError: The classifier has none of the targets, or its short filters have a correction
             already.
     """
-    backbone = getattr(classifier, "hyena", None)
-    if backbone is None:
-        raise InputError(
-            "lora.enabled", True, "this architecture has no LoRA targets", "use hyenadna, or false"
-        )
-    targets = TARGET_MODULES[settings.targets]
-    names = [
-        f"hyena.{name}"
-        for name, _ in backbone.named_modules()
-        if name.rpartition(".")[2] in targets
-    ]
+    names = classifier.lora_modules(settings.targets)
     if settings.targets == "short_filter":
-        if backbone.config.short_filter_rank:
+        if classifier.config.short_filter_rank:
             raise InputError(
                 "lora.targets",
                 settings.targets,
@@ -132,7 +113,7 @@ def apply_lora(
                 "choose other targets",
             )
         logger.info("adapters of short filters cannot be merged: they are saved with the weights")
-        backbone.config.short_filter_rank = settings.rank
+        classifier.config.short_filter_rank = settings.rank
         for name in names:
             filters = cast(ShortFilter, classifier.get_submodule(name))
             adapter = ShortFilterAdapter(filters, settings)

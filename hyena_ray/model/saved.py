@@ -29,6 +29,7 @@ from hyena_ray.model.configuration import (
     HUGGING_FACE_CLASSES,
     BoostedTreesConfig,
     HyenaConfig,
+    TransformersConfig,
     ZHuntConfig,
     kind_of,
     parse_config,
@@ -43,6 +44,7 @@ from hyena_ray.model.pretrained import (
 )
 from hyena_ray.model.provenance import PROVENANCE, Provenance
 from hyena_ray.model.settings import CARD, READOUT, Readout
+from hyena_ray.model.transformers_classifier import TransformersClassifier
 from hyena_ray.model.window import WindowModel, WindowScorer
 from hyena_ray.model.zhunt import ZHuntModel
 from hyena_ray.runs.plan import SEAL, check_seal, sealed
@@ -52,6 +54,7 @@ from hyena_ray.storage import AnyPath, local_copy, location
 
 CLASSIFIERS: dict[str, type[Classifier]] = {
     HyenaConfig.model_type: HyenaDNAClassifier,
+    TransformersConfig.model_type: TransformersClassifier,
     **BASELINES,
     ZHuntConfig.model_type: ZHuntModel,
     BoostedTreesConfig.model_type: BoostedTrees,

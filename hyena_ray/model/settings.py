@@ -16,7 +16,16 @@ from hyena_ray.settings import Settings, UsedWhere
 from hyena_ray.tasks import TASKS
 
 Architecture = Literal[
-    "hyenadna", "dilated_cnn", "bilstm", "kmer_logistic", "rule", "zhunt", "trees"
+    "hyenadna",
+    "transformer",
+    "nucleotide_transformer",
+    "mamba",
+    "dilated_cnn",
+    "bilstm",
+    "kmer_logistic",
+    "rule",
+    "zhunt",
+    "trees",
 ]
 Filters = Literal["published", "local"]
 Head = Literal["linear", "electra", "lookahead"]
@@ -50,17 +59,29 @@ WIDEST_RADIUS, MOST_TREES = 10_000, 100_000
 
 HYENADNA: dict[str, tuple[Any, ...]] = {"model.architecture": ("hyenadna",)}
 """Where settings of HyenaDNA have an effect."""
-RANDOM_WEIGHTS = HYENADNA | {"model.backbone": (None,)}
-"""Where HyenaDNA has no pretrained weights, whose sizes and filters are their own."""
+PRETRAINABLE = ("hyenadna", "transformer", "nucleotide_transformer", "mamba")
+"""Architectures that can have pretrained weights, and adapters."""
+CAUSAL = ("hyenadna", "mamba")
+"""Those that see nothing to the right of a base."""
+WITH_BACKBONE: dict[str, tuple[Any, ...]] = {"model.architecture": PRETRAINABLE}
+NEW = {"model.backbone": (None,)}
+RANDOM_WEIGHTS = WITH_BACKBONE | NEW
+"""Where a backbone has no pretrained weights, whose sizes are their own."""
+ATTENTION = {"model.architecture": ("transformer", "nucleotide_transformer")} | NEW
 NETWORKS: dict[str, tuple[Any, ...]] = {"model.architecture": ("dilated_cnn", "bilstm")}
 KMERS: dict[str, tuple[Any, ...]] = {"model.architecture": ("kmer_logistic",)}
 ZHUNT: dict[str, tuple[Any, ...]] = {"model.architecture": ("zhunt",)}
 TREES: dict[str, tuple[Any, ...]] = {"model.architecture": ("trees",)}
 FITTED: dict[str, tuple[Any, ...]] = {"model.architecture": ("zhunt", "trees")}
 """Architectures that are fitted to all training windows at once, without steps."""
-NO_TOKEN_AFTER: dict[str, tuple[Any, ...]] = {"model.architecture": ("hyenadna", *HEADLESS)}
+OWN_TOKENS = ("nucleotide_transformer",)
+"""Architectures whose tokens are not single bases."""
+NO_TOKEN_AFTER: dict[str, tuple[Any, ...]] = {
+    "model.architecture": (*CAUSAL, *OWN_TOKENS, *HEADLESS)
+}
+NO_TOKENS: dict[str, tuple[Any, ...]] = {"model.architecture": (*OWN_TOKENS, *HEADLESS)}
 NO_HEAD: dict[str, tuple[Any, ...]] = {"model.architecture": HEADLESS}
-LORA: dict[str, tuple[Any, ...]] = HYENADNA | {"lora.enabled": (True,)}
+LORA: dict[str, tuple[Any, ...]] = WITH_BACKBONE | {"lora.enabled": (True,)}
 SEQUENCES: dict[str, tuple[Any, ...]] = {
     "task": tuple(name for name, task in TASKS.items() if task.kind == "sequence")
 }
@@ -76,24 +97,30 @@ class ModelSettings(Settings):
     """
 
     architecture: Architecture = "hyenadna"
-    """HyenaDNA, or a baseline that it has to beat; see model/baseline_models.py. Two are fitted to
-    all training windows at once: `zhunt`, the thermodynamic model of Z-DNA (model/zhunt.py), and
+    """HyenaDNA; another backbone under the same heads (model/backbone_table.py): `transformer`,
+    bidirectional, with a token for every base, `nucleotide_transformer`, with tokens of 6 bases, or
+    causal `mamba`; or a baseline, see model/baseline_models.py. Two baselines are fitted to all
+    training windows at once: `zhunt`, the thermodynamic model of Z-DNA (model/zhunt.py), and
     boosted `trees` on Z-HUNT's scores or runs of G, with composition (model/boosted_trees.py)."""
-    backbone: Annotated[str | None, UsedWhere(HYENADNA)] = None
-    """Folder or hub id of pretrained HyenaDNA weights, whose sizes override those below; None
-    starts from random weights."""
-    revision: Annotated[str | None, UsedWhere(HYENADNA, unless={"model.backbone": (None,)})] = None
+    backbone: Annotated[str | None, UsedWhere(WITH_BACKBONE)] = None
+    """Folder or hub id of pretrained weights of the architecture, whose sizes override those below;
+    None starts from random weights."""
+    revision: Annotated[
+        str | None, UsedWhere(WITH_BACKBONE, unless={"model.backbone": (None,)})
+    ] = None
     """Commit of the hub id; required with one."""
     d_model: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=128, ge=8, le=WIDEST)
-    """Channels of HyenaDNA."""
+    """Channels of the backbone."""
     n_layer: Annotated[int, UsedWhere(RANDOM_WEIGHTS)] = Field(default=2, ge=1, le=DEEPEST)
-    """Layers of HyenaDNA."""
-    max_seq_len: Annotated[int | None, UsedWhere(RANDOM_WEIGHTS)] = Field(
+    """Layers of the backbone."""
+    n_head: Annotated[int, UsedWhere(ATTENTION)] = Field(default=4, ge=1, le=WIDEST)
+    """Attention heads of a transformer; `d_model` is a multiple of twice their number."""
+    max_seq_len: Annotated[int | None, UsedWhere(HYENADNA | NEW)] = Field(
         default=None, ge=2, le=LONGEST
     )
     """Longest input of HyenaDNA in tokens, and the time scale of its filters; None takes the power
     of two, at least 256, that holds a window with its flanks."""
-    filters: Annotated[Filters, UsedWhere(RANDOM_WEIGHTS)] = "local"
+    filters: Annotated[Filters, UsedWhere(HYENADNA | NEW)] = "local"
     """HyenaDNA's filters. `published` are made for 1,000 bases and more: in tiny-1k no channel
     decays within 300 bases, and the finest feature of a time step spans 1,000. `local` have finer
     features and channels that decay within 5 bases and upward, and learn from far fewer windows."""
@@ -145,6 +172,15 @@ class ModelSettings(Settings):
                 )
         return windows
 
+    @model_validator(mode="after")
+    def _heads_divide_channels(self) -> ModelSettings:
+        attends = self.architecture in ATTENTION["model.architecture"] and self.backbone is None
+        if attends and self.d_model % (2 * self.n_head):
+            raise ValueError(
+                f"d_model {self.d_model} is no multiple of {2 * self.n_head}, twice n_head"
+            )
+        return self
+
     @property
     def fits(self) -> int | None:
         """Number of fits of which validation chooses one; None for an architecture that is trained
@@ -157,7 +193,7 @@ class ReadoutSettings(Settings):
 
     flank: Annotated[int, UsedWhere(unless=SEQUENCES)] = Field(default=32, ge=0, le=LONGEST)
     """Real bases given on each side of a window; a causal model gets `lookahead` on the right."""
-    lookahead: Annotated[int, UsedWhere(HYENADNA, unless=SEQUENCES)] = Field(
+    lookahead: Annotated[int, UsedWhere({"model.architecture": CAUSAL}, unless=SEQUENCES)] = Field(
         default=32, ge=0, le=LONGEST
     )
     """Bases to the right of base i that a causal model sees, at most `flank`: its label is read
@@ -173,7 +209,7 @@ class ReadoutSettings(Settings):
     strands: Strands = "both"
     """Predict from the given strand, or average the logits of both."""
     special_tokens: Annotated[
-        bool, UsedWhere(unless=NO_TOKEN_AFTER), UsedWhere(SEQUENCES, unless=NO_HEAD)
+        bool, UsedWhere(unless=NO_TOKEN_AFTER), UsedWhere(SEQUENCES, unless=NO_TOKENS)
     ] = False
     """Append [SEP] to each strand, as the published tokenizer does. Bases of a causal model do not
     see it; a sequence that is read at its last token is read there."""
@@ -232,7 +268,7 @@ class Readout(ReadoutSettings):
 class LoraSettings(Settings):
     """Which matrices get adapters, and how large."""
 
-    enabled: Annotated[bool, UsedWhere(HYENADNA)] = False
+    enabled: Annotated[bool, UsedWhere(WITH_BACKBONE)] = False
     """Train adapters and the head alone."""
     rank: Annotated[int, UsedWhere(LORA)] = Field(default=8, ge=1, le=WIDEST)
     """Inner width of an adapter."""
@@ -243,10 +279,12 @@ class LoraSettings(Settings):
     )
     """Dropout on an adapter's input; embeddings have none."""
     targets: Annotated[Targets, UsedWhere(LORA)] = "mixer+ffn"
-    """The mixers' input and output projections, the MLPs, both, the mixers' short convolution, or
-    the table of embeddings."""
-    biases: Annotated[bool, UsedWhere(LORA)] = False
-    """Train all biases next to the adapters."""
+    """The mixers' or attention's input and output projections, the MLPs, both, HyenaDNA's short
+    convolution, or the table of embeddings."""
+    biases: Annotated[bool, UsedWhere(LORA, unless={"model.architecture": ("transformer",)})] = (
+        False
+    )
+    """Train all biases next to the adapters; the transformer has none."""
 
 
 def refuse_other_tasks(settings: ModelSettings, task: str, place: str) -> None:
@@ -283,12 +321,12 @@ def refuse_unused(settings: ModelSettings, tracks: tuple[str, ...], place: str) 
     """
     architecture = settings.architecture
     given: dict[str, object] = {}
-    if architecture != "hyenadna":
+    if architecture not in PRETRAINABLE:
         given["model.backbone"] = settings.backbone
     if architecture in HEADLESS:
         refused = [name for name in tracks if architecture != "trees" or name in TREES_MEASURE]
         given["readout.tracks"] = ",".join(refused)
-    if architecture in HEADLESS or (settings.head == "lookahead" and architecture != "hyenadna"):
+    if architecture in HEADLESS or (settings.head == "lookahead" and architecture not in CAUSAL):
         given["model.head"] = settings.head
     for key, value in given.items():
         if value:

@@ -13,7 +13,13 @@ from hyena_ray.dataset.reader import PreparedData
 from hyena_ray.errors import InputError, nearest_name, unknown_name
 from hyena_ray.genome.signal_scale import TRACK_REACH, SignalScale
 from hyena_ray.genome.splits import TRAIN, VALIDATION
-from hyena_ray.model.settings import Precision, refuse_other_tasks, refuse_unused
+from hyena_ray.model.backbone_table import BACKBONES
+from hyena_ray.model.settings import (
+    PRETRAINABLE,
+    Precision,
+    refuse_other_tasks,
+    refuse_unused,
+)
 from hyena_ray.storage import AnyPath
 from hyena_ray.tasks import Task, task_named
 from hyena_ray.training.leaks import teacher_leak, warn_of_leak
@@ -388,14 +394,24 @@ def _check_negatives(settings: RunSettings, data: PreparedData, place: str) -> N
 def _check_model(settings: RunSettings, place: str) -> None:
     model, architecture = settings.model, settings.model.architecture
     refuse_unused(model, settings.readout.tracks, place)
-    needs_hyenadna = {
+    needs_backbone = {
         "lora.enabled": settings.lora.enabled,
         "training.checkpoint_activations": settings.training.checkpoint_activations,
     }
-    for key, value in needs_hyenadna.items():
-        if value and architecture != "hyenadna":
+    for key, value in needs_backbone.items():
+        if value and architecture not in PRETRAINABLE:
             raise InputError(
                 f"{place}: {key}", value, f"{architecture} has nothing of the kind", "leave it out"
+            )
+    targets = settings.lora.targets
+    if settings.lora.enabled and architecture in BACKBONES:
+        allowed = BACKBONES[architecture].targets
+        if targets not in allowed:
+            raise InputError(
+                f"{place}: lora.targets",
+                targets,
+                f"{architecture} has none of them",
+                f"use {' or '.join(allowed)}",
             )
     longest = settings.data.length + 2 * settings.readout.flank + settings.readout.special_tokens
     # The sizes of pretrained weights are their own.

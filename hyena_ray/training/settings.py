@@ -20,6 +20,7 @@ from hyena_ray.model.settings import (
     FITTED,
     HYENADNA,
     SEQUENCES,
+    WITH_BACKBONE,
     Filters,
     LoraSettings,
     ModelSettings,
@@ -167,7 +168,7 @@ class TrainingSettings(Settings):
     """Arithmetic while training; weights stay in float32. `tf32` rounds the factors of matrix
     products; `bfloat16` and `float16` round all activations (autocast). `tf32` and `float16` need a
     GPU."""
-    checkpoint_activations: Annotated[bool, UsedWhere(HYENADNA)] = False
+    checkpoint_activations: Annotated[bool, UsedWhere(WITH_BACKBONE)] = False
     """Recompute each layer's activations in the backward pass: less memory, a third more work."""
     metric: Metric | None = None
     """Metric on the validation data that chooses the epoch, and that a search maximises; None takes

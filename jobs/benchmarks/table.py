@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.attribution import benchmark_attribution
+from benchmarks.backbones import benchmark_backbones
 from benchmarks.comparison import Comparison
 from benchmarks.constants import benchmark_constants
 from benchmarks.contigs import benchmark_contigs
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "prepare": benchmark_prepare,
     "convolution": benchmark_convolution,
     "training": benchmark_training,
+    "backbones": benchmark_backbones,
     "feeds": benchmark_feeds,
     "pretraining": benchmark_pretraining,
     "attribution": benchmark_attribution,

@@ -35,7 +35,9 @@ class SmallModel(nn.Module):
         torch.manual_seed(seed)
         self.embedding = nn.Embedding(16, 6)
         self.classifier = SimpleNamespace(
-            config=ClassifierFields(), get_input_embeddings=lambda: self.embedding
+            config=ClassifierFields(),
+            get_input_embeddings=lambda: self.embedding,
+            embeddings_of_bases=lambda: self.embedding.weight[7:11],
         )
         self.first = nn.Conv1d(6, 12, 5, padding=2)
         self.norm = nn.LayerNorm(12)

@@ -285,6 +285,29 @@ def test_a_published_checkpoint_that_cannot_be_used_is_refused(user: User, case:
     user.is_refused(Case(change, BACKBONE, line))
 
 
+OTHER_BACKBONES: dict[str, tuple[Change, Line]] = {
+    "code of its own": (
+        configured("backbone/config.json", auto_map={"AutoModel": "modeling_x.Model"}),
+        at("backbone/config.json: auto_map", "code from its own repository", "never run"),
+    ),
+    "another architecture": (
+        as_it_is,
+        at("backbone/config.json: model_type", "hyenadna", "is no mamba"),
+    ),
+    "a size without bounds": (
+        configured("backbone/config.json", model_type="mamba", num_hidden_layers=10**9),
+        at("backbone/config.json: config: num_hidden_layers", "1000000000", "1 to 64"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_BACKBONES)
+def test_a_checkpoint_of_transformers_that_cannot_be_used_is_refused(user: User, case: str) -> None:
+    change, line = OTHER_BACKBONES[case]
+    command = f"{BACKBONE} --set model.architecture=mamba"
+    user.is_refused(Case(change, command, line))
+
+
 def test_a_checkpoint_given_as_a_path_that_is_not_there_is_refused(user: User) -> None:
     line = at("checkpoint", "../../x/y", "no folder", "hub id")
     user.is_refused(Case(as_it_is, f"{TRAIN_FROM} ../../x/y", line))

@@ -28,6 +28,7 @@ SMALL = {
     "hyenadna": {"d_model": 16, "d_inner": 32, "filter_order": 8, "max_seq_len": 96},
     "dilated_cnn": {"channels": 8},
     "bilstm": {"channels": 8},
+    "transformers_backbone": {},
     "kmer_logistic": {"k": 2, "radius": 3},
     "rule": {"rule": "gc_content"},
     "zhunt": {"dinucleotides": [3, 4]},
@@ -147,7 +148,7 @@ def test_a_networks_head_is_all_that_its_names_say(
 
 @pytest.mark.parametrize(("name", "kind"), ALL_KINDS)
 def test_only_hyenadna_is_causal(name: str, kind: Kind) -> None:
-    assert hub_class(name, kind).config_class.causal == (name == "hyenadna")
+    assert hub_class(name, kind).config_class().causal == (name == "hyenadna")
 
 
 @pytest.mark.parametrize(("name", "kind"), ALL_KINDS)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hyena_ray.errors import InputError
 from hyena_ray.model.baseline_models import BASELINES
+from hyena_ray.model.classifier import LORA_TARGETS
 from hyena_ray.model.configuration import CONFIG_CLASSES
 from hyena_ray.model.heads import HEAD_PREFIXES
 from hyena_ray.model.huggingface import (
@@ -21,7 +22,6 @@ from hyena_ray.model.huggingface import (
     HyenaDNAForTokenClassification,
 )
 from hyena_ray.model.lora import (
-    TARGET_MODULES,
     adapted_names,
     apply_lora,
     has_lora,
@@ -68,7 +68,7 @@ def test_only_adapters_and_head_change(
     wrapped = {
         name.rpartition(".")[2] for name, module in classifier.named_modules() if is_adapter(module)
     }
-    assert wrapped == set(TARGET_MODULES[targets])
+    assert wrapped == set(LORA_TARGETS[targets])
     assert not torch.allclose(classifier(ids).logits, plain)
 
 

@@ -14,6 +14,7 @@ from hyena_ray.dataset.schema import Windows
 from hyena_ray.dataset.tokens import FIRST_BASE
 from hyena_ray.errors import InputError
 from hyena_ray.model.backbone import HyenaDNALanguageModel
+from hyena_ray.model.backbone_table import BACKBONES
 from hyena_ray.model.configuration import LANGUAGE_MODEL, HyenaConfig
 from hyena_ray.model.pretrained import write_model
 from hyena_ray.settings import used_where
@@ -51,11 +52,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "adapters of the short filter": ("zdna", BASES | LORA | {"lora.targets": "short_filter"}),
     "adapters of the embeddings": ("zdna", BASES | LORA | {"lora.targets": "embeddings"}),
     "adapters and biases": ("zdna", BASES | LORA | {"lora.targets": "ffn", "lora.biases": True}),
+    "adapters of a transformer": ("zdna", BASES | LORA | {"model.architecture": "transformer"}),
     "a backbone": ("zdna", BASES | {"model.backbone": "BACKBONE"}),
     "adapters on a backbone": ("zdna", BASES | LORA | {"model.backbone": "BACKBONE"}),
     **{
         architecture: ("zdna", BASES | {"model.architecture": architecture})
-        for architecture in ("dilated_cnn", "bilstm", "kmer_logistic", "rule")
+        for architecture in (*BACKBONES, "dilated_cnn", "bilstm", "kmer_logistic", "rule")
     },
     **{
         f"{architecture} of sequences": ("promoter", {"model.architecture": architecture})
@@ -65,6 +67,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 OTHER_VALUES: dict[str, Any] = {
     "model.d_model": 24,
     "model.n_layer": 2,
+    "model.n_head": 2,
     "model.max_seq_len": 100,
     "model.filters": "published",
     "model.channels": 12,
