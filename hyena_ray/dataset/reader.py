@@ -210,8 +210,8 @@ class PreparedData:
         """
         if limit is not None:
             require_type(limit, int, "limit", "is no number of windows", "give one, or None")
-            if limit < 1:
-                raise InputError("limit", limit, "below 1", "give 1 or more, or None for all")
+            if limit < 0:
+                raise InputError("limit", limit, "below 0", "give 0 or more, or None for all")
         windows = self.read_rows(length, split, 0, self.count(length, split))
         if limit is None:
             return windows

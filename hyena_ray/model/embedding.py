@@ -20,14 +20,18 @@ from torch import Tensor
 
 from hyena_ray.dataset.tokens import N_TOKEN
 from hyena_ray.errors import InputError
+from hyena_ray.files import read_json
 from hyena_ray.genome.signal_scale import NO_VALUE
 from hyena_ray.model.backbone import HyenaDNA
+from hyena_ray.model.backbone_table import BACKBONES
 from hyena_ray.model.baseline_models import LetterBaseline
-from hyena_ray.model.classifier import HyenaDNAClassifier
+from hyena_ray.model.classifier import Classifier, HyenaDNAClassifier
+from hyena_ray.model.configuration import TransformersFields
 from hyena_ray.model.devices import arithmetic, halving, model_device, upload
 from hyena_ray.model.filters import frozen_filters
-from hyena_ray.model.pretrained import load_pretrained
-from hyena_ray.model.settings import Per, Readout, Strands
+from hyena_ray.model.pretrained import load_pretrained, resolve_checkpoint
+from hyena_ray.model.settings import LONGEST, Per, Readout, Strands
+from hyena_ray.model.transformers_classifier import load_transformers
 from hyena_ray.model.window import NonFiniteError, WindowModel, reverse_complement
 
 BACKBONE_WINDOW = 1024
@@ -105,7 +109,7 @@ def require_hidden_states(model: WindowModel, place: str, value: object) -> None
             value,
             f"is a model of the kind {model.classifier.config.model_type}, whose scores are sums "
             "over letters: it has no hidden states",
-            "give a model of hyenadna, dilated_cnn or bilstm",
+            "give a model of a network, such as hyenadna, dilated_cnn or bilstm",
         )
 
 
@@ -127,14 +131,23 @@ def load_backbone(
     """
     # Whatever head the checkpoint has stays behind.
     headless: dict[str, Any] = {"pooling": None, "tracks": [], "head": "linear", "num_labels": 2}
-    backbone = load_pretrained(HyenaDNA, source, revision, **headless)
-    longest = backbone.config.max_seq_len
+    values = read_json(resolve_checkpoint(source, revision) / "config.json")
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind == TransformersFields.model_type and isinstance(values.get("network"), dict):
+        kind = values["network"].get("model_type")  # a trained model of ours
+    names = [name for name, backbone in BACKBONES.items() if backbone.model_type == kind]
+    classifier: Classifier
+    with torch.random.fork_rng(devices=[]):
+        if names:
+            classifier = load_transformers(names[0], source, revision, 0.0, **headless)
+        else:
+            backbone = load_pretrained(HyenaDNA, source, revision, **headless)
+            classifier = HyenaDNAClassifier(backbone.config)
+            classifier.hyena = backbone
+    longest = classifier.config.max_seq_len or LONGEST
     window = min(BACKBONE_WINDOW, longest) if window is None else window
     if not 1 <= window <= longest:
         raise InputError("--window", window, f"the backbone reads 1 to {longest} bases", "lower it")
-    with torch.random.fork_rng(devices=[]):
-        classifier = HyenaDNAClassifier(backbone.config)
-    classifier.hyena = backbone
     return WindowModel(classifier, Readout(window=window, flank=0, lookahead=0)).eval()
 
 

@@ -17,6 +17,7 @@ from hyena_ray.model.build import build_model
 from hyena_ray.model.embedding import cover_of, cut_cover, load_backbone
 from hyena_ray.model.huggingface import HyenaDNAConfig, HyenaDNAForCausalLM, HyenaDNAModel
 from hyena_ray.model.predictor import SequencePredictor
+from hyena_ray.model.saved import save_window_model
 from hyena_ray.model.settings import Architecture, LoraSettings, ModelSettings, Readout, Strands
 from hyena_ray.model.window import WindowModel
 from hyena_ray.tasks import TASKS
@@ -26,6 +27,8 @@ SIZES = {
     "hyenadna": {"d_model": 8, "n_layer": 2},
     "dilated_cnn": {"channels": 8},
     "bilstm": {"channels": 8},
+    "transformer": {"d_model": 8, "n_layer": 1, "n_head": 2},
+    "nucleotide_transformer": {"d_model": 8, "n_layer": 1, "n_head": 2},
 }
 LETTERS = {"A": "T", "C": "G", "G": "C", "T": "A", "N": "N"}
 
@@ -133,6 +136,18 @@ def test_a_backbone_by_itself_has_the_states_of_transformers(tmp_path: Path) -> 
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(InputError, match=r"--window: 65: the backbone reads 1 to 64 bases"):
         load_backbone(tmp_path, window=65)
+
+
+def test_a_transformer_by_itself_has_the_states_of_its_model(tmp_path: Path) -> None:
+    model = model_of("transformer")
+    save_window_model(model, tmp_path / "model")
+    alone = load_backbone(tmp_path / "model", window=WINDOW + 2 * FLANK)
+    sequence = "ACGTTGCACCGATTAGGCCAAT"
+    found = SequencePredictor(alone, "test").embed(sequence, per="base", strands="forward")
+    with torch.inference_mode():
+        ids = torch.from_numpy(encode(sequence)[None]).long()
+        expected = model.classifier(input_ids=ids).hidden_states[-1][0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["rule", "zhunt", "kmer_logistic", "trees"])
