@@ -70,8 +70,9 @@ class DryRun(NamedTuple):
     """The work for machines."""
     outputs: Mapping[str, AnyPath]
     """Name of every output that would be written, and where."""
-    seconds: float
-    """Estimated duration: the number of batches times the time of one, over those at once."""
+    seconds: float | None
+    """Estimated duration: the number of batches times the time of one, over those at once; None
+    where that is not known."""
     timed: str
     """What was timed for the estimate."""
     simulated: bool | None = None
@@ -79,17 +80,19 @@ class DryRun(NamedTuple):
 
     def outcome(self) -> Outcome:
         """Return the plan as the job prints it."""
-        lines = {**self.plan, "time": f"about {duration(self.seconds)}, from {self.timed}"}
+        lines = {**self.plan}
+        if self.seconds is not None:
+            lines["time"] = f"about {duration(self.seconds)}, from {self.timed}"
         text = [
             "dry run: all inputs were checked, nothing was written",
             *aligned({name: line for name, line in lines.items() if line}),
-            "would write",
+            *(["would write"] if self.outputs else []),
             *aligned(self.outputs),
         ]
         values = {
             "dry_run": True,
             **self.values,
-            "estimated_seconds": round(self.seconds, 3),
+            "estimated_seconds": None if self.seconds is None else round(self.seconds, 3),
             "based_on": self.timed,
             "would_write": {name: str(path) for name, path in self.outputs.items()},
         }

@@ -55,6 +55,7 @@ JOBS = {
     "report": "hyena_ray.report.job",
     "verify": "hyena_ray.workflows.verify",
     "threshold": "hyena_ray.workflows.threshold",
+    "push": "hyena_ray.workflows.push",
 }
 """Every job, in the order of the help, and the module that holds its `WORKFLOW`."""
 RESUMABLE = frozenset({"train", "tune", "compare", "attribute", "predict", "embed", "pretrain"})

@@ -41,17 +41,13 @@ from hyena_ray.model.devices import (
 from hyena_ray.model.embedding import Embedder, cover_of, cut_cover, require_hidden_states
 from hyena_ray.model.filters import frozen_filters
 from hyena_ray.model.pretrained import resolve_checkpoint
-from hyena_ray.model.provenance import PROVENANCE
 from hyena_ray.model.replay import Replay
 from hyena_ray.model.saved import ADAPTER, load_window_model
-from hyena_ray.model.settings import READOUT, Per, Readout, Strands
+from hyena_ray.model.settings import Per, Readout, Strands
 from hyena_ray.model.window import WindowModel, WindowScorer, check_finite
 from hyena_ray.storage import location
 
-MODEL_FILES = (
-    *(READOUT, PROVENANCE, "evaluation.json", "validation.json", "tokenizer_config.json"),
-    f"{ADAPTER}/*",
-)
+MODEL_FILES = ("*.json", f"{ADAPTER}/*")
 """Files of a model beside configuration and weights, as patterns of the hub."""
 CPU_BATCH = 128
 """Windows of one forward pass on a CPU: past this, larger batches are no faster."""
