@@ -44,7 +44,7 @@ def variants_headline(record: VariantRecord) -> list[Block]:
     skipped = record.alleles - record.scored
     blocks: list[Block] = [
         Headline(
-            f"{record.gained:,} calls gained, {record.lost:,} lost",
+            f"{count_noun(record.gained, 'call')} gained, {record.lost:,} lost",
             f"by {count_noun(record.scored, 'allele')}, at a probability of "
             f"{record.threshold:.3g}; {skipped:,} of {record.alleles:,} could not be scored.",
         )
@@ -64,8 +64,13 @@ def variants_section(contents: VariantContents) -> Section:
         contents: What the folder of the scores holds.
     """
     blocks: list[Block] = [_changes(contents), _strongest(contents)]
-    rows = contents.profiles.slice(0, DRAWN).to_pylist()
-    blocks += [_pair(contents, row, at) for at, row in enumerate(rows, start=1)]
+    drawn = contents.profiles.slice(0, DRAWN).to_pylist()
+    pairs = [(one, contents.table.slice(one["number"], 1).to_pylist()[0]) for one in drawn]
+    blocks += [
+        _pair(contents, profile, row, f"variant-{row['rank']}")
+        for profile, row in pairs
+        if row["summed_change"]
+    ]
     if contents.record.skipped:
         skipped = contents.record.skipped.items()
         rows_of = [[reason, f"{count:,}"] for reason, count in skipped]
@@ -142,16 +147,17 @@ def _change(row: dict[str, Any]) -> str:
     return f"{ref} to {alt}"
 
 
-def _pair(contents: VariantContents, profile: dict[str, Any], at: int) -> Figure:
+def _pair(
+    contents: VariantContents, profile: dict[str, Any], row: dict[str, Any], name: str
+) -> Figure:
     """Draw both windows of an allele, a letter for each base as high as its probability."""
-    row = contents.table.slice(profile["number"], 1).to_pylist()[0]
     before = profile["before"]
     sizes = len(profile["replaced"]), len(profile["replacement"])
     middle = before + max(sizes) // 2
     window = len(profile["ref"])
     first = min(max(0, middle - ROW // 2), max(0, window - ROW))
     shown = slice(first, min(first + ROW, window))
-    name = f"variant-{at}"
+    highest = max(row["highest_ref"], row["highest_alt"], 0.01)
     with style() as new_figure:
         figure = new_figure(figsize=(WIDTH, 2.4))
         panels = figure.subplots(2, 1)
@@ -167,7 +173,7 @@ def _pair(contents: VariantContents, profile: dict[str, Any], at: int) -> Figure
                 alpha=0.25,
             )
             draw_letters(axes, bases, scores, LETTERS, MUTED)
-            axes.set(xlim=(-0.5, ROW - 0.5), ylim=(0, 1), xticks=[])
+            axes.set(xlim=(-0.5, ROW - 0.5), ylim=(0, highest), xticks=[])
             title = "reference" if which == "ref" else "alternative"
             axes.set_title(title, loc="left", fontsize=8, pad=2, color=MUTED)
         start = profile["start"] + shown.start
