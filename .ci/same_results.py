@@ -58,6 +58,14 @@ def tables(folder: Path) -> dict[str, list[Any]]:
     return {path.stem: [c.to_pylist() for c in pq.read_table(path).columns] for path in files}
 
 
+def deletions(genome: Path) -> str:
+    """Return a table of variants: deletions of a base along the first contig of a genome."""
+    name, *lines = genome.read_text().split(">")[1].splitlines()
+    bases = "".join(lines).upper()
+    rows = ((place, bases[place - 1 : place + 1]) for place in range(1000, len(bases), 1000))
+    return "".join(f"{name.split()[0]}\t{at}\t{pair}\t{pair[0]}\n" for at, pair in rows)
+
+
 def results(checkout: Path, out: Path) -> dict[str, Any]:
     """Return what must be equal, by name of the job.
 
@@ -100,6 +108,9 @@ def results(checkout: Path, out: Path) -> dict[str, Any]:
     job("predict", *model, "--genome", "genome/genome.fa", "--out", "tracks")
     names = ("probabilities.bw", "regions.csv")
     found["predict"] = digest(*(out / "tracks" / name for name in names))
+    (out / "variants.tsv").write_text(deletions(out / "genome" / "genome.fa"))
+    job("variants", *model, "--genome", "genome/genome.fa", "--vcf", "variants.tsv", "--out", "v")
+    found["variants"] = digest(out / "v" / "variants.csv")
     job("embed", *model, *data, "--out", "embedded")
     found["embed"] = digest(*sorted((out / "embedded").rglob("part-*.parquet")))
     found["sanity"] = job("sanity", *model, *data, "--out", "checked", "--limit", "5")

@@ -46,6 +46,7 @@ Name = Literal[
     "memory",
     "contigs",
     "backbones",
+    "variants",
     "constants",
     "gpu",
 ]

@@ -50,6 +50,7 @@ JOBS = {
     "combine": "hyena_ray.workflows.combine",
     "sanity": "hyena_ray.workflows.sanity",
     "predict": "hyena_ray.workflows.predict",
+    "variants": "hyena_ray.workflows.variants",
     "embed": "hyena_ray.workflows.embed",
     "pretrain": "hyena_ray.workflows.pretrain",
     "report": "hyena_ray.report.job",
@@ -58,7 +59,9 @@ JOBS = {
     "push": "hyena_ray.workflows.push",
 }
 """Every job, in the order of the help, and the module that holds its `WORKFLOW`."""
-RESUMABLE = frozenset({"train", "tune", "compare", "attribute", "predict", "embed", "pretrain"})
+RESUMABLE = frozenset(
+    {"train", "tune", "compare", "attribute", "predict", "variants", "embed", "pretrain"}
+)
 """Jobs that have --resume: known before their modules are imported, for the line of a stop."""
 GROUPS = (READ, DO, WRITE, WHERE)
 VERSIONS = ("hyena-ray", "torch", "ray")

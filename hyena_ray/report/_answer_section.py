@@ -28,6 +28,7 @@ from hyena_ray.report._page import (
     number,
 )
 from hyena_ray.report._plots import BLUE, MUTED, ORANGE, WIDTH, style, svg_of
+from hyena_ray.report._variant_sections import variants_headline
 from hyena_ray.report.run_contents import (
     ComparisonResults,
     EmbedContents,
@@ -39,6 +40,7 @@ from hyena_ray.report.run_contents import (
     ScoredContents,
     TrainContents,
     TuneContents,
+    VariantContents,
 )
 from hyena_ray.tasks import Task
 from hyena_ray.training.evaluation import Evaluation, TileScores
@@ -133,6 +135,8 @@ def _headline(contents: RunContents) -> list[Block]:
             return regions_headline(contents.record)
         case PrepareContents():
             return prepared_headline(contents.manifest)
+        case VariantContents():
+            return variants_headline(contents.record)
         case EmbedContents():
             return [_embedded(contents.record)]
     return [] if contents.comparison is None else _compared(contents, contents.comparison)

@@ -10,6 +10,7 @@ from hyena_ray.dataset.manifest import Manifest, kinds_text
 from hyena_ray.outcomes import SIMULATED
 from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.prediction.variant_record import VariantRecord
 from hyena_ray.progress import count_noun
 from hyena_ray.report._page import Block, Section, Table, brief, file_link, in_a_sentence
 from hyena_ray.report.run_contents import (
@@ -19,6 +20,7 @@ from hyena_ray.report.run_contents import (
     RunContents,
     TrainContents,
     TuneContents,
+    VariantContents,
 )
 from hyena_ray.runs.record import KINDS
 from hyena_ray.settings import dotted
@@ -116,8 +118,8 @@ def _facts(contents: RunContents) -> Iterator[list[str]]:
             yield from _pretraining_facts(contents.record)
         case PredictContents():
             yield from _prediction_facts(contents.record)
-        case EmbedContents():
-            yield from _embedding_facts(contents.record)
+        case EmbedContents() | VariantContents():
+            yield from _window_facts(contents.record)
     if contents.origin is not None:
         yield ["data", contents.origin.folder]
         yield ["labels", contents.origin.manifest.label_source]
@@ -167,7 +169,7 @@ def _prediction_facts(record: PredictionRecord) -> Iterator[list[str]]:
     yield ["sha256 of the probabilities", record.digest]
 
 
-def _embedding_facts(record: EmbedRecord) -> Iterator[list[str]]:
+def _window_facts(record: EmbedRecord | VariantRecord) -> Iterator[list[str]]:
     for name, digest in record.inputs.items():
         yield [f"sha256 of the {name}", digest]
     yield ["windows", f"{record.window:,} bases, with {record.flank:,} on each side"]

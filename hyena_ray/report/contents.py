@@ -23,10 +23,12 @@ from hyena_ray.errors import InputError
 from hyena_ray.files import read_json
 from hyena_ray.genome.assemblies import ASSEMBLIES
 from hyena_ray.model.saved import load_window_model, model_sha256
+from hyena_ray.prediction import variant_tables
 from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.prediction.pieces import PredictionPlan
 from hyena_ray.prediction.prediction_record import PredictionRecord
 from hyena_ray.prediction.region_tables import CONTIGS, TABLE
+from hyena_ray.prediction.variant_record import VariantRecord
 from hyena_ray.report.run_contents import (
     AttributeContents,
     AttributionResults,
@@ -43,6 +45,7 @@ from hyena_ray.report.run_contents import (
     SanityResults,
     TrainContents,
     TuneContents,
+    VariantContents,
     read_predicted,
     read_sample,
     read_study,
@@ -284,6 +287,17 @@ def _embed(folder: AnyPath) -> EmbedContents:
     return EmbedContents(folder=folder, simulated=record.simulated, record=record)
 
 
+def _variants(folder: AnyPath) -> VariantContents:
+    record = VariantRecord.read(folder)
+    return VariantContents(
+        folder=folder,
+        simulated=record.simulated,
+        record=record,
+        table=read_table(folder / variant_tables.TABLE, ("rank", "change")),
+        profiles=read_table(folder / variant_tables.STRONGEST, ("number", "ref", "alt")),
+    )
+
+
 def _predict(folder: AnyPath) -> PredictContents:
     record = PredictionRecord.read(folder)
     return PredictContents(
@@ -316,6 +330,7 @@ READERS: dict[str, Callable[[AnyPath], RunContents]] = {
     CombineRecord.KIND: _combine,
     SanityRecord.KIND: _sanity,
     PredictionRecord.KIND: _predict,
+    VariantRecord.KIND: _variants,
     EmbedRecord.KIND: _embed,
     PretrainRecord.KIND: _pretrain,
 }

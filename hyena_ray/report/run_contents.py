@@ -27,6 +27,7 @@ from hyena_ray.dataset.origin import Origin
 from hyena_ray.errors import InputError
 from hyena_ray.prediction.embedding_shards import EmbedRecord
 from hyena_ray.prediction.prediction_record import PredictionRecord
+from hyena_ray.prediction.variant_record import VariantRecord
 from hyena_ray.runs.run import RunProvenance
 from hyena_ray.runs.stored_files import StoredFile
 from hyena_ray.search.stored_study import all_trials, is_own
@@ -296,6 +297,20 @@ class PredictContents(RunContents):
     half-open; may be empty."""
     contigs: pa.Table
     """Columns `contig, scored, called, regions, in_regions, regions_per_mb, repeats`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantContents(RunContents):
+    """Effects of variants."""
+
+    kind: ClassVar[str] = "variants"
+
+    record: VariantRecord
+    """Manifest of the scores."""
+    table: pa.Table
+    """A row for each scored allele, see `prediction.variant_tables`."""
+    profiles: pa.Table
+    """The strongest alleles with bases and probabilities of both windows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from hyena_ray.report._page import Page, Section
 from hyena_ray.report._performance_sections import evaluation_section, learning_section
 from hyena_ray.report._run_section import page_warnings, run_section
 from hyena_ray.report._search_sections import comparison_section, search_section
+from hyena_ray.report._variant_sections import variants_section
 from hyena_ray.report.run_contents import (
     AttributeContents,
     CombineContents,
@@ -31,6 +32,7 @@ from hyena_ray.report.run_contents import (
     SanityContents,
     TrainContents,
     TuneContents,
+    VariantContents,
 )
 from hyena_ray.runs.record import KINDS
 
@@ -70,6 +72,7 @@ SECTIONS: dict[str, tuple[SectionFunction, ...]] = dict(
         _page_of_kind(CombineContents, answer_section, models_section, run_section),
         _page_of_kind(SanityContents, answer_section, run_section),
         _page_of_kind(PredictContents, answer_section, regions_section, run_section),
+        _page_of_kind(VariantContents, answer_section, variants_section, run_section),
         _page_of_kind(EmbedContents, answer_section, run_section),
         _page_of_kind(PretrainContents, answer_section, perplexity_section, run_section),
     )

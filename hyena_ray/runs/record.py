@@ -83,6 +83,12 @@ KINDS: dict[str, Kind] = {
         5,
         ("shards", "sequences", "probabilities.bw", "regions.bed", "regions.csv", "contigs.csv"),
     ),
+    "variants": Kind(
+        "",
+        "effects of variants",
+        1,
+        ("shards", "sequences", "variants.*", "skipped.csv", "strongest.parquet"),
+    ),
     "embed": Kind("", "embeddings of sequences", 1, ("embeddings", "sequences")),
     "pretrain": Kind("a", "pretraining", 2, ("backbone", "checkpoint.pt", "train")),
 }

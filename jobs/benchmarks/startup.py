@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figures, Rows
 from benchmarks.model import new_model
+from benchmarks.variants import write_deletions
 from hyena_ray.dataset.preparation import PrepareSettings, prepare
 from hyena_ray.dataset.simulated import simulate
 from hyena_ray.model.saved import save_window_model
@@ -44,6 +45,9 @@ FIRST_WORK = {
     "compare": FirstWork("hyena_ray.cluster.feeds:share_data", "hyena_ray.training.trainer"),
     "tune": FirstWork("hyena_ray.search.tune_experiment:run_trials", "hyena_ray.search.trial"),
     "predict": FirstWork("hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.pieces"),
+    "variants": FirstWork(
+        "hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.variant_shards"
+    ),
     "embed": FirstWork(
         "hyena_ray.cluster.pool:run_shards", "hyena_ray.prediction.embedding_shards"
     ),
@@ -91,6 +95,13 @@ def of_jobs(folder: Path, jobs: Sequence[str]) -> Figures:
         "attribute": both,
         "compare": ["--data", str(data), "--presets", "zdna/lookahead_head"],
         "predict": ["--model", str(model), "--genome", str(recipe.genome)],
+        "variants": [
+            *("--model", str(model), "--genome", str(recipe.genome)),
+            *(
+                "--vcf",
+                str(write_deletions(Path(str(recipe.genome)), folder / "variants.tsv", 100)),
+            ),
+        ],
         "embed": both,
         "simulate": ["zdna"],
         "tune": ["zdna"],  # on data of its own, as the demo

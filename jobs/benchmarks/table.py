@@ -20,6 +20,7 @@ from benchmarks.pretraining import benchmark_pretraining
 from benchmarks.shards import benchmark_shards
 from benchmarks.startup import benchmark_startup
 from benchmarks.tune import benchmark_tune
+from benchmarks.variants import benchmark_variants
 
 BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "prepare": benchmark_prepare,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Comparison | Figures]]] = {
     "memory": benchmark_memory,
     "contigs": benchmark_contigs,
     "backbones": benchmark_backbones,
+    "variants": benchmark_variants,
     "constants": benchmark_constants,
     "gpu": benchmark_gpu,
 }

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyena_ray.cli.commands import RESUMABLE
-from hyena_ray.genome.simulation import simulate_genome
+from hyena_ray.genome.simulation import SimulatedGenome, simulate_genome
 from tests.command_line import environment, process_of
 from tests.faults.small_runs import Nodes
 
@@ -56,6 +56,7 @@ WEIGHTS = {  # how often a job is killed, in proportion: what takes a cluster ta
     "combine": 2,
     "sanity": 2,
     "predict": 1,
+    "variants": 1,
     "embed": 1,
     "attribute": 1,
     "pretrain": 1,
@@ -72,6 +73,7 @@ RESULTS = {
     "combine": ("**/*.csv",),
     "sanity": ("sanity.json",),
     "predict": ("*.bed", "*.bw", "*.csv"),
+    "variants": ("variants.*", "skipped.csv"),
     "embed": ("embeddings/*",),
     "attribute": ("kmers/*.csv",),
     "pretrain": ("**/*.safetensors",),
@@ -108,6 +110,7 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
         "combine": ["--attributions", f"{folder / 'first'},{folder / 'second'}"],
         "sanity": [*model, *data, "--limit", "20"],
         "predict": [*model, "--genome", made.genome],
+        "variants": [*model, "--genome", made.genome, "--vcf", write_variants(made)],
         "embed": [*model, "--genome", made.genome, "--regions", made.regions],
         "pretrain": [
             *("--genome", made.genome, "--set", "training.steps=20", *SIZES[:4]),
@@ -126,6 +129,18 @@ def make_inputs(folder: Path) -> dict[str, list[str]]:
         given = ["--model", str(folder / run / "model"), *map(str, data), *FEW]
         finish("attribute", given, folder / out)
     return words
+
+
+def write_variants(made: SimulatedGenome) -> Path:
+    """Write a table that takes the middle base out of every tract, and return its path."""
+    path = made.genome.with_name("variants.tsv")
+    with path.open("w") as stream:
+        for line, tract in zip(made.regions.read_text().splitlines(), made.tracts, strict=True):
+            contig, start, _ = line.split("\t")
+            middle = len(tract) // 2
+            place, pair = int(start) + middle, tract[middle - 1 : middle + 1]
+            stream.write(f"{contig}\t{place}\t{pair}\t{pair[0]}\n")
+    return path
 
 
 def begin(job: str, words: list[str], out: Path) -> subprocess.Popen[bytes]:

@@ -28,18 +28,23 @@ from tests.jobs.bad_inputs import SPACE, SPLIT, TRAIN, User  # noqa: E402  (its 
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What can be used: `genome.fa`, `regions.bed`, a CSV file per split, `space.yaml`; prepared
-    from them `data/` and `sequences/`; `model/` and `deaf/`, untrained models that call every base
-    and none, and `backbone/`; `first/` and `second/`, attributions of two models."""
+    """What can be used: `genome.fa`, `regions.bed`, `variants.tsv`, a CSV file per split,
+    `space.yaml`; prepared from them `data/` and `sequences/`; `model/` and `deaf/`, untrained
+    models that call every base and none, and `backbone/`; `first/` and `second/`, attributions of
+    two models."""
     folder = tmp_path_factory.mktemp("good")
     bases = random.Random(0)
-    genome, regions = "", ""
+    genome, regions, variants = "", "", ""
     for contig in ("chr1", "chr2", "chr3"):
         lines = ["".join(bases.choices("ACGT", k=50)) for _ in range(24)]
         genome += "\n".join([f">{contig} of a test", *lines, ""])
+        for place in (60, 300):
+            ref = "".join(lines)[place]
+            variants += f"{contig}\t{place + 1}\t{ref}\t{'A' if ref != 'A' else 'C'}\n"
         regions += "".join(f"{contig}\t{start}\t{start + 15}\n" for start in range(10, 1200, 150))
     (folder / "genome.fa").write_text(genome)
     (folder / "regions.bed").write_text(regions)
+    (folder / "variants.tsv").write_text(variants)
     for split, rows in (("train", "ACGTA,1\nCCCCC,0\n"), ("val", "GGGGG,1\nTTTTT,0\n")):
         (folder / f"{split}.csv").write_text(f"sequence,label\n{rows}")
     (folder / "test.csv").write_text("sequence,label\nACACA,1\nGTGTG,0\n")

@@ -35,13 +35,14 @@ COMMANDS = {
     "combine": COMBINE,
     "attribute": f"{ATTRIBUTE} {METHOD} --k 3 --min-count 1",
     "predict": "predict --model model --genome genome.fa --out out",
+    "variants": "variants --model model --genome genome.fa --vcf variants.tsv --out out",
     "embed": "embed --model model --genome genome.fa --regions regions.bed --out out",
     "pretrain": f"{PRETRAIN_FROM} backbone",
     "tune": f"{TUNE} --backbone backbone",
     "compare": f"{COMPARE} --seeds 0 --set training.epochs=1",
 }
 """Command of every job that leaves a run in `out`, in the folder of good inputs."""
-ON_RAY = ("attribute", "predict", "embed", "pretrain", "tune", "compare")
+ON_RAY = ("attribute", "predict", "variants", "embed", "pretrain", "tune", "compare")
 """Jobs that take longer, because they start processes on a cluster."""
 RESUMED = ("train", *ON_RAY)
 """Jobs that take --resume."""

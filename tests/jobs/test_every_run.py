@@ -155,6 +155,7 @@ INPUTS = {
     "train": {"data": "--data", "backbone": "--backbone"},
     "attribute": {"data": "--data", "model": "--model"},
     "predict": {"genome.fa": "--genome", "model": "--model"},
+    "variants": {"genome.fa": "--genome", "variants.tsv": "--vcf", "model": "--model"},
     "embed": {"genome.fa": "--genome", "regions.bed": "--regions", "model": "--model"},
     "pretrain": {"genome.fa": "--genome", "backbone": "--backbone"},
     "tune": {"data": "--data", "backbone": "--backbone", "space.yaml": "--space"},
@@ -193,7 +194,7 @@ def other_content(folder: Path, name: str) -> None:
         edited(f"{name}/config.json", lambda text: text.replace(b'_freq": 10', b'_freq": 11'))(
             folder
         )
-    elif name == "regions.bed":
+    elif name in ("regions.bed", "variants.tsv"):
         edited(name, lambda text: text[: text.rstrip().rindex(b"\n") + 1])(folder)
     elif name == "space.yaml":
         edited(name, lambda text: text.replace(b"low: 1e-3", b"low: 2e-3"))(folder)

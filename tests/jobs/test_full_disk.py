@@ -33,6 +33,7 @@ JOBS = {
     "compare": f"{COMPARE} {SIZES} --set training.epochs=1",
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "variants": "variants --model model --genome genome.fa --vcf variants.tsv --out out",
     "embed": "embed --model model --genome genome.fa --regions regions.bed --out out",
     "attribute": f"{ATTRIBUTE} --methods input_x_gradient --k 2 --min-count 1",
     "combine": COMBINE,
@@ -41,7 +42,7 @@ JOBS = {
 }
 ROOM = (0, 1_500, 6_000)
 """Bytes that a file may have: a job fails at its first file, and at later ones."""
-ON_RAY = ("tune", "compare", "predict", "embed", "attribute", "pretrain")
+ON_RAY = ("tune", "compare", "predict", "variants", "embed", "attribute", "pretrain")
 """Jobs whose process writes logs of Ray's as well, which the largest size cuts off too."""
 
 

@@ -21,8 +21,8 @@ CONTIGS = ("chr13", "chr14", "chrX", "chr7", "chr20")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the guide takes for given: a genome with these contigs, regions, a blacklist, and
-    labelled sequences."""
+    """What the guide takes for given: a genome with these contigs, regions, variants, a
+    blacklist, and labelled sequences."""
     folder = tmp_path_factory.mktemp("guide")
     made = simulate_genome(folder, contigs=5, contig_length=10_000, tracts=80, decoys=40)
     text, regions = made.genome.read_text(), made.regions.read_text()
@@ -31,6 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         regions = regions.replace(f"sim{number}\t", f"{contig}\t")
     (folder / "genome.fa.gz").write_bytes(gzip.compress(text.encode()))
     (folder / "zdna.bed").write_text(regions)
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    start = int(regions.split("\t")[1])
+    middle = made.tracts[0][3:5]
+    row = f"chr13\t{start + 4}\t.\t{middle}\t{middle[0]}\t.\t.\t."
+    vcf = "\n".join(("##fileformat=VCFv4.3", columns, row, ""))
+    (folder / "variants.vcf.gz").write_bytes(gzip.compress(vcf.encode()))
     (folder / "blacklist.bed").write_text("chr20\t600\t800\n")
     simulate_promoters(folder, 0).val.rename(folder / "dev.csv")
     return folder
@@ -47,8 +53,8 @@ def test_the_commands_run_in_their_order_and_then_the_python(folder: Path) -> No
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             ran.append(job)
     assert ran == [
-        *("prepare", "train", "evaluate", "evaluate", "attribute", "sanity", "predict", "embed"),
-        *("report", "verify", "prepare", "train", "compare"),
+        *("prepare", "train", "evaluate", "evaluate", "attribute", "sanity", "predict"),
+        *("variants", "embed", "report", "verify", "prepare", "train", "compare"),
     ]
     (folder / "run").symlink_to("one_run")  # for the search's, which was not run
     shapes = r"\(20,\)\n\((\d+),\)\n\(20, \1\)\nWindowAttribution\("

@@ -56,6 +56,7 @@ WAYS: dict[str, Way] = {
     "compare": Way(f"{COMPARE.replace('--presets zdna/two_stage', SMALL)}"),
     "tune": Way(f"{TUNE.replace('space.yaml', 'few.yaml')}"),
     "predict": Way("predict --model model --genome genome.fa --out out"),
+    "variants": Way("variants --model model --genome genome.fa --vcf variants.tsv --out out"),
     "embed": Way("embed --model model --genome genome.fa --regions regions.bed --out out"),
     "pretrain": Way(PRETRAIN),
     "simulate": Way("simulate zdna --out out", simulated=True, plans=False),
@@ -64,7 +65,7 @@ WAYS: dict[str, Way] = {
     ),
 }
 """Of every job at least one, but for those that leave no folder."""
-ON_RAY = ("attribute", "compare", "tune", "predict", "embed", "pretrain")
+ON_RAY = ("attribute", "compare", "tune", "predict", "variants", "embed", "pretrain")
 """Wait for a worker that imports torch."""
 EACH = [
     pytest.param(name, marks=pytest.mark.slow) if name in ON_RAY else pytest.param(name)
